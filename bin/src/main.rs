@@ -1,0 +1,2 @@
+//! `isogrid`: arguments to configuration to run to exit code.
+fn main() {}

@@ -1,0 +1,3 @@
+//! The storage engine (under construction in this commit): eviction policies over slots.
+
+pub mod eviction;

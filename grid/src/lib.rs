@@ -1,0 +1,1 @@
+//! Named caches and structures on the engine.

@@ -1,0 +1,12 @@
+//! memcached's three protocols over one vocabulary. [`Decoder::decode`] takes the bytes that are
+//! there and yields a [`Request`] with the [`Framing`] that later encodes its [`Reply`].
+//!
+//! A command is written once: `text`, `meta` and `binary` only translate.
+
+mod reply;
+mod request;
+
+pub use reply::{Item, Reply, Value};
+pub use request::{
+    Arithmetic, Delete, DumpFormat, Exptime, Get, Key, Keys, Refusal, Request, Store, StoreMode,
+};
