@@ -1,1 +1,4 @@
 //! The Isogrid server as a library, so that tests and benches can start it in-process.
+#![forbid(unsafe_code)]
+
+pub mod config;
