@@ -6,6 +6,17 @@
 mod reply;
 mod request;
 
+mod decoder;
+mod framing;
+
+mod binary;
+mod meta;
+mod text;
+
+mod size;
+
+pub use decoder::{Decoded, Decoder, Protocols, Step};
+pub use framing::Framing;
 pub use reply::{Item, Reply, Value};
 pub use request::{
     Arithmetic, Delete, DumpFormat, Exptime, Get, Key, Keys, Refusal, Request, Store, StoreMode,

@@ -45,6 +45,8 @@ pub struct Item<'a> {
     pub lease_sent: bool,
     /// `mg C` matched: the value is left out.
     pub unchanged: bool,
+    /// [`super::Store::key_binary`] of the store that made the item.
+    pub key_binary: bool,
 }
 
 /// One reply. A request has exactly one, but for `Get` over a line (one [`Reply::Item`] or

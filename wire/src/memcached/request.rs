@@ -79,6 +79,8 @@ pub enum Request<'a> {
         /// The words behind `watch`, unparsed.
         topics: &'a [u8],
     },
+    /// `refresh_certs`: read the TLS certificates again.
+    RefreshCerts,
     /// A command that memcached has for its slab allocator or LRU threads and that changes
     /// nothing here (`slabs automove`, `lru mode`, `lru_crawler sleep`, ...): answered `OK`.
     Accepted,
@@ -102,8 +104,7 @@ impl<'a> Keys<'a> {
             Keys::One(key) => (&[][..], Some(key.as_ref())),
             Keys::Line(line) => (*line, None),
         };
-        one.into_iter()
-            .chain(line.split(|byte| *byte == b' ').filter(|token| !token.is_empty()))
+        one.into_iter().chain(line.split(|byte| *byte == b' ').filter(|token| !token.is_empty()))
     }
 }
 
@@ -162,6 +163,9 @@ pub enum StoreMode {
 pub struct Store<'a> {
     /// The key.
     pub key: Key<'a>,
+    /// Whether the key came as base64 (`ms b`). Meta replies show the key of such an item as
+    /// base64 to every reader.
+    pub key_binary: bool,
     /// What to do with the item that is, or is not, there.
     pub mode: StoreMode,
     /// The client's 32 bits, kept verbatim; append and prepend keep the old ones.
@@ -182,6 +186,26 @@ pub struct Store<'a> {
     pub vivify: Option<Exptime>,
 }
 
+impl<'a> Store<'a> {
+    /// A plain store of nothing under `key`.
+    #[must_use]
+    pub fn of(key: Key<'a>, mode: StoreMode) -> Self {
+        Store {
+            key,
+            key_binary: false,
+            mode,
+            flags: 0,
+            exptime: 0,
+            max_idle_ms: None,
+            value: &[],
+            cas: None,
+            new_cas: None,
+            invalidate: false,
+            vivify: None,
+        }
+    }
+}
+
 /// How to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delete<'a> {
@@ -197,6 +221,21 @@ pub struct Delete<'a> {
     pub drop_value: bool,
     /// `md E`: the cas of the item that is kept.
     pub new_cas: Option<u64>,
+}
+
+impl<'a> Delete<'a> {
+    /// A plain delete of `key`.
+    #[must_use]
+    pub fn of(key: Key<'a>) -> Self {
+        Delete {
+            key,
+            cas: None,
+            invalidate: false,
+            exptime: None,
+            drop_value: false,
+            new_cas: None,
+        }
+    }
 }
 
 /// How to count.
@@ -216,6 +255,14 @@ pub struct Arithmetic<'a> {
     pub cas: Option<u64>,
     /// `ma E`: the cas of the new item.
     pub new_cas: Option<u64>,
+}
+
+impl<'a> Arithmetic<'a> {
+    /// One up or down from the number under `key`.
+    #[must_use]
+    pub fn of(key: Key<'a>, up: bool) -> Self {
+        Arithmetic { key, up, delta: 1, create: None, touch: None, cas: None, new_cas: None }
+    }
 }
 
 /// The forms of `lru_crawler` dumps.
