@@ -1,6 +1,30 @@
 //! Eviction policies. A policy orders *slots* (small integers that the table gives to entries)
 //! and picks the next victim; it never sees a key, a value or a lock.
 
+pub(crate) mod chunks;
+mod climber;
+mod fifo;
+mod ghost;
+mod kind;
+mod lfu;
+pub(crate) mod list;
+mod lru;
+mod none;
+mod queues;
+mod random;
+mod s3fifo;
+mod sketch;
+mod tinylfu;
+
+pub use fifo::Fifo;
+pub use kind::{PolicyKind, UnknownPolicy};
+pub use lfu::Lfu;
+pub use lru::Lru;
+pub use none::Refuse;
+pub use random::Random;
+pub use s3fifo::S3Fifo;
+pub use tinylfu::TinyLfu;
+
 /// The number of an entry within its segment; at most 2^24 of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(pub u32);
@@ -49,3 +73,12 @@ pub trait Policy: Send {
     /// Bytes of memory that the policy itself holds.
     fn memory(&self) -> usize;
 }
+
+/// Spreads what differs between hashes over all their bits: all keys of a segment may share some.
+fn mix(hash: u64) -> u64 {
+    let hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ (hash >> 32)
+}
+
+#[cfg(test)]
+mod suite;

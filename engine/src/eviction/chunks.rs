@@ -1,0 +1,39 @@
+//! An array that grows a chunk at a time, so that growth never copies what is already there.
+
+/// Elements in one chunk.
+const CHUNK: usize = 256;
+
+/// An array over all indexes; one that was never set reads as the default.
+#[derive(Debug, Default)]
+pub(crate) struct Chunks<T> {
+    chunks: Vec<Box<[T; CHUNK]>>,
+}
+
+impl<T: Copy + Default> Chunks<T> {
+    /// The element at `index`.
+    pub(crate) fn get(&self, index: u32) -> T {
+        let (chunk, place) = split(index);
+        self.chunks.get(chunk).and_then(|c| c.get(place)).copied().unwrap_or_default()
+    }
+
+    /// The element at `index`, to be changed; the array grows to hold it.
+    pub(crate) fn get_mut(&mut self, index: u32) -> &mut T {
+        let (chunk, place) = split(index);
+        while self.chunks.len() <= chunk {
+            self.chunks.push(Box::new([T::default(); CHUNK]));
+        }
+        #[expect(clippy::indexing_slicing, reason = "the loop above made the chunk")]
+        &mut self.chunks[chunk][place]
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn memory(&self) -> usize {
+        self.chunks.capacity() * size_of::<Box<[T; CHUNK]>>()
+            + self.chunks.len() * size_of::<[T; CHUNK]>()
+    }
+}
+
+fn split(index: u32) -> (usize, usize) {
+    let index = index as usize;
+    (index / CHUNK, index % CHUNK)
+}

@@ -1,0 +1,113 @@
+//! How often keys were accessed lately: a count-min sketch of 4-bit counters that ages.
+//!
+//! Cormode, Muthukrishnan: "An improved data stream summary: the count-min sketch and its
+//! applications", 2005; ageing by halving after Einziger, Friedman, Manes: "TinyLFU: a highly
+//! efficient cache admission policy", 2017. The four counters of a key lie in one cache line,
+//! as in Caffeine.
+
+use super::mix;
+
+/// Words in a block: one cache line, four rows of two words, sixteen counters to a word.
+const BLOCK: usize = 8;
+/// Counters of a key.
+const ROWS: usize = 4;
+/// Counters, in all rows, for each entry held.
+const COUNTERS_PER_ENTRY: usize = 8;
+/// Accesses for each entry held, after which the counters are halved.
+const SAMPLE_PER_ENTRY: u32 = 10;
+/// Fewer entries than this are counted as if they were so many.
+const ENTRIES_MIN: u32 = 16;
+/// The highest count.
+const COUNT_MAX: u8 = 15;
+
+/// Counts of accesses by the hash of the key, at most [`COUNT_MAX`].
+#[derive(Debug)]
+pub(super) struct Sketch {
+    blocks: Vec<[u64; BLOCK]>,
+    /// Accesses since the counters were halved.
+    additions: u32,
+}
+
+impl Default for Sketch {
+    fn default() -> Self {
+        Self { blocks: vec![[0; BLOCK]], additions: 0 }
+    }
+}
+
+impl Sketch {
+    /// Makes room for so many entries.
+    pub(super) fn fit(&mut self, entries: u32) {
+        // A block is chosen by low bits of the hash; the next bit decides between it and its copy
+        // in the new half, where each count is as good an upper bound as it was.
+        while self.blocks.len() * BLOCK * 16 < entries as usize * COUNTERS_PER_ENTRY {
+            self.blocks.extend_from_within(..);
+        }
+    }
+
+    /// Counts an access while so many entries are held.
+    pub(super) fn add(&mut self, hash: u64, entries: u32) {
+        let (block, places) = self.find(hash);
+        let [a, b, c, d] = places.map(|place| count(self.blocks.get(block), place));
+        let least = a.min(b).min(c).min(d);
+        let Some(words) = self.blocks.get_mut(block).filter(|_| least < COUNT_MAX) else { return };
+        for (place, count) in places.into_iter().zip([a, b, c, d]) {
+            // Only the lowest of its counters tell of the key; the others are left alone
+            // (Estan, Varghese: "New directions in traffic measurement and accounting", 2002).
+            if let Some(word) = words.get_mut(place.word).filter(|_| count == least) {
+                *word += 1 << place.shift;
+            }
+        }
+        self.additions += 1;
+        if self.additions >= entries.max(ENTRIES_MIN).saturating_mul(SAMPLE_PER_ENTRY) {
+            self.age();
+        }
+    }
+
+    /// Accesses of a key: an upper bound, most likely exact.
+    pub(super) fn estimate(&self, hash: u64) -> u8 {
+        let (block, places) = self.find(hash);
+        let [a, b, c, d] = places.map(|place| count(self.blocks.get(block), place));
+        a.min(b).min(c).min(d)
+    }
+
+    /// Halves all counters.
+    fn age(&mut self) {
+        for word in self.blocks.iter_mut().flatten() {
+            *word = (*word >> 1) & 0x7777_7777_7777_7777;
+        }
+        self.additions /= 2;
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.blocks.capacity() * size_of::<[u64; BLOCK]>()
+    }
+
+    /// The block of a key, and the place of its counter in each row.
+    fn find(&self, hash: u64) -> (usize, [Place; ROWS]) {
+        let hash = mix(hash);
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+        let block = hash as usize & (self.blocks.len() - 1);
+        (block, [0, 1, 2, 3].map(|row| Place::new(row, hash >> (44 + 5 * row))))
+    }
+}
+
+/// Where a counter is in its block.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    word: usize,
+    shift: u32,
+}
+
+impl Place {
+    /// The counter of a row that five bits choose.
+    fn new(row: usize, bits: u64) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+        let bits = bits as u32;
+        Self { word: row * 2 + (bits >> 4 & 1) as usize, shift: (bits & 15) * 4 }
+    }
+}
+
+fn count(block: Option<&[u64; BLOCK]>, place: Place) -> u8 {
+    block.and_then(|words| words.get(place.word)).map_or(0, |word| (word >> place.shift) as u8 & 15)
+}

@@ -1,0 +1,129 @@
+//! W-TinyLFU: Einziger, Friedman, Manes: "TinyLFU: a highly efficient cache admission policy",
+//! ACM Transactions on Storage 2017.
+//!
+//! New entries come into a window, an LRU. What falls out of it must have been accessed more
+//! often than the next victim of the main space to take its place. The main space is a segmented
+//! LRU: probation, and protected (80 %) for what was read there. A sketch counts the accesses,
+//! those of keys that are not held too.
+
+use super::{Entries, Policy, Reads, Slot, climber::Climber, queues::Queues, sketch::Sketch};
+
+const WINDOW: usize = 0;
+const PROBATION: usize = 1;
+const PROTECTED: usize = 2;
+/// The protected share of the main space.
+const PROTECTED_SHARE: f32 = 0.8;
+/// Inserts without an eviction, as one in so many entries, that show that there is room.
+const ROOM: u32 = 16;
+
+/// Evicts the less frequent of two: the oldest of the window and the oldest on probation.
+#[derive(Debug, Default)]
+pub struct TinyLfu {
+    queues: Queues<3>,
+    sketch: Sketch,
+    climber: Climber,
+    /// Inserts since the last eviction.
+    quiet: u32,
+}
+
+impl TinyLfu {
+    fn access(&mut self, hash: u64) {
+        self.sketch.add(hash, self.queues.len());
+    }
+
+    fn window_is_full(&self) -> bool {
+        let total = self.queues.total_weight() as f32;
+        self.queues.weight(WINDOW) as f32 > total * self.climber.share()
+    }
+
+    /// The oldest of the window goes on without contest while the cache is filling up.
+    fn drain_window(&mut self, entries: &dyn Entries) {
+        for _ in 0..2 {
+            match self.queues.tail(WINDOW) {
+                Some(slot) if self.window_is_full() => {
+                    self.queues.transfer(PROBATION, slot, entries.weight(slot));
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// A slot on probation was read: it is protected, and the oldest protected ones are no more.
+    fn protect(&mut self, slot: Slot, entries: &dyn Entries) {
+        self.queues.transfer(PROTECTED, slot, entries.weight(slot));
+        let main = self.queues.total_weight() - self.queues.weight(WINDOW);
+        while self.queues.weight(PROTECTED) as f32 > main as f32 * PROTECTED_SHARE {
+            let Some(oldest) = self.queues.tail(PROTECTED) else { return };
+            self.queues.transfer(PROBATION, oldest, entries.weight(oldest));
+        }
+    }
+
+    fn admits(&self, candidate: Slot, victim: Slot, entries: &dyn Entries) -> bool {
+        let frequency = |slot| u64::from(self.sketch.estimate(entries.hash(slot)));
+        let weight = |slot| u64::from(entries.weight(slot));
+        frequency(candidate) * weight(victim) > frequency(victim) * weight(candidate)
+    }
+
+    fn choose(&mut self, entries: &dyn Entries) -> Option<Slot> {
+        let main = self.queues.tail(PROBATION).or(self.queues.tail(PROTECTED));
+        let window = self.queues.tail(WINDOW);
+        match (window, main) {
+            (Some(candidate), Some(victim)) if self.window_is_full() => {
+                if !self.admits(candidate, victim, entries) {
+                    return Some(candidate);
+                }
+                self.queues.transfer(PROBATION, candidate, entries.weight(candidate));
+                Some(victim)
+            }
+            (_, Some(victim)) => Some(victim),
+            (candidate, None) => candidate,
+        }
+    }
+}
+
+impl Policy for TinyLfu {
+    fn reads(&self) -> Reads {
+        Reads::Reported
+    }
+
+    fn insert(&mut self, slot: Slot, hash: u64, weight: u32, entries: &dyn Entries) {
+        self.quiet += 1;
+        if self.quiet > self.queues.len() / ROOM {
+            self.drain_window(entries);
+        }
+        self.queues.push(WINDOW, slot, weight);
+        self.sketch.fit(self.queues.len());
+        self.access(hash);
+        self.climber.miss(self.queues.len());
+    }
+
+    fn update(&mut self, slot: Slot, hash: u64, old_weight: u32, new_weight: u32) {
+        self.queues.reweigh(slot, old_weight, new_weight);
+        self.queues.move_to_head(slot);
+        self.access(hash);
+    }
+
+    fn touch(&mut self, slot: Slot, hash: u64, entries: &dyn Entries) {
+        self.access(hash);
+        self.climber.hit(self.queues.len());
+        match self.queues.queue(slot) {
+            Some(PROBATION) => self.protect(slot, entries),
+            _ => self.queues.move_to_head(slot),
+        }
+    }
+
+    fn remove(&mut self, slot: Slot, weight: u32) {
+        self.queues.remove(slot, weight);
+    }
+
+    fn evict(&mut self, entries: &dyn Entries) -> Option<Slot> {
+        let victim = self.choose(entries)?;
+        self.queues.remove(victim, entries.weight(victim));
+        self.quiet = 0;
+        Some(victim)
+    }
+
+    fn memory(&self) -> usize {
+        self.queues.memory() + self.sketch.memory()
+    }
+}
