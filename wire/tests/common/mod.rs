@@ -5,8 +5,8 @@
 pub mod escape;
 pub mod model;
 
-use isogrid_wire::memcached::{Decoder, Framing, Protocols, Request, Step};
 use isogrid_wire::Limits;
+use isogrid_wire::memcached::{Decoder, Framing, Protocols, Reply, Request, Step};
 
 /// What a decoder is asked to do with its input.
 pub enum Event<'a> {
@@ -55,6 +55,7 @@ impl Reader {
             match decoded.step {
                 Step::Request(request, framing) => {
                     assert!(decoded.consumed > 0, "no progress");
+                    self.closed = framing.closes(&Reply::Ok);
                     on(Event::Request(&request, &framing));
                 }
                 Step::Close(reason) => {

@@ -86,7 +86,7 @@ impl Model {
                 None => answer(Reply::NotFound { key }),
             },
             Request::Debug { key } => match self.live(key) {
-                Some(entry) => answer(Reply::Debug { key, item: entry.item(), size: 63 }),
+                Some(entry) => answer(Reply::Debug { key, item: entry.item(), size: 62 }),
                 None => answer(Reply::Miss { key }),
             },
             Request::FlushAll { .. } => {
@@ -193,7 +193,7 @@ impl Model {
 
     fn delete<'r>(&mut self, delete: &'r Delete<'_>) -> Reply<'r> {
         let key = delete.key.as_ref();
-        let cas = self.next_cas(delete.new_cas);
+        let next = self.last_cas + 1;
         let Some(entry) = self.live(key) else { return Reply::NotFound { key } };
         if delete.cas.is_some_and(|cas| cas != entry.cas) {
             return Reply::Exists { key };
@@ -203,6 +203,7 @@ impl Model {
             *entry = Entry { deadline, cas, ..Entry::default() };
         }
         if delete.invalidate {
+            let cas = delete.new_cas.unwrap_or(next);
             (entry.stale, entry.won, entry.cas) = (true, false, cas);
         }
         if let Some(exptime) = delete.exptime {
@@ -211,14 +212,16 @@ impl Model {
         if !delete.drop_value && !delete.invalidate {
             self.entries.remove(key);
         }
+        self.last_cas += u64::from(delete.invalidate);
         Reply::Deleted { key }
     }
 
     fn count<'r>(&mut self, count: &'r Arithmetic<'_>) -> Reply<'r> {
         let key = count.key.as_ref();
-        let cas = self.next_cas(count.new_cas);
+        let next = count.new_cas.unwrap_or(self.last_cas + 1);
         let Some(entry) = self.live(key) else {
             let Some((value, exptime)) = count.create else { return Reply::NotFound { key } };
+            let cas = self.next_cas(count.new_cas);
             let deadline = deadline(exptime);
             let text = value.to_string().into_bytes();
             let entry = Entry { value: text, cas, deadline, ..Entry::default() };
@@ -231,18 +234,17 @@ impl Model {
         }
         let text = String::from_utf8_lossy(&entry.value).trim_matches(' ').to_owned();
         let Ok(old) = text.parse::<u64>() else { return Reply::NonNumeric };
-        let value = if count.up {
-            old.wrapping_add(count.delta)
-        } else {
-            old.saturating_sub(count.delta)
-        };
+        let value =
+            if count.up { old.wrapping_add(count.delta) } else { old.saturating_sub(count.delta) };
         let width = entry.value.len();
         entry.value = format!("{value:<width$}").into_bytes();
-        entry.cas = cas;
+        entry.cas = next;
         if let Some(exptime) = count.touch {
             entry.deadline = deadline(exptime);
         }
-        Reply::Number { key, value, cas, ttl: entry.ttl() }
+        let ttl = entry.ttl();
+        self.last_cas += 1;
+        Reply::Number { key, value, cas: next, ttl }
     }
 }
 

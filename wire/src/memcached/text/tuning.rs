@@ -16,7 +16,7 @@ type Checked<'a> = Result<Request<'a>, Refusal>;
 /// `lru_crawler enable|disable|crawl|metadump|mgdump|tocrawl|sleep [argument]`
 pub(super) fn lru_crawler(line: Line<'_>) -> Parsed<'_> {
     answer(line, |words| match words {
-        [b"enable" | b"disable", b""] => Ok(Request::Accepted),
+        [b"enable" | b"disable"] => Ok(Request::Accepted),
         [b"crawl", classes] => check_classes(classes).map(|()| Request::Accepted),
         [b"metadump", classes] => dump(classes, DumpFormat::Meta),
         [b"mgdump", classes] => dump(classes, DumpFormat::MetaGet),
@@ -48,6 +48,7 @@ pub(super) fn slabs(line: Line<'_>) -> Parsed<'_> {
         [b"automove", b"ratio" | b"freeratio" | b"window", number, ..] => {
             decimal(number).map(|_| Request::Accepted).ok_or(Refusal::Unknown)
         }
+        [b"automove", b"ratio" | b"freeratio"] => Err(Refusal::Unknown),
         [b"automove", level] => match unsigned(level).ok_or(BAD_LINE)? {
             0..=2 => Ok(Request::Accepted),
             _ => Err(Refusal::Unknown),
