@@ -1,4 +1,5 @@
 //! The Isogrid server as a library, so that tests and benches can start it in-process.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod config;

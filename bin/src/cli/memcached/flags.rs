@@ -1,0 +1,304 @@
+//! What memcached's flags mean here.
+
+use std::path::PathBuf;
+
+use super::address::{parse_list, port_to_bind};
+use super::{Failure, exit, getopt, help, suboption};
+use crate::config::{
+    Address, CacheConfig, LimitsConfig, ListenerConfig, LogConfig, LogFormat, NodeConfig,
+    ProtocolChoice, ProtocolConfig, ServerConfig,
+};
+
+const KIB: i64 = 1 << 10;
+const MIB: i64 = 1 << 20;
+
+/// What a command line asks for.
+pub enum Parsed {
+    /// To print this and stop.
+    Say(String),
+    /// To run a server.
+    Launch(Box<Launch>),
+}
+
+/// A server to run, and how.
+pub struct Launch {
+    /// The server.
+    pub config: ServerConfig,
+    /// `-u`: whom to become when started as root.
+    pub user: Option<String>,
+    /// `-d`: detach from the terminal.
+    pub daemon: bool,
+    /// `-r`: a daemon keeps its directory, for its core file.
+    pub keep_directory: bool,
+    /// `-P`: where the process id goes.
+    pub pid_file: Option<PathBuf>,
+    /// Flags that were accepted and do nothing, with the reason.
+    pub notes: Vec<String>,
+    sockets: Sockets,
+}
+
+/// Where to listen, until all flags are known.
+struct Sockets {
+    port: i64,
+    interfaces: Vec<String>,
+    unix: Option<PathBuf>,
+    mask: u32,
+    protocol: ProtocolChoice,
+    flush: bool,
+}
+
+impl Default for Launch {
+    fn default() -> Self {
+        let sockets = Sockets {
+            port: 11211,
+            interfaces: Vec::new(),
+            unix: None,
+            mask: Address::UNIX_MASK,
+            protocol: ProtocolChoice::Auto,
+            flush: true,
+        };
+        Self {
+            config: memcached_defaults(),
+            user: None,
+            daemon: false,
+            keep_directory: false,
+            pid_file: None,
+            notes: Vec::new(),
+            sockets,
+        }
+    }
+}
+
+/// Where memcached's defaults differ from ours.
+fn memcached_defaults() -> ServerConfig {
+    let mut cache = CacheConfig::default();
+    cache.limits.max_bytes = 64 << 20;
+    ServerConfig {
+        node: NodeConfig { threads: 4, ..Default::default() },
+        protocol: ProtocolConfig { drop_in: true, ..Default::default() },
+        caches: vec![cache],
+        limits: LimitsConfig {
+            max_connections: 1_024,
+            idle_timeout: None,
+            request_timeout: None,
+            write_timeout: None,
+            requests_per_turn: 20,
+            ..Default::default()
+        },
+        log: LogConfig { format: LogFormat::Pretty, ..Default::default() },
+        ..Default::default()
+    }
+}
+
+/// Reads memcached's arguments.
+pub fn parse(args: &[String]) -> Result<Parsed, Failure> {
+    let mut launch = Launch::default();
+    for (letter, value) in getopt::parse(args)? {
+        match letter {
+            'h' => return Ok(Parsed::Say(help::text())),
+            'V' => return Ok(Parsed::Say(help::version())),
+            'i' => return Ok(Parsed::Say(help::license())),
+            _ => launch.apply(letter, &value)?,
+        }
+    }
+    launch.finish().map(|launch| Parsed::Launch(Box::new(launch)))
+}
+
+impl Launch {
+    /// Remembers that `flag` was accepted and does nothing, because of `why`.
+    pub fn note(&mut self, flag: &str, why: &str) {
+        self.notes.push(format!("{flag} is accepted and ignored: {why}"));
+    }
+
+    fn apply(&mut self, letter: char, value: &str) -> Result<(), Failure> {
+        match letter {
+            'p' => self.sockets.port = port(value)?,
+            's' => self.sockets.unix = Some(PathBuf::from(value)),
+            'a' => self.sockets.mask = u32::from_str_radix(value, 8).unwrap_or(0) & 0o777,
+            'l' => self.sockets.interfaces.push(value.to_owned()),
+            'B' => self.sockets.protocol = protocol(value)?,
+            'F' => self.sockets.flush = false,
+            'u' => self.user = Some(value.to_owned()),
+            'd' => self.daemon = true,
+            'P' => self.pid_file = Some(PathBuf::from(value)),
+            'o' => suboption::apply(value, self)?,
+            'r' => self.keep_directory = true,
+            'U' | 'S' | 'Y' | 'Z' | 'e' => refuse(letter, value)?,
+            'f' | 'n' | 'k' | 'L' | 'W' | 'N' => self.pass_over(letter, value)?,
+            _ => self.tune(letter, value)?,
+        }
+        Ok(())
+    }
+
+    fn tune(&mut self, letter: char, value: &str) -> Result<(), Failure> {
+        let ServerConfig { node, protocol, caches, limits, .. } = &mut self.config;
+        for cache in caches {
+            match letter {
+                'm' => cache.limits.max_bytes = memory(value),
+                'M' => cache.eviction = "none".to_owned(),
+                _ => {}
+            }
+        }
+        match letter {
+            'I' => limits.max_item_size = item_size(value)?,
+            'c' => limits.max_connections = positive(value, "Maximum connections")?,
+            'R' => limits.requests_per_turn = positive(value, "Number of requests per event")?,
+            't' => node.threads = positive(value, "Number of threads")?,
+            'b' => limits.backlog = u32::try_from(atoi(value).clamp(1, 65_535)).unwrap_or(1_024),
+            'A' => protocol.shutdown_command = true,
+            'C' => protocol.cas = false,
+            'X' => protocol.dump = false,
+            'v' => protocol.verbosity += 1,
+            'D' => {
+                protocol.prefix_delimiter = value.chars().next().unwrap_or(':');
+                protocol.detail = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn pass_over(&mut self, letter: char, value: &str) -> Result<(), Failure> {
+        let why = match letter {
+            'f' if value.trim().parse::<f64>().unwrap_or(0.0) <= 1.0 => {
+                return Err(Failure::new(exit::FAILURE, "Factor must be greater than 1"));
+            }
+            'n' => {
+                positive(value, "Chunk size")?;
+                "there are no slabs"
+            }
+            'f' => "there are no slabs",
+            'k' => "memory is not locked; let the service manager forbid swapping",
+            'L' => "the kernel's transparent huge pages are used as they are",
+            'W' => "there are no watch commands",
+            _ => "connections are spread over the threads by the kernel",
+        };
+        self.note(&format!("-{letter}"), why);
+        Ok(())
+    }
+
+    /// Checks across flags and turns sockets into listeners.
+    fn finish(mut self) -> Result<Self, Failure> {
+        let memory = self.config.caches.iter().map(|cache| cache.limits.max_bytes).sum::<u64>();
+        let item = u64::try_from(self.config.limits.max_item_size).unwrap_or(u64::MAX);
+        if item > memory / 2 {
+            let message = "Cannot set item size limit higher than 1/2 of memory max.";
+            return Err(Failure::new(exit::USAGE, message));
+        }
+        self.config.log.level = level(self.config.protocol.verbosity).to_owned();
+        let listener = |address| ListenerConfig {
+            address,
+            protocol: self.sockets.protocol,
+            flush: self.sockets.flush,
+            ..Default::default()
+        };
+        self.config.memcached = self.sockets.addresses()?.into_iter().map(listener).collect();
+        Ok(self)
+    }
+}
+
+impl Sockets {
+    /// A unix socket stands alone; without `-l` only this machine is served.
+    fn addresses(&self) -> Result<Vec<Address>, Failure> {
+        if let Some(path) = &self.unix {
+            return Ok(vec![Address::Unix(path.clone(), self.mask)]);
+        }
+        if self.interfaces.is_empty() {
+            let port = port_to_bind(self.port).unwrap_or_default();
+            return Ok(port
+                .map(|p| Address::Tcp(([127, 0, 0, 1], p).into()))
+                .into_iter()
+                .collect());
+        }
+        let addresses = parse_list(&self.interfaces.join(","), self.port)?;
+        Ok(addresses.into_iter().map(Address::Tcp).collect())
+    }
+}
+
+fn port(value: &str) -> Result<i64, Failure> {
+    let port = atoi(value);
+    let good = (-1..=65_535).contains(&port);
+    let message = format!("ERROR: Invalid port number {value}.");
+    good.then_some(port).ok_or_else(|| Failure::new(exit::USAGE, message))
+}
+
+fn protocol(value: &str) -> Result<ProtocolChoice, Failure> {
+    match value {
+        "auto" => Ok(ProtocolChoice::Auto),
+        "ascii" => Ok(ProtocolChoice::Ascii),
+        "binary" => Ok(ProtocolChoice::Binary),
+        _ => {
+            let message = format!(
+                "Invalid value for binding protocol: {value}\n -- should be one of auto, binary, \
+                 or ascii"
+            );
+            Err(Failure::new(exit::USAGE, message))
+        }
+    }
+}
+
+/// Refuses what would be a broken promise: reachable over UDP, kept on disk, or secured.
+fn refuse(letter: char, value: &str) -> Result<(), Failure> {
+    let what = match letter {
+        'U' if port(value)? == 0 => return Ok(()),
+        'U' => "UDP support: an open UDP port amplifies attacks. Use -U 0 and TCP",
+        'S' => "SASL support: authentication comes with a later version",
+        'Y' => "support for an authentication file: it comes with a later version",
+        'Z' => "TLS support: it comes with a later version",
+        _ => "support for restartable memory: it comes with a later version",
+    };
+    let message = format!("-{letter} refused: this server is not built with {what}.");
+    Err(Failure::new(exit::USAGE, message))
+}
+
+fn positive(value: &str, what: &str) -> Result<usize, Failure> {
+    let number = usize::try_from(atoi(value)).ok().filter(|number| *number > 0);
+    let message = format!("{what} must be greater than 0");
+    number.ok_or_else(|| Failure::new(exit::FAILURE, message))
+}
+
+/// Megabytes; what is not a number is none of them, which the item size then does not fit.
+fn memory(value: &str) -> u64 {
+    u64::try_from(atoi(value).saturating_mul(MIB)).unwrap_or(0)
+}
+
+fn item_size(value: &str) -> Result<usize, Failure> {
+    let unit = match value.chars().last().map(|c| c.to_ascii_lowercase()) {
+        Some('k') => KIB,
+        Some('m') => MIB,
+        _ => 1,
+    };
+    let bytes = atoi(value).saturating_mul(unit);
+    let refuse = |message| Failure::new(exit::USAGE, message);
+    match usize::try_from(bytes) {
+        Ok(bytes) if bytes > 1 << 30 => {
+            Err(refuse("Cannot set item size limit higher than a gigabyte."))
+        }
+        Ok(bytes) if bytes >= 1 << 10 => Ok(bytes),
+        _ => Err(refuse("Item max size cannot be less than 1024 bytes.")),
+    }
+}
+
+fn level(verbosity: u32) -> &'static str {
+    match verbosity {
+        0 | 1 => "info",
+        2 => "debug",
+        _ => "trace",
+    }
+}
+
+/// C's `atoi`: the number that the text begins with, else 0.
+pub fn atoi(text: &str) -> i64 {
+    let text = text.trim_start();
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    let magnitude = match digits.get(..end) {
+        None | Some("") => return 0,
+        Some(digits) => digits.parse().unwrap_or(i64::MAX),
+    };
+    if text.starts_with('-') { -magnitude } else { magnitude }
+}
+
+#[cfg(test)]
+#[path = "flags_tests.rs"]
+mod tests;

@@ -1,0 +1,124 @@
+//! The command line: arguments to configuration to run to exit code.
+
+mod config;
+mod memcached;
+mod serve;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Problems, ServerConfig};
+
+/// The exit code of a refused configuration (`EX_CONFIG`).
+pub const REFUSED: u8 = 78;
+
+/// The exit code of a wrong use of the command line.
+pub const USAGE: u8 = 2;
+
+/// What `isogrid --help` says after the commands.
+const EXAMPLES: &str = "\
+Examples:
+  isogrid serve                                  # memcached on 127.0.0.1:11211, 256MiB
+  isogrid serve --memory 4GiB --eviction w-tinylfu
+  isogrid memcached -m 1024 -c 4096 -p 11211     # memcached's own flags
+  isogrid config init && isogrid serve -c isogrid.toml
+
+Exit codes: 0 ok, 1 failed, 2 wrong use, 78 configuration refused.";
+
+#[derive(Parser)]
+#[command(name = "isogrid", version, about = "A data grid that speaks memcached.")]
+#[command(after_help = EXAMPLES, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a server.
+    Serve(Box<serve::ServeArgs>),
+    /// Run a server with memcached's own flags (`isogrid memcached -h` lists them).
+    #[command(disable_help_flag = true, disable_version_flag = true)]
+    Memcached {
+        /// memcached's flags.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Show, check and explain the configuration.
+    Config(config::ConfigArgs),
+    /// Print the version.
+    Version,
+}
+
+/// Runs the program with its arguments, the program's name first.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if called_memcached(&args) {
+        return memcached::main(args.into_iter().skip(1));
+    }
+    match Cli::parse_from(args).command {
+        Command::Serve(args) => serve::main(&args),
+        Command::Memcached { args } => memcached::main(args),
+        Command::Config(args) => config::main(&args),
+        Command::Version => {
+            println!("isogrid {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Whether the program was started under memcached's name, as a link that replaces it.
+fn called_memcached(args: &[OsString]) -> bool {
+    args.first().and_then(|name| Path::new(name).file_name()).is_some_and(|n| n == "memcached")
+}
+
+/// Runs the server until it is told to stop.
+fn run(config: ServerConfig) -> ExitCode {
+    match temporary_run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says why a configuration is refused.
+fn refuse(problems: &Problems) -> ExitCode {
+    eprintln!("{problems}");
+    ExitCode::from(REFUSED)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_link_called_memcached_is_memcached() {
+        for (name, memcached) in
+            [("isogrid", false), ("/usr/bin/memcached", true), ("memcached", true), ("", false)]
+        {
+            assert_eq!(called_memcached(&[OsString::from(name)]), memcached, "{name}");
+        }
+    }
+
+    #[test]
+    fn memcached_flags_reach_memcached_untouched() {
+        let cli = Cli::parse_from(["isogrid", "memcached", "-h", "-vv", "--port=0", "-V"]);
+        let Command::Memcached { args } = cli.command else { panic!("not memcached") };
+        assert_eq!(args, ["-h", "-vv", "--port=0", "-V"]);
+    }
+}
+fn temporary_run(_: ServerConfig) -> Result<(), String> {
+    Err("no server yet".into())
+}

@@ -1,0 +1,240 @@
+//! `isogrid serve`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{refuse, run};
+use crate::config::{
+    Address, Exposure, Loaded, Origin, Problem, Problems, Setting, Sources, load, refuse_exposure,
+};
+
+/// Shown before the options, because examples teach faster.
+const EXAMPLES: &str = "\
+Examples:
+  isogrid serve
+  isogrid serve --memory 2GiB --max-item-size 4MiB --threads 4
+  isogrid serve --memcached 127.0.0.1:11211 --memcached unix:/run/isogrid.sock
+  isogrid serve -c isogrid.toml --set limits.idle_timeout=10m
+";
+
+#[derive(Args)]
+#[command(before_help = EXAMPLES)]
+#[command(after_help = "See also: isogrid config explain all, isogrid config show --origin")]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// The node's name in logs [key: node.name] [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Worker threads: a bound on the CPU used [key: node.threads] [default: the cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<String>,
+
+    /// Serve memcached's protocols here, IP:PORT or unix:PATH; repeatable; `off` for none
+    /// [key: memcached] [default: 127.0.0.1:11211]
+    #[arg(long, value_name = "ADDR", help_heading = "Listeners")]
+    memcached: Vec<String>,
+    /// The native protocol: comes with a later version, only `off` is accepted
+    #[arg(long, value_name = "off", help_heading = "Listeners")]
+    native: Option<String>,
+    /// The HTTP interface: comes with a later version, only `off` is accepted
+    #[arg(long, value_name = "off", help_heading = "Listeners")]
+    http: Option<String>,
+    /// Traffic between nodes: comes with a later version, only `off` is accepted
+    #[arg(long, value_name = "off", help_heading = "Listeners")]
+    peer: Option<String>,
+    /// Add N to every TCP port that is not 0, to run several nodes on one machine
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Listeners")]
+    port_offset: u16,
+    /// Client connections at once [key: limits.max_connections] [default: 10000]
+    #[arg(long, value_name = "N", help_heading = "Listeners")]
+    max_connections: Option<String>,
+    /// Listen beyond this machine without authentication and TLS; needs ISOGRID_INSECURE=1 in the
+    /// environment as well
+    #[arg(long, help_heading = "Listeners")]
+    insecure_i_know: bool,
+
+    /// Memory of the cache `default`, e.g. 512MiB [key: cache.default.memory] [default: 256MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Cache")]
+    memory: Option<String>,
+    /// The largest item [key: limits.max_item_size] [default: 1MiB]
+    #[arg(long, value_name = "SIZE", help_heading = "Cache")]
+    max_item_size: Option<String>,
+    /// Who makes room when the cache is full: s3-fifo, w-tinylfu, lru, lfu, fifo, random, none
+    /// [key: cache.default.eviction] [default: s3-fifo]
+    #[arg(long, value_name = "POLICY", help_heading = "Cache")]
+    eviction: Option<String>,
+    /// Keep nothing on disk; the only way there is today
+    #[arg(long, conflicts_with = "data_dir", help_heading = "Cache")]
+    ephemeral: bool,
+    /// Keep data on disk: comes with a later version and is refused today
+    #[arg(long, value_name = "DIR", help_heading = "Cache")]
+    data_dir: Option<PathBuf>,
+    /// How writes are kept: only `none` is accepted today
+    #[arg(long, value_name = "none", help_heading = "Cache")]
+    persist: Option<String>,
+
+    /// pretty or json [key: log.format] [default: pretty on a terminal, else json]
+    #[arg(long, value_name = "FORMAT", help_heading = "Logs")]
+    log_format: Option<String>,
+    /// A level, or a filter like warn,isogrid=debug [key: log.level] [default: info]
+    #[arg(long, value_name = "FILTER", help_heading = "Logs")]
+    log_level: Option<String>,
+}
+
+/// The file and the settings over it: what `serve` and `config show` have in common.
+#[derive(Args)]
+pub struct FileArgs {
+    /// The configuration file [env: ISOGRID_CONFIG] [default: ./isogrid.toml, then
+    /// /etc/isogrid/isogrid.toml, where they exist]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set any key, e.g. limits.backlog=2048 or cache.default.ttl=1h; repeatable, wins over all
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Setting::parse)]
+    set: Vec<Setting>,
+}
+
+impl FileArgs {
+    /// Loads the configuration with `flags` below `--set`.
+    pub fn load(&self, flags: Vec<Setting>) -> Result<Loaded, Problems> {
+        let settings = flags.into_iter().chain(self.set.iter().cloned()).collect();
+        load(&Sources::from_process(self.config.clone(), settings))
+    }
+}
+
+/// Runs a server.
+pub fn main(args: &ServeArgs) -> ExitCode {
+    match configure(args) {
+        Ok(loaded) => run(loaded.config),
+        Err(problems) => refuse(&problems),
+    }
+}
+
+fn configure(args: &ServeArgs) -> Result<Loaded, Problems> {
+    let later = args.later();
+    if !later.is_empty() {
+        return Err(Problems(later));
+    }
+    let mut loaded = args.file.load(args.settings())?;
+    for listener in &mut loaded.config.memcached {
+        offset(&mut listener.address, args.port_offset)?;
+    }
+    refuse_exposure(&loaded.config, Exposure::new(args.insecure_i_know))?;
+    Ok(loaded)
+}
+
+impl ServeArgs {
+    /// The flags that are keys.
+    fn settings(&self) -> Vec<Setting> {
+        let memcached = (!self.memcached.is_empty()).then(|| self.memcached.join(","));
+        let flags = [
+            ("--name", "node.name", &self.name),
+            ("--threads", "node.threads", &self.threads),
+            ("--memcached", "memcached", &memcached),
+            ("--max-connections", "limits.max_connections", &self.max_connections),
+            ("--memory", "cache.default.memory", &self.memory),
+            ("--max-item-size", "limits.max_item_size", &self.max_item_size),
+            ("--eviction", "cache.default.eviction", &self.eviction),
+            ("--log-format", "log.format", &self.log_format),
+            ("--log-level", "log.level", &self.log_level),
+        ];
+        let given = |(flag, key, value): (&str, &str, &Option<String>)| {
+            value.as_ref().map(|value| Setting::flag(flag, key, value))
+        };
+        flags.into_iter().filter_map(given).collect()
+    }
+
+    /// What is asked for and comes with a later version.
+    fn later(&self) -> Vec<Problem> {
+        let data_dir = self.data_dir.as_ref().map(|dir| dir.display().to_string());
+        let flags = [
+            ("--native", &self.native, "off", "leave it out or say off"),
+            ("--http", &self.http, "off", "leave it out or say off"),
+            ("--peer", &self.peer, "off", "leave it out or say off"),
+            ("--data-dir", &data_dir, "", "every cache is in memory: say --ephemeral"),
+            ("--persist", &self.persist, "none", "every cache is in memory: say none"),
+        ];
+        let wanted = |(flag, value, off, help): (&str, &Option<String>, &str, &str)| {
+            let value = value.as_ref().filter(|value| *value != off)?;
+            let what = format!("{flag} {value} comes with a later version");
+            Some(Problem::new(what, &Origin::Flag(flag.to_owned()), help))
+        };
+        flags.into_iter().filter_map(wanted).collect()
+    }
+}
+
+fn offset(address: &mut Address, by: u16) -> Result<(), Problem> {
+    let Address::Tcp(tcp) = address else { return Ok(()) };
+    if tcp.port() == 0 {
+        return Ok(());
+    }
+    let port = tcp.port().checked_add(by).ok_or_else(|| {
+        let what = format!("port {} plus {by} is more than 65535", tcp.port());
+        Problem::new(what, &Origin::Flag("--port-offset".to_owned()), "lower the offset")
+    })?;
+    tcp.set_port(port);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    /// With a file of its own, so that no file of the machine is read.
+    fn configured(flags: &str) -> Result<Loaded, Problems> {
+        let words = ["serve", "-c", "/dev/null"].into_iter().chain(flags.split_whitespace());
+        configure(&Cli::parse_from(words).serve)
+    }
+
+    #[test]
+    fn flags_reach_their_keys() {
+        let config = configured(
+            "--name a --threads 3 --memcached 127.0.0.1:1 --memcached unix:/x --memory 2MiB \
+             --max-item-size 64k --eviction lru --max-connections 7 --log-format json \
+             --log-level warn --ephemeral --persist none --native off --port-offset 10 \
+             --set limits.backlog=9 --set limits.max_connections=8",
+        )
+        .unwrap()
+        .config;
+        let addresses: Vec<_> = config.memcached.iter().map(|l| l.address.to_string()).collect();
+        assert_eq!(addresses, ["127.0.0.1:11", "unix:/x"]);
+        assert_eq!((config.node.name.as_str(), config.node.threads), ("a", 3));
+        assert_eq!(config.caches[0].limits.max_bytes, 2 << 20);
+        assert_eq!(config.caches[0].eviction, "lru");
+        assert_eq!(config.limits.max_item_size, 64 << 10);
+        assert_eq!((config.limits.backlog, config.limits.max_connections), (9, 8));
+        assert_eq!(config.log.level, "warn");
+    }
+
+    #[test]
+    fn refusals_name_the_flag() {
+        for (flags, said) in [
+            ("--native 127.0.0.1:7400", "--native 127.0.0.1:7400 comes with a later version"),
+            ("--data-dir /tmp/x", "--data-dir /tmp/x comes with a later version"),
+            ("--persist sync", "--persist sync comes with a later version"),
+            ("--memory 10", "flag --memory"),
+            ("--eviction lur", "one of s3-fifo, w-tinylfu"),
+            ("--memcached 127.0.0.1:65000 --port-offset 1000", "is more than 65535"),
+            ("--memcached 0.0.0.0:1", "--insecure-i-know"),
+            ("--set nod.threads=1", "did you mean `node.threads`?"),
+        ] {
+            let problems = configured(flags).unwrap_err().to_string();
+            assert!(problems.contains(said), "{flags}: {problems}");
+        }
+    }
+
+    #[test]
+    fn off_leaves_no_listener() {
+        assert_eq!(configured("--memcached off").unwrap().config.memcached, []);
+    }
+}

@@ -1,0 +1,309 @@
+//! The configuration as plain structs, each with its documented unit, default and bounds.
+
+use std::fmt::{self, Display, Formatter};
+use std::io::IsTerminal;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that a node needs to know to start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerConfig {
+    /// This node.
+    pub node: NodeConfig,
+    /// memcached listeners, each in front of one cache. Default: `127.0.0.1:11211`.
+    pub memcached: Vec<ListenerConfig>,
+    /// How the memcached protocols behave, on every listener.
+    pub protocol: ProtocolConfig,
+    /// Named caches; the first one is called `default` unless configured otherwise.
+    pub caches: Vec<CacheConfig>,
+    /// What a client may ask for at most.
+    pub limits: LimitsConfig,
+    /// Logs.
+    pub log: LogConfig,
+    /// Where to write the bound TCP ports, as `TCP INET: port` lines (memcached's
+    /// `MEMCACHED_PORT_FILENAME`). Default: nowhere.
+    pub port_file: Option<PathBuf>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            node: NodeConfig::default(),
+            memcached: vec![ListenerConfig::default()],
+            protocol: ProtocolConfig::default(),
+            caches: vec![CacheConfig::default()],
+            limits: LimitsConfig::default(),
+            log: LogConfig::default(),
+            port_file: None,
+        }
+    }
+}
+
+/// This node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeConfig {
+    /// Its name in logs. Default: the host name, else `isogrid`.
+    pub name: String,
+    /// Worker threads: a bound on the CPU used. Default: the number of cores. Minimum: 1.
+    pub threads: usize,
+    /// How long a SIGTERM waits for requests that are under way. Default: 5 s.
+    pub drain_timeout: Duration,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self { name: host_name(), threads: cores(), drain_timeout: Duration::from_secs(5) }
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "isogrid".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A TCP address; port 0 picks a free one.
+    Tcp(SocketAddr),
+    /// A unix socket path (`unix:PATH`) and its access mask (octal, memcached's `-a`).
+    Unix(PathBuf, u32),
+}
+
+impl Address {
+    /// The access mask of a unix socket unless configured otherwise (memcached's `-a`).
+    pub const UNIX_MASK: u32 = 0o700;
+
+    /// Whether only this machine can reach it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(..) => true,
+        }
+    }
+}
+
+impl Display for Address {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path, Self::UNIX_MASK) => write!(f, "unix:{}", path.display()),
+            Self::Unix(path, mask) => write!(f, "unix:{}?mode={mask:o}", path.display()),
+        }
+    }
+}
+
+impl Default for Address {
+    fn default() -> Self {
+        Self::Tcp((Ipv4Addr::LOCALHOST, 11211).into())
+    }
+}
+
+/// Which of memcached's protocols a listener speaks (`-B`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProtocolChoice {
+    /// Chosen by the first byte of each connection.
+    Auto,
+    /// Text and meta only.
+    Ascii,
+    /// Binary only.
+    Binary,
+}
+
+/// One memcached listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListenerConfig {
+    /// Where.
+    pub address: Address,
+    /// Which protocols. Default: auto.
+    pub protocol: ProtocolChoice,
+    /// The cache behind it. Default: `default`.
+    pub cache: String,
+    /// Whether `flush_all` is allowed here (memcached's `-F` denies it). Default: true.
+    pub flush: bool,
+}
+
+impl Default for ListenerConfig {
+    fn default() -> Self {
+        Self {
+            address: Address::default(),
+            protocol: ProtocolChoice::Auto,
+            cache: CacheConfig::DEFAULT.to_owned(),
+            flush: true,
+        }
+    }
+}
+
+/// How the memcached protocols behave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProtocolConfig {
+    /// `-A`: the `shutdown` command stops the server. Default: false.
+    pub shutdown_command: bool,
+    /// Without `-X`: `stats cachedump` and `lru_crawler metadump` are answered. Default: true.
+    pub dump: bool,
+    /// `-C` turns cas answers off. Default: true.
+    pub cas: bool,
+    /// Verbosity (`-v`), what `stats settings` and `verbosity` show. Default: 0.
+    pub verbosity: u32,
+    /// The prefix delimiter of `stats detail` (`-D`). Default: `:`.
+    pub prefix_delimiter: char,
+    /// Whether `stats detail` starts switched on (given `-D`). Default: false.
+    pub detail: bool,
+    /// When true the server answers as the drop-in for the memcached binary (names in logs only).
+    pub drop_in: bool,
+}
+
+impl Default for ProtocolConfig {
+    fn default() -> Self {
+        Self {
+            shutdown_command: false,
+            dump: true,
+            cas: true,
+            verbosity: 0,
+            prefix_delimiter: ':',
+            detail: false,
+            drop_in: false,
+        }
+    }
+}
+
+/// How much a cache may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// Bytes, everything counted. Default: 256 MiB. Minimum: 1 MiB.
+    pub max_bytes: u64,
+    /// Entries; `None` = as many as fit. Default: none.
+    pub max_entries: Option<u64>,
+}
+
+impl Default for CacheLimits {
+    fn default() -> Self {
+        Self { max_bytes: 256 << 20, max_entries: None }
+    }
+}
+
+/// One named cache.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CacheConfig {
+    /// Its name: 1..=64 of `[A-Za-z0-9_.-]`. Default: `default`.
+    pub name: String,
+    /// Its limits.
+    pub limits: CacheLimits,
+    /// The policy's name, one of `isogrid_grid::EVICTION_POLICIES`. Default: the engine's.
+    pub eviction: String,
+    /// Expiry of entries that are stored without one; `None` = never.
+    pub default_ttl: Option<Duration>,
+    /// Max-idle of entries that are stored without one; `None` = none.
+    pub default_max_idle: Option<Duration>,
+    /// Segments (power of two); `None` = chosen by `max_bytes`.
+    pub segments: Option<u32>,
+    /// Key-prefix regions with limits of their own.
+    pub regions: Vec<RegionConfig>,
+}
+
+impl CacheConfig {
+    /// The name of the cache that is there unless configured otherwise.
+    pub const DEFAULT: &str = "default";
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            name: Self::DEFAULT.to_owned(),
+            limits: CacheLimits::default(),
+            eviction: "s3-fifo".to_owned(),
+            default_ttl: None,
+            default_max_idle: None,
+            segments: None,
+            regions: Vec::new(),
+        }
+    }
+}
+
+/// A key-prefix region: `[[cache.region]]`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RegionConfig {
+    /// Keys that begin with this belong to the region; the longest prefix wins.
+    pub prefix: String,
+    /// Bytes; `None` = only the cache's limit holds.
+    pub max_bytes: Option<u64>,
+    /// Entries; `None` = only the cache's limit holds.
+    pub max_entries: Option<u64>,
+    /// The policy's name; `None` = the cache's.
+    pub eviction: Option<String>,
+}
+
+/// What a client may ask for at most (SECURITY S4). Every limit that is hit is counted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LimitsConfig {
+    /// Largest item in bytes (key, value and about 50 bytes of header, as memcached's `-I`).
+    /// Default: 1 MiB. Bounds: 1 KiB..=1 GiB.
+    pub max_item_size: usize,
+    /// Connections at once. Default: 10,000 (drop-in: 1,024).
+    pub max_connections: usize,
+    /// Refuse at once with an error line when full (memcached's `maxconns_fast`), or leave the
+    /// client in the backlog. Default: true.
+    pub refuse_fast: bool,
+    /// The listen backlog. Default: 1,024.
+    pub backlog: u32,
+    /// Close a connection that sent nothing for so long; `None` = never. Default: 1 h (drop-in:
+    /// never).
+    pub idle_timeout: Option<Duration>,
+    /// Close a connection whose request is half read for so long. Default: 30 s (drop-in: never).
+    pub request_timeout: Option<Duration>,
+    /// Close a connection that does not read its answers for so long. Default: 30 s (drop-in:
+    /// never).
+    pub write_timeout: Option<Duration>,
+    /// Requests of one connection before others get their turn (memcached's `-R`). Default: 32
+    /// (drop-in: 20).
+    pub requests_per_turn: usize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            max_item_size: 1 << 20,
+            max_connections: 10_000,
+            refuse_fast: true,
+            backlog: 1_024,
+            idle_timeout: Some(Duration::from_secs(3_600)),
+            request_timeout: Some(Duration::from_secs(30)),
+            write_timeout: Some(Duration::from_secs(30)),
+            requests_per_turn: 32,
+        }
+    }
+}
+
+/// Logs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogConfig {
+    /// Default: pretty on a terminal, else json.
+    pub format: LogFormat,
+    /// A `tracing` filter, e.g. `info` or `isogrid=debug`. Default: `info`.
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        let pretty = std::io::stderr().is_terminal();
+        let format = if pretty { LogFormat::Pretty } else { LogFormat::Json };
+        Self { format, level: "info".to_owned() }
+    }
+}
+
+/// The forms of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON document a line.
+    Json,
+}

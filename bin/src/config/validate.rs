@@ -1,0 +1,117 @@
+//! What must hold across fields, whoever set them.
+
+use std::collections::BTreeSet;
+
+use super::model::{Address, CacheConfig, ListenerConfig, ServerConfig};
+use super::problem::{Origin, Problem, Problems};
+use super::suggest::nearest;
+use super::unit::show_size;
+
+/// The names of the eviction policies, the default first.
+pub const EVICTION_POLICIES: [&str; 7] =
+    ["s3-fifo", "w-tinylfu", "lru", "lfu", "fifo", "random", "none"];
+
+/// Caches that one node may have.
+const CACHES_MAX: usize = 1_024;
+
+/// Checks what must hold across fields and reports everything that does not.
+pub fn validate(config: &ServerConfig) -> Result<(), Problems> {
+    let mut found = Vec::new();
+    check_caches(config, &mut found);
+    check_listeners(config, &mut found);
+    if found.is_empty() { Ok(()) } else { Err(Problems(found)) }
+}
+
+/// Whether a text may name a cache.
+pub fn is_cache_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+fn check_caches(config: &ServerConfig, found: &mut Vec<Problem>) {
+    let count = config.caches.len();
+    if !(1..=CACHES_MAX).contains(&count) {
+        let what = format!("{count} caches are configured; 1 to {CACHES_MAX} are allowed");
+        found.push(problem(what, "write [[cache]] tables within the bounds"));
+    }
+    let mut names = BTreeSet::new();
+    for cache in &config.caches {
+        if !names.insert(&cache.name) {
+            let what = format!("two caches are called `{}`", cache.name);
+            found.push(problem(what, "give each [[cache]] a name of its own"));
+        }
+        check_cache(cache, config, found);
+    }
+}
+
+fn check_cache(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Problem>) {
+    let CacheConfig { name, limits, .. } = cache;
+    if let Some(segments) = cache.segments.filter(|n| !n.is_power_of_two()) {
+        let near = segments.checked_next_power_of_two().unwrap_or(1 << 16);
+        let what = format!("cache `{name}`: segments = {segments} is not a power of two");
+        found.push(problem(what, format!("write {near}, or leave it out")));
+    }
+    let item = u64::try_from(config.limits.max_item_size).unwrap_or(u64::MAX);
+    if item > limits.max_bytes {
+        let (item, memory) = (show_size(item), show_size(limits.max_bytes));
+        let what =
+            format!("limits.max_item_size = {item} is more than cache `{name}` holds ({memory})");
+        found.push(problem(what, "raise the cache's memory or lower limits.max_item_size"));
+    }
+    check_regions(cache, found);
+}
+
+fn check_regions(cache: &CacheConfig, found: &mut Vec<Problem>) {
+    let mut prefixes = BTreeSet::new();
+    for region in &cache.regions {
+        let place = format!("cache `{}`: region `{}`", cache.name, region.prefix);
+        if region.prefix.is_empty() {
+            let what = format!("cache `{}`: a region has no prefix", cache.name);
+            found.push(problem(what, "write prefix = \"...\" in each [[cache.region]]"));
+        } else if !prefixes.insert(&region.prefix) {
+            found.push(problem(format!("{place} is there twice"), "give each prefix once"));
+        }
+        if region.max_bytes.is_some_and(|bytes| bytes > cache.limits.max_bytes) {
+            let memory = show_size(cache.limits.max_bytes);
+            let what = format!("{place}: max_bytes is more than the cache's memory ({memory})");
+            found.push(problem(what, "lower it, or raise the cache's memory"));
+        }
+    }
+}
+
+fn check_listeners(config: &ServerConfig, found: &mut Vec<Problem>) {
+    let mut addresses = Vec::new();
+    for listener in &config.memcached {
+        if !config.caches.iter().any(|cache| cache.name == listener.cache) {
+            found.push(unknown_cache(listener, config));
+        }
+        if fixed(&listener.address) && addresses.contains(&&listener.address) {
+            let what = format!("two listeners have the address {}", listener.address);
+            found.push(problem(what, "give each listener an address of its own"));
+        }
+        addresses.push(&listener.address);
+    }
+}
+
+/// Port 0 is a free port, another one each time.
+fn fixed(address: &Address) -> bool {
+    !matches!(address, Address::Tcp(address) if address.port() == 0)
+}
+
+fn unknown_cache(listener: &ListenerConfig, config: &ServerConfig) -> Problem {
+    let names = || config.caches.iter().map(|cache| cache.name.as_str());
+    let help = match nearest(&listener.cache, names()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!(
+            "name one of {} in [[listener]], or add a [[cache]] of that name",
+            names().collect::<Vec<_>>().join(", ")
+        ),
+    };
+    let what =
+        format!("the listener {} serves the unknown cache `{}`", listener.address, listener.cache);
+    problem(what, help)
+}
+
+fn problem(what: impl Into<String>, help: impl Into<String>) -> Problem {
+    Problem::new(what, &Origin::Default, help)
+}
