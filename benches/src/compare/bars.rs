@@ -1,0 +1,81 @@
+//! The numbers that Isogrid holds: a bar that must not be missed and a goal beyond it. All are
+//! upper limits.
+
+use std::fmt;
+
+use super::product::Product;
+
+/// An upper limit that must hold, and a better one to reach.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bar {
+    /// Must hold.
+    pub bar: f64,
+    /// Better.
+    pub goal: f64,
+}
+
+/// Bytes an item over key and value.
+pub const ITEM_OVERHEAD_BYTES: Bar = Bar { bar: 60.0, goal: 40.0 };
+/// Memory over limit after churn of mixed sizes.
+pub const CHURN_RSS_OVER_LIMIT: Bar = Bar { bar: 1.15, goal: 1.05 };
+/// Milliseconds from start to the first answer.
+pub const START_MS: Bar = Bar { bar: 100.0, goal: 50.0 };
+/// Memory of an idle server, in MiB.
+pub const IDLE_RSS_MIB: Bar = Bar { bar: 20.0, goal: 10.0 };
+
+/// A measure against its bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// As good as the goal.
+    Goal,
+    /// As good as the bar.
+    Holds,
+    /// Worse than the bar.
+    Missed,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Goal => "goal",
+            Self::Holds => "holds",
+            Self::Missed => "MISSED",
+        })
+    }
+}
+
+impl Bar {
+    /// Compares a measure with the limits.
+    pub fn judge(self, measure: f64) -> Verdict {
+        match measure {
+            measure if measure <= self.goal => Verdict::Goal,
+            measure if measure <= self.bar => Verdict::Holds,
+            _ => Verdict::Missed,
+        }
+    }
+}
+
+/// Isogrid's CPU per request over a rival's, where that is promised: batches of 1 and 32 single
+/// requests, and gets of 32 keys.
+pub fn cpu_ratio(rival: Product, depth: usize, keys_per_get: usize) -> Option<Bar> {
+    match (rival, depth, keys_per_get) {
+        (Product::Memcached | Product::Redis, 1, 1) => Some(Bar { bar: 1.0, goal: 0.8 }),
+        (Product::Memcached, 32, 1) => Some(Bar { bar: 0.1, goal: 0.05 }),
+        (Product::Memcached, 1, 32) => Some(Bar { bar: 0.7, goal: 0.4 }),
+        (Product::Redis, 32, 1) => Some(Bar { bar: 0.6, goal: 0.3 }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_themselves_hold() {
+        let bar = Bar { bar: 1.0, goal: 0.8 };
+        let verdicts = [0.8, 0.9, 1.0, 1.01, f64::NAN].map(|measure| bar.judge(measure));
+        use Verdict::{Goal, Holds, Missed};
+        assert_eq!(verdicts, [Goal, Holds, Holds, Missed, Missed]);
+    }
+}

@@ -1,0 +1,208 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use isogrid_engine::eviction::PolicyKind;
+
+use super::product::Product;
+
+/// Compares Isogrid with memcached and Redis, side by side on this machine.
+///
+/// Starts each server on a free loopback port and on a core of its own, drives all of them with
+/// the same load from another core, takes turns so that a noisy machine is noisy for all, and
+/// stops them. Without a subcommand: kv, memory, churn and start with small sizes, in 5 minutes.
+#[derive(Debug, Parser)]
+#[command(name = "compare", version, after_long_help = EXAMPLES)]
+pub struct Cli {
+    /// What to compare.
+    #[command(subcommand)]
+    pub scenario: Option<Scenario>,
+    /// Where the servers are and run.
+    #[command(flatten)]
+    pub lab: LabArgs,
+    /// The form of the results on stdout; progress goes to stderr.
+    #[arg(short, long, value_enum, default_value = "table", global = true)]
+    pub output: Output,
+    /// Exit with 1 when a bar is missed.
+    #[arg(long, global = true)]
+    pub check: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  compare                                   everything that is quick
+  compare kv --rounds 9 --seconds 4         CPU per request, steadier
+  compare kv --depths 1,8,32 --multiget 32 --value-size 1000
+  compare memory --items 10000000 --limit-mib 4096
+  compare churn --sets 10000000 --limit-mib 128
+  compare start --connections 1000
+  compare hit-ratio traces/ --policies s3-fifo,w-tinylfu
+  compare kv --without isogrid              the baselines alone
+  compare -o json > result.json
+
+Reading the tables:
+  cpu_us         CPU of the server per request, kernel included: the number to trust on a
+                 shared machine; throughput also depends on who else is running
+  isogrid_ratio  Isogrid's CPU over this server's, round by round, then the median; < 1 is less
+  verdict        against the bar and the goal of the row: goal, holds or MISSED";
+
+/// The form of the results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// One document with all tables.
+    Json,
+}
+
+/// Where the servers are and run.
+#[derive(Debug, Args)]
+pub struct LabArgs {
+    /// Isogrid's binary [default: `isogrid` beside this program].
+    #[arg(long, global = true, value_name = "PATH")]
+    pub isogrid: Option<PathBuf>,
+    /// memcached's binary [default: from PATH; skipped when it is not there].
+    #[arg(long, global = true, value_name = "PATH")]
+    pub memcached: Option<PathBuf>,
+    /// Redis's binary [default: redis-server from PATH; skipped when it is not there].
+    #[arg(long, global = true, value_name = "PATH")]
+    pub redis: Option<PathBuf>,
+    /// Leave these out.
+    #[arg(long, global = true, value_enum, value_delimiter = ',', value_name = "PRODUCT")]
+    pub without: Vec<Product>,
+    /// The core of the servers [default: the last one].
+    #[arg(long, global = true, value_name = "CORE")]
+    pub server_core: Option<usize>,
+    /// The core of the load [default: the first one].
+    #[arg(long, global = true, value_name = "CORE")]
+    pub load_core: Option<usize>,
+}
+
+/// One comparison.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Scenario {
+    /// Gets and sets: throughput, latency and server CPU per request.
+    Kv(KvArgs),
+    /// Bytes an item over its key and value.
+    Memory(MemoryArgs),
+    /// Memory over the limit after many sets of mixed sizes.
+    Churn(ChurnArgs),
+    /// Time to the first answer, and memory when idle.
+    Start(StartArgs),
+    /// Hit ratio on traces under the same memory limit.
+    HitRatio(HitRatioArgs),
+}
+
+/// Gets and sets.
+#[derive(Debug, Clone, Args)]
+pub struct KvArgs {
+    /// Connections, each with one batch under way.
+    #[arg(long, default_value_t = 50)]
+    pub connections: usize,
+    /// Requests a batch; each makes a scenario of single gets and sets.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 32])]
+    pub depths: Vec<usize>,
+    /// Keys a get; each makes a scenario of gets alone, one request a batch.
+    #[arg(long, value_delimiter = ',', default_values_t = [32])]
+    pub multiget: Vec<usize>,
+    /// Bytes of each value.
+    #[arg(long, default_value_t = 100)]
+    pub value_size: usize,
+    /// Keys, all loaded before the first round.
+    #[arg(long, default_value_t = 100_000)]
+    pub keys: u64,
+    /// Exponent of the key popularity.
+    #[arg(long, default_value_t = 0.99)]
+    pub zipf: f64,
+    /// Sets among the requests; the rest are gets.
+    #[arg(long, default_value_t = 10, value_name = "PERCENT")]
+    pub sets: u64,
+    /// Length of a round for each server.
+    #[arg(long, default_value_t = 2.0)]
+    pub seconds: f64,
+    /// Rounds for each scenario; in each, every server has its turn.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Memory limit; large enough that nothing is evicted.
+    #[arg(long, default_value_t = 1024)]
+    pub limit_mib: u64,
+}
+
+/// Bytes an item.
+#[derive(Debug, Clone, Args)]
+pub struct MemoryArgs {
+    /// Items to store.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub items: u64,
+    /// Bytes of each value; keys have 16.
+    #[arg(long, default_value_t = 100)]
+    pub value_size: usize,
+    /// Memory limit; large enough that nothing is evicted.
+    #[arg(long, default_value_t = 1024)]
+    pub limit_mib: u64,
+}
+
+/// Memory over the limit.
+#[derive(Debug, Clone, Args)]
+pub struct ChurnArgs {
+    /// Sets to send.
+    #[arg(long, default_value_t = 10_000_000)]
+    pub sets: u64,
+    /// Keys to draw from, all alike.
+    #[arg(long, default_value_t = 10_000_000)]
+    pub keys: u64,
+    /// The smallest value; sizes are log-uniform between the two.
+    #[arg(long, default_value_t = 50)]
+    pub value_size_min: usize,
+    /// The largest value.
+    #[arg(long, default_value_t = 8192)]
+    pub value_size_max: usize,
+    /// Memory limit.
+    #[arg(long, default_value_t = 128)]
+    pub limit_mib: u64,
+}
+
+/// Start and idle.
+#[derive(Debug, Clone, Args)]
+pub struct StartArgs {
+    /// Starts of each server, taking turns.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Idle connections.
+    #[arg(long, default_value_t = 1000)]
+    pub connections: usize,
+}
+
+/// Hit ratio on traces.
+#[derive(Debug, Clone, Args)]
+pub struct HitRatioArgs {
+    /// Traces, or directories of them: one decimal key a line, `.txt` or `.txt.xz`.
+    #[arg(required = true)]
+    pub traces: Vec<PathBuf>,
+    /// Isogrid's eviction policies, a live run for each.
+    #[arg(long, value_delimiter = ',', default_value = "s3-fifo,w-tinylfu,lru")]
+    pub policies: Vec<PolicyKind>,
+    /// Memory limits, as divisors of a trace's footprint.
+    #[arg(long, value_delimiter = ',', default_values_t = [4, 16])]
+    pub shares: Vec<u64>,
+    /// The smallest limit; traces that would get less are answered n/a.
+    #[arg(long, default_value_t = 2)]
+    pub limit_min_mib: u64,
+    /// Multiplies every value size, so that a small trace fills a usable limit.
+    #[arg(long, default_value_t = 1)]
+    pub scale: u32,
+    /// Requests of a trace to play at most.
+    #[arg(long, default_value_t = 5_000_000)]
+    pub requests: usize,
+    /// Distinct keys whose gets travel together; 1 is exact, more is faster.
+    #[arg(long, default_value_t = 16)]
+    pub batch: usize,
+}
+
+impl Scenario {
+    /// A scenario as the command line gives it when only its name is said.
+    pub fn with_defaults(name: &str) -> Result<Option<Self>, clap::Error> {
+        Ok(Cli::try_parse_from(["compare", name])?.scenario)
+    }
+}

@@ -1,0 +1,79 @@
+//! The lab: which servers take part, and where they run.
+
+use std::path::PathBuf;
+
+use super::Result;
+use super::cli::LabArgs;
+use super::cores::Cores;
+use super::product::Product;
+use super::server::{Server, Start};
+
+/// The servers that take part, and the cores.
+pub struct Lab {
+    binaries: Vec<(Product, PathBuf)>,
+    cores: Option<Cores>,
+}
+
+impl Lab {
+    /// Finds the binaries and moves this process to its core. Only Isogrid must be there.
+    pub fn open(arguments: &LabArgs) -> Result<Self> {
+        let mut binaries = Vec::new();
+        for product in Product::ALL.into_iter().filter(|p| !arguments.without.contains(p)) {
+            match locate(product, arguments)? {
+                Some(binary) => binaries.push((product, binary)),
+                None => progress(&format!("{product} is not installed and is left out")),
+            }
+        }
+        let cores = Cores::choose(arguments.server_core, arguments.load_core)?;
+        match cores {
+            Some(cores) => cores.pin_self()?,
+            None => progress("one core only: the servers share it with the load"),
+        }
+        Ok(Self { binaries, cores })
+    }
+
+    /// Those that take part.
+    pub fn products(&self) -> impl Iterator<Item = Product> + '_ {
+        self.binaries.iter().map(|(product, _)| *product)
+    }
+
+    /// Starts one of them afresh.
+    pub fn start(&self, product: Product, memory_mib: u64) -> Result<Server> {
+        self.start_with(product, memory_mib, None)
+    }
+
+    /// Starts one of them with an eviction policy of Isogrid's.
+    pub fn start_with(
+        &self,
+        product: Product,
+        memory_mib: u64,
+        eviction: Option<&str>,
+    ) -> Result<Server> {
+        let found = self.binaries.iter().find(|(other, _)| *other == product);
+        let (_, binary) = found.ok_or_else(|| format!("{product} does not take part"))?;
+        Server::start(product, &Start { binary, memory_mib, eviction, cores: self.cores })
+    }
+}
+
+/// Says on stderr what is going on.
+pub fn progress(text: &str) {
+    eprintln!("compare: {text}");
+}
+
+/// The binary that was named, else the one that is found; an error where one must be there.
+fn locate(product: Product, arguments: &LabArgs) -> Result<Option<PathBuf>> {
+    let named = match product {
+        Product::Isogrid => &arguments.isogrid,
+        Product::Memcached => &arguments.memcached,
+        Product::Redis => &arguments.redis,
+    };
+    match (named, product.find(), product) {
+        (Some(path), _, _) if path.is_file() => Ok(Some(path.clone())),
+        (Some(path), _, _) => Err(format!("--{product} {}: no such file", path.display()).into()),
+        (None, None, Product::Isogrid) => Err("no `isogrid` beside this program: build it with \
+            `cargo build --release`, name it with --isogrid PATH, or leave it out with \
+            --without isogrid"
+            .into()),
+        (None, found, _) => Ok(found),
+    }
+}

@@ -1,0 +1,58 @@
+//! What the kernel tells about a process. Linux only.
+
+use std::path::PathBuf;
+
+use super::Result;
+
+/// Nanoseconds of CPU that a process has used, all its threads together.
+pub fn cpu_ns(pid: u32) -> Result<u64> {
+    let mut total = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        total += task_cpu_ns(task?.path().join("schedstat"))?;
+    }
+    Ok(total)
+}
+
+/// The first field of `schedstat` is the time on a CPU; utime and stime count in ticks of 10 ms.
+fn task_cpu_ns(schedstat: PathBuf) -> Result<u64> {
+    let text = std::fs::read_to_string(&schedstat)?;
+    let field = text.split_whitespace().next().unwrap_or_default();
+    field.parse().map_err(|_| format!("{} says {text:?}", schedstat.display()).into())
+}
+
+/// Bytes of a process that are in memory.
+pub fn rss_bytes(pid: u32) -> Result<u64> {
+    let text = status_line(&pid.to_string(), "VmRSS:")?;
+    let kib: u64 = text.trim_end_matches("kB").trim().parse()?;
+    Ok(kib * 1024)
+}
+
+/// The cores that this process may use.
+pub fn allowed_cores() -> Result<Vec<usize>> {
+    let list = status_line("self", "Cpus_allowed_list:")?;
+    let mut cores = Vec::new();
+    for range in list.split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        cores.extend(first.parse::<usize>()?..=last.parse::<usize>()?);
+    }
+    Ok(cores)
+}
+
+fn status_line(pid: &str, label: &str) -> Result<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(label));
+    Ok(line.ok_or_else(|| format!("/proc/{pid}/status has no {label}"))?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_known() {
+        let pid = std::process::id();
+        assert!(rss_bytes(pid).expect("rss") > 100_000);
+        assert!(cpu_ns(pid).is_ok());
+        assert!(!allowed_cores().expect("cores").is_empty());
+    }
+}
