@@ -34,6 +34,9 @@ impl Output {
 
     /// Appends `number` in decimal.
     pub fn put_decimal(&mut self, mut number: u64) {
+        if let Ok(digit @ 0..10) = u8::try_from(number) {
+            return self.put_u8(b'0' + digit);
+        }
         let mut digits = [0u8; 20];
         let mut at = digits.len();
         loop {

@@ -86,20 +86,23 @@ impl Decoder {
         let Some(first) = rest.first() else {
             return Decoded { consumed: swallowed, step: Step::Incomplete { needed: 1 } };
         };
-        let Decoded { consumed, step } = match self.chosen(*first) {
+        let mut decoded = match self.chosen(*first) {
             Protocols::Binary => self.binary(rest),
             Protocols::Auto | Protocols::Ascii => self.text(rest),
         };
-        Decoded { consumed: swallowed + consumed, step }
+        decoded.consumed += swallowed;
+        decoded
     }
 
     /// Takes what has arrived of a block to be skipped.
+    #[inline]
     fn swallow(&mut self, available: usize) -> usize {
         let taken = usize::try_from(self.skip).unwrap_or(usize::MAX).min(available);
         self.skip -= taken as u64;
         taken
     }
 
+    #[inline]
     fn chosen(&mut self, first: u8) -> Protocols {
         if self.protocols == Protocols::Auto {
             let binary = first == binary::MAGIC;
@@ -108,6 +111,7 @@ impl Decoder {
         self.protocols
     }
 
+    #[inline]
     fn text<'a>(&mut self, rest: &'a [u8]) -> Decoded<'a> {
         let from = self.scanned.min(rest.len());
         let unseen = rest.get(from..).unwrap_or_default();
@@ -133,6 +137,7 @@ impl Decoder {
         Decoded { consumed: 0, step: Step::Incomplete { needed: rest.len() + 1 } }
     }
 
+    #[inline]
     fn binary<'a>(&mut self, rest: &'a [u8]) -> Decoded<'a> {
         if rest.first() != Some(&binary::MAGIC) {
             return self.finish(Parsed::Close("wrong magic"), 0, 0);
@@ -146,6 +151,7 @@ impl Decoder {
     }
 
     /// `head` bytes of line or header and `available` bytes behind it: what goes, what stays.
+    #[inline]
     fn finish<'a>(&mut self, parsed: Parsed<'a>, head: usize, available: usize) -> Decoded<'a> {
         match parsed {
             Parsed::Incomplete { block } => {
@@ -170,7 +176,11 @@ impl Decoder {
 
 impl<'a> Parsed<'a> {
     /// A request without a data block.
+    #[inline]
     pub(super) fn whole(request: Request<'a>, framing: Framing<'a>) -> Self {
         Parsed::Request { request, framing, block: 0 }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -15,9 +15,12 @@ mod text;
 
 mod size;
 
+pub use binary::Binary;
 pub use decoder::{Decoded, Decoder, Protocols, Step};
 pub use framing::Framing;
+pub use meta::Meta;
 pub use reply::{Item, Reply, Value};
 pub use request::{
     Arithmetic, Delete, DumpFormat, Exptime, Get, Key, Keys, Refusal, Request, Store, StoreMode,
 };
+pub use text::Text;

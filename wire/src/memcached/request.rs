@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::text::Words;
+
 /// An expiry time as the client wrote it: relative seconds, or absolute Unix seconds when larger
 /// than 30 days; 0 = never; negative = at once. The server turns it into a deadline.
 pub type Exptime = i64;
@@ -104,7 +106,7 @@ impl<'a> Keys<'a> {
             Keys::One(key) => (&[][..], Some(key.as_ref())),
             Keys::Line(line) => (*line, None),
         };
-        one.into_iter().chain(line.split(|byte| *byte == b' ').filter(|token| !token.is_empty()))
+        one.into_iter().chain(Words(line))
     }
 }
 

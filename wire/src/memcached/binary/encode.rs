@@ -172,3 +172,60 @@ fn failure(command: Command, reply: &Reply<'_>) -> Status {
 
 /// What the server says when started with `-F`.
 const FLUSH_NOT_ALLOWED: &str = "flush_all not allowed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Opcode, reply, status or nothing.
+    fn check(opcode: u8, reply: &Reply<'_>, expect: Option<u8>) {
+        let mut out = Output::new();
+        Binary::new(opcode, *b"opaq").encode(reply, &mut out);
+        let bytes = out.to_vec();
+        assert_eq!(bytes.get(7).copied(), expect, "{opcode:#x} {reply:?}");
+        if let Some(body) = bytes.get(24..) {
+            let said = bytes.get(8..12).and_then(|len| len.try_into().ok()).map(u32::from_be_bytes);
+            assert_eq!(said, u32::try_from(body.len()).ok(), "{opcode:#x} {reply:?}");
+            assert_eq!(bytes.get(12..16), Some(&b"opaq"[..]));
+        }
+    }
+
+    #[test]
+    fn what_is_quiet_and_what_is_not() {
+        let (key, cas, size) = (&b"k"[..], 1, 1);
+        let number = Reply::Number { key, value: 1, cas, ttl: None };
+        for (opcode, quiet, reply, status) in [
+            (0x00, 0x09, Reply::Miss { key }, 1),
+            (0x0c, 0x0d, Reply::Miss { key }, 1),
+            (0x1d, 0x1e, Reply::Miss { key }, 1),
+            (0x23, 0x24, Reply::Miss { key }, 1),
+            (0x01, 0x11, Reply::Stored { key, cas, size }, 0),
+            (0x04, 0x14, Reply::Deleted { key }, 0),
+            (0x05, 0x15, number, 0),
+            (0x07, 0x17, Reply::Ok, 0),
+            (0x08, 0x18, Reply::Ok, 0),
+        ] {
+            check(opcode, &reply, Some(status));
+            check(quiet, &reply, None);
+        }
+        for opcode in [0x01, 0x11] {
+            check(opcode, &Reply::Exists { key }, Some(2));
+            check(opcode, &Reply::TooLarge, Some(3));
+            check(opcode, &Reply::OutOfMemory, Some(0x82));
+        }
+        for (opcode, status) in [(0x02, 2), (0x12, 2), (0x03, 1), (0x13, 1), (0x0e, 5), (0x1a, 5)] {
+            check(opcode, &Reply::NotStored { key }, Some(status));
+        }
+        check(0x00, &Reply::End, None);
+    }
+
+    #[test]
+    fn what_the_server_refuses() {
+        let client = |why| Reply::Refused(Refusal::Client(why));
+        check(0x08, &client(FLUSH_NOT_ALLOWED), Some(0x20));
+        check(0x10, &Reply::Refused(Refusal::Unknown), Some(1));
+        check(0x10, &client("usage: stats detail on|off|dump"), Some(1));
+        check(0x10, &Reply::Refused(INVALID), Some(4));
+        check(0x7f, &Reply::Refused(Refusal::Unknown), Some(0x81));
+    }
+}

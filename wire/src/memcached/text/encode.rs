@@ -114,3 +114,55 @@ fn put_line(parts: &[&str], out: &mut Output) {
     }
     out.put(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn encoded(text: Text, reply: &Reply<'_>) -> String {
+        let mut out = Output::new();
+        text.encode(reply, &mut out);
+        String::from_utf8(out.to_vec()).expect("text")
+    }
+
+    #[test]
+    fn a_large_value_goes_out_without_a_copy() {
+        let value: Arc<[u8]> = Arc::from(&b"large"[..]);
+        let item = Item {
+            value: Value::Shared(&value),
+            flags: u32::MAX,
+            cas: 9,
+            ttl: None,
+            last_access: 0,
+            fetched: false,
+            won: false,
+            stale: false,
+            lease_sent: false,
+            unchanged: false,
+            key_binary: false,
+        };
+        let mut out = Output::new();
+        Text::get(true).encode(&Reply::Item { key: b"k", item }, &mut out);
+        assert_eq!(out.to_vec(), b"VALUE k 4294967295 5 9\r\nlarge\r\n");
+        assert_eq!((Arc::strong_count(&value), out.len() - out.buffered_len()), (2, 5));
+    }
+
+    #[test]
+    fn every_line() {
+        for (reply, expect) in [
+            (Reply::NonNumeric, "CLIENT_ERROR cannot increment or decrement non-numeric value"),
+            (Reply::TooLarge, "SERVER_ERROR object too large for cache"),
+            (Reply::OutOfMemory, "SERVER_ERROR out of memory storing object"),
+            (Reply::Version("1.6.45"), "VERSION 1.6.45"),
+            (Reply::Stat { name: "pid", value: "1" }, "STAT pid 1"),
+            (Reply::Line("BUSY wait"), "BUSY wait"),
+            (Reply::Raw(b"key=a\n\r\n"), "key=a\n"),
+            (Reply::Refused(Refusal::Server("gone")), "SERVER_ERROR gone"),
+        ] {
+            assert_eq!(encoded(Text::default(), &reply), format!("{expect}\r\n"));
+            assert_eq!(encoded(Text::reply_unless(true), &reply), "");
+        }
+    }
+}

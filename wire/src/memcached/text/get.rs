@@ -37,3 +37,26 @@ fn keys(line: Line<'_>, with_cas: bool, touch: Option<Exptime>) -> Parsed<'_> {
         None => refuse(BAD_LINE),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memcached::decoder::tests::only;
+
+    fn check(line: &str, touch: Option<Exptime>, keys: &[&str]) {
+        let Request::Get(get) = only(line.as_bytes()) else { panic!("{line} is no get") };
+        let names: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
+        assert_eq!(get.keys.iter().collect::<Vec<_>>(), names, "{line}");
+        assert_eq!(get, Get { touch, ..Get::of(get.keys.clone()) }, "{line}");
+    }
+
+    #[test]
+    fn one_key_or_many() {
+        check("get a\r\n", None, &["a"]);
+        check("gets a\n", None, &["a"]);
+        check("  get  a  b a \r\n", None, &["a", "b", "a"]);
+        check("gat 0 a\r\n", Some(0), &["a"]);
+        check("gats -1 a b\r\n", Some(-1), &["a", "b"]);
+        check("gat 4294967295 a\r\n", Some(-1), &["a"]);
+    }
+}

@@ -45,7 +45,7 @@ pub(super) struct Line<'a> {
 /// Decodes the command of `line`; `block` is what has arrived behind its line end.
 pub(super) fn parse<'a>(line: &'a [u8], block: &'a [u8], limits: Limits) -> Parsed<'a> {
     let mut words = Words(line);
-    let Some(command) = words.next() else {
+    let Some(command) = words.command() else {
         return refuse(BAD_LINE);
     };
     let line = Line { words, block, limits };

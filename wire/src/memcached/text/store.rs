@@ -73,3 +73,33 @@ fn with_block<'a>(request: Request<'a>, text: Text, len: usize) -> Parsed<'a> {
     let block = (len + LINE_END_LEN) as u64;
     Parsed::Request { request, framing: Framing::Text(text), block }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memcached::decoder::tests::only;
+
+    fn check(input: &str, expect: &Store<'_>) {
+        assert_eq!(only(input.as_bytes()), Request::Store(expect.clone()), "{input}");
+    }
+
+    #[test]
+    fn the_words_of_a_store() {
+        let plain = |mode| Store { value: b"hi", ..Store::of(Cow::Borrowed(b"k"), mode) };
+        check("set k 0 0 2\r\nhi\r\n", &plain(StoreMode::Set));
+        check("add k 0 0 2 noreply\r\nhi\r\n", &plain(StoreMode::Add));
+        check("replace  k 0 0 2\nhi\r\n", &plain(StoreMode::Replace));
+        check("prepend k 0 0 02\r\nhi\r\n", &plain(StoreMode::Prepend));
+        let full = Store { flags: 7, exptime: -1, ..plain(StoreMode::Append) };
+        check("append k 7 -1 2\r\nhi\r\n", &full);
+        let cas = Store { cas: Some(u64::MAX), ..plain(StoreMode::Set) };
+        check("cas k 0 0 2 18446744073709551615\r\nhi\r\n", &cas);
+    }
+
+    #[test]
+    fn a_data_block_may_hold_line_ends() {
+        let value = b"\r\n\0\r\n";
+        let expect = Store { value, ..Store::of(Cow::Borrowed(b"k"), StoreMode::Set) };
+        check("set k 0 0 5\r\n\r\n\0\r\n\r\n", &expect);
+    }
+}
