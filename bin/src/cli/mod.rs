@@ -22,7 +22,7 @@ pub const USAGE: u8 = 2;
 const EXAMPLES: &str = "\
 Examples:
   isogrid serve                                  # memcached on 127.0.0.1:11211, 256MiB
-  isogrid serve --memory 4GiB --eviction w-tinylfu
+  isogrid serve --memory 4GiB --eviction s3-fifo
   isogrid memcached -m 1024 -c 4096 -p 11211     # memcached's own flags
   isogrid config init && isogrid serve -c isogrid.toml
 
@@ -92,6 +92,10 @@ fn refuse(problems: &Problems) -> ExitCode {
     ExitCode::from(REFUSED)
 }
 
+fn temporary_run(_: ServerConfig) -> Result<(), String> {
+    Err("no server yet".into())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -118,7 +122,4 @@ mod tests {
         let Command::Memcached { args } = cli.command else { panic!("not memcached") };
         assert_eq!(args, ["-h", "-vv", "--port=0", "-V"]);
     }
-}
-fn temporary_run(_: ServerConfig) -> Result<(), String> {
-    Err("no server yet".into())
 }

@@ -28,7 +28,7 @@ pub struct ServeArgs {
     /// The node's name in logs [key: node.name] [default: the host name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Worker threads: a bound on the CPU used [key: node.threads] [default: the cores]
+    /// Worker threads: a bound on the CPU used [key: node.threads] [default: the number of cores]
     #[arg(long, value_name = "N")]
     threads: Option<String>,
 
@@ -63,7 +63,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "SIZE", help_heading = "Cache")]
     max_item_size: Option<String>,
     /// Who makes room when the cache is full: s3-fifo, w-tinylfu, lru, lfu, fifo, random, none
-    /// [key: cache.default.eviction] [default: s3-fifo]
+    /// [key: cache.default.eviction] [default: w-tinylfu]
     #[arg(long, value_name = "POLICY", help_heading = "Cache")]
     eviction: Option<String>,
     /// Keep nothing on disk; the only way there is today
@@ -231,6 +231,22 @@ mod tests {
             let problems = configured(flags).unwrap_err().to_string();
             assert!(problems.contains(said), "{flags}: {problems}");
         }
+    }
+
+    /// `[key: K] [default: D]` in the help is what the table of keys says.
+    #[test]
+    fn the_help_says_the_defaults_of_the_keys() {
+        let mut checked = 0;
+        for arg in <Cli as clap::CommandFactory>::command().get_arguments() {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let Some((_, rest)) = help.split_once("[key: ") else { continue };
+            let (key, rest) = rest.split_once("] [default: ").unwrap();
+            let said = format!("default:  {}\n", rest.trim_end_matches(']'));
+            let explained = crate::config::explain(key).unwrap();
+            assert!(explained.contains(&said), "{key}: {said} is not in {explained}");
+            checked += 1;
+        }
+        assert_eq!(checked, 9);
     }
 
     #[test]

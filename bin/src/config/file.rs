@@ -7,10 +7,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::field::Raw;
-use super::key::{CACHE, Key, LISTENER, REGION, ROOT, find};
+use super::key::{Key, find};
 use super::layer::Loaded;
 use super::model::{CacheConfig, ListenerConfig, RegionConfig};
 use super::problem::{Origin, Problem};
+use super::table::{CACHE, LISTENER, REGION, ROOT};
 
 type Value<'i> = Spanned<DeValue<'i>>;
 

@@ -1,16 +1,7 @@
-//! The table of keys: the one source of truth of what can be configured.
+//! A key: a name that a user can write, its bounds and its words, and the field behind it.
 
-use super::field::{Form, Raw, field};
-use super::model::{CacheConfig, ListenerConfig, RegionConfig, ServerConfig};
+use super::field::{Form, Raw};
 use super::suggest::nearest;
-use super::validate::{EVICTION_POLICIES, is_cache_name};
-
-const KIB: u64 = 1 << 10;
-const GIB: u64 = 1 << 30;
-const TIB: u64 = 1 << 40;
-const SECOND: u64 = 1_000;
-const HOUR: u64 = 3_600 * SECOND;
-const YEAR: u64 = 365 * 24 * HOUR;
 
 /// How a key reaches its field.
 #[derive(Clone, Copy)]
@@ -37,16 +28,19 @@ pub struct Key<T: 'static> {
 }
 
 impl<T: Default> Key<T> {
-    const fn new(name: &'static str, form: Form, access: Access<T>, doc: &'static str) -> Self {
+    /// A key whose default is what `T::default()` says.
+    pub const fn new(name: &'static str, form: Form, access: Access<T>, doc: &'static str) -> Self {
         Self { name, alias: "", form, doc, default_words: "", access }
     }
 
-    const fn alias(mut self, alias: &'static str) -> Self {
+    /// Understands another name, too.
+    pub const fn alias(mut self, alias: &'static str) -> Self {
         self.alias = alias;
         self
     }
 
-    const fn default_is(mut self, words: &'static str) -> Self {
+    /// Says the default in words.
+    pub const fn default_is(mut self, words: &'static str) -> Self {
         self.default_words = words;
         self
     }
@@ -92,256 +86,13 @@ pub fn find<T: Default>(
 /// The arrays of tables, for suggestions.
 const SECTIONS: [&str; 3] = ["cache", "listener", "region"];
 
-const ENTRIES: Form = Form::OrOff(&Form::Count(1, 1 << 40));
-const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
-const LIFE: Form = Form::OrOff(&Form::Span(1, 100 * YEAR));
-
-/// Keys at the top and in `[node]`, `[protocol]`, `[limits]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 20] = [
-    Key::new(
-        "node.name",
-        Form::Text("1 to 64 printable characters", is_name),
-        field!(ServerConfig, node.name),
-        "The node's name in logs.",
-    )
-    .default_is("the host name"),
-    Key::new(
-        "node.threads",
-        Form::Count(1, 1_024),
-        field!(ServerConfig, node.threads),
-        "Worker threads: a bound on the CPU used.",
-    )
-    .default_is("the number of cores"),
-    Key::new(
-        "node.drain_timeout",
-        Form::Span(0, HOUR),
-        field!(ServerConfig, node.drain_timeout),
-        "How long a SIGTERM waits for requests that are under way.",
-    ),
-    Key::new(
-        "memcached",
-        Form::Addresses,
-        field!(ServerConfig, memcached),
-        "Where to serve the cache `default` over memcached's protocols; port 0 picks a free one. \
-         `[[listener]]` says more about a listener. Said in the environment or by a flag, it \
-         replaces every listener of the file.",
-    ),
-    Key::new(
-        "protocol.shutdown_command",
-        Form::Flag,
-        field!(ServerConfig, protocol.shutdown_command),
-        "Whether the `shutdown` command stops the server (memcached's -A).",
-    ),
-    Key::new(
-        "protocol.dump",
-        Form::Flag,
-        field!(ServerConfig, protocol.dump),
-        "Whether `stats cachedump` and `lru_crawler metadump` are answered (memcached's -X says no).",
-    ),
-    Key::new(
-        "protocol.cas",
-        Form::Flag,
-        field!(ServerConfig, protocol.cas),
-        "Whether answers carry a cas unique (memcached's -C says no).",
-    ),
-    Key::new(
-        "protocol.verbosity",
-        Form::Count(0, 3),
-        field!(ServerConfig, protocol.verbosity),
-        "What `stats settings` shows as the verbosity (memcached's -v).",
-    ),
-    Key::new(
-        "protocol.prefix_delimiter",
-        Form::Letter,
-        field!(ServerConfig, protocol.prefix_delimiter),
-        "Ends the prefix of a key in `stats detail` (memcached's -D).",
-    ),
-    Key::new(
-        "protocol.detail",
-        Form::Flag,
-        field!(ServerConfig, protocol.detail),
-        "Whether `stats detail` starts switched on.",
-    ),
-    Key::new(
-        "limits.max_item_size",
-        Form::Size(KIB, GIB),
-        field!(ServerConfig, limits.max_item_size),
-        "The largest item: key, value and about 50 bytes of header (memcached's -I).",
-    ),
-    Key::new(
-        "limits.max_connections",
-        Form::Count(1, 1_000_000),
-        field!(ServerConfig, limits.max_connections),
-        "Client connections at once (memcached's -c).",
-    ),
-    Key::new(
-        "limits.refuse_fast",
-        Form::Flag,
-        field!(ServerConfig, limits.refuse_fast),
-        "Whether a connection over the limit is refused at once with an error line, or left \
-         waiting (memcached's maxconns_fast).",
-    ),
-    Key::new(
-        "limits.backlog",
-        Form::Count(1, 65_535),
-        field!(ServerConfig, limits.backlog),
-        "Connections that the kernel may hold before they are accepted (memcached's -b).",
-    ),
-    Key::new(
-        "limits.idle_timeout",
-        TIMEOUT,
-        field!(ServerConfig, limits.idle_timeout),
-        "A connection that sent nothing for so long is closed.",
-    ),
-    Key::new(
-        "limits.request_timeout",
-        TIMEOUT,
-        field!(ServerConfig, limits.request_timeout),
-        "A connection whose request is half read for so long is closed.",
-    ),
-    Key::new(
-        "limits.write_timeout",
-        TIMEOUT,
-        field!(ServerConfig, limits.write_timeout),
-        "A connection that does not read its answers for so long is closed.",
-    ),
-    Key::new(
-        "limits.requests_per_turn",
-        Form::Count(1, 1_000_000),
-        field!(ServerConfig, limits.requests_per_turn),
-        "Requests of one connection before others get their turn (memcached's -R).",
-    ),
-    Key::new(
-        "log.format",
-        Form::Choice(&["pretty", "json"]),
-        field!(ServerConfig, log.format),
-        "pretty is for people; json is one document a line.",
-    )
-    .default_is("pretty on a terminal, else json"),
-    Key::new(
-        "log.level",
-        Form::Text("a filter like `info` or `warn,isogrid=debug`", is_filter),
-        field!(ServerConfig, log.level),
-        "Which log lines are written: a level, or a level per module.",
-    ),
-];
-
-/// Keys of `[[listener]]`.
-pub static LISTENER: [Key<ListenerConfig>; 4] = [
-    Key::new(
-        "address",
-        Form::Address,
-        field!(ListenerConfig, address),
-        "Where to listen; port 0 picks a free one.",
-    ),
-    Key::new(
-        "protocol",
-        Form::Choice(&["auto", "ascii", "binary"]),
-        field!(ListenerConfig, protocol),
-        "Which of memcached's protocols is spoken; auto looks at the first byte of each \
-         connection (memcached's -B).",
-    ),
-    Key::new("cache", CACHE_NAME, field!(ListenerConfig, cache), "The cache behind the listener."),
-    Key::new(
-        "flush",
-        Form::Flag,
-        field!(ListenerConfig, flush),
-        "Whether `flush_all` is allowed here (memcached's -F says no).",
-    ),
-];
-
-/// Keys of `[[cache]]`.
-pub static CACHE: [Key<CacheConfig>; 7] = [
-    Key::new("name", CACHE_NAME, field!(CacheConfig, name), "The cache's name; each name once."),
-    Key::new(
-        "memory",
-        Form::Size(1 << 20, 64 * TIB),
-        field!(CacheConfig, limits.max_bytes),
-        "Bytes that the cache may take, everything counted.",
-    )
-    .alias("max_memory"),
-    Key::new(
-        "max_entries",
-        ENTRIES,
-        field!(CacheConfig, limits.max_entries),
-        "Entries that the cache may hold; off means as many as fit.",
-    ),
-    Key::new(
-        "eviction",
-        Form::Choice(&EVICTION_POLICIES),
-        field!(CacheConfig, eviction),
-        "Which entry makes room when the cache is full; none refuses to store instead.",
-    ),
-    Key::new(
-        "ttl",
-        LIFE,
-        field!(CacheConfig, default_ttl),
-        "Expiry of entries that are stored without one.",
-    ),
-    Key::new(
-        "max_idle",
-        LIFE,
-        field!(CacheConfig, default_max_idle),
-        "Entries that nobody read for so long expire, unless stored with their own max-idle.",
-    ),
-    Key::new(
-        "segments",
-        Form::OrOff(&Form::Count(1, 65_536)),
-        field!(CacheConfig, segments),
-        "Into how many parts, each with its own lock, the cache is split: a power of two; off \
-         lets the server choose by the memory.",
-    ),
-];
-
-/// Keys of `[[cache.region]]`.
-pub static REGION: [Key<RegionConfig>; 4] = [
-    Key::new(
-        "prefix",
-        Form::Text("1 to 250 bytes without blanks", is_prefix),
-        field!(RegionConfig, prefix),
-        "Keys that begin with this belong to the region; the longest prefix wins.",
-    )
-    .default_is("none: it must be given"),
-    Key::new(
-        "max_bytes",
-        Form::OrOff(&Form::Size(KIB, 64 * TIB)),
-        field!(RegionConfig, max_bytes),
-        "Bytes that the region may take; off leaves only the cache's limit.",
-    ),
-    Key::new(
-        "max_entries",
-        ENTRIES,
-        field!(RegionConfig, max_entries),
-        "Entries that the region may hold; off leaves only the cache's limit.",
-    ),
-    Key::new(
-        "eviction",
-        Form::Choice(&EVICTION_POLICIES),
-        field!(RegionConfig, eviction),
-        "Which entry of the region makes room.",
-    )
-    .default_is("the cache's"),
-];
-
-const CACHE_NAME: Form = Form::Text("1 to 64 of A-Z, a-z, 0-9, _, . and -", is_cache_name);
-
-fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && !text.contains(|c: char| c.is_control())
-}
-
-fn is_prefix(text: &str) -> bool {
-    (1..=250).contains(&text.len()) && !text.contains(|c: char| c.is_whitespace())
-}
-
-fn is_filter(text: &str) -> bool {
-    tracing_subscriber::EnvFilter::builder().parse(text).is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::config::ServerConfig;
+    use crate::config::table::{CACHE, LISTENER, REGION, ROOT};
 
     fn check<T: Default>(table: &'static [Key<T>]) {
         let names: BTreeSet<&str> = table.iter().map(|key| key.name).collect();

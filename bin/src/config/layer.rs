@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::field::Raw;
 use super::file::apply_file;
-use super::key::{CACHE, ROOT, find};
+use super::key::find;
 use super::model::{CacheConfig, ServerConfig};
 use super::problem::{Origin, Problem, Problems};
 use super::suggest::nearest;
+use super::table::{CACHE, ROOT};
 use super::validate::validate;
 
 /// Names the file, where `-c` does not.

@@ -1,6 +1,6 @@
 //! The server's configuration. Only this module reads files, environment and flags.
 //!
-//! [`model`] holds the structs that the server consumes; [`key`] is the one table of every key
+//! `model` holds the structs that the server consumes; `table` is the one table of every key
 //! that a user can write, with its bounds and its words. Parsing, `config explain`, `config show`,
 //! the documentation and "did you mean" all read that table, so they cannot disagree.
 //!
@@ -13,8 +13,10 @@ mod key;
 mod layer;
 mod model;
 mod problem;
-mod render;
+mod reference;
+mod show;
 mod suggest;
+mod table;
 mod unit;
 mod validate;
 
@@ -25,5 +27,6 @@ pub use model::{
     NodeConfig, ProtocolChoice, ProtocolConfig, RegionConfig, ServerConfig,
 };
 pub use problem::{Origin, Problem, Problems};
-pub use render::{explain, explain_all, markdown, show, template};
+pub use reference::{explain, explain_all, markdown, template};
+pub use show::show;
 pub use validate::{EVICTION_POLICIES, validate};

@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use isogrid_engine::eviction::PolicyKind;
+
 /// Everything that a node needs to know to start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
@@ -197,7 +199,7 @@ pub struct CacheConfig {
     pub name: String,
     /// Its limits.
     pub limits: CacheLimits,
-    /// The policy's name, one of `isogrid_grid::EVICTION_POLICIES`. Default: the engine's.
+    /// The policy's name, as [`PolicyKind`] has it. Default: the engine's.
     pub eviction: String,
     /// Expiry of entries that are stored without one; `None` = never.
     pub default_ttl: Option<Duration>,
@@ -219,7 +221,7 @@ impl Default for CacheConfig {
         Self {
             name: Self::DEFAULT.to_owned(),
             limits: CacheLimits::default(),
-            eviction: "s3-fifo".to_owned(),
+            eviction: PolicyKind::default().name().to_owned(),
             default_ttl: None,
             default_max_idle: None,
             segments: None,

@@ -7,7 +7,7 @@ use super::problem::{Origin, Problem, Problems};
 use super::suggest::nearest;
 use super::unit::show_size;
 
-/// The names of the eviction policies, the default first.
+/// The names of the eviction policies, as the engine has them.
 pub const EVICTION_POLICIES: [&str; 7] =
     ["s3-fifo", "w-tinylfu", "lru", "lfu", "fifo", "random", "none"];
 
@@ -114,4 +114,16 @@ fn unknown_cache(listener: &ListenerConfig, config: &ServerConfig) -> Problem {
 
 fn problem(what: impl Into<String>, help: impl Into<String>) -> Problem {
     Problem::new(what, &Origin::Default, help)
+}
+
+#[cfg(test)]
+mod tests {
+    use isogrid_engine::eviction::PolicyKind;
+
+    use super::*;
+
+    #[test]
+    fn every_policy_of_the_engine_can_be_configured() {
+        assert_eq!(PolicyKind::ALL.map(PolicyKind::name), EVICTION_POLICIES);
+    }
 }

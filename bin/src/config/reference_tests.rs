@@ -1,8 +1,9 @@
 //! What is rendered is true and up to date.
 
 use super::*;
+use crate::config::layer::Loaded;
 use crate::config::model::{RegionConfig, ServerConfig};
-use crate::config::{Sources, load};
+use crate::config::{Sources, load, show};
 
 /// The page is generated, so that it cannot say something else than the program.
 #[test]

@@ -1,12 +1,12 @@
-//! The table of keys as text: explanations, documentation, a file to begin with, and the
-//! configuration in force.
+//! The table of keys as text: explanations, documentation, a file to begin with.
 
 use std::fmt::Write;
 
 use super::field::{Form, Raw};
-use super::key::{CACHE, Key, LISTENER, REGION, ROOT};
-use super::layer::Loaded;
+use super::key::Key;
+use super::show::{assignment, table_header};
 use super::suggest::nearest;
+use super::table::{CACHE, LISTENER, REGION, ROOT};
 
 /// One key, in words.
 struct Row {
@@ -57,6 +57,7 @@ impl Row {
     }
 }
 
+/// Every key, in the order in which a file has them.
 fn rows() -> Vec<Row> {
     let root = ROOT.iter().map(|key| Row::of("", key));
     let listener = LISTENER.iter().map(|key| Row::of("listener", key));
@@ -145,13 +146,6 @@ fn markdown_header(section: &str) -> String {
     )
 }
 
-fn table_header(section: &str) -> String {
-    match section {
-        "listener" | "cache" | "cache.region" => format!("[[{section}]]"),
-        section => format!("[{section}]"),
-    }
-}
-
 const MARKDOWN_INTRO: &str = "\
 <!-- Generated: `cargo run -- config explain all --markdown > docs/CONFIGURATION.md` -->
 # Configuration
@@ -217,100 +211,6 @@ const TEMPLATE_INTRO: &str = "\
 # checks the file, `isogrid config explain KEY` tells more.
 ";
 
-/// The configuration in force as TOML, each line with its origin when asked.
-pub fn show(loaded: &Loaded, with_origin: bool) -> String {
-    let mut out = Shown { loaded, with_origin, text: String::new() };
-    let config = &loaded.config;
-    if config.memcached.is_empty() {
-        out.text.push_str("memcached = []\n");
-    }
-    for row in rows().iter().filter(|row| row.path() != "memcached") {
-        if let Some(key) = ROOT.iter().find(|key| key.name == row.path()) {
-            out.header(row.section);
-            out.line(row.name, &key.read(config), &key.form, key.name);
-        }
-    }
-    for (index, listener) in config.memcached.iter().enumerate() {
-        out.table("listener", &LISTENER, listener, &format!("listener.{index}."));
-    }
-    for cache in &config.caches {
-        let place = format!("cache.{}.", cache.name);
-        out.table("cache", &CACHE, cache, &place);
-        for (index, region) in cache.regions.iter().enumerate() {
-            out.table("cache.region", &REGION, region, &format!("{place}region.{index}."));
-        }
-    }
-    out.text
-}
-
-struct Shown<'a> {
-    loaded: &'a Loaded,
-    with_origin: bool,
-    text: String,
-}
-
-impl Shown<'_> {
-    fn header(&mut self, section: &str) {
-        let header = format!("{}\n", table_header(section));
-        if !self.text.contains(&header) {
-            self.begin(&header);
-        }
-    }
-
-    fn begin(&mut self, header: &str) {
-        let gap = if self.text.is_empty() { "" } else { "\n" };
-        let _ = write!(self.text, "{gap}{header}");
-    }
-
-    fn table<T: Default>(
-        &mut self,
-        section: &str,
-        keys: &'static [Key<T>],
-        target: &T,
-        place: &str,
-    ) {
-        self.begin(&format!("{}\n", table_header(section)));
-        for key in keys {
-            self.line(key.name, &key.read(target), &key.form, &format!("{place}{}", key.name));
-        }
-    }
-
-    fn line(&mut self, name: &str, value: &Raw, form: &Form, place: &str) {
-        if *value == Raw::One(String::new()) {
-            return;
-        }
-        let line = assignment(name, value, form);
-        let _ = match self.origin(place) {
-            Some(origin) => writeln!(self.text, "{line:<40} # {origin}"),
-            None => writeln!(self.text, "{line}"),
-        };
-    }
-
-    /// Listeners that are only listed were said where the key `memcached` was.
-    fn origin(&self, place: &str) -> Option<String> {
-        let origins = &self.loaded.origins;
-        let listed = place.starts_with("listener.").then(|| origins.get("memcached")).flatten();
-        let said = origins.get(place).or(listed);
-        self.with_origin.then(|| said.map_or("default".to_owned(), ToString::to_string))
-    }
-}
-
-/// `name = value`, as TOML.
-fn assignment(name: &str, value: &Raw, form: &Form) -> String {
-    let value = match value {
-        Raw::One(text) if form.bare() => text.clone(),
-        Raw::One(text) => quoted(text),
-        Raw::Many(texts) => {
-            format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
-        }
-    };
-    format!("{name} = {value}")
-}
-
-fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
-}
-
 #[cfg(test)]
-#[path = "render_tests.rs"]
+#[path = "reference_tests.rs"]
 mod tests;
