@@ -1,11 +1,9 @@
 //! What a value may look like ([`Form`]) and how each type of the model reads and shows it
 //! ([`Field`]).
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::model::{Address, ListenerConfig, LogFormat, ProtocolChoice};
+use super::model::{LogFormat, ProtocolChoice};
 use super::unit::{parse_size, parse_span, show_size, show_span};
 
 /// A value as it was written, before anything is known about its type.
@@ -18,14 +16,16 @@ pub enum Raw {
 }
 
 impl Raw {
-    fn one(&self) -> Result<&str, String> {
+    /// The one value.
+    pub fn one(&self) -> Result<&str, String> {
         match self {
             Self::One(text) => Ok(text.trim()),
             Self::Many(_) => Err("a list stands where one value belongs".to_owned()),
         }
     }
 
-    fn list(&self) -> Vec<&str> {
+    /// The items of a list, written as an array or with commas; `off` is an empty one.
+    pub fn list(&self) -> Vec<&str> {
         let items: Vec<&str> = match self {
             Self::One(text) => text.split(',').collect(),
             Self::Many(items) => items.iter().map(String::as_str).collect(),
@@ -98,7 +98,8 @@ impl Form {
         within.ok_or_else(|| self.refusal(text))
     }
 
-    fn refusal(&self, text: &str) -> String {
+    /// Why `text` is not of this form.
+    pub fn refusal(&self, text: &str) -> String {
         format!("`{text}` is not {}", self.words())
     }
 }
@@ -255,73 +256,12 @@ macro_rules! choice {
 choice!(ProtocolChoice, "auto" => Self::Auto, "ascii" => Self::Ascii, "binary" => Self::Binary);
 choice!(LogFormat, "pretty" => Self::Pretty, "json" => Self::Json);
 
-impl Field for Address {
-    fn parse(raw: &Raw, _: &Form) -> Result<Self, String> {
-        parse_address(raw.one()?)
-    }
-
-    fn show(&self, _: &Form) -> Raw {
-        Raw::One(self.to_string())
-    }
-}
-
-impl Field for Vec<ListenerConfig> {
-    fn parse(raw: &Raw, _: &Form) -> Result<Self, String> {
-        let listener = |text| {
-            parse_address(text).map(|address| ListenerConfig { address, ..Default::default() })
-        };
-        raw.list().into_iter().map(listener).collect()
-    }
-
-    fn show(&self, _: &Form) -> Raw {
-        Raw::Many(self.iter().map(|listener| listener.address.to_string()).collect())
-    }
-}
-
-fn parse_address(text: &str) -> Result<Address, String> {
-    let address = match text.strip_prefix("unix:") {
-        Some(path) => parse_unix(path),
-        None => parse_tcp(text).map(Address::Tcp),
-    };
-    address.ok_or_else(|| Form::Address.refusal(text))
-}
-
-fn parse_tcp(text: &str) -> Option<SocketAddr> {
-    let local = |port: &str| Some((Ipv4Addr::LOCALHOST, port.parse().ok()?).into());
-    text.parse().ok().or_else(|| text.strip_prefix("localhost:").and_then(local))
-}
-
-fn parse_unix(text: &str) -> Option<Address> {
-    let (path, mode) = text.split_once("?mode=").unwrap_or((text, "700"));
-    let mode = u32::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o777)?;
-    (!path.is_empty()).then(|| Address::Unix(PathBuf::from(path), mode))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn one(text: &str) -> Raw {
         Raw::One(text.to_owned())
-    }
-
-    #[test]
-    fn addresses() {
-        for (text, shown) in [
-            ("127.0.0.1:0", Some("127.0.0.1:0")),
-            ("[::1]:11211", Some("[::1]:11211")),
-            ("localhost:11211", Some("127.0.0.1:11211")),
-            ("unix:/run/x.sock", Some("unix:/run/x.sock")),
-            ("unix:/run/x.sock?mode=770", Some("unix:/run/x.sock?mode=770")),
-            ("unix:", None),
-            ("unix:/x?mode=999", None),
-            ("11211", None),
-            ("127.0.0.1:99999", None),
-            ("example.com:1", None),
-        ] {
-            let address = Address::parse(&one(text), &Form::Address);
-            assert_eq!(address.ok().map(|a| a.show(&Form::Address)), shown.map(one), "{text}");
-        }
     }
 
     #[test]
@@ -340,14 +280,5 @@ mod tests {
         for (text, span) in [("off", None), ("0", None), ("10s", Some(Duration::from_secs(10)))] {
             assert_eq!(<Option<Duration>>::parse(&one(text), &form), Ok(span), "{text}");
         }
-    }
-
-    #[test]
-    fn lists_come_as_arrays_or_with_commas() {
-        let listeners = |raw| <Vec<ListenerConfig>>::parse(&raw, &Form::Addresses).unwrap().len();
-        assert_eq!(listeners(one("off")), 0);
-        assert_eq!(listeners(one("127.0.0.1:1, 127.0.0.1:2")), 2);
-        assert_eq!(listeners(Raw::Many(vec!["127.0.0.1:1".into(), "unix:/x".into()])), 2);
-        assert_eq!(listeners(Raw::Many(Vec::new())), 0);
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! Precedence, lowest first: defaults, the TOML file, the environment, flags.
 
+mod address;
 mod exposure;
 mod field;
 mod file;
