@@ -30,8 +30,11 @@ impl Framing<'_> {
 
     /// Whether the connection is to be closed once `reply` is written.
     #[must_use]
-    pub fn closes(&self, _reply: &Reply<'_>) -> bool {
-        self.ends_connection()
+    pub fn closes(&self, reply: &Reply<'_>) -> bool {
+        match self {
+            Framing::Binary(binary) => binary.closes(reply),
+            _ => self.ends_connection(),
+        }
     }
 
     /// Whether the client speaks binary, which answers some requests in another shape (the
@@ -41,6 +44,7 @@ impl Framing<'_> {
         matches!(self, Framing::Binary(_))
     }
 
+    /// Whether the decoder takes nothing more behind this request.
     pub(super) fn ends_connection(&self) -> bool {
         match self {
             Framing::Text(text) => text.ends_connection(),

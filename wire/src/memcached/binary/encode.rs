@@ -70,6 +70,13 @@ impl Binary {
         self.last
     }
 
+    /// Behind "Invalid arguments" memcached always hangs up.
+    pub(in crate::memcached) fn closes(self, reply: &Reply<'_>) -> bool {
+        let refused = matches!(reply, Reply::Refused(_));
+        let command = Opcode::of(self.opcode).command;
+        self.last || (refused && failure(command, reply) == Status::Invalid)
+    }
+
     pub(in crate::memcached) fn encode(self, reply: &Reply<'_>, out: &mut Output) {
         let Opcode { command, quiet, .. } = Opcode::of(self.opcode);
         match *reply {
@@ -227,5 +234,8 @@ mod tests {
         check(0x10, &client("usage: stats detail on|off|dump"), Some(1));
         check(0x10, &Reply::Refused(INVALID), Some(4));
         check(0x7f, &Reply::Refused(Refusal::Unknown), Some(0x81));
+        let closes = |opcode, reply| Binary::new(opcode, [0; 4]).closes(reply);
+        assert!(closes(0x01, &client("too odd")) && closes(0x07, &Reply::Ok));
+        assert!(!closes(0x08, &client(FLUSH_NOT_ALLOWED)) && !closes(0x01, &Reply::TooLarge));
     }
 }
