@@ -1,1 +1,14 @@
-//! Named caches and structures on the engine.
+//! Named caches and structures on the engine. Today they live on one node; the cluster grows in
+//! this crate.
+//!
+//! A structure is what data *does*; [`structure::cache`] is the first. The [`Catalog`] knows which
+//! ones there are by name. Nothing here knows a protocol: operations come in as plain arguments
+//! with the time, and answers go out as enums.
+#![forbid(unsafe_code)]
+
+pub mod catalog;
+pub mod structure;
+
+pub use catalog::Catalog;
+pub use isogrid_engine as engine;
+pub use structure::cache::{Batch, Cache, CacheConfig};

@@ -65,3 +65,29 @@ impl Ghosts {
         (&mut self.buckets[hash as usize & mask], ((hash >> 48) as u16).max(1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_the_latest_and_forgets_the_oldest() {
+        let mut ghosts = Ghosts::default();
+        ghosts.fit(1000);
+        (0..10_000).for_each(|key| ghosts.insert(key));
+        let known = |ghosts: &mut Ghosts, keys: std::ops::Range<u64>| {
+            keys.filter(|key| ghosts.remove(*key)).count()
+        };
+        assert!(known(&mut ghosts, 9_700..10_000) > 270);
+        assert!(known(&mut ghosts, 0..5_000) < 5);
+        assert_eq!(known(&mut ghosts, 9_700..10_000), 0, "asked twice");
+    }
+
+    #[test]
+    fn growth_keeps_the_ghosts() {
+        let mut ghosts = Ghosts::default();
+        (0..8).for_each(|key| ghosts.insert(key));
+        ghosts.fit(100_000);
+        assert!((0..8).all(|key| ghosts.remove(key)));
+    }
+}

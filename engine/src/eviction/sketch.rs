@@ -12,7 +12,7 @@ const BLOCK: usize = 8;
 /// Counters of a key.
 const ROWS: usize = 4;
 /// Counters, in all rows, for each entry held.
-const COUNTERS_PER_ENTRY: usize = 8;
+const COUNTERS_PER_ENTRY: usize = 5;
 /// Accesses for each entry held, after which the counters are halved.
 const SAMPLE_PER_ENTRY: u32 = 10;
 /// Fewer entries than this are counted as if they were so many.
@@ -110,4 +110,46 @@ impl Place {
 
 fn count(block: Option<&[u64; BLOCK]>, place: Place) -> u8 {
     block.and_then(|words| words.get(place.word)).map_or(0, |word| (word >> place.shift) as u8 & 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_a_few_accesses_exactly_and_saturates() {
+        let mut sketch = Sketch::default();
+        sketch.fit(1000);
+        for (key, accesses) in [(1, 1), (2, 3), (3, 15), (4, 40)] {
+            (0..accesses).for_each(|_| sketch.add(key, 1000));
+        }
+        let estimates = [1, 2, 3, 4, 5].map(|key| sketch.estimate(key));
+        assert_eq!(estimates, [1, 3, 15, 15, 0]);
+    }
+
+    #[test]
+    fn forgets_half_in_each_sample() {
+        let mut sketch = Sketch::default();
+        sketch.fit(100);
+        (0..8).for_each(|_| sketch.add(7, 100));
+        (0..1000).for_each(|other| sketch.add(1_000_000 + other, 100));
+        assert!((4..8).contains(&sketch.estimate(7)), "{}", sketch.estimate(7));
+    }
+
+    #[test]
+    fn growth_keeps_the_counts() {
+        let mut sketch = Sketch::default();
+        (0..10_u64).for_each(|key| (0..=key % 4).for_each(|_| sketch.add(key, 1000)));
+        sketch.fit(100_000);
+        assert!((0..10).all(|key| u64::from(sketch.estimate(key)) > key % 4));
+    }
+
+    #[test]
+    fn hashes_that_share_their_low_bits_do_not_collide() {
+        let mut sketch = Sketch::default();
+        sketch.fit(1000);
+        (0..500_u64).for_each(|key| sketch.add(key << 24 | 0xabcdef, 100_000));
+        let strangers = (500..1500_u64).map(|key| sketch.estimate(key << 24 | 0xabcdef));
+        assert!(strangers.filter(|estimate| *estimate > 0).count() < 100);
+    }
 }

@@ -1,0 +1,85 @@
+//! The seams through which time and chance come in. The only file that reads a clock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Milliseconds since the Unix epoch.
+pub type Timestamp = u64;
+
+/// Where time comes from.
+pub trait Clock: Send + Sync {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's wall clock, carried on by the monotonic clock so that it never goes back.
+#[derive(Debug)]
+pub struct SystemClock {
+    start_wall: Timestamp,
+    start: std::time::Instant,
+}
+
+impl SystemClock {
+    /// A clock that starts at the wall time now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the seam that reads the real clock")]
+    pub fn new() -> Self {
+        let wall = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        SystemClock { start_wall: wall, start: std::time::Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let elapsed = self.start.elapsed();
+        self.start_wall + elapsed.as_secs() * 1000 + u64::from(elapsed.subsec_millis())
+    }
+}
+
+/// A clock that tests move by hand.
+#[derive(Debug, Default)]
+pub struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    /// A clock that stands at `now`.
+    #[must_use]
+    pub fn at(now: Timestamp) -> Self {
+        ManualClock(AtomicU64::new(now))
+    }
+
+    /// Moves the clock on by `ms`.
+    pub fn advance(&self, ms: u64) {
+        self.0.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One draw of SplitMix64 (Steele, Lea, Flood 2014): enough chance for hash seeds and random
+/// eviction, and the same for equal seeds.
+#[must_use]
+pub fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A seed from the operating system, by way of the standard library's hash keys.
+#[must_use]
+pub fn os_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0x1509_721d_u64)
+}

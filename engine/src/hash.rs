@@ -1,0 +1,51 @@
+//! The two hashes of a key: a stable one that says which segment it lives in, and a keyed one
+//! that says where in the segment.
+
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
+use xxhash_rust::xxh64::xxh64;
+
+/// The hashes of one key in one table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyHash {
+    /// The segment's number.
+    pub(crate) segment: u32,
+    /// The place in the segment's index and the fingerprint in policies.
+    pub(crate) index: u64,
+}
+
+/// Hashes keys for one table. The index hash is keyed by a seed that clients do not know, so that
+/// nobody can choose keys that collide; the segment hash is the same on every node (DECISIONS 4.1).
+#[derive(Debug, Clone)]
+pub struct Hasher {
+    secrets: RapidSecrets,
+    segment_mask: u64,
+}
+
+impl Hasher {
+    /// A hasher over `segments` segments, a power of two.
+    #[must_use]
+    pub fn new(segments: u32, seed: u64) -> Self {
+        debug_assert!(segments.is_power_of_two());
+        Hasher {
+            secrets: RapidSecrets::seed(seed),
+            segment_mask: u64::from(segments.saturating_sub(1)),
+        }
+    }
+
+    /// Both hashes of `key`.
+    #[must_use]
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the mask keeps 32 bits at most")]
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        let segment =
+            if self.segment_mask == 0 { 0 } else { xxh64(key, 0) & self.segment_mask };
+        KeyHash { segment: segment as u32, index: self.index_hash(key) }
+    }
+
+    /// The index hash alone.
+    #[must_use]
+    #[inline]
+    pub fn index_hash(&self, key: &[u8]) -> u64 {
+        rapidhash_v3_seeded(key, &self.secrets)
+    }
+}

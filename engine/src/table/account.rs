@@ -1,0 +1,124 @@
+//! The account of a table: bytes and entries, exact, against their limits. Shared by all segments
+//! and by the garbage that readers still hold, so it is all atomics.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use crate::config::TableConfig;
+
+/// A limit that is not there.
+const UNLIMITED: u64 = i64::MAX as u64;
+
+/// Bytes and entries of one region, with limits of its own.
+#[derive(Debug)]
+struct Region {
+    bytes: AtomicI64,
+    entries: AtomicI64,
+    max_bytes: u64,
+    max_entries: u64,
+}
+
+/// What a table holds and what it may hold.
+#[derive(Debug)]
+pub(crate) struct Account {
+    /// Live entries, index, slots, policies, wheels.
+    live: AtomicI64,
+    /// Taken out of the table, but a reader may still look at it.
+    retired: AtomicI64,
+    max_bytes: AtomicU64,
+    max_entries: u64,
+    /// Region 0 is everything that has no region of its own.
+    regions: Vec<Region>,
+}
+
+impl Account {
+    pub fn new(config: &TableConfig) -> Self {
+        let region = |max_bytes: Option<u64>, max_entries: Option<u64>| Region {
+            bytes: AtomicI64::new(0),
+            entries: AtomicI64::new(0),
+            max_bytes: max_bytes.unwrap_or(UNLIMITED),
+            max_entries: max_entries.unwrap_or(UNLIMITED),
+        };
+        let own = config.regions.iter().map(|r| region(r.max_bytes, r.max_entries));
+        Account {
+            live: AtomicI64::new(0),
+            retired: AtomicI64::new(0),
+            max_bytes: AtomicU64::new(config.max_bytes),
+            max_entries: config.max_entries.unwrap_or(UNLIMITED),
+            regions: std::iter::once(region(None, None)).chain(own).collect(),
+        }
+    }
+
+    /// Charges a change of `bytes` and `entries` to a region.
+    pub fn charge(&self, region: u8, bytes: i64, entries: i64) {
+        self.live.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(region) = self.regions.get(usize::from(region)) {
+            region.bytes.fetch_add(bytes, Ordering::Relaxed);
+            if entries != 0 {
+                region.entries.fetch_add(entries, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Charges memory that belongs to no entry: index, slots, policies, wheels.
+    pub fn charge_structures(&self, bytes: i64) {
+        if bytes != 0 {
+            self.live.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Charges garbage, or (negative) what of it was freed.
+    pub fn charge_retired(&self, bytes: i64) {
+        self.retired.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of live memory.
+    pub fn live(&self) -> u64 {
+        count(&self.live)
+    }
+
+    /// Bytes of garbage that is not freed yet.
+    pub fn retired(&self) -> u64 {
+        count(&self.retired)
+    }
+
+    /// Entries, all regions together.
+    pub fn entries(&self) -> u64 {
+        self.regions.iter().map(|region| count(&region.entries)).sum()
+    }
+
+    /// Bytes and entries of one region.
+    pub fn region(&self, region: u8) -> (u64, u64) {
+        let region = self.regions.get(usize::from(region));
+        region.map_or((0, 0), |region| (count(&region.bytes), count(&region.entries)))
+    }
+
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn set_max_bytes(&self, bytes: u64) {
+        self.max_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether the table with `more` bytes is over its limit, garbage included.
+    pub fn is_over(&self, retired: u64, more: u64) -> bool {
+        self.live() + retired + more > self.max_bytes() || self.has_too_many_entries(more > 0)
+    }
+
+    fn has_too_many_entries(&self, one_more: bool) -> bool {
+        self.max_entries != UNLIMITED
+            && self.entries() + u64::from(one_more) > self.max_entries
+    }
+
+    /// Whether a region with `more` bytes is over its own limit.
+    pub fn is_region_over(&self, region: u8, more: u64) -> bool {
+        self.regions.get(usize::from(region)).is_some_and(|region| {
+            count(&region.bytes) + more > region.max_bytes
+                || count(&region.entries) + u64::from(more > 0) > region.max_entries
+        })
+    }
+}
+
+fn count(counter: &AtomicI64) -> u64 {
+    u64::try_from(counter.load(Ordering::Relaxed)).unwrap_or(0)
+}

@@ -1,0 +1,365 @@
+//! Reading and writing one entry.
+
+use std::sync::Arc;
+
+use crossbeam_epoch::Guard;
+
+use super::segment::{Locked, Segment, Visible};
+use super::slots::Access;
+use super::snapshot::Watermark;
+use super::version::{Draft, Marks, SEQ_BITS, Version, VersionPtr};
+use super::{KEY_LEN_MAX, KeyHash, Table, VALUE_LEN_MAX};
+use crate::env::Timestamp;
+use crate::error::Error;
+use crate::sync::Ordering;
+
+/// A batch of reads and writes. Everything read through it stays valid while it lives.
+pub struct Pinned<'t> {
+    table: &'t Table,
+    /// Keeps every version that can be reached now from being freed.
+    _guard: Guard,
+}
+
+/// An entry as one version of it.
+#[derive(Clone, Copy)]
+pub struct Entry<'g> {
+    version: Version<'g>,
+    access: Access,
+    table: &'g Table,
+}
+
+impl<'t> Pinned<'t> {
+    pub(super) fn new(table: &'t Table) -> Self {
+        Pinned { table, _guard: crossbeam_epoch::pin() }
+    }
+
+    fn segment(&self, hash: KeyHash) -> Option<&'t Segment> {
+        self.table.segments.get(hash.segment as usize)
+    }
+
+    /// The first of two hints before a batch of lookups: fetch the index lines of a key.
+    #[inline]
+    pub fn prefetch_line(&self, hash: KeyHash) {
+        if let Some(segment) = self.segment(hash) {
+            segment.index.prefetch_line(hash.index);
+        }
+    }
+
+    /// The second hint, when the lines of the whole batch are on their way: fetch the entry.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: KeyHash) {
+        if let Some(segment) = self.segment(hash) {
+            segment.index.prefetch_entry(hash.index);
+        }
+    }
+
+    #[inline]
+    fn newest<'g>(&'g self, segment: &Segment, hash: KeyHash, key: &[u8]) -> Option<Version<'g>> {
+        let is = |pointer| self.version(pointer).is_some_and(|v| v.key() == key);
+        self.version(segment.index.get(hash.index, is)?)
+    }
+
+    #[inline]
+    #[expect(unsafe_code, reason = "the guard keeps every version that is read under it alive")]
+    fn version(&self, pointer: u64) -> Option<Version<'_>> {
+        // SAFETY: the pointer was read from the index after the guard was pinned, and the result
+        // lives no longer than the guard.
+        VersionPtr::from_bits(pointer).map(|version| unsafe { version.get() })
+    }
+
+    /// The entry of a key; the read counts for eviction and idle time. Takes no lock.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, hash: KeyHash, key: &[u8], now: Timestamp) -> Option<Entry<'_>> {
+        let mut entry = self.peek(hash, key, now)?;
+        entry.access = self.touch(hash, entry.version, now);
+        Some(entry)
+    }
+
+    /// The entry of a key; leaves no trace of the read.
+    #[must_use]
+    #[inline]
+    pub fn peek(&self, hash: KeyHash, key: &[u8], now: Timestamp) -> Option<Entry<'_>> {
+        let segment = self.segment(hash)?;
+        let newest = self.newest(segment, hash, key)?;
+        // Loaded after the version: a write that is published at once raises the watermark first.
+        let mark = Watermark {
+            committed: segment.committed.load(Ordering::Acquire),
+            cleared: segment.cleared.load(Ordering::Relaxed),
+        };
+        self.visible(newest, now, mark)
+    }
+
+    pub(super) fn get_at<'g>(
+        &'g self,
+        hash: KeyHash,
+        key: &[u8],
+        now: Timestamp,
+        mark: Watermark,
+    ) -> Option<Entry<'g>> {
+        let newest = self.newest(self.segment(hash)?, hash, key)?;
+        self.visible(newest, now, mark)
+    }
+
+    /// The newest version at or below a watermark, if it is alive.
+    #[inline]
+    pub(super) fn visible<'g>(
+        &'g self,
+        newest: Version<'g>,
+        now: Timestamp,
+        mark: Watermark,
+    ) -> Option<Entry<'g>> {
+        let mut version = newest;
+        while version.seq() > mark.committed {
+            version = self.version(version.older()?.to_bits())?;
+        }
+        let alive = version.seq() > mark.cleared
+            && !version.is_expired(now)
+            && !version.is_tombstone();
+        alive.then_some(Entry { version, access: Access::default(), table: self.table })
+    }
+
+    /// Leaves the traces of a read: on the access word, the idle clock and for the policy.
+    #[inline]
+    fn touch(&self, hash: KeyHash, version: Version<'_>, now: Timestamp) -> Access {
+        let Some(segment) = self.segment(hash) else { return Access::default() };
+        version.touch_idle(now);
+        let slot = version.slot();
+        let before = segment.accesses.read(slot, self.table.shared.seconds(now));
+        if let Some(buffer) = &segment.buffer
+            && buffer.push(slot, hash.index)
+            && let Some(mut locked) = segment.try_lock(&self.table.shared, now)
+        {
+            locked.drain_reads();
+        }
+        before
+    }
+
+    /// The entry of a key for writing: takes the segment's lock until the result is dropped, so
+    /// only one may be held at a time.
+    #[must_use]
+    pub fn entry<'g, 'k>(
+        &'g self,
+        hash: KeyHash,
+        key: &'k [u8],
+        now: Timestamp,
+    ) -> Option<EntryMut<'g, 'k>> {
+        let locked = self.segment(hash)?.lock(&self.table.shared, now);
+        Some(EntryMut { locked, table: self.table, hash, key, now })
+    }
+}
+
+impl<'g> Entry<'g> {
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &'g [u8] {
+        self.version.key()
+    }
+
+    /// The value.
+    #[must_use]
+    #[inline]
+    pub fn value(&self) -> &'g [u8] {
+        self.version.value()
+    }
+
+    /// The value as a shared one, when it has at least [`super::SHARED_VALUE_LEN_MIN`] bytes: it
+    /// may be kept after the entry is gone.
+    #[must_use]
+    #[inline]
+    pub fn shared(&self) -> Option<Arc<[u8]>> {
+        self.version.shared()
+    }
+
+    /// The client's 32 bits.
+    #[must_use]
+    #[inline]
+    pub fn flags(&self) -> u32 {
+        self.version.flags()
+    }
+
+    /// The version, `epoch << 40 | seq` unless it was chosen by the writer; memcached's cas.
+    #[must_use]
+    #[inline]
+    pub fn version(&self) -> u64 {
+        let own = || self.table.shared.epoch << SEQ_BITS | self.version.seq();
+        self.version.version().unwrap_or_else(own)
+    }
+
+    /// The version, when it was chosen by the writer.
+    #[must_use]
+    pub fn chosen_version(&self) -> Option<u64> {
+        self.version.version()
+    }
+
+    /// This entry with the access figures that `other` was read with.
+    #[must_use]
+    pub fn with_access_of(mut self, other: &Entry<'_>) -> Self {
+        self.access = other.access;
+        self
+    }
+
+    /// When it expires, whatever is read.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.version.deadline()
+    }
+
+    /// How long it lives without being read, ms.
+    #[must_use]
+    pub fn max_idle(&self) -> Option<u32> {
+        self.version.max_idle()
+    }
+
+    /// What it is marked with.
+    #[must_use]
+    pub fn marks(&self) -> Marks {
+        self.version.marks()
+    }
+
+    /// Whether it had been read before this read.
+    #[must_use]
+    pub fn was_fetched(&self) -> bool {
+        self.access.fetched()
+    }
+
+    /// Seconds from the access before this one to `now`.
+    #[must_use]
+    pub fn idle_seconds(&self, now: Timestamp) -> u32 {
+        self.table.shared.seconds(now).saturating_sub(self.access.seconds())
+    }
+
+    /// Bytes charged to it.
+    #[must_use]
+    pub fn charge(&self) -> usize {
+        self.version.charge(self.table.shared.allocator)
+    }
+
+    /// The same entry with the access figures as they are now, for reads that leave no trace.
+    #[must_use]
+    pub fn with_access(mut self) -> Self {
+        let hash = self.table.hash(self.key());
+        if let Some(segment) = self.table.segments.get(hash.segment as usize) {
+            self.access = segment.accesses.get(self.version.slot());
+        }
+        self
+    }
+}
+
+/// What a write stores.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewEntry<'a> {
+    /// The value, as the concatenation of two pieces (one of them mostly empty).
+    pub value: [&'a [u8]; 2],
+    /// The client's 32 bits.
+    pub flags: u32,
+    /// When it expires.
+    pub deadline: Option<Timestamp>,
+    /// How long it lives without being read, ms; at most 2^31 - 1.
+    pub max_idle: Option<u32>,
+    /// The version to give it; `None` = the next of the table's own.
+    pub version: Option<u64>,
+    /// What to mark it with.
+    pub marks: Marks,
+}
+
+/// A write that nobody sees before [`Table::publish`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prepared {
+    pub(super) segment: u32,
+    pub(super) seq: u64,
+    /// The version it will have.
+    pub version: u64,
+}
+
+/// The entry of one key with its segment's lock held.
+pub struct EntryMut<'g, 'k> {
+    locked: Locked<'g>,
+    table: &'g Table,
+    hash: KeyHash,
+    key: &'k [u8],
+    now: Timestamp,
+}
+
+impl<'g> EntryMut<'g, '_> {
+    /// The entry as writers see it: prepared writes included. Leaves no trace of the read.
+    #[must_use]
+    pub fn get(&self) -> Option<Entry<'g>> {
+        let version = self.locked.newest(self.hash, self.key)?;
+        let segment = self.table.segments.get(self.hash.segment as usize)?;
+        let access = segment.accesses.get(version.slot());
+        Some(Entry { version, access, table: self.table })
+    }
+
+    /// Stores a value; gives its version.
+    ///
+    /// # Errors
+    /// [`Error`] says why not; the entry is as it was.
+    pub fn put(&mut self, new: &NewEntry<'_>) -> Result<u64, Error> {
+        Ok(self.write(new, Visible::Now)?.version)
+    }
+
+    /// Prepares to store a value: readers see it when it is published.
+    ///
+    /// # Errors
+    /// As [`EntryMut::put`].
+    pub fn prepare_put(&mut self, new: &NewEntry<'_>) -> Result<Prepared, Error> {
+        self.write(new, Visible::Later)
+    }
+
+    fn write(&mut self, new: &NewEntry<'_>, visible: Visible) -> Result<Prepared, Error> {
+        self.check(new)?;
+        let seq = self.locked.put(self.hash, draft(self.key, new), visible)?;
+        Ok(self.prepared(seq, new.version))
+    }
+
+    fn prepared(&self, seq: u64, version: Option<u64>) -> Prepared {
+        let own = self.table.shared.epoch << SEQ_BITS | seq;
+        Prepared { segment: self.hash.segment, seq, version: version.unwrap_or(own) }
+    }
+
+    fn check(&self, new: &NewEntry<'_>) -> Result<(), Error> {
+        let len = self.key.len();
+        if len == 0 || len > KEY_LEN_MAX {
+            return Err(Error::KeyLength { len });
+        }
+        let len = new.value[0].len() + new.value[1].len();
+        if len > VALUE_LEN_MAX { Err(Error::ValueLength { len }) } else { Ok(()) }
+    }
+
+    /// Changes what is not the value (deadline, idle time, marks, flags) of the newest version and
+    /// keeps its number. Nothing happens when there is none.
+    pub fn rewrite(&mut self, new: &NewEntry<'_>) {
+        self.locked.rewrite(self.hash, draft(self.key, new));
+    }
+
+    /// Deletes the entry; whether there was one.
+    pub fn remove(&mut self) -> bool {
+        self.locked.remove(self.hash, self.key, Visible::Now).is_some()
+    }
+
+    /// Prepares to delete the entry; `None` when there is none.
+    pub fn prepare_remove(&mut self) -> Option<Prepared> {
+        let seq = self.locked.remove(self.hash, self.key, Visible::Later)?;
+        Some(self.prepared(seq, None))
+    }
+
+    /// The time that the lock was taken with.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+}
+
+fn draft<'a>(key: &'a [u8], new: &NewEntry<'a>) -> Draft<'a> {
+    Draft {
+        key,
+        value: new.value,
+        flags: new.flags,
+        deadline: new.deadline,
+        max_idle: new.max_idle,
+        version: new.version,
+        marks: new.marks,
+        linked: false,
+    }
+}

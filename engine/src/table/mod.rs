@@ -1,0 +1,278 @@
+//! A table: segments of versioned entries. Readers [`pin`](Table::pin) once for a batch and then
+//! read without a lock; writers take the lock of one segment at a time.
+
+mod account;
+mod bag;
+mod entry;
+mod index;
+mod segment;
+mod slots;
+mod snapshot;
+mod version;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+pub use entry::{Entry, EntryMut, NewEntry, Pinned, Prepared};
+pub use snapshot::{Cursor, Snapshot};
+pub use version::{Marks, SHARED_VALUE_LEN_MIN};
+
+use crate::config::TableConfig;
+use crate::env::{Timestamp, split_mix};
+use crate::error::ConfigError;
+use crate::eviction::PolicyKind;
+use crate::hash::{Hasher, KeyHash};
+use crate::memory::Allocator;
+use crate::metrics::{Metrics, MetricsSnapshot};
+use account::Account;
+use segment::Segment;
+use snapshot::Snapshots;
+
+/// Longest key in bytes.
+pub const KEY_LEN_MAX: usize = 0xffff;
+/// Longest value in bytes.
+pub const VALUE_LEN_MAX: usize = 1 << 30;
+
+/// What all segments of a table share.
+pub(crate) struct Shared {
+    hasher: Hasher,
+    allocator: Allocator,
+    account: Arc<Account>,
+    metrics: Metrics,
+    snapshots: Snapshots,
+    /// The policy of each region; region 0 is everything without a prefix of its own.
+    policies: Vec<PolicyKind>,
+    /// Prefixes of the regions from 1 on, longest first.
+    prefixes: Vec<(Vec<u8>, u8)>,
+    epoch: u64,
+    /// When the table was made: access words count seconds from here.
+    origin: Timestamp,
+    /// Garbage that a segment keeps before it bothers the collector.
+    bag_bytes_max: usize,
+    /// Garbage beyond which writers help the collector.
+    retired_bytes_max: u64,
+}
+
+impl Shared {
+    fn region_of(&self, key: &[u8]) -> u8 {
+        let region = self.prefixes.iter().find(|(prefix, _)| key.starts_with(prefix));
+        region.map_or(0, |(_, region)| *region)
+    }
+
+    fn evicts(&self, region: u8) -> bool {
+        self.policies.get(usize::from(region)).is_some_and(|kind| *kind != PolicyKind::None)
+    }
+
+    fn seconds(&self, now: Timestamp) -> u32 {
+        u32::try_from(now.saturating_sub(self.origin) / 1000).unwrap_or(u32::MAX)
+    }
+}
+
+/// A map from keys to versioned, expiring, evictable entries.
+pub struct Table {
+    segments: Box<[Segment]>,
+    shared: Shared,
+    /// Which segment gives way next when the one that was written to has nothing to give.
+    relief: AtomicUsize,
+}
+
+/// Bytes and entries of a table at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Entries, those that are expired or cleared but not removed yet included.
+    pub entries: u64,
+    /// Bytes of everything the table holds, garbage included.
+    pub bytes: u64,
+    /// Bytes of garbage that readers may still look at.
+    pub retired_bytes: u64,
+    /// The limit in bytes.
+    pub max_bytes: u64,
+}
+
+impl Table {
+    /// An empty table.
+    ///
+    /// # Errors
+    /// When the configuration does not [`validate`](TableConfig::validate).
+    pub fn new(config: &TableConfig, now: Timestamp) -> Result<Table, ConfigError> {
+        config.validate()?;
+        let mut seed = config.seed;
+        let count = config.segment_count();
+        let shared = Shared::new(config, count, split_mix(&mut seed), now);
+        let segments = (0..count as usize)
+            .map(|number| Segment::new(&shared, number, split_mix(&mut seed)))
+            .collect();
+        let table = Table { segments, shared, relief: AtomicUsize::new(0) };
+        table.charge_fixed();
+        Ok(table)
+    }
+
+    /// Charges what an empty table costs.
+    fn charge_fixed(&self) {
+        let fixed = std::mem::size_of_val::<[Segment]>(&self.segments);
+        self.shared.account.charge_structures(i64::try_from(fixed).unwrap_or(i64::MAX));
+        for segment in &self.segments {
+            segment.lock(&self.shared, self.shared.origin).work();
+        }
+    }
+
+    /// The hashes of a key, to be computed once for a request.
+    #[must_use]
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        self.shared.hasher.hash(key)
+    }
+
+    /// Begins a batch of reads and writes. What was read stays valid as long as the result lives;
+    /// memory that is overwritten meanwhile cannot be freed, so it must not live long.
+    #[must_use]
+    #[inline]
+    pub fn pin(&self) -> Pinned<'_> {
+        Pinned::new(self)
+    }
+
+    /// Hides everything that is stored now. The work does not depend on how much that is: the
+    /// memory is given back by [`Table::maintain`].
+    pub fn clear(&self, now: Timestamp) {
+        let _gate = self.shared.snapshots.gate();
+        for segment in &self.segments {
+            segment.lock(&self.shared, now).clear();
+        }
+    }
+
+    /// Makes prepared writes visible, over several segments all at once for snapshots.
+    pub fn publish(&self, prepared: &[Prepared], now: Timestamp) {
+        let _gate = self.shared.snapshots.gate();
+        for write in prepared {
+            if let Some(segment) = self.segments.get(write.segment as usize) {
+                segment.lock(&self.shared, now).publish(write.seq);
+            }
+        }
+    }
+
+    /// Takes prepared writes back, and whatever was prepared in their segments after them.
+    pub fn abort(&self, prepared: &[Prepared], now: Timestamp) {
+        for write in prepared {
+            if let Some(segment) = self.segments.get(write.segment as usize) {
+                segment.lock(&self.shared, now).abort(write.seq);
+            }
+        }
+    }
+
+    /// Does background work that is due: expiry, freeing what was cleared or retired. At most
+    /// about `budget` entries in each segment; whether there is more to do at once.
+    pub fn maintain(&self, now: Timestamp, budget: usize) -> bool {
+        let garbage = self.shared.account.retired() > 0;
+        let mut more = false;
+        for segment in self.segments.iter().filter(|segment| garbage || segment.due() <= now) {
+            let Some(mut locked) = segment.try_lock(&self.shared, now) else { continue };
+            more |= locked.expire(budget) | locked.sweep() | locked.work();
+            locked.flush_garbage();
+        }
+        if garbage {
+            crossbeam_epoch::pin().flush();
+        }
+        self.relieve(now);
+        more
+    }
+
+    /// Evicts from other segments when the one that was written to could not give enough.
+    fn relieve(&self, now: Timestamp) {
+        let retired = self.shared.account.retired();
+        let mut idle = 0;
+        while self.shared.account.is_over(retired, 0) && idle < self.segments.len() {
+            let at = self.relief.fetch_add(1, Ordering::Relaxed) % self.segments.len();
+            let segment = self.segments.get(at).and_then(|s| s.try_lock(&self.shared, now));
+            let helped = segment.is_some_and(|mut locked| locked.help_evict());
+            idle = if helped { 0 } else { idle + 1 };
+        }
+    }
+
+    /// Bytes and entries now.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let account = &self.shared.account;
+        let retired_bytes = account.retired();
+        Usage {
+            entries: account.entries(),
+            bytes: account.live() + retired_bytes,
+            retired_bytes,
+            max_bytes: account.max_bytes(),
+        }
+    }
+
+    /// Bytes and entries of a region, by its place in the configuration.
+    #[must_use]
+    pub fn region_usage(&self, region: usize) -> (u64, u64) {
+        let region = u8::try_from(region + 1).unwrap_or(u8::MAX);
+        self.shared.account.region(region)
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.shared.metrics.snapshot()
+    }
+
+    /// Sets the counters to zero.
+    pub fn reset_metrics(&self) {
+        self.shared.metrics.reset();
+    }
+
+    /// Changes the limit in bytes. Surplus entries go with the next writes and in maintenance.
+    pub fn set_max_bytes(&self, bytes: u64) {
+        self.shared.account.set_max_bytes(bytes);
+    }
+
+    /// How many segments there are.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+}
+
+impl Shared {
+    fn new(config: &TableConfig, segments: u32, seed: u64, now: Timestamp) -> Shared {
+        let own = config.regions.iter().map(|region| region.eviction.unwrap_or(config.eviction));
+        let numbers = 1..=u8::MAX;
+        let mut prefixes: Vec<_> =
+            config.regions.iter().map(|region| region.prefix.clone()).zip(numbers).collect();
+        prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        let share = config.max_bytes / 256 / u64::from(segments);
+        Shared {
+            hasher: Hasher::new(segments, seed),
+            allocator: config.allocator,
+            account: Arc::new(Account::new(config)),
+            metrics: Metrics::default(),
+            snapshots: Snapshots::default(),
+            policies: std::iter::once(config.eviction).chain(own).collect(),
+            prefixes,
+            epoch: u64::from(config.epoch),
+            origin: now,
+            bag_bytes_max: usize::try_from(share).unwrap_or(0).clamp(1 << 10, 64 << 10),
+            retired_bytes_max: (config.max_bytes / 64).max(64 << 10),
+        }
+    }
+}
+
+impl Drop for Table {
+    #[expect(unsafe_code, reason = "the last owner frees the versions that are left")]
+    fn drop(&mut self) {
+        for segment in &mut self.segments {
+            for newest in segment.drain() {
+                let mut next = Some(newest);
+                while let Some(version) = next {
+                    // SAFETY: `&mut self`: no reader and no writer is left, and every chain
+                    // hangs on exactly one entry of the index.
+                    unsafe {
+                        next = version.get().older();
+                        version.free();
+                    }
+                }
+            }
+        }
+    }
+}

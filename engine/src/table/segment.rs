@@ -1,0 +1,838 @@
+//! One segment: the index that readers use without a lock, and the writer's state behind a mutex.
+//!
+//! **The write protocol** (DECISIONS 4.4): `prepare` makes a version that nobody sees, `publish`
+//! moves the watermark past it. A write that needs no commit in between is published as it is
+//! prepared: the watermark is raised first, so that readers see the version the moment it is in
+//! the index.
+//!
+//! **Invariants**
+//! - A reader sees the newest version with `seq <= committed` and `seq > cleared`.
+//! - `linked` holds, in the order of their sequence numbers, the versions that still link to an
+//!   older one; the older one goes when no open snapshot can see it.
+//! - A slot is in its region's policy exactly when its newest version is not a tombstone.
+
+use std::collections::VecDeque;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::account::Account;
+use super::bag::Bag;
+use super::index::{Grower, Index, Place};
+use super::slots::{Access, Accesses, ReadBuffer, SlotMap, policy_hash};
+use super::version::{Draft, Marks, Version, VersionPtr};
+use super::{KeyHash, Shared};
+use crate::env::Timestamp;
+use crate::error::Error;
+use crate::eviction::{Entries, Policy, Reads, Slot};
+use crate::expiry::Wheel;
+use crate::metrics::count;
+use crate::sync::{AtomicU64, Ordering};
+
+/// A victim whose newest write is not published yet stays; so many of them are passed over.
+const UNPUBLISHED_VICTIMS_MAX: usize = 8;
+/// Older versions looked at for trimming with each write.
+const TRIM_BUDGET: usize = 4;
+/// Expired entries that a write takes out itself where nothing may be evicted.
+const MAKE_ROOM_BUDGET: usize = 64;
+/// Lines of the index that one step of a sweep or a scan covers.
+const SWEEP_LINES: usize = 16;
+
+pub(crate) struct Segment {
+    /// Its place among the table's segments.
+    number: usize,
+    pub index: Index,
+    /// The watermark: everything up to it is published.
+    pub committed: AtomicU64,
+    /// Everything up to it was cleared (`flush_all`).
+    pub cleared: AtomicU64,
+    pub accesses: Accesses,
+    /// Reads on their way to the policies, when one wants to hear of them.
+    pub buffer: Option<Box<ReadBuffer>>,
+    /// When there is background work to do, ms; `u64::MAX` = never.
+    due: AtomicU64,
+    writer: Mutex<Writer>,
+}
+
+/// What only the holder of the segment's lock touches.
+pub(crate) struct Writer {
+    seq: u64,
+    grower: Grower,
+    slots: SlotMap,
+    policies: Vec<Box<dyn Policy>>,
+    wheel: Option<Box<Wheel>>,
+    /// Prepared writes that are not published, oldest first.
+    pending: VecDeque<Pending>,
+    /// Versions that link to an older one, oldest first: (seq, slot).
+    linked: VecDeque<(u64, Slot)>,
+    /// Where the sweep after a clear has got to.
+    sweep: Option<u64>,
+    bag: Bag,
+    /// Bytes of structures that the account knows of.
+    charged: usize,
+    /// Bytes of access words.
+    access_memory: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    seq: u64,
+    slot: Slot,
+    done: bool,
+}
+
+/// When a write becomes visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visible {
+    Now,
+    /// When [`Locked::publish`] is called with its sequence number.
+    Later,
+}
+
+impl Segment {
+    pub fn new(shared: &Shared, number: usize, seed: u64) -> Segment {
+        let (index, grower) = Index::new();
+        let policies: Vec<_> = shared.policies.iter().map(|kind| kind.build(seed)).collect();
+        let reports = policies.iter().any(|policy| policy.reads() == Reads::Reported);
+        Segment {
+            number,
+            index,
+            committed: AtomicU64::new(0),
+            cleared: AtomicU64::new(0),
+            accesses: Accesses::new(),
+            buffer: reports.then(|| Box::new(ReadBuffer::new())),
+            due: AtomicU64::new(u64::MAX),
+            writer: Mutex::new(Writer {
+                seq: 0,
+                grower,
+                slots: SlotMap::default(),
+                policies,
+                wheel: None,
+                pending: VecDeque::new(),
+                linked: VecDeque::new(),
+                sweep: None,
+                bag: Bag::default(),
+                charged: 0,
+                access_memory: 0,
+            }),
+        }
+    }
+
+    /// Takes the segment's lock.
+    pub fn lock<'t>(&'t self, shared: &'t Shared, now: Timestamp) -> Locked<'t> {
+        Locked { shared, segment: self, w: self.writer.lock(), now }
+    }
+
+    /// Takes the segment's lock when nobody has it.
+    pub fn try_lock<'t>(&'t self, shared: &'t Shared, now: Timestamp) -> Option<Locked<'t>> {
+        let w = self.writer.try_lock()?;
+        Some(Locked { shared, segment: self, w, now })
+    }
+
+    /// When there is background work to do: expiry, a sweep, trimming, resizing.
+    pub fn due(&self) -> Timestamp {
+        self.due.load(Ordering::Relaxed)
+    }
+
+    /// The versions that are left, when nobody uses the segment any more.
+    pub fn drain(&mut self) -> Vec<VersionPtr> {
+        let index = &self.index;
+        let writer = self.writer.get_mut();
+        let mut all = Vec::new();
+        let mut from = Some(0);
+        while let Some(at) = from {
+            from = writer.grower.scan(index, at, 1 << 31, |_| 0, |pointer| {
+                all.extend(VersionPtr::from_bits(pointer));
+            });
+        }
+        all
+    }
+}
+
+/// A segment with its lock held: the one who may change it.
+pub(crate) struct Locked<'t> {
+    shared: &'t Shared,
+    segment: &'t Segment,
+    w: MutexGuard<'t, Writer>,
+    now: Timestamp,
+}
+
+/// What policies may ask, answered from the slot map and the access words.
+struct View<'a> {
+    slots: &'a SlotMap,
+    accesses: &'a Accesses,
+    shared: &'a Shared,
+}
+
+impl Entries for View<'_> {
+    fn hash(&self, slot: Slot) -> u64 {
+        let version = version_at(self.slots.pointer(slot));
+        version.map_or(0, |v| policy_hash(self.shared.hasher.index_hash(v.key())))
+    }
+
+    fn weight(&self, slot: Slot) -> u32 {
+        let version = version_at(self.slots.pointer(slot));
+        version.map_or(0, |v| weight(v.charge(self.shared.allocator)))
+    }
+
+    fn take_reads(&self, slot: Slot) -> u8 {
+        self.accesses.take_reads(slot)
+    }
+}
+
+/// The version behind a pointer of the index or the slot map.
+#[expect(unsafe_code, reason = "the segment's lock keeps every version that is in it alive")]
+fn version_at<'g>(pointer: u64) -> Option<Version<'g>> {
+    // SAFETY: called with the segment's lock held, on a pointer read from the index or the slot
+    // map; versions are taken out of both under that lock before they are retired, and freed a
+    // grace period later.
+    VersionPtr::from_bits(pointer).map(|version| unsafe { version.get() })
+}
+
+fn weight(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// Splits the guard into the writer and a view over it for its policies.
+macro_rules! with_policy {
+    ($locked:expr, $region:expr, |$policy:ident, $view:ident| $body:expr) => {{
+        let Writer { slots, policies, .. } = &mut *$locked.w;
+        let $view = View {
+            slots,
+            accesses: &$locked.segment.accesses,
+            shared: $locked.shared,
+        };
+        policies.get_mut(usize::from($region)).map(|$policy| $body)
+    }};
+}
+
+impl<'t> Locked<'t> {
+    fn account(&self) -> &'t Account {
+        &self.shared.account
+    }
+
+    fn find(&self, hash: KeyHash, key: &[u8]) -> Option<(Place<'t>, Version<'t>)> {
+        let is = |pointer| version_at(pointer).is_some_and(|v: Version<'_>| v.key() == key);
+        let place = self.segment.index.find(hash.index, is)?;
+        Some((place, version_at(place.pointer)?))
+    }
+
+    /// The newest version of a key, published or not, if it is alive.
+    pub fn newest(&self, hash: KeyHash, key: &[u8]) -> Option<Version<'t>> {
+        self.find(hash, key).map(|(_, version)| version).filter(|v| self.is_alive(*v))
+    }
+
+    fn is_alive(&self, version: Version<'_>) -> bool {
+        !version.is_tombstone()
+            && version.seq() > self.segment.cleared.load(Ordering::Relaxed)
+            && !version.is_expired(self.now)
+    }
+
+    /// Stores a new version; gives its sequence number.
+    pub fn put(
+        &mut self,
+        hash: KeyHash,
+        draft: Draft<'_>,
+        visible: Visible,
+    ) -> Result<u64, Error> {
+        self.drain_reads();
+        let region = self.shared.region_of(draft.key);
+        let found = self.find(hash, draft.key);
+        self.make_room(region, &draft, found.map(|(_, old)| old))?;
+        // Making room may have taken the old version out.
+        let found = self.find(hash, draft.key);
+        let slot = match found {
+            Some((_, old)) => old.slot(),
+            None => self.take_slot(region)?,
+        };
+        let linked = found.is_some() && self.keeps_older(visible);
+        self.w.seq += 1;
+        let seq = self.w.seq;
+        let pointer = VersionPtr::new(&Draft { linked, ..draft }, slot, seq, self.now);
+        self.install(hash, found, pointer, linked, visible);
+        self.order(hash, slot, region, found.map(|(_, old)| old), pointer);
+        if let Some((place, old)) = found {
+            self.set_aside(place.pointer, old, linked);
+        }
+        self.settle();
+        self.evict_surplus(region);
+        Ok(seq)
+    }
+
+    /// What becomes of a version that was written over: hidden behind the new one, it counts as
+    /// structure from now on; else it goes, and what it had hidden itself.
+    fn set_aside(&mut self, pointer: u64, old: Version<'t>, linked: bool) {
+        let charge = signed(old.charge(self.shared.allocator));
+        if linked {
+            self.account().charge_structures(if old.is_tombstone() { 0 } else { charge });
+            return;
+        }
+        self.account().charge_structures(if old.is_tombstone() { -charge } else { 0 });
+        self.retire_chain(old.older());
+        self.retire(pointer);
+    }
+
+    /// Whether the version that a write replaces must stay linked behind the new one.
+    fn keeps_older(&self, visible: Visible) -> bool {
+        visible == Visible::Later || !self.w.pending.is_empty() || self.shared.snapshots.any_open()
+    }
+
+    fn take_slot(&mut self, region: u8) -> Result<Slot, Error> {
+        if let Some(slot) = self.w.slots.take() {
+            return Ok(slot);
+        }
+        self.evict_one(region);
+        self.w.slots.take().ok_or_else(|| self.full())
+    }
+
+    fn full(&self) -> Error {
+        count(&self.shared.metrics.refused);
+        Error::Full { used: self.account().live(), limit: self.account().max_bytes() }
+    }
+
+    /// Puts the version in the index and, in the order that readers need, raises the watermark.
+    fn install(
+        &mut self,
+        hash: KeyHash,
+        found: Option<(Place<'t>, Version<'t>)>,
+        pointer: VersionPtr,
+        linked: bool,
+        visible: Visible,
+    ) {
+        let bits = pointer.to_bits();
+        let Some(version) = version_at(bits) else { return };
+        let (seq, slot) = (version.seq(), version.slot());
+        if linked {
+            version.set_older(found.and_then(|(place, _)| VersionPtr::from_bits(place.pointer)));
+            self.w.linked.push_back((seq, slot));
+        }
+        let now = visible == Visible::Now;
+        if now && self.w.pending.is_empty() {
+            self.segment.committed.store(seq, Ordering::Release);
+        } else {
+            self.w.pending.push_back(Pending { seq, slot, done: now });
+        }
+        match found {
+            Some((place, _)) => self.w.grower.replace(hash.index, place, bits),
+            None => self.w.grower.insert(&self.segment.index, hash.index, bits),
+        }
+    }
+
+    /// Tells the slot map, the policy, the wheel and the account of a new version.
+    fn order(
+        &mut self,
+        hash: KeyHash,
+        slot: Slot,
+        region: u8,
+        old: Option<Version<'t>>,
+        pointer: VersionPtr,
+    ) {
+        let Some(new) = version_at(pointer.to_bits()) else { return };
+        self.w.slots.set(slot, pointer.to_bits(), region);
+        let seconds = self.shared.seconds(self.now);
+        self.w.access_memory += self.segment.accesses.set(slot, Access::stored(seconds));
+        let (old_charge, had) = match old.filter(|old| !old.is_tombstone()) {
+            Some(old) => (old.charge(self.shared.allocator), true),
+            None => (0, false),
+        };
+        let charge = new.charge(self.shared.allocator);
+        let replaces = had && old.is_some_and(|old| self.is_alive(old));
+        if !replaces {
+            count(&self.shared.metrics.inserted);
+        }
+        let (hash, was, is) = (policy_hash(hash.index), weight(old_charge), weight(charge));
+        with_policy!(self, region, |policy, view| {
+            if had && !replaces {
+                policy.remove(slot, was);
+            }
+            if replaces {
+                policy.update(slot, hash, was, is);
+            } else {
+                policy.insert(slot, hash, is, &view);
+            }
+        });
+        let bytes = signed(charge) - signed(old_charge);
+        self.account().charge(region, bytes, i64::from(!had));
+        self.schedule(slot, new);
+    }
+
+    fn schedule(&mut self, slot: Slot, version: Version<'_>) {
+        match version.expires_at(self.now) {
+            Some(at) => {
+                let now = self.now;
+                self.w.wheel.get_or_insert_with(|| Box::new(Wheel::new(now))).schedule(slot, at);
+            }
+            None => self.unschedule(slot),
+        }
+    }
+
+    fn unschedule(&mut self, slot: Slot) {
+        if let Some(wheel) = &mut self.w.wheel {
+            wheel.cancel(slot);
+        }
+    }
+
+    /// Deletes a key; gives the sequence number of the deletion when there was a live entry.
+    pub fn remove(&mut self, hash: KeyHash, key: &[u8], visible: Visible) -> Option<u64> {
+        self.drain_reads();
+        let (place, old) = self.find(hash, key)?;
+        let alive = self.is_alive(old);
+        if old.is_tombstone() {
+            return None;
+        }
+        if self.keeps_older(visible) {
+            let seq = self.bury(hash, place, old, visible);
+            self.settle();
+            return alive.then_some(seq);
+        }
+        self.take_out(old, true);
+        self.w.seq += 1;
+        self.segment.committed.store(self.w.seq, Ordering::Release);
+        self.settle();
+        alive.then_some(self.w.seq)
+    }
+
+    /// Puts a tombstone over a version that somebody may still read.
+    fn bury(
+        &mut self,
+        hash: KeyHash,
+        place: Place<'t>,
+        old: Version<'t>,
+        visible: Visible,
+    ) -> u64 {
+        let (slot, region) = (old.slot(), self.w.slots.region(old.slot()));
+        let draft = Draft {
+            key: old.key(),
+            value: [b"", b""],
+            flags: 0,
+            deadline: None,
+            max_idle: None,
+            version: None,
+            marks: Marks::TOMBSTONE,
+            linked: true,
+        };
+        self.w.seq += 1;
+        let seq = self.w.seq;
+        let pointer = VersionPtr::new(&draft, slot, seq, self.now);
+        self.install(hash, Some((place, old)), pointer, true, visible);
+        self.w.slots.set(slot, pointer.to_bits(), region);
+        let charge = old.charge(self.shared.allocator);
+        with_policy!(self, region, |policy, _view| policy.remove(slot, weight(charge)));
+        let tombstone = draft.charge(self.shared.allocator);
+        self.account().charge(region, -signed(charge), -1);
+        // From here on both versions count as structure: no policy can evict them.
+        self.account().charge_structures(signed(charge + tombstone));
+        self.unschedule(slot);
+        count(&self.shared.metrics.removed);
+        seq
+    }
+
+    /// Replaces a version by one that differs in what is not its value (deadline, marks): the same
+    /// sequence number, the same place in every order.
+    pub fn rewrite(&mut self, hash: KeyHash, draft: Draft<'_>) {
+        let Some((place, old)) = self.find(hash, draft.key) else { return };
+        let older = old.older();
+        let (slot, region) = (old.slot(), self.w.slots.region(old.slot()));
+        let draft = Draft { linked: older.is_some(), ..draft };
+        let pointer = VersionPtr::new(&draft, slot, old.seq(), self.now);
+        let Some(new) = version_at(pointer.to_bits()) else { return };
+        new.set_older(older);
+        self.w.grower.replace(hash.index, place, pointer.to_bits());
+        self.w.slots.set(slot, pointer.to_bits(), region);
+        let (was, is) = (old.charge(self.shared.allocator), new.charge(self.shared.allocator));
+        if was != is {
+            let hash = policy_hash(hash.index);
+            with_policy!(self, region, |p, _v| p.update(slot, hash, weight(was), weight(is)));
+            self.account().charge(region, signed(is) - signed(was), 0);
+        }
+        self.schedule(slot, new);
+        self.retire(place.pointer);
+        self.settle();
+        self.evict_surplus(region);
+    }
+
+    /// Takes an entry with all its versions out of the table at once. `ordered` says whether the
+    /// policy still has it.
+    fn take_out(&mut self, newest: Version<'t>, ordered: bool) {
+        let (slot, region) = (newest.slot(), self.w.slots.region(newest.slot()));
+        let hash = self.shared.hasher.index_hash(newest.key());
+        let pointer = self.w.slots.pointer(slot);
+        let charge = newest.charge(self.shared.allocator);
+        if newest.is_tombstone() {
+            self.account().charge_structures(-signed(charge));
+        } else {
+            if ordered {
+                with_policy!(self, region, |p, _view| p.remove(slot, weight(charge)));
+            }
+            self.account().charge(region, -signed(charge), -1);
+            count(&self.shared.metrics.removed);
+        }
+        if let Some(place) = self.segment.index.find(hash, |p| p == pointer) {
+            self.w.grower.remove(hash, place);
+        }
+        self.unschedule(slot);
+        self.w.slots.free(slot);
+        self.retire_chain(newest.older());
+        self.retire(pointer);
+    }
+
+    fn retire_chain(&mut self, older: Option<VersionPtr>) {
+        let mut next = older;
+        while let Some(version) = next {
+            let bits = version.to_bits();
+            let Some(v) = version_at(bits) else { return };
+            next = v.older();
+            self.account().charge_structures(-signed(v.charge(self.shared.allocator)));
+            self.retire(bits);
+        }
+    }
+
+    /// Hands a version to the garbage; its bytes left the live account before.
+    fn retire(&mut self, pointer: u64) {
+        let Some(version) = version_at(pointer) else { return };
+        let charge = version.charge(self.shared.allocator);
+        let shared = self.shared;
+        self.w.bag.version(VersionPtr::from_bits(pointer), charge, shared);
+    }
+
+    /// The small work that goes with each write: resizing, trimming, and keeping the account of
+    /// the structures exact.
+    fn settle(&mut self) {
+        let shared = self.shared;
+        let Writer { grower, bag, .. } = &mut *self.w;
+        grower.grow(
+            &self.segment.index,
+            |pointer| version_at(pointer).map_or(0, |v| shared.hasher.index_hash(v.key())),
+            |retired, size| bag.lines(retired, size, shared),
+        );
+        self.trim(TRIM_BUDGET);
+        self.charge_structures();
+        self.note_due();
+    }
+
+    fn charge_structures(&mut self) {
+        let w = &mut *self.w;
+        let memory = w.grower.memory()
+            + w.slots.memory()
+            + w.access_memory
+            + w.policies.iter().map(|policy| policy.memory()).sum::<usize>()
+            + w.wheel.as_ref().map_or(0, |wheel| size_of::<Wheel>() + wheel.memory());
+        self.shared.account.charge_structures(signed(memory) - signed(w.charged));
+        w.charged = memory;
+    }
+
+    fn note_due(&self) {
+        let wheel = self.w.wheel.as_ref().and_then(|wheel| wheel.next_due());
+        let busy = self.w.sweep.is_some()
+            || !self.w.linked.is_empty()
+            || self.w.grower.is_growing(&self.segment.index);
+        let due = if busy { 0 } else { wheel.unwrap_or(u64::MAX) };
+        self.segment.due.store(due, Ordering::Relaxed);
+    }
+
+    /// Empties the ring of reads into the policies.
+    pub fn drain_reads(&mut self) {
+        let Some(buffer) = &self.segment.buffer else { return };
+        let Writer { slots, policies, .. } = &mut *self.w;
+        let view = View { slots, accesses: &self.segment.accesses, shared: self.shared };
+        buffer.drain(|slot, hash| {
+            let tracked = version_at(slots.pointer(slot)).is_some_and(|v| !v.is_tombstone());
+            let region = usize::from(slots.region(slot));
+            if let Some(policy) = policies.get_mut(region).filter(|_| tracked) {
+                policy.touch(slot, hash, &view);
+            }
+        });
+    }
+}
+
+/// Room: limits and eviction.
+impl<'t> Locked<'t> {
+    /// Refuses a write that does not fit where nothing may be evicted for it.
+    fn make_room(
+        &mut self,
+        region: u8,
+        draft: &Draft<'_>,
+        old: Option<Version<'t>>,
+    ) -> Result<(), Error> {
+        let more = draft.charge(self.shared.allocator);
+        if more as u64 > self.account().max_bytes() {
+            return Err(self.full());
+        }
+        if self.shared.evicts(region) {
+            return Ok(());
+        }
+        let old = old.map_or(0, |old| old.charge(self.shared.allocator));
+        let more = more.saturating_sub(old) as u64;
+        let over = |locked: &Self| {
+            locked.account().is_over(0, more) || locked.account().is_region_over(region, more)
+        };
+        if more > 0 && over(self) {
+            self.expire(MAKE_ROOM_BUDGET);
+            if over(self) {
+                return Err(self.full());
+            }
+        }
+        Ok(())
+    }
+
+    /// Evicts from this segment until the table and the region are within their limits, or the
+    /// segment has nothing more to give.
+    fn evict_surplus(&mut self, region: u8) {
+        // Garbage counts against the limit, but what this loop itself retires must not make it go
+        // on: it is as good as free.
+        let retired = self.account().retired();
+        while self.account().is_region_over(region, 0) && self.evict_one(region) {}
+        while self.account().is_over(retired, 0) {
+            let Some(victim) = self.fullest_region() else { return };
+            if !self.evict_one(victim) {
+                return;
+            }
+        }
+    }
+
+    /// Evicts on behalf of another segment that had nothing left to give.
+    pub fn help_evict(&mut self) -> bool {
+        self.drain_reads();
+        self.fullest_region().is_some_and(|region| self.evict_one(region))
+    }
+
+    /// The region with the most bytes among those that may evict.
+    fn fullest_region(&self) -> Option<u8> {
+        (0..=u8::MAX)
+            .take(self.w.policies.len())
+            .filter(|region| self.shared.evicts(*region))
+            .max_by_key(|region| self.account().region(*region).0)
+    }
+
+    fn evict_one(&mut self, region: u8) -> bool {
+        let mut unpublished = Vec::new();
+        let mut evicted = false;
+        while unpublished.len() < UNPUBLISHED_VICTIMS_MAX {
+            let victim = with_policy!(self, region, |policy, view| policy.evict(&view)).flatten();
+            let Some(version) = victim.and_then(|slot| version_at(self.w.slots.pointer(slot)))
+            else {
+                break;
+            };
+            if version.seq() > self.segment.committed.load(Ordering::Relaxed) {
+                unpublished.push(version);
+                continue;
+            }
+            self.count_eviction(version);
+            self.take_out(version, false);
+            self.settle_evicted();
+            evicted = true;
+            break;
+        }
+        for version in unpublished {
+            let hash = policy_hash(self.shared.hasher.index_hash(version.key()));
+            let bytes = weight(version.charge(self.shared.allocator));
+            with_policy!(self, region, |p, view| p.insert(version.slot(), hash, bytes, &view));
+        }
+        evicted
+    }
+
+    fn settle_evicted(&mut self) {
+        self.charge_structures();
+        self.note_due();
+    }
+
+    fn count_eviction(&self, version: Version<'_>) {
+        let metrics = &self.shared.metrics;
+        count(&metrics.evicted);
+        if !self.segment.accesses.get(version.slot()).fetched() {
+            count(&metrics.evicted_unfetched);
+        }
+        if version.deadline().is_some() || version.max_idle().is_some() {
+            count(&metrics.evicted_with_ttl);
+        }
+    }
+}
+
+/// Time: expiry, the sweep after a clear, trimming.
+impl Locked<'_> {
+    /// Removes what has expired, at most `budget` slots; whether there may be more.
+    pub fn expire(&mut self, budget: usize) -> bool {
+        let Some(mut wheel) = self.w.wheel.take() else { return false };
+        let (now, mut gone) = (self.now, Vec::new());
+        let committed = self.segment.committed.load(Ordering::Relaxed);
+        let slots = &self.w.slots;
+        let asked = wheel.advance(now, budget, &mut |slot| {
+            let version = version_at(slots.pointer(slot))?;
+            let at = version.expires_at(now)?;
+            if at > now {
+                return Some(at);
+            }
+            // An unpublished write waits for its publication, then goes.
+            if version.seq() > committed {
+                return Some(now + 1);
+            }
+            gone.push(version);
+            None
+        });
+        self.w.wheel = Some(wheel);
+        for version in gone {
+            count(&self.shared.metrics.expired);
+            if !self.segment.accesses.get(version.slot()).fetched() {
+                count(&self.shared.metrics.expired_unfetched);
+            }
+            self.take_out(version, true);
+        }
+        self.settle();
+        asked == budget
+    }
+
+    /// Hides everything that is stored now; the memory comes back in [`Locked::sweep`].
+    pub fn clear(&mut self) {
+        self.segment.cleared.store(self.w.seq, Ordering::Release);
+        self.w.sweep = Some(0);
+        self.note_due();
+    }
+
+    /// One step of removing what was cleared; whether there is more. Waits while snapshots are
+    /// open, since they may still read it.
+    pub fn sweep(&mut self) -> bool {
+        let Some(from) = self.w.sweep.filter(|_| !self.shared.snapshots.any_open()) else {
+            return false;
+        };
+        let cleared = self.segment.cleared.load(Ordering::Relaxed);
+        let mut gone = Vec::new();
+        self.w.sweep = self.scan(from, |version| {
+            if version.seq() <= cleared && !version.is_tombstone() {
+                gone.push(version);
+            }
+        });
+        for version in gone {
+            count(&self.shared.metrics.cleared);
+            self.take_out(version, true);
+        }
+        self.settle();
+        self.w.sweep.is_some()
+    }
+
+    /// Visits the newest version of some entries from `from` on; where to go on.
+    pub fn scan<'t>(&self, from: u64, mut found: impl FnMut(Version<'t>)) -> Option<u64> {
+        let hash = |pointer: u64| {
+            version_at(pointer).map_or(0, |v| self.shared.hasher.index_hash(v.key()))
+        };
+        let visit = |pointer: u64| version_at(pointer).into_iter().for_each(&mut found);
+        self.w.grower.scan(&self.segment.index, from, SWEEP_LINES, hash, visit)
+    }
+
+    /// Cuts off versions that no snapshot can see any more.
+    pub fn trim(&mut self, budget: usize) {
+        if self.w.linked.is_empty() {
+            return;
+        }
+        let committed = self.segment.committed.load(Ordering::Relaxed);
+        let horizon = self.shared.snapshots.horizon(self.segment.number).min(committed);
+        for _ in 0..budget {
+            match self.w.linked.front().copied() {
+                Some((seq, slot)) if seq <= horizon => {
+                    self.w.linked.pop_front();
+                    self.trim_slot(slot, horizon);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Keeps the newest version that the oldest snapshot sees, drops those behind it.
+    fn trim_slot(&mut self, slot: Slot, horizon: u64) {
+        let Some(newest) = version_at(self.w.slots.pointer(slot)) else { return };
+        let mut version = newest;
+        while version.seq() > horizon {
+            let Some(older) = version.older().and_then(|older| version_at(older.to_bits())) else {
+                return;
+            };
+            version = older;
+        }
+        let older = version.older();
+        version.set_older(None);
+        self.retire_chain(older);
+        if newest.is_tombstone() && newest.seq() == version.seq() {
+            self.take_out(newest, false);
+        }
+    }
+
+    /// Sends what was retired on its way even if it is little.
+    pub fn flush_garbage(&mut self) {
+        let shared = self.shared;
+        self.w.bag.flush(shared);
+    }
+
+    /// Whether a step of background work is left: resizing, trimming.
+    pub fn work(&mut self) -> bool {
+        self.trim(64);
+        self.settle();
+        self.w.grower.is_growing(&self.segment.index)
+    }
+}
+
+/// Publication.
+impl Locked<'_> {
+    /// Makes a prepared write visible, once all before it are.
+    pub fn publish(&mut self, seq: u64) {
+        if let Some(pending) = self.w.pending.iter_mut().find(|pending| pending.seq == seq) {
+            pending.done = true;
+        }
+        while let Some(pending) = self.w.pending.front().copied().filter(|front| front.done) {
+            self.w.pending.pop_front();
+            self.segment.committed.store(pending.seq, Ordering::Release);
+        }
+        self.settle();
+    }
+
+    /// Takes prepared writes from `seq` on back: the commit failed, and what was prepared after it
+    /// may have been decided by what it read of it.
+    pub fn abort(&mut self, seq: u64) {
+        while let Some(last) = self.w.pending.back().copied().filter(|last| last.seq >= seq) {
+            self.w.pending.pop_back();
+            self.w.linked.retain(|(linked, _)| *linked != last.seq);
+            self.undo(last.slot);
+        }
+        self.settle();
+    }
+
+    /// Puts the version before the newest one of a slot back in its place.
+    fn undo(&mut self, slot: Slot) {
+        let pointer = self.w.slots.pointer(slot);
+        let Some(newest) = version_at(pointer) else { return };
+        let Some(older) = newest.older() else {
+            self.take_out(newest, true);
+            return;
+        };
+        let Some(old) = version_at(older.to_bits()) else { return };
+        let (hash, region) =
+            (self.shared.hasher.index_hash(newest.key()), self.w.slots.region(slot));
+        let Some(place) = self.segment.index.find(hash, |p| p == pointer) else { return };
+        self.w.grower.replace(hash, place, older.to_bits());
+        self.w.slots.set(slot, older.to_bits(), region);
+        self.reorder(hash, slot, region, newest, old);
+        self.schedule(slot, old);
+        self.retire(pointer);
+    }
+
+    /// Turns what policy and account hold of `from` into what they hold of `to`.
+    fn reorder(&mut self, hash: u64, slot: Slot, region: u8, from: Version<'_>, to: Version<'_>) {
+        let allocator = self.shared.allocator;
+        let (was, is) = (from.charge(allocator), to.charge(allocator));
+        let hash = policy_hash(hash);
+        // An older version counts as structure while it is hidden.
+        self.account().charge_structures(-signed(is));
+        if from.is_tombstone() {
+            self.account().charge_structures(-signed(was));
+        } else {
+            with_policy!(self, region, |p, _view| p.remove(slot, weight(was)));
+            self.account().charge(region, -signed(was), -1);
+        }
+        if to.is_tombstone() {
+            self.account().charge_structures(signed(is));
+        } else {
+            with_policy!(self, region, |p, view| p.insert(slot, hash, weight(is), &view));
+            self.account().charge(region, signed(is), 1);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Snapshots: a vector of watermarks, one a segment, taken behind a gate that multi-segment
+//! commits hold shared while they publish (DECISIONS 4.6). While one is open, versions that it
+//! can see stay linked behind newer ones; eviction and expiry take entries out all the same.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+
+use super::{Entry, KeyHash, Pinned, Table};
+use crate::env::Timestamp;
+
+/// What is seen of one segment: versions up to `committed`, but not those up to `cleared`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Watermark {
+    pub committed: u64,
+    pub cleared: u64,
+}
+
+/// The open snapshots of a table.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshots {
+    gate: RwLock<()>,
+    open: AtomicUsize,
+    by_id: Mutex<(u64, BTreeMap<u64, Vec<Watermark>>)>,
+}
+
+impl Snapshots {
+    /// Whether a write must keep the version that it replaces. Asked under the segment's lock,
+    /// which [`Table::snapshot`] takes after it said that a snapshot is open.
+    #[inline]
+    pub fn any_open(&self) -> bool {
+        self.open.load(Ordering::Acquire) > 0
+    }
+
+    /// The oldest watermark of a segment that is still in use.
+    pub fn horizon(&self, segment: usize) -> u64 {
+        let by_id = self.by_id.lock();
+        let marks = by_id.1.values().filter_map(|marks| marks.get(segment));
+        marks.map(|mark| mark.committed).min().unwrap_or(u64::MAX)
+    }
+
+    fn register(&self, marks: Vec<Watermark>) -> u64 {
+        let mut by_id = self.by_id.lock();
+        by_id.0 += 1;
+        let id = by_id.0;
+        by_id.1.insert(id, marks);
+        self.open.fetch_add(1, Ordering::AcqRel);
+        id
+    }
+
+    /// Held while a commit over several segments is published, so that no snapshot sees half.
+    pub fn gate(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read()
+    }
+}
+
+/// A consistent view of a table at one moment. Entries that expire or are evicted leave it.
+pub struct Snapshot<'t> {
+    table: &'t Table,
+    id: u64,
+    marks: Vec<Watermark>,
+}
+
+/// Where a scan goes on: opaque to callers, valid for any snapshot of a table with as many
+/// segments and the same seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cursor {
+    segment: usize,
+    from: u64,
+}
+
+impl Table {
+    /// Opens a snapshot of what is committed now.
+    #[must_use]
+    pub fn snapshot(&self, now: Timestamp) -> Snapshot<'_> {
+        let snapshots = &self.shared.snapshots;
+        let _gate = snapshots.gate.write();
+        // From here on nothing is cut off in any segment, before its watermark is known.
+        let id = snapshots.register(vec![Watermark::default(); self.segments.len()]);
+        let marks: Vec<_> = self
+            .segments
+            .iter()
+            .map(|segment| {
+                let _locked = segment.lock(&self.shared, now);
+                Watermark {
+                    committed: segment.committed.load(Ordering::Acquire),
+                    cleared: segment.cleared.load(Ordering::Acquire),
+                }
+            })
+            .collect();
+        snapshots.by_id.lock().1.insert(id, marks.clone());
+        Snapshot { table: self, id, marks }
+    }
+}
+
+impl Snapshot<'_> {
+    /// The entry of a key as the snapshot sees it; leaves no trace of the read.
+    #[must_use]
+    pub fn get<'g>(
+        &self,
+        pinned: &'g Pinned<'_>,
+        hash: KeyHash,
+        key: &[u8],
+        now: Timestamp,
+    ) -> Option<Entry<'g>> {
+        let mark = *self.marks.get(hash.segment as usize)?;
+        pinned.get_at(hash, key, now, mark)
+    }
+
+    /// Gives at least `count` entries from `cursor` on, or all that are left, to `visit`; the
+    /// cursor to go on from, `None` at the end. Each entry of the snapshot is visited once.
+    pub fn scan(
+        &self,
+        cursor: Cursor,
+        count: usize,
+        now: Timestamp,
+        mut visit: impl FnMut(Entry<'_>),
+    ) -> Option<Cursor> {
+        self.table.scan_pages(cursor, count, now, |at| self.marks.get(at).copied(), &mut visit)
+    }
+}
+
+impl Table {
+    /// As [`Snapshot::scan`], over what is committed when each page is read: an entry that is
+    /// there all the time is visited once, one that comes or goes meanwhile may be.
+    pub fn scan(
+        &self,
+        cursor: Cursor,
+        count: usize,
+        now: Timestamp,
+        mut visit: impl FnMut(Entry<'_>),
+    ) -> Option<Cursor> {
+        let mark = |at: usize| {
+            self.segments.get(at).map(|segment| Watermark {
+                committed: segment.committed.load(Ordering::Acquire),
+                cleared: segment.cleared.load(Ordering::Acquire),
+            })
+        };
+        self.scan_pages(cursor, count, now, mark, &mut visit)
+    }
+
+    fn scan_pages(
+        &self,
+        cursor: Cursor,
+        count: usize,
+        now: Timestamp,
+        mark: impl Fn(usize) -> Option<Watermark>,
+        visit: &mut impl FnMut(Entry<'_>),
+    ) -> Option<Cursor> {
+        let mut at = cursor;
+        let mut visited = 0;
+        while visited < count {
+            let segment = self.segments.get(at.segment)?;
+            let pinned = self.pin();
+            let mut page = Vec::new();
+            let next = segment.lock(&self.shared, now).scan(at.from, |v| page.push(v));
+            let mark = mark(at.segment)?;
+            for entry in page.into_iter().filter_map(|newest| pinned.visible(newest, now, mark)) {
+                visit(entry);
+                visited += 1;
+            }
+            at = match next {
+                Some(from) => Cursor { from, ..at },
+                None => Cursor { segment: at.segment + 1, from: 0 },
+            };
+        }
+        (at.segment < self.segments.len()).then_some(at)
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        let snapshots = &self.table.shared.snapshots;
+        snapshots.by_id.lock().1.remove(&self.id);
+        snapshots.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,216 @@
+use super::*;
+use crate::eviction::PolicyKind;
+use crate::{Error, NewEntry, RegionConfig};
+
+fn table(config: TableConfig) -> Table {
+    Table::new(&TableConfig { seed: 1, ..config }, 0).unwrap()
+}
+
+fn put(table: &Table, key: &[u8], new: &NewEntry<'_>, now: Timestamp) -> Result<u64, Error> {
+    table.pin().entry(table.hash(key), key, now).unwrap().put(new)
+}
+
+fn value(bytes: &[u8]) -> NewEntry<'_> {
+    NewEntry { value: [bytes, b""], ..NewEntry::default() }
+}
+
+fn get(table: &Table, key: &[u8], now: Timestamp) -> Option<Vec<u8>> {
+    table.pin().get(table.hash(key), key, now).map(|entry| entry.value().to_vec())
+}
+
+fn remove(table: &Table, key: &[u8], now: Timestamp) -> bool {
+    table.pin().entry(table.hash(key), key, now).unwrap().remove()
+}
+
+/// Lets garbage go: every grace period passes.
+fn collect(table: &Table, now: Timestamp) {
+    for _ in 0..1_000 {
+        if !table.maintain(now, 1_000) && table.usage().retired_bytes == 0 {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn versions_rise_with_each_write_and_survive_deletion() {
+    let table = table(TableConfig { segments: Some(1), ..TableConfig::default() });
+    let mut last = 0;
+    for round in 0..10 {
+        let version = put(&table, b"k", &value(b"v"), 0).unwrap();
+        assert!(version > last && version >> 40 == 1, "round {round}");
+        last = version;
+        assert!(remove(&table, b"k", 0) && !remove(&table, b"k", 0));
+    }
+}
+
+#[test]
+fn a_prepared_write_is_seen_by_writers_at_once_and_by_readers_when_published() {
+    let table = table(TableConfig { segments: Some(1), ..TableConfig::default() });
+    put(&table, b"a", &value(b"old"), 0).unwrap();
+    let prepare = |key: &[u8], bytes: &[u8]| {
+        let pinned = table.pin();
+        pinned.entry(table.hash(key), key, 0).unwrap().prepare_put(&value(bytes)).unwrap()
+    };
+    let first = prepare(b"a", b"new");
+    let second = prepare(b"b", b"more");
+    assert_eq!(get(&table, b"a", 0).unwrap(), b"old");
+    assert_eq!(get(&table, b"b", 0), None);
+    let pinned = table.pin();
+    let newest = pinned.entry(table.hash(b"a"), b"a", 0).unwrap().get().unwrap().value();
+    assert_eq!(newest, b"new");
+    // The later one waits for the earlier one.
+    table.publish(&[second], 0);
+    assert_eq!(get(&table, b"b", 0), None);
+    table.publish(&[first], 0);
+    assert_eq!(get(&table, b"a", 0).unwrap(), b"new");
+    assert_eq!(get(&table, b"b", 0).unwrap(), b"more");
+}
+
+#[test]
+fn an_aborted_write_leaves_what_was_there() {
+    let table = table(TableConfig { segments: Some(1), ..TableConfig::default() });
+    put(&table, b"a", &value(b"old"), 0).unwrap();
+    collect(&table, 0);
+    let before = table.usage();
+    let hash = table.hash(b"a");
+    let pinned = table.pin();
+    let put = pinned.entry(hash, b"a", 0).unwrap().prepare_put(&value(b"new")).unwrap();
+    pinned.entry(hash, b"a", 0).unwrap().prepare_remove().unwrap();
+    let other = table.hash(b"b");
+    pinned.entry(other, b"b", 0).unwrap().prepare_put(&value(b"x")).unwrap();
+    table.abort(&[put], 0);
+    drop(pinned);
+    collect(&table, 0);
+    assert_eq!((get(&table, b"a", 0).as_deref(), get(&table, b"b", 0)), (Some(&b"old"[..]), None));
+    // The slot that was freed is remembered in a list of four words.
+    assert_eq!(table.usage().bytes - before.bytes, 16);
+}
+
+#[test]
+fn a_snapshot_sees_its_moment_through_overwrites_deletes_and_clear() {
+    let table = table(TableConfig { segments: Some(2), ..TableConfig::default() });
+    for n in 0..100u8 {
+        put(&table, &[n], &value(&[n]), 0).unwrap();
+    }
+    let before = table.usage().bytes;
+    let snapshot = table.snapshot(0);
+    for n in 0..100u8 {
+        match n % 3 {
+            0 => drop(put(&table, &[n], &value(b"changed"), 0).unwrap()),
+            1 => assert!(remove(&table, &[n], 0)),
+            _ => {}
+        }
+        put(&table, &[n, n], &value(b"later"), 0).unwrap();
+    }
+    table.clear(0);
+    put(&table, b"after", &value(b"clear"), 0).unwrap();
+    let (mut seen, mut cursor) = (Vec::new(), Some(Cursor::default()));
+    while let Some(at) = cursor {
+        cursor = snapshot.scan(at, 7, 0, |entry| {
+            assert_eq!(entry.key(), entry.value());
+            seen.push(entry.key()[0]);
+        });
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..100).collect::<Vec<u8>>());
+    assert_eq!(get(&table, &[3], 0), None, "cleared for plain readers");
+    drop(snapshot);
+    collect(&table, 0);
+    assert_eq!(table.usage().entries, 1);
+    assert!(table.usage().bytes <= before, "{:?} {before}", table.usage());
+}
+
+#[test]
+fn expired_entries_are_hidden_at_once_and_freed_by_maintenance() {
+    let table = table(TableConfig::default());
+    let empty = table.usage().bytes;
+    for n in 0..1_000u32 {
+        let new = NewEntry { deadline: Some(100 + u64::from(n)), ..value(b"v") };
+        put(&table, &n.to_le_bytes(), &new, 0).unwrap();
+    }
+    assert!(get(&table, &499u32.to_le_bytes(), 598).is_some());
+    assert!(get(&table, &499u32.to_le_bytes(), 599).is_none());
+    while table.maintain(664, 10) {}
+    // Deadlines up to 664 are over; the wheel may be one tick of 32 ms behind.
+    let left = table.usage().entries;
+    assert!((435..=435 + 32).contains(&left), "{left}");
+    assert_eq!(table.metrics().expired, 1_000 - left);
+    while table.maintain(2_000, 10) {}
+    collect(&table, 2_000);
+    assert_eq!(table.usage().entries, 0);
+    // Each segment keeps its first chunks of slots, links and wheel lists.
+    assert!(table.usage().bytes < empty + 64 * 12_000, "{:?}", table.usage());
+}
+
+#[test]
+fn idle_entries_live_as_long_as_they_are_read() {
+    let table = table(TableConfig { segments: Some(1), ..TableConfig::default() });
+    put(&table, b"k", &NewEntry { max_idle: Some(100), ..value(b"v") }, 0).unwrap();
+    for now in (0..1_000).step_by(90) {
+        table.maintain(now, 10);
+        assert!(get(&table, b"k", now).is_some(), "at {now}");
+    }
+    table.maintain(1_089 + 32, 10);
+    assert_eq!(table.usage().entries, 0);
+}
+
+#[test]
+fn every_policy_keeps_the_table_within_its_limit() {
+    for eviction in PolicyKind::ALL.into_iter().filter(|kind| *kind != PolicyKind::None) {
+        let config = TableConfig { max_bytes: 1 << 20, eviction, ..TableConfig::default() };
+        let table = table(config);
+        for n in 0..20_000u32 {
+            let bytes = vec![b'v'; (n % 700) as usize];
+            put(&table, &n.to_le_bytes(), &value(&bytes), 0).unwrap();
+            let usage = table.usage();
+            assert!(usage.bytes - usage.retired_bytes <= usage.max_bytes, "{eviction:?} {usage:?}");
+        }
+        let usage = table.usage();
+        assert!(usage.bytes > usage.max_bytes * 8 / 10, "{eviction:?} {usage:?}");
+        assert_eq!(table.metrics().evicted, 20_000 - usage.entries, "{eviction:?}");
+    }
+}
+
+#[test]
+fn without_eviction_a_full_table_refuses_and_keeps_what_it_has() {
+    let eviction = PolicyKind::None;
+    let table = table(TableConfig { max_bytes: 1 << 20, eviction, ..TableConfig::default() });
+    let bytes = vec![b'v'; 1_000];
+    let stored = (0..2_000u32)
+        .take_while(|n| put(&table, &n.to_le_bytes(), &value(&bytes), 0).is_ok())
+        .count() as u32;
+    assert!((600..1_000).contains(&stored), "{stored}");
+    assert!((0..stored).all(|n| get(&table, &n.to_le_bytes(), 0).is_some()));
+    assert!(remove(&table, &0u32.to_le_bytes(), 0));
+    assert!(put(&table, b"one", &value(&bytes[..500]), 0).is_ok());
+}
+
+#[test]
+fn a_region_evicts_its_own_when_it_is_over_its_own_limit() {
+    let region = |prefix: &[u8], max_entries| RegionConfig {
+        prefix: prefix.to_vec(),
+        max_entries: Some(max_entries),
+        ..RegionConfig::default()
+    };
+    let regions = vec![region(b"/a", 100), region(b"/a/deep", 10)];
+    let table = table(TableConfig { segments: Some(1), regions, ..TableConfig::default() });
+    for n in 0..1_000 {
+        for prefix in ["/a/", "/a/deep/", "/b/"] {
+            put(&table, format!("{prefix}{n}").as_bytes(), &value(b"v"), 0).unwrap();
+        }
+    }
+    let entries = [table.region_usage(0).1, table.region_usage(1).1, table.usage().entries];
+    assert_eq!(entries, [100, 10, 1_110]);
+}
+
+#[test]
+fn a_large_value_outlives_its_entry_in_the_hands_of_a_reader() {
+    let table = table(TableConfig::default());
+    let large = vec![7; SHARED_VALUE_LEN_MIN];
+    put(&table, b"k", &value(&large), 0).unwrap();
+    let held = table.pin().get(table.hash(b"k"), b"k", 0).unwrap().shared().unwrap();
+    assert!(remove(&table, b"k", 0));
+    collect(&table, 0);
+    assert_eq!(&held[..], &large[..]);
+}

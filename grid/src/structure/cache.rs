@@ -1,0 +1,533 @@
+//! The cache: a named map of expiring, versioned entries. A [`Batch`] executes operations at one
+//! moment; conditional ones decide under the lock of the entry's segment.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use isogrid_engine::{
+    ConfigError, Entry, EntryMut, Error, KeyHash, Marks, NewEntry, Pinned, Table, TableConfig,
+    Timestamp,
+};
+
+use super::number::{self, Digits};
+
+/// The configuration of one cache.
+#[derive(Debug, Clone, Default)]
+pub struct CacheConfig {
+    /// Segments, limits, eviction, regions.
+    pub table: TableConfig,
+    /// Lifespan of entries that are stored without one, ms.
+    pub default_ttl: Option<u64>,
+    /// Max-idle of entries that are stored without one, ms.
+    pub default_max_idle: Option<u32>,
+}
+
+/// A named map.
+pub struct Cache {
+    name: String,
+    table: Table,
+    config: CacheConfig,
+    /// When a clear is due; 0 = none.
+    clear_at: AtomicU64,
+    clearing: Mutex<()>,
+}
+
+/// Operations at one moment. What it reads stays valid while it lives.
+pub struct Batch<'c> {
+    cache: &'c Cache,
+    pinned: Pinned<'c>,
+    now: Timestamp,
+}
+
+/// What a store does with an entry that is, or is not, there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Always store.
+    Set,
+    /// Only when absent.
+    Add,
+    /// Only when present.
+    Replace,
+    /// Put behind the value that is there.
+    Append,
+    /// Put before the value that is there.
+    Prepend,
+}
+
+/// A lifespan as an operation gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifespan {
+    /// For ever, or for the cache's default.
+    Default,
+    /// Until then.
+    Until(Timestamp),
+}
+
+/// What to store.
+#[derive(Debug, Clone, Copy)]
+pub struct Put<'a> {
+    /// What to do with the entry that is, or is not, there.
+    pub mode: Mode,
+    /// The value.
+    pub value: &'a [u8],
+    /// The client's 32 bits; append and prepend keep the old ones.
+    pub flags: u32,
+    /// Append and prepend keep the old one.
+    pub lifespan: Lifespan,
+    /// Expire when not read for so long, ms.
+    pub max_idle: Option<u32>,
+    /// Store only when the entry has this version.
+    pub expected: Option<u64>,
+    /// When the expected version is older than the entry's, store all the same, marked stale.
+    pub stale_if_older: bool,
+    /// The version to give the entry.
+    pub version: Option<u64>,
+    /// Append and prepend: when absent, store with this lifespan.
+    pub or_create: Option<Lifespan>,
+    /// Marks of the new entry.
+    pub marks: Marks,
+}
+
+/// What became of a conditional write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// Done; the entry's version and value length now.
+    Done {
+        /// The version.
+        version: u64,
+        /// Length of the value.
+        len: usize,
+    },
+    /// The mode's condition does not hold.
+    Refused,
+    /// The entry has another version.
+    Conflict,
+    /// A version was expected, but there is no entry.
+    Absent,
+}
+
+/// What a read is to do beside reading.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Read {
+    /// Give the entry a new lifespan.
+    pub touch: Option<Lifespan>,
+    /// When absent, create an empty entry with this lifespan; the reader wins.
+    pub or_create: Option<Lifespan>,
+    /// With less than so many ms left, the first reader wins.
+    pub win_below: Option<u64>,
+    /// Leave no trace of the read.
+    pub quiet: bool,
+    /// Give the entry this version when it is created or touched.
+    pub version: Option<u64>,
+}
+
+/// A read entry.
+pub struct Hit<'b> {
+    /// The entry.
+    pub entry: Entry<'b>,
+    /// This reader is to write a new value.
+    pub won: bool,
+    /// Another reader is already writing a new value.
+    pub leased: bool,
+    /// The value is out of date.
+    pub stale: bool,
+    /// The read created the entry.
+    pub created: bool,
+}
+
+impl<'b> From<Entry<'b>> for Hit<'b> {
+    fn from(entry: Entry<'b>) -> Self {
+        let marks = entry.marks();
+        let (stale, leased) = (marks.has(Marks::STALE), marks.has(Marks::LEASED));
+        Hit { entry, won: false, leased, stale, created: false }
+    }
+}
+
+/// How to delete.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Removal {
+    /// Only when the entry has this version.
+    pub expected: Option<u64>,
+    /// Keep the entry, marked stale, with this lifespan if one is given.
+    pub mark_stale: bool,
+    /// The stale entry's new lifespan.
+    pub lifespan: Option<Lifespan>,
+    /// Keep the entry, without value and flags.
+    pub drop_value: bool,
+    /// The version of the entry that is kept.
+    pub version: Option<u64>,
+}
+
+/// What to add to a counter.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// Up (wraps at 2^64) or down (stops at 0).
+    pub up: bool,
+    /// By how much.
+    pub delta: u64,
+    /// When absent: the value to begin with and its lifespan.
+    pub or_create: Option<(u64, Lifespan)>,
+    /// A new lifespan.
+    pub touch: Option<Lifespan>,
+    /// Only when the entry has this version.
+    pub expected: Option<u64>,
+    /// The version to give the entry.
+    pub version: Option<u64>,
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// The counter's value, version and deadline now.
+    Value {
+        /// The value.
+        value: u64,
+        /// The version.
+        version: u64,
+        /// When it expires.
+        deadline: Option<Timestamp>,
+        /// Whether the step created it.
+        created: bool,
+    },
+    /// The value is no number.
+    NotANumber,
+    /// No such entry.
+    Absent,
+    /// The entry has another version.
+    Conflict,
+}
+
+impl Cache {
+    /// An empty cache.
+    ///
+    /// # Errors
+    /// When no table can be made from the configuration.
+    pub fn new(name: &str, config: CacheConfig, now: Timestamp) -> Result<Cache, ConfigError> {
+        let table = Table::new(&config.table, now)?;
+        let clear_at = AtomicU64::new(0);
+        Ok(Cache { name: name.to_owned(), table, config, clear_at, clearing: Mutex::new(()) })
+    }
+
+    /// The cache's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it was made from.
+    #[must_use]
+    pub fn config(&self) -> &CacheConfig {
+        &self.config
+    }
+
+    /// The table behind it, for figures and scans.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Begins a batch of operations at `now`.
+    #[inline]
+    pub fn batch(&self, now: Timestamp) -> Batch<'_> {
+        self.clear_if_due(now);
+        Batch { cache: self, pinned: self.table.pin(), now }
+    }
+
+    /// The hashes of a key.
+    #[must_use]
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        self.table.hash(key)
+    }
+
+    /// Removes everything that is stored at `at` (now, when that is past). A later call replaces
+    /// an earlier one that is not due yet.
+    pub fn clear(&self, at: Timestamp, now: Timestamp) {
+        self.clear_at.store(at.max(1), Ordering::Release);
+        self.clear_if_due(now);
+    }
+
+    #[inline]
+    fn clear_if_due(&self, now: Timestamp) {
+        let at = self.clear_at.load(Ordering::Acquire);
+        if at != 0 && at <= now {
+            self.clear_now(now);
+        }
+    }
+
+    #[cold]
+    fn clear_now(&self, now: Timestamp) {
+        let Ok(_one) = self.clearing.lock() else { return };
+        let at = self.clear_at.load(Ordering::Acquire);
+        if at != 0 && at <= now {
+            self.table.clear(now);
+            self.clear_at.store(0, Ordering::Release);
+        }
+    }
+
+    /// Background work that is due; whether there is more to do at once.
+    pub fn maintain(&self, now: Timestamp, budget: usize) -> bool {
+        self.clear_if_due(now);
+        self.table.maintain(now, budget)
+    }
+
+    fn deadline(&self, lifespan: Lifespan, now: Timestamp) -> Option<Timestamp> {
+        match lifespan {
+            Lifespan::Until(at) => Some(at),
+            Lifespan::Default => self.config.default_ttl.map(|ttl| now.saturating_add(ttl)),
+        }
+    }
+}
+
+impl<'c> Batch<'c> {
+    /// The time of the batch.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Hints that these keys will be looked up: their index lines, then their entries are fetched
+    /// while other work goes on.
+    #[inline]
+    pub fn prefetch(&self, hashes: &[KeyHash]) {
+        hashes.iter().for_each(|hash| self.pinned.prefetch_line(*hash));
+        hashes.iter().for_each(|hash| self.pinned.prefetch_entry(*hash));
+    }
+
+    /// Reads an entry; the read counts for eviction and idle time.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, hash: KeyHash, key: &[u8]) -> Option<Entry<'_>> {
+        self.pinned.get(hash, key, self.now)
+    }
+
+    /// Reads an entry and leaves no trace.
+    #[must_use]
+    pub fn peek(&self, hash: KeyHash, key: &[u8]) -> Option<Entry<'_>> {
+        self.pinned.peek(hash, key, self.now).map(Entry::with_access)
+    }
+
+    /// Reads an entry with everything that a read may do beside.
+    ///
+    /// # Errors
+    /// When there is no room for the entry that the read creates.
+    pub fn read(&self, hash: KeyHash, key: &[u8], how: &Read) -> Result<Option<Hit<'_>>, Error> {
+        let entry = if how.quiet { self.peek(hash, key) } else { self.get(hash, key) };
+        let Some(entry) = entry else {
+            return how.or_create.map(|span| self.create_for(hash, key, span, how)).transpose();
+        };
+        let mut hit = Hit::from(entry);
+        let left = entry.deadline().map(|at| at.saturating_sub(self.now));
+        let short = how.win_below.zip(left).is_some_and(|(below, left)| left < below);
+        let wins = !hit.leased && (hit.stale || short);
+        if wins || how.touch.is_some() {
+            self.rewrite_for(hash, key, how, wins, &mut hit);
+        }
+        Ok(Some(hit))
+    }
+
+    /// On a miss: an empty entry that tells others that somebody is at work.
+    fn create_for(
+        &self,
+        hash: KeyHash,
+        key: &[u8],
+        lifespan: Lifespan,
+        how: &Read,
+    ) -> Result<Hit<'_>, Error> {
+        let mut slot = self.entry(hash, key)?;
+        if let Some(there) = slot.get() {
+            return Ok(Hit::from(there));
+        }
+        let new = NewEntry {
+            deadline: self.cache.deadline(lifespan, self.now),
+            version: how.version,
+            marks: Marks::LEASED,
+            ..NewEntry::default()
+        };
+        slot.put(&new)?;
+        let Some(entry) = slot.get() else { return Err(Error::Full { used: 0, limit: 0 }) };
+        Ok(Hit { entry, won: true, leased: false, stale: false, created: true })
+    }
+
+    /// Gives the entry its new lifespan, and this reader the lease if nobody was faster.
+    fn rewrite_for<'b>(
+        &'b self,
+        hash: KeyHash,
+        key: &[u8],
+        how: &Read,
+        wins: bool,
+        hit: &mut Hit<'b>,
+    ) {
+        let Ok(mut slot) = self.entry(hash, key) else { return };
+        let Some(there) = slot.get() else { return };
+        let leased = there.marks().has(Marks::LEASED);
+        let mut new = same(&there);
+        if wins && !leased {
+            new.marks = new.marks.with(Marks::LEASED);
+            hit.won = true;
+        }
+        hit.leased = leased;
+        if let Some(lifespan) = how.touch {
+            new.deadline = self.cache.deadline(lifespan, self.now);
+        }
+        slot.rewrite(&new);
+        if let Some(entry) = slot.get() {
+            hit.entry = entry.with_access_of(&hit.entry);
+        }
+    }
+
+    /// Stores a value.
+    ///
+    /// # Errors
+    /// When there is no room; the entry is as it was.
+    pub fn put(&self, hash: KeyHash, key: &[u8], put: &Put<'_>) -> Result<Written, Error> {
+        let mut slot = self.entry(hash, key)?;
+        let there = slot.get();
+        let Some(there) = there else { return self.put_absent(&mut slot, put) };
+        if put.mode == Mode::Add {
+            return Ok(Written::Refused);
+        }
+        let mut marks = put.marks;
+        if let Some(expected) = put.expected.filter(|expected| *expected != there.version()) {
+            if !put.stale_if_older || expected > there.version() {
+                return Ok(Written::Conflict);
+            }
+            marks = marks.with(Marks::STALE);
+        }
+        let mut new = NewEntry { marks, ..self.new_entry(put) };
+        match put.mode {
+            Mode::Append => new = NewEntry { value: [there.value(), put.value], ..same(&there) },
+            Mode::Prepend => new = NewEntry { value: [put.value, there.value()], ..same(&there) },
+            Mode::Set | Mode::Add | Mode::Replace => {}
+        }
+        new.version = put.version;
+        done(slot.put(&new)?, &new)
+    }
+
+    fn put_absent(&self, slot: &mut EntryMut<'_, '_>, put: &Put<'_>) -> Result<Written, Error> {
+        let mut new = self.new_entry(put);
+        match (put.mode, put.or_create) {
+            (Mode::Set, _) if put.expected.is_some() => return Ok(Written::Absent),
+            (Mode::Set | Mode::Add, _) => {}
+            (Mode::Append | Mode::Prepend, Some(lifespan)) => {
+                new.deadline = self.cache.deadline(lifespan, self.now);
+            }
+            (Mode::Replace, _) if put.expected.is_some() => return Ok(Written::Absent),
+            (Mode::Replace | Mode::Append | Mode::Prepend, _) => return Ok(Written::Refused),
+        }
+        done(slot.put(&new)?, &new)
+    }
+
+    fn new_entry<'a>(&self, put: &Put<'a>) -> NewEntry<'a> {
+        NewEntry {
+            value: [put.value, b""],
+            flags: put.flags,
+            deadline: self.cache.deadline(put.lifespan, self.now),
+            max_idle: put.max_idle.or(self.cache.config.default_max_idle),
+            version: put.version,
+            marks: put.marks,
+        }
+    }
+
+    /// Gives an entry a new lifespan; the entry, if there is one.
+    #[must_use]
+    pub fn touch(&self, hash: KeyHash, key: &[u8], lifespan: Lifespan) -> Option<Entry<'_>> {
+        let mut slot = self.entry(hash, key).ok()?;
+        let there = slot.get()?;
+        let deadline = self.cache.deadline(lifespan, self.now);
+        slot.rewrite(&NewEntry { deadline, ..same(&there) });
+        Some(there)
+    }
+
+    /// Deletes an entry, or keeps it without its value or marked stale.
+    ///
+    /// # Errors
+    /// When there is no room for the entry that is kept.
+    pub fn remove(&self, hash: KeyHash, key: &[u8], how: &Removal) -> Result<Written, Error> {
+        let mut slot = self.entry(hash, key)?;
+        let Some(there) = slot.get() else { return Ok(Written::Absent) };
+        if how.expected.is_some_and(|expected| expected != there.version()) {
+            return Ok(Written::Conflict);
+        }
+        if !how.mark_stale && !how.drop_value {
+            slot.remove();
+            return Ok(Written::Done { version: 0, len: 0 });
+        }
+        let mut new = NewEntry { version: how.version, ..same(&there) };
+        if how.drop_value {
+            new.value = [b"", b""];
+            new.flags = 0;
+        }
+        if how.mark_stale {
+            new.marks = new.marks.with(Marks::STALE).without(Marks::LEASED);
+            if let Some(lifespan) = how.lifespan {
+                new.deadline = self.cache.deadline(lifespan, self.now);
+            }
+        }
+        done(slot.put(&new)?, &new)
+    }
+
+    /// Counts.
+    ///
+    /// # Errors
+    /// When there is no room for the counter.
+    pub fn count(&self, hash: KeyHash, key: &[u8], step: &Step) -> Result<Counted, Error> {
+        let mut slot = self.entry(hash, key)?;
+        let Some(there) = slot.get() else { return self.count_absent(&mut slot, step) };
+        if step.expected.is_some_and(|expected| expected != there.version()) {
+            return Ok(Counted::Conflict);
+        }
+        let Some(before) = number::parse(there.value()) else { return Ok(Counted::NotANumber) };
+        let value = if step.up {
+            before.wrapping_add(step.delta)
+        } else {
+            before.saturating_sub(step.delta)
+        };
+        let digits = Digits::of(value);
+        let padding = number::padding(there.value().len(), digits.as_bytes().len());
+        let mut new = NewEntry {
+            value: [digits.as_bytes(), padding],
+            version: step.version,
+            ..same(&there)
+        };
+        if let Some(lifespan) = step.touch {
+            new.deadline = self.cache.deadline(lifespan, self.now);
+        }
+        let version = slot.put(&new)?;
+        Ok(Counted::Value { value, version, deadline: new.deadline, created: false })
+    }
+
+    fn count_absent(&self, slot: &mut EntryMut<'_, '_>, step: &Step) -> Result<Counted, Error> {
+        let Some((value, lifespan)) = step.or_create else { return Ok(Counted::Absent) };
+        let digits = Digits::of(value);
+        let new = NewEntry {
+            value: [digits.as_bytes(), b""],
+            deadline: self.cache.deadline(lifespan, self.now),
+            max_idle: self.cache.config.default_max_idle,
+            version: step.version,
+            ..NewEntry::default()
+        };
+        let version = slot.put(&new)?;
+        Ok(Counted::Value { value, version, deadline: new.deadline, created: true })
+    }
+
+    fn entry<'k>(&self, hash: KeyHash, key: &'k [u8]) -> Result<EntryMut<'_, 'k>, Error> {
+        self.pinned.entry(hash, key, self.now).ok_or(Error::KeyLength { len: key.len() })
+    }
+}
+
+/// A new entry that differs in nothing from the one that is there.
+fn same<'a>(there: &Entry<'a>) -> NewEntry<'a> {
+    NewEntry {
+        value: [there.value(), b""],
+        flags: there.flags(),
+        deadline: there.deadline(),
+        max_idle: there.max_idle(),
+        version: there.chosen_version(),
+        marks: there.marks(),
+    }
+}
+
+fn done(version: u64, new: &NewEntry<'_>) -> Result<Written, Error> {
+    Ok(Written::Done { version, len: new.value[0].len() + new.value[1].len() })
+}
