@@ -234,8 +234,8 @@ mod tests {
         check(0x10, &client("usage: stats detail on|off|dump"), Some(1));
         check(0x10, &Reply::Refused(INVALID), Some(4));
         check(0x7f, &Reply::Refused(Refusal::Unknown), Some(0x81));
-        let closes = |opcode, reply| Binary::new(opcode, [0; 4]).closes(reply);
-        assert!(closes(0x01, &client("too odd")) && closes(0x07, &Reply::Ok));
-        assert!(!closes(0x08, &client(FLUSH_NOT_ALLOWED)) && !closes(0x01, &Reply::TooLarge));
+        let closes = |opcode, reply: Reply<'_>| Binary::new(opcode, [0; 4]).closes(&reply);
+        assert!(closes(0x01, client("too odd")) && closes(0x07, Reply::Ok));
+        assert!(!closes(0x08, client(FLUSH_NOT_ALLOWED)) && !closes(0x01, Reply::TooLarge));
     }
 }
