@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use isogrid_engine::eviction::PolicyKind;
 
 use super::product::Product;
+use super::values::VALUE_BYTES_MAX;
 
 /// Compares Isogrid with memcached and Redis, side by side on this machine.
 ///
@@ -98,19 +99,19 @@ pub enum Scenario {
 #[derive(Debug, Clone, Args)]
 pub struct KvArgs {
     /// Connections, each with one batch under way.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = positive)]
     pub connections: usize,
     /// Requests a batch; each makes a scenario of single gets and sets.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 32])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 32], value_parser = positive)]
     pub depths: Vec<usize>,
     /// Keys a get; each makes a scenario of gets alone, one request a batch.
-    #[arg(long, value_delimiter = ',', default_values_t = [32])]
+    #[arg(long, value_delimiter = ',', default_values_t = [32], value_parser = positive)]
     pub multiget: Vec<usize>,
     /// Bytes of each value.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = value_size)]
     pub value_size: usize,
     /// Keys, all loaded before the first round.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub keys: u64,
     /// Exponent of the key popularity.
     #[arg(long, default_value_t = 0.99)]
@@ -122,7 +123,7 @@ pub struct KvArgs {
     #[arg(long, default_value_t = 2.0)]
     pub seconds: f64,
     /// Rounds for each scenario; in each, every server has its turn.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = positive)]
     pub rounds: usize,
     /// Memory limit; large enough that nothing is evicted.
     #[arg(long, default_value_t = 1024)]
@@ -133,10 +134,10 @@ pub struct KvArgs {
 #[derive(Debug, Clone, Args)]
 pub struct MemoryArgs {
     /// Items to store.
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub items: u64,
     /// Bytes of each value; keys have 16.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = value_size)]
     pub value_size: usize,
     /// Memory limit; large enough that nothing is evicted.
     #[arg(long, default_value_t = 1024)]
@@ -147,16 +148,16 @@ pub struct MemoryArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ChurnArgs {
     /// Sets to send.
-    #[arg(long, default_value_t = 10_000_000)]
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub sets: u64,
     /// Keys to draw from, all alike.
-    #[arg(long, default_value_t = 10_000_000)]
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub keys: u64,
     /// The smallest value; sizes are log-uniform between the two.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = value_size)]
     pub value_size_min: usize,
     /// The largest value.
-    #[arg(long, default_value_t = 8192)]
+    #[arg(long, default_value_t = 8192, value_parser = value_size)]
     pub value_size_max: usize,
     /// Memory limit.
     #[arg(long, default_value_t = 128)]
@@ -167,10 +168,10 @@ pub struct ChurnArgs {
 #[derive(Debug, Clone, Args)]
 pub struct StartArgs {
     /// Starts of each server, taking turns.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = positive)]
     pub rounds: usize,
     /// Idle connections.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = positive)]
     pub connections: usize,
 }
 
@@ -186,17 +187,19 @@ pub struct HitRatioArgs {
     /// Memory limits, as divisors of a trace's footprint.
     #[arg(long, value_delimiter = ',', default_values_t = [4, 16])]
     pub shares: Vec<u64>,
-    /// The smallest limit; traces that would get less are answered n/a.
-    #[arg(long, default_value_t = 2)]
+    /// The smallest limit to compare under; values are doubled in size until a trace's smallest
+    /// limit reaches it. Below it memcached takes several times its limit: each of its size
+    /// classes gets a MiB.
+    #[arg(long, default_value_t = 16)]
     pub limit_min_mib: u64,
-    /// Multiplies every value size, so that a small trace fills a usable limit.
-    #[arg(long, default_value_t = 1)]
-    pub scale: u32,
+    /// Multiplies every value size, in place of the doubling.
+    #[arg(long)]
+    pub scale: Option<u32>,
     /// Requests of a trace to play at most.
-    #[arg(long, default_value_t = 5_000_000)]
+    #[arg(long, default_value_t = 5_000_000, value_parser = positive)]
     pub requests: usize,
     /// Distinct keys whose gets travel together; 1 is exact, more is faster.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = positive)]
     pub batch: usize,
 }
 
@@ -204,5 +207,21 @@ impl Scenario {
     /// A scenario as the command line gives it when only its name is said.
     pub fn with_defaults(name: &str) -> Result<Option<Self>, clap::Error> {
         Ok(Cli::try_parse_from(["compare", name])?.scenario)
+    }
+}
+
+/// A number from 1.
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("a number from 1 is needed".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// A size that the load can send.
+fn value_size(text: &str) -> Result<usize, String> {
+    match positive(text)? {
+        size if size <= VALUE_BYTES_MAX => Ok(size),
+        _ => Err(format!("at most {VALUE_BYTES_MAX} bytes")),
     }
 }

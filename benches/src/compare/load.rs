@@ -1,6 +1,7 @@
 //! The closed-loop load: each connection sends a batch, waits for all its replies, and sends the
 //! next. One thread and one epoll, so that on a core of its own it outruns the server.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -80,7 +81,10 @@ impl Load {
         until: Option<Instant>,
         outcome: &mut Outcome,
     ) -> Result<()> {
-        self.poll.poll(events, Some(SILENCE_MAX))?;
+        match self.poll.poll(events, Some(SILENCE_MAX)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            waited => waited?,
+        }
         if events.is_empty() {
             return Err(format!("the server did not answer for {SILENCE_MAX:?}").into());
         }

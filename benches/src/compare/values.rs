@@ -1,7 +1,7 @@
 //! Values: their sizes and their bytes.
 
 /// Largest value that the load sends; below every server's default limit of 1 MiB.
-pub const VALUE_BYTES_MAX: usize = 64 * 1024;
+pub const VALUE_BYTES_MAX: usize = 512 * 1024;
 
 /// How large values are.
 #[derive(Debug, Clone, Copy)]
