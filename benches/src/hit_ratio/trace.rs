@@ -111,7 +111,7 @@ impl Trace {
 pub fn value_size(key: u64) -> u32 {
     let [a, b, c, d, octave, ..] = mix(key ^ 0x5151_5151).to_le_bytes();
     let least = 256_u32 << (octave & 3);
-    let above = u64::from(u32::from_le_bytes([a, b, c, d])) * u64::from(least) >> 32;
+    let above = (u64::from(u32::from_le_bytes([a, b, c, d])) * u64::from(least)) >> 32;
     least + u32::try_from(above).expect("less than 2048")
 }
 

@@ -109,7 +109,11 @@ impl Place {
 }
 
 fn count(block: Option<&[u64; BLOCK]>, place: Place) -> u8 {
-    block.and_then(|words| words.get(place.word)).map_or(0, |word| (word >> place.shift) as u8 & 15)
+    block.and_then(|words| words.get(place.word)).map_or(0, |word| {
+        #[expect(clippy::cast_possible_truncation, reason = "four bits are meant")]
+        let count = (word >> place.shift) as u8 & COUNT_MAX;
+        count
+    })
 }
 
 #[cfg(test)]

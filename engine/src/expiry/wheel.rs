@@ -148,7 +148,7 @@ impl Place {
 
     fn from_tag(tag: u16) -> Option<Self> {
         let place = u32::from(tag).checked_sub(1)?;
-        Some(Self { level: place >> FANOUT_BITS, index: place % FANOUT as u32 })
+        Some(Self { level: place >> FANOUT_BITS, index: digit(place.into(), 0) })
     }
 }
 
