@@ -11,19 +11,26 @@ pub(crate) struct Chunks<T> {
 
 impl<T: Copy + Default> Chunks<T> {
     /// The element at `index`.
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> T {
         let (chunk, place) = split(index);
         self.chunks.get(chunk).and_then(|c| c.get(place)).copied().unwrap_or_default()
     }
 
     /// The element at `index`, to be changed; the array grows to hold it.
+    #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> &mut T {
         let (chunk, place) = split(index);
-        while self.chunks.len() <= chunk {
-            self.chunks.push(Box::new([T::default(); CHUNK]));
+        if self.chunks.len() <= chunk {
+            self.grow(chunk);
         }
-        #[expect(clippy::indexing_slicing, reason = "the loop above made the chunk")]
+        #[expect(clippy::indexing_slicing, reason = "the array was grown to have the chunk")]
         &mut self.chunks[chunk][place]
+    }
+
+    #[cold]
+    fn grow(&mut self, chunk: usize) {
+        self.chunks.resize_with(chunk + 1, || Box::new([T::default(); CHUNK]));
     }
 
     /// Bytes on the heap.

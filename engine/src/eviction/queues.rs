@@ -7,6 +7,8 @@ use super::{
 
 /// The bits of a tag that name the queue; the rest are the policy's own.
 const QUEUE_MASK: u16 = 0b11;
+/// The highest note that a policy can make on a slot.
+pub(super) const NOTE_MAX: u16 = u16::MAX >> QUEUE_MASK.count_ones();
 
 /// `N` queues, numbered from 0 (three at most).
 #[derive(Debug)]
@@ -84,7 +86,7 @@ impl<const N: usize> Queues<N> {
         self.links.tag(slot) >> QUEUE_MASK.count_ones()
     }
 
-    /// Sets the policy's note on a slot (14 bits).
+    /// Sets the policy's note on a slot, [`NOTE_MAX`] at most.
     pub(super) fn set_note(&mut self, slot: Slot, note: u16) {
         let queue = self.links.tag(slot) & QUEUE_MASK;
         self.links.set_tag(slot, note << QUEUE_MASK.count_ones() | queue);

@@ -47,14 +47,18 @@ impl Sketch {
     /// Counts an access while so many entries are held.
     pub(super) fn add(&mut self, hash: u64, entries: u32) {
         let (block, places) = self.find(hash);
-        let [a, b, c, d] = places.map(|place| count(self.blocks.get(block), place));
-        let least = a.min(b).min(c).min(d);
-        let Some(words) = self.blocks.get_mut(block).filter(|_| least < COUNT_MAX) else { return };
-        for (place, count) in places.into_iter().zip([a, b, c, d]) {
+        let Some(words) = self.blocks.get_mut(block) else { return };
+        let counts = places.map(|place| count(words, place));
+        let least = least(counts);
+        if least == COUNT_MAX {
+            return;
+        }
+        for (place, count) in places.into_iter().zip(counts) {
             // Only the lowest of its counters tell of the key; the others are left alone
             // (Estan, Varghese: "New directions in traffic measurement and accounting", 2002).
-            if let Some(word) = words.get_mut(place.word).filter(|_| count == least) {
-                *word += 1 << place.shift;
+            // Which they are no branch predictor knows, so this is arithmetic.
+            if let Some(word) = words.get_mut(place.word) {
+                *word += u64::from(count == least) << place.shift;
             }
         }
         self.additions += 1;
@@ -66,8 +70,7 @@ impl Sketch {
     /// Accesses of a key: an upper bound, most likely exact.
     pub(super) fn estimate(&self, hash: u64) -> u8 {
         let (block, places) = self.find(hash);
-        let [a, b, c, d] = places.map(|place| count(self.blocks.get(block), place));
-        a.min(b).min(c).min(d)
+        self.blocks.get(block).map_or(0, |words| least(places.map(|place| count(words, place))))
     }
 
     /// Halves all counters.
@@ -108,12 +111,15 @@ impl Place {
     }
 }
 
-fn count(block: Option<&[u64; BLOCK]>, place: Place) -> u8 {
-    block.and_then(|words| words.get(place.word)).map_or(0, |word| {
-        #[expect(clippy::cast_possible_truncation, reason = "four bits are meant")]
-        let count = (word >> place.shift) as u8 & COUNT_MAX;
-        count
-    })
+fn count(words: &[u64; BLOCK], place: Place) -> u8 {
+    let word = words.get(place.word).copied().unwrap_or_default();
+    #[expect(clippy::cast_possible_truncation, reason = "four bits are meant")]
+    let count = (word >> place.shift) as u8 & COUNT_MAX;
+    count
+}
+
+fn least([a, b, c, d]: [u8; ROWS]) -> u8 {
+    a.min(b).min(c.min(d))
 }
 
 #[cfg(test)]

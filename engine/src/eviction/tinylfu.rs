@@ -7,7 +7,12 @@
 //! the accesses, those of keys that are not held too. A climber seeks the window's size, which
 //! starts as 1 %.
 
-use super::{Entries, Policy, Reads, Slot, climber::Climber, queues::Queues, sketch::Sketch};
+use super::{
+    Entries, Policy, Reads, Slot,
+    climber::Climber,
+    queues::{NOTE_MAX, Queues},
+    sketch::Sketch,
+};
 
 const WINDOW: usize = 0;
 const PROBATION: usize = 1;
@@ -16,6 +21,8 @@ const PROTECTED: usize = 2;
 const PROTECTED_SHARE: f32 = 0.8;
 /// Inserts without an eviction, as one in so many entries, that show that there is room.
 const ROOM: u32 = 16;
+/// The head of the protected queue, as one in so many entries, in which order does not matter.
+const FRESH: u32 = 16;
 
 /// Evicts the less frequent of two: the oldest of the window and the oldest on probation. 8 bytes
 /// an entry, and 2.5 to 5 for the sketch.
@@ -26,6 +33,11 @@ pub struct TinyLfu {
     climber: Climber,
     /// Inserts since the last eviction.
     quiet: u32,
+    /// Protected slots that came to the head since `stamp` began bear it as their note; they are
+    /// still near the head and stay where they are when they are read again.
+    stamp: u16,
+    /// Slots that may still come to the head under this stamp.
+    stamp_left: u32,
 }
 
 impl TinyLfu {
@@ -53,9 +65,28 @@ impl TinyLfu {
         }
     }
 
+    /// A protected slot was read.
+    fn refresh(&mut self, slot: Slot) {
+        if self.queues.note(slot) != self.stamp {
+            self.queues.move_to_head(slot);
+            self.mark_fresh(slot);
+        }
+    }
+
+    fn mark_fresh(&mut self, slot: Slot) {
+        if self.stamp_left == 0 {
+            self.stamp = self.stamp % NOTE_MAX + 1;
+            self.stamp_left = self.queues.len() / FRESH;
+        } else {
+            self.stamp_left -= 1;
+        }
+        self.queues.set_note(slot, self.stamp);
+    }
+
     /// A slot on probation was read: it is protected, and the oldest protected ones are no more.
     fn protect(&mut self, slot: Slot, entries: &dyn Entries) {
         self.queues.transfer(PROTECTED, slot, entries.weight(slot));
+        self.mark_fresh(slot);
         let main = self.queues.total_weight() - self.queues.weight(WINDOW);
         while self.queues.weight(PROTECTED) as f32 > main as f32 * PROTECTED_SHARE {
             let Some(oldest) = self.queues.tail(PROTECTED) else { return };
@@ -117,6 +148,7 @@ impl Policy for TinyLfu {
         self.climber.hit(self.queues.len());
         match self.queues.queue(slot) {
             Some(PROBATION) => self.protect(slot, entries),
+            Some(PROTECTED) => self.refresh(slot),
             _ => self.queues.move_to_head(slot),
         }
     }
