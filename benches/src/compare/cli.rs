@@ -38,7 +38,7 @@ Examples:
   compare memory --items 10000000 --limit-mib 4096
   compare churn --sets 10000000 --limit-mib 128
   compare start --connections 1000
-  compare hit-ratio traces/ --policies s3-fifo,w-tinylfu
+  compare hit-ratio traces/ --policies w-tinylfu,s3-fifo
   compare kv --without isogrid              the baselines alone
   compare -o json > result.json
 
@@ -181,8 +181,8 @@ pub struct HitRatioArgs {
     /// Traces, or directories of them: one decimal key a line, `.txt` or `.txt.xz`.
     #[arg(required = true)]
     pub traces: Vec<PathBuf>,
-    /// Isogrid's eviction policies, a live run for each.
-    #[arg(long, value_delimiter = ',', default_value = "s3-fifo,w-tinylfu,lru")]
+    /// Isogrid's eviction policies, a live run for each; the first one is judged.
+    #[arg(long, value_delimiter = ',', default_value = "w-tinylfu,s3-fifo,lru")]
     pub policies: Vec<PolicyKind>,
     /// Memory limits, as divisors of a trace's footprint.
     #[arg(long, value_delimiter = ',', default_values_t = [4, 16])]
