@@ -19,6 +19,10 @@ const PROBATION: usize = 1;
 const PROTECTED: usize = 2;
 /// The protected share of the main space.
 const PROTECTED_SHARE: f32 = 0.8;
+/// The window is not smaller than so many entries: where few are held, 1 % would be none, and what
+/// is read in bursts would never come in. But it is not widened for that over this share.
+const WINDOW_ENTRIES_MIN: f32 = 4.0;
+const FEW_SHARE_MAX: f32 = 0.2;
 /// Inserts without an eviction, as one in so many entries, that show that there is room.
 const ROOM: u32 = 16;
 /// The head of the protected queue, as one in so many entries, in which order does not matter.
@@ -48,8 +52,9 @@ impl TinyLfu {
 
     /// Whether the window has more than its share of the weight.
     fn window_is_full(&self) -> bool {
-        let total = self.queues.total_weight() as f32;
-        self.queues.weight(WINDOW) as f32 > total * self.climber.share()
+        let few = WINDOW_ENTRIES_MIN / self.queues.len().max(1) as f32;
+        let share = self.climber.share().max(few.min(FEW_SHARE_MAX));
+        self.queues.weight(WINDOW) as f32 > self.queues.total_weight() as f32 * share
     }
 
     /// The oldest of the window go on without contest while the cache is filling up, faster than
