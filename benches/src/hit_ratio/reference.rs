@@ -33,8 +33,9 @@ pub fn lru(trace: &Trace, capacity: u64) -> f64 {
 }
 
 /// The hit ratio of one who knows the future and evicts what is needed last (Belady: "A study of
-/// replacement algorithms for a virtual-storage computer", 1966). With sizes that differ this is
-/// no longer the optimum but near it; what would be evicted at once is not taken in.
+/// replacement algorithms for a virtual-storage computer", 1966). What would be
+/// evicted at once is not taken in. The optimum for entries of one size; with sizes that differ, a
+/// policy that favours small entries may hold more of them and do better (on a loop it does).
 #[must_use]
 pub fn belady(trace: &Trace, capacity: u64) -> f64 {
     let next_access = next_accesses(trace);
