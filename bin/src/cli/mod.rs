@@ -77,7 +77,7 @@ fn called_memcached(args: &[OsString]) -> bool {
 
 /// Runs the server until it is told to stop.
 fn run(config: ServerConfig) -> ExitCode {
-    match temporary_run(config) {
+    match crate::server::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -90,10 +90,6 @@ fn run(config: ServerConfig) -> ExitCode {
 fn refuse(problems: &Problems) -> ExitCode {
     eprintln!("{problems}");
     ExitCode::from(REFUSED)
-}
-
-fn temporary_run(_: ServerConfig) -> Result<(), String> {
-    Err("no server yet".into())
 }
 
 #[cfg(test)]
