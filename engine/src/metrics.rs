@@ -28,7 +28,9 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Entries stored under a key that had none.
+    /// Values stored.
+    stored,
+    /// ... under a key that had none.
     inserted,
     /// Entries that went to make room.
     evicted,

@@ -227,6 +227,13 @@ impl Table {
         self.shared.account.set_max_bytes(bytes);
     }
 
+    /// Bytes of the indexes alone.
+    #[must_use]
+    pub fn index_bytes(&self) -> usize {
+        let bytes = |segment: &Segment| segment.lock(&self.shared, 0).index_bytes();
+        self.segments.iter().map(bytes).sum()
+    }
+
     /// How many segments there are.
     #[must_use]
     pub fn segment_count(&self) -> usize {

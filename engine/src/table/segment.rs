@@ -340,6 +340,7 @@ impl<'t> Locked<'t> {
         };
         let charge = new.charge(self.shared.allocator);
         let replaces = had && old.is_some_and(|old| self.is_alive(old));
+        count(&self.shared.metrics.stored);
         if !replaces {
             count(&self.shared.metrics.inserted);
         }
@@ -761,6 +762,11 @@ impl Locked<'_> {
     pub fn flush_garbage(&mut self) {
         let shared = self.shared;
         self.w.bag.flush(shared);
+    }
+
+    /// Bytes of the index.
+    pub fn index_bytes(&self) -> usize {
+        self.w.grower.memory()
     }
 
     /// Whether a step of background work is left: resizing, trimming.

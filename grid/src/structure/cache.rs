@@ -86,6 +86,8 @@ pub struct Put<'a> {
     pub or_create: Option<Lifespan>,
     /// Marks of the new entry.
     pub marks: Marks,
+    /// Longest value in bytes that append and prepend may make.
+    pub len_max: usize,
 }
 
 /// What became of a conditional write.
@@ -289,9 +291,9 @@ impl<'c> Batch<'c> {
     /// Hints that these keys will be looked up: their index lines, then their entries are fetched
     /// while other work goes on.
     #[inline]
-    pub fn prefetch(&self, hashes: &[KeyHash]) {
-        hashes.iter().for_each(|hash| self.pinned.prefetch_line(*hash));
-        hashes.iter().for_each(|hash| self.pinned.prefetch_entry(*hash));
+    pub fn prefetch(&self, hashes: impl Iterator<Item = KeyHash> + Clone) {
+        hashes.clone().for_each(|hash| self.pinned.prefetch_line(hash));
+        hashes.for_each(|hash| self.pinned.prefetch_entry(hash));
     }
 
     /// Reads an entry; the read counts for eviction and idle time.
@@ -399,6 +401,10 @@ impl<'c> Batch<'c> {
             Mode::Append => new = NewEntry { value: [there.value(), put.value], ..same(&there) },
             Mode::Prepend => new = NewEntry { value: [put.value, there.value()], ..same(&there) },
             Mode::Set | Mode::Add | Mode::Replace => {}
+        }
+        let len = new.value[0].len() + new.value[1].len();
+        if len > put.len_max {
+            return Err(Error::ValueLength { len });
         }
         new.version = put.version;
         done(slot.put(&new)?, &new)

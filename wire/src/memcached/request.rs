@@ -90,6 +90,24 @@ pub enum Request<'a> {
     Refused(Refusal),
 }
 
+impl Request<'_> {
+    /// The key of a request that has exactly one.
+    #[must_use]
+    #[inline]
+    pub fn key(&self) -> Option<&[u8]> {
+        match self {
+            Request::Get(Get { keys: Keys::One(key), .. })
+            | Request::Store(Store { key, .. })
+            | Request::StoreTooLarge { key }
+            | Request::Delete(Delete { key, .. })
+            | Request::Arithmetic(Arithmetic { key, .. })
+            | Request::Touch { key, .. }
+            | Request::Debug { key } => Some(key),
+            _ => None,
+        }
+    }
+}
+
 /// The keys of a get: one, or all tokens of a classic text line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Keys<'a> {

@@ -1,0 +1,252 @@
+//! One connection: read what is there, decode all, execute all, encode all into one buffer, one
+//! write. The buffers belong to the thread; a connection that waits holds none.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use isogrid_wire::Output;
+use isogrid_wire::memcached::Decoder;
+
+use super::connections::{Place, State};
+use super::session::{Session, Turn};
+use super::stream::Stream;
+
+/// Bytes that one read takes at the most, unless a large value is on its way.
+const READ_LEN: usize = 64 << 10;
+/// Unconsumed input up to this length is copied out of the thread's buffer; more keeps it.
+const COPY_LEN_MAX: usize = 4 << 10;
+/// Output at which a turn ends, so that one connection's answers stay bounded.
+pub const OUTPUT_LEN_MAX: usize = 256 << 10;
+/// Pieces of one vectored write.
+const SLICES: usize = 64;
+
+thread_local! {
+    /// The buffers of the connection that has its turn on this thread.
+    static BUFFERS: RefCell<(Vec<u8>, Output)> = RefCell::default();
+}
+
+/// A connection's task.
+pub struct Connection {
+    stream: Stream,
+    session: Session,
+    decoder: Decoder,
+    place: Place,
+    /// Input that is not consumed yet: bytes `start..end` of `input`.
+    input: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// How much input the decoder needs before it can go on.
+    needed: usize,
+    /// Output that the client has not read yet.
+    unsent: Output,
+    /// Why the connection ends once `unsent` is written.
+    closing: Option<&'static str>,
+}
+
+/// Why a connection is over, for the log.
+type Ended = Result<&'static str, io::Error>;
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub fn new(stream: Stream, session: Session, decoder: Decoder, place: Place) -> Self {
+        Connection {
+            stream,
+            session,
+            decoder,
+            place,
+            input: Vec::new(),
+            start: 0,
+            end: 0,
+            needed: 1,
+            unsent: Output::new(),
+            closing: None,
+        }
+    }
+
+    /// Turns until there is nothing to do but wait.
+    fn turns(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<Ended> {
+        loop {
+            if let Some(why) = self.place.info.ended() {
+                return Poll::Ready(Ok(why));
+            }
+            if !output.is_empty() {
+                ready!(self.write(cx, output))?;
+            }
+            if let Some(why) = self.closing {
+                return Poll::Ready(Ok(why));
+            }
+            if self.end - self.start < self.needed && !self.session.is_streaming() {
+                if ready!(self.read(cx))? == 0 {
+                    return Poll::Ready(Ok("closed by the client"));
+                }
+                if self.end - self.start < self.needed {
+                    continue;
+                }
+            }
+            if self.turn(output) == Turn::Yield {
+                ready!(self.write(cx, output))?;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Decodes and executes what is there.
+    fn turn(&mut self, output: &mut Output) -> Turn {
+        let input = self.input.get(self.start..self.end).unwrap_or_default();
+        let done = self.session.turn(&mut self.decoder, input, output);
+        self.start += done.consumed;
+        self.needed = done.needed;
+        self.closing = done.close;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        done.turn
+    }
+
+    /// Reads once; how much. While a large value is on its way the buffer grows with what has
+    /// arrived, not with what was announced.
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.make_space();
+        let space = self.input.get_mut(self.end..).unwrap_or_default();
+        match self.stream.poll_read(cx, space) {
+            Poll::Ready(read) => {
+                let read = read?;
+                self.end += read;
+                self.session.counts.bytes_read += read as u64;
+                Poll::Ready(Ok(read))
+            }
+            // Nothing more will come of a node that stops.
+            Poll::Pending if self.session.node.is_stopping() => Poll::Ready(Ok(0)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn make_space(&mut self) {
+        if self.start > 0 {
+            self.input.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if self.input.len() < READ_LEN {
+            self.input.resize(READ_LEN, 0);
+        } else if self.end == self.input.len() {
+            let len = (self.end * 2).min(self.needed.max(self.end + 1));
+            self.input.resize(len, 0);
+        }
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<io::Result<()>> {
+        while !output.is_empty() {
+            let written = match output.contiguous() {
+                Some(bytes) => ready!(self.stream.poll_write(cx, bytes)),
+                None => {
+                    let mut slices = [IoSlice::new(&[]); SLICES];
+                    let filled = output.slices(&mut slices);
+                    let slices = slices.get(..filled).unwrap_or_default();
+                    ready!(self.stream.poll_write_vectored(cx, slices))
+                }
+            }?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            output.advance(written);
+            self.session.counts.bytes_written += written as u64;
+            self.place.info.set_state(State::Writing, self.session.now);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes what is kept from one turn to the next out of the thread's buffers.
+    fn take_buffers(&mut self, buffers: &mut (Vec<u8>, Output)) {
+        let (input, output) = buffers;
+        if self.input.len() < READ_LEN {
+            if input.len() < READ_LEN {
+                input.resize(READ_LEN, 0);
+            }
+            let kept = self.input.get(self.start..self.end).unwrap_or_default();
+            if let Some(front) = input.get_mut(..kept.len()) {
+                front.copy_from_slice(kept);
+            }
+            (self.start, self.end) = (0, kept.len());
+            std::mem::swap(&mut self.input, input);
+        }
+        if !self.unsent.is_empty() {
+            std::mem::swap(&mut self.unsent, output);
+        }
+    }
+
+    /// Gives the thread its buffers back, keeping what is not done.
+    fn give_buffers(&mut self, buffers: &mut (Vec<u8>, Output)) {
+        let (input, output) = buffers;
+        if output.is_empty() {
+            self.unsent = Output::new();
+        } else {
+            std::mem::swap(&mut self.unsent, output);
+        }
+        let left = self.input.get(self.start..self.end).unwrap_or_default();
+        if left.len() <= COPY_LEN_MAX {
+            let left = left.to_vec();
+            (self.start, self.end) = (0, left.len());
+            *input = std::mem::replace(&mut self.input, left);
+            if input.len() > READ_LEN {
+                input.truncate(READ_LEN);
+                input.shrink_to_fit();
+            }
+        }
+    }
+
+    fn note_state(&self) {
+        let state = if !self.unsent.is_empty() {
+            State::Writing
+        } else if self.end > self.start || self.needed > 1 {
+            State::Reading
+        } else {
+            State::Idle
+        };
+        let (before, _) = self.place.info.state();
+        if state == State::Idle || state != before {
+            self.place.info.set_state(state, self.session.now);
+        }
+    }
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.place.info.set_waker(cx.waker());
+        let mut buffers = BUFFERS.take();
+        this.take_buffers(&mut buffers);
+        let mut output = std::mem::take(&mut buffers.1);
+        this.session.begin();
+        let polled = this.turns(cx, &mut output);
+        this.session.end();
+        buffers.1 = output;
+        this.give_buffers(&mut buffers);
+        BUFFERS.set(buffers);
+        match polled {
+            Poll::Ready(ended) => {
+                log_end(&this.place.info.peer, &ended);
+                Poll::Ready(())
+            }
+            Poll::Pending => {
+                this.note_state();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+fn log_end(peer: &str, ended: &Ended) {
+    match ended {
+        Ok("closed by the client") => {
+            tracing::debug!(event = "disconnected", peer, "closed by the client");
+        }
+        Ok(why) => tracing::info!(event = "closed", peer, why),
+        Err(error) => tracing::debug!(event = "disconnected", peer, %error),
+    }
+}

@@ -1,0 +1,197 @@
+//! Who is connected: the count against the limit, the figures of `stats conns`, and the sweep
+//! that ends connections which have been silent, half-way or unread for too long.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::config::LimitsConfig;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Waiting for a request.
+    Idle,
+    /// A request is half read.
+    Reading,
+    /// An answer waits for the client to read.
+    Writing,
+}
+
+/// One connection as others see it.
+pub struct Info {
+    /// The client's address, as `stats conns` shows it.
+    pub peer: String,
+    /// The address that it connected to.
+    pub local: String,
+    state: AtomicU8,
+    /// When the state began, or the last answer made progress, ms.
+    since: AtomicU64,
+    ended: OnceLock<&'static str>,
+    waker: OnceLock<Waker>,
+}
+
+impl Info {
+    /// Remembers how to wake the connection's task.
+    pub fn set_waker(&self, waker: &Waker) {
+        self.waker.get_or_init(|| waker.clone());
+    }
+
+    /// Says what the connection is doing since when.
+    #[inline]
+    pub fn set_state(&self, state: State, since: u64) {
+        self.state.store(state as u8, Ordering::Relaxed);
+        self.since.store(since, Ordering::Relaxed);
+    }
+
+    /// What the connection is doing, and since when.
+    pub fn state(&self) -> (State, u64) {
+        let state = match self.state.load(Ordering::Relaxed) {
+            0 => State::Idle,
+            1 => State::Reading,
+            _ => State::Writing,
+        };
+        (state, self.since.load(Ordering::Relaxed))
+    }
+
+    /// Why the connection has to end, when it has.
+    #[inline]
+    pub fn ended(&self) -> Option<&'static str> {
+        self.ended.get().copied()
+    }
+
+    fn end(&self, why: &'static str) {
+        self.ended.get_or_init(|| why);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// All connections.
+pub struct Connections {
+    max: usize,
+    open: AtomicUsize,
+    /// Connections ever opened.
+    pub total: AtomicU64,
+    /// Connections refused because the limit was reached.
+    pub rejected: AtomicU64,
+    /// Times that accepting stopped because the limit was reached.
+    pub paused: AtomicU64,
+    /// Connections ended for being silent.
+    pub idle_kicks: AtomicU64,
+    by_id: Mutex<BTreeMap<u64, Arc<Info>>>,
+    freed: Notify,
+}
+
+/// A connection's place among the open ones; dropping it gives the place back.
+pub struct Place {
+    connections: Arc<super::Node>,
+    id: u64,
+    /// What others see of it.
+    pub info: Arc<Info>,
+}
+
+impl Connections {
+    /// None yet, at most `max`.
+    pub fn new(max: usize) -> Self {
+        Connections {
+            max,
+            open: AtomicUsize::new(0),
+            total: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            paused: AtomicU64::new(0),
+            idle_kicks: AtomicU64::new(0),
+            by_id: Mutex::default(),
+            freed: Notify::new(),
+        }
+    }
+
+    /// Connections open now.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place for a connection; `None` when all are taken.
+    pub fn admit(node: &Arc<super::Node>, peer: String, local: String) -> Option<Place> {
+        let this = &node.connections;
+        let admitted = this.open.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |open| {
+            (open < this.max).then_some(open + 1)
+        });
+        if admitted.is_err() {
+            return None;
+        }
+        let id = this.total.fetch_add(1, Ordering::Relaxed);
+        let info = Arc::new(Info {
+            peer,
+            local,
+            state: AtomicU8::new(State::Idle as u8),
+            since: AtomicU64::new(node.now()),
+            ended: OnceLock::new(),
+            waker: OnceLock::new(),
+        });
+        this.lock().insert(id, Arc::clone(&info));
+        Some(Place { connections: Arc::clone(node), id, info })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Info>>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a place is free.
+    pub async fn place_freed(&self) {
+        self.freed.notified().await;
+    }
+
+    /// Whether a place is free.
+    pub fn has_place(&self) -> bool {
+        self.open() < self.max
+    }
+
+    /// All connections, oldest first.
+    pub fn list(&self) -> Vec<(u64, Arc<Info>)> {
+        self.lock().iter().map(|(id, info)| (*id, Arc::clone(info))).collect()
+    }
+
+    /// Has every connection look whether the node is stopping.
+    pub fn wake_all(&self) {
+        self.lock().values().for_each(|info| info.wake());
+    }
+
+    /// Ends connections that have been in one state for too long.
+    pub fn sweep(&self, limits: &LimitsConfig, now: u64) {
+        for info in self.lock().values() {
+            let (state, since) = info.state();
+            let (limit, why) = match state {
+                State::Idle => (limits.idle_timeout, "silent for longer than idle_timeout"),
+                State::Reading => (limits.request_timeout, "half a request for request_timeout"),
+                State::Writing => (limits.write_timeout, "answers unread for write_timeout"),
+            };
+            let silent = Duration::from_millis(now.saturating_sub(since));
+            if limit.is_some_and(|limit| silent >= limit) && info.ended().is_none() {
+                if state == State::Idle {
+                    self.idle_kicks.fetch_add(1, Ordering::Relaxed);
+                }
+                info.end(why);
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let this = &self.connections.connections;
+        this.lock().remove(&self.id);
+        this.open.fetch_sub(1, Ordering::AcqRel);
+        this.freed.notify_one();
+    }
+}

@@ -1,0 +1,127 @@
+//! What the server counts. A turn of a connection counts in plain fields and adds them up once;
+//! threads add to shards of their own, so that counting costs no shared cache line.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Shards of the counters; more threads share them.
+const SHARDS: usize = 16;
+
+macro_rules! counts {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Plain counts: those of one turn, or the sum of all.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counts { $($(#[$doc])* pub $name: u64,)* }
+
+        #[derive(Default)]
+        #[repr(align(128))]
+        struct Shard { $($name: AtomicU64,)* }
+
+        impl Shard {
+            fn add(&self, counts: &Counts) {
+                $(if counts.$name != 0 {
+                    self.$name.fetch_add(counts.$name, Ordering::Relaxed);
+                })*
+            }
+
+            fn add_to(&self, sum: &mut Counts) {
+                $(sum.$name += self.$name.load(Ordering::Relaxed);)*
+            }
+
+            fn reset(&self) {
+                $(self.$name.store(0, Ordering::Relaxed);)*
+            }
+        }
+    };
+}
+
+counts! {
+    /// Keys looked up.
+    cmd_get,
+    /// Values stored or refused.
+    cmd_set,
+    /// Clears.
+    cmd_flush,
+    /// New lifespans given, gets that do so included.
+    cmd_touch,
+    /// Meta commands.
+    cmd_meta,
+    /// Keys found.
+    get_hits,
+    /// Keys not found.
+    get_misses,
+    /// Deletes of what was there.
+    delete_hits,
+    /// Deletes of what was not.
+    delete_misses,
+    /// Counters counted up.
+    incr_hits,
+    /// ... that were not there.
+    incr_misses,
+    /// Counters counted down.
+    decr_hits,
+    /// ... that were not there.
+    decr_misses,
+    /// Conditional stores done.
+    cas_hits,
+    /// ... of keys that were not there.
+    cas_misses,
+    /// ... of keys with another version.
+    cas_badval,
+    /// New lifespans for what was there.
+    touch_hits,
+    /// ... for what was not.
+    touch_misses,
+    /// Values over the item size limit.
+    store_too_large,
+    /// Values refused for want of memory.
+    store_no_memory,
+    /// Bytes read from clients.
+    bytes_read,
+    /// Bytes written to clients.
+    bytes_written,
+    /// Turns that ended before the connection's input did.
+    conn_yields,
+    /// Requests that no decoder could read.
+    protocol_errors,
+}
+
+/// The server's counters.
+#[derive(Default)]
+pub struct Counters {
+    shards: [Shard; SHARDS],
+    next: AtomicUsize,
+}
+
+thread_local! {
+    static SHARD: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
+}
+
+impl Counters {
+    /// Adds what a turn counted.
+    pub fn add(&self, counts: &Counts) {
+        let shard = SHARD.get();
+        let shard = if shard == usize::MAX { self.choose_shard() } else { shard };
+        if let Some(shard) = self.shards.get(shard % SHARDS) {
+            shard.add(counts);
+        }
+    }
+
+    #[cold]
+    fn choose_shard(&self) -> usize {
+        let shard = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        SHARD.set(shard);
+        shard
+    }
+
+    /// The sums now.
+    pub fn sum(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.shards.iter().for_each(|shard| shard.add_to(&mut sum));
+        sum
+    }
+
+    /// Sets everything to zero.
+    pub fn reset(&self) {
+        self.shards.iter().for_each(Shard::reset);
+    }
+}

@@ -1,0 +1,177 @@
+//! Listening: sockets, the accept loop, one task a connection.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use isogrid_grid::Cache;
+use isogrid_wire::Limits;
+use isogrid_wire::memcached::{Decoder, Protocols};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::connection::Connection;
+use super::connections::{Connections, Place};
+use super::node::Node;
+use super::session::{Rights, Session};
+use super::stream::Stream;
+use crate::config::{Address, ListenerConfig, ProtocolChoice};
+
+/// How long accepting waits when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// What a client reads when there is no place for it.
+const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
+
+enum Socket_ {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A bound listener.
+pub struct Listener {
+    socket: Socket_,
+    /// Where it really listens, as logs and `stats conns` show it.
+    pub address: String,
+    /// Its TCP port, if it has one.
+    pub port: Option<u16>,
+    config: ListenerConfig,
+    cache: Arc<Cache>,
+}
+
+impl Listener {
+    /// Binds the address of a listener.
+    ///
+    /// # Errors
+    /// When the address cannot be bound, or the cache does not exist.
+    pub fn bind(node: &Node, config: &ListenerConfig) -> Result<Listener, super::Error> {
+        let unknown = || super::Error::UnknownCache { name: config.cache.clone() };
+        let cache = node.catalog.cache(&config.cache).ok_or_else(unknown)?;
+        let refused =
+            |source| super::Error::Bind { address: config.address.to_string(), source };
+        let backlog = i32::try_from(node.config.limits.backlog).unwrap_or(i32::MAX);
+        let (socket, address, port) = match &config.address {
+            Address::Tcp(address) => {
+                let listener = bind_tcp(*address, backlog).map_err(refused)?;
+                let bound = listener.local_addr().map_err(refused)?;
+                (Socket_::Tcp(listener), bound.to_string(), Some(bound.port()))
+            }
+            Address::Unix(path, mask) => {
+                let listener = bind_unix(path, *mask, backlog).map_err(refused)?;
+                (Socket_::Unix(listener), format!("unix:{}", path.display()), None)
+            }
+        };
+        Ok(Listener { socket, address, port, config: config.clone(), cache })
+    }
+
+    /// Accepts connections until the node stops.
+    pub async fn run(self, node: Arc<Node>) {
+        loop {
+            if !node.config.limits.refuse_fast && !node.connections.has_place() {
+                node.connections.paused.fetch_add(1, Ordering::Relaxed);
+                tokio::select! {
+                    biased;
+                    () = node.stopped() => return,
+                    () = node.connections.place_freed() => continue,
+                }
+            }
+            tokio::select! {
+                biased;
+                () = node.stopped() => return,
+                accepted = self.accept() => match accepted {
+                    Ok((stream, peer)) => self.serve(&node, stream, peer),
+                    Err(error) => {
+                        tracing::warn!(event = "accept_failed", address = self.address, %error);
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, String)> {
+        match &self.socket {
+            Socket_::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), format!("tcp:{peer}")))
+            }
+            Socket_::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Stream::Unix(stream), self.address.clone()))
+            }
+        }
+    }
+
+    fn serve(&self, node: &Arc<Node>, stream: Stream, peer: String) {
+        let local = if self.port.is_some() { format!("tcp:{}", self.address) } else { self.address.clone() };
+        match Connections::admit(node, peer, local) {
+            Some(place) => drop(tokio::spawn(self.connection(node, stream, place))),
+            None => {
+                node.connections.rejected.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(refuse(stream));
+            }
+        }
+    }
+
+    fn connection(&self, node: &Arc<Node>, stream: Stream, place: Place) -> Connection {
+        let limits = Limits { item_size_max: node.config.limits.max_item_size, ..Limits::default() };
+        let protocols = match self.config.protocol {
+            ProtocolChoice::Auto => Protocols::Auto,
+            ProtocolChoice::Ascii => Protocols::Ascii,
+            ProtocolChoice::Binary => Protocols::Binary,
+        };
+        let rights = Rights { flush: self.config.flush };
+        let session = Session::new(Arc::clone(node), Arc::clone(&self.cache), rights);
+        Connection::new(stream, session, Decoder::new(limits, protocols), place)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Address::Unix(path, _) = &self.config.address {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+async fn refuse(stream: Stream) {
+    let _ = match stream {
+        Stream::Tcp(mut stream) => say::<TcpStream>(&mut stream).await,
+        Stream::Unix(mut stream) => say::<UnixStream>(&mut stream).await,
+    };
+}
+
+async fn say<S: AsyncWriteExt + Unpin>(stream: &mut S) -> io::Result<()> {
+    stream.write_all(TOO_MANY).await?;
+    stream.shutdown().await
+}
+
+fn bind_tcp(address: std::net::SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(backlog)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Binds a unix socket; one that a dead server left behind is replaced, one that answers is not.
+fn bind_unix(path: &Path, mask: u32, backlog: i32) -> io::Result<UnixListener> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another server answers there"));
+    }
+    let _ = std::fs::remove_file(path);
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mask))?;
+    socket.listen(backlog)?;
+    UnixListener::from_std(socket.into())
+}

@@ -1,0 +1,31 @@
+//! What happens without a request: expiry, freeing memory, ending dead connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::node::Node;
+
+/// How often caches are looked after: with the wheel's tick of 32 ms expired entries are gone
+/// within 100 ms.
+const TICK: Duration = Duration::from_millis(25);
+/// Entries of a segment handled before others have their turn.
+const BUDGET: usize = 256;
+/// Ticks between two sweeps over the connections.
+const SWEEP_TICKS: u32 = 10;
+
+/// Looks after the node until it is dropped.
+pub async fn run(node: Arc<Node>) {
+    let mut ticks = 0u32;
+    loop {
+        tokio::time::sleep(TICK).await;
+        ticks = ticks.wrapping_add(1);
+        for cache in node.catalog.caches() {
+            while cache.maintain(node.now(), BUDGET) {
+                tokio::task::yield_now().await;
+            }
+        }
+        if ticks.is_multiple_of(SWEEP_TICKS) {
+            node.connections.sweep(&node.config.limits, node.now());
+        }
+    }
+}

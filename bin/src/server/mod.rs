@@ -1,0 +1,174 @@
+//! The server: listeners, connections, maintenance, and an orderly end.
+
+pub mod connection;
+pub mod connections;
+pub mod counters;
+pub mod detail;
+pub mod dispatch;
+pub mod dump;
+pub mod listener;
+pub mod maintenance;
+pub mod node;
+pub mod session;
+pub mod settings;
+pub mod stats;
+pub mod stream;
+pub mod telemetry;
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::ServerConfig;
+use listener::Listener;
+pub use node::Node;
+
+/// How often a stopping server looks whether its connections are gone.
+const DRAIN_STEP: Duration = Duration::from_millis(5);
+
+/// Why a server could not start.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A listener could not be bound.
+    #[error("cannot listen on {address}: {source}; choose another address or stop what uses it")]
+    Bind {
+        /// The address.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A listener names a cache that is not configured.
+    #[error("a listener names the cache {name:?}, which is not configured")]
+    UnknownCache {
+        /// The cache.
+        name: String,
+    },
+    /// A cache could not be made.
+    #[error("cache {name:?}: {source}")]
+    Cache {
+        /// The cache.
+        name: String,
+        /// Why.
+        source: isogrid_engine::ConfigError,
+    },
+    /// The runtime or a signal handler could not be set up, or the port file not be written.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was to be done.
+        what: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+        move |source| Error::Io { what, source }
+    }
+}
+
+/// Runs a server until SIGTERM, SIGINT or an allowed `shutdown` command.
+///
+/// # Errors
+/// When the server cannot start; once it serves, trouble is logged and survived.
+pub fn run(config: ServerConfig) -> Result<(), Error> {
+    telemetry::start(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.node.threads)
+        .thread_name("isogrid")
+        .enable_all()
+        .build()
+        .map_err(Error::io("cannot start the worker threads"))?;
+    let drain = config.node.drain_timeout;
+    let served = runtime.block_on(async {
+        let node = Node::new(config)?;
+        // On a worker, so that the threads that were asked for do all the work.
+        tokio::spawn(serve(node)).await.unwrap_or(Ok(()))
+    });
+    runtime.shutdown_timeout(drain);
+    served
+}
+
+/// Serves until the node is told to stop, then lets connections finish.
+async fn serve(node: Arc<Node>) -> Result<(), Error> {
+    let mut listeners = Vec::new();
+    for config in &node.config.memcached {
+        listeners.push(Listener::bind(&node, config)?);
+    }
+    stop_on_signals(&node)?;
+    write_port_file(&node, &listeners)?;
+    announce(&node, &listeners);
+    let accepting: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| tokio::spawn(listener.run(Arc::clone(&node))))
+        .collect();
+    let maintenance = tokio::spawn(maintenance::run(Arc::clone(&node)));
+    node.stopped().await;
+    for task in accepting {
+        let _ = task.await;
+    }
+    drain(&node).await;
+    maintenance.abort();
+    tracing::info!(event = "stopped", connections_left = node.connections.open());
+    Ok(())
+}
+
+fn stop_on_signals(node: &Arc<Node>) -> Result<(), Error> {
+    let failed = || Error::io("cannot listen for signals");
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed())?;
+    let mut graceful = signal(SignalKind::user_defined1()).map_err(failed())?;
+    let node = Arc::clone(node);
+    tokio::spawn(async move {
+        let name = tokio::select! {
+            biased;
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            _ = graceful.recv() => "SIGUSR1",
+        };
+        tracing::info!(event = "draining", signal = name, connections = node.connections.open());
+        node.stop();
+    });
+    Ok(())
+}
+
+/// Waits for the connections to finish what they have read, as long as the configuration allows.
+async fn drain(node: &Arc<Node>) {
+    let deadline = tokio::time::Instant::now() + node.config.node.drain_timeout;
+    while node.connections.open() > 0 && tokio::time::Instant::now() < deadline {
+        node.connections.wake_all();
+        tokio::time::sleep(DRAIN_STEP).await;
+    }
+}
+
+/// The ready line: one event with every bound address.
+fn announce(node: &Node, listeners: &[Listener]) {
+    let memcached: Vec<&str> = listeners.iter().map(|l| l.address.as_str()).collect();
+    tracing::info!(
+        event = "ready",
+        name = node.config.node.name,
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        memcached = memcached.join(","),
+        memory = node.config.caches.iter().map(|cache| cache.limits.max_bytes).sum::<u64>(),
+        threads = node.config.node.threads,
+        persist = "none",
+        "ready; everything is kept in memory only"
+    );
+}
+
+/// memcached's `MEMCACHED_PORT_FILENAME`: a line for each port.
+fn write_port_file(node: &Node, listeners: &[Listener]) -> Result<(), Error> {
+    let Some(path) = &node.config.port_file else { return Ok(()) };
+    let mut lines = String::new();
+    for listener in listeners {
+        let family = if listener.address.starts_with('[') { "INET6" } else { "INET" };
+        if let Some(port) = listener.port {
+            let _ = writeln!(lines, "TCP {family}: {port}");
+        }
+    }
+    std::fs::write(path, lines).map_err(Error::io("cannot write the port file"))
+}

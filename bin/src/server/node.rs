@@ -1,0 +1,122 @@
+//! What all connections of a running server share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use isogrid_engine::{Allocator, Clock, RegionConfig, SystemClock, TableConfig};
+use isogrid_grid::{CacheConfig, Catalog};
+use tokio::sync::Notify;
+
+use super::connections::Connections;
+use super::counters::Counters;
+use super::detail::Detail;
+use crate::config::{self, ServerConfig};
+
+/// A running server.
+pub struct Node {
+    /// What it was started with.
+    pub config: ServerConfig,
+    /// Its caches.
+    pub catalog: Catalog,
+    /// What it counts.
+    pub counters: Counters,
+    /// Who is connected.
+    pub connections: Connections,
+    /// Reads by key prefix, when switched on.
+    pub detail: Detail,
+    /// Its clock.
+    pub clock: SystemClock,
+    /// When it started, ms.
+    pub started: u64,
+    /// The level that `verbosity` set.
+    pub verbosity: AtomicU32,
+    /// `cache_memlimit` and the configuration, bytes.
+    pub memory_limit: AtomicU64,
+    stopping: AtomicBool,
+    stop: Notify,
+}
+
+impl Node {
+    /// A node with its caches, not listening yet.
+    ///
+    /// # Errors
+    /// When a cache cannot be made from its configuration.
+    pub fn new(config: ServerConfig) -> Result<Arc<Node>, super::Error> {
+        let clock = SystemClock::new();
+        let started = clock.now();
+        let mut catalog = Catalog::new();
+        for cache in &config.caches {
+            let refused = |source| super::Error::Cache { name: cache.name.clone(), source };
+            catalog.create(&cache.name, cache_config(cache), started).map_err(refused)?;
+        }
+        let limit = config.caches.first().map_or(0, |cache| cache.limits.max_bytes);
+        Ok(Arc::new(Node {
+            detail: Detail::new(config.protocol.detail, config.protocol.prefix_delimiter),
+            verbosity: AtomicU32::new(config.protocol.verbosity),
+            memory_limit: AtomicU64::new(limit),
+            connections: Connections::new(config.limits.max_connections),
+            config,
+            catalog,
+            counters: Counters::default(),
+            clock,
+            started,
+            stopping: AtomicBool::new(false),
+            stop: Notify::new(),
+        }))
+    }
+
+    /// The time now, ms.
+    pub fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// Begins to stop: no new connections, the present ones finish what they have read.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.stop.notify_waiters();
+        self.connections.wake_all();
+    }
+
+    /// Whether the node is stopping.
+    #[inline]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Waits until the node is told to stop.
+    pub async fn stopped(&self) {
+        let stop = self.stop.notified();
+        if !self.is_stopping() {
+            stop.await;
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn cache_config(cache: &config::CacheConfig) -> CacheConfig {
+    let regions = cache.regions.iter().map(|region| RegionConfig {
+        prefix: region.prefix.clone().into_bytes(),
+        max_bytes: region.max_bytes,
+        max_entries: region.max_entries,
+        eviction: region.eviction.as_ref().and_then(|name| name.parse().ok()),
+    });
+    let allocator = if cfg!(feature = "jemalloc") { Allocator::Jemalloc } else { Allocator::Glibc };
+    let idle = cache.default_max_idle.map(|idle| u32::try_from(millis(idle)).unwrap_or(u32::MAX));
+    CacheConfig {
+        table: TableConfig {
+            segments: cache.segments,
+            max_bytes: cache.limits.max_bytes,
+            max_entries: cache.limits.max_entries,
+            eviction: cache.eviction.parse().unwrap_or_default(),
+            regions: regions.collect(),
+            allocator,
+            ..TableConfig::default()
+        },
+        default_ttl: cache.default_ttl.map(millis),
+        default_max_idle: idle,
+    }
+}

@@ -1,0 +1,357 @@
+//! `stats`: real figures under memcached's names, so that exporters and dashboards work.
+//!
+//! What memcached counts of its slab allocator, LRU threads or crawler and we do not have is 0.
+
+use std::fmt::Display;
+use std::sync::atomic::Ordering;
+
+use isogrid_grid::Cache;
+use isogrid_wire::Output;
+use isogrid_wire::memcached::{Framing, Refusal, Reply};
+
+use super::connections::State;
+use super::dispatch::VERSION;
+use super::dump;
+use super::node::Node;
+use super::settings;
+
+/// What a `stats` request is answered with.
+pub enum Answer {
+    /// Rows, then the end.
+    Rows(Rows),
+    /// `RESET`.
+    Reset,
+    /// `OK`.
+    Ok,
+    /// Text as it is, then the end.
+    Text(String),
+    /// No such statistics.
+    Refused(Refusal),
+}
+
+/// Rows of names and values.
+#[derive(Default)]
+pub struct Rows(Vec<(String, String)>);
+
+impl Rows {
+    /// Adds a row.
+    pub fn put(&mut self, name: impl Into<String>, value: impl Display) {
+        self.0.push((name.into(), value.to_string()));
+    }
+
+    fn zeros(&mut self, names: &[&str]) {
+        for name in names {
+            self.put(*name, 0);
+        }
+    }
+}
+
+/// Answers `stats ARGUMENT`.
+pub fn answer(node: &Node, cache: &Cache, argument: &[u8], now: u64) -> Answer {
+    let words: Vec<&[u8]> =
+        argument.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect();
+    match words.as_slice() {
+        [] | [b"noreply"] => Answer::Rows(general(node, cache, now)),
+        [b"settings", ..] => Answer::Rows(settings::rows(node, cache)),
+        [b"items", ..] => Answer::Rows(items(cache)),
+        [b"slabs", ..] => Answer::Rows(slabs(node, cache)),
+        [b"sizes", ..] => Answer::Rows(sizes(cache, now)),
+        [b"conns", ..] => Answer::Rows(conns(node, now)),
+        [b"extstore", ..] => Answer::Rows(Rows::default()),
+        [b"reset", ..] => reset(node, cache),
+        [b"detail", what, ..] => detail(node, what),
+        [b"detail"] => Answer::Refused(Refusal::Client("usage: stats detail on|off|dump")),
+        [b"cachedump", class, most, ..] => cachedump(node, cache, class, most, now),
+        [b"cachedump", ..] => Answer::Refused(Refusal::Client("bad command line")),
+        _ => Answer::Refused(Refusal::Unknown),
+    }
+}
+
+/// Encodes an answer.
+pub fn encode(answer: Answer, framing: &Framing<'_>, out: &mut Output) {
+    match answer {
+        Answer::Rows(Rows(rows)) => {
+            for (name, value) in &rows {
+                framing.encode(&Reply::Stat { name, value }, out);
+            }
+            framing.encode(&Reply::StatEnd, out);
+        }
+        Answer::Reset => framing.encode(&Reply::Reset, out),
+        Answer::Ok => framing.encode(&Reply::Ok, out),
+        Answer::Text(text) => {
+            framing.encode(&Reply::Raw(text.as_bytes()), out);
+            framing.encode(&Reply::StatEnd, out);
+        }
+        Answer::Refused(refusal) => framing.encode(&Reply::Refused(refusal), out),
+    }
+}
+
+fn reset(node: &Node, cache: &Cache) -> Answer {
+    node.counters.reset();
+    node.detail.reset();
+    cache.table().reset_metrics();
+    node.connections.total.store(0, Ordering::Relaxed);
+    node.connections.rejected.store(0, Ordering::Relaxed);
+    Answer::Reset
+}
+
+fn detail(node: &Node, what: &[u8]) -> Answer {
+    match what {
+        b"on" => node.detail.switch(true),
+        b"off" => node.detail.switch(false),
+        b"dump" => return Answer::Text(node.detail.dump()),
+        _ => return Answer::Refused(Refusal::Client("usage: stats detail on|off|dump")),
+    }
+    Answer::Ok
+}
+
+/// All entries are of slab class 1 here.
+fn cachedump(node: &Node, cache: &Cache, class: &[u8], most: &[u8], now: u64) -> Answer {
+    let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<usize>().ok();
+    let (Some(class), Some(most)) = (number(class), number(most)) else {
+        return Answer::Refused(Refusal::Client("bad command line format"));
+    };
+    if !node.config.protocol.dump {
+        return Answer::Refused(Refusal::Client("stats cachedump not allowed"));
+    }
+    match class {
+        1 => {
+            let most = if most == 0 { CACHEDUMP_MAX } else { most.min(CACHEDUMP_MAX) };
+            Answer::Text(dump::cachedump(cache, most, now))
+        }
+        0..=63 => Answer::Text(String::new()),
+        _ => Answer::Refused(Refusal::Client("Illegal slab id")),
+    }
+}
+
+/// memcached's dump ends at 2 MiB of text; ours at so many entries.
+const CACHEDUMP_MAX: usize = 8_192;
+
+fn general(node: &Node, cache: &Cache, now: u64) -> Rows {
+    let mut rows = Rows::default();
+    let (user, system) = cpu_seconds();
+    rows.put("pid", std::process::id());
+    rows.put("uptime", now.saturating_sub(node.started) / 1000);
+    rows.put("time", now / 1000);
+    rows.put("version", VERSION);
+    rows.put("libevent", concat!("isogrid-", env!("CARGO_PKG_VERSION")));
+    rows.put("pointer_size", usize::BITS);
+    rows.put("rusage_user", user);
+    rows.put("rusage_system", system);
+    connections(node, &mut rows);
+    commands(node, &mut rows);
+    storage(node, cache, &mut rows);
+    rows
+}
+
+fn connections(node: &Node, rows: &mut Rows) {
+    let connections = &node.connections;
+    rows.put("max_connections", node.config.limits.max_connections);
+    rows.put("curr_connections", connections.open());
+    rows.put("total_connections", connections.total.load(Ordering::Relaxed));
+    rows.put("rejected_connections", connections.rejected.load(Ordering::Relaxed));
+    rows.put("connection_structures", connections.open());
+    rows.zeros(&["response_obj_oom", "response_obj_count", "response_obj_bytes"]);
+    rows.zeros(&["read_buf_count", "read_buf_bytes", "read_buf_bytes_free", "read_buf_oom"]);
+    rows.put("reserved_fds", 5 * node.config.node.threads);
+    rows.put("idle_kicks", connections.idle_kicks.load(Ordering::Relaxed));
+}
+
+fn commands(node: &Node, rows: &mut Rows) {
+    let counts = node.counters.sum();
+    for (name, value) in [
+        ("cmd_get", counts.cmd_get),
+        ("cmd_set", counts.cmd_set),
+        ("cmd_flush", counts.cmd_flush),
+        ("cmd_touch", counts.cmd_touch),
+        ("cmd_meta", counts.cmd_meta),
+        ("get_hits", counts.get_hits),
+        ("get_misses", counts.get_misses),
+        ("get_expired", 0),
+        ("get_flushed", 0),
+        ("delete_misses", counts.delete_misses),
+        ("delete_hits", counts.delete_hits),
+        ("incr_misses", counts.incr_misses),
+        ("incr_hits", counts.incr_hits),
+        ("decr_misses", counts.decr_misses),
+        ("decr_hits", counts.decr_hits),
+        ("cas_misses", counts.cas_misses),
+        ("cas_hits", counts.cas_hits),
+        ("cas_badval", counts.cas_badval),
+        ("touch_hits", counts.touch_hits),
+        ("touch_misses", counts.touch_misses),
+        ("store_too_large", counts.store_too_large),
+        ("store_no_memory", counts.store_no_memory),
+        ("auth_cmds", 0),
+        ("auth_errors", 0),
+        ("bytes_read", counts.bytes_read),
+        ("bytes_written", counts.bytes_written),
+        ("limit_maxbytes", node.memory_limit.load(Ordering::Relaxed)),
+        ("accepting_conns", u64::from(node.connections.has_place())),
+        ("listen_disabled_num", node.connections.paused.load(Ordering::Relaxed)),
+        ("time_in_listen_disabled_us", 0),
+        ("threads", node.config.node.threads as u64),
+        ("conn_yields", counts.conn_yields),
+        ("protocol_errors", counts.protocol_errors),
+    ] {
+        rows.put(name, value);
+    }
+}
+
+fn storage(node: &Node, cache: &Cache, rows: &mut Rows) {
+    let usage = cache.table().usage();
+    let metrics = cache.table().metrics();
+    let index = cache.table().index_bytes();
+    rows.put("hash_power_level", (usage.entries.max(1) * 2).ilog2());
+    rows.put("hash_bytes", index);
+    rows.zeros(&["hash_is_expanding", "slab_reassign_rescues", "slab_reassign_chunk_rescues"]);
+    rows.zeros(&["slab_reassign_evictions_nomem", "slab_reassign_inline_reclaim"]);
+    rows.zeros(&["slab_reassign_busy_items", "slab_reassign_busy_deletes"]);
+    rows.zeros(&["slab_reassign_running", "slabs_moved", "lru_crawler_running"]);
+    rows.zeros(&["lru_crawler_starts", "lru_maintainer_juggles", "malloc_fails"]);
+    rows.zeros(&["log_worker_dropped", "log_worker_written", "log_watcher_skipped"]);
+    rows.zeros(&["log_watcher_sent", "log_watchers", "unexpected_napi_ids"]);
+    rows.put("round_robin_fallback", 0);
+    rows.put("bytes", usage.bytes);
+    rows.put("curr_items", usage.entries);
+    rows.put("total_items", metrics.stored);
+    rows.put("slab_global_page_pool", 0);
+    rows.put("expired_unfetched", metrics.expired_unfetched);
+    rows.put("evicted_unfetched", metrics.evicted_unfetched);
+    rows.put("evicted_active", metrics.evicted.saturating_sub(metrics.evicted_unfetched));
+    rows.put("evictions", metrics.evicted);
+    rows.put("reclaimed", metrics.expired);
+    rows.put("crawler_reclaimed", metrics.expired);
+    rows.zeros(&["crawler_items_checked", "lrutail_reflocked", "moves_to_cold"]);
+    rows.zeros(&["moves_to_warm", "moves_within_lru", "direct_reclaims", "lru_bumps_dropped"]);
+    rows.put("garbage_bytes", usage.retired_bytes);
+    rows.put("segments", cache.table().segment_count());
+    rows.put("cache", cache.name());
+    rows.put("expired", metrics.expired);
+    rows.put("total_malloced", usage.bytes);
+    let _ = node;
+}
+
+/// All entries as slab class 1.
+fn items(cache: &Cache) -> Rows {
+    let (usage, metrics) = (cache.table().usage(), cache.table().metrics());
+    let mut rows = Rows::default();
+    if usage.entries == 0 {
+        return rows;
+    }
+    for (name, value) in [
+        ("number", usage.entries),
+        ("number_hot", 0),
+        ("number_warm", 0),
+        ("number_cold", usage.entries),
+        ("age_hot", 0),
+        ("age_warm", 0),
+        ("age", 0),
+        ("mem_requested", usage.bytes),
+        ("evicted", metrics.evicted),
+        ("evicted_nonzero", metrics.evicted_with_ttl),
+        ("evicted_time", 0),
+        ("outofmemory", metrics.refused),
+        ("tailrepairs", 0),
+        ("reclaimed", metrics.expired),
+        ("expired_unfetched", metrics.expired_unfetched),
+        ("evicted_unfetched", metrics.evicted_unfetched),
+        ("evicted_active", metrics.evicted.saturating_sub(metrics.evicted_unfetched)),
+        ("crawler_reclaimed", metrics.expired),
+        ("crawler_items_checked", 0),
+        ("lrutail_reflocked", 0),
+        ("moves_to_cold", 0),
+        ("moves_to_warm", 0),
+        ("moves_within_lru", 0),
+        ("direct_reclaims", 0),
+        ("hits_to_hot", 0),
+        ("hits_to_warm", 0),
+        ("hits_to_cold", 0),
+        ("hits_to_temp", 0),
+    ] {
+        rows.put(format!("items:1:{name}"), value);
+    }
+    rows
+}
+
+/// One slab class that holds everything.
+fn slabs(node: &Node, cache: &Cache) -> Rows {
+    let usage = cache.table().usage();
+    let counts = node.counters.sum();
+    let mut rows = Rows::default();
+    let chunk = if usage.entries == 0 { 0 } else { usage.bytes / usage.entries };
+    if usage.entries > 0 {
+        for (name, value) in [
+            ("chunk_size", chunk),
+            ("chunks_per_page", (1 << 20) / chunk.max(1)),
+            ("total_pages", usage.bytes.div_ceil(1 << 20)),
+            ("total_chunks", usage.entries),
+            ("used_chunks", usage.entries),
+            ("free_chunks", 0),
+            ("free_chunks_end", 0),
+            ("get_hits", counts.get_hits),
+            ("cmd_set", counts.cmd_set),
+            ("delete_hits", counts.delete_hits),
+            ("incr_hits", counts.incr_hits),
+            ("decr_hits", counts.decr_hits),
+            ("cas_hits", counts.cas_hits),
+            ("cas_badval", counts.cas_badval),
+            ("touch_hits", counts.touch_hits),
+        ] {
+            rows.put(format!("1:{name}"), value);
+        }
+    }
+    rows.put("active_slabs", u64::from(usage.entries > 0));
+    rows.put("total_malloced", usage.bytes);
+    rows
+}
+
+/// How many entries there are of each size, in steps of 32 bytes, of the first so many entries.
+fn sizes(cache: &Cache, now: u64) -> Rows {
+    let mut histogram = std::collections::BTreeMap::<usize, u64>::new();
+    let (mut cursor, mut seen) = (Some(isogrid_engine::Cursor::default()), 0);
+    while let Some(at) = cursor.filter(|_| seen < SIZES_MAX) {
+        cursor = cache.table().scan(at, 1_024, now, |entry| {
+            seen += 1;
+            *histogram.entry(entry.charge().next_multiple_of(32)).or_default() += 1;
+        });
+    }
+    let mut rows = Rows::default();
+    for (size, entries) in histogram {
+        rows.put(size.to_string(), entries);
+    }
+    rows
+}
+
+/// Entries that `stats sizes` looks at: a sample, so that it never stops the world.
+const SIZES_MAX: usize = 100_000;
+
+fn conns(node: &Node, now: u64) -> Rows {
+    let mut rows = Rows::default();
+    for (id, info) in node.connections.list() {
+        let (state, since) = info.state();
+        let state = match state {
+            State::Idle => "conn_read",
+            State::Reading => "conn_nread",
+            State::Writing => "conn_mwrite",
+        };
+        rows.put(format!("{id}:addr"), &info.peer);
+        rows.put(format!("{id}:listen_addr"), &info.local);
+        rows.put(format!("{id}:state"), state);
+        rows.put(format!("{id}:secs_since_last_cmd"), now.saturating_sub(since) / 1000);
+    }
+    rows
+}
+
+/// User and system time of the process, as seconds with six places.
+fn cpu_seconds() -> (String, String) {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the command in parentheses, which may hold blanks; utime and stime in 1/100 s.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let mut ticks = fields.split_ascii_whitespace().skip(11).map(|t| t.parse().unwrap_or(0u64));
+    let mut seconds = || {
+        let ticks = ticks.next().unwrap_or(0);
+        format!("{}.{:06}", ticks / 100, ticks % 100 * 10_000)
+    };
+    (seconds(), seconds())
+}
