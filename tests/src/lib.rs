@@ -1,1 +1,6 @@
-//! Shared pieces of the tests.
+//! Shared pieces of the tests: naive models of what is tested, and the seeds that drive them.
+
+pub mod differential;
+pub mod harness;
+pub mod model;
+pub mod seeds;

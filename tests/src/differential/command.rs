@@ -1,0 +1,101 @@
+//! One command of a stream.
+
+use super::escape::escape;
+
+/// The binary protocol, or the text protocol with its meta commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Lines.
+    Text,
+    /// Packets.
+    Binary,
+}
+
+/// The bytes of a command. Cas uniques differ between servers, so a command names them by number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    bytes: Vec<u8>,
+    cas: Option<Cas>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cas {
+    /// Written as a decimal at this place.
+    Decimal { at: usize, number: usize },
+    /// In the header of a packet.
+    Header { number: usize },
+}
+
+/// A cas that no item ever gets.
+const NO_CAS: u64 = u64::MAX - 1;
+
+impl Command {
+    /// A command without a cas, or with one that is written out.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Command {
+        Command { bytes: bytes.into(), cas: None }
+    }
+
+    /// A packet for the `number`th cas that was seen.
+    pub fn with_header_cas(mut self, number: usize) -> Command {
+        self.cas = Some(Cas::Header { number });
+        self
+    }
+
+    /// A line with `{cas}` in it, which stands for the `number`th cas that was seen.
+    pub fn with_decimal_cas(mut self, number: usize) -> Command {
+        const MARK: &[u8] = b"{cas}";
+        if let Some(at) = self.bytes.windows(MARK.len()).position(|bytes| bytes == MARK) {
+            self.bytes.drain(at..at + MARK.len());
+            self.cas = Some(Cas::Decimal { at, number });
+        }
+        self
+    }
+
+    /// Puts bytes behind, e.g. a data block behind its line.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// As it goes over the wire to a server that gave out these cas uniques.
+    pub fn render(&self, seen: &[u64]) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        let cas = |number: usize| match seen.len() {
+            0 => NO_CAS,
+            len => seen[len - 1 - number % len],
+        };
+        match self.cas {
+            Some(Cas::Decimal { at, number }) => {
+                bytes.splice(at..at, cas(number).to_string().into_bytes());
+            }
+            Some(Cas::Header { number }) if bytes.len() >= 24 => {
+                bytes[16..24].copy_from_slice(&cas(number).to_be_bytes());
+            }
+            Some(Cas::Header { .. }) | None => {}
+        }
+        bytes
+    }
+
+    /// The bytes without the cas.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Changes the bytes; a decimal cas is dropped.
+    pub fn break_bytes(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
+        change(&mut self.bytes);
+        if let Some(Cas::Decimal { .. }) = self.cas {
+            self.cas = None;
+        }
+    }
+}
+
+impl std::fmt::Display for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&escape(&self.bytes))?;
+        match self.cas {
+            Some(Cas::Decimal { at, number }) => write!(f, "   (at {at}: cas no. {number})"),
+            Some(Cas::Header { number }) => write!(f, "   (cas no. {number})"),
+            None => Ok(()),
+        }
+    }
+}

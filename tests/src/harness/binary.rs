@@ -1,0 +1,36 @@
+//! Where the `isogrid` binary is.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The binary to test, built as this test is built. `ISOGRID_TEST_BINARY` names another one.
+pub fn isogrid() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(find).clone()
+}
+
+fn find() -> PathBuf {
+    if let Some(path) = std::env::var_os("ISOGRID_TEST_BINARY") {
+        return PathBuf::from(path);
+    }
+    let test = std::env::current_exe().unwrap();
+    // .../target/release/deps/abuse-0123456789abcdef
+    let profile = test.parent().unwrap().parent().unwrap().to_owned();
+    build(&profile);
+    profile.join("isogrid")
+}
+
+/// Always, because a binary that is there may be older than the sources. Takes no time when fresh.
+fn build(profile: &std::path::Path) {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--package", "isogrid", "--bin", "isogrid"]);
+    command.arg("--target-dir").arg(profile.parent().unwrap());
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    if profile.ends_with("release") {
+        command.arg("--release");
+    }
+    let status = command.status().unwrap();
+    assert!(status.success(), "cannot build isogrid");
+}

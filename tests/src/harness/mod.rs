@@ -1,0 +1,34 @@
+//! Real processes and real sockets: servers, raw clients, and what the kernel says of them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a failing test may panic, and it waits for real processes on the real clock"
+)]
+
+mod binary;
+mod client;
+mod packet;
+mod process;
+mod server;
+
+pub use binary::isogrid;
+pub use client::Client;
+pub use packet::{Packet, magic, opcode, request};
+pub use process::{open_files, raise_open_files, resident_kib, run};
+pub use server::{Server, StartError, temporary};
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up on it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks `ready` again and again until it says yes; panics with `what` when it never does.
+pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !ready() {
+        assert!(begin.elapsed() < PATIENCE, "waited {PATIENCE:?} until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
