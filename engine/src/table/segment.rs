@@ -381,7 +381,8 @@ impl<'t> Locked<'t> {
         self.drain_reads();
         let (place, old) = self.find(hash, key)?;
         let alive = self.is_alive(old);
-        if old.is_tombstone() {
+        // What is dead already needs no deletion that somebody would have to publish.
+        if old.is_tombstone() || (!alive && visible == Visible::Later) {
             return None;
         }
         if self.keeps_older(visible) {
@@ -434,7 +435,8 @@ impl<'t> Locked<'t> {
     /// Replaces a version by one that differs in what is not its value (deadline, marks): the same
     /// sequence number, the same place in every order.
     pub fn rewrite(&mut self, hash: KeyHash, draft: Draft<'_>) {
-        let Some((place, old)) = self.find(hash, draft.key) else { return };
+        let found = self.find(hash, draft.key).filter(|(_, old)| self.is_alive(*old));
+        let Some((place, old)) = found else { return };
         let older = old.older();
         let (slot, region) = (old.slot(), self.w.slots.region(old.slot()));
         let draft = Draft { linked: older.is_some(), ..draft };
@@ -818,7 +820,20 @@ impl Locked<'_> {
         self.w.slots.set(slot, older.to_bits(), region);
         self.reorder(hash, slot, region, newest, old);
         self.schedule(slot, old);
+        self.look_again(slot, old);
         self.retire(pointer);
+    }
+
+    /// Sweep and trim may have gone past a version while it was hidden: what is dead of it is
+    /// noted for them once more.
+    fn look_again(&mut self, slot: Slot, old: Version<'_>) {
+        let trimmed = self.w.linked.front().is_none_or(|(seq, _)| *seq > old.seq());
+        if old.is_tombstone() && trimmed {
+            self.w.linked.push_front((old.seq(), slot));
+        }
+        if old.seq() <= self.segment.cleared.load(Ordering::Relaxed) {
+            self.w.sweep = Some(0);
+        }
     }
 
     /// Turns what policy and account hold of `from` into what they hold of `to`.

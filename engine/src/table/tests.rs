@@ -87,6 +87,27 @@ fn an_aborted_write_leaves_what_was_there() {
     assert_eq!(table.usage().bytes - before.bytes, 16);
 }
 
+/// An abort uncovered a deletion that trimming had already been past, and nobody took it out.
+#[test]
+fn an_aborted_write_over_a_deletion_leaves_nothing() {
+    let table = table(TableConfig { segments: Some(1), ..TableConfig::default() });
+    let key = |n: u16| [&n.to_le_bytes()[..], &[b'k'; 1_000]].concat();
+    let before = table.usage().bytes;
+    for n in 0..200 {
+        put(&table, &key(n), &value(b"v"), 0).unwrap();
+        let snapshot = table.snapshot(0);
+        assert!(remove(&table, &key(n), 0));
+        drop(snapshot);
+        let (key, pinned) = (key(n), table.pin());
+        let put = pinned.entry(table.hash(&key), &key, 0).unwrap().prepare_put(&value(b"w"));
+        table.abort(&[put.unwrap()], 0);
+    }
+    while table.maintain(0, 1_000) {}
+    table.maintain(0, 1_000);
+    let usage = table.usage();
+    assert!(usage.bytes - usage.retired_bytes < before + 20_000, "{usage:?}, {before} before");
+}
+
 #[test]
 fn a_snapshot_sees_its_moment_through_overwrites_deletes_and_clear() {
     let table = table(TableConfig { segments: Some(2), ..TableConfig::default() });
@@ -160,14 +181,18 @@ fn every_policy_keeps_the_table_within_its_limit() {
     for eviction in PolicyKind::ALL.into_iter().filter(|kind| *kind != PolicyKind::None) {
         let config = TableConfig { max_bytes: 1 << 20, eviction, ..TableConfig::default() };
         let table = table(config);
+        let mut most = 0;
         for n in 0..20_000u32 {
             let bytes = vec![b'v'; (n % 700) as usize];
             put(&table, &n.to_le_bytes(), &value(&bytes), 0).unwrap();
             let usage = table.usage();
-            assert!(usage.bytes - usage.retired_bytes <= usage.max_bytes, "{eviction:?} {usage:?}");
+            let live = usage.bytes - usage.retired_bytes;
+            assert!(live <= usage.max_bytes, "{eviction:?} {usage:?}");
+            most = most.max(live);
         }
+        // Not at the end: garbage counts, and the readers of other tests hold it back.
+        assert!(most > (1 << 20) * 8 / 10, "{eviction:?} {most}");
         let usage = table.usage();
-        assert!(usage.bytes > usage.max_bytes * 8 / 10, "{eviction:?} {usage:?}");
         assert_eq!(table.metrics().evicted, 20_000 - usage.entries, "{eviction:?}");
     }
 }
