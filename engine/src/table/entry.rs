@@ -83,11 +83,18 @@ impl<'t> Pinned<'t> {
         let segment = self.segment(hash)?;
         let newest = self.newest(segment, hash, key)?;
         // Loaded after the version: a write that is published at once raises the watermark first.
-        let mark = Watermark {
-            committed: segment.committed.load(Ordering::Acquire),
-            cleared: segment.cleared.load(Ordering::Relaxed),
-        };
-        self.visible(newest, now, mark)
+        let mut mark = watermark(segment);
+        loop {
+            if let Some(version) = self.below(newest, mark) {
+                return self.alive(version, now, mark);
+            }
+            // Nothing below: that is the truth unless a write was published meanwhile, and what
+            // was before it cut off.
+            let before = std::mem::replace(&mut mark, watermark(segment));
+            if before.committed == mark.committed {
+                return None;
+            }
+        }
     }
 
     pub(super) fn get_at<'g>(
@@ -109,13 +116,28 @@ impl<'t> Pinned<'t> {
         now: Timestamp,
         mark: Watermark,
     ) -> Option<Entry<'g>> {
+        self.alive(self.below(newest, mark)?, now, mark)
+    }
+
+    /// The newest version at or below a watermark.
+    #[inline]
+    fn below<'g>(&'g self, newest: Version<'g>, mark: Watermark) -> Option<Version<'g>> {
         let mut version = newest;
         while version.seq() > mark.committed {
             version = self.version(version.older()?.to_bits())?;
         }
-        let alive = version.seq() > mark.cleared
-            && !version.is_expired(now)
-            && !version.is_tombstone();
+        Some(version)
+    }
+
+    #[inline]
+    fn alive<'g>(
+        &'g self,
+        version: Version<'g>,
+        now: Timestamp,
+        mark: Watermark,
+    ) -> Option<Entry<'g>> {
+        let alive =
+            version.seq() > mark.cleared && !version.is_expired(now) && !version.is_tombstone();
         alive.then_some(Entry { version, access: Access::default(), table: self.table })
     }
 
@@ -146,6 +168,14 @@ impl<'t> Pinned<'t> {
     ) -> Option<EntryMut<'g, 'k>> {
         let locked = self.segment(hash)?.lock(&self.table.shared, now);
         Some(EntryMut { locked, table: self.table, hash, key, now })
+    }
+}
+
+#[inline]
+fn watermark(segment: &Segment) -> Watermark {
+    Watermark {
+        committed: segment.committed.load(Ordering::Acquire),
+        cleared: segment.cleared.load(Ordering::Relaxed),
     }
 }
 

@@ -153,13 +153,15 @@ impl Table {
         while visited < count {
             let segment = self.segments.get(at.segment)?;
             let pinned = self.pin();
-            let mut page = Vec::new();
-            let next = segment.lock(&self.shared, now).scan(at.from, |v| page.push(v));
+            let (mut page, locked) = (Vec::new(), segment.lock(&self.shared, now));
+            let next = locked.scan(at.from, |newest| page.push(newest));
+            // Under the lock, since trimming cuts off what is below the watermark.
             let mark = mark(at.segment)?;
-            for entry in page.into_iter().filter_map(|newest| pinned.visible(newest, now, mark)) {
-                visit(entry);
-                visited += 1;
-            }
+            let seen = page.into_iter().filter_map(|newest| pinned.visible(newest, now, mark));
+            let seen: Vec<_> = seen.collect();
+            drop(locked);
+            visited += seen.len();
+            seen.into_iter().for_each(&mut *visit);
             at = match next {
                 Some(from) => Cursor { from, ..at },
                 None => Cursor { segment: at.segment + 1, from: 0 },
