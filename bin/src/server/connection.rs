@@ -28,6 +28,11 @@ thread_local! {
     static BUFFERS: RefCell<(Vec<u8>, Output)> = RefCell::default();
 }
 
+/// The ordinary ends of a connection, not worth a line in the log.
+const CLOSED_BY_CLIENT: &str = "closed by the client";
+/// See [`CLOSED_BY_CLIENT`].
+pub const LAST_ANSWER: &str = "the last answer of the connection";
+
 /// A connection's task.
 pub struct Connection {
     stream: Stream,
@@ -80,7 +85,7 @@ impl Connection {
             }
             if self.end - self.start < self.needed && !self.session.is_streaming() {
                 if ready!(self.read(cx))? == 0 {
-                    return Poll::Ready(Ok("closed by the client"));
+                    return Poll::Ready(Ok(CLOSED_BY_CLIENT));
                 }
                 if self.end - self.start < self.needed {
                     continue;
@@ -243,8 +248,8 @@ impl Future for Connection {
 
 fn log_end(peer: &str, ended: &Ended) {
     match ended {
-        Ok("closed by the client") => {
-            tracing::debug!(event = "disconnected", peer, "closed by the client");
+        Ok(why @ (CLOSED_BY_CLIENT | LAST_ANSWER)) => {
+            tracing::debug!(event = "disconnected", peer, why);
         }
         Ok(why) => tracing::info!(event = "closed", peer, why),
         Err(error) => tracing::debug!(event = "disconnected", peer, %error),

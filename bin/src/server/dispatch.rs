@@ -96,7 +96,7 @@ impl Dispatch<'_> {
     fn reply(&mut self, reply: &Reply<'_>, out: &mut Output) {
         self.framing.encode(reply, out);
         if self.framing.closes(reply) {
-            self.close = Some("the last answer of the connection");
+            self.close = Some(super::connection::LAST_ANSWER);
         }
     }
 
@@ -359,7 +359,7 @@ impl Dispatch<'_> {
                 let rows = stats::answer(self.node, self.cache, argument, self.now);
                 stats::encode(rows, self.framing, out);
             }
-            Request::Quit => self.close = Some("quit"),
+            Request::Quit => self.reply(&Reply::Ok, out),
             Request::Shutdown { graceful } => self.shutdown(*graceful, out),
             Request::MemoryLimit { mebibytes } => self.memory_limit(*mebibytes, out),
             Request::Dump { format } if self.node.config.protocol.dump => {

@@ -51,7 +51,7 @@ pub fn answer(node: &Node, cache: &Cache, argument: &[u8], now: u64) -> Answer {
     let words: Vec<&[u8]> =
         argument.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect();
     match words.as_slice() {
-        [] | [b"noreply"] => Answer::Rows(general(node, cache, now)),
+        [] => Answer::Rows(general(node, cache, now)),
         [b"settings", ..] => Answer::Rows(settings::rows(node, cache)),
         [b"items", ..] => Answer::Rows(items(cache)),
         [b"slabs", ..] => Answer::Rows(slabs(node, cache)),

@@ -125,7 +125,7 @@ fn refusals() {
 fn help_and_version_begin_with_the_name_that_tools_look_for() {
     for line in ["-h", "--help", "-V", "--version", "-i"] {
         let Ok(Parsed::Say(text)) = parse(&[line.to_owned()]) else { panic!("{line} runs") };
-        assert_eq!(text.lines().next(), Some("memcached 1.6.40"), "{line}");
+        assert_eq!(text.lines().next(), Some("memcached 1.6.45"), "{line}");
     }
 }
 

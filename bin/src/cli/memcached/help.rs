@@ -1,7 +1,7 @@
 //! `-h`, `-V` and `-i`.
 
 /// Clients and tools read the version from here to decide what they may use.
-const VERSION: &str = "memcached 1.6.40";
+const VERSION: &str = "memcached 1.6.45";
 
 /// `-V`.
 pub fn version() -> String {
