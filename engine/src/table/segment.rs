@@ -521,6 +521,8 @@ impl<'t> Locked<'t> {
         let memory = w.grower.memory()
             + w.slots.memory()
             + w.access_memory
+            + w.pending.capacity() * size_of::<Pending>()
+            + w.linked.capacity() * size_of::<(u64, Slot)>()
             + w.policies.iter().map(|policy| policy.memory()).sum::<usize>()
             + w.wheel.as_ref().map_or(0, |wheel| size_of::<Wheel>() + wheel.memory());
         self.shared.account.charge_structures(signed(memory) - signed(w.charged));
@@ -737,7 +739,9 @@ impl Locked<'_> {
                     self.w.linked.pop_front();
                     self.trim_slot(slot, horizon);
                 }
-                _ => return,
+                Some(_) => return,
+                // A long snapshot made it long; the next one may be far away.
+                None => return self.w.linked = VecDeque::new(),
             }
         }
     }

@@ -83,8 +83,8 @@ fn an_aborted_write_leaves_what_was_there() {
     drop(pinned);
     collect(&table, 0);
     assert_eq!((get(&table, b"a", 0).as_deref(), get(&table, b"b", 0)), (Some(&b"old"[..]), None));
-    // The slot that was freed is remembered in a list of four words.
-    assert_eq!(table.usage().bytes - before.bytes, 16);
+    // What is left: short lists of free slots, of writes to publish and of versions to trim.
+    assert!(table.usage().bytes - before.bytes < 256, "{:?}, {before:?} before", table.usage());
 }
 
 /// An abort uncovered a deletion that trimming had already been past, and nobody took it out.
