@@ -82,7 +82,7 @@ impl Dispatch<'_> {
             self.counts.cmd_meta += 1;
         }
         match (request, hash) {
-            (Request::Get(get), _) => self.get(get, out),
+            (Request::Get(get), hash) => self.get(get, hash, out),
             (Request::Store(store), Some(hash)) => self.store(store, hash, out),
             (Request::StoreTooLarge { key }, Some(hash)) => self.too_large(key, hash, out),
             (Request::Delete(delete), Some(hash)) => self.delete(delete, hash, out),
@@ -113,7 +113,7 @@ impl Dispatch<'_> {
         if self.node.config.protocol.cas { version } else { 0 }
     }
 
-    fn get(&mut self, get: &Get<'_>, out: &mut Output) {
+    fn get(&mut self, get: &Get<'_>, hash: Option<KeyHash>, out: &mut Output) {
         let how = Read {
             touch: get.touch.map(|exptime| self.lifespan(exptime)),
             or_create: get.vivify.map(|exptime| self.lifespan(exptime)),
@@ -122,16 +122,24 @@ impl Dispatch<'_> {
             version: get.new_cas,
         };
         for key in get.keys.iter() {
-            self.get_one(get, key, &how, out);
+            let hash = hash.unwrap_or_else(|| self.cache.hash(key));
+            self.get_one(get, key, hash, &how, out);
         }
         self.reply(&Reply::End, out);
     }
 
-    fn get_one(&mut self, get: &Get<'_>, key: &[u8], how: &Read, out: &mut Output) {
+    fn get_one(
+        &mut self,
+        get: &Get<'_>,
+        key: &[u8],
+        hash: KeyHash,
+        how: &Read,
+        out: &mut Output,
+    ) {
         self.counts.cmd_get += 1;
         self.counts.cmd_touch += u64::from(how.touch.is_some());
         let batch = self.batch;
-        let hit = match batch.read(self.cache.hash(key), key, how) {
+        let hit = match batch.read(hash, key, how) {
             Ok(hit) => hit,
             Err(error) => return self.failed(&error, out),
         };

@@ -144,15 +144,15 @@ impl Session {
     ) {
         let Decoded { request, framing, hash } = decoded;
         if let Request::Get(get) = request
-            && let Keys::Line(line) = get.keys
+            && !matches!(framing, Framing::Meta(_))
             && get.touch.is_none()
         {
-            return match hash {
-                Some(hash) => {
-                    self.get_key(batch, line, *hash, framing, out);
+            return match (&get.keys, hash) {
+                (Keys::One(key), Some(hash)) => {
+                    self.get_key(batch, key, *hash, framing, out);
                     framing.encode(&Reply::End, out);
                 }
-                None => self.get_line(batch, line, framing, out),
+                _ => self.get_line(batch, &get.keys, framing, out),
             };
         }
         let mut dispatch = Dispatch {
@@ -178,11 +178,10 @@ impl Session {
     fn get_line(
         &mut self,
         batch: &Batch<'_>,
-        line: &[u8],
+        keys: &Keys<'_>,
         framing: &Framing<'_>,
         out: &mut Output,
     ) {
-        let keys = Keys::Line(line);
         let mut keys = keys.iter();
         loop {
             let mut chunk = [(&[][..], None); KEYS];
@@ -239,7 +238,7 @@ impl Session {
         match self.stream.take() {
             Some(Stream::Get { line, framing }) => {
                 let cache = Arc::clone(&self.cache);
-                self.get_line(&cache.batch(self.now), &line, &framing, out);
+                self.get_line(&cache.batch(self.now), &Keys::Line(&line), &framing, out);
             }
             Some(Stream::Dump(dump)) => {
                 self.stream = dump.page(&self.cache, self.now, out).map(Stream::Dump);
@@ -304,20 +303,9 @@ fn ends_batch(request: &Request<'_>) -> bool {
 /// Computes the hashes of a batch and has the memory of all of its entries fetched at once.
 fn prefetch(batch: &Batch<'_>, cache: &Cache, requests: &mut [Option<Decoded<'_>>]) {
     for decoded in requests.iter_mut().flatten() {
-        decoded.hash = key(&decoded.request).map(|key| cache.hash(key));
+        decoded.hash = decoded.request.key().map(|key| cache.hash(key));
     }
     if requests.len() > 1 {
         batch.prefetch(requests.iter().flatten().filter_map(|decoded| decoded.hash));
     }
-}
-
-/// The key of a request that has one; a classic get line with a single word has one too.
-#[inline]
-fn key<'a>(request: &'a Request<'_>) -> Option<&'a [u8]> {
-    if let Request::Get(get) = request
-        && let Keys::Line(line) = get.keys
-    {
-        return (!line.contains(&b' ')).then_some(line);
-    }
-    request.key()
 }

@@ -110,6 +110,16 @@ impl Account {
             && self.entries() + u64::from(one_more) > self.max_entries
     }
 
+    /// Whether the table or the region is past half of one of its limits.
+    pub fn is_half_full(&self, region: u8) -> bool {
+        let half = |held: u64, max: u64| held > max / 2;
+        let (bytes, entries) = self.region(region);
+        let own = self.regions.get(usize::from(region));
+        half(self.live(), self.max_bytes())
+            || self.max_entries != UNLIMITED && half(self.entries(), self.max_entries)
+            || own.is_some_and(|own| half(bytes, own.max_bytes) || half(entries, own.max_entries))
+    }
+
     /// Whether a region with `more` bytes is over its own limit.
     pub fn is_region_over(&self, region: u8, more: u64) -> bool {
         self.regions.get(usize::from(region)).is_some_and(|region| {

@@ -148,7 +148,8 @@ impl<'t> Pinned<'t> {
         version.touch_idle(now);
         let slot = version.slot();
         let before = segment.accesses.read(slot, self.table.shared.seconds(now));
-        if let Some(buffer) = &segment.buffer
+        if self.table.shared.under_pressure()
+            && let Some(buffer) = &segment.buffer
             && buffer.push(slot, hash.index)
             && let Some(mut locked) = segment.try_lock(&self.table.shared, now)
         {

@@ -311,7 +311,7 @@ fn prefetch(address: *const u8) {
 
 impl Grower {
     /// Entries in the index.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub fn entries(&self) -> usize {
         self.entries
     }

@@ -14,7 +14,7 @@ mod version;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 pub use entry::{Entry, EntryMut, NewEntry, Pinned, Prepared};
 pub use snapshot::{Cursor, Snapshot};
@@ -54,6 +54,9 @@ pub(crate) struct Shared {
     bag_bytes_max: usize,
     /// Garbage beyond which writers help the collector.
     retired_bytes_max: u64,
+    /// Set once something is half full: before that nobody will be evicted soon, and policies are
+    /// spared the reads (as Caffeine does).
+    pressure: AtomicBool,
 }
 
 impl Shared {
@@ -64,6 +67,18 @@ impl Shared {
 
     fn evicts(&self, region: u8) -> bool {
         self.policies.get(usize::from(region)).is_some_and(|kind| *kind != PolicyKind::None)
+    }
+
+    /// Whether policies are to hear of reads.
+    #[inline]
+    fn under_pressure(&self) -> bool {
+        self.pressure.load(Ordering::Relaxed)
+    }
+
+    fn watch_pressure(&self, region: u8) {
+        if !self.under_pressure() && self.account.is_half_full(region) {
+            self.pressure.store(true, Ordering::Relaxed);
+        }
     }
 
     fn seconds(&self, now: Timestamp) -> u32 {
@@ -225,6 +240,7 @@ impl Table {
     /// Changes the limit in bytes. Surplus entries go with the next writes and in maintenance.
     pub fn set_max_bytes(&self, bytes: u64) {
         self.shared.account.set_max_bytes(bytes);
+        self.shared.watch_pressure(0);
     }
 
     /// Bytes of the indexes alone.
@@ -261,6 +277,7 @@ impl Shared {
             origin: now,
             bag_bytes_max: usize::try_from(share).unwrap_or(0).clamp(1 << 10, 64 << 10),
             retired_bytes_max: (config.max_bytes / 64).max(64 << 10),
+            pressure: AtomicBool::new(false),
         }
     }
 }

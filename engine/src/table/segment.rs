@@ -259,6 +259,7 @@ impl<'t> Locked<'t> {
         }
         self.settle();
         self.evict_surplus(region);
+        self.shared.watch_pressure(region);
         Ok(seq)
     }
 
@@ -331,7 +332,7 @@ impl<'t> Locked<'t> {
         pointer: VersionPtr,
     ) {
         let Some(new) = version_at(pointer.to_bits()) else { return };
-        self.w.slots.set(slot, pointer.to_bits(), region);
+        self.w.slots.set(slot, pointer.to_bits(), region, true);
         let seconds = self.shared.seconds(self.now);
         self.w.access_memory += self.segment.accesses.set(slot, Access::stored(seconds));
         let (old_charge, had) = match old.filter(|old| !old.is_tombstone()) {
@@ -420,7 +421,7 @@ impl<'t> Locked<'t> {
         let seq = self.w.seq;
         let pointer = VersionPtr::new(&draft, slot, seq, self.now);
         self.install(hash, Some((place, old)), pointer, true, visible);
-        self.w.slots.set(slot, pointer.to_bits(), region);
+        self.w.slots.set(slot, pointer.to_bits(), region, false);
         let charge = old.charge(self.shared.allocator);
         with_policy!(self, region, |policy, _view| policy.remove(slot, weight(charge)));
         let tombstone = draft.charge(self.shared.allocator);
@@ -444,7 +445,7 @@ impl<'t> Locked<'t> {
         let Some(new) = version_at(pointer.to_bits()) else { return };
         new.set_older(older);
         self.w.grower.replace(hash.index, place, pointer.to_bits());
-        self.w.slots.set(slot, pointer.to_bits(), region);
+        self.w.slots.set(slot, pointer.to_bits(), region, true);
         let (was, is) = (old.charge(self.shared.allocator), new.charge(self.shared.allocator));
         if was != is {
             let hash = policy_hash(hash.index);
@@ -544,9 +545,8 @@ impl<'t> Locked<'t> {
         let Writer { slots, policies, .. } = &mut *self.w;
         let view = View { slots, accesses: &self.segment.accesses, shared: self.shared };
         buffer.drain(|slot, hash| {
-            let tracked = version_at(slots.pointer(slot)).is_some_and(|v| !v.is_tombstone());
-            let region = usize::from(slots.region(slot));
-            if let Some(policy) = policies.get_mut(region).filter(|_| tracked) {
+            let region = slots.ordered_in(slot).map(usize::from);
+            if let Some(policy) = region.and_then(|region| policies.get_mut(region)) {
                 policy.touch(slot, hash, &view);
             }
         });
@@ -821,7 +821,7 @@ impl Locked<'_> {
             (self.shared.hasher.index_hash(newest.key()), self.w.slots.region(slot));
         let Some(place) = self.segment.index.find(hash, |p| p == pointer) else { return };
         self.w.grower.replace(hash, place, older.to_bits());
-        self.w.slots.set(slot, older.to_bits(), region);
+        self.w.slots.set(slot, older.to_bits(), region, !old.is_tombstone());
         self.reorder(hash, slot, region, newest, old);
         self.schedule(slot, old);
         self.look_again(slot, old);

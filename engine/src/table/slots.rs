@@ -12,11 +12,13 @@ pub(crate) const SLOTS_MAX: u32 = 1 << 24;
 
 const POINTER_BITS: u32 = 48;
 const POINTER_MASK: u64 = (1 << POINTER_BITS) - 1;
+/// The slot is in its region's policy.
+const ORDERED: u64 = 1 << 56;
 
 /// The writer's map from slot to the newest version and the region it is charged to.
 #[derive(Default)]
 pub(crate) struct SlotMap {
-    /// Pointer in the low 48 bits, region in the next 8; free slots are 0.
+    /// Pointer in the low 48 bits, region in the next 8, [`ORDERED`]; free slots are 0.
     entries: Chunks<u64>,
     free: Vec<u32>,
     next: u32,
@@ -35,9 +37,16 @@ impl SlotMap {
         Some(Slot(self.next - 1))
     }
 
-    /// Says what is at `slot`.
-    pub fn set(&mut self, slot: Slot, pointer: u64, region: u8) {
-        *self.entries.get_mut(slot.0) = pointer | u64::from(region) << POINTER_BITS;
+    /// Says what is at `slot`, and whether the region's policy has it.
+    pub fn set(&mut self, slot: Slot, pointer: u64, region: u8, ordered: bool) {
+        let ordered = if ordered { ORDERED } else { 0 };
+        *self.entries.get_mut(slot.0) = pointer | u64::from(region) << POINTER_BITS | ordered;
+    }
+
+    /// The region whose policy has the slot.
+    pub fn ordered_in(&self, slot: Slot) -> Option<u8> {
+        let entry = self.entries.get(slot.0);
+        (entry & ORDERED != 0).then(|| self.region(slot))
     }
 
     /// The pointer at `slot`, 0 when it is free.
