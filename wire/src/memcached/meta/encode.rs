@@ -176,7 +176,7 @@ impl<'a> Meta<'a> {
 
     fn figures(&self, key: &[u8], item: &Item<'_>, size: usize, out: &mut Output) {
         out.put(b"ME ");
-        if self.base64 || item.key_binary {
+        if item.key_binary {
             base64::encode(key, out);
         } else {
             out.put(key);
