@@ -30,8 +30,8 @@ pub fn tokens(mut answer: &[u8]) -> Vec<Token> {
     tokens
 }
 
-/// Takes a packet off `answer`.
-pub fn packet_len(answer: &[u8]) -> usize {
+/// The length of the first packet.
+fn packet_len(answer: &[u8]) -> usize {
     let Some(header) = answer.get(..HEADER_LEN) else { return answer.len() };
     let body = u32::from_be_bytes(header[8..12].try_into().unwrap()) as usize;
     answer.len().min(HEADER_LEN + body)
