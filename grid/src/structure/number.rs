@@ -1,12 +1,13 @@
 //! Counters that are kept as decimal text, as caches have always kept them.
 
-/// Reads a value as a number: blanks in front, then digits, then a blank or the end. `None` when
-/// it is no number below 2^64.
+/// Reads a value as a number: blanks in front, then digits, then a blank, a NUL or the end. `None`
+/// when it is no number below 2^64.
 ///
-/// This is C's `strtoull` with the checks that memcached makes around it: an empty value is no
-/// number, blanks alone are 0, and a minus sign is refused unless the result is not negative.
+/// This is C's `strtoull` with the checks that memcached makes around it: a minus sign is refused
+/// unless the result is not negative.
 pub(crate) fn parse(value: &[u8]) -> Option<u64> {
-    let text = value.trim_ascii_start();
+    let blanks = value.iter().take_while(|byte| is_blank(**byte)).count();
+    let text = value.get(blanks..)?;
     let (negative, digits) = match text.split_first() {
         Some((b'-', rest)) => (true, rest),
         Some((b'+', rest)) => (false, rest),
@@ -14,15 +15,17 @@ pub(crate) fn parse(value: &[u8]) -> Option<u64> {
     };
     let len = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = digits.split_at_checked(len)?;
-    if digits.is_empty() {
-        return value.first().filter(|byte| byte.is_ascii_whitespace()).map(|_| 0);
-    }
-    if rest.first().is_some_and(|byte| !byte.is_ascii_whitespace()) {
+    if rest.first().is_some_and(|byte| !is_blank(*byte) && *byte != 0) {
         return None;
     }
     let number = std::str::from_utf8(digits).ok()?.parse::<u64>().ok()?;
     let number = if negative { number.wrapping_neg() } else { number };
     (!negative || number <= u64::MAX / 2).then_some(number)
+}
+
+/// C's `isspace`, which knows the vertical tab too.
+fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
 }
 
 /// A number's digits, in a buffer of its own.
@@ -78,7 +81,15 @@ mod tests {
             ("1a", None),
             ("-1", None),
             ("-0", Some(0)),
-            (" ", Some(0)),
+            (" ", None),
+            ("\r\nget a", None),
+            ("+", None),
+            ("- 5", None),
+            ("\u{b}5\u{b}", Some(5)),
+            ("5\n7", Some(5)),
+            ("5\0x", Some(5)),
+            ("5\u{80}", None),
+            ("000018446744073709551615", Some(u64::MAX)),
         ] {
             assert_eq!(parse(text.as_bytes()), number, "{text:?}");
         }
