@@ -113,18 +113,18 @@ impl Session {
         let cache = Arc::clone(&self.cache);
         let batch = cache.batch(self.now);
         let quota = self.node.config.limits.requests_per_turn;
+        let mut requests = std::array::from_fn(|_| None);
         let mut executed = 0;
-        while !done.ended() && executed < quota && out.len() < OUTPUT_LEN_MAX {
-            let mut requests = [const { None }; BATCH];
+        while done.consumed < input.len() && executed < quota && out.len() < OUTPUT_LEN_MAX {
             let rest = input.get(done.consumed..).unwrap_or_default();
-            let len = decode(decoder, rest, (quota - executed).min(BATCH), &mut requests, &mut done);
+            let len = decode(decoder, rest, quota - executed, &mut requests, &mut done);
             let requests = requests.get_mut(..len).unwrap_or_default();
             prefetch(&batch, &cache, requests);
             for decoded in requests.iter().flatten() {
                 self.execute(&batch, decoded, out, &mut done);
             }
             executed += len;
-            if len == 0 || self.stream.is_some() {
+            if len == 0 || done.close.is_some() || self.stream.is_some() {
                 break;
             }
         }
@@ -248,12 +248,6 @@ impl Session {
     }
 }
 
-impl Done {
-    fn ended(&self) -> bool {
-        self.close.is_some()
-    }
-}
-
 /// Decodes at most `most` requests.
 fn decode<'a>(
     decoder: &mut Decoder,
@@ -266,6 +260,9 @@ fn decode<'a>(
     let mut consumed = 0;
     for place in requests.iter_mut().take(most) {
         let rest = input.get(consumed..).unwrap_or_default();
+        if rest.is_empty() {
+            break;
+        }
         let decoded = decoder.decode(rest);
         consumed += decoded.consumed;
         match decoded.step {
