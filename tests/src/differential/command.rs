@@ -80,6 +80,20 @@ impl Command {
         &self.bytes
     }
 
+    /// The key, as far as the command has one.
+    pub fn key(&self) -> &[u8] {
+        if let [0x80, ..] = self.bytes[..] {
+            let len = |at: usize| usize::from(self.bytes.get(at).copied().unwrap_or(0));
+            let key = 24 + len(4)..24 + len(4) + (len(2) << 8) + len(3);
+            return self.bytes.get(key).unwrap_or_default();
+        }
+        match self.bytes.split(|byte| b" \r\n".contains(byte)).nth(1).unwrap_or_default() {
+            b"YQ==" => b"a",
+            b"Yg==" => b"b",
+            key => key,
+        }
+    }
+
     /// Changes the bytes; a decimal cas is dropped.
     pub fn break_bytes(&mut self, change: impl FnOnce(&mut Vec<u8>)) {
         change(&mut self.bytes);

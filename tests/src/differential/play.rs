@@ -104,7 +104,11 @@ fn check(segment: &Segment, left: &[u8], right: &[u8], pairs: &mut Pairs) -> Res
     right.resize(count, (None, Vec::new()));
     for ((left_of, left), (right_of, right)) in left.into_iter().zip(right) {
         let compared = match left_of == right_of {
-            true => compare(&left, &right, pairs),
+            true => {
+                let command = left_of.and_then(|index| segment.commands.get(index));
+                let key = command.map_or(&[][..], Command::key);
+                compare(&left, &right, key, segment.spoiled, pairs)
+            }
             false => Err(format!("the answer to {left_of:?} here, to {right_of:?} there")),
         };
         compared.map_err(|why| {

@@ -13,6 +13,8 @@ pub struct Segment {
     pub commands: Vec<Command>,
     /// Where the writes are split.
     pub splits: u64,
+    /// Whether commands were spoiled, so that lines may be taken apart where nobody meant it.
+    pub spoiled: bool,
 }
 
 /// What one seed says.
@@ -69,23 +71,26 @@ impl Round {
 fn segment(random: &mut Random) -> Segment {
     let dialect = random.pick(&[Dialect::Text, Dialect::Text, Dialect::Binary]);
     let count = 1 + random.below(40);
-    let commands = (0..count).map(|index| command(random, dialect, index)).collect();
-    Segment { dialect, commands, splits: random.bits() }
+    let spoiled = random.once_in(2);
+    let commands = (0..count).map(|index| command(random, dialect, index, spoiled)).collect();
+    Segment { dialect, commands, splits: random.bits(), spoiled }
 }
 
-fn command(random: &mut Random, dialect: Dialect, index: usize) -> Command {
+fn command(random: &mut Random, dialect: Dialect, index: usize, spoiled: bool) -> Command {
     loop {
         let mut command = match dialect {
             Dialect::Text if random.once_in(2) => text::command(random),
             Dialect::Text => meta::command(random),
             Dialect::Binary => binary::command(random, index as u32),
         };
-        if random.once_in(12) {
+        if spoiled && random.once_in(6) {
             command.break_bytes(|bytes| spoil(random, dialect, bytes));
         }
         // A connection's first byte says which protocol it speaks.
         let first_is_right = dialect == Dialect::Text || command.bytes().first() == Some(&0x80);
-        if first_is_right && skip::skipped(command.bytes()).is_none() {
+        // The question behind each command is part of a line that has lost its end.
+        let line = [command.render(&[]), b"mg ~ k O0\r\n".to_vec()].concat();
+        if first_is_right && skip::skipped(&line).is_none() {
             return command;
         }
     }

@@ -5,8 +5,8 @@
 pub enum Token {
     /// The same bytes on both sides.
     Bytes(Vec<u8>),
-    /// A cas unique: another number on each side, but always the same one for the same item.
-    Cas(u64),
+    /// A cas unique: another number on each side. With the key, where the answer tells it.
+    Cas(u64, Option<Vec<u8>>),
     /// Seconds, which may tick between the two servers' turns.
     Seconds(i64),
     /// Anything.
@@ -46,7 +46,8 @@ fn packet(answer: &[u8], tokens: &mut Vec<Token>) -> usize {
         tokens.push(Token::Any);
     } else {
         tokens.push(Token::Bytes(answer[..16].to_vec()));
-        tokens.push(Token::Cas(u64::from_be_bytes(answer[16..24].try_into().unwrap())));
+        let cas = u64::from_be_bytes(answer[16..24].try_into().unwrap());
+        tokens.push(Token::Cas(cas, None));
         tokens.push(Token::Bytes(answer[24..len].to_vec()));
     }
     len
@@ -63,9 +64,9 @@ fn line(answer: &[u8], tokens: &mut Vec<Token>) -> usize {
         _ => None,
     };
     match words[..] {
-        [b"VALUE", _, _, _, cas] => {
+        [b"VALUE", key, _, _, cas] => {
             tokens.push(Token::Bytes(line[..line.len() - cas.len()].to_vec()));
-            tokens.push(cas_token(cas));
+            tokens.push(cas_token(cas, Some(key)));
         }
         [b"VERSION", ..] => tokens.extend([Token::Bytes(b"VERSION".to_vec()), Token::Any]),
         [b"VA" | b"HD" | b"EN" | b"NF" | b"NS" | b"EX", ..] => {
@@ -80,9 +81,12 @@ fn line(answer: &[u8], tokens: &mut Vec<Token>) -> usize {
     end + data_len
 }
 
-fn cas_token(word: &[u8]) -> Token {
+fn cas_token(word: &[u8], key: Option<&[u8]>) -> Token {
     let text = String::from_utf8_lossy(word);
-    text.trim().parse().map_or_else(|_| Token::Bytes(word.to_vec()), Token::Cas)
+    match text.trim().parse() {
+        Ok(cas) => Token::Cas(cas, key.map(<[u8]>::to_vec)),
+        Err(_) => Token::Bytes(word.to_vec()),
+    }
 }
 
 /// A flag of a meta answer.
@@ -90,7 +94,7 @@ fn flag(word: &[u8]) -> Token {
     let text = String::from_utf8_lossy(word);
     let seconds = |text: &str| text.trim().parse::<i64>().ok();
     match word.first() {
-        Some(b'c') => cas_token(&word[1..]),
+        Some(b'c') => cas_token(&word[1..], None),
         Some(b't' | b'l') => match seconds(&text[1..]) {
             Some(seconds) if seconds >= 0 => Token::Seconds(seconds),
             _ => Token::Bytes(word.to_vec()),
@@ -105,7 +109,7 @@ fn debug_figure(word: &[u8]) -> Token {
     let Some((name, value)) = text.split_once('=') else { return Token::Bytes(word.to_vec()) };
     match (name, value.trim().parse::<i64>()) {
         ("exp" | "la", Ok(seconds)) if seconds >= 0 => Token::Seconds(seconds),
-        ("cas", _) => cas_token(value.as_bytes()),
+        ("cas", _) => cas_token(value.as_bytes(), None),
         // The slab class and the size in it: isogrid has no slabs.
         ("cls" | "size", _) => Token::Any,
         _ => Token::Bytes(word.to_vec()),
@@ -119,11 +123,12 @@ mod tests {
     #[test]
     fn answers_are_cut() {
         let bytes = |text: &str| Token::Bytes(text.as_bytes().to_vec());
+        let cas = |cas, key: Option<&str>| Token::Cas(cas, key.map(|key| key.as_bytes().to_vec()));
         for (answer, expect) in [
             ("END\r\n", vec![bytes("END\r\n")]),
             (
                 "VALUE a 5 2 77\r\nhi\r\nEND\r\n",
-                vec![bytes("VALUE a 5 2 "), Token::Cas(77), bytes("hi\r\n"), bytes("END\r\n")],
+                vec![bytes("VALUE a 5 2 "), cas(77, Some("a")), bytes("hi\r\n"), bytes("END\r\n")],
             ),
             ("VALUE a 5 2\r\n\nc\r\n", vec![bytes("VALUE a 5 2\r\n"), bytes("\nc\r\n")]),
             (
@@ -132,7 +137,7 @@ mod tests {
                     bytes("VA"),
                     bytes("1"),
                     Token::Seconds(9),
-                    Token::Cas(3),
+                    cas(3, None),
                     bytes("W\r\n"),
                     bytes("x\r\n"),
                 ],

@@ -15,7 +15,7 @@ mod server;
 
 pub use binary::isogrid;
 pub use client::Client;
-pub use packet::{Packet, magic, opcode, request};
+pub use packet::{HEADER_LEN, Packet, magic, opcode, request};
 pub use process::{open_files, raise_open_files, resident_kib, run};
 pub use server::{Server, StartError, temporary};
 
