@@ -112,27 +112,58 @@ impl Session {
         }
         let cache = Arc::clone(&self.cache);
         let batch = cache.batch(self.now);
-        let quota = self.node.config.limits.requests_per_turn;
-        let mut requests = std::array::from_fn(|_| None);
-        let mut executed = 0;
-        while done.consumed < input.len() && executed < quota && out.len() < OUTPUT_LEN_MAX {
-            let rest = input.get(done.consumed..).unwrap_or_default();
-            let len = decode(decoder, rest, quota - executed, &mut requests, &mut done);
-            let requests = requests.get_mut(..len).unwrap_or_default();
-            prefetch(&batch, &cache, requests);
-            for decoded in requests.iter().flatten() {
-                self.execute(&batch, decoded, out, &mut done);
+        if let Some(first) = decode(decoder, input, &mut done) {
+            if done.consumed == input.len() {
+                let hash = first.request.key().map(|key| cache.hash(key));
+                self.execute(&batch, &Decoded { hash, ..first }, out, &mut done);
+            } else {
+                self.batches(&batch, decoder, input, first, out, &mut done);
             }
-            executed += len;
-            if len == 0 || done.close.is_some() || self.stream.is_some() {
-                break;
-            }
-        }
-        if executed >= quota && done.close.is_none() && done.consumed < input.len() {
-            self.counts.conn_yields += 1;
-            done.turn = Turn::Yield;
         }
         done
+    }
+
+    /// Goes on with a first request and those behind it.
+    #[inline(never)]
+    fn batches<'a>(
+        &mut self,
+        batch: &Batch<'_>,
+        decoder: &mut Decoder,
+        input: &'a [u8],
+        first: Decoded<'a>,
+        out: &mut Output,
+        done: &mut Done,
+    ) {
+        let cache = Arc::clone(&self.cache);
+        let quota = self.node.config.limits.requests_per_turn;
+        let mut requests: [Option<Decoded<'a>>; BATCH] = std::array::from_fn(|_| None);
+        let mut next = Some(first);
+        let mut executed = 0;
+        while let Some(first) = next {
+            let mut len = 0;
+            let mut decoded = Some(first);
+            for place in requests.iter_mut().take(quota - executed) {
+                let Some(request) = decoded.take() else { break };
+                let last = ends_batch(&request.request);
+                *place = Some(request);
+                len += 1;
+                if !last && len < BATCH.min(quota - executed) {
+                    decoded = decode(decoder, input, done);
+                }
+            }
+            executed += len;
+            let requests = requests.get_mut(..len).unwrap_or_default();
+            prefetch(batch, &cache, requests);
+            for decoded in requests.iter().flatten() {
+                self.execute(batch, decoded, out, done);
+            }
+            let go_on = done.close.is_none() && !self.is_streaming() && out.len() < OUTPUT_LEN_MAX;
+            if executed >= quota && done.close.is_none() && done.consumed < input.len() {
+                self.counts.conn_yields += 1;
+                done.turn = Turn::Yield;
+            }
+            next = if go_on && executed < quota { decode(decoder, input, done) } else { None };
+        }
     }
 
     fn execute(
@@ -248,44 +279,21 @@ impl Session {
     }
 }
 
-/// Decodes at most `most` requests.
-fn decode<'a>(
-    decoder: &mut Decoder,
-    input: &'a [u8],
-    most: usize,
-    requests: &mut [Option<Decoded<'a>>; BATCH],
-    done: &mut Done,
-) -> usize {
-    let mut len = 0;
-    let mut consumed = 0;
-    for place in requests.iter_mut().take(most) {
-        let rest = input.get(consumed..).unwrap_or_default();
-        if rest.is_empty() {
-            break;
-        }
-        let decoded = decoder.decode(rest);
-        consumed += decoded.consumed;
-        match decoded.step {
-            Step::Request(request, framing) => {
-                let last = ends_batch(&request);
-                *place = Some(Decoded { request, framing, hash: None });
-                len += 1;
-                if last {
-                    break;
-                }
-            }
-            Step::Incomplete { needed } => {
-                done.needed = needed;
-                break;
-            }
-            Step::Close(why) => {
-                done.close = Some(why);
-                break;
-            }
-        }
+/// Decodes the next request, if there is a whole one.
+#[inline]
+fn decode<'a>(decoder: &mut Decoder, input: &'a [u8], done: &mut Done) -> Option<Decoded<'a>> {
+    let rest = input.get(done.consumed..).unwrap_or_default();
+    if rest.is_empty() {
+        return None;
     }
-    done.consumed += consumed;
-    len
+    let decoded = decoder.decode(rest);
+    done.consumed += decoded.consumed;
+    match decoded.step {
+        Step::Request(request, framing) => return Some(Decoded { request, framing, hash: None }),
+        Step::Incomplete { needed } => done.needed = needed,
+        Step::Close(why) => done.close = Some(why),
+    }
+    None
 }
 
 /// Whether what follows a request must wait until its answer is under way.

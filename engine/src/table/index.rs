@@ -32,6 +32,9 @@ const MOVE_LINES: usize = 4;
 /// Chunks of a replaced table given back by each write.
 const FREE_CHUNKS: usize = 4;
 
+/// Cache lines of an entry that are fetched early.
+const ENTRY_LINES: u64 = 3;
+
 const POINTER_BITS: u32 = 48;
 const POINTER_MASK: u64 = (1 << POINTER_BITS) - 1;
 
@@ -285,8 +288,10 @@ impl Index {
         for word in &line.slots {
             let entry = word.load(Ordering::Relaxed);
             if entry & !POINTER_MASK == tag(hash) {
-                #[expect(clippy::cast_possible_truncation, reason = "an address")]
-                prefetch(std::ptr::with_exposed_provenance((entry & POINTER_MASK) as usize));
+                // The first lines of an entry: header, key and a small value.
+                for line in 0..ENTRY_LINES {
+                    prefetch_word(entry + line * 64);
+                }
             }
         }
     }
