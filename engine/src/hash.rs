@@ -37,8 +37,7 @@ impl Hasher {
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the mask keeps 32 bits at most")]
     pub fn hash(&self, key: &[u8]) -> KeyHash {
-        let segment =
-            if self.segment_mask == 0 { 0 } else { xxh64(key, 0) & self.segment_mask };
+        let segment = if self.segment_mask == 0 { 0 } else { xxh64(key, 0) & self.segment_mask };
         KeyHash { segment: segment as u32, index: self.index_hash(key) }
     }
 

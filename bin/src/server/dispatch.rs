@@ -128,14 +128,7 @@ impl Dispatch<'_> {
         self.reply(&Reply::End, out);
     }
 
-    fn get_one(
-        &mut self,
-        get: &Get<'_>,
-        key: &[u8],
-        hash: KeyHash,
-        how: &Read,
-        out: &mut Output,
-    ) {
+    fn get_one(&mut self, get: &Get<'_>, key: &[u8], hash: KeyHash, how: &Read, out: &mut Output) {
         self.counts.cmd_get += 1;
         self.counts.cmd_touch += u64::from(how.touch.is_some());
         let batch = self.batch;

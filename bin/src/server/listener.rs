@@ -50,8 +50,7 @@ impl Listener {
     pub fn bind(node: &Node, config: &ListenerConfig) -> Result<Listener, super::Error> {
         let unknown = || super::Error::UnknownCache { name: config.cache.clone() };
         let cache = node.catalog.cache(&config.cache).ok_or_else(unknown)?;
-        let refused =
-            |source| super::Error::Bind { address: config.address.to_string(), source };
+        let refused = |source| super::Error::Bind { address: config.address.to_string(), source };
         let backlog = i32::try_from(node.config.limits.backlog).unwrap_or(i32::MAX);
         let (socket, address, port) = match &config.address {
             Address::Tcp(address) => {
@@ -107,7 +106,11 @@ impl Listener {
     }
 
     fn serve(&self, node: &Arc<Node>, stream: Stream, peer: String) {
-        let local = if self.port.is_some() { format!("tcp:{}", self.address) } else { self.address.clone() };
+        let local = if self.port.is_some() {
+            format!("tcp:{}", self.address)
+        } else {
+            self.address.clone()
+        };
         match Connections::admit(node, peer, local) {
             Some(place) => drop(tokio::spawn(self.connection(node, stream, place))),
             None => {
@@ -118,7 +121,8 @@ impl Listener {
     }
 
     fn connection(&self, node: &Arc<Node>, stream: Stream, place: Place) -> Connection {
-        let limits = Limits { item_size_max: node.config.limits.max_item_size, ..Limits::default() };
+        let limits =
+            Limits { item_size_max: node.config.limits.max_item_size, ..Limits::default() };
         let protocols = match self.config.protocol {
             ProtocolChoice::Auto => Protocols::Auto,
             ProtocolChoice::Ascii => Protocols::Ascii,

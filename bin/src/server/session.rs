@@ -255,7 +255,13 @@ impl Session {
         match entry {
             Some(entry) => {
                 self.counts.get_hits += 1;
-                super::dispatch::encode_entry(&entry, key, framing, self.node.config.protocol.cas, out);
+                super::dispatch::encode_entry(
+                    &entry,
+                    key,
+                    framing,
+                    self.node.config.protocol.cas,
+                    out,
+                );
             }
             None => {
                 self.counts.get_misses += 1;

@@ -279,7 +279,7 @@ fn slabs(node: &Node, cache: &Cache) -> Rows {
     let usage = cache.table().usage();
     let counts = node.counters.sum();
     let mut rows = Rows::default();
-    let chunk = if usage.entries == 0 { 0 } else { usage.bytes / usage.entries };
+    let chunk = usage.bytes.checked_div(usage.entries).unwrap_or(0);
     if usage.entries > 0 {
         for (name, value) in [
             ("chunk_size", chunk),

@@ -106,8 +106,7 @@ impl Account {
     }
 
     fn has_too_many_entries(&self, one_more: bool) -> bool {
-        self.max_entries != UNLIMITED
-            && self.entries() + u64::from(one_more) > self.max_entries
+        self.max_entries != UNLIMITED && self.entries() + u64::from(one_more) > self.max_entries
     }
 
     /// Whether the table or the region is past half of one of its limits.

@@ -206,7 +206,6 @@ fn tag(hash: u64) -> u64 {
 }
 
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the product's upper half is below count")]
 fn scale(hash: u64, count: usize) -> usize {
     (((hash >> 32) * count as u64) >> 32) as usize
 }
@@ -483,7 +482,6 @@ impl Lines {
 
 #[inline]
 fn prefetch_word(word: u64) {
-    #[expect(clippy::cast_possible_truncation, reason = "an address")]
     prefetch(std::ptr::with_exposed_provenance((word & POINTER_MASK) as usize));
 }
 

@@ -140,9 +140,15 @@ impl Segment {
         let mut all = Vec::new();
         let mut from = Some(0);
         while let Some(at) = from {
-            from = writer.grower.scan(index, at, 1 << 31, |_| 0, |pointer| {
-                all.extend(VersionPtr::from_bits(pointer));
-            });
+            from = writer.grower.scan(
+                index,
+                at,
+                1 << 31,
+                |_| 0,
+                |pointer| {
+                    all.extend(VersionPtr::from_bits(pointer));
+                },
+            );
         }
         all
     }
@@ -200,11 +206,7 @@ fn signed(bytes: usize) -> i64 {
 macro_rules! with_policy {
     ($locked:expr, $region:expr, |$policy:ident, $view:ident| $body:expr) => {{
         let Writer { slots, policies, .. } = &mut *$locked.w;
-        let $view = View {
-            slots,
-            accesses: &$locked.segment.accesses,
-            shared: $locked.shared,
-        };
+        let $view = View { slots, accesses: &$locked.segment.accesses, shared: $locked.shared };
         policies.get_mut(usize::from($region)).map(|$policy| $body)
     }};
 }
@@ -232,12 +234,7 @@ impl<'t> Locked<'t> {
     }
 
     /// Stores a new version; gives its sequence number.
-    pub fn put(
-        &mut self,
-        hash: KeyHash,
-        draft: Draft<'_>,
-        visible: Visible,
-    ) -> Result<u64, Error> {
+    pub fn put(&mut self, hash: KeyHash, draft: Draft<'_>, visible: Visible) -> Result<u64, Error> {
         self.drain_reads();
         let region = self.shared.region_of(draft.key);
         let found = self.find(hash, draft.key);
@@ -399,13 +396,7 @@ impl<'t> Locked<'t> {
     }
 
     /// Puts a tombstone over a version that somebody may still read.
-    fn bury(
-        &mut self,
-        hash: KeyHash,
-        place: Place<'t>,
-        old: Version<'t>,
-        visible: Visible,
-    ) -> u64 {
+    fn bury(&mut self, hash: KeyHash, place: Place<'t>, old: Version<'t>, visible: Visible) -> u64 {
         let (slot, region) = (old.slot(), self.w.slots.region(old.slot()));
         let draft = Draft {
             key: old.key(),

@@ -226,7 +226,6 @@ impl ReadBuffer {
                 continue;
             }
             let read = word.swap(0, Ordering::Relaxed);
-            #[expect(clippy::cast_possible_truncation, reason = "24 bits")]
             let slot = Slot((read & SLOT_MASK) as u32);
             touch(slot, policy_hash(read));
         }

@@ -51,6 +51,7 @@ const SHARED: u8 = 128;
 const PART_LEN: [u8; 8] = [12, 8, 4, 8, 8, 8, 4, 16];
 
 /// The length of all parts of a set.
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
 const PARTS_LEN: [u8; 256] = {
     let mut table = [0u8; 256];
     let mut set = 0;
@@ -498,11 +499,8 @@ impl<'g> Version<'g> {
     /// Bytes that the version is charged.
     pub fn charge(self, allocator: Allocator) -> usize {
         let head = allocator.usable(self.allocated_len());
-        let shared = if self.parts() & SHARED != 0 {
-            allocator.usable(self.value_len() + 16)
-        } else {
-            0
-        };
+        let shared =
+            if self.parts() & SHARED != 0 { allocator.usable(self.value_len() + 16) } else { 0 };
         head + shared
     }
 }

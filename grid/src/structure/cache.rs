@@ -491,11 +491,8 @@ impl<'c> Batch<'c> {
         };
         let digits = Digits::of(value);
         let padding = number::padding(there.value().len(), digits.as_bytes().len());
-        let mut new = NewEntry {
-            value: [digits.as_bytes(), padding],
-            version: step.version,
-            ..same(&there)
-        };
+        let mut new =
+            NewEntry { value: [digits.as_bytes(), padding], version: step.version, ..same(&there) };
         if let Some(lifespan) = step.touch {
             new.deadline = self.cache.deadline(lifespan, self.now);
         }
