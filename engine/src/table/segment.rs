@@ -237,9 +237,7 @@ impl<'t> Locked<'t> {
     pub fn put(&mut self, hash: KeyHash, draft: Draft<'_>, visible: Visible) -> Result<u64, Error> {
         self.drain_reads();
         let region = self.shared.region_of(draft.key);
-        let found = self.find(hash, draft.key);
-        self.make_room(region, &draft, found.map(|(_, old)| old))?;
-        // Making room may have taken the old version out.
+        self.make_room(hash, region, &draft)?;
         let found = self.find(hash, draft.key);
         let slot = match found {
             Some((_, old)) => old.slot(),
@@ -254,7 +252,8 @@ impl<'t> Locked<'t> {
         if let Some((place, old)) = found {
             self.set_aside(place.pointer, old, linked);
         }
-        self.settle();
+        let timed = draft.deadline.is_some() || draft.max_idle.is_some();
+        self.settle_step(found.is_none() || linked || timed);
         self.evict_surplus(region);
         self.shared.watch_pressure(region);
         Ok(seq)
@@ -496,6 +495,13 @@ impl<'t> Locked<'t> {
     /// The small work that goes with each write: resizing, trimming, and keeping the account of
     /// the structures exact.
     fn settle(&mut self) {
+        self.settle_step(true);
+    }
+
+    /// As [`Locked::settle`]; when a write only put one version in another's place and no resize
+    /// is under way, no structure can have changed its size.
+    fn settle_step(&mut self, resized: bool) {
+        let resized = resized || self.w.grower.is_growing(&self.segment.index);
         let shared = self.shared;
         let Writer { grower, bag, .. } = &mut *self.w;
         grower.grow(
@@ -504,8 +510,10 @@ impl<'t> Locked<'t> {
             |retired, size| bag.lines(retired, size, shared),
         );
         self.trim(TRIM_BUDGET);
-        self.charge_structures();
-        self.note_due();
+        if resized {
+            self.charge_structures();
+            self.note_due();
+        }
     }
 
     fn charge_structures(&mut self) {
@@ -547,12 +555,7 @@ impl<'t> Locked<'t> {
 /// Room: limits and eviction.
 impl<'t> Locked<'t> {
     /// Refuses a write that does not fit where nothing may be evicted for it.
-    fn make_room(
-        &mut self,
-        region: u8,
-        draft: &Draft<'_>,
-        old: Option<Version<'t>>,
-    ) -> Result<(), Error> {
+    fn make_room(&mut self, hash: KeyHash, region: u8, draft: &Draft<'_>) -> Result<(), Error> {
         let more = draft.charge(self.shared.allocator);
         if more as u64 > self.account().max_bytes() {
             return Err(self.full());
@@ -560,7 +563,8 @@ impl<'t> Locked<'t> {
         if self.shared.evicts(region) {
             return Ok(());
         }
-        let old = old.map_or(0, |old| old.charge(self.shared.allocator));
+        let old = self.find(hash, draft.key);
+        let old = old.map_or(0, |(_, old)| old.charge(self.shared.allocator));
         let more = more.saturating_sub(old) as u64;
         let over = |locked: &Self| {
             locked.account().is_over(0, more) || locked.account().is_region_over(region, more)
