@@ -20,7 +20,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`env`] | the seams for time and chance |
+//! | [`mod@env`] | the seams for time and chance |
 //! | [`hash`], [`memory`] | the two hashes of a key; what an allocation costs |
 //! | [`config`], [`error`], [`metrics`] | what a table is made from, refuses, and counts |
 //! | [`eviction`], [`expiry`] | who goes for want of room, and who goes by time |

@@ -30,7 +30,7 @@ thread_local! {
 
 /// The ordinary ends of a connection, not worth a line in the log.
 const CLOSED_BY_CLIENT: &str = "closed by the client";
-/// See [`CLOSED_BY_CLIENT`].
+/// The end of a connection that the client asked for; not worth a line in the log either.
 pub const LAST_ANSWER: &str = "the last answer of the connection";
 
 /// A connection's task.
