@@ -389,17 +389,20 @@ impl<'c> Batch<'c> {
         if put.mode == Mode::Add {
             return Ok(Written::Refused);
         }
+        let joins = matches!(put.mode, Mode::Append | Mode::Prepend);
         let mut marks = put.marks;
         if let Some(expected) = put.expected.filter(|expected| *expected != there.version()) {
-            if !put.stale_if_older || expected > there.version() {
+            if !put.stale_if_older || joins || expected > there.version() {
                 return Ok(Written::Conflict);
             }
             marks = marks.with(Marks::STALE);
         }
         let mut new = NewEntry { marks, ..self.new_entry(put) };
+        // As memcached: what is joined is a new item, neither stale nor known by a base64 key.
+        let joined = NewEntry { marks: Marks::default(), ..same(&there) };
         match put.mode {
-            Mode::Append => new = NewEntry { value: [there.value(), put.value], ..same(&there) },
-            Mode::Prepend => new = NewEntry { value: [put.value, there.value()], ..same(&there) },
+            Mode::Append => new = NewEntry { value: [there.value(), put.value], ..joined },
+            Mode::Prepend => new = NewEntry { value: [put.value, there.value()], ..joined },
             Mode::Set | Mode::Add | Mode::Replace => {}
         }
         let len = new.value[0].len() + new.value[1].len();
@@ -480,6 +483,10 @@ impl<'c> Batch<'c> {
     pub fn count(&self, hash: KeyHash, key: &[u8], step: &Step) -> Result<Counted, Error> {
         let mut slot = self.entry(hash, key)?;
         let Some(there) = slot.get() else { return self.count_absent(&mut slot, step) };
+        // As memcached: nothing at all is no number, whatever the version.
+        if there.value().is_empty() {
+            return Ok(Counted::NotANumber);
+        }
         if step.expected.is_some_and(|expected| expected != there.version()) {
             return Ok(Counted::Conflict);
         }
@@ -493,6 +500,10 @@ impl<'c> Batch<'c> {
         let padding = number::padding(there.value().len(), digits.as_bytes().len());
         let mut new =
             NewEntry { value: [digits.as_bytes(), padding], version: step.version, ..same(&there) };
+        // As memcached: a number that outgrows its text is a new item.
+        if digits.as_bytes().len() > there.value().len() {
+            new.marks = Marks::default();
+        }
         if let Some(lifespan) = step.touch {
             new.deadline = self.cache.deadline(lifespan, self.now);
         }

@@ -289,13 +289,10 @@ impl Run {
         if is_stale && !(stale && expected < Some(there.version)) {
             return Err(Written::Conflict);
         }
+        let joined = |value| Item { value, marks: Marks::default(), ..there.clone() };
         Ok(match mode {
-            Mode::Append => {
-                Item { value: [&there.value, value.as_bytes()].concat(), ..there.clone() }
-            }
-            Mode::Prepend => {
-                Item { value: [value.as_bytes(), &there.value].concat(), ..there.clone() }
-            }
+            Mode::Append => joined([&there.value, value.as_bytes()].concat()),
+            Mode::Prepend => joined([value.as_bytes(), &there.value].concat()),
             _ if is_stale => Item { marks: Marks::STALE, ..new },
             _ => new,
         })
@@ -420,7 +417,9 @@ impl Run {
                     return Ok(());
                 };
                 let deadline = deadline.unwrap_or(there.deadline);
-                (Item { value, version, deadline, chosen: false, ..there.clone() }, false)
+                let grown = value.len() > there.value.len();
+                let marks = if grown { Marks::default() } else { there.marks };
+                (Item { value, version, deadline, chosen: false, marks, ..there.clone() }, false)
             }
         };
         let (value, deadline) = (model::number(&new.value).unwrap(), new.deadline);
