@@ -119,7 +119,7 @@ pub struct Read {
     pub win_below: Option<u64>,
     /// Leave no trace of the read.
     pub quiet: bool,
-    /// Give the entry this version when it is created or touched.
+    /// Give the entry this version when it is created.
     pub version: Option<u64>,
 }
 
@@ -498,8 +498,11 @@ impl<'c> Batch<'c> {
         };
         let digits = Digits::of(value);
         let padding = number::padding(there.value().len(), digits.as_bytes().len());
-        let mut new =
-            NewEntry { value: [digits.as_bytes(), padding], version: step.version, ..same(&there) };
+        let mut new = NewEntry {
+            value: [digits.as_bytes(), &padding],
+            version: step.version,
+            ..same(&there)
+        };
         // As memcached: a number that outgrows its text is a new item.
         if digits.as_bytes().len() > there.value().len() {
             new.marks = Marks::default();

@@ -1,5 +1,7 @@
 //! Counters that are kept as decimal text, as caches have always kept them.
 
+use std::borrow::Cow;
+
 /// Reads a value as a number: blanks in front, then digits, then a blank, a NUL or the end. `None`
 /// when it is no number below 2^64.
 ///
@@ -54,10 +56,12 @@ impl Digits {
     }
 }
 
-/// Blanks that a shorter number is padded with, so that the value keeps its length.
-pub(crate) fn padding(old_len: usize, digits: usize) -> &'static [u8] {
+/// Blanks that a shorter number is padded with, so that the value keeps its length. Only a value
+/// that begins with a number and goes on with blanks needs more than a few.
+pub(crate) fn padding(old_len: usize, digits: usize) -> Cow<'static, [u8]> {
     const BLANKS: [u8; 64] = [b' '; 64];
-    BLANKS.get(..old_len.saturating_sub(digits)).unwrap_or(&BLANKS)
+    let len = old_len.saturating_sub(digits);
+    BLANKS.get(..len).map_or_else(|| vec![b' '; len].into(), Cow::Borrowed)
 }
 
 #[cfg(test)]
@@ -100,6 +104,9 @@ mod tests {
         for number in [0, 7, 10, 99, 100, u64::MAX] {
             assert_eq!(Digits::of(number).as_bytes(), number.to_string().as_bytes());
         }
-        assert_eq!((padding(3, 2), padding(2, 2), padding(1, 2)), (&b" "[..], &b""[..], &b""[..]));
+        for (old_len, digits, blanks) in [(3, 2, 1), (2, 2, 0), (1, 2, 0), (65, 1, 64), (99, 1, 98)]
+        {
+            assert_eq!(*padding(old_len, digits), vec![b' '; blanks], "{old_len} {digits}");
+        }
     }
 }
