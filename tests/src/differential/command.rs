@@ -11,7 +11,8 @@ pub enum Dialect {
     Binary,
 }
 
-/// The bytes of a command. Cas uniques differ between servers, so a command names them by number.
+/// The bytes of a command. Cas uniques differ between servers, so a command names them by number:
+/// 0 is the one of the item that was seen last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     bytes: Vec<u8>,
@@ -56,7 +57,7 @@ impl Command {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// As it goes over the wire to a server that gave out these cas uniques.
+    /// As it goes over the wire to a server that gave these cas uniques to the item.
     pub fn render(&self, seen: &[u64]) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
         let cas = |number: usize| match seen.len() {

@@ -5,25 +5,19 @@ use std::collections::BTreeMap;
 use super::escape::escape;
 use super::token::{Token, tokens};
 
-/// Which cas unique of the left server is which of the right one, in the order they were seen.
-/// memcached has one counter for all items; here an item's only have to differ from each other.
+/// Which cas unique of the left server is which of the right one. memcached has one counter for all
+/// items; here an item's only have to differ from each other.
 #[derive(Debug, Clone, Default)]
 pub struct Pairs {
-    left: Vec<u64>,
-    right: Vec<u64>,
+    seen: BTreeMap<Vec<u8>, Vec<(u64, u64)>>,
     to_right: BTreeMap<u64, u64>,
     to_left: BTreeMap<(Vec<u8>, u64), u64>,
 }
 
 impl Pairs {
-    /// The cas uniques of the left server.
-    pub fn left(&self) -> &[u64] {
-        &self.left
-    }
-
-    /// Those of the right one, at the same places.
-    pub fn right(&self) -> &[u64] {
-        &self.right
+    /// The cas uniques of a key in the order they were seen, left and right.
+    pub fn seen(&self, key: &[u8]) -> &[(u64, u64)] {
+        self.seen.get(key).map_or(&[], Vec::as_slice)
     }
 
     /// Remembers a pair; false when one of the two already has another partner.
@@ -32,8 +26,7 @@ impl Pairs {
             return left == right;
         }
         if !self.to_right.contains_key(&left) {
-            self.left.push(left);
-            self.right.push(right);
+            self.seen.entry(key.to_vec()).or_default().push((left, right));
         }
         *self.to_right.entry(left).or_insert(right) == right
             && *self.to_left.entry((key.to_vec(), right)).or_insert(left) == left
@@ -104,7 +97,8 @@ mod tests {
         assert!(!same("HD c3\r\n", "HD c10\r\n"), "a change that the right one did not make");
         assert!(!same("HD c4\r\n", "HD c0\r\n"), "0 says that there is none");
         assert!(same("VALUE b 0 0 5\r\n\r\n", "VALUE b 0 0 10\r\n\r\n"), "of another key");
-        assert_eq!((pairs.left(), pairs.right()), (&[1, 2, 3, 5][..], &[10, 11, 10, 10][..]));
+        assert_eq!(pairs.seen(b"b"), [(5, 10)]);
+        assert_eq!(pairs.seen(b"a")[..2], [(1, 10), (2, 11)]);
     }
 
     #[test]

@@ -74,7 +74,7 @@ fn get_flag(random: &mut Random) -> String {
         3 => format!("T{exptime}"),
         4 => "N30".to_owned(),
         5 => "R30".to_owned(),
-        6 => "R90000000".to_owned(),
+        6 => "R2592000".to_owned(),
         7 => "Oopaque".to_owned(),
         8 => "u".to_owned(),
         _ => random.pick(&["c", "f", "h", "k", "l", "s", "t", "q"]).to_owned(),

@@ -48,11 +48,14 @@ pub fn play(
         assert_eq!(answer, b"OK\r\n", "{server} flushes");
     }
     for segment in &round.segments {
-        let input = |seen: &[u64]| -> Vec<Vec<u8>> {
-            let render = |(index, command)| render(segment.dialect, index, command, seen);
+        let input = |side: fn(&(u64, u64)) -> u64| -> Vec<Vec<u8>> {
+            let render = |(index, command): (usize, &Command)| {
+                let seen: Vec<u64> = pairs.seen(command.key()).iter().map(side).collect();
+                render(segment.dialect, index, command, &seen)
+            };
             segment.commands.iter().enumerate().map(render).collect()
         };
-        let (input_left, input_right) = (input(pairs.left()), input(pairs.right()));
+        let (input_left, input_right) = (input(|pair| pair.0), input(|pair| pair.1));
         let (answer_left, answer_right) = std::thread::scope(|scope| {
             let other = scope.spawn(|| match in_turn {
                 true => say_in_turn(right, segment.dialect, &input_right),
@@ -103,6 +106,11 @@ fn check(segment: &Segment, left: &[u8], right: &[u8], pairs: &mut Pairs) -> Res
     left.resize(count, (None, Vec::new()));
     right.resize(count, (None, Vec::new()));
     for ((left_of, left), (right_of, right)) in left.into_iter().zip(right) {
+        // When it closes, 1.6.18 drops answers to packets that it has not sent yet, and it answers a
+        // bad line only when the data behind it, which never comes, is swallowed.
+        if segment.spoiled && left_of.is_none() && right.starts_with(&left) {
+            break;
+        }
         let compared = match left_of == right_of {
             true => {
                 let command = left_of.and_then(|index| segment.commands.get(index));
