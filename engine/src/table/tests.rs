@@ -202,9 +202,8 @@ fn without_eviction_a_full_table_refuses_and_keeps_what_it_has() {
     let eviction = PolicyKind::None;
     let table = table(TableConfig { max_bytes: 1 << 20, eviction, ..TableConfig::default() });
     let bytes = vec![b'v'; 1_000];
-    let stored = (0..2_000u32)
-        .take_while(|n| put(&table, &n.to_le_bytes(), &value(&bytes), 0).is_ok())
-        .count() as u32;
+    let fits = |n: &u32| put(&table, &n.to_le_bytes(), &value(&bytes), 0).is_ok();
+    let stored = u32::try_from((0..2_000u32).take_while(fits).count()).unwrap();
     assert!((600..1_000).contains(&stored), "{stored}");
     assert!((0..stored).all(|n| get(&table, &n.to_le_bytes(), 0).is_some()));
     assert!(remove(&table, &0u32.to_le_bytes(), 0));

@@ -8,11 +8,13 @@ fn entry(hash: u64) -> u64 {
     Box::into_raw(Box::new(hash)).expose_provenance() as u64
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "an address")]
 fn hash_at(pointer: u64) -> u64 {
     // SAFETY: the entries of a test are leaked until `free`, after all readers.
     unsafe { *std::ptr::with_exposed_provenance::<u64>(pointer as usize) }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "an address")]
 fn free(pointer: u64) {
     // SAFETY: from `entry`, freed once, when no reader is left.
     drop(unsafe { Box::from_raw(std::ptr::with_exposed_provenance_mut::<u64>(pointer as usize)) });
