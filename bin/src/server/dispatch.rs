@@ -118,6 +118,8 @@ impl Dispatch<'_> {
             touch: get.touch.map(|exptime| self.lifespan(exptime)),
             or_create: get.vivify.map(|exptime| self.lifespan(exptime)),
             win_below: get.recache.map(|seconds| seconds.max(0).unsigned_abs() * 1000),
+            // Only meta replies can tell a reader that it won.
+            unaware: !matches!(self.framing, Framing::Meta(_)),
             quiet: get.no_bump,
             version: get.new_cas,
         };

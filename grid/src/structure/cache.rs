@@ -117,6 +117,8 @@ pub struct Read {
     pub or_create: Option<Lifespan>,
     /// With less than so many ms left, the first reader wins.
     pub win_below: Option<u64>,
+    /// The reader knows nothing of winning: a stale entry is left for one that does.
+    pub unaware: bool,
     /// Leave no trace of the read.
     pub quiet: bool,
     /// Give the entry this version when it is created.
@@ -321,7 +323,7 @@ impl<'c> Batch<'c> {
         let mut hit = Hit::from(entry);
         let left = entry.deadline().map(|at| at.saturating_sub(self.now));
         let short = how.win_below.zip(left).is_some_and(|(below, left)| left < below);
-        let wins = !hit.leased && (hit.stale || short);
+        let wins = !hit.leased && !how.unaware && (hit.stale || short);
         if wins || how.touch.is_some() {
             self.rewrite_for(hash, key, how, wins, &mut hit);
         }

@@ -305,6 +305,7 @@ impl Run {
             touch: touch.map(span),
             or_create: create.map(span),
             win_below,
+            unaware: false,
             quiet,
             version: None,
         };
