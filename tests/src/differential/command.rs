@@ -66,7 +66,8 @@ impl Command {
         };
         match self.cas {
             Some(Cas::Decimal { at, number }) => {
-                bytes.splice(at..at, cas(number).to_string().into_bytes());
+                // As long on both sides, in case it is taken for data.
+                bytes.splice(at..at, format!("{:020}", cas(number)).into_bytes());
             }
             Some(Cas::Header { number }) if bytes.len() >= 24 => {
                 bytes[16..24].copy_from_slice(&cas(number).to_be_bytes());

@@ -12,8 +12,13 @@ pub fn skipped(command: &[u8]) -> Option<&'static str> {
         if *opcode > 0x24 && body > 0 {
             return Some("1.6.18 loses its step behind an unknown packet with a body");
         }
-        return (matches!(opcode, 0x1c..=0x1e | 0x23 | 0x24) && body != said)
-            .then_some("1.6.18 takes the value of a touch for the next request");
+        if matches!(opcode, 0x08 | 0x18)
+            && command.len() != 24 + body as usize + b"mg ~ k O0\r\n".len()
+        {
+            return Some("1.6.18 does nothing when the time of a flush is long ago");
+        }
+        return (matches!(opcode, 0x10 | 0x1c..=0x1e | 0x23 | 0x24) && body != said)
+            .then_some("1.6.18 takes the value of a touch or a stat for the next request");
     }
     let line = command.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
@@ -34,6 +39,13 @@ pub fn skipped(command: &[u8]) -> Option<&'static str> {
         "get" | "gets" | "gat" | "gats" if words.iter().any(|word| word.len() > 250) => {
             Some("1.6.18 touches the keys before one that is too long, and may drop their answers")
         }
+        "ms" if words.contains(&"I") && has(&['T']) => {
+            Some("1.6.18 keeps what is stored as stale though it expires at once")
+        }
+        "ma" if words.iter().any(|word| matches!(*word, "T-1" | "T2592001")) => {
+            Some("1.6.18 forgets T of a counter that outgrows its text")
+        }
+        "stats" if words.len() == 1 => Some("figures of another process"),
         "ma" if has(&['T']) && has(&['N']) => Some("the same: T of a counter that is created"),
         "ma" if has(&['T', 'N']) && has(&['t']) => Some("the same: t before T, or with N"),
         "mg" | "ms" | "md" | "ma" if has(&['E', 'x']) => Some("newer versions know E and x"),
@@ -45,6 +57,9 @@ pub fn skipped(command: &[u8]) -> Option<&'static str> {
         }
         "mg" if has(&['C']) => Some("newer versions know C of mg"),
         "ms" if has(&['s', 'N']) => Some("newer versions know s and N of ms"),
+        word if STORES.contains(&word) && words.get(4).is_some_and(|len| is_odd_len(len)) => {
+            Some("1.6.18 takes lengths modulo 2^32, and noreply for a length")
+        }
         word if is_refused(word, &words) => {
             Some("the data of a refused line is never taken for commands here")
         }
@@ -86,6 +101,11 @@ fn is_odd(key: &&str) -> bool {
     let of_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
     let stray = key.trim_end_matches('=').contains('=') || !key.chars().all(of_base64);
     key.contains(of_base64) && stray
+}
+
+/// A length that the newer versions refuse otherwise.
+fn is_odd_len(len: &str) -> bool {
+    len.starts_with("noreply") || len.parse::<i64>().is_ok_and(|len| i32::try_from(len).is_err())
 }
 
 /// Whether a storage line is wrong in anything but the length of its data.

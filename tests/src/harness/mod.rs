@@ -12,12 +12,14 @@ mod client;
 mod packet;
 mod process;
 mod server;
+mod tool;
 
 pub use binary::isogrid;
 pub use client::Client;
 pub use packet::{HEADER_LEN, Packet, magic, opcode, request};
 pub use process::{open_files, raise_open_files, resident_kib, run};
 pub use server::{Server, StartError, temporary};
+pub use tool::has;
 
 use std::time::{Duration, Instant};
 

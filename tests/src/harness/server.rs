@@ -55,18 +55,20 @@ impl Server {
         Server::memcached_like(command, args).unwrap_or_else(|e| panic!("{e:?}"))
     }
 
-    /// memcached itself, on a free port.
-    pub fn memcached(args: &[&str]) -> Server {
-        const HOW: &str =
-            "memcached is not installed: apt-get install memcached libmemcached-tools";
-        assert!(Command::new("memcached").arg("-V").output().is_ok(), "{HOW}");
-        let args = [&["-l", "127.0.0.1"], args].concat();
-        Server::memcached_like(Command::new("memcached"), &args).unwrap_or_else(|e| panic!("{e:?}"))
+    /// memcached itself, on a free port; `None` when it is not installed.
+    pub fn memcached(args: &[&str]) -> Option<Server> {
+        super::has("memcached", "apt-get install memcached").then(|| {
+            let args = [&["-l", "127.0.0.1"], args].concat();
+            let command = Command::new("memcached");
+            Server::memcached_like(command, &args).unwrap_or_else(|e| panic!("{e:?}"))
+        })
     }
 
     /// A program that takes memcached's flags, on a free port that it writes to a file.
     pub fn memcached_like(mut command: Command, args: &[&str]) -> Result<Server, StartError> {
         let file = temporary("ports");
+        // A dead process of the same id may have left one.
+        let _ = std::fs::remove_file(&file);
         if !args.contains(&"-p") && !args.contains(&"-s") {
             command.args(["-p", "-1"]);
         }
@@ -81,6 +83,7 @@ impl Server {
             None => {
                 server.wait_for(|_| !ports(&file).is_empty())?;
                 server.addresses = ports(&file);
+                let _ = std::fs::remove_file(&file);
             }
         }
         Ok(server)
