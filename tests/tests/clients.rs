@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use isogrid_tests::harness::{Server, isogrid, run, wait_until};
+use isogrid_tests::harness::{Server, has, isogrid, run, wait_until};
 
 #[test]
 fn pymemcache_text() {
@@ -22,6 +22,9 @@ fn python_binary_memcached() {
 
 #[test]
 fn memjs_binary() {
+    if !has("npm", "apt-get install npm") {
+        return;
+    }
     let server = Server::isogrid(&[]);
     let mut command = Command::new("node");
     if !works(Command::new("node").args(["-e", "require('memjs')"])) {
@@ -31,6 +34,9 @@ fn memjs_binary() {
 }
 
 fn python(name: &str) {
+    if !has("python3", "apt-get install python3-venv") {
+        return;
+    }
     let server = Server::isogrid(&[]);
     check(Command::new(python_with_clients()).arg(script(name)).arg(server.port()));
 }
