@@ -95,7 +95,7 @@ pub struct Connections {
 
 /// A connection's place among the open ones; dropping it gives the place back.
 pub struct Place {
-    connections: Arc<super::Node>,
+    node: Arc<super::Node>,
     id: u64,
     /// What others see of it.
     pub info: Arc<Info>,
@@ -140,7 +140,7 @@ impl Connections {
             waker: OnceLock::new(),
         });
         this.lock().insert(id, Arc::clone(&info));
-        Some(Place { connections: Arc::clone(node), id, info })
+        Some(Place { node: Arc::clone(node), id, info })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Info>>> {
@@ -189,7 +189,7 @@ impl Connections {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let this = &self.connections.connections;
+        let this = &self.node.connections;
         this.lock().remove(&self.id);
         this.open.fetch_sub(1, Ordering::AcqRel);
         this.freed.notify_one();

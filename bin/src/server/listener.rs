@@ -26,14 +26,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// What a client reads when there is no place for it.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 
-enum Socket_ {
+enum Bound {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 /// A bound listener.
 pub struct Listener {
-    socket: Socket_,
+    socket: Bound,
     /// Where it really listens, as logs and `stats conns` show it.
     pub address: String,
     /// Its TCP port, if it has one.
@@ -56,11 +56,11 @@ impl Listener {
             Address::Tcp(address) => {
                 let listener = bind_tcp(*address, backlog).map_err(refused)?;
                 let bound = listener.local_addr().map_err(refused)?;
-                (Socket_::Tcp(listener), bound.to_string(), Some(bound.port()))
+                (Bound::Tcp(listener), bound.to_string(), Some(bound.port()))
             }
             Address::Unix(path, mask) => {
                 let listener = bind_unix(path, *mask, backlog).map_err(refused)?;
-                (Socket_::Unix(listener), format!("unix:{}", path.display()), None)
+                (Bound::Unix(listener), format!("unix:{}", path.display()), None)
             }
         };
         Ok(Listener { socket, address, port, config: config.clone(), cache })
@@ -93,12 +93,12 @@ impl Listener {
 
     async fn accept(&self) -> io::Result<(Stream, String)> {
         match &self.socket {
-            Socket_::Tcp(listener) => {
+            Bound::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
                 Ok((Stream::Tcp(stream), format!("tcp:{peer}")))
             }
-            Socket_::Unix(listener) => {
+            Bound::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 Ok((Stream::Unix(stream), self.address.clone()))
             }

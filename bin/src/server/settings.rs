@@ -13,7 +13,7 @@ pub fn rows(node: &Node, cache: &Cache) -> Rows {
     let mut rows = Rows::default();
     listening(node, &mut rows);
     behaviour(node, cache, &mut rows);
-    allocator(node, &mut rows);
+    allocator(&mut rows);
     absent(&mut rows);
     rows
 }
@@ -77,8 +77,8 @@ fn behaviour(node: &Node, cache: &Cache, rows: &mut Rows) {
     rows.put("idle_timeout", limits.idle_timeout.map_or(0, |timeout| timeout.as_secs()));
 }
 
-fn allocator(node: &Node, rows: &mut Rows) {
-    let _ = node;
+/// memcached's slab allocator and LRU threads: what we have instead needs no settings.
+fn allocator(rows: &mut Rows) {
     for (name, value) in [
         ("hashpower_init", "0"),
         ("slab_reassign", "no"),

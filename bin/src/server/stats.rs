@@ -140,7 +140,7 @@ fn general(node: &Node, cache: &Cache, now: u64) -> Rows {
     rows.put("rusage_system", system);
     connections(node, &mut rows);
     commands(node, &mut rows);
-    storage(node, cache, &mut rows);
+    storage(cache, &mut rows);
     rows
 }
 
@@ -198,7 +198,7 @@ fn commands(node: &Node, rows: &mut Rows) {
     }
 }
 
-fn storage(node: &Node, cache: &Cache, rows: &mut Rows) {
+fn storage(cache: &Cache, rows: &mut Rows) {
     let usage = cache.table().usage();
     let metrics = cache.table().metrics();
     let index = cache.table().index_bytes();
@@ -229,7 +229,6 @@ fn storage(node: &Node, cache: &Cache, rows: &mut Rows) {
     rows.put("cache", cache.name());
     rows.put("expired", metrics.expired);
     rows.put("total_malloced", usage.bytes);
-    let _ = node;
 }
 
 /// All entries as slab class 1.
