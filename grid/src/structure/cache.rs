@@ -392,14 +392,16 @@ impl<'c> Batch<'c> {
             return Ok(Written::Refused);
         }
         let joins = matches!(put.mode, Mode::Append | Mode::Prepend);
-        let mut marks = put.marks;
+        let mut new = self.new_entry(put);
         if let Some(expected) = put.expected.filter(|expected| *expected != there.version()) {
             if !put.stale_if_older || joins || expected > there.version() {
                 return Ok(Written::Conflict);
             }
-            marks = marks.with(Marks::STALE);
+            // As memcached: a stale value takes the old one's place, its lifespan and its lease.
+            let leased = there.marks().has(Marks::LEASED);
+            let marks = if leased { new.marks.with(Marks::LEASED) } else { new.marks };
+            (new.marks, new.deadline) = (marks.with(Marks::STALE), there.deadline());
         }
-        let mut new = NewEntry { marks, ..self.new_entry(put) };
         // As memcached: what is joined is a new item, neither stale nor known by a base64 key.
         let joined = NewEntry { marks: Marks::default(), ..same(&there) };
         match put.mode {

@@ -293,7 +293,11 @@ impl Run {
         Ok(match mode {
             Mode::Append => joined([&there.value, value.as_bytes()].concat()),
             Mode::Prepend => joined([value.as_bytes(), &there.value].concat()),
-            _ if is_stale => Item { marks: Marks::STALE, ..new },
+            _ if is_stale => {
+                let leased = there.marks.has(Marks::LEASED);
+                let marks = if leased { Marks::STALE.with(Marks::LEASED) } else { Marks::STALE };
+                Item { marks, deadline: there.deadline, ..new }
+            }
             _ => new,
         })
     }
