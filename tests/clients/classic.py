@@ -73,7 +73,7 @@ stats = client.stats()
 assert stats[b"curr_items"] > 400 and stats[b"pid"] > 0 and stats[b"threads"] >= 1, stats
 assert isinstance(stats[b"rusage_user"], float)
 settings = client.stats("settings")
-assert settings[b"item_size_max"] == 1048576 and settings[b"cas_enabled"] is True, settings
+assert settings[b"item_size_max"] == 1048576 and settings[b"cas_enabled"] == b"yes", settings
 assert client.version().startswith(b"1.6.")
 assert client.flush_all(noreply=False) is True
 assert client.get("far") is None

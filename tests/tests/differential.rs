@@ -8,8 +8,8 @@
 use isogrid_tests::differential::{Round, play};
 use isogrid_tests::harness::Server;
 
-/// About ten seconds.
-const ROUNDS: u64 = 1_500;
+/// About fifteen seconds.
+const ROUNDS: u64 = 300;
 
 /// Its threads in the background hold items now and then, and then `incr` pads no value.
 const REFERENCE: &[&str] = &["-t", "1", "-o", "no_lru_maintainer,no_lru_crawler"];

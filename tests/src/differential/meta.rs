@@ -73,7 +73,7 @@ fn get_flag(random: &mut Random) -> String {
         0..=2 => "v".to_owned(),
         3 => format!("T{exptime}"),
         4 => "N30".to_owned(),
-        5 => "R30".to_owned(),
+        5 => "R500".to_owned(),
         6 => "R2592000".to_owned(),
         7 => "Oopaque".to_owned(),
         8 => "u".to_owned(),

@@ -39,8 +39,8 @@ pub fn skipped(command: &[u8]) -> Option<&'static str> {
         "get" | "gets" | "gat" | "gats" if words.iter().any(|word| word.len() > 250) => {
             Some("1.6.18 touches the keys before one that is too long, and may drop their answers")
         }
-        "ms" if words.contains(&"I") && has(&['T']) => {
-            Some("1.6.18 keeps what is stored as stale though it expires at once")
+        "mg" if words.iter().any(|word| word.len() > 250) => {
+            Some("1.6.18 creates the item of N though the opaque is too long")
         }
         "ma" if words.iter().any(|word| matches!(*word, "T-1" | "T2592001")) => {
             Some("1.6.18 forgets T of a counter that outgrows its text")
@@ -105,7 +105,9 @@ fn is_odd(key: &&str) -> bool {
 
 /// A length that the newer versions refuse otherwise.
 fn is_odd_len(len: &str) -> bool {
-    len.starts_with("noreply") || len.parse::<i64>().is_ok_and(|len| i32::try_from(len).is_err())
+    len.starts_with("noreply")
+        || len.starts_with("-0")
+        || len.parse::<i64>().is_ok_and(|len| i32::try_from(len).is_err())
 }
 
 /// Whether a storage line is wrong in anything but the length of its data.
