@@ -81,17 +81,18 @@ impl<'t> Pinned<'t> {
     #[inline]
     pub fn peek(&self, hash: KeyHash, key: &[u8], now: Timestamp) -> Option<Entry<'_>> {
         let segment = self.segment(hash)?;
-        let newest = self.newest(segment, hash, key)?;
-        // Loaded after the version: a write that is published at once raises the watermark first.
-        let mut mark = watermark(segment);
         loop {
+            let newest = self.newest(segment, hash, key)?;
+            // Loaded after the version: a write that is published at once raises the watermark
+            // first.
+            let mark = watermark(segment);
             if let Some(version) = self.below(newest, mark) {
                 return self.alive(version, now, mark);
             }
             // Nothing below: that is the truth unless a write was published meanwhile, and what
-            // was before it cut off.
-            let before = std::mem::replace(&mut mark, watermark(segment));
-            if before.committed == mark.committed {
+            // was before it cut off, or taken back or written anew.
+            let same = self.newest(segment, hash, key)?.is_same(newest);
+            if same && watermark(segment).committed == mark.committed {
                 return None;
             }
         }
@@ -123,7 +124,7 @@ impl<'t> Pinned<'t> {
     #[inline]
     fn below<'g>(&'g self, newest: Version<'g>, mark: Watermark) -> Option<Version<'g>> {
         let mut version = newest;
-        while version.seq() > mark.committed {
+        while version.seq() > mark.committed || version.is_withdrawn() {
             version = self.version(version.older()?.to_bits())?;
         }
         Some(version)

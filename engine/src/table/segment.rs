@@ -243,7 +243,7 @@ impl<'t> Locked<'t> {
             Some((_, old)) => old.slot(),
             None => self.take_slot(region)?,
         };
-        let linked = found.is_some() && self.keeps_older(visible);
+        let linked = self.keeps_older(visible);
         self.w.seq += 1;
         let seq = self.w.seq;
         let pointer = VersionPtr::new(&Draft { linked, ..draft }, slot, seq, self.now);
@@ -272,7 +272,8 @@ impl<'t> Locked<'t> {
         self.retire(pointer);
     }
 
-    /// Whether the version that a write replaces must stay linked behind the new one.
+    /// Whether the version that a write replaces must stay linked behind the new one, or the new
+    /// one may be withdrawn.
     fn keeps_older(&self, visible: Visible) -> bool {
         visible == Visible::Later || !self.w.pending.is_empty() || self.shared.snapshots.any_open()
     }
@@ -430,12 +431,16 @@ impl<'t> Locked<'t> {
         let Some((place, old)) = found else { return };
         let older = old.older();
         let (slot, region) = (old.slot(), self.w.slots.region(old.slot()));
-        let draft = Draft { linked: older.is_some(), ..draft };
+        let draft = Draft { linked: old.is_linked(), ..draft };
         let pointer = VersionPtr::new(&draft, slot, old.seq(), self.now);
         let Some(new) = version_at(pointer.to_bits()) else { return };
         new.set_older(older);
         self.w.grower.replace(hash.index, place, pointer.to_bits());
         self.w.slots.set(slot, pointer.to_bits(), region, true);
+        if old.seq() > self.segment.committed.load(Ordering::Relaxed) {
+            // If the write is taken back, only the new version can be told.
+            old.withdraw();
+        }
         let (was, is) = (old.charge(self.shared.allocator), new.charge(self.shared.allocator));
         if was != is {
             let hash = policy_hash(hash.index);
@@ -807,6 +812,7 @@ impl Locked<'_> {
     fn undo(&mut self, slot: Slot) {
         let pointer = self.w.slots.pointer(slot);
         let Some(newest) = version_at(pointer) else { return };
+        newest.withdraw();
         let Some(older) = newest.older() else {
             self.take_out(newest, true);
             return;

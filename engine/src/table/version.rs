@@ -32,6 +32,8 @@ const ALIGN: usize = 8;
 
 /// A link to the version before this one (4 bytes of padding, then the pointer).
 const OLDER: u8 = 1;
+/// Set in the link of a version that was taken back: pointers to versions are even.
+const WITHDRAWN: usize = 1;
 /// Lengths that do not fit the header: key u32, value u32.
 const LONG: u8 = 2;
 /// The client's 32 bits.
@@ -479,7 +481,8 @@ impl<'g> Version<'g> {
     /// The version before this one.
     #[inline]
     pub fn older(self) -> Option<VersionPtr> {
-        NonNull::new(self.older_link()?.load(Ordering::Acquire)).map(VersionPtr)
+        let link = self.older_link()?.load(Ordering::Acquire);
+        NonNull::new(link.map_addr(|at| at & !WITHDRAWN)).map(VersionPtr)
     }
 
     /// Links to the version before this one; the draft was `linked`.
@@ -488,6 +491,32 @@ impl<'g> Version<'g> {
             let pointer = older.map_or(std::ptr::null_mut(), |older| older.0.as_ptr());
             link.store(pointer, Ordering::Release);
         }
+    }
+
+    /// Whether both are one allocation.
+    pub fn is_same(self, other: Version<'_>) -> bool {
+        self.at == other.at
+    }
+
+    /// Whether the version can be withdrawn and can hide another one.
+    pub fn is_linked(self) -> bool {
+        self.parts() & OLDER != 0
+    }
+
+    /// Says that the version was taken back before it was published. A reader may have found it
+    /// before that and come to its sequence number when later writes have raised the watermark
+    /// past it; it must go on to the version behind. The draft was `linked`.
+    pub fn withdraw(self) {
+        if let Some(link) = self.older_link() {
+            let older = link.load(Ordering::Relaxed);
+            link.store(older.map_addr(|at| at | WITHDRAWN), Ordering::Release);
+        }
+    }
+
+    /// Whether the version was taken back.
+    #[inline]
+    pub fn is_withdrawn(self) -> bool {
+        self.older_link().is_some_and(|link| link.load(Ordering::Acquire).addr() & WITHDRAWN != 0)
     }
 
     fn allocated_len(self) -> usize {
