@@ -365,7 +365,7 @@ impl Grower {
     }
 
     /// The number of lines to resize to: a quarter more above 6/7 load (small tables double),
-    /// half as many below a quarter of the load. Never while old lines are still given back.
+    /// half as many below a fifth of the slots. Never while old lines are still given back.
     fn wanted(&self, count: usize) -> Option<usize> {
         if self.replaced.is_some() {
             return None;
