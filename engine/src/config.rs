@@ -8,7 +8,8 @@ use crate::memory::Allocator;
 #[derive(Debug, Clone)]
 pub struct TableConfig {
     /// Segments, a power of two from 1 to 65536. `None` (default): one for each 4 MiB of
-    /// `max_bytes`, at most 256, so that each policy has enough entries to choose from.
+    /// `max_bytes`, at most 256, so that each policy has enough entries to choose from. With a
+    /// given number the segment of a key is the same on every node.
     pub segments: Option<u32>,
     /// Bytes, everything counted: entries, index, policies, retired garbage. Default: 256 MiB.
     pub max_bytes: u64,

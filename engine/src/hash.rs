@@ -1,5 +1,5 @@
-//! The two hashes of a key: a stable one that says which segment it lives in, and a keyed one
-//! that says where in the segment.
+//! The two hashes of a key: one that says which segment it lives in, and a keyed one that says
+//! where in the segment.
 
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 use xxhash_rust::xxh64::xxh64;
@@ -14,21 +14,30 @@ pub struct KeyHash {
 }
 
 /// Hashes keys for one table. The index hash is keyed by a seed that clients do not know, so that
-/// nobody can choose keys that collide; the segment hash is the same on every node (DECISIONS 4.1).
+/// nobody can choose keys that collide. Where the number of segments was given, the segment hash
+/// is the same on every node (DECISIONS 4.1); where the table chose it for itself, nobody else
+/// need know the segments of its keys, and bits of the index hash are as good and cost nothing.
 #[derive(Debug, Clone)]
 pub struct Hasher {
     secrets: RapidSecrets,
     segment_mask: u64,
+    stable: bool,
 }
 
+/// The bits of an index hash that choose a segment lie above the 16 that index lines keep of it,
+/// and below the 32 that choose the line.
+const SEGMENT_SHIFT: u32 = 16;
+
 impl Hasher {
-    /// A hasher over `segments` segments, a power of two.
+    /// A hasher over `segments` segments, a power of two up to 2^16; `stable` = every node is to
+    /// agree on the segment of a key.
     #[must_use]
-    pub fn new(segments: u32, seed: u64) -> Self {
+    pub fn new(segments: u32, stable: bool, seed: u64) -> Self {
         debug_assert!(segments.is_power_of_two());
         Hasher {
             secrets: RapidSecrets::seed(seed),
             segment_mask: u64::from(segments.saturating_sub(1)),
+            stable,
         }
     }
 
@@ -37,8 +46,9 @@ impl Hasher {
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the mask keeps 32 bits at most")]
     pub fn hash(&self, key: &[u8]) -> KeyHash {
-        let segment = if self.segment_mask == 0 { 0 } else { xxh64(key, 0) & self.segment_mask };
-        KeyHash { segment: segment as u32, index: self.index_hash(key) }
+        let index = self.index_hash(key);
+        let segment = if self.stable { xxh64(key, 0) } else { index >> SEGMENT_SHIFT };
+        KeyHash { segment: (segment & self.segment_mask) as u32, index }
     }
 
     /// The index hash alone.

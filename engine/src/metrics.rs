@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// Counters of one table, since it was made or since [`Metrics::reset`].
+        /// Counters of one segment, since it was made or since [`Metrics::reset`]. One thread at
+        /// a time counts.
         #[derive(Debug, Default)]
         pub struct Metrics { $($(#[$doc])* pub(crate) $name: AtomicU64,)* }
 
@@ -19,9 +20,17 @@ macro_rules! counters {
                 MetricsSnapshot { $($name: self.$name.load(Ordering::Relaxed),)* }
             }
 
-            /// Sets every counter to zero.
+            /// Sets every counter to zero. Nobody may count meanwhile.
             pub fn reset(&self) {
                 $(self.$name.store(0, Ordering::Relaxed);)*
+            }
+        }
+
+        impl MetricsSnapshot {
+            /// The sums of both.
+            #[must_use]
+            pub fn plus(self, other: MetricsSnapshot) -> MetricsSnapshot {
+                MetricsSnapshot { $($name: self.$name + other.$name,)* }
             }
         }
     };
@@ -50,6 +59,7 @@ counters! {
     removed,
 }
 
+/// Counts one. A lock makes the caller the only one who counts, so no atomic addition is needed.
 pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }

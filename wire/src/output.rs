@@ -4,11 +4,16 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
+/// What the buffer holds at least once it is used.
+const BUFFER_LEN_MIN: usize = 4 << 10;
+
 /// Bytes to write, in order. Small pieces are copied into `buffer`; a large value is kept as a
 /// shared slice that belongs before `buffer[position..]`.
 #[derive(Debug, Default)]
 pub struct Output {
+    /// Bytes up to `end` are output; those behind it are room that was filled before.
     buffer: Vec<u8>,
+    end: usize,
     shared: Vec<(usize, Arc<[u8]>)>,
     shared_len: usize,
     /// How much of the front is written already.
@@ -22,52 +27,56 @@ impl Output {
         Self::default()
     }
 
+    /// `len` more bytes of output, for the caller to fill: what they hold now is of no meaning.
+    #[inline]
+    pub fn room(&mut self, len: usize) -> &mut [u8] {
+        let (start, end) = (self.end, self.end + len);
+        if end > self.buffer.len() {
+            self.grow(end);
+        }
+        self.end = end;
+        self.buffer.get_mut(start..end).unwrap_or_default()
+    }
+
+    #[cold]
+    fn grow(&mut self, end: usize) {
+        self.buffer.resize(end.max(self.buffer.len() * 2).max(BUFFER_LEN_MIN), 0);
+    }
+
     /// Appends a copy of `bytes`.
+    #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
+        self.room(bytes.len()).copy_from_slice(bytes);
     }
 
     /// Appends one byte.
+    #[inline]
     pub fn put_u8(&mut self, byte: u8) {
-        self.buffer.push(byte);
+        self.put(&[byte]);
     }
 
     /// Appends `number` in decimal.
-    pub fn put_decimal(&mut self, mut number: u64) {
-        if let Ok(digit @ 0..10) = u8::try_from(number) {
-            return self.put_u8(b'0' + digit);
-        }
-        let mut digits = [0u8; 20];
-        let mut at = digits.len();
-        loop {
-            at -= 1;
-            if let Some(digit) = digits.get_mut(at) {
-                *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
-            }
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.buffer.extend_from_slice(digits.get(at..).unwrap_or_default());
+    #[inline]
+    pub fn put_decimal(&mut self, number: u64) {
+        write_decimal(number, self.room(decimal_len(number)));
     }
 
     /// Appends `value` without copying it.
     pub fn put_shared(&mut self, value: Arc<[u8]>) {
         self.shared_len += value.len();
-        self.shared.push((self.buffer.len(), value));
+        self.shared.push((self.end, value));
     }
 
     /// Bytes that are still to be written.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.buffer.len() + self.shared_len - self.written
+        self.end + self.shared_len - self.written
     }
 
     /// Bytes held in the output's own memory (shared values belong to the cache).
     #[must_use]
     pub fn buffered_len(&self) -> usize {
-        self.buffer.len()
+        self.end
     }
 
     /// Whether nothing is left to write.
@@ -79,12 +88,12 @@ impl Output {
     /// A place in the output to come back to with [`Output::truncate`].
     #[must_use]
     pub fn mark(&self) -> (usize, usize) {
-        (self.buffer.len(), self.shared.len())
+        (self.end, self.shared.len())
     }
 
     /// Takes back all that was put since `mark`.
     pub fn truncate(&mut self, mark: (usize, usize)) {
-        self.buffer.truncate(mark.0);
+        self.end = self.end.min(mark.0);
         for (_, value) in self.shared.drain(mark.1.min(self.shared.len())..) {
             self.shared_len -= value.len();
         }
@@ -114,14 +123,14 @@ impl Output {
             }
             from = *position;
         }
-        push(self.buffer.get(from..).unwrap_or_default());
+        push(self.buffer.get(from..self.end).unwrap_or_default());
         filled
     }
 
     /// Whether all of it lies in one piece, and that piece.
     #[must_use]
     pub fn contiguous(&self) -> Option<&[u8]> {
-        self.shared.is_empty().then(|| self.buffer.get(self.written..).unwrap_or_default())
+        self.shared.is_empty().then(|| self.buffer.get(self.written..self.end).unwrap_or_default())
     }
 
     /// Notes that `n` more bytes are written; starts over when nothing is left.
@@ -134,7 +143,7 @@ impl Output {
 
     /// Drops everything and keeps the memory for the next batch.
     pub fn clear(&mut self) {
-        self.buffer.clear();
+        self.end = 0;
         self.shared.clear();
         self.shared_len = 0;
         self.written = 0;
@@ -150,6 +159,21 @@ impl Output {
             all.extend_from_slice(slice);
         }
         all
+    }
+}
+
+/// How many digits `number` has.
+#[inline]
+fn decimal_len(number: u64) -> usize {
+    number.checked_ilog10().map_or(1, |log| log as usize + 1)
+}
+
+/// Writes the lowest digits of `number` so that they fill `digits`.
+#[inline]
+fn write_decimal(mut number: u64, digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
     }
 }
 

@@ -9,8 +9,8 @@ use isogrid_grid::structure::cache::{
 use isogrid_grid::{Batch, Cache};
 use isogrid_wire::Output;
 use isogrid_wire::memcached::{
-    Arithmetic, Delete, Exptime, Framing, Get, Item, Refusal, Reply, Request, Store, StoreMode,
-    Value,
+    Arithmetic, Delete, Exptime, Framing, Get, Item, PlainSet, Refusal, Reply, Request, Store,
+    StoreMode, Value,
 };
 
 use super::counters::Counts;
@@ -187,9 +187,25 @@ impl Dispatch<'_> {
         u32::try_from(deadline.saturating_sub(self.now).div_ceil(1000)).unwrap_or(u32::MAX)
     }
 
+    /// Executes a plain set.
+    pub fn set(&mut self, set: &PlainSet<'_>, hash: KeyHash, out: &mut Output) {
+        let put = Put {
+            mode: Mode::Set,
+            value: set.value,
+            flags: set.flags,
+            lifespan: self.lifespan(set.exptime),
+            max_idle: None,
+            expected: None,
+            stale_if_older: false,
+            version: None,
+            or_create: None,
+            marks: Marks::default(),
+            len_max: self.node.config.limits.max_item_size,
+        };
+        self.put(set.key, hash, &put, out);
+    }
+
     fn store(&mut self, store: &Store<'_>, hash: KeyHash, out: &mut Output) {
-        self.counts.cmd_set += 1;
-        self.node.detail.count(&store.key, Event::Set);
         let marks = if store.key_binary { Marks::BINARY_KEY } else { Marks::default() };
         let put = Put {
             mode: mode(store.mode),
@@ -204,12 +220,18 @@ impl Dispatch<'_> {
             marks,
             len_max: self.node.config.limits.max_item_size,
         };
-        let written = self.batch.put(hash, &store.key, &put);
-        if store.cas.is_some() {
+        self.put(&store.key, hash, &put, out);
+    }
+
+    fn put(&mut self, key: &[u8], hash: KeyHash, put: &Put<'_>, out: &mut Output) {
+        self.counts.cmd_set += 1;
+        self.node.detail.count(key, Event::Set);
+        let written = self.batch.put(hash, key, put);
+        if put.expected.is_some() {
             self.count_cas(&written);
         }
         match written {
-            Ok(written) => self.written(written, &store.key, out),
+            Ok(written) => self.written(written, key, out),
             Err(error) => self.failed(&error, out),
         }
     }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use isogrid_engine::KeyHash;
+use isogrid_engine::{Entry, KeyHash};
 use isogrid_grid::{Batch, Cache};
 use isogrid_wire::Output;
-use isogrid_wire::memcached::{Decoder, Framing, Keys, Reply, Request, Step};
+use isogrid_wire::memcached::{
+    Decoder, Framing, Keys, PlainGet, PlainSet, Reply, Request, Step, Value,
+};
 
 use super::connection::OUTPUT_LEN_MAX;
 use super::counters::Counts;
@@ -70,11 +72,35 @@ pub struct Session {
     stream: Option<Stream>,
 }
 
-/// A decoded request with what was learnt of it early.
-struct Decoded<'a> {
-    request: Request<'a>,
-    framing: Framing<'a>,
-    hash: Option<KeyHash>,
+/// A decoded request with the hash of its key, when it has one.
+enum Decoded<'a> {
+    Get(PlainGet<'a>, KeyHash),
+    Set(PlainSet<'a>, KeyHash),
+    Other(Request<'a>, Framing<'a>, Option<KeyHash>),
+}
+
+impl Decoded<'_> {
+    #[inline]
+    fn hash(&self) -> Option<KeyHash> {
+        match self {
+            Decoded::Get(_, hash) | Decoded::Set(_, hash) => Some(*hash),
+            Decoded::Other(_, _, hash) => *hash,
+        }
+    }
+
+    /// Whether what follows must wait until the answer is under way.
+    #[inline]
+    fn ends_batch(&self) -> bool {
+        match self {
+            Decoded::Other(Request::Get(get), ..) => {
+                matches!(get.keys, Keys::Line(line) if line.len() > LONG_LINE_LEN)
+            }
+            Decoded::Other(request, ..) => {
+                matches!(request, Request::Dump { .. } | Request::Stats { .. } | Request::Quit)
+            }
+            Decoded::Get(..) | Decoded::Set(..) => false,
+        }
+    }
 }
 
 impl Session {
@@ -112,81 +138,122 @@ impl Session {
         }
         let cache = Arc::clone(&self.cache);
         let batch = cache.batch(self.now);
-        if let Some(first) = decode(decoder, input, &mut done) {
-            if done.consumed == input.len() {
-                let hash = first.request.key().map(|key| cache.hash(key));
-                self.execute(&batch, &Decoded { hash, ..first }, out, &mut done);
-            } else {
-                self.batches(&batch, decoder, input, first, out, &mut done);
+        match decoder.plain_get(input) {
+            Some((get, len)) if len == input.len() => {
+                done.consumed = len;
+                self.answer(&batch, &get, cache.hash(get.key), out);
             }
+            _ => self.batches(&batch, decoder, input, out, &mut done),
         }
         done
     }
 
-    /// Goes on with a first request and those behind it.
     #[inline(never)]
-    fn batches<'a>(
+    fn batches(
         &mut self,
         batch: &Batch<'_>,
         decoder: &mut Decoder,
-        input: &'a [u8],
-        first: Decoded<'a>,
+        input: &[u8],
         out: &mut Output,
         done: &mut Done,
     ) {
-        let cache = Arc::clone(&self.cache);
-        let quota = self.node.config.limits.requests_per_turn;
-        let mut requests: [Option<Decoded<'a>>; BATCH] = std::array::from_fn(|_| None);
-        let mut next = Some(first);
-        let mut executed = 0;
-        while let Some(first) = next {
-            let mut len = 0;
-            let mut decoded = Some(first);
-            for place in requests.iter_mut().take(quota - executed) {
-                let Some(request) = decoded.take() else { break };
-                let last = ends_batch(&request.request);
-                *place = Some(request);
-                len += 1;
-                if !last && len < BATCH.min(quota - executed) {
-                    decoded = decode(decoder, input, done);
+        let mut places: [Option<Decoded<'_>>; BATCH] = [const { None }; BATCH];
+        let mut quota = self.node.config.limits.requests_per_turn;
+        let mut go_on = true;
+        while go_on && quota > 0 {
+            let places = places.get_mut(..BATCH.min(quota)).unwrap_or_default();
+            let len = self.decode(batch, decoder, input, places, done);
+            let requests = places.get(..len).unwrap_or_default();
+            if len > 1 {
+                let hashes = requests.iter().flatten().filter_map(Decoded::hash);
+                hashes.for_each(|hash| batch.prefetch_entry(hash));
+            }
+            for request in requests.iter().flatten() {
+                match request {
+                    Decoded::Get(get, hash) => self.answer(batch, get, *hash, out),
+                    Decoded::Set(set, hash) => {
+                        self.dispatch(batch, &set.framing()).set(set, *hash, out);
+                    }
+                    Decoded::Other(request, framing, hash) => {
+                        self.execute(batch, request, framing, *hash, out, done);
+                    }
                 }
             }
-            executed += len;
-            let requests = requests.get_mut(..len).unwrap_or_default();
-            prefetch(batch, &cache, requests);
-            for decoded in requests.iter().flatten() {
-                self.execute(batch, decoded, out, done);
-            }
-            let go_on = done.close.is_none() && !self.is_streaming() && out.len() < OUTPUT_LEN_MAX;
-            if executed >= quota && done.close.is_none() && done.consumed < input.len() {
-                self.counts.conn_yields += 1;
-                done.turn = Turn::Yield;
-            }
-            next = if go_on && executed < quota { decode(decoder, input, done) } else { None };
+            quota -= len;
+            let room = !self.is_streaming() && out.len() < OUTPUT_LEN_MAX;
+            go_on = len > 0 && done.close.is_none() && room;
         }
+        if quota == 0 && done.close.is_none() && done.consumed < input.len() {
+            self.counts.conn_yields += 1;
+            done.turn = Turn::Yield;
+        }
+    }
+
+    /// Decodes what fits into a batch, and has the index lines of the keys fetched meanwhile.
+    #[inline]
+    fn decode<'a>(
+        &self,
+        batch: &Batch<'_>,
+        decoder: &mut Decoder,
+        input: &'a [u8],
+        places: &mut [Option<Decoded<'a>>],
+        done: &mut Done,
+    ) -> usize {
+        let mut len = 0;
+        for place in places {
+            let rest = input.get(done.consumed..).unwrap_or_default();
+            if let Some((get, line_len)) = decoder.plain_get(rest) {
+                done.consumed += line_len;
+                let hash = self.cache.hash(get.key);
+                batch.prefetch_line(hash);
+                *place = Some(Decoded::Get(get, hash));
+            } else if let Some((set, set_len)) = decoder.plain_set(rest) {
+                done.consumed += set_len;
+                let hash = self.cache.hash(set.key);
+                batch.prefetch_line(hash);
+                *place = Some(Decoded::Set(set, hash));
+            } else if let Some((request, framing)) = decode_any(decoder, rest, done) {
+                let hash = request.key().map(|key| self.cache.hash(key));
+                hash.into_iter().for_each(|hash| batch.prefetch_line(hash));
+                *place = Some(Decoded::Other(request, framing, hash));
+            } else {
+                break;
+            }
+            len += 1;
+            if place.as_ref().is_some_and(Decoded::ends_batch) {
+                break;
+            }
+        }
+        len
     }
 
     fn execute(
         &mut self,
         batch: &Batch<'_>,
-        decoded: &Decoded<'_>,
+        request: &Request<'_>,
+        framing: &Framing<'_>,
+        hash: Option<KeyHash>,
         out: &mut Output,
         done: &mut Done,
     ) {
-        let Decoded { request, framing, hash } = decoded;
         if let Request::Get(get) = request
             && !matches!(framing, Framing::Meta(_))
             && get.touch.is_none()
         {
-            return match (&get.keys, hash) {
-                (Keys::One(key), Some(hash)) => {
-                    self.get_key(batch, key, *hash, framing, out);
-                    framing.encode(&Reply::End, out);
-                }
-                _ => self.get_line(batch, &get.keys, framing, out),
-            };
+            return self.get_line(batch, &get.keys, framing, out);
         }
-        let mut dispatch = Dispatch {
+        let mut dispatch = self.dispatch(batch, framing);
+        dispatch.execute(request, hash, out);
+        let (close, dump) = (dispatch.close, dispatch.dump);
+        done.close = done.close.or(close);
+        if let Some(dump) = dump {
+            self.stream = Some(Stream::Dump(dump));
+        }
+    }
+
+    #[inline]
+    fn dispatch<'d>(&'d mut self, batch: &'d Batch<'d>, framing: &'d Framing<'d>) -> Dispatch<'d> {
+        Dispatch {
             node: &self.node,
             cache: &self.cache,
             batch,
@@ -196,11 +263,21 @@ impl Session {
             framing,
             close: None,
             dump: None,
-        };
-        dispatch.execute(request, *hash, out);
-        done.close = done.close.or(dispatch.close);
-        if let Some(dump) = dispatch.dump {
-            self.stream = Some(Stream::Dump(dump));
+        }
+    }
+
+    /// Answers a plain get.
+    #[inline]
+    fn answer(&mut self, batch: &Batch<'_>, get: &PlainGet<'_>, hash: KeyHash, out: &mut Output) {
+        match self.look_up(batch, get.key, hash) {
+            Some(entry) => {
+                let cas = if self.node.config.protocol.cas { entry.version() } else { 0 };
+                match entry.shared() {
+                    None => get.hit(entry.flags(), cas, &Value::Inline(entry.value()), out),
+                    Some(value) => get.hit(entry.flags(), cas, &Value::Shared(&value), out),
+                }
+            }
+            None => get.miss(out),
         }
     }
 
@@ -218,11 +295,14 @@ impl Session {
             let mut chunk = [(&[][..], None); KEYS];
             let mut len = 0;
             for (place, key) in chunk.iter_mut().zip(keys.by_ref()) {
-                *place = (key, Some(self.cache.hash(key)));
+                let hash = self.cache.hash(key);
+                batch.prefetch_line(hash);
+                *place = (key, Some(hash));
                 len += 1;
             }
             let chunk = chunk.get(..len).unwrap_or_default();
-            batch.prefetch(chunk.iter().filter_map(|(_, hash)| *hash));
+            let hashes = chunk.iter().filter_map(|(_, hash)| *hash);
+            hashes.for_each(|hash| batch.prefetch_entry(hash));
             for (key, hash) in chunk {
                 if let Some(hash) = hash {
                     self.get_key(batch, key, *hash, framing, out);
@@ -248,26 +328,28 @@ impl Session {
         framing: &Framing<'_>,
         out: &mut Output,
     ) {
-        self.counts.cmd_get += 1;
+        let cas = self.node.config.protocol.cas;
+        match self.look_up(batch, key, hash) {
+            Some(entry) => super::dispatch::encode_entry(&entry, key, framing, cas, out),
+            None => framing.encode(&Reply::Miss { key }, out),
+        }
+    }
+
+    /// Looks a key up and counts it.
+    #[inline]
+    fn look_up<'b>(
+        &mut self,
+        batch: &'b Batch<'_>,
+        key: &[u8],
+        hash: KeyHash,
+    ) -> Option<Entry<'b>> {
         let entry = batch.get(hash, key);
         let hit = entry.is_some();
+        self.counts.cmd_get += 1;
+        self.counts.get_hits += u64::from(hit);
+        self.counts.get_misses += u64::from(!hit);
         self.node.detail.count(key, super::detail::Event::Get { hit });
-        match entry {
-            Some(entry) => {
-                self.counts.get_hits += 1;
-                super::dispatch::encode_entry(
-                    &entry,
-                    key,
-                    framing,
-                    self.node.config.protocol.cas,
-                    out,
-                );
-            }
-            None => {
-                self.counts.get_misses += 1;
-                framing.encode(&Reply::Miss { key }, out);
-            }
-        }
+        entry
     }
 
     /// One more part of a long answer.
@@ -287,36 +369,20 @@ impl Session {
 
 /// Decodes the next request, if there is a whole one.
 #[inline]
-fn decode<'a>(decoder: &mut Decoder, input: &'a [u8], done: &mut Done) -> Option<Decoded<'a>> {
-    let rest = input.get(done.consumed..).unwrap_or_default();
+fn decode_any<'a>(
+    decoder: &mut Decoder,
+    rest: &'a [u8],
+    done: &mut Done,
+) -> Option<(Request<'a>, Framing<'a>)> {
     if rest.is_empty() {
         return None;
     }
     let decoded = decoder.decode(rest);
     done.consumed += decoded.consumed;
     match decoded.step {
-        Step::Request(request, framing) => return Some(Decoded { request, framing, hash: None }),
+        Step::Request(request, framing) => return Some((request, framing)),
         Step::Incomplete { needed } => done.needed = needed,
         Step::Close(why) => done.close = Some(why),
     }
     None
-}
-
-/// Whether what follows a request must wait until its answer is under way.
-fn ends_batch(request: &Request<'_>) -> bool {
-    match request {
-        Request::Get(get) => matches!(get.keys, Keys::Line(line) if line.len() > LONG_LINE_LEN),
-        Request::Dump { .. } | Request::Stats { .. } | Request::Quit => true,
-        _ => false,
-    }
-}
-
-/// Computes the hashes of a batch and has the memory of all of its entries fetched at once.
-fn prefetch(batch: &Batch<'_>, cache: &Cache, requests: &mut [Option<Decoded<'_>>]) {
-    for decoded in requests.iter_mut().flatten() {
-        decoded.hash = decoded.request.key().map(|key| cache.hash(key));
-    }
-    if requests.len() > 1 {
-        batch.prefetch(requests.iter().flatten().filter_map(|decoded| decoded.hash));
-    }
 }

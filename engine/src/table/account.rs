@@ -50,6 +50,9 @@ impl Account {
 
     /// Charges a change of `bytes` and `entries` to a region.
     pub fn charge(&self, region: u8, bytes: i64, entries: i64) {
+        if bytes == 0 && entries == 0 {
+            return;
+        }
         self.live.fetch_add(bytes, Ordering::Relaxed);
         if let Some(region) = self.regions.get(usize::from(region)) {
             region.bytes.fetch_add(bytes, Ordering::Relaxed);

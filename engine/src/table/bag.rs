@@ -56,7 +56,7 @@ impl Bag {
             return;
         }
         let load = Load {
-            pieces: std::mem::take(&mut self.pieces),
+            pieces: std::mem::replace(&mut self.pieces, Vec::with_capacity(PIECES_MAX)),
             bytes: std::mem::take(&mut self.bytes),
             account: Arc::clone(&shared.account),
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
-use super::segment::{Locked, Segment, Visible};
+use super::segment::{Found, Locked, Segment, Visible};
 use super::slots::Access;
 use super::snapshot::Watermark;
 use super::version::{Draft, Marks, SEQ_BITS, Version, VersionPtr};
@@ -71,8 +71,9 @@ impl<'t> Pinned<'t> {
     #[must_use]
     #[inline]
     pub fn get(&self, hash: KeyHash, key: &[u8], now: Timestamp) -> Option<Entry<'_>> {
-        let mut entry = self.peek(hash, key, now)?;
-        entry.access = self.touch(hash, entry.version, now);
+        let segment = self.segment(hash)?;
+        let mut entry = self.look(segment, hash, key, now)?;
+        entry.access = self.touch(segment, hash, entry.version, now);
         Some(entry)
     }
 
@@ -80,11 +81,37 @@ impl<'t> Pinned<'t> {
     #[must_use]
     #[inline]
     pub fn peek(&self, hash: KeyHash, key: &[u8], now: Timestamp) -> Option<Entry<'_>> {
-        let segment = self.segment(hash)?;
+        self.look(self.segment(hash)?, hash, key, now)
+    }
+
+    #[inline]
+    fn look(
+        &self,
+        segment: &Segment,
+        hash: KeyHash,
+        key: &[u8],
+        now: Timestamp,
+    ) -> Option<Entry<'_>> {
+        let newest = self.newest(segment, hash, key)?;
+        // Loaded after the version: a write that is published at once raises the watermark first.
+        let mark = watermark(segment);
+        if newest.is_plain() && newest.seq() <= mark.committed {
+            let entry = Entry { version: newest, access: Access::default(), table: self.table };
+            return (newest.seq() > mark.cleared).then_some(entry);
+        }
+        self.look_closer(segment, hash, key, now)
+    }
+
+    /// The entry of a key whose newest version may be hidden from readers.
+    fn look_closer(
+        &self,
+        segment: &Segment,
+        hash: KeyHash,
+        key: &[u8],
+        now: Timestamp,
+    ) -> Option<Entry<'_>> {
         loop {
             let newest = self.newest(segment, hash, key)?;
-            // Loaded after the version: a write that is published at once raises the watermark
-            // first.
             let mark = watermark(segment);
             if let Some(version) = self.below(newest, mark) {
                 return self.alive(version, now, mark);
@@ -144,8 +171,13 @@ impl<'t> Pinned<'t> {
 
     /// Leaves the traces of a read: on the access word, the idle clock and for the policy.
     #[inline]
-    fn touch(&self, hash: KeyHash, version: Version<'_>, now: Timestamp) -> Access {
-        let Some(segment) = self.segment(hash) else { return Access::default() };
+    fn touch(
+        &self,
+        segment: &Segment,
+        hash: KeyHash,
+        version: Version<'_>,
+        now: Timestamp,
+    ) -> Access {
         version.touch_idle(now);
         let slot = version.slot();
         let before = segment.accesses.read(slot, self.table.shared.seconds(now));
@@ -169,7 +201,7 @@ impl<'t> Pinned<'t> {
         now: Timestamp,
     ) -> Option<EntryMut<'g, 'k>> {
         let locked = self.segment(hash)?.lock(&self.table.shared, now);
-        Some(EntryMut { locked, table: self.table, hash, key, now })
+        Some(EntryMut { locked, table: self.table, hash, key, found: None, now })
     }
 }
 
@@ -310,14 +342,30 @@ pub struct EntryMut<'g, 'k> {
     table: &'g Table,
     hash: KeyHash,
     key: &'k [u8],
+    /// What the last lookup found, until the next write.
+    found: Option<Found<'g>>,
     now: Timestamp,
 }
 
 impl<'g> EntryMut<'g, '_> {
+    /// Looks the key up, once for each write.
+    #[inline]
+    fn find(&mut self) -> Found<'g> {
+        *self.found.get_or_insert_with(|| self.locked.find(self.hash, self.key))
+    }
+
+    /// What was found, for a write after which it is no longer true.
+    #[inline]
+    fn take_found(&mut self) -> Found<'g> {
+        let found = self.find();
+        self.found = None;
+        found
+    }
+
     /// The entry as writers see it: prepared writes included. Leaves no trace of the read.
     #[must_use]
-    pub fn get(&self) -> Option<Entry<'g>> {
-        let version = self.locked.newest(self.hash, self.key)?;
+    pub fn get(&mut self) -> Option<Entry<'g>> {
+        let (_, version) = self.find().filter(|(_, version)| self.locked.is_alive(*version))?;
         let segment = self.table.segments.get(self.hash.segment as usize)?;
         let access = segment.accesses.get(version.slot());
         Some(Entry { version, access, table: self.table })
@@ -341,7 +389,8 @@ impl<'g> EntryMut<'g, '_> {
 
     fn write(&mut self, new: &NewEntry<'_>, visible: Visible) -> Result<Prepared, Error> {
         self.check(new)?;
-        let seq = self.locked.put(self.hash, draft(self.key, new), visible)?;
+        let found = self.take_found();
+        let seq = self.locked.put(self.hash, found, draft(self.key, new), visible)?;
         Ok(self.prepared(seq, new.version))
     }
 
@@ -362,17 +411,20 @@ impl<'g> EntryMut<'g, '_> {
     /// Changes what is not the value (deadline, idle time, marks, flags) of the newest version and
     /// keeps its number. Nothing happens when there is none.
     pub fn rewrite(&mut self, new: &NewEntry<'_>) {
-        self.locked.rewrite(self.hash, draft(self.key, new));
+        let found = self.take_found();
+        self.locked.rewrite(self.hash, found, draft(self.key, new));
     }
 
     /// Deletes the entry; whether there was one.
     pub fn remove(&mut self) -> bool {
-        self.locked.remove(self.hash, self.key, Visible::Now).is_some()
+        let found = self.take_found();
+        self.locked.remove(self.hash, found, Visible::Now).is_some()
     }
 
     /// Prepares to delete the entry; `None` when there is none.
     pub fn prepare_remove(&mut self) -> Option<Prepared> {
-        let seq = self.locked.remove(self.hash, self.key, Visible::Later)?;
+        let found = self.take_found();
+        let seq = self.locked.remove(self.hash, found, Visible::Later)?;
         Some(self.prepared(seq, None))
     }
 

@@ -142,6 +142,7 @@ impl Lines {
         if line + 1 == self.count { 0 } else { line + 1 }
     }
 
+    /// `is` gets 0 for an empty slot, and is to say no.
     #[inline]
     fn find(&self, hash: u64, is: impl Fn(u64) -> bool) -> Option<Place<'_>> {
         let tag = tag(hash);
@@ -150,7 +151,7 @@ impl Lines {
             let line = self.line(at)?;
             for word in &line.slots {
                 let entry = word.load(Ordering::Acquire);
-                if entry & !POINTER_MASK == tag && entry != 0 && is(entry & POINTER_MASK) {
+                if entry & !POINTER_MASK == tag && is(entry & POINTER_MASK) {
                     let pointer = entry & POINTER_MASK;
                     return Some(Place { lines: self, line: at, word, pointer });
                 }
@@ -256,16 +257,34 @@ impl Index {
     /// The pointer of the entry for which `is` holds. Lock-free.
     #[inline]
     pub fn get(&self, hash: u64, is: impl Fn(u64) -> bool) -> Option<u64> {
+        let current = self.current();
+        match current.find(hash, &is) {
+            Some(place) => Some(place.pointer),
+            None => self.get_moved(current, hash, is),
+        }
+    }
+
+    /// What is not in the lines that were current when the lookup began may have moved.
+    #[inline(never)]
+    fn get_moved<'i>(
+        &'i self,
+        mut seen: &'i Lines,
+        hash: u64,
+        is: impl Fn(u64) -> bool,
+    ) -> Option<u64> {
         loop {
-            let current = self.current();
-            let place = current.find(hash, &is).or_else(|| self.next()?.find(hash, &is));
-            if let Some(place) = place {
+            if let Some(place) = self.next().and_then(|next| next.find(hash, &is)) {
                 return Some(place.pointer);
             }
             // Nothing found: that is the truth unless a resize ended meanwhile.
-            if std::ptr::eq(current, self.current()) {
+            let current = self.current();
+            if std::ptr::eq(seen, current) {
                 return None;
             }
+            if let Some(place) = current.find(hash, &is) {
+                return Some(place.pointer);
+            }
+            seen = current;
         }
     }
 
@@ -291,6 +310,7 @@ impl Index {
                 for line in 0..ENTRY_LINES {
                     prefetch_word(entry + line * 64);
                 }
+                return;
             }
         }
     }

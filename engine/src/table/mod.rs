@@ -26,7 +26,7 @@ use crate::error::ConfigError;
 use crate::eviction::PolicyKind;
 use crate::hash::{Hasher, KeyHash};
 use crate::memory::Allocator;
-use crate::metrics::{Metrics, MetricsSnapshot};
+use crate::metrics::MetricsSnapshot;
 use account::Account;
 use segment::Segment;
 use snapshot::Snapshots;
@@ -41,7 +41,6 @@ pub(crate) struct Shared {
     hasher: Hasher,
     allocator: Allocator,
     account: Arc<Account>,
-    metrics: Metrics,
     snapshots: Snapshots,
     /// The policy of each region; region 0 is everything without a prefix of its own.
     policies: Vec<PolicyKind>,
@@ -81,6 +80,7 @@ impl Shared {
         }
     }
 
+    #[inline]
     fn seconds(&self, now: Timestamp) -> u32 {
         u32::try_from(now.saturating_sub(self.origin) / 1000).unwrap_or(u32::MAX)
     }
@@ -229,12 +229,16 @@ impl Table {
     /// The counters.
     #[must_use]
     pub fn metrics(&self) -> MetricsSnapshot {
-        self.shared.metrics.snapshot()
+        let all = self.segments.iter().map(|segment| segment.metrics.snapshot());
+        all.fold(MetricsSnapshot::default(), MetricsSnapshot::plus)
     }
 
     /// Sets the counters to zero.
     pub fn reset_metrics(&self) {
-        self.shared.metrics.reset();
+        for segment in &self.segments {
+            let _counting = segment.lock(&self.shared, 0);
+            segment.metrics.reset();
+        }
     }
 
     /// Changes the limit in bytes. Surplus entries go with the next writes and in maintenance.
@@ -266,10 +270,9 @@ impl Shared {
         prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         let share = config.max_bytes / 256 / u64::from(segments);
         Shared {
-            hasher: Hasher::new(segments, seed),
+            hasher: Hasher::new(segments, config.segments.is_some(), seed),
             allocator: config.allocator,
             account: Arc::new(Account::new(config)),
-            metrics: Metrics::default(),
             snapshots: Snapshots::default(),
             policies: std::iter::once(config.eviction).chain(own).collect(),
             prefixes,

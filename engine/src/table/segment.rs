@@ -25,7 +25,7 @@ use crate::env::Timestamp;
 use crate::error::Error;
 use crate::eviction::{Entries, Policy, Reads, Slot};
 use crate::expiry::Wheel;
-use crate::metrics::count;
+use crate::metrics::{Metrics, count};
 use crate::sync::{AtomicU64, Ordering};
 
 /// A victim whose newest write is not published yet stays; so many of them are passed over.
@@ -50,6 +50,8 @@ pub(crate) struct Segment {
     pub buffer: Option<Box<ReadBuffer>>,
     /// When there is background work to do, ms; `u64::MAX` = never.
     due: AtomicU64,
+    /// Counted by the holder of the lock.
+    pub metrics: Metrics,
     writer: Mutex<Writer>,
 }
 
@@ -71,6 +73,8 @@ pub(crate) struct Writer {
     charged: usize,
     /// Bytes of access words.
     access_memory: usize,
+    /// How many reads had been pushed when the ring of reads was emptied last.
+    drained: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +83,9 @@ struct Pending {
     slot: Slot,
     done: bool,
 }
+
+/// Where the newest version of a key is, if there is one. Valid until the segment is changed.
+pub(crate) type Found<'t> = Option<(Place<'t>, Version<'t>)>;
 
 /// When a write becomes visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +108,7 @@ impl Segment {
             accesses: Accesses::new(),
             buffer: reports.then(|| Box::new(ReadBuffer::new())),
             due: AtomicU64::new(u64::MAX),
+            metrics: Metrics::default(),
             writer: Mutex::new(Writer {
                 seq: 0,
                 grower,
@@ -113,6 +121,7 @@ impl Segment {
                 bag: Bag::default(),
                 charged: 0,
                 access_memory: 0,
+                drained: 0,
             }),
         }
     }
@@ -216,29 +225,33 @@ impl<'t> Locked<'t> {
         &self.shared.account
     }
 
-    fn find(&self, hash: KeyHash, key: &[u8]) -> Option<(Place<'t>, Version<'t>)> {
+    /// Looks a key up, for the write that follows.
+    #[inline]
+    pub fn find(&self, hash: KeyHash, key: &[u8]) -> Found<'t> {
         let is = |pointer| version_at(pointer).is_some_and(|v: Version<'_>| v.key() == key);
         let place = self.segment.index.find(hash.index, is)?;
         Some((place, version_at(place.pointer)?))
     }
 
-    /// The newest version of a key, published or not, if it is alive.
-    pub fn newest(&self, hash: KeyHash, key: &[u8]) -> Option<Version<'t>> {
-        self.find(hash, key).map(|(_, version)| version).filter(|v| self.is_alive(*v))
-    }
-
-    fn is_alive(&self, version: Version<'_>) -> bool {
+    /// Whether a version, published or not, is to be seen by a writer.
+    #[inline]
+    pub fn is_alive(&self, version: Version<'_>) -> bool {
         !version.is_tombstone()
             && version.seq() > self.segment.cleared.load(Ordering::Relaxed)
             && !version.is_expired(self.now)
     }
 
-    /// Stores a new version; gives its sequence number.
-    pub fn put(&mut self, hash: KeyHash, draft: Draft<'_>, visible: Visible) -> Result<u64, Error> {
+    /// Stores a new version over what was `found`; gives its sequence number.
+    pub fn put(
+        &mut self,
+        hash: KeyHash,
+        found: Found<'t>,
+        draft: Draft<'_>,
+        visible: Visible,
+    ) -> Result<u64, Error> {
         self.drain_reads();
         let region = self.shared.region_of(draft.key);
-        self.make_room(hash, region, &draft)?;
-        let found = self.find(hash, draft.key);
+        let found = self.make_room(hash, region, found, &draft)?;
         let slot = match found {
             Some((_, old)) => old.slot(),
             None => self.take_slot(region)?,
@@ -248,9 +261,10 @@ impl<'t> Locked<'t> {
         let seq = self.w.seq;
         let pointer = VersionPtr::new(&Draft { linked, ..draft }, slot, seq, self.now);
         self.install(hash, found, pointer, linked, visible);
-        self.order(hash, slot, region, found.map(|(_, old)| old), pointer);
+        let old_charge = found.map_or(0, |(_, old)| old.charge(self.shared.allocator));
+        self.order(hash, slot, region, found.map(|(_, old)| (old, old_charge)), pointer);
         if let Some((place, old)) = found {
-            self.set_aside(place.pointer, old, linked);
+            self.set_aside(place.pointer, old, old_charge, linked);
         }
         let timed = draft.deadline.is_some() || draft.max_idle.is_some();
         self.settle_step(found.is_none() || linked || timed);
@@ -261,15 +275,15 @@ impl<'t> Locked<'t> {
 
     /// What becomes of a version that was written over: hidden behind the new one, it counts as
     /// structure from now on; else it goes, and what it had hidden itself.
-    fn set_aside(&mut self, pointer: u64, old: Version<'t>, linked: bool) {
-        let charge = signed(old.charge(self.shared.allocator));
+    fn set_aside(&mut self, pointer: u64, old: Version<'t>, charge: usize, linked: bool) {
+        let bytes = signed(charge);
         if linked {
-            self.account().charge_structures(if old.is_tombstone() { 0 } else { charge });
+            self.account().charge_structures(if old.is_tombstone() { 0 } else { bytes });
             return;
         }
-        self.account().charge_structures(if old.is_tombstone() { -charge } else { 0 });
+        self.account().charge_structures(if old.is_tombstone() { -bytes } else { 0 });
         self.retire_chain(old.older());
-        self.retire(pointer);
+        self.retire(pointer, charge);
     }
 
     /// Whether the version that a write replaces must stay linked behind the new one, or the new
@@ -287,7 +301,7 @@ impl<'t> Locked<'t> {
     }
 
     fn full(&self) -> Error {
-        count(&self.shared.metrics.refused);
+        count(&self.segment.metrics.refused);
         Error::Full { used: self.account().live(), limit: self.account().max_bytes() }
     }
 
@@ -295,7 +309,7 @@ impl<'t> Locked<'t> {
     fn install(
         &mut self,
         hash: KeyHash,
-        found: Option<(Place<'t>, Version<'t>)>,
+        found: Found<'t>,
         pointer: VersionPtr,
         linked: bool,
         visible: Visible,
@@ -325,22 +339,21 @@ impl<'t> Locked<'t> {
         hash: KeyHash,
         slot: Slot,
         region: u8,
-        old: Option<Version<'t>>,
+        old: Option<(Version<'t>, usize)>,
         pointer: VersionPtr,
     ) {
         let Some(new) = version_at(pointer.to_bits()) else { return };
         self.w.slots.set(slot, pointer.to_bits(), region, true);
         let seconds = self.shared.seconds(self.now);
         self.w.access_memory += self.segment.accesses.set(slot, Access::stored(seconds));
-        let (old_charge, had) = match old.filter(|old| !old.is_tombstone()) {
-            Some(old) => (old.charge(self.shared.allocator), true),
-            None => (0, false),
+        let (old_charge, had, replaces) = match old.filter(|(old, _)| !old.is_tombstone()) {
+            Some((old, charge)) => (charge, true, self.is_alive(old)),
+            None => (0, false, false),
         };
         let charge = new.charge(self.shared.allocator);
-        let replaces = had && old.is_some_and(|old| self.is_alive(old));
-        count(&self.shared.metrics.stored);
+        count(&self.segment.metrics.stored);
         if !replaces {
-            count(&self.shared.metrics.inserted);
+            count(&self.segment.metrics.inserted);
         }
         let (hash, was, is) = (policy_hash(hash.index), weight(old_charge), weight(charge));
         with_policy!(self, region, |policy, view| {
@@ -348,7 +361,10 @@ impl<'t> Locked<'t> {
                 policy.remove(slot, was);
             }
             if replaces {
-                policy.update(slot, hash, was, is);
+                // As long as nobody is told of reads, writes say nothing of an order either.
+                if was != is || view.shared.under_pressure() {
+                    policy.update(slot, hash, was, is);
+                }
             } else {
                 policy.insert(slot, hash, is, &view);
             }
@@ -374,10 +390,10 @@ impl<'t> Locked<'t> {
         }
     }
 
-    /// Deletes a key; gives the sequence number of the deletion when there was a live entry.
-    pub fn remove(&mut self, hash: KeyHash, key: &[u8], visible: Visible) -> Option<u64> {
+    /// Deletes what was `found`; gives the sequence number of the deletion when it was alive.
+    pub fn remove(&mut self, hash: KeyHash, found: Found<'t>, visible: Visible) -> Option<u64> {
         self.drain_reads();
-        let (place, old) = self.find(hash, key)?;
+        let (place, old) = found?;
         let alive = self.is_alive(old);
         // What is dead already needs no deletion that somebody would have to publish.
         if old.is_tombstone() || (!alive && visible == Visible::Later) {
@@ -420,14 +436,14 @@ impl<'t> Locked<'t> {
         // From here on both versions count as structure: no policy can evict them.
         self.account().charge_structures(signed(charge + tombstone));
         self.unschedule(slot);
-        count(&self.shared.metrics.removed);
+        count(&self.segment.metrics.removed);
         seq
     }
 
-    /// Replaces a version by one that differs in what is not its value (deadline, marks): the same
+    /// Replaces what was `found` by a version that differs in what is not its value (deadline, marks): the same
     /// sequence number, the same place in every order.
-    pub fn rewrite(&mut self, hash: KeyHash, draft: Draft<'_>) {
-        let found = self.find(hash, draft.key).filter(|(_, old)| self.is_alive(*old));
+    pub fn rewrite(&mut self, hash: KeyHash, found: Found<'t>, draft: Draft<'_>) {
+        let found = found.filter(|(_, old)| self.is_alive(*old));
         let Some((place, old)) = found else { return };
         let older = old.older();
         let (slot, region) = (old.slot(), self.w.slots.region(old.slot()));
@@ -448,7 +464,7 @@ impl<'t> Locked<'t> {
             self.account().charge(region, signed(is) - signed(was), 0);
         }
         self.schedule(slot, new);
-        self.retire(place.pointer);
+        self.retire(place.pointer, was);
         self.settle();
         self.evict_surplus(region);
     }
@@ -467,7 +483,7 @@ impl<'t> Locked<'t> {
                 with_policy!(self, region, |p, _view| p.remove(slot, weight(charge)));
             }
             self.account().charge(region, -signed(charge), -1);
-            count(&self.shared.metrics.removed);
+            count(&self.segment.metrics.removed);
         }
         if let Some(place) = self.segment.index.find(hash, |p| p == pointer) {
             self.w.grower.remove(hash, place);
@@ -475,7 +491,7 @@ impl<'t> Locked<'t> {
         self.unschedule(slot);
         self.w.slots.free(slot);
         self.retire_chain(newest.older());
-        self.retire(pointer);
+        self.retire(pointer, charge);
     }
 
     fn retire_chain(&mut self, older: Option<VersionPtr>) {
@@ -484,15 +500,14 @@ impl<'t> Locked<'t> {
             let bits = version.to_bits();
             let Some(v) = version_at(bits) else { return };
             next = v.older();
-            self.account().charge_structures(-signed(v.charge(self.shared.allocator)));
-            self.retire(bits);
+            let charge = v.charge(self.shared.allocator);
+            self.account().charge_structures(-signed(charge));
+            self.retire(bits, charge);
         }
     }
 
     /// Hands a version to the garbage; its bytes left the live account before.
-    fn retire(&mut self, pointer: u64) {
-        let Some(version) = version_at(pointer) else { return };
-        let charge = version.charge(self.shared.allocator);
+    fn retire(&mut self, pointer: u64, charge: usize) {
         let shared = self.shared;
         self.w.bag.version(VersionPtr::from_bits(pointer), charge, shared);
     }
@@ -546,7 +561,11 @@ impl<'t> Locked<'t> {
     /// Empties the ring of reads into the policies.
     pub fn drain_reads(&mut self) {
         let Some(buffer) = &self.segment.buffer else { return };
-        let Writer { slots, policies, .. } = &mut *self.w;
+        let Writer { slots, policies, drained, .. } = &mut *self.w;
+        let pushed = buffer.pushed();
+        if std::mem::replace(drained, pushed) == pushed {
+            return;
+        }
         let view = View { slots, accesses: &self.segment.accesses, shared: self.shared };
         buffer.drain(|slot, hash| {
             let region = slots.ordered_in(slot).map(usize::from);
@@ -559,17 +578,23 @@ impl<'t> Locked<'t> {
 
 /// Room: limits and eviction.
 impl<'t> Locked<'t> {
-    /// Refuses a write that does not fit where nothing may be evicted for it.
-    fn make_room(&mut self, hash: KeyHash, region: u8, draft: &Draft<'_>) -> Result<(), Error> {
+    /// Refuses a write that does not fit where nothing may be evicted for it. What was found may
+    /// be elsewhere afterwards.
+    fn make_room(
+        &mut self,
+        hash: KeyHash,
+        region: u8,
+        found: Found<'t>,
+        draft: &Draft<'_>,
+    ) -> Result<Found<'t>, Error> {
         let more = draft.charge(self.shared.allocator);
         if more as u64 > self.account().max_bytes() {
             return Err(self.full());
         }
         if self.shared.evicts(region) {
-            return Ok(());
+            return Ok(found);
         }
-        let old = self.find(hash, draft.key);
-        let old = old.map_or(0, |(_, old)| old.charge(self.shared.allocator));
+        let old = found.map_or(0, |(_, old)| old.charge(self.shared.allocator));
         let more = more.saturating_sub(old) as u64;
         let over = |locked: &Self| {
             locked.account().is_over(0, more) || locked.account().is_region_over(region, more)
@@ -579,8 +604,9 @@ impl<'t> Locked<'t> {
             if over(self) {
                 return Err(self.full());
             }
+            return Ok(self.find(hash, draft.key));
         }
-        Ok(())
+        Ok(found)
     }
 
     /// Evicts from this segment until the table and the region are within their limits, or the
@@ -645,7 +671,7 @@ impl<'t> Locked<'t> {
     }
 
     fn count_eviction(&self, version: Version<'_>) {
-        let metrics = &self.shared.metrics;
+        let metrics = &self.segment.metrics;
         count(&metrics.evicted);
         if !self.segment.accesses.get(version.slot()).fetched() {
             count(&metrics.evicted_unfetched);
@@ -679,9 +705,9 @@ impl Locked<'_> {
         });
         self.w.wheel = Some(wheel);
         for version in gone {
-            count(&self.shared.metrics.expired);
+            count(&self.segment.metrics.expired);
             if !self.segment.accesses.get(version.slot()).fetched() {
-                count(&self.shared.metrics.expired_unfetched);
+                count(&self.segment.metrics.expired_unfetched);
             }
             self.take_out(version, true);
         }
@@ -710,7 +736,7 @@ impl Locked<'_> {
             }
         });
         for version in gone {
-            count(&self.shared.metrics.cleared);
+            count(&self.segment.metrics.cleared);
             self.take_out(version, true);
         }
         self.settle();
@@ -826,7 +852,7 @@ impl Locked<'_> {
         self.reorder(hash, slot, region, newest, old);
         self.schedule(slot, old);
         self.look_again(slot, old);
-        self.retire(pointer);
+        self.retire(pointer, newest.charge(self.shared.allocator));
     }
 
     /// Sweep and trim may have gone past a version while it was hidden: what is dead of it is

@@ -217,6 +217,12 @@ impl ReadBuffer {
         at == READS - 1
     }
 
+    /// How many reads were pushed, modulo 2^32.
+    #[inline]
+    pub fn pushed(&self) -> u32 {
+        self.at.load(Ordering::Relaxed)
+    }
+
     /// Empties the ring, oldest first.
     pub fn drain(&self, mut touch: impl FnMut(Slot, u64)) {
         let at = self.at.load(Ordering::Relaxed) as usize % READS;

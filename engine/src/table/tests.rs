@@ -254,7 +254,7 @@ fn a_reader_that_holds_a_write_that_was_taken_back_goes_on_to_what_was_before() 
         let pinned = table.pin();
         let prepared = pinned.entry(hash, key, 0).unwrap().prepare_put(&value(b"no")).unwrap();
         let segment = table.segments.first().unwrap();
-        let held = segment.lock(&table.shared, 0).newest(hash, key).unwrap();
+        let held = segment.lock(&table.shared, 0).find(hash, key).unwrap().1;
         assert_eq!(held.value(), b"no");
         table.abort(&[prepared], 0);
         put(&table, b"other", &value(b"x"), 0).unwrap();

@@ -428,6 +428,13 @@ impl<'g> Version<'g> {
         Marks(self.part(MARKS).map_or(0, |at| self.u32_at(at)))
     }
 
+    /// Whether nothing but its sequence number and a clear can hide the version: it has no part
+    /// that says when it is to be seen.
+    #[inline]
+    pub fn is_plain(self) -> bool {
+        self.parts() & (OLDER | DEADLINE | IDLE | MARKS) == 0
+    }
+
     #[inline]
     pub fn is_tombstone(self) -> bool {
         self.marks().has(Marks::TOMBSTONE)

@@ -290,12 +290,17 @@ impl<'c> Batch<'c> {
         self.now
     }
 
-    /// Hints that these keys will be looked up: their index lines, then their entries are fetched
-    /// while other work goes on.
+    /// The first of two hints that a key will be looked up: its index line is fetched while other
+    /// work goes on.
     #[inline]
-    pub fn prefetch(&self, hashes: impl Iterator<Item = KeyHash> + Clone) {
-        hashes.clone().for_each(|hash| self.pinned.prefetch_line(hash));
-        hashes.for_each(|hash| self.pinned.prefetch_entry(hash));
+    pub fn prefetch_line(&self, hash: KeyHash) {
+        self.pinned.prefetch_line(hash);
+    }
+
+    /// The second hint, for when the line has had time to arrive: its entry is fetched.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: KeyHash) {
+        self.pinned.prefetch_entry(hash);
     }
 
     /// Reads an entry; the read counts for eviction and idle time.
@@ -386,6 +391,10 @@ impl<'c> Batch<'c> {
     /// When there is no room; the entry is as it was.
     pub fn put(&self, hash: KeyHash, key: &[u8], put: &Put<'_>) -> Result<Written, Error> {
         let mut slot = self.entry(hash, key)?;
+        if put.mode == Mode::Set && put.expected.is_none() {
+            let new = self.new_entry(put);
+            return done(slot.put(&new)?, &new);
+        }
         let there = slot.get();
         let Some(there) = there else { return self.put_absent(&mut slot, put) };
         if put.mode == Mode::Add {

@@ -4,6 +4,7 @@
 //! a refused data block is still to be swallowed, how far a half line was searched for its end,
 //! and which protocol the connection speaks.
 
+use super::text::{PlainGet, PlainSet};
 use super::{Framing, Request, binary, text};
 use crate::Limits;
 
@@ -92,6 +93,35 @@ impl Decoder {
         };
         decoded.consumed += swallowed;
         decoded
+    }
+
+    /// Takes a plain get off the front of `input`, with the length of its line. `None` says
+    /// nothing of the input: [`Decoder::decode`] is to look at it.
+    #[inline]
+    pub fn plain_get<'a>(&mut self, input: &'a [u8]) -> Option<(PlainGet<'a>, usize)> {
+        if !self.at_line() {
+            return None;
+        }
+        let parsed = PlainGet::parse(input, self.limits.key_len_max)?;
+        self.scanned = 0;
+        Some(parsed)
+    }
+
+    /// As [`Decoder::plain_get`], a plain set with the length of line and block.
+    #[inline]
+    pub fn plain_set<'a>(&mut self, input: &'a [u8]) -> Option<(PlainSet<'a>, usize)> {
+        if !self.at_line() {
+            return None;
+        }
+        let parsed = PlainSet::parse(input, &self.limits)?;
+        self.scanned = 0;
+        Some(parsed)
+    }
+
+    /// Whether the input begins with a command line.
+    #[inline]
+    fn at_line(&self) -> bool {
+        self.protocols == Protocols::Ascii && self.skip == 0 && self.closed.is_none()
     }
 
     /// Takes what has arrived of a block to be skipped.

@@ -23,4 +23,4 @@ pub use reply::{Item, Reply, Value};
 pub use request::{
     Arithmetic, Delete, DumpFormat, Exptime, Get, Key, Keys, Refusal, Request, Store, StoreMode,
 };
-pub use text::Text;
+pub use text::{PlainGet, PlainSet, Text};

@@ -3,6 +3,9 @@
 use super::*;
 use crate::sync::Arc;
 
+/// What an empty slot has instead of a hash.
+const NO_HASH: u64 = u64::MAX;
+
 /// Entries of these tests are boxed hashes: the pointer's target says what it is.
 fn entry(hash: u64) -> u64 {
     Box::into_raw(Box::new(hash)).expose_provenance() as u64
@@ -10,6 +13,9 @@ fn entry(hash: u64) -> u64 {
 
 #[expect(clippy::cast_possible_truncation, reason = "an address")]
 fn hash_at(pointer: u64) -> u64 {
+    if pointer == 0 {
+        return NO_HASH;
+    }
     // SAFETY: the entries of a test are leaked until `free`, after all readers.
     unsafe { *std::ptr::with_exposed_provenance::<u64>(pointer as usize) }
 }

@@ -56,18 +56,107 @@ impl Text {
     }
 
     fn item(self, key: &[u8], item: &Item<'_>, out: &mut Output) {
-        out.put(b"VALUE ");
-        out.put(key);
-        out.put_u8(b' ');
-        out.put_decimal(u64::from(item.flags));
-        out.put_u8(b' ');
-        out.put_decimal(item.value.bytes().len() as u64);
+        self.value(key, item.flags, item.cas, &item.value, b"\r\n", out);
+    }
+
+    /// A `VALUE` line, the value and what comes behind it.
+    #[inline]
+    pub(super) fn value(
+        self,
+        key: &[u8],
+        flags: u32,
+        cas: u64,
+        value: &Value<'_>,
+        end: &[u8],
+        out: &mut Output,
+    ) {
+        let len = value.bytes().len() as u64;
+        let mut numbers = Backwards::new();
+        numbers.put(b"\r\n");
         if self.with_cas {
-            out.put_u8(b' ');
-            out.put_decimal(item.cas);
+            numbers.number(cas);
         }
-        out.put(b"\r\n");
-        put_block(&item.value, out);
+        numbers.number(len);
+        numbers.number(u64::from(flags));
+        let (numbers, head_len) = (numbers.bytes(), 6 + key.len() + numbers.bytes().len());
+        match value {
+            Value::Inline(bytes) => {
+                let mut fill = Fill(out.room(head_len + bytes.len() + end.len()));
+                fill.head(key, numbers);
+                fill.put(bytes);
+                fill.put(end);
+            }
+            Value::Shared(bytes) => {
+                Fill(out.room(head_len)).head(key, numbers);
+                out.put_shared((*bytes).clone());
+                out.put(end);
+            }
+        }
+    }
+}
+
+/// The end of a `VALUE` line: three numbers and the line end. Digits come lowest first, so it is
+/// written from its end.
+struct Backwards {
+    bytes: [u8; 3 * 21 + 2],
+    start: usize,
+}
+
+impl Backwards {
+    #[inline]
+    fn new() -> Self {
+        let bytes = [0; 3 * 21 + 2];
+        Backwards { bytes, start: bytes.len() }
+    }
+
+    #[inline]
+    fn put(&mut self, piece: &[u8]) {
+        for byte in piece.iter().rev() {
+            self.start -= 1;
+            if let Some(place) = self.bytes.get_mut(self.start) {
+                *place = *byte;
+            }
+        }
+    }
+
+    /// A blank and a number.
+    #[inline]
+    fn number(&mut self, mut number: u64) {
+        while let digit @ 10.. = number {
+            self.put(&[b'0' + u8::try_from(digit % 10).unwrap_or(0)]);
+            number /= 10;
+        }
+        self.put(&[b' ', b'0' + u8::try_from(number).unwrap_or(0)]);
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+}
+
+/// Room that is filled from the front.
+struct Fill<'a>(&'a mut [u8]);
+
+impl<'a> Fill<'a> {
+    #[inline]
+    fn take(&mut self, len: usize) -> &'a mut [u8] {
+        let room = std::mem::take(&mut self.0);
+        let (front, behind) = room.split_at_mut_checked(len).unwrap_or_default();
+        self.0 = behind;
+        front
+    }
+
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.take(bytes.len()).copy_from_slice(bytes);
+    }
+
+    #[inline]
+    fn head(&mut self, key: &[u8], numbers: &[u8]) {
+        self.put(b"VALUE ");
+        self.put(key);
+        self.put(numbers);
     }
 }
 

@@ -5,6 +5,7 @@ mod arithmetic;
 mod delete;
 mod encode;
 mod get;
+mod plain;
 mod store;
 mod touch;
 mod tuning;
@@ -12,6 +13,7 @@ mod words;
 
 pub use encode::Text;
 pub(super) use encode::{lines, put_block};
+pub use plain::{PlainGet, PlainSet};
 pub(super) use words::{Words, client_flags, exptime, length, signed, unsigned};
 
 use super::decoder::Parsed;
