@@ -14,7 +14,7 @@ pub struct KeyHash {
 }
 
 /// Hashes keys for one table. The index hash is keyed by a seed that clients do not know, so that
-/// nobody can choose keys that collide; the segment hash is the same on every node (DECISIONS 4.1).
+/// nobody can choose keys that collide; the segment hash is the same on every node.
 #[derive(Debug, Clone)]
 pub struct Hasher {
     secrets: RapidSecrets,
