@@ -1,10 +1,12 @@
 //! A connection that sends bytes and reads bytes, with a timeout on everything.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket as RawSocket, Type};
 
 use super::PATIENCE;
 use super::packet::{HEADER_LEN, Packet};
@@ -43,6 +45,14 @@ impl Client {
         let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
         stream.set_nodelay(true).unwrap();
         Client::new(Box::new(stream))
+    }
+
+    /// Connects over TCP from an address of this machine, e.g. 127.0.0.2.
+    pub fn tcp_from(source: IpAddr, address: SocketAddr) -> Client {
+        let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+        socket.connect(&address.into()).unwrap_or_else(|e| panic!("{source} to {address}: {e}"));
+        Client::new(Box::new(TcpStream::from(socket)))
     }
 
     /// Connects over a unix socket.
