@@ -53,7 +53,7 @@ const WORKPLACE: [&str; 9] = [
     "/tmp/target-",
     ".library",
     "shared/design",
-    "DECISIONS",
+    "(DECISIONS",
     "HOUSE.md",
     "SECURITY S",
     "worktree",

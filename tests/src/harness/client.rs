@@ -143,7 +143,10 @@ impl Client {
             match self.try_receive() {
                 Ok(0) => return Some(std::mem::take(&mut self.received)),
                 Ok(_) => {}
-                Err(_) => return None,
+                Err(error) => {
+                    eprintln!("waiting for the end: {error}");
+                    return None;
+                }
             }
         }
         None
