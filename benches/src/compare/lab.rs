@@ -29,8 +29,9 @@ impl Lab {
         for product in Product::ALL.into_iter().filter(|p| !arguments.without.contains(p)) {
             match locate(product, arguments)? {
                 Some(path) => {
-                    // Servers run in folders of their own, where a relative path leads nowhere.
-                    let path = path.canonicalize()?;
+                    // Servers run in folders of their own, where a relative path leads nowhere. Links stay: redis-server
+                    // and its tools are one file that looks at its name.
+                    let path = std::path::absolute(path)?;
                     let added = arguments.added(product).to_owned();
                     binaries.push(Binary { product, path, added });
                 }

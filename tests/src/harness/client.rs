@@ -143,10 +143,7 @@ impl Client {
             match self.try_receive() {
                 Ok(0) => return Some(std::mem::take(&mut self.received)),
                 Ok(_) => {}
-                Err(error) => {
-                    eprintln!("waiting for the end: {error}");
-                    return None;
-                }
+                Err(_) => return None,
             }
         }
         None
@@ -189,10 +186,17 @@ impl Client {
         assert!(got > 0, "the server closed before {what}; there is {there:?}");
     }
 
-    /// Bytes that came: 0 when the server closed, in whichever way.
+    /// Bytes that came: 0 when the server closed, in whichever way. A machine that is stopped and
+    /// goes on interrupts a read that has a timeout; that is no answer.
     fn try_receive(&mut self) -> std::io::Result<usize> {
         let mut piece = [0; 64 << 10];
-        match self.socket.read(&mut piece) {
+        let read = loop {
+            match self.socket.read(&mut piece) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        match read {
             Ok(len) => {
                 self.received.extend_from_slice(&piece[..len]);
                 Ok(len)
