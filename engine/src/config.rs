@@ -19,7 +19,7 @@ pub struct TableConfig {
     pub eviction: PolicyKind,
     /// Key-prefix regions with limits of their own, at most 255. The longest prefix wins.
     pub regions: Vec<RegionConfig>,
-    /// The epoch of versions written now (DECISIONS 4.5). Default: 1.
+    /// The epoch of versions written now. Default: 1.
     pub epoch: u32,
     /// The allocator that the process runs on. Default: jemalloc.
     pub allocator: Allocator,

@@ -15,7 +15,7 @@ pub struct KeyHash {
 
 /// Hashes keys for one table. The index hash is keyed by a seed that clients do not know, so that
 /// nobody can choose keys that collide. Where the number of segments was given, the segment hash
-/// is the same on every node (DECISIONS 4.1); where the table chose it for itself, nobody else
+/// is the same on every node; where the table chose it for itself, nobody else
 /// need know the segments of its keys, and bits of the index hash are as good and cost nothing.
 #[derive(Debug, Clone)]
 pub struct Hasher {

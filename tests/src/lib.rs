@@ -4,3 +4,4 @@ pub mod differential;
 pub mod harness;
 pub mod model;
 pub mod seeds;
+pub mod tidy;

@@ -274,7 +274,12 @@ fn ten_thousand_idle_connections() {
     const COUNT: u64 = 10_000;
     let files = raise_open_files() as u64;
     assert!(files > COUNT + 500, "only {files} open files are allowed: raise `ulimit -Hn`");
-    let mut scene = Scene::new(&["--max-connections", "10100"]);
+    let mut scene = Scene::new(&[
+        "--max-connections",
+        "10100",
+        "--set",
+        "limits.max_connections_per_address=off",
+    ]);
     let clients: Vec<Client> = (0..COUNT)
         .map(|_| {
             let mut client = scene.server.connect();

@@ -1,10 +1,11 @@
 //! `isogrid memcached`: memcached's own flags, and what they promise.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a failing test may panic")]
 
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use isogrid_tests::harness::{Server, isogrid, opcode, request, run, temporary};
+use isogrid_tests::harness::{Server, isogrid, opcode, request, run, temporary, wait_until};
 
 fn said(args: &[&str]) -> Output {
     run(Command::new(isogrid()).arg("memcached").args(args))
@@ -211,4 +212,70 @@ fn shutdown_and_signals() {
     server.connect().ask("mn\r\n", "MN\r\n");
     server.signal("INT");
     assert_eq!(server.wait().code(), Some(0));
+}
+
+/// `path` with `suffix`, as the file is called until it is whole.
+fn beside(path: &Path, suffix: &str) -> bool {
+    Path::new(&format!("{}.{suffix}", path.display())).exists()
+}
+
+#[test]
+fn the_pid_file_is_there_while_the_server_is() {
+    let file = temporary("pid");
+    let mut server = Server::dropin(&["-P", file.to_str().unwrap()]);
+    server.connect().ask("mn\r\n", "MN\r\n");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{}\n", server.pid()));
+    assert!(!beside(&file, "tmp"));
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!file.exists());
+}
+
+/// A hard link keeps the file that was there: one that is written over in place would change, and
+/// who reads it meanwhile would see half of it.
+#[test]
+fn pid_and_port_files_are_replaced_in_one_step() {
+    let (pid, ports) = (temporary("pid"), temporary("ports"));
+    let links = [&pid, &ports].map(|file| {
+        let link = temporary("link");
+        std::fs::write(file, "old\n").unwrap();
+        std::fs::hard_link(file, &link).unwrap();
+        link
+    });
+    let mut command = Command::new(isogrid());
+    command.args(["memcached", "-u", "root", "-p", "-1", "-P", pid.to_str().unwrap()]);
+    let mut child = command.env("MEMCACHED_PORT_FILENAME", &ports).spawn().unwrap();
+    let read = |file: &Path| std::fs::read_to_string(file).unwrap();
+    wait_until("both files are replaced", || read(&ports) != "old\n" && read(&pid) != "old\n");
+    assert_eq!(read(&pid), format!("{}\n", child.id()));
+    let text = read(&ports);
+    let port = text.strip_prefix("TCP INET: ").and_then(|text| text.strip_suffix('\n')).unwrap();
+    assert_ne!(port.parse::<u16>().unwrap(), 0);
+    assert!(!beside(&ports, "lck"));
+    run(Command::new("kill").arg(child.id().to_string()));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(read(&ports), text, "memcached leaves its file of ports behind");
+    for link in links {
+        assert_eq!(read(&link), "old\n");
+        std::fs::remove_file(link).unwrap();
+    }
+    std::fs::remove_file(ports).unwrap();
+}
+
+#[test]
+fn a_server_that_cannot_listen_leaves_the_files_of_another_alone() {
+    let file = temporary("pid");
+    let first = Server::dropin(&["-P", file.to_str().unwrap()]);
+    let second = said(&["-u", "root", "-p", &first.port(), "-P", file.to_str().unwrap()]);
+    assert_ne!(second.status.code(), Some(0));
+    assert!(text(&second.stderr).contains(&first.addresses()[0]), "{second:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{}\n", first.pid()));
+}
+
+#[test]
+fn files_that_cannot_be_written_are_named_and_survived() {
+    let server =
+        Server::dropin(&["-P", "/nonexistent/pid", "-s", temporary("s").to_str().unwrap()]);
+    server.connect().ask("mn\r\n", "MN\r\n");
+    wait_until("the log names it", || server.log().contains("/nonexistent/pid"));
 }

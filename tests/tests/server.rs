@@ -86,7 +86,9 @@ fn a_refused_configuration_names_the_key() {
     for (args, named) in [
         (["--set", "limits.max_connections=0"], "limits.max_connections"),
         (["--set", "limits.max_conections=9"], "limits.max_connections"),
-        (["--memory", "12"], "memory"),
+        (["--memory", "12"], "1MiB to 64TiB"),
+        (["--memcached", "127.0.0.1:99999"], "0 to 65535"),
+        (["--memcached", ""], "--memcached"),
         (["--memcached", "0.0.0.0:0"], "--insecure-i-know"),
         (["--eviction", "lur"], "eviction"),
     ] {
@@ -97,11 +99,16 @@ fn a_refused_configuration_names_the_key() {
 }
 
 #[test]
-fn an_address_in_use_is_refused_with_its_name() {
+fn an_address_that_cannot_be_bound_is_named_with_the_next_step() {
     let first = Server::isogrid(&[]);
-    let refused = Server::try_isogrid(&["--memcached", &first.addresses()[0]]).err().unwrap();
-    assert_ne!(refused.code, Some(0));
-    assert!(refused.log.contains(&first.addresses()[0]), "{refused:?}");
+    for (address, step) in [
+        (first.addresses()[0].as_str(), "port 0 picks a free one"),
+        ("unix:/nonexistent/socket", "make the folder"),
+    ] {
+        let refused = Server::try_isogrid(&["--memcached", address]).err().unwrap();
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.log.contains(address) && refused.log.contains(step), "{refused:?}");
+    }
 }
 
 #[test]

@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use isogrid_tests::tidy::{
+    File, commands, dependencies, duplicates, functions, has_word, lines, none, opcodes, paths,
+    root, rust_files, text_lines, without_line, without_packet,
+};
 
 /// Which of our crates a crate may name: engine and wire do not know each other, and nobody
 /// imports tests or benches.
@@ -16,6 +20,45 @@ const FLOORS: [(&str, &[&str]); 6] = [
     ("benches", &["isogrid_engine", "isogrid_wire", "isogrid_grid", "isogrid", "isogrid_benches"]),
 ];
 
+/// What a crate may depend on from outside: the lower floors know no sockets, no runtime, no
+/// configuration files and no command line.
+const OUTSIDE: [(&str, &[&str]); 3] = [
+    (
+        "engine",
+        &[
+            "crossbeam-epoch",
+            "crossbeam-utils",
+            "hashbrown",
+            "loom",
+            "parking_lot",
+            "rapidhash",
+            "thiserror",
+            "xxhash-rust",
+        ],
+    ),
+    ("wire", &["memchr"]),
+    ("grid", &["isogrid-engine", "thiserror"]),
+];
+
+/// Words of one protocol that a crate above or beside it must not speak, not even in a name.
+const SILENT: [(&str, &[&str]); 2] = [
+    ("grid/src/", &["memcached", "socket", "tokio"]),
+    ("engine/src/", &["memcached", "socket", "tokio"]),
+];
+
+/// Words of the place where the work is done: they tell a reader of the code nothing.
+const WORKPLACE: [&str; 9] = [
+    "/work/",
+    "/tmp/wt-",
+    "/tmp/target-",
+    ".library",
+    "shared/design",
+    "(DECISIONS",
+    "HOUSE.md",
+    "SECURITY S",
+    "worktree",
+];
+
 /// Words that have a home, and where that is (prefixes of paths).
 const WORDS: [(&str, &[&str]); 8] = [
     ("unsafe", &["engine/src/table/", "tests/tests/account.rs"]),
@@ -25,7 +68,7 @@ const WORDS: [(&str, &[&str]); 8] = [
     ("thread_rng", &[]),
     ("tokio::", &["bin/src/"]),
     ("crossbeam_epoch", &["engine/src/table/", "tests/tests/account.rs"]),
-    ("memcached", &["wire/", "bin/", "tests/", "benches/", "grid/src/", "engine/src/"]),
+    ("memcached", &["wire/", "bin/", "tests/", "benches/"]),
 ];
 
 /// `unsafe` within the engine's table: the lock-free index and the versions that it points to.
@@ -48,84 +91,12 @@ const CODE_LINES_MAX: usize = 600;
 const LONG_FILES: [(&str, &str); 1] =
     [("engine/src/table/segment.rs", "one invariant: every order of a segment changes together")];
 
+/// A longer function is split, or listed here with the reason why it stays whole.
+const FUNCTION_LINES_MAX: usize = 70;
+const LONG_FUNCTIONS: [(&str, &str, &str); 0] = [];
+
 const BLOB_BYTES_MAX: u64 = 100 << 10;
 const TAGS: [&str; 4] = ["[feat] ", "[fix] ", "[perf] ", "[api] "];
-
-/// A file of the workspace, by its path from the root.
-struct File {
-    path: String,
-    text: String,
-}
-
-impl File {
-    /// Lines that are code, with their numbers.
-    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let lines = (1..).zip(self.text.lines());
-        lines.filter(|(_, line)| !line.trim().is_empty() && !line.trim().starts_with("//"))
-    }
-
-    fn is_in(&self, places: &[&str]) -> bool {
-        places.iter().any(|place| self.path.starts_with(place))
-    }
-
-    fn is_tidy(&self) -> bool {
-        self.path == "tests/tests/tidy.rs"
-    }
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// All files below `at`, without build output and hidden ones.
-fn walk(at: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(at).unwrap().map(Result::unwrap) {
-        let (path, name) = (entry.path(), entry.file_name());
-        let name = name.to_string_lossy();
-        if name.starts_with('.') || name == "target" || name == "isogrid-data" {
-            continue;
-        }
-        if path.is_dir() { walk(&path, found) } else { found.push(path) }
-    }
-}
-
-fn paths() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    walk(&root(), &mut found);
-    found.sort();
-    found
-}
-
-fn rust_files() -> Vec<File> {
-    let rust = paths().into_iter().filter(|path| path.extension().is_some_and(|e| e == "rs"));
-    rust.map(|path| File {
-        text: fs::read_to_string(&path).unwrap(),
-        path: path.strip_prefix(root()).unwrap().to_string_lossy().into_owned(),
-    })
-    .collect()
-}
-
-/// Whether `word` stands in `line` by itself.
-fn has_word(line: &str, word: &str) -> bool {
-    let is_part = |c: char| c.is_alphanumeric() || c == '_';
-    line.match_indices(word).any(|(at, _)| {
-        let (before, after) = (&line[..at], &line[at + word.len()..]);
-        let ends = word.ends_with(is_part) && after.starts_with(is_part);
-        !before.ends_with(is_part) && !ends
-    })
-}
-
-/// Fails with every breach of a rule.
-fn none(rule: &str, breaches: Vec<String>) {
-    assert!(breaches.is_empty(), "{rule}:\n  {}", breaches.join("\n  "));
-}
-
-/// Each code line of `files` for which `breaks` holds.
-fn lines(files: &[File], breaks: impl Fn(&File, &str) -> bool) -> Vec<String> {
-    let each = files.iter().flat_map(|file| file.code().map(move |line| (file, line)));
-    let broken = each.filter(|(file, (_, line))| breaks(file, line));
-    broken.map(|(file, (n, line))| format!("{}:{n}: {}", file.path, line.trim())).collect()
-}
 
 #[test]
 fn crates_import_only_what_is_below_them() {
@@ -193,17 +164,111 @@ fn nothing_is_left_over() {
     none("#[expect(.., reason)] instead of #[allow]", allows);
 }
 
+/// The files whose length and whose place in `listed` disagree.
+fn long_files(files: &[File], listed: &[(&str, &str)]) -> Vec<String> {
+    let wrong = |(file, lines): &(&File, usize)| {
+        (*lines > CODE_LINES_MAX) != listed.iter().any(|(long, _)| *long == file.path)
+    };
+    let sized = files.iter().map(|file| (file, file.code().count())).filter(wrong);
+    sized.map(|(file, lines)| format!("{}: {lines} code lines", file.path)).collect()
+}
+
 #[test]
 fn files_are_short_or_say_why() {
+    let breaches = long_files(&rust_files(), &LONG_FILES);
+    none("over 600 code lines a file is listed in LONG_FILES, and only then", breaches);
+    let text = |lines: usize| "x();\n// no code\n".repeat(lines);
+    let file = |path: &str, lines| File { path: path.to_owned(), text: text(lines) };
+    let files = [file("ok.rs", 600), file("long.rs", 601), file("listed.rs", 601)];
+    let listed = [("listed.rs", "a reason"), ("ok.rs", "no longer long")];
+    assert_eq!(long_files(&files, &listed), ["ok.rs: 600 code lines", "long.rs: 601 code lines"]);
+}
+
+/// The functions whose length and whose place in `listed` disagree.
+fn long_functions(files: &[File], listed: &[(&str, &str, &str)]) -> Vec<String> {
     let mut breaches = Vec::new();
-    for file in rust_files() {
-        let (lines, path) = (file.code().count(), file.path.as_str());
-        let listed = LONG_FILES.iter().any(|(long, _)| *long == path);
-        if (lines > CODE_LINES_MAX) != listed {
-            breaches.push(format!("{path}: {lines} code lines"));
+    for file in files {
+        for function in functions(&file.text) {
+            let is_listed =
+                |(path, name, _): &(&str, &str, &str)| *path == file.path && *name == function.name;
+            if (function.len > FUNCTION_LINES_MAX) != listed.iter().any(is_listed) {
+                let (name, line, len) = (function.name, function.line, function.len);
+                breaches.push(format!("{}:{line}: {name} has {len} lines", file.path));
+            }
         }
     }
-    none("over 600 code lines a file is listed in LONG_FILES, and only then", breaches);
+    breaches
+}
+
+#[test]
+fn functions_are_short_or_say_why() {
+    let breaches = long_functions(&rust_files(), &LONG_FUNCTIONS);
+    none("over 70 lines a function is split, or listed in LONG_FUNCTIONS", breaches);
+    let function = |name: &str, lines| format!("fn {name}() {{\n{}}}\n", "x();\n".repeat(lines));
+    let text = ["ok", "listed"].map(|name| function(name, 68)).concat() + &function("long", 69);
+    let files = [File { path: "a.rs".to_owned(), text }];
+    let listed = [("a.rs", "listed", "no longer long")];
+    let breaches = ["a.rs:71: listed has 70 lines", "a.rs:141: long has 71 lines"];
+    assert_eq!(long_functions(&files, &listed), breaches);
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// The vectors whose file name begins with `prefix`.
+fn vectors(prefix: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join("tests/vectors/memcached")).unwrap().map(Result::unwrap);
+    let ours = entries.filter(|file| file.file_name().to_string_lossy().starts_with(prefix));
+    ours.map(|file| fs::read_to_string(file.path()).unwrap()).collect()
+}
+
+#[test]
+fn every_opcode_has_one_meaning_and_a_vector() {
+    let codes = opcodes(&read("wire/src/memcached/binary/opcode.rs"));
+    assert!(codes.len() >= 35, "the table of opcodes is somewhere else: {codes:?}");
+    let twice = duplicates(&codes).iter().map(|code| format!("0x{code:02x}")).collect();
+    none("a number means one thing", twice);
+    none("a vector sends each opcode", without_packet(&codes, &vectors("binary_")));
+}
+
+#[test]
+fn every_command_has_one_meaning_and_a_vector() {
+    let commands = commands(&read("wire/src/memcached/text/mod.rs"));
+    assert!(commands.len() >= 25, "the table of commands is somewhere else: {commands:?}");
+    none("a command means one thing", duplicates(&commands));
+    let silent = without_line(&commands, &vectors("")).into_iter().map(str::to_owned);
+    none("a vector sends each command", silent.collect());
+}
+
+#[test]
+fn lower_floors_know_nothing_of_the_outside() {
+    let manifests = OUTSIDE.map(|(name, may)| (name, may, read(&format!("{name}/Cargo.toml"))));
+    for (name, may, manifest) in &manifests {
+        let strange = dependencies(manifest).into_iter().filter(|d| !may.contains(&d.as_str()));
+        none(&format!("{name} may depend on {may:?}"), strange.collect());
+    }
+    let files = rust_files();
+    for (place, words) in SILENT {
+        let breaches = lines(&files, |file, line| {
+            file.is_in(&[place]) && words.iter().any(|word| line.to_lowercase().contains(word))
+        });
+        none(&format!("{place} names none of {words:?}"), breaches);
+    }
+}
+
+#[test]
+fn the_place_of_work_is_not_named() {
+    let mut breaches = Vec::new();
+    for path in paths() {
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let path = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+        let file = File { path, text };
+        if !file.is_tidy() {
+            breaches.extend(text_lines(&file.path, &file.text, &WORKPLACE));
+        }
+    }
+    none("a reader of the code does not know the place where it was written", breaches);
 }
 
 #[test]
@@ -268,7 +333,7 @@ fn the_changelog_tells_effects_under_tags() {
 }
 
 /// Names in `[workspace.dependencies]` that are not ours.
-fn dependencies() -> Vec<String> {
+fn known_dependencies() -> Vec<String> {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let section = manifest.split("[workspace.dependencies]").nth(1).unwrap();
     let lines = section.lines().take_while(|line| !line.starts_with('['));
@@ -281,7 +346,8 @@ fn every_dependency_is_accounted_for() {
     let page = fs::read_to_string(root().join("docs/DEPENDENCIES.md")).unwrap();
     let manifests = FLOORS.map(|(name, _)| root().join(name).join("Cargo.toml"));
     let used: String = manifests.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-    let used = dependencies().into_iter().filter(|name| used.contains(&format!("\n{name}.work")));
+    let used =
+        known_dependencies().into_iter().filter(|name| used.contains(&format!("\n{name}.work")));
     let missing = used.filter(|name| !page.contains(&format!("| {name} |")));
     none("a dependency has a line in docs/DEPENDENCIES.md", missing.collect());
 }

@@ -40,13 +40,21 @@ Examples:
   compare start --connections 1000
   compare hit-ratio traces/ --policies w-tinylfu,s3-fifo
   compare kv --without isogrid              the baselines alone
+  compare kv --sets 100 --depths 1,32       sets alone, e.g. for what durability costs:
+  compare kv --sets 100 --redis-args '--appendonly yes --appendfsync everysec'
+  compare kv --isogrid-args '--eviction s3-fifo' --memcached-args '-o modern'
   compare -o json > result.json
 
 Reading the tables:
   cpu_us         CPU of the server per request, kernel included: the number to trust on a
                  shared machine; throughput also depends on who else is running
   isogrid_ratio  Isogrid's CPU over this server's, round by round, then the median; < 1 is less
-  verdict        against the bar and the goal of the row: goal, holds or MISSED";
+  verdict        against the bar and the goal of the row: goal, holds or MISSED; only for the
+                 load that the bars are about, and for servers without arguments of their own
+  server_busy    the share of its core that the server used: well under 1, the load was the
+                 bottleneck, and req_per_s says little about the server
+  (notes)        who ran on which core, and the load average of the machine: with more tasks
+                 than cores, trust the ratios and not the latencies";
 
 /// The form of the results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -69,6 +77,16 @@ pub struct LabArgs {
     /// Redis's binary [default: redis-server from PATH; skipped when it is not there].
     #[arg(long, global = true, value_name = "PATH")]
     pub redis: Option<PathBuf>,
+    /// More arguments for Isogrid's `serve`, separated by blanks.
+    #[arg(long, global = true, value_name = "ARGS", allow_hyphen_values = true)]
+    pub isogrid_args: Option<String>,
+    /// More arguments for memcached.
+    #[arg(long, global = true, value_name = "ARGS", allow_hyphen_values = true)]
+    pub memcached_args: Option<String>,
+    /// More arguments for Redis. Each server runs in a folder of its own among the temporary
+    /// files (TMPDIR), which is removed with it.
+    #[arg(long, global = true, value_name = "ARGS", allow_hyphen_values = true)]
+    pub redis_args: Option<String>,
     /// Leave these out.
     #[arg(long, global = true, value_enum, value_delimiter = ',', value_name = "PRODUCT")]
     pub without: Vec<Product>,
@@ -116,8 +134,9 @@ pub struct KvArgs {
     /// Exponent of the key popularity.
     #[arg(long, default_value_t = 0.99)]
     pub zipf: f64,
-    /// Sets among the requests; the rest are gets.
-    #[arg(long, default_value_t = 10, value_name = "PERCENT")]
+    /// Sets among the single requests; the rest are gets. With 100 there are no multigets.
+    #[arg(long, default_value_t = 10, value_name = "PERCENT",
+          value_parser = clap::value_parser!(u64).range(0..=100))]
     pub sets: u64,
     /// Length of a round for each server.
     #[arg(long, default_value_t = 2.0)]
@@ -203,6 +222,25 @@ pub struct HitRatioArgs {
     pub batch: usize,
 }
 
+impl LabArgs {
+    /// The arguments of a server that the command line adds.
+    pub fn added(&self, product: Product) -> &str {
+        let added = match product {
+            Product::Isogrid => &self.isogrid_args,
+            Product::Memcached => &self.memcached_args,
+            Product::Redis => &self.redis_args,
+        };
+        added.as_deref().unwrap_or_default()
+    }
+}
+
+impl KvArgs {
+    /// Whether it is the load that the bars are about: a tenth of small sets.
+    pub fn has_bars(&self) -> bool {
+        self.sets == 10 && self.value_size == 100
+    }
+}
+
 impl Scenario {
     /// A scenario as the command line gives it when only its name is said.
     pub fn with_defaults(name: &str) -> Result<Option<Self>, clap::Error> {
@@ -223,5 +261,45 @@ fn value_size(text: &str) -> Result<usize, String> {
     match positive(text)? {
         size if size <= VALUE_BYTES_MAX => Ok(size),
         _ => Err(format!("at most {VALUE_BYTES_MAX} bytes")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kv(line: &str) -> Result<(KvArgs, LabArgs), clap::Error> {
+        let (line, quoted) = line.split_once('\'').unwrap_or((line, ""));
+        let quoted = Some(quoted).filter(|quoted| !quoted.is_empty());
+        let cli = Cli::try_parse_from(line.split_whitespace().chain(quoted))?;
+        match cli.scenario {
+            Some(Scenario::Kv(arguments)) => Ok((arguments, cli.lab)),
+            other => panic!("{other:?} is not kv"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_go_to_their_server() {
+        let (_, lab) = kv("compare kv --redis-args '--appendonly yes").unwrap();
+        assert_eq!(lab.added(Product::Redis), "--appendonly yes");
+        assert_eq!(lab.added(Product::Isogrid), "");
+    }
+
+    #[test]
+    fn bars_are_about_one_load() {
+        for (line, has_bars) in [
+            ("compare kv", true),
+            ("compare kv --depths 8 --connections 10", true),
+            ("compare kv --sets 100", false),
+            ("compare kv --value-size 1000", false),
+        ] {
+            assert_eq!(kv(line).unwrap().0.has_bars(), has_bars, "{line}");
+        }
+        assert!(kv("compare kv --sets 101").is_err());
     }
 }

@@ -68,7 +68,7 @@ pub fn run(lab: &Lab, arguments: &KvArgs) -> Result<Table> {
                 lane.round(traffic.clone(), shape.depth, arguments.seconds)?;
             }
         }
-        report(shape, &lanes, &mut table);
+        report(shape, &lanes, arguments.has_bars() && lab.is_plain(), &mut table);
         lanes.iter_mut().for_each(|lane| lane.rounds.clear());
     }
     Ok(table)
@@ -82,10 +82,11 @@ fn title(arguments: &KvArgs) -> String {
     )
 }
 
+/// Multigets are gets alone: where only sets are asked for there are none.
 fn shapes(arguments: &KvArgs) -> Vec<Shape> {
     let single = arguments.depths.iter().map(|&depth| Shape { depth, keys_per_get: 1 });
     let multi = arguments.multiget.iter().map(|&keys| Shape { depth: 1, keys_per_get: keys });
-    single.chain(multi).collect()
+    single.chain(multi.filter(|_| arguments.sets < 100)).collect()
 }
 
 impl Shape {
@@ -120,6 +121,9 @@ impl Lane {
         let before = self.server.cpu_ns()?;
         let outcome = self.load.run(&mut traffic, depth, Some(time))?;
         let cpu_ns = self.server.cpu_ns()? - before;
+        if outcome.refused > 0 {
+            return Err(format!("{} refused {} sets", self.server.product, outcome.refused).into());
+        }
         if outcome.hits != traffic.keys_asked() {
             let (hits, asked) = (outcome.hits, traffic.keys_asked());
             return Err(format!("{} found {hits} of {asked} keys", self.server.product).into());
@@ -154,11 +158,12 @@ impl Lane {
     }
 }
 
-fn report(shape: Shape, lanes: &[Lane], table: &mut Table) {
+fn report(shape: Shape, lanes: &[Lane], has_bars: bool, table: &mut Table) {
     for lane in lanes {
         let product = lane.server.product;
         let ratio = ratio(lanes, lane);
         let bar = ratio.and(cpu_ratio(product, shape.depth, shape.keys_per_get));
+        let bar = bar.filter(|_| has_bars);
         let judge = |bar: Bar| ratio.map(|ratio| Cell::Verdict(bar.judge(ratio)));
         table.push([
             shape.name().into(),

@@ -1,5 +1,6 @@
 //! The lab: which servers take part, and where they run.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::Result;
@@ -10,8 +11,15 @@ use super::server::{Server, Start};
 
 /// The servers that take part, and the cores.
 pub struct Lab {
-    binaries: Vec<(Product, PathBuf)>,
+    binaries: Vec<Binary>,
     cores: Option<Cores>,
+}
+
+/// A server that takes part.
+struct Binary {
+    product: Product,
+    path: PathBuf,
+    added: String,
 }
 
 impl Lab {
@@ -20,7 +28,13 @@ impl Lab {
         let mut binaries = Vec::new();
         for product in Product::ALL.into_iter().filter(|p| !arguments.without.contains(p)) {
             match locate(product, arguments)? {
-                Some(binary) => binaries.push((product, binary)),
+                Some(path) => {
+                    // Servers run in folders of their own, where a relative path leads nowhere. Links stay: redis-server
+                    // and its tools are one file that looks at its name.
+                    let path = std::path::absolute(path)?;
+                    let added = arguments.added(product).to_owned();
+                    binaries.push(Binary { product, path, added });
+                }
                 None => progress(&format!("{product} is not installed and is left out")),
             }
         }
@@ -34,7 +48,26 @@ impl Lab {
 
     /// Those that take part.
     pub fn products(&self) -> impl Iterator<Item = Product> + '_ {
-        self.binaries.iter().map(|(product, _)| *product)
+        self.binaries.iter().map(|binary| binary.product)
+    }
+
+    /// Whether a server runs with arguments of its own, for which no bar was set.
+    pub fn is_plain(&self) -> bool {
+        self.binaries.iter().all(|binary| binary.added.is_empty())
+    }
+
+    /// Who runs where, for the notes under a table.
+    pub fn describe(&self) -> String {
+        let mut text = match self.cores {
+            Some(cores) => format!("servers on core {}, load on core {}", cores.server, cores.load),
+            None => "servers and load share the only core".to_owned(),
+        };
+        for Binary { product, added, .. } in &self.binaries {
+            if !added.is_empty() {
+                let _ = write!(text, "; {product} with {added}");
+            }
+        }
+        text
     }
 
     /// Starts one of them afresh.
@@ -49,9 +82,11 @@ impl Lab {
         memory_mib: u64,
         eviction: Option<&str>,
     ) -> Result<Server> {
-        let found = self.binaries.iter().find(|(other, _)| *other == product);
-        let (_, binary) = found.ok_or_else(|| format!("{product} does not take part"))?;
-        Server::start(product, &Start { binary, memory_mib, eviction, cores: self.cores })
+        let found = self.binaries.iter().find(|binary| binary.product == product);
+        let Binary { path, added, .. } =
+            found.ok_or_else(|| format!("{product} does not take part"))?;
+        let cores = self.cores;
+        Server::start(product, &Start { binary: path, memory_mib, eviction, added, cores })
     }
 }
 

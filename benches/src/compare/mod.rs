@@ -14,6 +14,7 @@ pub mod cli;
 mod clock;
 mod connection;
 mod cores;
+mod folder;
 mod hit_ratio;
 mod kv;
 mod lab;
@@ -48,7 +49,11 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
     let lab = Lab::open(&cli.lab)?;
     let mut tables = Vec::new();
     for scenario in cli.scenario.as_ref().map_or_else(quick, |one| Ok(vec![one.clone()]))? {
-        let table = run_one(&lab, &scenario)?;
+        let before = procfs::load_average()?;
+        let mut table = run_one(&lab, &scenario)?;
+        table.note(lab.describe());
+        let after = procfs::load_average()?;
+        table.note(format!("load average of the machine: {before} before, {after} after"));
         if cli.output == Output::Table {
             println!("{}", table.print());
         }

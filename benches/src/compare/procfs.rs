@@ -38,6 +38,12 @@ pub fn allowed_cores() -> Result<Vec<usize>> {
     Ok(cores)
 }
 
+/// How many tasks of the whole machine wanted to run in the last minute, on average.
+pub fn load_average() -> Result<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg")?;
+    Ok(text.split_whitespace().next().unwrap_or_default().parse()?)
+}
+
 fn status_line(pid: &str, label: &str) -> Result<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix(label));
@@ -53,6 +59,7 @@ mod tests {
         let pid = std::process::id();
         assert!(rss_bytes(pid).expect("rss") > 100_000);
         assert!(cpu_ns(pid).is_ok());
+        assert!(load_average().expect("load") >= 0.0);
         assert!(!allowed_cores().expect("cores").is_empty());
     }
 }

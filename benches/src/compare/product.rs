@@ -57,11 +57,22 @@ impl Product {
     }
 
     /// The arguments that start it.
-    pub fn arguments(self, port: u16, memory_mib: u64, eviction: Option<&str>) -> Vec<String> {
+    ///
+    /// `added` comes last: Redis takes the last word on a setting, and Isogrid keeps data on disk
+    /// when that is what it is asked for.
+    pub fn arguments(
+        self,
+        port: u16,
+        memory_mib: u64,
+        eviction: Option<&str>,
+        added: &str,
+    ) -> Vec<String> {
         let line = match self {
             Self::Isogrid => format!(
-                "serve --memcached 127.0.0.1:{port} --native off --http off --ephemeral \
-                 --threads 1 --memory {memory_mib}MiB"
+                "serve -c /dev/null --memcached 127.0.0.1:{port} --native off --http off {} \
+                 --threads 1 --memory {memory_mib}MiB \
+                 --set limits.max_connections_per_address=off",
+                if added.contains("--data-dir") { "" } else { "--ephemeral" }
             ),
             Self::Memcached => {
                 format!("-t 1 -m {memory_mib} -l 127.0.0.1 -p {port} -U 0 -c 4096 -u root")
@@ -80,6 +91,7 @@ impl Product {
             }
             _ => {}
         }
+        arguments.extend(added.split_whitespace().map(str::to_owned));
         arguments
     }
 }
@@ -88,4 +100,21 @@ impl Product {
 fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn added_arguments_come_last() {
+        for product in Product::ALL {
+            let arguments = product.arguments(1, 64, None, "--one  two");
+            assert!(arguments.ends_with(&["--one".to_owned(), "two".to_owned()]), "{arguments:?}");
+        }
+        let ephemeral = |added| {
+            Product::Isogrid.arguments(1, 64, None, added).contains(&"--ephemeral".to_owned())
+        };
+        assert!(ephemeral("") && !ephemeral("--data-dir x"));
+    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::clock::{now, pause};
 use super::cores::Cores;
+use super::folder::Folder;
 use super::product::Product;
 use super::{Result, procfs};
 
@@ -26,6 +27,8 @@ pub struct Server {
     /// From its start to its first answer.
     pub start_time: Duration,
     child: Child,
+    /// Removed behind the child.
+    _folder: Folder,
 }
 
 /// How to start a server.
@@ -36,6 +39,8 @@ pub struct Start<'a> {
     pub memory_mib: u64,
     /// Isogrid's eviction policy; the others have their own.
     pub eviction: Option<&'a str>,
+    /// Arguments that the command line adds.
+    pub added: &'a str,
     /// Where it runs.
     pub cores: Option<Cores>,
 }
@@ -45,9 +50,12 @@ impl Server {
     pub fn start(product: Product, how: &Start<'_>) -> Result<Self> {
         let address = free_address()?;
         let mut command = command(product, address.port(), how);
+        let folder = Folder::new()?;
+        command.current_dir(folder.path());
         let started = now();
         let child = command.spawn().map_err(|error| format!("{command:?}: {error}"))?;
-        let mut server = Self { product, address, start_time: Duration::ZERO, child };
+        let mut server =
+            Self { product, address, start_time: Duration::ZERO, child, _folder: folder };
         while !server.answers() {
             if let Some(status) = server.child.try_wait()? {
                 return Err(format!("{product} stopped ({status}); started as {command:?}").into());
@@ -90,7 +98,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It keeps nothing, so there is nothing to flush: a kill is enough. Both calls fail only
+        // Nobody needs what it keeps, so there is nothing to flush: a kill is enough. Both calls fail only
         // when it is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -107,7 +115,7 @@ fn command(product: Product, port: u16, how: &Start<'_>) -> Command {
     words.push(how.binary.into());
     let mut words = words.into_iter();
     let mut command = Command::new(words.next().unwrap_or_default());
-    command.args(words).args(product.arguments(port, how.memory_mib, how.eviction));
+    command.args(words).args(product.arguments(port, how.memory_mib, how.eviction, how.added));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }

@@ -11,6 +11,7 @@ pub struct Table {
     title: String,
     columns: Vec<&'static str>,
     rows: Vec<Vec<Cell>>,
+    notes: Vec<String>,
 }
 
 /// One field of a row.
@@ -65,7 +66,12 @@ impl Cell {
 impl Table {
     /// An empty table; the columns are also the names in JSON.
     pub fn new(title: impl Into<String>, columns: &[&'static str]) -> Self {
-        Self { title: title.into(), columns: columns.to_vec(), rows: Vec::new() }
+        Self { title: title.into(), columns: columns.to_vec(), rows: Vec::new(), notes: vec![] }
+    }
+
+    /// Adds a line about how this was measured.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
     }
 
     /// Adds a row with one cell for each column.
@@ -94,6 +100,9 @@ impl Table {
             }
         }
         text.push('\n');
+        for note in &self.notes {
+            let _ = writeln!(text, "  ({note})");
+        }
         text
     }
 
@@ -103,7 +112,8 @@ impl Table {
             let names = self.columns.iter().map(|column| (*column).to_owned());
             names.zip(row.iter().map(Cell::json)).collect()
         };
-        json!({ "title": self.title, "rows": self.rows.iter().map(object).collect::<Vec<_>>() })
+        let rows: Vec<_> = self.rows.iter().map(object).collect();
+        json!({ "title": self.title, "rows": rows, "notes": self.notes })
     }
 
     fn widths(&self) -> Vec<usize> {
@@ -128,6 +138,9 @@ mod tests {
         table.push(["c".into(), Cell::Empty]);
         assert_eq!(table.print(), "t\n  who    n\n   ab  1.2\n    c    -\n");
         assert_eq!(table.json()["rows"][0], json!({ "who": "ab", "n": 1.2 }));
+        table.note("how");
+        assert!(table.print().ends_with("    c    -\n  (how)\n"));
+        assert_eq!(table.json()["notes"], json!(["how"]));
         assert!(!table.missed());
     }
 }

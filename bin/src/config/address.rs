@@ -17,7 +17,10 @@ impl Field for Address {
 }
 
 impl Field for Vec<ListenerConfig> {
-    fn parse(raw: &Raw, _: &Form) -> Result<Self, String> {
+    fn parse(raw: &Raw, form: &Form) -> Result<Self, String> {
+        if raw.one().is_ok_and(str::is_empty) {
+            return Err(form.refusal(""));
+        }
         let listener = |text| {
             parse_address(text).map(|address| ListenerConfig { address, ..Default::default() })
         };
@@ -82,5 +85,7 @@ mod tests {
         assert_eq!(listeners(one("127.0.0.1:1, 127.0.0.1:2")), 2);
         assert_eq!(listeners(Raw::Many(vec!["127.0.0.1:1".into(), "unix:/x".into()])), 2);
         assert_eq!(listeners(Raw::Many(Vec::new())), 0);
+        let nothing = <Vec<ListenerConfig>>::parse(&one(" "), &Form::Addresses);
+        assert!(nothing.is_err(), "an empty variable is a slip, and would serve nobody");
     }
 }

@@ -70,7 +70,10 @@ impl Form {
             Self::Letter => "one printable character".to_owned(),
             Self::Choice(names) => format!("one of {}", names.join(", ")),
             Self::Text(what, _) => what.to_owned(),
-            Self::Address => "IP:PORT, [IPV6]:PORT or unix:PATH[?mode=OCTAL]".to_owned(),
+            Self::Address => {
+                "IP:PORT or [IPV6]:PORT with a port of 0 to 65535, or unix:PATH[?mode=OCTAL]"
+                    .to_owned()
+            }
             Self::Addresses => format!("a list of {}; or off", Self::Address.words()),
             Self::OrOff(inner) => format!("off, or {}", inner.words()),
         }

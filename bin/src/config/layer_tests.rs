@@ -51,7 +51,7 @@ fn later_layers_win() {
 }
 
 #[test]
-fn regions_as_the_issue_spells_them() {
+fn regions_stand_below_the_default_cache() {
     let file = "[[cache.region]]\nprefix = \"/org/jboss/data\"\nmax_entries = 1000\n";
     let config = loaded("region", file, &[], &[]).unwrap().config;
     let prefix = "/org/jboss/data".to_owned();

@@ -26,6 +26,8 @@ pub struct ServerConfig {
     /// Where to write the bound TCP ports, as `TCP INET: port` lines (memcached's
     /// `MEMCACHED_PORT_FILENAME`). Default: nowhere.
     pub port_file: Option<PathBuf>,
+    /// Where to write the process id (memcached's `-P`). Default: nowhere.
+    pub pid_file: Option<PathBuf>,
 }
 
 impl Default for ServerConfig {
@@ -38,6 +40,7 @@ impl Default for ServerConfig {
             limits: LimitsConfig::default(),
             log: LogConfig::default(),
             port_file: None,
+            pid_file: None,
         }
     }
 }
@@ -243,7 +246,7 @@ pub struct RegionConfig {
     pub eviction: Option<String>,
 }
 
-/// What a client may ask for at most (SECURITY S4). Every limit that is hit is counted.
+/// What a client may ask for at most. Every limit that is hit is counted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LimitsConfig {
     /// Largest item in bytes (key, value and about 50 bytes of header, as memcached's `-I`).
@@ -251,6 +254,9 @@ pub struct LimitsConfig {
     pub max_item_size: usize,
     /// Connections at once. Default: 10,000 (drop-in: 1,024).
     pub max_connections: usize,
+    /// Connections at once from one address, an IPv6 address counted as its /64; `None` = as many
+    /// as there are. Default: 1,000 (drop-in: none).
+    pub max_connections_per_address: Option<usize>,
     /// Refuse at once with an error line when full (memcached's `maxconns_fast`), or leave the
     /// client in the backlog. Default: true.
     pub refuse_fast: bool,
@@ -274,6 +280,7 @@ impl Default for LimitsConfig {
         Self {
             max_item_size: 1 << 20,
             max_connections: 10_000,
+            max_connections_per_address: Some(1_000),
             refuse_fast: true,
             backlog: 1_024,
             idle_timeout: Some(Duration::from_secs(3_600)),

@@ -17,7 +17,7 @@ const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 const LIFE: Form = Form::OrOff(&Form::Span(1, 100 * YEAR));
 
 /// Keys at the top and in `[node]`, `[protocol]`, `[limits]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 20] = [
+pub static ROOT: [Key<ServerConfig>; 21] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -93,6 +93,14 @@ pub static ROOT: [Key<ServerConfig>; 20] = [
         Form::Count(1, 1_000_000),
         field!(ServerConfig, limits.max_connections),
         "Client connections at once (memcached's -c).",
+    ),
+    Key::new(
+        "limits.max_connections_per_address",
+        Form::OrOff(&Form::Count(1, 1_000_000)),
+        field!(ServerConfig, limits.max_connections_per_address),
+        "Client connections at once from one address, 127.0.0.1 as any other; an IPv6 address \
+         counts as its /64 and unix sockets do not count. One over it is refused with an error \
+         line, whatever `refuse_fast` says.",
     ),
     Key::new(
         "limits.refuse_fast",

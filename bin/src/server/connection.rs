@@ -235,7 +235,7 @@ impl Future for Connection {
         BUFFERS.set(buffers);
         match polled {
             Poll::Ready(ended) => {
-                log_end(&this.place.info.peer, &ended);
+                log_end(&this.place.info.peer.name, &ended);
                 Poll::Ready(())
             }
             Poll::Pending => {

@@ -2,6 +2,7 @@
 //! that ends connections which have been silent, half-way or unread for too long.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::addresses::Addresses;
 use crate::config::LimitsConfig;
 
 /// What a connection is doing.
@@ -23,10 +25,27 @@ pub enum State {
     Writing,
 }
 
+/// Who is at the other end of a connection.
+pub struct Peer {
+    /// The client's address, as `stats conns` shows it.
+    pub name: String,
+    /// What the client is counted by; `None` for a unix socket.
+    pub address: Option<IpAddr>,
+}
+
+/// Why there is no place for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// `limits.max_connections` are open.
+    Full,
+    /// `limits.max_connections_per_address` are open from this address.
+    Address,
+}
+
 /// One connection as others see it.
 pub struct Info {
-    /// The client's address, as `stats conns` shows it.
-    pub peer: String,
+    /// Who connected.
+    pub peer: Peer,
     /// The address that it connected to.
     pub local: String,
     state: AtomicU8,
@@ -83,14 +102,24 @@ pub struct Connections {
     open: AtomicUsize,
     /// Connections ever opened.
     pub total: AtomicU64,
-    /// Connections refused because the limit was reached.
+    /// Connections refused because a limit was reached.
     pub rejected: AtomicU64,
+    /// ... of those, because their address had as many as it may have.
+    pub rejected_by_address: AtomicU64,
     /// Times that accepting stopped because the limit was reached.
     pub paused: AtomicU64,
     /// Connections ended for being silent.
     pub idle_kicks: AtomicU64,
-    by_id: Mutex<BTreeMap<u64, Arc<Info>>>,
+    present: Mutex<Present>,
     freed: Notify,
+}
+
+/// Who is there.
+struct Present {
+    /// The number of the next connection: never reset, unlike what `stats` counts.
+    next: u64,
+    by_id: BTreeMap<u64, Arc<Info>>,
+    addresses: Addresses,
 }
 
 /// A connection's place among the open ones; dropping it gives the place back.
@@ -102,16 +131,18 @@ pub struct Place {
 }
 
 impl Connections {
-    /// None yet, at most `max`.
-    pub fn new(max: usize) -> Self {
+    /// None yet, within `limits`.
+    pub fn new(limits: &LimitsConfig) -> Self {
+        let addresses = Addresses::new(limits.max_connections_per_address);
         Connections {
-            max,
+            max: limits.max_connections,
             open: AtomicUsize::new(0),
             total: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
+            rejected_by_address: AtomicU64::new(0),
             paused: AtomicU64::new(0),
             idle_kicks: AtomicU64::new(0),
-            by_id: Mutex::default(),
+            present: Mutex::new(Present { next: 0, by_id: BTreeMap::new(), addresses }),
             freed: Notify::new(),
         }
     }
@@ -121,16 +152,18 @@ impl Connections {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Takes a place for a connection; `None` when all are taken.
-    pub fn admit(node: &Arc<super::Node>, peer: String, local: String) -> Option<Place> {
+    /// Takes a place for a connection.
+    ///
+    /// # Errors
+    /// When all places are taken, or all that the peer's address may have.
+    pub fn admit(node: &Arc<super::Node>, peer: Peer, local: String) -> Result<Place, Refused> {
         let this = &node.connections;
-        let admitted = this.open.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |open| {
-            (open < this.max).then_some(open + 1)
-        });
-        if admitted.is_err() {
-            return None;
+        let mut present = this.lock();
+        if let Err(refused) = this.enter(&mut present, &peer) {
+            this.count(refused);
+            return Err(refused);
         }
-        let id = this.total.fetch_add(1, Ordering::Relaxed);
+        this.total.fetch_add(1, Ordering::Relaxed);
         let info = Arc::new(Info {
             peer,
             local,
@@ -139,12 +172,35 @@ impl Connections {
             ended: OnceLock::new(),
             waker: OnceLock::new(),
         });
-        this.lock().insert(id, Arc::clone(&info));
-        Some(Place { node: Arc::clone(node), id, info })
+        let id = present.next;
+        present.next += 1;
+        present.by_id.insert(id, Arc::clone(&info));
+        Ok(Place { node: Arc::clone(node), id, info })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Info>>> {
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    fn enter(&self, present: &mut Present, peer: &Peer) -> Result<(), Refused> {
+        if peer.address.is_some_and(|address| !present.addresses.enter(address)) {
+            return Err(Refused::Address);
+        }
+        let place = self.open.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |open| {
+            (open < self.max).then_some(open + 1)
+        });
+        if place.is_err() {
+            peer.address.inspect(|address| present.addresses.leave(*address));
+            return Err(Refused::Full);
+        }
+        Ok(())
+    }
+
+    fn count(&self, refused: Refused) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+        if refused == Refused::Address {
+            self.rejected_by_address.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Present> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a place is free.
@@ -159,17 +215,17 @@ impl Connections {
 
     /// All connections, oldest first.
     pub fn list(&self) -> Vec<(u64, Arc<Info>)> {
-        self.lock().iter().map(|(id, info)| (*id, Arc::clone(info))).collect()
+        self.lock().by_id.iter().map(|(id, info)| (*id, Arc::clone(info))).collect()
     }
 
     /// Has every connection look whether the node is stopping.
     pub fn wake_all(&self) {
-        self.lock().values().for_each(|info| info.wake());
+        self.lock().by_id.values().for_each(|info| info.wake());
     }
 
     /// Ends connections that have been in one state for too long.
     pub fn sweep(&self, limits: &LimitsConfig, now: u64) {
-        for info in self.lock().values() {
+        for info in self.lock().by_id.values() {
             let (state, since) = info.state();
             let (limit, why) = match state {
                 State::Idle => (limits.idle_timeout, "silent for longer than idle_timeout"),
@@ -190,7 +246,10 @@ impl Connections {
 impl Drop for Place {
     fn drop(&mut self) {
         let this = &self.node.connections;
-        this.lock().remove(&self.id);
+        let mut present = this.lock();
+        present.by_id.remove(&self.id);
+        self.info.peer.address.inspect(|address| present.addresses.leave(*address));
+        drop(present);
         this.open.fetch_sub(1, Ordering::AcqRel);
         this.freed.notify_one();
     }

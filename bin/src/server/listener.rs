@@ -1,6 +1,7 @@
 //! Listening: sockets, the accept loop, one task a connection.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::connection::Connection;
-use super::connections::{Connections, Place};
+use super::connections::{Connections, Peer, Place, Refused};
 use super::node::Node;
 use super::session::{Rights, Session};
 use super::stream::Stream;
@@ -23,8 +24,10 @@ use crate::config::{Address, ListenerConfig, ProtocolChoice};
 
 /// How long accepting waits when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
-/// What a client reads when there is no place for it.
+/// What a client reads when there is no place for anybody; memcached's words.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
+/// What a client reads when its address has all the places that it may have.
+const TOO_MANY_OF_ADDRESS: &[u8] = b"ERROR Too many open connections from your address\r\n";
 
 enum Bound {
     Tcp(TcpListener),
@@ -83,7 +86,7 @@ impl Listener {
                 accepted = self.accept() => match accepted {
                     Ok((stream, peer)) => self.serve(&node, stream, peer),
                     Err(error) => {
-                        tracing::warn!(event = "accept_failed", address = self.address, %error);
+                        self.log_failure(&node, &error);
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
@@ -91,32 +94,57 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<(Stream, String)> {
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match &self.socket {
             Bound::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), format!("tcp:{peer}")))
+                let peer = Peer { name: format!("tcp:{peer}"), address: Some(peer.ip()) };
+                Ok((Stream::Tcp(stream), peer))
             }
             Bound::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), self.address.clone()))
+                Ok((Stream::Unix(stream), Peer { name: self.address.clone(), address: None }))
             }
         }
     }
 
-    fn serve(&self, node: &Arc<Node>, stream: Stream, peer: String) {
+    fn serve(&self, node: &Arc<Node>, stream: Stream, peer: Peer) {
         let local = if self.port.is_some() {
             format!("tcp:{}", self.address)
         } else {
             self.address.clone()
         };
+        let address = peer.address;
         match Connections::admit(node, peer, local) {
-            Some(place) => drop(tokio::spawn(self.connection(node, stream, place))),
-            None => {
-                node.connections.rejected.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(refuse(stream));
+            Ok(place) => drop(tokio::spawn(self.connection(node, stream, place))),
+            Err(refused) => {
+                self.log_refusal(node, refused, address);
+                tokio::spawn(refuse(stream, refused));
             }
+        }
+    }
+
+    fn log_refusal(&self, node: &Node, refused: Refused, peer: Option<IpAddr>) {
+        let (limit, key) = match refused {
+            Refused::Full => (&node.log_limits.full, "limits.max_connections"),
+            Refused::Address => (&node.log_limits.address, "limits.max_connections_per_address"),
+        };
+        let Some(left_out) = limit.pass(node.now()) else { return };
+        let peer = peer.map_or_else(|| self.address.clone(), |address| address.to_string());
+        tracing::warn!(
+            event = "connection_refused",
+            peer,
+            key,
+            open = node.connections.open(),
+            left_out,
+            "too many connections; raise the key, or find out who holds them with `stats conns`"
+        );
+    }
+
+    fn log_failure(&self, node: &Node, error: &io::Error) {
+        if let Some(left_out) = node.log_limits.accept.pass(node.now()) {
+            tracing::warn!(event = "accept_failed", address = self.address, %error, left_out);
         }
     }
 
@@ -142,15 +170,19 @@ impl Drop for Listener {
     }
 }
 
-async fn refuse(stream: Stream) {
+async fn refuse(stream: Stream, refused: Refused) {
+    let why = match refused {
+        Refused::Full => TOO_MANY,
+        Refused::Address => TOO_MANY_OF_ADDRESS,
+    };
     let _ = match stream {
-        Stream::Tcp(mut stream) => say::<TcpStream>(&mut stream).await,
-        Stream::Unix(mut stream) => say::<UnixStream>(&mut stream).await,
+        Stream::Tcp(mut stream) => say::<TcpStream>(&mut stream, why).await,
+        Stream::Unix(mut stream) => say::<UnixStream>(&mut stream, why).await,
     };
 }
 
-async fn say<S: AsyncWriteExt + Unpin>(stream: &mut S) -> io::Result<()> {
-    stream.write_all(TOO_MANY).await?;
+async fn say<S: AsyncWriteExt + Unpin>(stream: &mut S, why: &[u8]) -> io::Result<()> {
+    stream.write_all(why).await?;
     stream.shutdown().await
 }
 

@@ -1,8 +1,10 @@
-//! What happens without a request: expiry, freeing memory, ending dead connections.
+//! What happens without a request: expiry, freeing memory, ending dead connections, and
+//! warnings that are due.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::exposed::Exposed;
 use super::node::Node;
 
 /// How often caches are looked after: with the wheel's tick of 32 ms expired entries are gone
@@ -10,12 +12,13 @@ use super::node::Node;
 const TICK: Duration = Duration::from_millis(25);
 /// Entries of a segment handled before others have their turn.
 const BUDGET: usize = 256;
-/// Ticks between two sweeps over the connections.
+/// Ticks between two sweeps over the connections and two looks at the hour.
 const SWEEP_TICKS: u32 = 10;
 
 /// Looks after the node until it is dropped.
 pub async fn run(node: Arc<Node>) {
     let mut ticks = 0u32;
+    let mut exposed = Exposed::new(&node.config.memcached);
     loop {
         tokio::time::sleep(TICK).await;
         ticks = ticks.wrapping_add(1);
@@ -26,6 +29,7 @@ pub async fn run(node: Arc<Node>) {
         }
         if ticks.is_multiple_of(SWEEP_TICKS) {
             node.connections.sweep(&node.config.limits, node.now());
+            exposed.warn(node.now());
         }
     }
 }

@@ -1,21 +1,25 @@
 //! The server: listeners, connections, maintenance, and an orderly end.
 
+pub mod addresses;
 pub mod connection;
 pub mod connections;
 pub mod counters;
 pub mod detail;
 pub mod dispatch;
 pub mod dump;
+pub mod exposed;
+pub mod files;
 pub mod listener;
+pub mod log_limit;
 pub mod maintenance;
 pub mod node;
+pub mod open_files;
 pub mod session;
 pub mod settings;
 pub mod stats;
 pub mod stream;
 pub mod telemetry;
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +37,7 @@ const DRAIN_STEP: Duration = Duration::from_millis(5);
 #[derive(Debug, Error)]
 pub enum Error {
     /// A listener could not be bound.
-    #[error("cannot listen on {address}: {source}; choose another address or stop what uses it")]
+    #[error("cannot listen on {address}: {source}\n  help: {}", bind_help(source))]
     Bind {
         /// The address.
         address: String,
@@ -54,7 +58,7 @@ pub enum Error {
         /// Why.
         source: isogrid_engine::ConfigError,
     },
-    /// The runtime or a signal handler could not be set up, or the port file not be written.
+    /// The runtime or a signal handler could not be set up.
     #[error("{what}: {source}")]
     Io {
         /// What was to be done.
@@ -62,6 +66,23 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+}
+
+/// What to do when an address cannot be bound.
+fn bind_help(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, NotFound, PermissionDenied};
+    match error.kind() {
+        AddrInUse => {
+            "stop what uses it (`ss -ltnp` names it), or choose another port; port 0 picks a free one"
+        }
+        AddrNotAvailable => "this machine has no such address; `ip address` lists those it has",
+        PermissionDenied => {
+            "choose a port from 1024 up or a folder that you may write to, or give the server the \
+             right (CAP_NET_BIND_SERVICE)"
+        }
+        NotFound => "make the folder of the socket first",
+        _ => "choose another address",
+    }
 }
 
 impl Error {
@@ -74,8 +95,10 @@ impl Error {
 ///
 /// # Errors
 /// When the server cannot start; once it serves, trouble is logged and survived.
-pub fn run(config: ServerConfig) -> Result<(), Error> {
+pub fn run(mut config: ServerConfig) -> Result<(), Error> {
     telemetry::start(&config.log);
+    let connections = open_files::connections_max(config.limits.max_connections);
+    config.limits.max_connections = connections;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.node.threads)
         .thread_name("isogrid")
@@ -99,7 +122,10 @@ async fn serve(node: Arc<Node>) -> Result<(), Error> {
         listeners.push(Listener::bind(&node, config)?);
     }
     stop_on_signals(&node)?;
-    write_port_file(&node, &listeners)?;
+    let _pid_file = node.config.pid_file.as_deref().map(files::PidFile::write);
+    if let Some(path) = &node.config.port_file {
+        files::write_ports(path, &listeners);
+    }
     announce(&node, &listeners);
     let accepting: Vec<_> = listeners
         .into_iter()
@@ -146,6 +172,9 @@ async fn drain(node: &Arc<Node>) {
 
 /// The ready line: one event with every bound address.
 fn announce(node: &Node, listeners: &[Listener]) {
+    if listeners.is_empty() {
+        tracing::warn!(event = "no_listener", "nobody can reach this server; see --memcached");
+    }
     let memcached: Vec<&str> = listeners.iter().map(|l| l.address.as_str()).collect();
     tracing::info!(
         event = "ready",
@@ -158,17 +187,4 @@ fn announce(node: &Node, listeners: &[Listener]) {
         persist = "none",
         "ready; everything is kept in memory only"
     );
-}
-
-/// memcached's `MEMCACHED_PORT_FILENAME`: a line for each port.
-fn write_port_file(node: &Node, listeners: &[Listener]) -> Result<(), Error> {
-    let Some(path) = &node.config.port_file else { return Ok(()) };
-    let mut lines = String::new();
-    for listener in listeners {
-        let family = if listener.address.starts_with('[') { "INET6" } else { "INET" };
-        if let Some(port) = listener.port {
-            let _ = writeln!(lines, "TCP {family}: {port}");
-        }
-    }
-    std::fs::write(path, lines).map_err(Error::io("cannot write the port file"))
 }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::connections::Connections;
 use super::counters::Counters;
 use super::detail::Detail;
+use super::log_limit::LogLimit;
 use crate::config::{self, ServerConfig};
 
 /// A running server.
@@ -23,6 +24,8 @@ pub struct Node {
     pub counters: Counters,
     /// Who is connected.
     pub connections: Connections,
+    /// Lines of the log that clients can cause.
+    pub log_limits: LogLimits,
     /// Reads by key prefix, when switched on.
     pub detail: Detail,
     /// Its clock.
@@ -35,6 +38,17 @@ pub struct Node {
     pub memory_limit: AtomicU64,
     stopping: AtomicBool,
     stop: Notify,
+}
+
+/// Lines of the log that clients can cause, each written once in a while.
+#[derive(Default)]
+pub struct LogLimits {
+    /// A connection was refused because all places were taken.
+    pub full: LogLimit,
+    /// A connection was refused because its address had all it may have.
+    pub address: LogLimit,
+    /// A connection could not be accepted.
+    pub accept: LogLimit,
 }
 
 impl Node {
@@ -55,7 +69,8 @@ impl Node {
             detail: Detail::new(config.protocol.detail, config.protocol.prefix_delimiter),
             verbosity: AtomicU32::new(config.protocol.verbosity),
             memory_limit: AtomicU64::new(limit),
-            connections: Connections::new(config.limits.max_connections),
+            connections: Connections::new(&config.limits),
+            log_limits: LogLimits::default(),
             config,
             catalog,
             counters: Counters::default(),

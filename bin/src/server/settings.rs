@@ -69,6 +69,7 @@ fn behaviour(node: &Node, cache: &Cache, rows: &mut Rows) {
     rows.put("auth_enabled_sasl", "no");
     rows.put("auth_enabled_ascii", "no");
     rows.put("item_size_max", limits.max_item_size);
+    rows.put("maxconns_per_address", limits.max_connections_per_address.unwrap_or(0));
     rows.put("maxconns_fast", on(limits.refuse_fast));
     rows.put("client_flags_size", 4);
     let flush = node.config.memcached.iter().all(|listener| listener.flush);

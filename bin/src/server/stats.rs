@@ -92,6 +92,7 @@ fn reset(node: &Node, cache: &Cache) -> Answer {
     cache.table().reset_metrics();
     node.connections.total.store(0, Ordering::Relaxed);
     node.connections.rejected.store(0, Ordering::Relaxed);
+    node.connections.rejected_by_address.store(0, Ordering::Relaxed);
     Answer::Reset
 }
 
@@ -150,6 +151,10 @@ fn connections(node: &Node, rows: &mut Rows) {
     rows.put("curr_connections", connections.open());
     rows.put("total_connections", connections.total.load(Ordering::Relaxed));
     rows.put("rejected_connections", connections.rejected.load(Ordering::Relaxed));
+    let by_address = connections.rejected_by_address.load(Ordering::Relaxed);
+    rows.put("rejected_connections_per_address", by_address);
+    let exposed = node.config.memcached.iter().filter(|listener| !listener.address.is_local());
+    rows.put("insecure_listeners", exposed.count());
     rows.put("connection_structures", connections.open());
     rows.zeros(&["response_obj_oom", "response_obj_count", "response_obj_bytes"]);
     rows.zeros(&["read_buf_count", "read_buf_bytes", "read_buf_bytes_free", "read_buf_oom"]);
@@ -334,7 +339,7 @@ fn conns(node: &Node, now: u64) -> Rows {
             State::Reading => "conn_nread",
             State::Writing => "conn_mwrite",
         };
-        rows.put(format!("{id}:addr"), &info.peer);
+        rows.put(format!("{id}:addr"), &info.peer.name);
         rows.put(format!("{id}:listen_addr"), &info.local);
         rows.put(format!("{id}:state"), state);
         rows.put(format!("{id}:secs_since_last_cmd"), now.saturating_sub(since) / 1000);

@@ -1,6 +1,6 @@
 //! One segment: the index that readers use without a lock, and the writer's state behind a mutex.
 //!
-//! **The write protocol** (DECISIONS 4.4): `prepare` makes a version that nobody sees, `publish`
+//! **The write protocol**: `prepare` makes a version that nobody sees, `publish`
 //! moves the watermark past it. A write that needs no commit in between is published as it is
 //! prepared: the watermark is raised first, so that readers see the version the moment it is in
 //! the index.

@@ -1,5 +1,5 @@
 //! Snapshots: a vector of watermarks, one a segment, taken behind a gate that multi-segment
-//! commits hold shared while they publish (DECISIONS 4.6). While one is open, versions that it
+//! commits hold shared while they publish. While one is open, versions that it
 //! can see stay linked behind newer ones; eviction and expiry take entries out all the same.
 
 use std::collections::BTreeMap;

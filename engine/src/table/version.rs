@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 /// server can send them without a copy while they are overwritten.
 pub const SHARED_VALUE_LEN_MIN: usize = 16 * 1024;
 
-/// Bits of a sequence number (DECISIONS 4.5: version = epoch << 40 | seq).
+/// Bits of a sequence number (version = epoch << 40 | seq).
 pub(crate) const SEQ_BITS: u32 = 40;
 
 const HEADER: usize = 12;

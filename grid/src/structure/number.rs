@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_read_as_memcached_reads_them() {
+    fn numbers_are_read_as_clients_write_them() {
         for (text, number) in [
             ("0", Some(0)),
             ("10", Some(10)),

@@ -6,20 +6,26 @@ const STORES: [&str; 6] = ["set", "add", "replace", "append", "prepend", "cas"];
 
 /// Why a line or a packet is left out; None when it is compared.
 pub fn skipped(command: &[u8]) -> Option<&'static str> {
-    if let [0x80, opcode, key_high, key_low, extras, ..] = command {
-        let body = u32::from_be_bytes(command.get(8..12)?.try_into().ok()?);
-        let said = (u32::from(*key_high) << 8) + u32::from(*key_low) + u32::from(*extras);
-        if *opcode > 0x24 && body > 0 {
-            return Some("1.6.18 loses its step behind an unknown packet with a body");
-        }
-        if matches!(opcode, 0x08 | 0x18)
-            && command.len() != 24 + body as usize + b"mg ~ k O0\r\n".len()
-        {
-            return Some("1.6.18 does nothing when the time of a flush is long ago");
-        }
-        return (matches!(opcode, 0x10 | 0x1c..=0x1e | 0x23 | 0x24) && body != said)
-            .then_some("1.6.18 takes the value of a touch or a stat for the next request");
+    if let [0x80, _, _, _, _, ..] = command { packet(command) } else { text(command) }
+}
+
+fn packet(command: &[u8]) -> Option<&'static str> {
+    let [_, opcode, key_high, key_low, extras, ..] = command else { return None };
+    let body = u32::from_be_bytes(command.get(8..12)?.try_into().ok()?);
+    let said = (u32::from(*key_high) << 8) + u32::from(*key_low) + u32::from(*extras);
+    if *opcode > 0x24 && body > 0 {
+        return Some("1.6.18 loses its step behind an unknown packet with a body");
     }
+    if matches!(opcode, 0x08 | 0x18) && command.len() != 24 + body as usize + b"mg ~ k O0\r\n".len()
+    {
+        return Some("1.6.18 does nothing when the time of a flush is long ago");
+    }
+    (matches!(opcode, 0x10 | 0x1c..=0x1e | 0x23 | 0x24) && body != said)
+        .then_some("1.6.18 takes the value of a touch or a stat for the next request")
+}
+
+/// The first arm that fits gives the reason.
+fn text(command: &[u8]) -> Option<&'static str> {
     let line = command.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     let words: Vec<&str> = line.split([' ', '\r']).filter(|word| !word.is_empty()).collect();

@@ -1,10 +1,12 @@
 //! A connection that sends bytes and reads bytes, with a timeout on everything.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket as RawSocket, Type};
 
 use super::PATIENCE;
 use super::packet::{HEADER_LEN, Packet};
@@ -43,6 +45,14 @@ impl Client {
         let stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
         stream.set_nodelay(true).unwrap();
         Client::new(Box::new(stream))
+    }
+
+    /// Connects over TCP from an address of this machine, e.g. 127.0.0.2.
+    pub fn tcp_from(source: IpAddr, address: SocketAddr) -> Client {
+        let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+        socket.connect(&address.into()).unwrap_or_else(|e| panic!("{source} to {address}: {e}"));
+        Client::new(Box::new(TcpStream::from(socket)))
     }
 
     /// Connects over a unix socket.
@@ -176,10 +186,17 @@ impl Client {
         assert!(got > 0, "the server closed before {what}; there is {there:?}");
     }
 
-    /// Bytes that came: 0 when the server closed, in whichever way.
+    /// Bytes that came: 0 when the server closed, in whichever way. A machine that is stopped and
+    /// goes on interrupts a read that has a timeout; that is no answer.
     fn try_receive(&mut self) -> std::io::Result<usize> {
         let mut piece = [0; 64 << 10];
-        match self.socket.read(&mut piece) {
+        let read = loop {
+            match self.socket.read(&mut piece) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        match read {
             Ok(len) => {
                 self.received.extend_from_slice(&piece[..len]);
                 Ok(len)

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -77,7 +78,8 @@ impl Server {
         let socket = args.iter().position(|arg| *arg == "-s").map(|at| args[at + 1]);
         match socket {
             Some(path) => {
-                server.wait_for(|_| Path::new(path).exists())?;
+                // The file is there a moment before the server listens.
+                server.wait_for(|_| UnixStream::connect(path).is_ok())?;
                 server.addresses = vec![format!("unix:{path}")];
             }
             None => {

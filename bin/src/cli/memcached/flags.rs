@@ -30,8 +30,6 @@ pub struct Launch {
     pub daemon: bool,
     /// `-r`: a daemon keeps its directory, for its core file.
     pub keep_directory: bool,
-    /// `-P`: where the process id goes.
-    pub pid_file: Option<PathBuf>,
     /// Flags that were accepted and do nothing, with the reason.
     pub notes: Vec<String>,
     sockets: Sockets,
@@ -62,7 +60,6 @@ impl Default for Launch {
             user: None,
             daemon: false,
             keep_directory: false,
-            pid_file: None,
             notes: Vec::new(),
             sockets,
         }
@@ -79,6 +76,7 @@ fn memcached_defaults() -> ServerConfig {
         caches: vec![cache],
         limits: LimitsConfig {
             max_connections: 1_024,
+            max_connections_per_address: None,
             idle_timeout: None,
             request_timeout: None,
             write_timeout: None,
@@ -120,7 +118,7 @@ impl Launch {
             'F' => self.sockets.flush = false,
             'u' => self.user = Some(value.to_owned()),
             'd' => self.daemon = true,
-            'P' => self.pid_file = Some(PathBuf::from(value)),
+            'P' => self.config.pid_file = Some(PathBuf::from(value)),
             'o' => suboption::apply(value, self)?,
             'r' => self.keep_directory = true,
             'U' | 'S' | 'Y' | 'Z' | 'e' => refuse(letter, value)?,

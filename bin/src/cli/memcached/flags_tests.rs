@@ -36,6 +36,7 @@ fn nothing_said_is_memcached_s_default() {
     let config = launch("").unwrap().config;
     assert_eq!(config.caches[0].limits.max_bytes, 64 << 20);
     assert_eq!(config.limits.max_connections, 1_024);
+    assert_eq!(config.limits.max_connections_per_address, None);
     assert_eq!(config.limits.requests_per_turn, 20);
     assert_eq!(config.limits.idle_timeout, None);
     assert_eq!(config.node.threads, 4);
@@ -76,7 +77,7 @@ fn how_it_runs() {
     let launch = launch("-d -r -u nobody -P /run/x.pid").unwrap();
     assert!(launch.daemon && launch.keep_directory);
     assert_eq!(launch.user.as_deref(), Some("nobody"));
-    assert_eq!(launch.pid_file, Some(PathBuf::from("/run/x.pid")));
+    assert_eq!(launch.config.pid_file, Some(PathBuf::from("/run/x.pid")));
 }
 
 #[test]

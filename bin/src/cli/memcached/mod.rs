@@ -84,6 +84,5 @@ fn serve(launch: Launch) -> ExitCode {
     for note in launch.notes.iter().filter(|_| launch.config.protocol.verbosity > 0) {
         eprintln!("note: {note}");
     }
-    let _pid_file = launch.pid_file.map(process::PidFile::write);
     run(launch.config)
 }

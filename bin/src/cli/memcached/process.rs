@@ -1,7 +1,6 @@
-//! The process around the server: whose it is, whether it is detached, its pid file.
+//! The process around the server: whose it is, whether it is detached.
 
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::flags::Launch;
@@ -83,35 +82,6 @@ fn find_user(passwd: &str, name: &str) -> Option<(u32, u32)> {
     })
 }
 
-/// The file that holds the process id; gone when the server stops.
-pub struct PidFile(PathBuf);
-
-impl PidFile {
-    /// Writes the id; as in memcached a failure is said and does not stop the server.
-    pub fn write(path: PathBuf) -> Self {
-        let temporary = with_suffix(&path, ".tmp");
-        let written = std::fs::write(&temporary, format!("{}\n", std::process::id()))
-            .and_then(|()| std::fs::rename(&temporary, &path));
-        if let Err(error) = written {
-            eprintln!("Could not write the pid file {}: {error}", path.display());
-        }
-        Self(path)
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        // Whoever watches the file may have taken it away already.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,15 +98,5 @@ mod tests {
         ] {
             assert_eq!(find_user(passwd, name), ids, "{name}");
         }
-    }
-
-    #[test]
-    fn the_pid_file_lives_as_long_as_its_owner() {
-        let path = std::env::temp_dir().join(format!("isogrid-pid-{}", std::process::id()));
-        let file = PidFile::write(path.clone());
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, format!("{}\n", std::process::id()));
-        drop(file);
-        assert!(!path.exists());
     }
 }
