@@ -42,6 +42,10 @@ counters! {
     expired,
     /// ... that had never been read.
     expired_unfetched,
+    /// Reads of what was expired and not removed yet.
+    read_expired,
+    /// Reads of what was cleared and not removed yet.
+    read_cleared,
     /// Entries removed in the background after a clear.
     cleared,
     /// Writes refused for want of room.

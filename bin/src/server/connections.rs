@@ -87,6 +87,8 @@ pub struct Connections {
     pub rejected: AtomicU64,
     /// Times that accepting stopped because the limit was reached.
     pub paused: AtomicU64,
+    /// How long it did so, ms.
+    pub paused_ms: AtomicU64,
     /// Connections ended for being silent.
     pub idle_kicks: AtomicU64,
     by_id: Mutex<BTreeMap<u64, Arc<Info>>>,
@@ -110,6 +112,7 @@ impl Connections {
             total: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             paused: AtomicU64::new(0),
+            paused_ms: AtomicU64::new(0),
             idle_kicks: AtomicU64::new(0),
             by_id: Mutex::default(),
             freed: Notify::new(),

@@ -11,6 +11,7 @@ use super::version::{Draft, Marks, SEQ_BITS, Version, VersionPtr};
 use super::{KEY_LEN_MAX, KeyHash, Table, VALUE_LEN_MAX};
 use crate::env::Timestamp;
 use crate::error::Error;
+use crate::metrics::count;
 use crate::sync::Ordering;
 
 /// A batch of reads and writes. Everything read through it stays valid while it lives.
@@ -87,7 +88,7 @@ impl<'t> Pinned<'t> {
             // first.
             let mark = watermark(segment);
             if let Some(version) = self.below(newest, mark) {
-                return self.alive(version, now, mark);
+                return self.alive(version, now, mark).or_else(|| self.dead(version, mark));
             }
             // Nothing below: that is the truth unless a write was published meanwhile, and what
             // was before it cut off, or taken back or written anew.
@@ -140,6 +141,18 @@ impl<'t> Pinned<'t> {
         let alive =
             version.seq() > mark.cleared && !version.is_expired(now) && !version.is_tombstone();
         alive.then_some(Entry { version, access: Access::default(), table: self.table })
+    }
+
+    /// Counts a read that came too late: nothing but a miss to its reader.
+    #[cold]
+    fn dead(&self, version: Version<'_>, mark: Watermark) -> Option<Entry<'_>> {
+        let metrics = &self.table.shared.metrics;
+        if version.seq() <= mark.cleared {
+            count(&metrics.read_cleared);
+        } else if !version.is_tombstone() {
+            count(&metrics.read_expired);
+        }
+        None
     }
 
     /// Leaves the traces of a read: on the access word, the idle clock and for the policy.
@@ -363,6 +376,21 @@ impl<'g> EntryMut<'g, '_> {
     /// keeps its number. Nothing happens when there is none.
     pub fn rewrite(&mut self, new: &NewEntry<'_>) {
         self.locked.rewrite(self.hash, draft(self.key, new));
+    }
+
+    /// Notes a read of `entry`, which came from here: a write that is a read as well.
+    pub fn note_read(&self, entry: &Entry<'_>) {
+        let seconds = self.table.shared.seconds(self.now);
+        if let Some(segment) = self.table.segments.get(self.hash.segment as usize) {
+            segment.accesses.read(entry.version.slot(), seconds);
+        }
+    }
+
+    /// After a write that is no access: the figures are those of `before`, which it replaced.
+    pub fn keep_access(&self, before: &Entry<'_>) {
+        if let Some(segment) = self.table.segments.get(self.hash.segment as usize) {
+            segment.accesses.set(before.version.slot(), before.access);
+        }
     }
 
     /// Deletes the entry; whether there was one.
