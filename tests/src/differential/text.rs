@@ -134,7 +134,6 @@ fn other(random: &mut Random) -> Command {
         "slabs automove noreply",
         "lru_crawler noreply",
         "lru_crawler sleep noreply",
-        "lru_crawler metadump noreply",
         "watch nope",
         "watch noreply",
         "watch fetchers noreply",
