@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counters of one segment, since it was made or since [`Metrics::reset`]. One thread at
-        /// a time counts.
+        /// a time counts, but for what readers count.
         #[derive(Debug, Default)]
         pub struct Metrics { $($(#[$doc])* pub(crate) $name: AtomicU64,)* }
 
@@ -51,6 +51,10 @@ counters! {
     expired,
     /// ... that had never been read.
     expired_unfetched,
+    /// Reads of what was expired and not removed yet.
+    read_expired,
+    /// Reads of what was cleared and not removed yet.
+    read_cleared,
     /// Entries removed in the background after a clear.
     cleared,
     /// Writes refused for want of room.
@@ -62,4 +66,9 @@ counters! {
 /// Counts one. A lock makes the caller the only one who counts, so no atomic addition is needed.
 pub(crate) fn count(counter: &AtomicU64) {
     counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+/// Counts one of what readers count, who hold no lock.
+pub(crate) fn count_shared(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a failing test may panic")]
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use isogrid_tests::harness::{Client, Server, temporary, wait_until};
@@ -131,6 +132,21 @@ fn one_connection_too_many_is_told_so() {
 }
 
 #[test]
+fn the_time_without_accepting_is_counted() {
+    let server = Server::isogrid(&["--max-connections", "2", "--set", "limits.refuse_fast=false"]);
+    let mut clients = [server.connect(), server.connect()];
+    for client in &mut clients {
+        client.ask("mn\r\n", "MN\r\n");
+    }
+    let [first, second] = &mut clients;
+    wait_until("the listener pauses", || first.stat("listen_disabled_num") == 1);
+    assert_eq!(first.stat("time_in_listen_disabled_us"), 0, "the pause is not over");
+    std::thread::sleep(Duration::from_millis(30));
+    second.ask("quit\r\n", "");
+    wait_until("it goes on", || first.stat("time_in_listen_disabled_us") >= 20_000);
+}
+
+#[test]
 fn idle_connections_are_closed_and_counted() {
     let server = Server::isogrid(&["--set", "limits.idle_timeout=1s"]);
     let mut idle = server.connect();
@@ -224,9 +240,9 @@ fn stats_count_what_happens() {
     let stats: std::collections::BTreeMap<String, String> =
         client.stats("stats").into_iter().collect();
     for (name, value) in [
-        ("get_hits", 5),
-        ("get_misses", 2),
-        ("cmd_get", 7),
+        ("get_hits", 4),
+        ("get_misses", 1),
+        ("cmd_get", 5),
         ("incr_hits", 1),
         ("incr_misses", 1),
         ("decr_hits", 1),
@@ -255,6 +271,85 @@ fn stats_count_what_happens() {
     assert_eq!(client.stat("get_hits"), 0);
     assert_eq!(client.stat("curr_items"), 1, "a gauge stays");
     assert_eq!(client.stat("pid"), u64::from(server.pid()));
+}
+
+/// What memcached 1.6.18 counts, asked line by line.
+#[test]
+fn what_is_counted_of_each_command() {
+    let server = Server::isogrid(&[]);
+    let mut client = server.connect();
+    let large = "x".repeat(2_000_000);
+    let large = |line: &str| format!("{line}\r\n{large}\r\n");
+    for (command, counted) in [
+        ("get a\r\n", &["cmd_get", "get_hits"][..]),
+        ("get none\r\n", &["cmd_get", "get_misses"]),
+        ("touch a 5\r\n", &["cmd_touch", "touch_hits"]),
+        ("gat 5 a\r\n", &["cmd_touch", "touch_hits"]),
+        ("gat 5 none\r\n", &["cmd_touch", "touch_misses"]),
+        ("mg a T5\r\n", &["cmd_touch", "touch_hits"]),
+        ("mg none T5\r\n", &["cmd_get", "get_misses"]),
+        ("mg none N5\r\n", &["cmd_get", "get_hits"]),
+        ("mg none N5 T5\r\n", &["cmd_touch", "touch_hits"]),
+        ("md a I\r\n", &[]),
+        ("md a\r\n", &["delete_hits"]),
+        ("md a C1\r\n", &["delete_misses"]),
+        ("ma none N5\r\n", &[]),
+        ("ma none\r\n", &["incr_misses"]),
+        ("ma a MD\r\n", &["decr_hits"]),
+        ("ma a C1\r\n", &[]),
+        (large("set a 0 0 2000000").as_str(), &["store_too_large"]),
+        (large("add a 0 0 2000000").as_str(), &["store_too_large"]),
+        (large("ms a 2000000").as_str(), &["store_too_large"]),
+    ] {
+        client.ask("flush_all\r\nset a 0 0 1\r\n1\r\n", "OK\r\nSTORED\r\n");
+        client.ask("stats reset\r\n", "RESET\r\n");
+        client.send(format!("{command}mn\r\n"));
+        client.lines_to("MN");
+        let of_commands = |name: &str| {
+            let starts =
+                ["get_hits", "get_misses", "touch", "delete", "incr", "decr", "cas", "store"];
+            starts.iter().any(|start| name.starts_with(start))
+                || ["cmd_get", "cmd_set", "cmd_touch"].contains(&name)
+        };
+        let stats = client.stats("stats").into_iter();
+        let is: BTreeSet<(String, String)> =
+            stats.filter(|(name, value)| value != "0" && of_commands(name)).collect();
+        let expect = counted.iter().map(|name| ((*name).to_owned(), "1".to_owned()));
+        let command = &command[..command.len().min(40)];
+        assert_eq!(is, expect.collect(), "{command}");
+    }
+}
+
+#[test]
+fn reads_of_what_is_dead_are_counted() {
+    let server = Server::isogrid(&[]);
+    let mut client = server.connect();
+    // In one turn, so that nothing is removed in between.
+    client.ask(
+        "set a 0 0 1\r\nx\r\nset b 0 -1 1\r\nx\r\nget a b none\r\nflush_all\r\nget a none\r\n",
+        "STORED\r\nSTORED\r\nVALUE a 0 1\r\nx\r\nEND\r\nOK\r\nEND\r\n",
+    );
+    assert_eq!((client.stat("get_expired"), client.stat("get_flushed")), (1, 1));
+    client.ask("stats reset\r\n", "RESET\r\n");
+    assert_eq!((client.stat("get_expired"), client.stat("get_flushed")), (0, 0));
+}
+
+#[test]
+fn a_watch_is_refused_and_the_connection_stays_in_step() {
+    let server = Server::isogrid(&[]);
+    let mut client = server.connect();
+    let refused = "CLIENT_ERROR watch commands not allowed\r\n";
+    for (command, answer) in [
+        ("watch", refused),
+        ("watch fetchers", refused),
+        ("watch evictions mutations", refused),
+        ("watch nope", "ERROR\r\n"),
+        ("watch noreply", ""),
+    ] {
+        let answer = format!("{answer}STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n");
+        client.ask(format!("{command}\r\nset a 0 0 1\r\nx\r\nget a\r\n"), &answer);
+    }
+    assert_eq!(client.stat("log_watchers"), 0);
 }
 
 #[test]
@@ -330,6 +425,64 @@ fn dumps_show_every_key() {
     let lines = client.lines_to("END");
     assert_eq!(lines.len(), 11);
     assert!(lines[0].starts_with("ITEM key"), "{}", lines[0]);
+}
+
+/// The answer of memcached 1.6.18 to `metadump` with these keys in it.
+#[test]
+fn dumps_tell_any_bytes() {
+    let server = Server::isogrid(&[]);
+    let mut client = server.connect();
+    client.ask("set \x01k\u{e9}~/ 0 0 1\r\nx\r\nms AAECIA0K/w== 1 b\r\nx\r\n", "STORED\r\nHD\r\n");
+    client.send("lru_crawler metadump all\r\n");
+    let mut keys: Vec<String> = client.lines_to("END");
+    keys.sort();
+    let keys: Vec<&str> = keys.iter().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(keys, ["END", "key=%00%01%02%20%0D%0A%FF", "key=%01k%C3%A9~%2F"]);
+    client.ask("delete \x01k\u{e9}~/\r\n", "DELETED\r\n");
+    client.send("stats cachedump 1 0\r\n");
+    let row = b"ITEM \x00\x01\x02 \r\n\xff [1 b; 0 s]\r\nEND\r\n";
+    assert_eq!(client.bytes(row.len()), row);
+}
+
+#[test]
+fn a_dump_under_load_has_every_key_that_stays_once() {
+    const KEYS: usize = 5_000;
+    let server = Server::isogrid(&[]);
+    let mut client = server.connect();
+    for index in 0..KEYS {
+        client.send(format!("set stays{index} 0 0 1 noreply\r\nx\r\n"));
+    }
+    client.ask("mn\r\n", "MN\r\n");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut writer = server.connect();
+            let mut index = 0;
+            while !stop.load(Ordering::Relaxed) {
+                for _ in 0..200 {
+                    index += 1;
+                    let old = index - index.min(2_000);
+                    writer.send(format!(
+                        "set goes{index} 0 0 1 noreply\r\nx\r\ndelete goes{old} noreply\r\n"
+                    ));
+                }
+                writer.ask("mn\r\n", "MN\r\n");
+            }
+        });
+        for _ in 0..5 {
+            client.send("lru_crawler metadump all\r\n");
+            let lines = client.lines_to("END");
+            let mut stays: Vec<&str> = lines
+                .iter()
+                .filter_map(|line| line.strip_prefix("key=stays")?.split(' ').next())
+                .collect();
+            stays.sort_unstable();
+            let listed = stays.len();
+            stays.dedup();
+            assert_eq!((stays.len(), listed), (KEYS, KEYS), "of {} lines", lines.len());
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
 }
 
 #[test]

@@ -108,6 +108,8 @@ pub struct Connections {
     pub rejected_by_address: AtomicU64,
     /// Times that accepting stopped because the limit was reached.
     pub paused: AtomicU64,
+    /// How long it did so, ms.
+    pub paused_ms: AtomicU64,
     /// Connections ended for being silent.
     pub idle_kicks: AtomicU64,
     present: Mutex<Present>,
@@ -141,6 +143,7 @@ impl Connections {
             rejected: AtomicU64::new(0),
             rejected_by_address: AtomicU64::new(0),
             paused: AtomicU64::new(0),
+            paused_ms: AtomicU64::new(0),
             idle_kicks: AtomicU64::new(0),
             present: Mutex::new(Present { next: 0, by_id: BTreeMap::new(), addresses }),
             freed: Notify::new(),

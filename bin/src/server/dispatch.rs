@@ -9,8 +9,8 @@ use isogrid_grid::structure::cache::{
 use isogrid_grid::{Batch, Cache};
 use isogrid_wire::Output;
 use isogrid_wire::memcached::{
-    Arithmetic, Delete, Exptime, Framing, Get, Item, PlainSet, Refusal, Reply, Request, Store,
-    StoreMode, Value,
+    Arithmetic, Delete, Exptime, Framing, Get, Item, Order, PlainSet, Refusal, Reply, Request,
+    Store, StoreMode, Value,
 };
 
 use super::counters::Counts;
@@ -120,6 +120,7 @@ impl Dispatch<'_> {
             win_below: get.recache.map(|seconds| seconds.max(0).unsigned_abs() * 1000),
             // Only meta replies can tell a reader that it won.
             unaware: !matches!(self.framing, Framing::Meta(_)),
+            win_after_touch: get.order.touch_then_recache,
             quiet: get.no_bump,
             version: get.new_cas,
         };
@@ -131,14 +132,12 @@ impl Dispatch<'_> {
     }
 
     fn get_one(&mut self, get: &Get<'_>, key: &[u8], hash: KeyHash, how: &Read, out: &mut Output) {
-        self.counts.cmd_get += 1;
-        self.counts.cmd_touch += u64::from(how.touch.is_some());
         let batch = self.batch;
         let hit = match batch.read(hash, key, how) {
             Ok(hit) => hit,
             Err(error) => return self.failed(&error, out),
         };
-        let found = hit.as_ref().is_some_and(|hit| !hit.created);
+        let found = hit.is_some();
         self.count_get(found, how.touch.is_some());
         self.node.detail.count(key, Event::Get { hit: found });
         match hit {
@@ -147,11 +146,18 @@ impl Dispatch<'_> {
         }
     }
 
-    fn count_get(&mut self, found: bool, touched: bool) {
-        self.counts.get_hits += u64::from(found);
-        self.counts.get_misses += u64::from(!found);
-        self.counts.touch_hits += u64::from(found && touched);
-        self.counts.touch_misses += u64::from(!found && touched);
+    /// As memcached: an item that the get creates is a hit, and a get that touches is a touch, but
+    /// for a miss of `mg`.
+    fn count_get(&mut self, found: bool, touches: bool) {
+        let counts = &mut *self.counts;
+        let touches = touches && (found || !matches!(self.framing, Framing::Meta(_)));
+        let (asked, hits, misses) = if touches {
+            (&mut counts.cmd_touch, &mut counts.touch_hits, &mut counts.touch_misses)
+        } else {
+            (&mut counts.cmd_get, &mut counts.get_hits, &mut counts.get_misses)
+        };
+        *asked += 1;
+        *if found { hits } else { misses } += 1;
     }
 
     fn item(&mut self, get: &Get<'_>, key: &[u8], hit: &Hit<'_>, out: &mut Output) {
@@ -162,6 +168,7 @@ impl Dispatch<'_> {
             stale: hit.stale,
             lease_sent: hit.leased && !hit.won,
             unchanged: get.unless_cas == Some(hit.entry.version()),
+            ttl: self.ttl_shown(&get.order, hit.created, get.touch, hit.deadline_before),
             ..self.figures(&hit.entry, value)
         };
         self.reply(&Reply::Item { key, item }, out);
@@ -181,6 +188,23 @@ impl Dispatch<'_> {
             unchanged: false,
             key_binary: entry.marks().has(Marks::BINARY_KEY),
         }
+    }
+
+    /// The seconds left where `t` stands among the flags that change them.
+    fn ttl_shown(
+        &self,
+        order: &Order,
+        created: bool,
+        touch: Option<Exptime>,
+        before: Option<u64>,
+    ) -> Option<u32> {
+        let deadline = match touch.filter(|_| order.touch_then_ttl) {
+            _ if created && order.created_ttl == 0 => None,
+            _ if created => self.cache.deadline(self.lifespan(order.created_ttl), self.now),
+            Some(touch) => self.cache.deadline(self.lifespan(touch), self.now),
+            None => before,
+        };
+        deadline.map(|at| self.seconds_left(at))
     }
 
     fn seconds_left(&self, deadline: u64) -> u32 {
@@ -275,7 +299,6 @@ impl Dispatch<'_> {
     /// A value over the limit takes the old one with it, so that nobody reads what the client
     /// meant to replace.
     fn too_large(&mut self, key: &[u8], hash: KeyHash, out: &mut Output) {
-        self.counts.cmd_set += 1;
         self.counts.store_too_large += 1;
         let _ = self.batch.remove(hash, key, &Removal::default());
         self.reply(&Reply::TooLarge, out);
@@ -293,14 +316,19 @@ impl Dispatch<'_> {
         self.node.detail.count(key, Event::Delete);
         match self.batch.remove(hash, key, &removal) {
             Ok(Written::Done { .. }) => {
-                self.counts.delete_hits += 1;
+                let gone = !removal.mark_stale && !removal.drop_value;
+                self.counts.delete_hits += u64::from(gone);
                 self.reply(&Reply::Deleted { key }, out);
             }
             Ok(Written::Absent | Written::Refused) => {
                 self.counts.delete_misses += 1;
                 self.reply(&Reply::NotFound { key }, out);
             }
-            Ok(Written::Conflict) => self.reply(&Reply::Exists { key }, out),
+            Ok(Written::Conflict) => {
+                let meta = matches!(self.framing, Framing::Meta(_));
+                self.counts.delete_misses += u64::from(meta);
+                self.reply(&Reply::Exists { key }, out);
+            }
             Err(error) => self.failed(&error, out),
         }
     }
@@ -321,8 +349,9 @@ impl Dispatch<'_> {
         };
         self.count_step(step.up, counted);
         let reply = match counted {
-            Counted::Value { value, version, deadline, .. } => {
-                let ttl = deadline.map(|at| self.seconds_left(at));
+            Counted::Value { value, version, deadline_before, created, .. } => {
+                let (order, touch) = (&request.order, request.touch);
+                let ttl = self.ttl_shown(order, created, touch, deadline_before);
                 Reply::Number { key, value, cas: self.cas(version), ttl }
             }
             Counted::NotANumber => Reply::NonNumeric,
@@ -341,8 +370,8 @@ impl Dispatch<'_> {
         };
         match counted {
             Counted::Value { created: false, .. } => *hits += 1,
-            Counted::Value { .. } | Counted::Absent => *misses += 1,
-            Counted::NotANumber | Counted::Conflict => {}
+            Counted::Absent => *misses += 1,
+            Counted::Value { .. } | Counted::NotANumber | Counted::Conflict => {}
         }
     }
 
@@ -403,6 +432,7 @@ impl Dispatch<'_> {
             Request::Accepted => self.reply(&Reply::Ok, out),
             Request::Refused(refusal) => {
                 self.counts.protocol_errors += 1;
+                self.counts.store_too_large += u64::from(*refusal == Refusal::TooLarge);
                 self.reply(&Reply::Refused(*refusal), out);
             }
             // Those with one key: executed before.

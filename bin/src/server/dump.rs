@@ -73,16 +73,17 @@ fn encoded(key: &[u8]) -> String {
 }
 
 /// The rows of `stats cachedump`: at most `most` entries.
-pub fn cachedump(cache: &Cache, most: usize, now: u64) -> String {
-    let (mut rows, mut left, mut cursor) = (String::new(), most, Some(Cursor::default()));
+pub fn cachedump(cache: &Cache, most: usize, now: u64) -> Vec<u8> {
+    let (mut rows, mut left, mut cursor) = (Vec::new(), most, Some(Cursor::default()));
     while let Some(at) = cursor.filter(|_| left > 0) {
         cursor = cache.table().scan(at, left.min(PAGE), now, |entry| {
             if left > 0 {
                 left -= 1;
-                let key = String::from_utf8_lossy(entry.key());
                 let expires = entry.deadline().map_or(0, |at| at / 1000);
-                let len = entry.value().len();
-                let _ = write!(rows, "ITEM {key} [{len} b; {expires} s]\r\n");
+                let figures = format!(" [{} b; {expires} s]\r\n", entry.value().len());
+                rows.extend_from_slice(b"ITEM ");
+                rows.extend_from_slice(entry.key());
+                rows.extend_from_slice(figures.as_bytes());
             }
         });
     }

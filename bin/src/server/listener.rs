@@ -74,11 +74,15 @@ impl Listener {
         loop {
             if !node.config.limits.refuse_fast && !node.connections.has_place() {
                 node.connections.paused.fetch_add(1, Ordering::Relaxed);
+                let since = node.now();
                 tokio::select! {
                     biased;
                     () = node.stopped() => return,
-                    () = node.connections.place_freed() => continue,
+                    () = node.connections.place_freed() => {}
                 }
+                let paused = node.now().saturating_sub(since);
+                node.connections.paused_ms.fetch_add(paused, Ordering::Relaxed);
+                continue;
             }
             tokio::select! {
                 biased;

@@ -24,7 +24,7 @@ pub enum Answer {
     /// `OK`.
     Ok,
     /// Text as it is, then the end.
-    Text(String),
+    Text(Vec<u8>),
     /// No such statistics.
     Refused(Refusal),
 }
@@ -53,7 +53,7 @@ pub fn answer(node: &Node, cache: &Cache, argument: &[u8], now: u64) -> Answer {
     match words.as_slice() {
         [] => Answer::Rows(general(node, cache, now)),
         [b"settings", ..] => Answer::Rows(settings::rows(node, cache)),
-        [b"items", ..] => Answer::Rows(items(cache)),
+        [b"items", ..] => Answer::Rows(items(node, cache)),
         [b"slabs", ..] => Answer::Rows(slabs(node, cache)),
         [b"sizes", ..] => Answer::Rows(sizes(cache, now)),
         [b"conns", ..] => Answer::Rows(conns(node, now)),
@@ -79,7 +79,7 @@ pub fn encode(answer: Answer, framing: &Framing<'_>, out: &mut Output) {
         Answer::Reset => framing.encode(&Reply::Reset, out),
         Answer::Ok => framing.encode(&Reply::Ok, out),
         Answer::Text(text) => {
-            framing.encode(&Reply::Raw(text.as_bytes()), out);
+            framing.encode(&Reply::Raw(&text), out);
             framing.encode(&Reply::StatEnd, out);
         }
         Answer::Refused(refusal) => framing.encode(&Reply::Refused(refusal), out),
@@ -100,7 +100,7 @@ fn detail(node: &Node, what: &[u8]) -> Answer {
     match what {
         b"on" => node.detail.switch(true),
         b"off" => node.detail.switch(false),
-        b"dump" => return Answer::Text(node.detail.dump()),
+        b"dump" => return Answer::Text(node.detail.dump().into_bytes()),
         _ => return Answer::Refused(Refusal::Client("usage: stats detail on|off|dump")),
     }
     Answer::Ok
@@ -120,7 +120,7 @@ fn cachedump(node: &Node, cache: &Cache, class: &[u8], most: &[u8], now: u64) ->
             let most = if most == 0 { CACHEDUMP_MAX } else { most.min(CACHEDUMP_MAX) };
             Answer::Text(dump::cachedump(cache, most, now))
         }
-        0..=63 => Answer::Text(String::new()),
+        0..=63 => Answer::Text(Vec::new()),
         _ => Answer::Refused(Refusal::Client("Illegal slab id")),
     }
 }
@@ -140,7 +140,7 @@ fn general(node: &Node, cache: &Cache, now: u64) -> Rows {
     rows.put("rusage_user", user);
     rows.put("rusage_system", system);
     connections(node, &mut rows);
-    commands(node, &mut rows);
+    commands(node, cache, &mut rows);
     storage(cache, &mut rows);
     rows
 }
@@ -162,8 +162,10 @@ fn connections(node: &Node, rows: &mut Rows) {
     rows.put("idle_kicks", connections.idle_kicks.load(Ordering::Relaxed));
 }
 
-fn commands(node: &Node, rows: &mut Rows) {
+fn commands(node: &Node, cache: &Cache, rows: &mut Rows) {
     let counts = node.counters.sum();
+    let metrics = cache.table().metrics();
+    let paused_ms = node.connections.paused_ms.load(Ordering::Relaxed);
     for (name, value) in [
         ("cmd_get", counts.cmd_get),
         ("cmd_set", counts.cmd_set),
@@ -172,8 +174,8 @@ fn commands(node: &Node, rows: &mut Rows) {
         ("cmd_meta", counts.cmd_meta),
         ("get_hits", counts.get_hits),
         ("get_misses", counts.get_misses),
-        ("get_expired", 0),
-        ("get_flushed", 0),
+        ("get_expired", metrics.read_expired),
+        ("get_flushed", metrics.read_cleared),
         ("delete_misses", counts.delete_misses),
         ("delete_hits", counts.delete_hits),
         ("incr_misses", counts.incr_misses),
@@ -194,7 +196,7 @@ fn commands(node: &Node, rows: &mut Rows) {
         ("limit_maxbytes", node.memory_limit.load(Ordering::Relaxed)),
         ("accepting_conns", u64::from(node.connections.has_place())),
         ("listen_disabled_num", node.connections.paused.load(Ordering::Relaxed)),
-        ("time_in_listen_disabled_us", 0),
+        ("time_in_listen_disabled_us", paused_ms * 1000),
         ("threads", node.config.node.threads as u64),
         ("conn_yields", counts.conn_yields),
         ("protocol_errors", counts.protocol_errors),
@@ -237,7 +239,7 @@ fn storage(cache: &Cache, rows: &mut Rows) {
 }
 
 /// All entries as slab class 1.
-fn items(cache: &Cache) -> Rows {
+fn items(node: &Node, cache: &Cache) -> Rows {
     let (usage, metrics) = (cache.table().usage(), cache.table().metrics());
     let mut rows = Rows::default();
     if usage.entries == 0 {
@@ -270,7 +272,7 @@ fn items(cache: &Cache) -> Rows {
         ("direct_reclaims", 0),
         ("hits_to_hot", 0),
         ("hits_to_warm", 0),
-        ("hits_to_cold", 0),
+        ("hits_to_cold", node.counters.sum().get_hits),
         ("hits_to_temp", 0),
     ] {
         rows.put(format!("items:1:{name}"), value);

@@ -11,6 +11,7 @@ use super::version::{Draft, Marks, SEQ_BITS, Version, VersionPtr};
 use super::{KEY_LEN_MAX, KeyHash, Table, VALUE_LEN_MAX};
 use crate::env::Timestamp;
 use crate::error::Error;
+use crate::metrics::count_shared;
 use crate::sync::Ordering;
 
 /// A batch of reads and writes. Everything read through it stays valid while it lives.
@@ -95,9 +96,9 @@ impl<'t> Pinned<'t> {
         let newest = self.newest(segment, hash, key)?;
         // Loaded after the version: a write that is published at once raises the watermark first.
         let mark = watermark(segment);
-        if newest.is_plain() && newest.seq() <= mark.committed {
-            let entry = Entry { version: newest, access: Access::default(), table: self.table };
-            return (newest.seq() > mark.cleared).then_some(entry);
+        if newest.is_plain() && newest.seq() <= mark.committed && newest.seq() > mark.cleared {
+            let access = Access::default();
+            return Some(Entry { version: newest, access, table: self.table });
         }
         self.look_closer(segment, hash, key, now)
     }
@@ -114,7 +115,8 @@ impl<'t> Pinned<'t> {
             let newest = self.newest(segment, hash, key)?;
             let mark = watermark(segment);
             if let Some(version) = self.below(newest, mark) {
-                return self.alive(version, now, mark);
+                let alive = self.alive(version, now, mark);
+                return alive.or_else(|| dead(segment, version, mark));
             }
             // Nothing below: that is the truth unless a write was published meanwhile, and what
             // was before it cut off, or taken back or written anew.
@@ -203,6 +205,17 @@ impl<'t> Pinned<'t> {
         let locked = self.segment(hash)?.lock(&self.table.shared, now);
         Some(EntryMut { locked, table: self.table, hash, key, found: None, now })
     }
+}
+
+/// Counts a read that came too late: nothing but a miss to its reader.
+#[cold]
+fn dead<'g>(segment: &Segment, version: Version<'_>, mark: Watermark) -> Option<Entry<'g>> {
+    if version.seq() <= mark.cleared {
+        count_shared(&segment.metrics.read_cleared);
+    } else if !version.is_tombstone() {
+        count_shared(&segment.metrics.read_expired);
+    }
+    None
 }
 
 #[inline]
@@ -413,6 +426,21 @@ impl<'g> EntryMut<'g, '_> {
     pub fn rewrite(&mut self, new: &NewEntry<'_>) {
         let found = self.take_found();
         self.locked.rewrite(self.hash, found, draft(self.key, new));
+    }
+
+    /// Notes a read of `entry`, which came from here: a write that is a read as well.
+    pub fn note_read(&self, entry: &Entry<'_>) {
+        let seconds = self.table.shared.seconds(self.now);
+        if let Some(segment) = self.table.segments.get(self.hash.segment as usize) {
+            segment.accesses.read(entry.version.slot(), seconds);
+        }
+    }
+
+    /// After a write that is no access: the figures are those of `before`, which it replaced.
+    pub fn keep_access(&self, before: &Entry<'_>) {
+        if let Some(segment) = self.table.segments.get(self.hash.segment as usize) {
+            segment.accesses.set(before.version.slot(), before.access);
+        }
     }
 
     /// Deletes the entry; whether there was one.

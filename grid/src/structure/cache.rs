@@ -117,6 +117,8 @@ pub struct Read {
     pub or_create: Option<Lifespan>,
     /// With less than so many ms left, the first reader wins.
     pub win_below: Option<u64>,
+    /// `win_below` goes by the new lifespan.
+    pub win_after_touch: bool,
     /// The reader knows nothing of winning: a stale entry is left for one that does.
     pub unaware: bool,
     /// Leave no trace of the read.
@@ -137,13 +139,16 @@ pub struct Hit<'b> {
     pub stale: bool,
     /// The read created the entry.
     pub created: bool,
+    /// When it was to expire before this read.
+    pub deadline_before: Option<Timestamp>,
 }
 
 impl<'b> From<Entry<'b>> for Hit<'b> {
     fn from(entry: Entry<'b>) -> Self {
         let marks = entry.marks();
         let (stale, leased) = (marks.has(Marks::STALE), marks.has(Marks::LEASED));
-        Hit { entry, won: false, leased, stale, created: false }
+        let deadline_before = entry.deadline();
+        Hit { entry, won: false, leased, stale, created: false, deadline_before }
     }
 }
 
@@ -190,6 +195,8 @@ pub enum Counted {
         version: u64,
         /// When it expires.
         deadline: Option<Timestamp>,
+        /// When it was to expire before the step.
+        deadline_before: Option<Timestamp>,
         /// Whether the step created it.
         created: bool,
     },
@@ -275,7 +282,9 @@ impl Cache {
         self.table.maintain(now, budget)
     }
 
-    fn deadline(&self, lifespan: Lifespan, now: Timestamp) -> Option<Timestamp> {
+    /// When an entry expires that gets this lifespan now.
+    #[must_use]
+    pub fn deadline(&self, lifespan: Lifespan, now: Timestamp) -> Option<Timestamp> {
         match lifespan {
             Lifespan::Until(at) => Some(at),
             Lifespan::Default => self.config.default_ttl.map(|ttl| now.saturating_add(ttl)),
@@ -326,7 +335,11 @@ impl<'c> Batch<'c> {
             return how.or_create.map(|span| self.create_for(hash, key, span, how)).transpose();
         };
         let mut hit = Hit::from(entry);
-        let left = entry.deadline().map(|at| at.saturating_sub(self.now));
+        let deadline = match how.touch.filter(|_| how.win_after_touch) {
+            Some(lifespan) => self.cache.deadline(lifespan, self.now),
+            None => entry.deadline(),
+        };
+        let left = deadline.map(|at| at.saturating_sub(self.now));
         let short = how.win_below.zip(left).is_some_and(|(below, left)| left < below);
         let wins = !hit.leased && !how.unaware && (hit.stale || short);
         if wins || how.touch.is_some() {
@@ -347,15 +360,29 @@ impl<'c> Batch<'c> {
         if let Some(there) = slot.get() {
             return Ok(Hit::from(there));
         }
+        let deadline = self.cache.deadline(lifespan, self.now);
+        let dead = deadline.is_some_and(|at| at <= self.now);
         let new = NewEntry {
-            deadline: self.cache.deadline(lifespan, self.now),
+            deadline: deadline.filter(|_| !dead),
             version: how.version,
             marks: Marks::LEASED,
             ..NewEntry::default()
         };
         slot.put(&new)?;
         let Some(entry) = slot.get() else { return Err(Error::Full { used: 0, limit: 0 }) };
-        Ok(Hit { entry, won: true, leased: false, stale: false, created: true })
+        if dead {
+            // Its reader sees it, nobody else.
+            slot.rewrite(&NewEntry { deadline, ..new });
+        } else if !how.quiet {
+            slot.note_read(&entry);
+        }
+        Ok(Hit {
+            won: true,
+            leased: false,
+            created: true,
+            deadline_before: None,
+            ..Hit::from(entry)
+        })
     }
 
     /// Gives the entry its new lifespan, and this reader the lease if nobody was faster.
@@ -451,9 +478,10 @@ impl<'c> Batch<'c> {
         }
     }
 
-    /// Gives an entry a new lifespan; the entry, if there is one.
+    /// Gives an entry a new lifespan, which counts as a read; the entry, if there is one.
     #[must_use]
     pub fn touch(&self, hash: KeyHash, key: &[u8], lifespan: Lifespan) -> Option<Entry<'_>> {
+        let _ = self.get(hash, key);
         let mut slot = self.entry(hash, key).ok()?;
         let there = slot.get()?;
         let deadline = self.cache.deadline(lifespan, self.now);
@@ -486,7 +514,11 @@ impl<'c> Batch<'c> {
                 new.deadline = self.cache.deadline(lifespan, self.now);
             }
         }
-        done(slot.put(&new)?, &new)
+        let version = slot.put(&new)?;
+        if !how.drop_value {
+            slot.keep_access(&there);
+        }
+        done(version, &new)
     }
 
     /// Counts.
@@ -517,14 +549,19 @@ impl<'c> Batch<'c> {
             ..same(&there)
         };
         // As memcached: a number that outgrows its text is a new item.
-        if digits.as_bytes().len() > there.value().len() {
+        let outgrown = digits.as_bytes().len() > there.value().len();
+        if outgrown {
             new.marks = Marks::default();
         }
         if let Some(lifespan) = step.touch {
             new.deadline = self.cache.deadline(lifespan, self.now);
         }
         let version = slot.put(&new)?;
-        Ok(Counted::Value { value, version, deadline: new.deadline, created: false })
+        if there.was_fetched() && !outgrown {
+            slot.note_read(&there);
+        }
+        let (deadline, deadline_before) = (new.deadline, there.deadline());
+        Ok(Counted::Value { value, version, deadline, deadline_before, created: false })
     }
 
     fn count_absent(&self, slot: &mut EntryMut<'_, '_>, step: &Step) -> Result<Counted, Error> {
@@ -538,7 +575,8 @@ impl<'c> Batch<'c> {
             ..NewEntry::default()
         };
         let version = slot.put(&new)?;
-        Ok(Counted::Value { value, version, deadline: new.deadline, created: true })
+        let deadline = new.deadline;
+        Ok(Counted::Value { value, version, deadline, deadline_before: None, created: true })
     }
 
     fn entry<'k>(&self, hash: KeyHash, key: &'k [u8]) -> Result<EntryMut<'_, 'k>, Error> {

@@ -72,7 +72,7 @@ fn get_flag(random: &mut Random) -> String {
     match random.below(16) {
         0..=2 => "v".to_owned(),
         3 => format!("T{exptime}"),
-        4 => "N30".to_owned(),
+        4 => random.pick(&["N30", "N2000", "N0", "N-1"]).to_owned(),
         5 => "R500".to_owned(),
         6 => "R2592000".to_owned(),
         7 => "Oopaque".to_owned(),

@@ -94,8 +94,6 @@ fn flag(word: &[u8]) -> Token {
     let text = String::from_utf8_lossy(word);
     let seconds = |text: &str| text.trim().parse::<i64>().ok();
     match word.first() {
-        // 1.6.18 counts a touch and the get that creates an item as hits too.
-        Some(b'h') if matches!(text.trim(), "h0" | "h1") => Token::Any,
         Some(b'c') => cas_token(&word[1..], None),
         Some(b't' | b'l') => match seconds(&text[1..]) {
             Some(seconds) if seconds >= 0 => Token::Seconds(seconds),
@@ -114,8 +112,8 @@ fn debug_figure(word: &[u8]) -> Token {
         ("exp", Ok(seconds)) if seconds != -1 => Token::Seconds(seconds.abs()),
         ("la", Ok(seconds)) => Token::Seconds(seconds),
         ("cas", _) => cas_token(value.as_bytes(), None),
-        // The slab class and the size in it: isogrid has no slabs. For fetch see h.
-        ("cls" | "size" | "fetch", _) => Token::Any,
+        // The slab class and the size in it: isogrid has no slabs.
+        ("cls" | "size", _) => Token::Any,
         _ => Token::Bytes(word.to_vec()),
     }
 }

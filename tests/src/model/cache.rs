@@ -19,6 +19,8 @@ pub struct Item {
     pub chosen: bool,
     /// Its marks.
     pub marks: Marks,
+    /// Whether it was ever fetched.
+    pub fetched: bool,
 }
 
 /// The items.

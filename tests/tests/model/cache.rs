@@ -41,6 +41,7 @@ enum Op {
         touch: Option<Ttl>,
         create: Option<Ttl>,
         win_below: Option<u64>,
+        after: bool,
         quiet: bool,
     },
     Remove {
@@ -75,7 +76,7 @@ const EXPECTS: [Expect; 4] = [Expect::Any, Expect::Current, Expect::Older, Expec
 
 fn op() -> impl Strategy<Value = Op> {
     let key = || 0..4u8;
-    let ttl = || prop_oneof![Just(None), (1..4_000u64).prop_map(Some)];
+    let ttl = || prop_oneof![Just(None), (0..4_000u64).prop_map(Some)];
     let expect =
         || prop_oneof![3 => Just(Expect::Any), 4 => proptest::sample::select(&EXPECTS[..])];
     let chosen = weighted(0.2, 1..1u64 << 50);
@@ -90,9 +91,16 @@ fn op() -> impl Strategy<Value = Op> {
                 Op::Put { key, mode, value, expect, stale, ttl, chosen, create }
             }
         ),
-        8 => (key(), weighted(0.3, ttl()), weighted(0.3, ttl()), weighted(0.4, 0..5_000u64), flag())
-            .prop_map(|(key, touch, create, win_below, quiet)| {
-                Op::Read { key, touch, create, win_below, quiet }
+        8 => (
+            key(),
+            weighted(0.3, ttl()),
+            weighted(0.3, ttl()),
+            weighted(0.4, 0..5_000u64),
+            flag(),
+            flag(),
+        )
+            .prop_map(|(key, touch, create, win_below, after, quiet)| {
+                Op::Read { key, touch, create, win_below, after, quiet }
             }),
         3 => (key(), expect(), flag(), flag(), weighted(0.5, ttl())).prop_map(
             |(key, expect, stale, drop, ttl)| Op::Remove { key, expect, stale, drop, ttl }
@@ -204,6 +212,7 @@ impl Run {
                 version: entry.version(),
                 chosen: entry.chosen_version().is_some(),
                 marks: entry.marks(),
+                fetched: entry.was_fetched(),
             });
             prop_assert_eq!(real.as_ref(), self.model.get(key, self.now), "key {}", key);
         }
@@ -271,7 +280,8 @@ impl Run {
     ) -> Result<Item, Written> {
         let (version, chosen, marks) = (0, false, Marks::default());
         let deadline = self.deadline(ttl);
-        let new = Item { value: value.into(), flags: 5, deadline, version, chosen, marks };
+        let fetched = false;
+        let new = Item { value: value.into(), flags: 5, deadline, version, chosen, marks, fetched };
         let grows = matches!(mode, Mode::Append | Mode::Prepend);
         let Some(there) = self.model.get(key, self.now) else {
             let stores = matches!(mode, Mode::Set | Mode::Add) || grows && create;
@@ -289,7 +299,8 @@ impl Run {
         if is_stale && !(stale && expected < Some(there.version)) {
             return Err(Written::Conflict);
         }
-        let joined = |value| Item { value, marks: Marks::default(), ..there.clone() };
+        let joined =
+            |value| Item { value, marks: Marks::default(), fetched: false, ..there.clone() };
         Ok(match mode {
             Mode::Append => joined([&there.value, value.as_bytes()].concat()),
             Mode::Prepend => joined([value.as_bytes(), &there.value].concat()),
@@ -303,19 +314,20 @@ impl Run {
     }
 
     fn read(&mut self, op: &Op) -> Checked {
-        let Op::Read { key, touch, create, win_below, quiet } = *op else { return Ok(()) };
+        let Op::Read { key, touch, create, win_below, after, quiet } = *op else { return Ok(()) };
         let span = |ttl| lifespan(ttl, self.now);
         let how = Read {
             touch: touch.map(span),
             or_create: create.map(span),
             win_below,
+            win_after_touch: after,
             unaware: false,
             quiet,
             version: None,
         };
         let seen = |hit: Hit<'_>| {
             let facts = (hit.won, hit.leased, hit.stale, hit.created);
-            (facts, hit.entry.version(), hit.entry.value().to_vec())
+            (facts, hit.deadline_before, hit.entry.version(), hit.entry.value().to_vec())
         };
         let real = self.with(key, |b, hash, name| b.read(hash, name, &how).unwrap().map(seen));
         let deadline = touch.map(|ttl| self.deadline(ttl));
@@ -326,23 +338,29 @@ impl Run {
                 prop_assert_eq!(real, None);
                 return Ok(());
             };
-            let version = real.as_ref().map_or(0, |real| real.1);
-            prop_assert_eq!(real, Some(((true, false, false, true), version, Vec::new())));
+            let version = real.as_ref().map_or(0, |real| real.2);
+            let facts = (true, false, false, true);
+            prop_assert_eq!(real, Some((facts, None, version, Vec::new())));
             self.note(version, None)?;
             let (value, marks) = (Vec::new(), Marks::LEASED);
-            self.model.put(key, Item { value, flags: 0, deadline, version, chosen: false, marks });
+            let (chosen, fetched) = (false, !quiet);
+            let item = Item { value, flags: 0, deadline, version, chosen, marks, fetched };
+            self.model.put(key, item);
             return Ok(());
         };
         let (leased, stale) = (there.marks.has(Marks::LEASED), there.marks.has(Marks::STALE));
-        let left = there.deadline.map(|at| at - now);
+        let at = deadline.filter(|_| after).unwrap_or(there.deadline);
+        let left = at.map(|at| at.saturating_sub(now));
         let short = win_below.is_some_and(|below| left.is_some_and(|left| left < below));
         let won = !leased && (stale || short);
         if won {
             there.marks = there.marks.with(Marks::LEASED);
         }
+        let before = there.deadline;
         there.deadline = deadline.unwrap_or(there.deadline);
+        there.fetched |= !quiet;
         let (version, value) = (there.version, there.value.clone());
-        prop_assert_eq!(real, Some(((won, leased, stale, false), version, value)));
+        prop_assert_eq!(real, Some(((won, leased, stale, false), before, version, value)));
         Ok(())
     }
 
@@ -378,7 +396,7 @@ impl Run {
         self.note(version, None)?;
         let mut kept = Item { version, chosen: false, ..there };
         if drop {
-            (kept.value, kept.flags) = (Vec::new(), 0);
+            (kept.value, kept.flags, kept.fetched) = (Vec::new(), 0, false);
         }
         if stale {
             kept.marks = kept.marks.with(Marks::STALE).without(Marks::LEASED);
@@ -402,6 +420,7 @@ impl Run {
         let real = self.with(key, |b, hash, name| b.count(hash, name, &step)).unwrap();
         let version = if let Counted::Value { version, .. } = real { version } else { 0 };
         let deadline = touch.map(|ttl| self.deadline(ttl));
+        let before = self.model.get(key, self.now).and_then(|item| item.deadline);
         let (new, created) = match self.model.get(key, self.now) {
             None => {
                 let Some(value) = create else {
@@ -410,7 +429,8 @@ impl Run {
                 };
                 let (deadline, marks) = (self.deadline(None), Marks::default());
                 let text = value.to_string().into_bytes();
-                (Item { value: text, flags: 0, deadline, version, chosen: false, marks }, true)
+                let (value, chosen, fetched) = (text, false, false);
+                (Item { value, flags: 0, deadline, version, chosen, marks, fetched }, true)
             }
             Some(there) if !there.value.is_empty() && self.conflict(key, expected) => {
                 prop_assert_eq!(real, Counted::Conflict);
@@ -424,11 +444,15 @@ impl Run {
                 let deadline = deadline.unwrap_or(there.deadline);
                 let grown = value.len() > there.value.len();
                 let marks = if grown { Marks::default() } else { there.marks };
-                (Item { value, version, deadline, chosen: false, marks, ..there.clone() }, false)
+                let (chosen, fetched) = (false, there.fetched && !grown);
+                (Item { value, version, deadline, chosen, marks, fetched, ..there.clone() }, false)
             }
         };
         let (value, deadline) = (model::number(&new.value).unwrap(), new.deadline);
-        prop_assert_eq!(real, Counted::Value { value, version, deadline, created });
+        prop_assert_eq!(
+            real,
+            Counted::Value { value, version, deadline, deadline_before: before, created }
+        );
         self.note(version, None)?;
         self.model.put(key, new);
         Ok(())
@@ -440,7 +464,7 @@ impl Run {
         let (deadline, now) = (self.deadline(ttl), self.now);
         let there = self.model.get_mut(key, now);
         prop_assert_eq!(real, there.as_ref().map(|item| item.version));
-        there.into_iter().for_each(|item| item.deadline = deadline);
+        there.into_iter().for_each(|item| (item.deadline, item.fetched) = (deadline, true));
         Ok(())
     }
 }

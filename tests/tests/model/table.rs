@@ -296,7 +296,7 @@ impl<'t> Run<'t> {
     fn look(&mut self, k: u8) -> Checked {
         let key = key(k);
         let pinned = self.table.pin();
-        let entry = pinned.entry(self.table.hash(&key), &key, self.now).unwrap();
+        let mut entry = pinned.entry(self.table.hash(&key), &key, self.now).unwrap();
         prop_assert_eq!(entry.get().map(Seen::from), self.model.look(&key, self.now), "look {}", k);
         Ok(())
     }

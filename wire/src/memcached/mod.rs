@@ -21,6 +21,7 @@ pub use framing::Framing;
 pub use meta::Meta;
 pub use reply::{Item, Reply, Value};
 pub use request::{
-    Arithmetic, Delete, DumpFormat, Exptime, Get, Key, Keys, Refusal, Request, Store, StoreMode,
+    Arithmetic, Delete, DumpFormat, Exptime, Get, Key, Keys, Order, Refusal, Request, Store,
+    StoreMode,
 };
 pub use text::{PlainGet, PlainSet, Text};

@@ -145,6 +145,8 @@ pub struct Get<'a> {
     pub unless_cas: Option<u64>,
     /// `mg E`: the cas of an item that this request creates or touches.
     pub new_cas: Option<u64>,
+    /// Which of the flags above come before the figures that they change.
+    pub order: Order,
 }
 
 impl<'a> Get<'a> {
@@ -159,8 +161,21 @@ impl<'a> Get<'a> {
             no_bump: false,
             unless_cas: None,
             new_cas: None,
+            order: Order::default(),
         }
     }
+}
+
+/// Where flags stand on a meta line. memcached carries them out from left to right, so that a
+/// figure is that of the flags before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Order {
+    /// `T` comes before `t`, which then shows the new expiry.
+    pub touch_then_ttl: bool,
+    /// `T` comes before `R`, which then goes by the new expiry.
+    pub touch_then_recache: bool,
+    /// What `t` shows of an item that the request creates: the last `T` or `N` before it.
+    pub created_ttl: Exptime,
 }
 
 /// What a store does with an item that is, or is not, there.
@@ -275,13 +290,24 @@ pub struct Arithmetic<'a> {
     pub cas: Option<u64>,
     /// `ma E`: the cas of the new item.
     pub new_cas: Option<u64>,
+    /// Which of the flags above come before the figures that they change.
+    pub order: Order,
 }
 
 impl<'a> Arithmetic<'a> {
     /// One up or down from the number under `key`.
     #[must_use]
     pub fn of(key: Key<'a>, up: bool) -> Self {
-        Arithmetic { key, up, delta: 1, create: None, touch: None, cas: None, new_cas: None }
+        Arithmetic {
+            key,
+            up,
+            delta: 1,
+            create: None,
+            touch: None,
+            cas: None,
+            new_cas: None,
+            order: Order::default(),
+        }
     }
 }
 

@@ -38,9 +38,13 @@ fn deadline(exptime: Exptime) -> Option<i64> {
     }
 }
 
+fn left(deadline: Option<i64>) -> Option<u32> {
+    deadline.map(|deadline| u32::try_from(deadline - NOW).unwrap_or(0))
+}
+
 impl Entry {
     fn ttl(&self) -> Option<u32> {
-        self.deadline.map(|deadline| u32::try_from(deadline - NOW).unwrap_or(0))
+        left(self.deadline)
     }
 
     fn item(&self) -> Item<'_> {
@@ -81,6 +85,7 @@ impl Model {
             Request::Touch { key, exptime } => match self.live(key) {
                 Some(entry) => {
                     entry.deadline = deadline(*exptime);
+                    entry.fetched = true;
                     answer(Reply::Touched { flags: entry.flags, cas: entry.cas });
                 }
                 None => answer(Reply::NotFound { key }),
@@ -125,7 +130,8 @@ impl Model {
 
     fn get(&mut self, key: &[u8], get: &Get<'_>, answer: &mut impl FnMut(Reply<'_>)) {
         let mut won = false;
-        if self.live(key).is_none() {
+        let created = self.live(key).is_none();
+        if created {
             let Some(exptime) = get.vivify else { return answer(Reply::Miss { key }) };
             let cas = self.next_cas(get.new_cas);
             let entry = Entry { cas, deadline: deadline(exptime), ..Entry::default() };
@@ -133,13 +139,19 @@ impl Model {
             won = true;
         }
         let entry = self.entries.get_mut(key).unwrap();
-        if let Some(exptime) = get.touch {
+        let before = entry.deadline;
+        if let (Some(exptime), false) = (get.touch, created) {
             entry.deadline = deadline(exptime);
         }
+        let at = |touched| if touched { entry.deadline } else { before };
         let low = |ttl: u32| get.recache.is_some_and(|recache| i64::from(ttl) < recache);
-        won |= !entry.won && (entry.stale || entry.ttl().is_some_and(low));
+        let recache = !created && left(at(get.order.touch_then_recache)).is_some_and(low);
+        won |= !entry.won && (entry.stale || recache);
+        let shown =
+            if created { deadline(get.order.created_ttl) } else { at(get.order.touch_then_ttl) };
         let unchanged = get.unless_cas == Some(entry.cas);
-        answer(Reply::Item { key, item: Item { won, unchanged, ..entry.item() } });
+        let item = Item { won, unchanged, ttl: left(shown), ..entry.item() };
+        answer(Reply::Item { key, item });
         entry.won |= won;
         entry.fetched |= !get.no_bump;
     }
@@ -225,7 +237,7 @@ impl Model {
             let deadline = deadline(exptime);
             let text = value.to_string().into_bytes();
             let entry = Entry { value: text, cas, deadline, ..Entry::default() };
-            let ttl = entry.ttl();
+            let ttl = left(self::deadline(count.order.created_ttl));
             self.entries.insert(key.to_vec(), entry);
             return Reply::Number { key, value, cas, ttl };
         };
@@ -238,11 +250,13 @@ impl Model {
             if count.up { old.wrapping_add(count.delta) } else { old.saturating_sub(count.delta) };
         let width = entry.value.len();
         entry.value = format!("{value:<width$}").into_bytes();
+        entry.fetched &= entry.value.len() == width;
         entry.cas = next;
+        let before = entry.ttl();
         if let Some(exptime) = count.touch {
             entry.deadline = deadline(exptime);
         }
-        let ttl = entry.ttl();
+        let ttl = if count.order.touch_then_ttl { entry.ttl() } else { before };
         self.last_cas += 1;
         Reply::Number { key, value, cas: next, ttl }
     }

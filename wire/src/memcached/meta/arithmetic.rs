@@ -24,11 +24,12 @@ fn count(Head { key, flags, meta }: Head<'_>) -> Parsed<'_> {
     };
     let arithmetic = Arithmetic {
         delta: flags.delta.unwrap_or(1),
-        create: flags.vivify.map(|exptime| (flags.initial, exptime)),
+        create: flags.vivify.map(|_| (flags.initial, flags.created)),
         touch: flags.touch,
         // To `ma` a cas of 0 means any.
         cas: flags.cas.filter(|cas| *cas != 0),
         new_cas: flags.new_cas,
+        order: flags.order,
         ..Arithmetic::of(key, up)
     };
     whole(Request::Arithmetic(arithmetic), meta)

@@ -2,8 +2,8 @@
 //! for are accepted and ignored, as memcached does.
 
 use super::encode::Verb;
-use crate::memcached::Exptime;
 use crate::memcached::text::{Words, client_flags, exptime, unsigned};
+use crate::memcached::{Exptime, Order};
 
 /// Longest `O` flag, its letter included.
 const OPAQUE_LEN_MAX: usize = 32;
@@ -22,6 +22,9 @@ pub(super) struct Flags {
     pub opaque_too_long: bool,
     pub touch: Option<Exptime>,
     pub vivify: Option<Exptime>,
+    /// The expiry of an item that the line creates: the last `T` or `N`.
+    pub created: Exptime,
+    pub order: Order,
     pub recache: Option<Exptime>,
     pub cas: Option<u64>,
     pub new_cas: Option<u64>,
@@ -60,9 +63,16 @@ impl Flags {
             b'I' => self.invalidate = true,
             b'x' => self.drop_value = true,
             b'O' => self.opaque_too_long = token.len() >= OPAQUE_LEN_MAX,
-            b'T' => self.touch = Some(exptime(token).ok_or(BAD_TOKEN)?),
-            b'N' => self.vivify = Some(exptime(token).ok_or(BAD_TOKEN)?),
-            b'R' => self.recache = Some(exptime(token).ok_or(BAD_TOKEN)?),
+            b'T' => self.touch = Some(self.expiry(token)?),
+            b'N' => self.vivify = Some(self.expiry(token)?),
+            b'R' => {
+                self.recache = Some(exptime(token).ok_or(BAD_TOKEN)?);
+                self.order.touch_then_recache = self.touch.is_some();
+            }
+            b't' => {
+                self.order.touch_then_ttl = self.touch.is_some();
+                self.order.created_ttl = self.created;
+            }
             b'C' => self.cas = Some(unsigned(token).ok_or(BAD_TOKEN)?),
             b'E' => self.new_cas = Some(unsigned(token).ok_or(BAD_TOKEN)?),
             b'F' => self.client_flags = client_flags(token).ok_or("bad command line format")?,
@@ -76,6 +86,11 @@ impl Flags {
             _ => {}
         }
         Ok(())
+    }
+
+    fn expiry(&mut self, token: &[u8]) -> Result<Exptime, &'static str> {
+        self.created = exptime(token).ok_or(BAD_TOKEN)?;
+        Ok(self.created)
     }
 }
 
@@ -117,5 +132,21 @@ mod tests {
     fn only_the_first_letter_of_a_switch_counts() {
         let flags = Flags::parse(Words(b"vv Pfoo L kx y300"), Verb::Store).expect("all known");
         assert!(flags.value && flags.max_idle_ms == Some(300));
+    }
+
+    #[test]
+    fn figures_are_those_of_the_flags_before_them() {
+        for (line, ttl, recache, created_ttl, created) in [
+            ("t T10 N30", false, false, 0, 30),
+            ("T10 t N30", true, false, 10, 30),
+            ("N30 t T10", false, false, 30, 10),
+            ("T10 N30 t", true, false, 30, 30),
+            ("R5 T10 t", true, false, 10, 10),
+            ("T10 R5", false, true, 0, 10),
+        ] {
+            let flags = Flags::parse(Words(line.as_bytes()), Verb::Get).expect("all known");
+            let order = Order { touch_then_ttl: ttl, touch_then_recache: recache, created_ttl };
+            assert_eq!((flags.order, flags.created), (order, created), "{line}");
+        }
     }
 }

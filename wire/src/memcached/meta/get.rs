@@ -15,11 +15,13 @@ pub(in crate::memcached) fn get(mut line: Line<'_>) -> Parsed<'_> {
             let get = Get {
                 keys: Keys::One(key),
                 touch: flags.touch,
-                vivify: flags.vivify,
+                // The item that is created is touched too.
+                vivify: flags.vivify.map(|_| flags.created),
                 recache: flags.recache,
                 no_bump: flags.no_bump,
                 unless_cas: flags.cas,
                 new_cas: flags.new_cas,
+                order: flags.order,
             };
             whole(Request::Get(get), meta)
         }

@@ -77,7 +77,7 @@ fn refuse<'a>(refusal: Refusal) -> Parsed<'a> {
 mod tests {
     use super::*;
     use crate::memcached::decoder::tests::only;
-    use crate::memcached::{Arithmetic, Delete, Get, Keys, Store, StoreMode};
+    use crate::memcached::{Arithmetic, Delete, Get, Keys, Order, Store, StoreMode};
 
     const KEY: Key<'static> = Cow::Borrowed(b"k");
 
@@ -96,9 +96,12 @@ mod tests {
             no_bump: true,
             unless_cas: Some(4),
             new_cas: Some(5),
+            order: Order { touch_then_recache: true, ..Order::default() },
             ..plain
         };
-        check("mg k T1 N2 R3 u C4 E5\r\n", &Request::Get(full));
+        check("mg k T1 N2 R3 u C4 E5\r\n", &Request::Get(full.clone()));
+        let turned = Get { vivify: Some(1), order: Order::default(), ..full };
+        check("mg k R3 N2 T1 u C4 E5\r\n", &Request::Get(turned));
     }
 
     #[test]
@@ -152,7 +155,7 @@ mod tests {
         let full = Arithmetic {
             up: false,
             delta: 2,
-            create: Some((5, 60)),
+            create: Some((5, 9)),
             touch: Some(9),
             cas: Some(3),
             new_cas: Some(4),

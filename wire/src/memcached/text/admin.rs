@@ -96,8 +96,9 @@ pub(super) fn shutdown(line: Line<'_>) -> Parsed<'_> {
 /// `watch [topic]*`
 pub(super) fn watch(mut line: Line<'_>) -> Parsed<'_> {
     let topics = line.words.rest();
+    let text = Text::reply_unless(line.words.end_in_noreply());
     if !line.words.all(|topic| TOPICS.contains(&topic)) {
-        return refuse(Refusal::Unknown);
+        return refuse_arguments(Refusal::Unknown, text);
     }
-    whole(Request::Watch { topics }, Text::default())
+    whole(Request::Watch { topics }, text)
 }

@@ -20,13 +20,14 @@ pub(super) fn cas(line: Line<'_>) -> Parsed<'_> {
 }
 
 fn parse(mut line: Line<'_>, mode: StoreMode, with_cas: bool) -> Parsed<'_> {
+    // Before the words are taken: as memcached, who forgets the length is silent all the same.
+    let text = Text::reply_unless(line.words.end_in_noreply());
     let Some([key, flags, time, len]) = line.words.leading() else {
         return refuse(BAD_LINE);
     };
     if with_cas && line.words.rest().is_empty() {
         return refuse(BAD_LINE);
     }
-    let text = Text::reply_unless(line.words.end_in_noreply());
     let Some(len) = length(len) else {
         return super::refuse_arguments(BAD_LINE, text);
     };

@@ -15,7 +15,7 @@ type Checked<'a> = Result<Request<'a>, Refusal>;
 
 /// `lru_crawler enable|disable|crawl|metadump|mgdump|tocrawl|sleep [argument]`
 pub(super) fn lru_crawler(line: Line<'_>) -> Parsed<'_> {
-    answer(line, |words| match words {
+    answer(line, false, |words| match words {
         [b"enable" | b"disable"] => Ok(Request::Accepted),
         [b"crawl", classes] => check_classes(classes).map(|()| Request::Accepted),
         [b"metadump", classes] => dump(classes, DumpFormat::Meta),
@@ -31,7 +31,7 @@ pub(super) fn lru_crawler(line: Line<'_>) -> Parsed<'_> {
 
 /// `lru tune|mode|temp_ttl <arguments>`
 pub(super) fn lru(line: Line<'_>) -> Parsed<'_> {
-    answer(line, |words| match words {
+    answer(line, true, |words| match words {
         [b"mode", b"flat" | b"segmented"] => Ok(Request::Accepted),
         [b"temp_ttl", seconds] => {
             signed(seconds).ok_or(Refusal::Unknown).map(|_| Request::Accepted)
@@ -43,7 +43,8 @@ pub(super) fn lru(line: Line<'_>) -> Parsed<'_> {
 
 /// `slabs reassign <from> <to>`, `slabs automove <level>|ratio|freeratio|window <argument>`
 pub(super) fn slabs(line: Line<'_>) -> Parsed<'_> {
-    answer(line, |words| match words {
+    let knows_noreply = line.words.clone().next() == Some(b"automove");
+    answer(line, knows_noreply, |words| match words {
         [b"reassign", from, to] => reassign(from, to),
         [b"automove", b"ratio" | b"freeratio" | b"window", number, ..] => {
             decimal(number).map(|_| Request::Accepted).ok_or(Refusal::Unknown)
@@ -57,9 +58,14 @@ pub(super) fn slabs(line: Line<'_>) -> Parsed<'_> {
     })
 }
 
-/// Checks the words behind the command, `noreply` taken off, and answers.
-fn answer<'a>(line: Line<'a>, check: impl Fn(&[&'a [u8]]) -> Checked<'a>) -> Parsed<'a> {
-    let noreply = line.words.end_in_noreply();
+/// Checks the words behind the command, `noreply` taken off where the command knows it, and
+/// answers.
+fn answer<'a>(
+    line: Line<'a>,
+    knows_noreply: bool,
+    check: impl Fn(&[&'a [u8]]) -> Checked<'a>,
+) -> Parsed<'a> {
+    let noreply = knows_noreply && line.words.end_in_noreply();
     let mut words = [&[][..]; 6];
     let count = line.words.count() - usize::from(noreply);
     for (slot, word) in words.iter_mut().zip(line.words) {
