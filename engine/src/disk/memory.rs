@@ -264,11 +264,8 @@ impl Disk for MemoryDisk {
 
     fn sync_folder(&self) -> io::Result<()> {
         let mut state = self.0.lock();
-        let fault = state.call();
+        state.check()?;
         let changes = std::mem::take(&mut state.changes);
-        if let Some(fault) = fault {
-            return Err(fault.error());
-        }
         changes.iter().for_each(|change| change.apply(&mut state.synced_names));
         Ok(())
     }

@@ -21,8 +21,7 @@ pub(crate) struct Chain {
     pub next: Lsn,
     /// Where the chain ends; the file's length when all of it is whole.
     pub end: u64,
-    /// The first frame whose record is not known to be durable by a later frame: `end` when all
-    /// are.
+    /// The first frame that is not known to be durable by a later one; `end` when there is none.
     pub unproven_from: u64,
     /// The last frame is a mark that everything before it is durable.
     pub at_rest: bool,
@@ -52,18 +51,19 @@ pub(crate) fn follow<E: From<io::Error>>(
         if !continues(&head, chain.next) {
             break;
         }
-        if head.is_mark() {
-            chain.next = head.lsn;
-        } else {
-            visit(chain.end, head.lsn, frame.get(FRAME_BYTES..).unwrap_or_default())?;
-            chain.next = head.lsn.next();
-            unproven.push_back((head.lsn, chain.end));
-        }
         while unproven.front().is_some_and(|(lsn, _)| *lsn <= head.durable) {
             unproven.pop_front();
         }
-        chain.end += head.frame_bytes();
         chain.at_rest = head.is_mark() && unproven.is_empty();
+        // A mark is proven by the record that follows it.
+        unproven.push_back((head.lsn, chain.end));
+        chain.next = if head.is_mark() {
+            head.lsn
+        } else {
+            visit(chain.end, head.lsn, frame.get(FRAME_BYTES..).unwrap_or_default())?;
+            head.lsn.next()
+        };
+        chain.end += head.frame_bytes();
     }
     chain.unproven_from = unproven.front().map_or(chain.end, |(_, at)| *at);
     Ok(chain)

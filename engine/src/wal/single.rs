@@ -115,7 +115,7 @@ impl Wal {
     /// The last record that is in a file.
     #[must_use]
     pub fn written(&self) -> Lsn {
-        self.writer.next().previous()
+        self.writer.written()
     }
 
     /// The last record that is durable.

@@ -30,6 +30,7 @@ pub(crate) struct Writer {
     last: Part,
     /// The number that the chain of frames has come to.
     next: Lsn,
+    written: Lsn,
     durable: Lsn,
     /// Something was written since the last sync began.
     dirty: bool,
@@ -72,6 +73,7 @@ impl Writer {
             older: end.older,
             last: end.last,
             next: end.next,
+            written: end.next.previous(),
             durable: end.next.previous(),
             dirty: false,
             at_rest: end.at_rest,
@@ -81,6 +83,11 @@ impl Writer {
 
     pub fn durable(&self) -> Lsn {
         self.durable
+    }
+
+    /// The last record that is in the file.
+    pub fn written(&self) -> Lsn {
+        self.written
     }
 
     pub fn next(&self) -> Lsn {
@@ -115,6 +122,7 @@ impl Writer {
         }
         self.put(&batch.bytes)?;
         self.next = batch.next;
+        self.written = batch.next.previous();
         Ok(())
     }
 
@@ -175,7 +183,7 @@ impl Writer {
     pub fn begin_sync(&mut self) -> Result<Option<Sync>, WalError> {
         self.check()?;
         let dirty = std::mem::take(&mut self.dirty);
-        let sync = || Sync { file: self.file.clone(), upto: self.next.previous() };
+        let sync = || Sync { file: self.file.clone(), upto: self.written };
         Ok(dirty.then(sync))
     }
 
@@ -190,7 +198,7 @@ impl Writer {
 
     /// Whether the last records are not yet known to be durable by what stands behind them.
     pub fn wants_mark(&self) -> bool {
-        self.failed.is_none() && !self.at_rest && self.durable.next() == self.next
+        self.failed.is_none() && !self.at_rest && self.durable == self.written
     }
 
     /// Writes that everything so far is durable, if it is. On a full disk it does not.
