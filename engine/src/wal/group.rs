@@ -214,7 +214,8 @@ impl Shared {
 
     /// What was written is synced in time.
     fn arm(&self) {
-        if !self.armed.swap(true, Ordering::SeqCst) {
+        let armed = self.armed.load(Ordering::SeqCst);
+        if !armed && !self.armed.swap(true, Ordering::SeqCst) {
             let _wants = self.wants.lock();
             self.work.notify_one();
         }
@@ -425,7 +426,8 @@ impl Log {
     }
 
     /// Closes the log when everything appended is durable and marked so. Records that others
-    /// append from now on are refused. The second call and later ones only say what came of it.
+    /// append from now on are refused. Later calls only say what came of it, and one by the hook
+    /// does not wait.
     ///
     /// # Errors
     /// [`WalError::Failed`]: not everything is durable.

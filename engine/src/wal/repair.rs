@@ -105,10 +105,6 @@ impl Repair<'_> {
             Err(HeaderError::Foreign(found, hint)) => {
                 return Err(WalError::Foreign { place, found, hint });
             }
-            // Opening removes a last file that was still being made.
-            Err(HeaderError::Damaged(_)) if after.is_none() && window.len() == len => {
-                return Ok(plan);
-            }
             found => plan.is_whole = found.is_ok(),
         }
         self.salvage(&mut plan, &mut window, after, &place).map_err(failed)?;
