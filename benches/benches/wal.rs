@@ -72,7 +72,7 @@ fn memory_and_file(c: &mut Criterion) {
         b.iter_custom(|count| {
             let rounds = (0..count.div_ceil(GATHERED)).map(|round| {
                 let records = GATHERED.min(count - round * GATHERED);
-                let taken = timed(&log, || (0..records).for_each(|_| drop(append(&log))));
+                let taken = timed(&log, || (0..records).for_each(|_| _ = append(&log)));
                 log.flush(log.next().previous()).unwrap();
                 taken
             });
@@ -84,8 +84,8 @@ fn memory_and_file(c: &mut Criterion) {
         b.iter_custom(|count| {
             timed(&log, || {
                 for _ in 0..count {
-                    let last = (0..BATCH).map(|_| append(&log)).last().unwrap();
-                    log.flush(last).unwrap();
+                    (1..BATCH).for_each(|_| _ = append(&log));
+                    log.flush(append(&log)).unwrap();
                 }
             })
         });

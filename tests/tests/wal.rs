@@ -1,6 +1,6 @@
 //! The write-ahead log on disks that lose power, fill up, fail and rot. What was promised must be
 //! there afterwards, and nothing else.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 #[path = "wal/damage.rs"]
 mod damage;

@@ -65,6 +65,40 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     assert_eq!(found.records, [(kept.0, vec![1; 100]), (later.0, vec![3; 100])]);
 }
 
+/// The first record of a refused batch had been written whole. It must not come back, not even
+/// when the power goes before anything else is written.
+#[test]
+fn a_refused_record_never_comes_back() {
+    let disk = MemoryDisk::new();
+    let mut log = open(&disk).unwrap().wal;
+    log.append(|buffer| buffer.extend([1; 100])).unwrap();
+    log.sync().unwrap();
+    disk.set_capacity(Some(1_000));
+    log.append(|buffer| buffer.extend([2; 100])).unwrap();
+    log.append(|buffer| buffer.extend([3; 1_000])).unwrap();
+    assert_eq!(log.write().unwrap_err().kind(), WalErrorKind::OutOfSpace);
+    for seed in 0..50 {
+        assert_eq!(open(&disk.crash(seed)).unwrap().records.len(), 1, "crash {seed}");
+    }
+}
+
+/// Whatever of it a power cut undoes: no hole is left that would pass for a missing file.
+#[test]
+fn old_files_go_in_order() {
+    let disk = MemoryDisk::new();
+    let mut log = open(&disk).unwrap().wal;
+    for _ in 0..8 {
+        log.append(|buffer| buffer.extend([1; 1_500])).unwrap();
+        log.sync().unwrap();
+    }
+    assert_eq!(log.truncate_below(log.durable()).unwrap(), 7);
+    for seed in 0..50 {
+        let opened =
+            open(&disk.crash(seed)).unwrap_or_else(|error| panic!("crash {seed}: {error}"));
+        assert_eq!(opened.recovery.next, log.next());
+    }
+}
+
 #[test]
 fn a_log_opens_on_a_full_disk() {
     let disk = MemoryDisk::new();
