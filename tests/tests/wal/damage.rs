@@ -183,7 +183,7 @@ fn a_missing_file_is_named() {
         hurt.remove(&files[missing]).unwrap();
         let text = damaged(open(&hurt)).to_string();
         assert!(text.starts_with(&files[missing - 1]) && text.contains("is missing"), "{text}");
-        assert!(text.contains("isogrid wal repair"), "{text}");
+        assert!(text.contains("`wal repair`"), "{text}");
         let lost = repaired(&hurt, &records, "a missing file");
         assert!(!lost.is_empty() && lost.windows(2).all(|pair| pair[0] + 1 == pair[1]));
     }
