@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::ops::ControlFlow;
 
 use parking_lot::Mutex;
 
 use super::layout::Range;
-use super::tree::{self, Changes, Tree, Writer};
+use super::tree::{self, Changes, Tree, Visit, Writer};
 use super::{Batch, CacheId, Error, Page, Position, Report, Scan, Store, Stored};
 
 type Image = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -106,11 +105,7 @@ impl Tree for Image {
         Ok(self.get(tree_key).cloned())
     }
 
-    fn range(
-        &self,
-        range: Range<'_>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
+    fn range(&self, range: Range<'_>, visit: Visit<'_>) -> Result<(), Error> {
         let mut records = BTreeMap::range::<[u8], _>(self, range);
         let _stopped = records.try_for_each(|(tree_key, record)| visit(tree_key, record));
         Ok(())
@@ -150,7 +145,7 @@ impl Store for MemoryStore {
             return Err(Error::Closed);
         }
         loop {
-            let changes = tree::clear_step(&inner.written, cache)?;
+            let changes = inner.writer.plan_clear(&inner.written, cache)?;
             if changes.is_empty() {
                 return Ok(());
             }
@@ -230,10 +225,10 @@ mod tests {
     fn a_flipped_bit_in_any_record_is_found() {
         let store = MemoryStore::new();
         let mut model = BTreeMap::new();
-        for n in 0..20u64 {
-            let key = vec![b'k'; 20 + 15 * n as usize];
-            let value = vec![7; 700 * n as usize];
-            let stored = Stored { value, version: n, flags: 1, ..Stored::default() };
+        for n in 0..20 {
+            let key = vec![b'k'; 20 + 15 * n];
+            let stored =
+                Stored { value: vec![7; 700 * n], version: 5, flags: 1, ..Stored::default() };
             let mut batch = Batch::default();
             batch.put(CacheId(1), &key, stored.clone()).expect("fits");
             store.commit(&batch).expect("commits");

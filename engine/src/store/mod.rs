@@ -114,6 +114,11 @@ pub struct Page {
 pub struct Report {
     /// How far the log is applied. The caller replays what comes after.
     pub applied: Position,
+    /// The entries are not those that the digest was made of: some are older than they should be.
+    /// `applied` is set back to the last checkpoint. When the log reaches back far enough or
+    /// another owner has all entries, put the folder aside and fill an empty store; else replay
+    /// the log: that heals what a power cut took, but not what the disk damaged.
+    pub suspect: bool,
     /// The old folder was beyond use and lies here now; the store is empty and must be filled
     /// again from the log or from other owners.
     pub quarantined: Option<Quarantined>,

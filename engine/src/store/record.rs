@@ -8,11 +8,13 @@
 //! body      the stream itself, or (shape CHUNKED) length u32 | chunk id u64
 //! stream    [key length u16 | key]  (shape LONG_KEY)  value
 //! chunk     up to 4096 bytes of the stream | crc u32
-//! applied   format u8 | position u64 | next chunk id u64 | crc u32
+//! applied   format u8 | position u64 | next chunk id u64 | digest u64 | crc u32
 //! marks     64 versions u64 | crc u32
 //! ```
 //! Numbers are little-endian. [`FORMAT`] is part of every head and of `applied`; a changed meaning
 //! is a new number.
+
+use xxhash_rust::xxh64::xxh64;
 
 use super::Stored;
 
@@ -57,6 +59,14 @@ pub(super) struct Head<'a> {
 pub(super) struct Applied {
     pub(super) position: u64,
     pub(super) next_id: u64,
+    /// The sum of [`fingerprint`] over all other records.
+    pub(super) digest: u64,
+}
+
+/// What a record adds to the digest of a tree: its key and its checksum, mixed.
+pub(super) fn fingerprint(tree_key: &[u8], record: &[u8]) -> u64 {
+    let crc = record.last_chunk().map_or(0, |crc| u32::from_le_bytes(*crc));
+    xxh64(tree_key, u64::from(crc))
 }
 
 /// Ends a record that is to stand under `tree_key`.
@@ -162,7 +172,7 @@ pub(super) fn read_chunk<'a>(tree_key: &[u8], record: &'a [u8]) -> Result<&'a [u
 }
 
 pub(super) fn applied(tree_key: &[u8], applied: Applied) -> Vec<u8> {
-    let numbers = [applied.position.to_le_bytes(), applied.next_id.to_le_bytes()];
+    let numbers = [applied.position, applied.next_id, applied.digest].map(u64::to_le_bytes);
     seal(tree_key, [&[FORMAT][..], numbers.as_flattened()].concat())
 }
 
@@ -172,8 +182,8 @@ pub(super) fn read_applied(tree_key: &[u8], record: &[u8]) -> Result<Applied, Re
     if format != FORMAT {
         return Err("a format that this version does not know");
     }
-    let (position, next_id) = (take(&mut rest)?, take(&mut rest)?);
-    Ok(Applied { position: u64::from_le_bytes(position), next_id: u64::from_le_bytes(next_id) })
+    let mut number = || take(&mut rest).map(u64::from_le_bytes);
+    Ok(Applied { position: number()?, next_id: number()?, digest: number()? })
 }
 
 pub(super) fn marks(tree_key: &[u8], marks: &[u64; MARKS_A_RECORD]) -> Vec<u8> {
@@ -234,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_records_of_positions_come_back() {
-        let at = Applied { position: 5, next_id: 9 };
+        let at = Applied { position: 5, next_id: 9, digest: 7 };
         let bytes = applied(b"a", at);
         assert_eq!(read_applied(b"a", &bytes), Ok(at));
         assert_eq!(read_applied(b"a", &bytes[1..]), Err("checksum"));

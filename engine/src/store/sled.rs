@@ -10,7 +10,6 @@ mod tests;
 use std::any::Any;
 use std::fs::File;
 use std::mem;
-use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use sled::{Db, IVec};
 
 use super::layout::Range;
-use super::tree::{self, Changes, Tree, Writer};
+use super::tree::{self, Changes, Tree, Visit, Writer};
 use super::{Batch, CacheId, Error, Page, Position, Report, Scan, Store, Stored};
 
 /// How a store on disk is kept.
@@ -32,13 +31,18 @@ pub struct SledConfig {
     /// How long opening may take before the folder counts as beyond use, ms; 1 ms is added for
     /// each 10 KiB of the folder. Default: 60,000.
     pub open_timeout_ms: u64,
+    /// Whether opening reads everything and compares it with the digest that each commit keeps:
+    /// only so is it noticed when sled skips a damaged part of its log and shows older entries.
+    /// Default: true.
+    pub verify: bool,
 }
 
 impl SledConfig {
     /// The defaults for a folder.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        SledConfig { path: path.into(), cache_bytes: 32 << 20, open_timeout_ms: 60_000 }
+        let (cache_bytes, open_timeout_ms) = (32 << 20, 60_000);
+        SledConfig { path: path.into(), cache_bytes, open_timeout_ms, verify: true }
     }
 }
 
@@ -88,6 +92,39 @@ impl SledStore {
         let (handle, applied, report) = open::open(&config)?;
         let writer = Mutex::new(Writer::new(applied));
         Ok((SledStore { config, writer, state: RwLock::new(State::Open(handle)) }, report))
+    }
+
+    /// Moves the folder aside and starts empty: for a store that is [suspect](Report::suspect)
+    /// and can be filled from elsewhere.
+    ///
+    /// # Errors
+    /// Why no empty store could be opened; this one is then stopped.
+    pub fn put_aside(&self, reason: &str) -> Result<Report, Error> {
+        self.replace(|config| open::put_aside(config, reason))
+    }
+
+    /// Ends the handle and goes on with another.
+    fn replace(
+        &self,
+        open: impl FnOnce(&SledConfig) -> Result<open::Found, Error>,
+    ) -> Result<Report, Error> {
+        let mut writer = self.writer.lock();
+        let old = mem::replace(&mut *self.state.write(), State::Closed);
+        if let State::Open(handle) | State::Stopped(Some(handle), _) = old {
+            // Why it could not end well no longer matters: the folder tells what is there.
+            let _ended = end(handle);
+        }
+        match open(&self.config) {
+            Ok((handle, applied, report)) => {
+                *writer = Writer::new(applied);
+                *self.state.write() = State::Open(handle);
+                Ok(report)
+            }
+            Err(error) => {
+                *self.state.write() = State::Stopped(None, error.clone());
+                Err(error)
+            }
+        }
     }
 
     /// Runs a read. A panic stops the store.
@@ -210,13 +247,8 @@ impl Tree for Handle {
         self.db.get(tree_key).map_err(|error| sort(&self.path, error))
     }
 
-    fn range(
-        &self,
-        (from, to): Range<'_>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
-        let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (from, to);
-        for record in self.db.range::<&[u8], _>(bounds) {
+    fn range(&self, range: Range<'_>, visit: Visit<'_>) -> Result<(), Error> {
+        for record in self.db.range::<&[u8], _>(range) {
             let (tree_key, record) = record.map_err(|error| sort(&self.path, error))?;
             if visit(&tree_key, &record).is_break() {
                 break;
@@ -252,9 +284,9 @@ impl Store for SledStore {
     }
 
     fn clear(&self, cache: CacheId) -> Result<(), Error> {
-        let _writer = self.writer.lock();
+        let mut writer = self.writer.lock();
         loop {
-            let changes = self.read(|handle| tree::clear_step(handle, cache))?;
+            let changes = self.read(|handle| writer.plan_clear(handle, cache))?;
             if changes.is_empty() {
                 return Ok(());
             }
@@ -276,24 +308,8 @@ impl Store for SledStore {
     }
 
     fn reopen(&self) -> Result<Report, Error> {
-        let mut writer = self.writer.lock();
         files::need_space(&self.config.path, REOPEN_BYTES_MIN)?;
-        let old = mem::replace(&mut *self.state.write(), State::Closed);
-        if let State::Open(handle) | State::Stopped(Some(handle), _) = old {
-            // Why it could not end well no longer matters: the folder tells what is there.
-            let _ended = end(handle);
-        }
-        match open::open(&self.config) {
-            Ok((handle, applied, report)) => {
-                *writer = Writer::new(applied);
-                *self.state.write() = State::Open(handle);
-                Ok(report)
-            }
-            Err(error) => {
-                *self.state.write() = State::Stopped(None, error.clone());
-                Err(error)
-            }
-        }
+        self.replace(open::open)
     }
 
     fn close(&self) -> Result<(), Error> {

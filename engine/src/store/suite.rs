@@ -282,7 +282,7 @@ fn scans_while_others_commit(store: &dyn Store) {
             let mut rng = 1;
             while !done.load(Ordering::Acquire) {
                 let key = format!("{:03} goes", split_mix(&mut rng) % 150).into_bytes();
-                if split_mix(&mut rng) % 2 == 0 {
+                if split_mix(&mut rng) & 1 == 0 {
                     put(store, CACHE, &key, entry(5000, 1));
                 } else {
                     delete(store, CACHE, &key);
@@ -330,6 +330,11 @@ fn closes(store: &dyn Store) {
     assert_eq!(store.close(), Ok(()));
 }
 
+/// The element of `from` that a draw names.
+fn pick<const N: usize>(from: [usize; N], draw: u64) -> usize {
+    from.into_iter().zip(0..).find(|(_, n)| *n == draw).map_or(0, |(element, _)| element)
+}
+
 /// Random batches against a map, with restarts in between.
 fn model(bed: &Bed, seed: u64) {
     let (store, mut rng) = ((bed.open)(), seed);
@@ -339,12 +344,12 @@ fn model(bed: &Bed, seed: u64) {
         let mut batch = batch(step);
         for _ in 0..draw(20) {
             let cache = if draw(2) == 0 { CACHE } else { OTHER };
-            let key = format!("{:0width$}", draw(40), width = [1, 30, 300][draw(3) as usize]);
+            let key = format!("{:0width$}", draw(40), width = pick([1, 30, 300], draw(3)));
             if draw(4) == 0 {
                 batch.delete(cache, key.as_bytes()).expect("fits");
                 model.remove(&(cache, key.into_bytes()));
             } else {
-                let stored = entry([0, 30, 4096, 4097, 13_000][draw(5) as usize], step);
+                let stored = entry(pick([0, 30, 4096, 4097, 13_000], draw(5)), step);
                 batch.put(cache, key.as_bytes(), stored.clone()).expect("fits");
                 model.insert((cache, key.into_bytes()), stored);
             }

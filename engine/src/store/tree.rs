@@ -3,7 +3,7 @@
 //! the same damage.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 
 use super::layout::{self, Range};
 use super::record::{self, Applied, Body, CHUNK_BYTES, MARKS_A_RECORD, Reason};
@@ -17,12 +17,11 @@ pub(super) trait Tree {
     fn record(&self, tree_key: &[u8]) -> Result<Option<Self::Record>, Error>;
 
     /// Shows records in the order of their keys until told to stop.
-    fn range(
-        &self,
-        range: Range<'_>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Error>;
+    fn range(&self, range: Range<'_>, visit: Visit<'_>) -> Result<(), Error>;
 }
+
+/// Called with each record: its tree key and its bytes.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
 /// Changes of records, each key once: all of them are applied, or none.
 pub(super) type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -42,6 +41,18 @@ pub(super) fn applied(tree: &impl Tree) -> Result<Option<Applied>, Error> {
     let Some(bytes) = tree.record(layout::APPLIED)? else { return Ok(None) };
     let read = record::read_applied(layout::APPLIED, bytes.as_ref());
     read.map(Some).map_err(|reason| damaged(CacheId(0), layout::APPLIED, reason))
+}
+
+/// The digest of what the tree really holds.
+pub(super) fn digest(tree: &impl Tree) -> Result<u64, Error> {
+    let mut digest = 0u64;
+    tree.range((Bound::Unbounded, Bound::Unbounded), &mut |tree_key, bytes| {
+        if tree_key != layout::APPLIED {
+            digest = digest.wrapping_add(record::fingerprint(tree_key, bytes));
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(digest)
 }
 
 /// The changes that make an empty tree a store.
@@ -156,7 +167,7 @@ pub(super) fn scan(tree: &impl Tree, scan: &Scan<'_>) -> Result<Page, Error> {
 
 /// The next step of a clear; empty when nothing is left. Heads go first: a head without its
 /// chunks would read as damage.
-pub(super) fn clear_step(tree: &impl Tree, cache: CacheId) -> Result<Changes, Error> {
+fn clear_step(tree: &impl Tree, cache: CacheId) -> Result<Changes, Error> {
     let prefixes =
         [layout::entries(cache, b""), layout::chunks_prefix(cache), layout::marks_prefix(cache)];
     for prefix in prefixes {
@@ -207,9 +218,37 @@ impl Writer {
         }
         plan_marks(tree, batch, &mut changes)?;
         self.applied.position = batch.position.0;
-        changes
-            .push((layout::APPLIED.into(), Some(record::applied(layout::APPLIED, self.applied))));
+        self.seal(tree, &mut changes)?;
         Ok(changes)
+    }
+
+    /// The changes of the next step of a clear; empty when nothing is left.
+    pub(super) fn plan_clear(
+        &mut self,
+        tree: &impl Tree,
+        cache: CacheId,
+    ) -> Result<Changes, Error> {
+        let mut changes = clear_step(tree, cache)?;
+        if !changes.is_empty() {
+            self.seal(tree, &mut changes)?;
+        }
+        Ok(changes)
+    }
+
+    /// Brings the digest up to date and adds the record that holds it.
+    fn seal(&mut self, tree: &impl Tree, changes: &mut Changes) -> Result<(), Error> {
+        let mut digest = self.applied.digest;
+        for (tree_key, new) in changes.iter() {
+            if let Some(old) = tree.record(tree_key)? {
+                digest = digest.wrapping_sub(record::fingerprint(tree_key, old.as_ref()));
+            }
+            let new = new.as_ref().map_or(0, |new| record::fingerprint(tree_key, new));
+            digest = digest.wrapping_add(new);
+        }
+        self.applied.digest = digest;
+        let applied = record::applied(layout::APPLIED, self.applied);
+        changes.push((layout::APPLIED.into(), Some(applied)));
+        Ok(())
     }
 
     fn plan_entry(

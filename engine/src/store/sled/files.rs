@@ -60,10 +60,10 @@ pub(super) fn delete_snapshots(folder: &Path) -> Result<(), Error> {
     snapshots.iter().try_for_each(|path| fs::remove_file(path).map_err(io_error(path)))
 }
 
-/// Deletes the file in which sled keeps its settings.
+/// Deletes the file in which sled keeps its settings; sled writes it anew.
 pub(super) fn delete_settings(folder: &Path) -> Result<(), Error> {
-    let path = folder.join("conf");
-    fs::remove_file(&path).map_err(io_error(&path))
+    let settings = named(folder, "conf")?;
+    settings.iter().try_for_each(|path| fs::remove_file(path).map_err(io_error(path)))
 }
 
 /// Blob files: sled never syncs them, and our chunks are too small to need any.

@@ -19,28 +19,32 @@ use crate::env::{Clock, SystemClock};
 const LOCK_TRIES: u32 = 50;
 const LOCK_WAIT: Duration = Duration::from_millis(20);
 
+/// An open folder, how far it is, and what to tell of it.
+pub(super) type Found = (Handle, Applied, Report);
+
 /// Opens a folder, whatever it takes.
-pub(super) fn open(config: &SledConfig) -> Result<(Handle, Applied, Report), Error> {
+pub(super) fn open(config: &SledConfig) -> Result<Found, Error> {
     let path = &config.path;
     fs::create_dir_all(path).map_err(|error| Error::io(path, &error))?;
     let checkpoint = files::read_checkpoint(path)?;
     let error = match attempt(config, &checkpoint) {
-        Ok((handle, applied)) => return Ok(report(handle, applied, &checkpoint)),
+        Ok(found) => return Ok(report(found, &checkpoint)),
         Err(error) => error,
     };
-    match (&error, &checkpoint) {
-        (Error::Damaged(_) | Error::Failed { .. }, _) => {}
-        // The folder is ours, so sled's settings are those of our format and the file that says
-        // otherwise is damaged. sled writes it anew.
-        (Error::Incompatible { .. }, Checkpoint::At(_)) => files::delete_settings(path)?,
-        _ => return Err(error),
+    let ours = matches!(checkpoint, Checkpoint::At(_));
+    if !beyond_use(&error) && !(ours && matches!(error, Error::Incompatible { .. })) {
+        return Err(error);
+    }
+    if ours {
+        // sled's settings follow from our format: the file is not needed to know them.
+        files::delete_settings(path)?;
     }
     files::delete_snapshots(path)?;
     match attempt(config, &checkpoint) {
-        Ok((handle, applied)) => Ok(report(handle, applied, &checkpoint)),
+        Ok(found) => Ok(report(found, &checkpoint)),
         // In use by the first attempt, which hangs: the folder is no better for that.
         Err(again) if !beyond_use(&again) && !matches!(again, Error::InUse(_)) => Err(again),
-        Err(_) => start_empty(config, &checkpoint, &error),
+        Err(_) => start_empty(config, &checkpoint, error.to_string()),
     }
 }
 
@@ -49,7 +53,14 @@ fn beyond_use(error: &Error) -> bool {
     matches!(error, Error::Damaged(_) | Error::Failed { .. })
 }
 
-fn report(handle: Handle, applied: Applied, found: &Checkpoint) -> (Handle, Applied, Report) {
+/// Puts a folder aside that opened.
+pub(super) fn put_aside(config: &SledConfig, reason: &str) -> Result<Found, Error> {
+    let checkpoint = files::read_checkpoint(&config.path)?;
+    start_empty(config, &checkpoint, reason.to_owned())
+}
+
+/// `found` with whether its entries are suspect.
+fn report((handle, mut applied, suspect): (Handle, Applied, bool), found: &Checkpoint) -> Found {
     let mut alarms = Vec::new();
     let blobs = files::blobs(&handle.path);
     if blobs > 0 {
@@ -58,27 +69,27 @@ fn report(handle: Handle, applied: Applied, found: &Checkpoint) -> (Handle, Appl
     if *found == Checkpoint::Unreadable {
         alarms.push("the checkpoint file is damaged: a loss would not be noticed".to_owned());
     }
-    let report = Report { applied: Position(applied.position), quarantined: None, alarms };
-    (handle, applied, report)
+    if suspect {
+        alarms.push("some entries may be older than they should be".to_owned());
+        applied.position = if let Checkpoint::At(position) = found { position.0 } else { 0 };
+    }
+    let position = Position(applied.position);
+    (handle, applied, Report { applied: position, suspect, quarantined: None, alarms })
 }
 
 /// Puts the folder aside and opens an empty one in its place.
-fn start_empty(
-    config: &SledConfig,
-    found: &Checkpoint,
-    why: &Error,
-) -> Result<(Handle, Applied, Report), Error> {
+fn start_empty(config: &SledConfig, found: &Checkpoint, reason: String) -> Result<Found, Error> {
     let path = files::quarantine(&config.path, SystemClock::new().now())?;
     fs::create_dir_all(&config.path).map_err(|error| Error::io(&config.path, &error))?;
-    let (handle, applied) = attempt(config, &Checkpoint::Absent)?;
-    let (handle, applied, mut report) = report(handle, applied, &Checkpoint::Absent);
+    let opened = attempt(config, &Checkpoint::Absent)?;
+    let (handle, applied, mut report) = report(opened, &Checkpoint::Absent);
     let checkpoint = if let Checkpoint::At(position) = found { Some(*position) } else { None };
-    report.quarantined = Some(Quarantined { path, reason: why.to_string(), checkpoint });
+    report.quarantined = Some(Quarantined { path, reason, checkpoint });
     Ok((handle, applied, report))
 }
 
 /// Opens sled and looks whether what it shows is what the last checkpoint left.
-fn attempt(config: &SledConfig, found: &Checkpoint) -> Result<(Handle, Applied), Error> {
+fn attempt(config: &SledConfig, found: &Checkpoint) -> Result<(Handle, Applied, bool), Error> {
     files::delete_broken_snapshots(&config.path)?;
     let limit = time_limit(config, files::size(&config.path)?);
     let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
@@ -87,7 +98,7 @@ fn attempt(config: &SledConfig, found: &Checkpoint) -> Result<(Handle, Applied),
         Checkpoint::At(position) => Some(*position),
         Checkpoint::Absent | Checkpoint::Unreadable => None,
     };
-    let new = *found == Checkpoint::Absent;
+    let (new, verify) = (*found == Checkpoint::Absent, config.verify);
     in_time(&config.path, limit, "opening", move || {
         let db = locked(&path, &settings)?;
         let handle = Handle { db, path };
@@ -96,14 +107,14 @@ fn attempt(config: &SledConfig, found: &Checkpoint) -> Result<(Handle, Applied),
             None => return Err(Error::file(&handle.path, "its position is gone")),
             Some(applied) => applied,
         };
-        match floor.filter(|floor| applied.position < floor.0) {
-            Some(floor) => {
-                let now = applied.position;
-                let reason = format!("it is at {now} after a checkpoint at {floor}");
-                Err(Error::file(&handle.path, reason))
-            }
-            None => Ok((handle, applied)),
+        if let Some(floor) = floor.filter(|floor| applied.position < floor.0) {
+            let reason = format!("it is at {} after a checkpoint at {floor}", applied.position);
+            return Err(Error::file(&handle.path, reason));
         }
+        // From here on the digest is that of what is really there.
+        let digest = if verify { tree::digest(&handle)? } else { applied.digest };
+        let suspect = digest != applied.digest;
+        Ok((handle, Applied { digest, ..applied }, suspect))
     })
 }
 

@@ -211,6 +211,7 @@ fn damage_stays_with_its_entry() {
     let keys: Vec<_> = (0..30u64).map(|n| (format!("{n}").into_bytes(), entry(n, 6000))).collect();
     commit(&store, 1, &keys).expect("commits");
     let tree_key = super::super::layout::chunk(CACHE, 4, 1);
+    // Behind the store's back.
     let broken = store.read(|handle| {
         let mut record = handle.record(&tree_key)?.expect("a chunk").to_vec();
         record[7] ^= 16;
@@ -228,6 +229,29 @@ fn damage_stays_with_its_entry() {
     assert_eq!(suite::audit(&store, CACHE, &model), (0, 0));
 }
 
+/// What sled shows after it skipped a damaged part of its log: an entry of before, whole in
+/// itself.
+#[test]
+fn an_older_entry_makes_a_store_suspect() {
+    let folder = Folder::new();
+    let (store, _) = folder.open();
+    let key = b"key".to_vec();
+    commit(&store, 1, &[(key.clone(), entry(1, 10))]).expect("commits");
+    let tree_key = super::super::layout::entry(CACHE, &key);
+    let old = store.read(|handle| handle.record(&tree_key)).expect("reads").expect("is there");
+    commit(&store, 2, &[(key.clone(), entry(2, 10))]).expect("commits");
+    store.checkpoint().expect("a checkpoint");
+    commit(&store, 3, &[]).expect("commits");
+    let reverted = store
+        .read(|handle| handle.db.insert(&tree_key, old).map_err(|error| sort(&handle.path, error)));
+    reverted.expect("inserts");
+    let report = store.reopen().expect("reopens");
+    assert_eq!((report.suspect, report.applied), (true, Position(2)), "{report:?}");
+    commit(&store, 2, &[(key.clone(), entry(2, 10))]).expect("a replay is taken");
+    let report = store.reopen().expect("reopens");
+    assert!(!report.suspect, "{report:?}");
+}
+
 /// Entries of all shapes, written in many batches and overwritten, so that every file has content.
 fn fill(folder: &Folder) -> BTreeMap<Vec<u8>, Stored> {
     let mut model = BTreeMap::new();
@@ -237,7 +261,15 @@ fn fill(folder: &Folder) -> BTreeMap<Vec<u8>, Stored> {
             let key = |n: u64| format!("key {}", (n * 7 + step * 50) % 500).into_bytes();
             let lens = [100, 0, 3000, 30, 9000];
             let puts: Vec<_> = (0..100u64)
-                .map(|n| (key(n), entry(run << 20 | step << 10 | n, lens[(n % 5) as usize])))
+                .map(|n| {
+                    (
+                        key(n),
+                        entry(
+                            run << 20 | step << 10 | n,
+                            lens[usize::try_from(n % 5).expect("small")],
+                        ),
+                    )
+                })
                 .collect();
             commit(&store, run * 10 + step, &puts).expect("commits");
             model.extend(puts);
@@ -292,7 +324,7 @@ fn flipped_bits_are_found() {
 
 fn flip(files: &[PathBuf], seed: u64) {
     let mut rng = seed;
-    let mut draw = |below: usize| split_mix(&mut rng) as usize % below;
+    let mut draw = |below: usize| usize::try_from(split_mix(&mut rng)).expect("64 bits") % below;
     let path = &files[draw(files.len())];
     let mut bytes = fs::read(path).expect("reads");
     // Not in the zeros that sled leaves at the end of its segments.
@@ -309,6 +341,13 @@ fn outcome(folder: Folder, model: BTreeMap<Vec<u8>, Stored>) -> &'static str {
     let (send, receive) = mpsc::channel();
     let worker = thread::spawn(move || {
         let (store, report) = folder.open();
+        if report.suspect {
+            assert_eq!(report.applied, Position(29), "back to the checkpoint");
+            let aside = store.put_aside("suspect").expect("an empty store");
+            assert!(aside.quarantined.is_some() && aside.applied == Position(0), "{aside:?}");
+            let _ = send.send("suspect");
+            return;
+        }
         let (damaged, missing) = suite::audit(&store, CACHE, &model);
         if report.quarantined.is_some() {
             assert_eq!((report.applied, missing), (Position(0), model.len()), "an empty store");
