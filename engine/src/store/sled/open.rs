@@ -32,7 +32,8 @@ pub(super) fn open(config: &SledConfig) -> Result<Found, Error> {
         Err(error) => error,
     };
     let ours = matches!(checkpoint, Checkpoint::At(_));
-    if !beyond_use(&error) && !(ours && matches!(error, Error::Incompatible { .. })) {
+    let settings = ours && matches!(error, Error::Incompatible { .. });
+    if !settings && !beyond_use(&error) {
         return Err(error);
     }
     if ours {
