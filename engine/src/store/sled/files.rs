@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{Error, Position};
 
-/// `isogrid store <format> position <n> crc <hex>`
+/// `store <format> position <n> crc <hex>`
 const CHECKPOINT: &str = "checkpoint";
 /// The records (`record.rs`), and sled's settings as this code sets them. A change of either that
 /// older folders do not fit is a new number.
@@ -90,7 +90,7 @@ pub(super) fn quarantine(folder: &Path, now: u64) -> Result<PathBuf, Error> {
 /// Notes that everything up to `position` is durable. Called only when it is.
 pub(super) fn write_checkpoint(folder: &Path, position: Position) -> Result<(), Error> {
     let (target, new) = (folder.join(CHECKPOINT), folder.join("checkpoint.new"));
-    let text = format!("isogrid store {FORMAT} position {position}");
+    let text = format!("store {FORMAT} position {position}");
     let text = format!("{text} crc {:08x}\n", crc32c::crc32c(text.as_bytes()));
     let write = || {
         let mut file = File::create(&new)?;
@@ -129,7 +129,7 @@ pub(super) fn read_checkpoint(folder: &Path) -> Result<Checkpoint, Error> {
     if crc != format!("{:08x}\n", crc32c::crc32c(text.as_bytes())) {
         return Ok(Checkpoint::Unreadable);
     }
-    let position = text.strip_prefix(&format!("isogrid store {FORMAT} position "));
+    let position = text.strip_prefix(&format!("store {FORMAT} position "));
     match position.map(str::parse) {
         Some(Ok(position)) => Ok(Checkpoint::At(Position(position))),
         _ => Err(Error::Incompatible { path: folder.into(), reason: text.to_owned() }),

@@ -27,7 +27,7 @@ impl Folder {
     fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("isogrid-store-{}-{n}", std::process::id());
+        let name = format!("engine-store-{}-{n}", std::process::id());
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).expect("a folder for tests");
         Folder(path)
@@ -170,7 +170,7 @@ fn refuses_what_is_anothers_and_leaves_it_alone() {
     let refused = SledStore::open(folder.config()).map(|_| ()).expect_err("in use");
     assert_eq!(refused, Error::InUse(path.clone()));
     drop(store);
-    let text = "isogrid store 2 position 9";
+    let text = "store 2 position 9";
     let file = format!("{text} crc {:08x}\n", crc32c::crc32c(text.as_bytes()));
     fs::write(path.join("checkpoint"), &file).expect("writes");
     let refused = SledStore::open(folder.config()).map(|_| ()).expect_err("another version");
