@@ -24,6 +24,7 @@
 //! | [`hash`], [`memory`] | the two hashes of a key; what an allocation costs |
 //! | [`config`], [`error`], [`metrics`] | what a table is made from, refuses, and counts |
 //! | [`eviction`], [`expiry`] | who goes for want of room, and who goes by time |
+//! | [`store`] | where committed entries rest on disk |
 //! | [`table`] | the table itself: versions, index, segments, snapshots |
 //! | [`disk`], [`wal`] | a folder and what may happen to it; the log that decides what is durable |
 
@@ -39,6 +40,7 @@ pub mod expiry;
 pub mod hash;
 pub mod memory;
 pub mod metrics;
+pub mod store;
 mod sync;
 pub mod table;
 pub mod wal;
@@ -49,4 +51,5 @@ pub use error::{ConfigError, Error};
 pub use eviction::PolicyKind;
 pub use hash::KeyHash;
 pub use memory::Allocator;
+pub use store::Store;
 pub use table::{Cursor, Entry, EntryMut, Marks, NewEntry, Pinned, Prepared, Snapshot, Table};
