@@ -52,4 +52,6 @@ pub use eviction::PolicyKind;
 pub use hash::KeyHash;
 pub use memory::Allocator;
 pub use store::Store;
-pub use table::{Cursor, Entry, EntryMut, Marks, NewEntry, Pinned, Prepared, Snapshot, Table};
+pub use table::{
+    Cursor, Entry, EntryMut, Hint, Marks, NewEntry, Pinned, Prepared, Snapshot, Table,
+};

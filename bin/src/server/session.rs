@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use isogrid_engine::{Entry, KeyHash};
+use isogrid_engine::{Entry, Hint, KeyHash};
 use isogrid_grid::{Batch, Cache};
 use isogrid_wire::Output;
 use isogrid_wire::memcached::{
@@ -72,19 +72,31 @@ pub struct Session {
     stream: Option<Stream>,
 }
 
-/// A decoded request with the hash of its key, when it has one.
-enum Decoded<'a> {
-    Get(PlainGet<'a>, KeyHash),
+/// A decoded request with the hash of its key, when it has one, and where its lookup begins.
+enum Decoded<'a, 'b> {
+    Get(PlainGet<'a>, KeyHash, Hint<'b>),
     Set(PlainSet<'a>, KeyHash),
     Other(Request<'a>, Framing<'a>, Option<KeyHash>),
 }
 
-impl Decoded<'_> {
+impl<'b> Decoded<'_, 'b> {
+    /// The entry's memory is asked for.
     #[inline]
-    fn hash(&self) -> Option<KeyHash> {
+    fn prefetch_entry(&mut self, batch: &'b Batch<'_>) {
         match self {
-            Decoded::Get(_, hash) | Decoded::Set(_, hash) => Some(*hash),
-            Decoded::Other(_, _, hash) => *hash,
+            Decoded::Get(_, hash, hint) => *hint = batch.hint(*hash),
+            Decoded::Set(_, hash) | Decoded::Other(_, _, Some(hash)) => {
+                batch.hint(*hash);
+            }
+            Decoded::Other(_, _, None) => {}
+        }
+    }
+
+    /// What a read leaves its traces on is asked for.
+    #[inline]
+    fn prefetch_access(&self, batch: &'b Batch<'_>) {
+        if let Decoded::Get(_, hash, hint) = self {
+            batch.prefetch_access(*hash, *hint);
         }
     }
 
@@ -141,7 +153,7 @@ impl Session {
         match decoder.plain_get(input) {
             Some((get, len)) if len == input.len() => {
                 done.consumed = len;
-                self.answer(&batch, &get, cache.hash(get.key), out);
+                self.answer(&batch, &get, cache.hash(get.key), Hint::NONE, out);
             }
             _ => self.batches(&batch, decoder, input, out, &mut done),
         }
@@ -157,20 +169,20 @@ impl Session {
         out: &mut Output,
         done: &mut Done,
     ) {
-        let mut places: [Option<Decoded<'_>>; BATCH] = [const { None }; BATCH];
+        let mut places: [Option<Decoded<'_, '_>>; BATCH] = [const { None }; BATCH];
         let mut quota = self.node.config.limits.requests_per_turn;
         let mut go_on = true;
         while go_on && quota > 0 {
             let places = places.get_mut(..BATCH.min(quota)).unwrap_or_default();
             let len = self.decode(batch, decoder, input, places, done);
-            let requests = places.get(..len).unwrap_or_default();
+            let requests = places.get_mut(..len).unwrap_or_default();
             if len > 1 {
-                let hashes = requests.iter().flatten().filter_map(Decoded::hash);
-                hashes.for_each(|hash| batch.prefetch_entry(hash));
+                requests.iter_mut().flatten().for_each(|request| request.prefetch_entry(batch));
+                requests.iter().flatten().for_each(|request| request.prefetch_access(batch));
             }
             for request in requests.iter().flatten() {
                 match request {
-                    Decoded::Get(get, hash) => self.answer(batch, get, *hash, out),
+                    Decoded::Get(get, hash, hint) => self.answer(batch, get, *hash, *hint, out),
                     Decoded::Set(set, hash) => {
                         self.dispatch(batch, &set.framing()).set(set, *hash, out);
                     }
@@ -196,7 +208,7 @@ impl Session {
         batch: &Batch<'_>,
         decoder: &mut Decoder,
         input: &'a [u8],
-        places: &mut [Option<Decoded<'a>>],
+        places: &mut [Option<Decoded<'a, '_>>],
         done: &mut Done,
     ) -> usize {
         let mut len = 0;
@@ -206,7 +218,7 @@ impl Session {
                 done.consumed += line_len;
                 let hash = self.cache.hash(get.key);
                 batch.prefetch_line(hash);
-                *place = Some(Decoded::Get(get, hash));
+                *place = Some(Decoded::Get(get, hash, Hint::NONE));
             } else if let Some((set, set_len)) = decoder.plain_set(rest) {
                 done.consumed += set_len;
                 let hash = self.cache.hash(set.key);
@@ -268,8 +280,15 @@ impl Session {
 
     /// Answers a plain get.
     #[inline]
-    fn answer(&mut self, batch: &Batch<'_>, get: &PlainGet<'_>, hash: KeyHash, out: &mut Output) {
-        match self.look_up(batch, get.key, hash) {
+    fn answer<'b>(
+        &mut self,
+        batch: &'b Batch<'_>,
+        get: &PlainGet<'_>,
+        hash: KeyHash,
+        hint: Hint<'b>,
+        out: &mut Output,
+    ) {
+        match self.look_up(batch, get.key, hash, hint) {
             Some(entry) => {
                 let cas = if self.node.config.protocol.cas { entry.version() } else { 0 };
                 match entry.shared() {
@@ -292,20 +311,24 @@ impl Session {
     ) {
         let mut keys = keys.iter();
         loop {
-            let mut chunk = [(&[][..], None); KEYS];
+            let mut chunk = [(&[][..], None, Hint::NONE); KEYS];
             let mut len = 0;
             for (place, key) in chunk.iter_mut().zip(keys.by_ref()) {
                 let hash = self.cache.hash(key);
                 batch.prefetch_line(hash);
-                *place = (key, Some(hash));
+                *place = (key, Some(hash), Hint::NONE);
                 len += 1;
             }
-            let chunk = chunk.get(..len).unwrap_or_default();
-            let hashes = chunk.iter().filter_map(|(_, hash)| *hash);
-            hashes.for_each(|hash| batch.prefetch_entry(hash));
-            for (key, hash) in chunk {
+            let chunk = chunk.get_mut(..len).unwrap_or_default();
+            for (_, hash, hint) in chunk.iter_mut() {
+                *hint = hash.map_or(Hint::NONE, |hash| batch.hint(hash));
+            }
+            for (_, hash, hint) in chunk.iter() {
+                hash.iter().for_each(|hash| batch.prefetch_access(*hash, *hint));
+            }
+            for (key, hash, hint) in chunk {
                 if let Some(hash) = hash {
-                    self.get_key(batch, key, *hash, framing, out);
+                    self.get_key(batch, key, *hash, *hint, framing, out);
                 }
             }
             if len < KEYS {
@@ -320,16 +343,17 @@ impl Session {
     }
 
     #[inline]
-    fn get_key(
+    fn get_key<'b>(
         &mut self,
-        batch: &Batch<'_>,
+        batch: &'b Batch<'_>,
         key: &[u8],
         hash: KeyHash,
+        hint: Hint<'b>,
         framing: &Framing<'_>,
         out: &mut Output,
     ) {
         let cas = self.node.config.protocol.cas;
-        match self.look_up(batch, key, hash) {
+        match self.look_up(batch, key, hash, hint) {
             Some(entry) => super::dispatch::encode_entry(&entry, key, framing, cas, out),
             None => framing.encode(&Reply::Miss { key }, out),
         }
@@ -342,8 +366,9 @@ impl Session {
         batch: &'b Batch<'_>,
         key: &[u8],
         hash: KeyHash,
+        hint: Hint<'b>,
     ) -> Option<Entry<'b>> {
-        let entry = batch.get(hash, key);
+        let entry = batch.get_hinted(hash, key, hint);
         let hit = entry.is_some();
         self.counts.cmd_get += 1;
         self.counts.get_hits += u64::from(hit);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crossbeam_epoch::Guard;
 
+use super::index;
 use super::segment::{Found, Locked, Segment, Visible};
 use super::slots::Access;
 use super::snapshot::Watermark;
@@ -19,6 +20,15 @@ pub struct Pinned<'t> {
     table: &'t Table,
     /// Keeps every version that can be reached now from being freed.
     _guard: Guard,
+}
+
+/// Where a batch's lookup of a key begins.
+#[derive(Clone, Copy)]
+pub struct Hint<'g>(Option<index::Hint<'g>>);
+
+impl Hint<'_> {
+    /// No hint: a lookup begins in the index.
+    pub const NONE: Hint<'static> = Hint(None);
 }
 
 /// An entry as one version of it.
@@ -46,11 +56,20 @@ impl<'t> Pinned<'t> {
         }
     }
 
-    /// The second hint, when the lines of the whole batch are on their way: fetch the entry.
+    /// The second, when the lines of the whole batch are on their way: finds the key's likely
+    /// place and has the entry fetched.
     #[inline]
-    pub fn prefetch_entry(&self, hash: KeyHash) {
-        if let Some(segment) = self.segment(hash) {
-            segment.index.prefetch_entry(hash.index);
+    pub fn hint(&self, hash: KeyHash) -> Hint<'_> {
+        Hint(self.segment(hash).and_then(|segment| segment.index.hint(hash.index)))
+    }
+
+    /// The third, when the entries of the whole batch are on their way: fetch what a read leaves
+    /// its traces on.
+    #[inline]
+    pub fn prefetch_access(&self, hash: KeyHash, hint: Hint<'_>) {
+        let version = hint.0.and_then(|hint| self.version(hint.pointer()));
+        if let (Some(segment), Some(version)) = (self.segment(hash), version) {
+            segment.accesses.prefetch(version.slot());
         }
     }
 
@@ -72,8 +91,26 @@ impl<'t> Pinned<'t> {
     #[must_use]
     #[inline]
     pub fn get(&self, hash: KeyHash, key: &[u8], now: Timestamp) -> Option<Entry<'_>> {
+        self.get_hinted(hash, key, Hint::NONE, now)
+    }
+
+    /// As [`Pinned::get`], beginning where the hint says.
+    #[must_use]
+    #[inline]
+    pub fn get_hinted<'g>(
+        &'g self,
+        hash: KeyHash,
+        key: &[u8],
+        hint: Hint<'g>,
+        now: Timestamp,
+    ) -> Option<Entry<'g>> {
         let segment = self.segment(hash)?;
-        let mut entry = self.look(segment, hash, key, now)?;
+        let hinted = hint.0.filter(|hint| hint.holds());
+        let newest = match hinted.and_then(|hint| self.version(hint.pointer())) {
+            Some(version) if version.key() == key => version,
+            _ => self.newest(segment, hash, key)?,
+        };
+        let mut entry = self.look(segment, hash, newest, now)?;
         entry.access = self.touch(segment, hash, entry.version, now);
         Some(entry)
     }
@@ -82,25 +119,25 @@ impl<'t> Pinned<'t> {
     #[must_use]
     #[inline]
     pub fn peek(&self, hash: KeyHash, key: &[u8], now: Timestamp) -> Option<Entry<'_>> {
-        self.look(self.segment(hash)?, hash, key, now)
+        let segment = self.segment(hash)?;
+        self.look(segment, hash, self.newest(segment, hash, key)?, now)
     }
 
     #[inline]
-    fn look(
-        &self,
+    fn look<'g>(
+        &'g self,
         segment: &Segment,
         hash: KeyHash,
-        key: &[u8],
+        newest: Version<'g>,
         now: Timestamp,
-    ) -> Option<Entry<'_>> {
-        let newest = self.newest(segment, hash, key)?;
+    ) -> Option<Entry<'g>> {
         // Loaded after the version: a write that is published at once raises the watermark first.
         let mark = watermark(segment);
         if newest.is_plain() && newest.seq() <= mark.committed && newest.seq() > mark.cleared {
             let access = Access::default();
             return Some(Entry { version: newest, access, table: self.table });
         }
-        self.look_closer(segment, hash, key, now)
+        self.look_closer(segment, hash, newest.key(), now)
     }
 
     /// The entry of a key whose newest version may be hidden from readers.

@@ -113,6 +113,27 @@ pub(crate) struct Place<'a> {
     pub pointer: u64,
 }
 
+/// A slot and what it held when it was looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Hint<'a> {
+    word: &'a AtomicU64,
+    entry: u64,
+}
+
+impl Hint<'_> {
+    /// The pointer that was there.
+    #[inline]
+    pub fn pointer(self) -> u64 {
+        self.entry & POINTER_MASK
+    }
+
+    /// Whether it is still there: then it is what a lookup would find, if it is of the same key.
+    #[inline]
+    pub fn holds(self) -> bool {
+        self.word.load(Ordering::Acquire) == self.entry
+    }
+}
+
 impl Lines {
     fn new(count: usize) -> *mut Lines {
         let chunks = (0..count.div_ceil(CHUNK_LINES)).map(|_| AtomicPtr::new(null_mut()));
@@ -298,21 +319,23 @@ impl Index {
         }
     }
 
-    /// Asks the processor to fetch what the first slot with the hash's tag points to.
+    /// The first slot with the hash's tag, where a lookup will most likely end; asks the processor
+    /// to fetch what it points to.
     #[inline]
-    pub fn prefetch_entry(&self, hash: u64) {
+    pub fn hint(&self, hash: u64) -> Option<Hint<'_>> {
         let lines = self.current();
-        let Some(line) = lines.line(lines.home(hash)) else { return };
-        for word in &line.slots {
-            let entry = word.load(Ordering::Relaxed);
-            if entry & !POINTER_MASK == tag(hash) {
+        let tag = tag(hash);
+        for word in &lines.line(lines.home(hash))?.slots {
+            let entry = word.load(Ordering::Acquire);
+            if entry & !POINTER_MASK == tag && entry & POINTER_MASK != 0 {
                 // The first lines of an entry: header, key and a small value.
                 for line in 0..ENTRY_LINES {
                     prefetch_word(entry + line * 64);
                 }
-                return;
+                return Some(Hint { word, entry });
             }
         }
+        None
     }
 
     /// The place of the entry for which `is` holds, for the writer.
@@ -321,8 +344,9 @@ impl Index {
     }
 }
 
+/// Asks the processor to fetch the cache line at an address.
 #[inline]
-fn prefetch(address: *const u8) {
+pub(crate) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch is a hint; it cannot fault, whatever the address.
     unsafe {

@@ -16,7 +16,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-pub use entry::{Entry, EntryMut, NewEntry, Pinned, Prepared};
+pub use entry::{Entry, EntryMut, Hint, NewEntry, Pinned, Prepared};
 pub use snapshot::{Cursor, Snapshot};
 pub use version::{Marks, SHARED_VALUE_LEN_MIN};
 

@@ -124,6 +124,14 @@ impl Accesses {
         self.chunks.get(chunk)?.get()?.get(at)
     }
 
+    /// Asks the processor to fetch the word.
+    #[inline]
+    pub fn prefetch(&self, slot: Slot) {
+        if let Some(word) = self.word(slot) {
+            super::index::prefetch(std::ptr::from_ref(word).cast());
+        }
+    }
+
     /// Sets the word of a slot that was just given to an entry; makes room for it. Returns the
     /// bytes that were newly allocated.
     pub fn set(&self, slot: Slot, access: Access) -> usize {

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use isogrid_engine::{
-    ConfigError, Entry, EntryMut, Error, KeyHash, Marks, NewEntry, Pinned, Table, TableConfig,
-    Timestamp,
+    ConfigError, Entry, EntryMut, Error, Hint, KeyHash, Marks, NewEntry, Pinned, Table,
+    TableConfig, Timestamp,
 };
 
 use super::number::{self, Digits};
@@ -299,17 +299,36 @@ impl<'c> Batch<'c> {
         self.now
     }
 
-    /// The first of two hints that a key will be looked up: its index line is fetched while other
-    /// work goes on.
+    /// The first of three steps ahead of a batch of lookups: the index line of a key is fetched
+    /// while other work goes on.
     #[inline]
     pub fn prefetch_line(&self, hash: KeyHash) {
         self.pinned.prefetch_line(hash);
     }
 
-    /// The second hint, for when the line has had time to arrive: its entry is fetched.
+    /// The second, for when the line has had time to arrive: its entry is fetched.
     #[inline]
-    pub fn prefetch_entry(&self, hash: KeyHash) {
-        self.pinned.prefetch_entry(hash);
+    pub fn hint(&self, hash: KeyHash) -> Hint<'_> {
+        self.pinned.hint(hash)
+    }
+
+    /// The third, for when the entry has had time to arrive: what a read leaves traces on is
+    /// fetched.
+    #[inline]
+    pub fn prefetch_access(&self, hash: KeyHash, hint: Hint<'_>) {
+        self.pinned.prefetch_access(hash, hint);
+    }
+
+    /// As [`Batch::get`], beginning where the hint says.
+    #[must_use]
+    #[inline]
+    pub fn get_hinted<'b>(
+        &'b self,
+        hash: KeyHash,
+        key: &[u8],
+        hint: Hint<'b>,
+    ) -> Option<Entry<'b>> {
+        self.pinned.get_hinted(hash, key, hint, self.now)
     }
 
     /// Reads an entry; the read counts for eviction and idle time.
