@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     /// Prefixes of the regions from 1 on, longest first.
     prefixes: Vec<(Vec<u8>, u8)>,
     epoch: u64,
+    /// How many segments there are.
+    segments: u64,
     /// When the table was made: access words count seconds from here.
     origin: Timestamp,
     /// Garbage that a segment keeps before it bothers the collector.
@@ -274,6 +276,7 @@ impl Shared {
             policies: std::iter::once(config.eviction).chain(own).collect(),
             prefixes,
             epoch: u64::from(config.epoch),
+            segments: u64::from(segments),
             origin: now,
             bag_bytes_max: usize::try_from(share).unwrap_or(0).clamp(1 << 10, 64 << 10),
             retired_bytes_max: (config.max_bytes / 64).max(64 << 10),
