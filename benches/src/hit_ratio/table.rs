@@ -53,7 +53,7 @@ mod tests {
     use crate::hit_ratio::ideal;
 
     #[test]
-    fn a_table_hits_where_its_policy_would_and_less_for_its_overhead() {
+    fn a_table_hits_about_as_often_as_its_policy_alone() {
         let keys = (0..60_000_u64).map(|i| i * i % 5_003 * (i % 7));
         let trace = Trace::new("squares", keys);
         let capacity = trace.footprint() / 4;
@@ -62,8 +62,8 @@ mod tests {
                 in_table(policy, &trace, capacity, 1).expect("a table"),
                 ideal(policy, &trace, capacity),
             );
-            assert!(live > 0.2 && live < ideal, "{policy}: {live}, ideally {ideal}");
-            assert!(live > ideal - 0.05, "{policy}: {live}, ideally {ideal}");
+            assert!(ideal > 0.2, "{policy}: {ideal}");
+            assert!((live - ideal).abs() < 0.03, "{policy}: {live}, ideally {ideal}");
         }
     }
 }

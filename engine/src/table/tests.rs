@@ -272,9 +272,9 @@ fn a_reader_that_holds_a_write_that_was_taken_back_goes_on_to_what_was_before() 
 #[test]
 fn segments_keep_their_shares_of_the_limit() {
     const SEGMENTS: usize = 8;
-    let config =
-        TableConfig { segments: Some(SEGMENTS as u32), max_bytes: 1 << 20, ..Default::default() };
+    let config = TableConfig { segments: Some(8), max_bytes: 1 << 20, ..TableConfig::default() };
     let table = table(config);
+    assert_eq!(table.segment_count(), SEGMENTS);
     let bytes = vec![b'v'; 4096];
     let (mut random, keys) = (7, 100_000_u64);
     for key in 0..keys {
