@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use isogrid_engine::env::split_mix;
-use isogrid_engine::{KeyHash, NewEntry, PolicyKind, Table, TableConfig};
+use isogrid_engine::{Hint, KeyHash, NewEntry, PolicyKind, Table, TableConfig};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -98,14 +98,17 @@ fn batches(c: &mut Criterion, table: &Table) {
 
 fn batch(table: &Table, len: usize, prefetch: bool, rng: &mut u64) {
     let keys: Vec<_> = (0..len).map(|_| (split_mix(rng) % ENTRIES).to_le_bytes()).collect();
-    let hashes: Vec<KeyHash> = keys.iter().map(|key| table.hash(key)).collect();
     let pinned = table.pin();
+    let mut places: Vec<(KeyHash, Hint<'_>)> =
+        keys.iter().map(|key| (table.hash(key), Hint::NONE)).collect();
     if prefetch {
-        hashes.iter().for_each(|hash| pinned.prefetch_line(*hash));
-        hashes.iter().for_each(|hash| pinned.prefetch_entry(*hash));
+        places.iter().for_each(|(hash, _)| pinned.prefetch_line(*hash));
+        places.iter_mut().for_each(|(hash, hint)| *hint = pinned.hint(*hash));
+        places.iter().for_each(|(hash, hint)| pinned.prefetch_access(*hash, *hint));
     }
-    for (hash, key) in hashes.iter().zip(&keys) {
-        black_box(pinned.get(*hash, key, 0).map(|entry| entry.value().first().copied()));
+    for ((hash, hint), key) in places.iter().zip(&keys) {
+        let entry = pinned.get_hinted(*hash, key, *hint, 0);
+        black_box(entry.map(|entry| entry.value().first().copied()));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::memory::Allocator;
 /// The configuration of one table.
 #[derive(Debug, Clone)]
 pub struct TableConfig {
-    /// Segments, a power of two from 1 to 65536. `None` (default): one for each 4 MiB of
+    /// Segments, a power of two from 1 to 65536. `None` (default): one for each 32 MiB of
     /// `max_bytes`, at most 256, so that each policy has enough entries to choose from. With a
     /// given number the segment of a key is the same on every node.
     pub segments: Option<u32>,
@@ -56,7 +56,7 @@ pub struct RegionConfig {
 }
 
 /// Bytes of `max_bytes` for each segment, when their number is chosen.
-const SEGMENT_BYTES: u64 = 4 << 20;
+const SEGMENT_BYTES: u64 = 32 << 20;
 const SEGMENTS_AUTO_MAX: u64 = 256;
 
 impl TableConfig {

@@ -94,6 +94,19 @@ impl Trace {
         self.objects.iter().map(|object| u64::from(object.size)).sum()
     }
 
+    /// Gives every object the size and the hash that `seed` draws for it, the size times `scale`.
+    /// Seed 0 draws those that a new trace has.
+    #[must_use]
+    pub fn varied(mut self, seed: u64, scale: u32) -> Self {
+        let salt = mix(seed) ^ mix(0);
+        for object in &mut self.objects {
+            let digits = Object::new(object.key).size - value_size(object.key);
+            let size = (value_size(object.key ^ salt) + digits) * scale;
+            *object = Object { key: object.key, hash: mix(object.key ^ salt), size };
+        }
+        self
+    }
+
     /// The objects in the order of the accesses to them.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Object)> {
         self.accesses.iter().filter_map(|id| Some((*id, self.objects.get(*id as usize)?)))
@@ -140,6 +153,18 @@ mod tests {
         let mean = sizes.iter().sum::<u32>() / 10_000;
         assert!(sizes.iter().all(|size| (256..4096).contains(size)));
         assert!((1350..1450).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn seed_zero_and_scale_one_change_nothing() {
+        let trace = Trace::new("t", 0..100);
+        let varied = |seed, scale| trace.clone().varied(seed, scale).objects;
+        assert_eq!(varied(0, 1), trace.objects);
+        let twice = varied(0, 2);
+        assert!(twice.iter().zip(&trace.objects).all(|(a, b)| a.size == b.size * 2));
+        let others = varied(1, 1);
+        let same = others.iter().zip(&trace.objects).filter(|(a, b)| a.size == b.size).count();
+        assert!(same < 5, "{same} of 100");
     }
 
     #[test]

@@ -202,6 +202,20 @@ fn what_a_scan_leaves() {
     }
 }
 
+/// The oldest of a cache of 100 was read often when it came, the others never; then come 200 that
+/// are read thrice each. They find their way past the one that is hard to beat.
+#[test]
+fn one_hot_entry_does_not_shield_the_cold_ones() {
+    let mut segment = Segment::new(PolicyKind::TinyLfu);
+    (0..10).for_each(|_| segment.get_or_set(Slot(0), 100));
+    (1..100).for_each(|slot| segment.get_or_set(Slot(slot), 100));
+    for slot in 100..300 {
+        (0..4).for_each(|_| segment.get_or_set(Slot(slot), 100));
+    }
+    let newcomers = segment.held.0.range(Slot(100)..).count();
+    assert!(newcomers > 80, "{newcomers} of 100");
+}
+
 #[test]
 fn random_follows_from_its_seed() {
     let victims = |seed| {

@@ -2,10 +2,12 @@
 //! ACM Transactions on Storage 2017.
 //!
 //! New entries come into a window, an LRU. What falls out of it must have been accessed more
-//! often, byte for byte, than the next victim of the main space to take its place. The main space
-//! is a segmented LRU: probation, and protected (80 %) for what was read there. A sketch counts
-//! the accesses, those of keys that are not held too. A climber seeks the window's size, which
-//! starts as 1 %.
+//! often, byte for byte, than the next victim of the main space to take its place. A victim that
+//! withstands goes to the head: the next candidate meets another, so that one that is hard to beat
+//! does not shield all behind it (the paper leaves it where it is; ADR 1 has the figures). The main
+//! space is a segmented LRU: probation, and protected (80 %) for what was read there. A sketch
+//! counts the accesses, those of keys that are not held too. A climber seeks the window's size,
+//! which starts as 1 %.
 
 use super::{
     Entries, Policy, Reads, Slot,
@@ -108,13 +110,15 @@ impl TinyLfu {
         accesses(candidate) * weight(victim) > accesses(victim) * weight(candidate)
     }
 
-    /// The next victim; a candidate that wins moves on to probation.
+    /// The next victim; a candidate that wins moves on to probation, a victim that wins makes way
+    /// for the next one to be challenged.
     fn choose(&mut self, entries: &dyn Entries) -> Option<Slot> {
         let main = self.queues.tail(PROBATION).or(self.queues.tail(PROTECTED));
         let window = self.queues.tail(WINDOW);
         match (window, main) {
             (Some(candidate), Some(victim)) if self.window_is_full() => {
                 if !self.admits(candidate, victim, entries) {
+                    self.queues.move_to_head(victim);
                     return Some(candidate);
                 }
                 self.queues.transfer(PROBATION, candidate, entries.weight(candidate));

@@ -440,7 +440,10 @@ impl<'g> EntryMut<'g, '_> {
     fn write(&mut self, new: &NewEntry<'_>, visible: Visible) -> Result<Prepared, Error> {
         self.check(new)?;
         let found = self.take_found();
-        let seq = self.locked.put(self.hash, found, draft(self.key, new), visible)?;
+        let (seq, lack) = self.locked.put(self.hash, found, draft(self.key, new), visible)?;
+        if let Some(lack) = lack {
+            self.table.relieve(lack.retired, self.now);
+        }
         Ok(self.prepared(seq, new.version))
     }
 

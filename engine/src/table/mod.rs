@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     /// Prefixes of the regions from 1 on, longest first.
     prefixes: Vec<(Vec<u8>, u8)>,
     epoch: u64,
+    /// How many segments there are.
+    segments: u64,
     /// When the table was made: access words count seconds from here.
     origin: Timestamp,
     /// Garbage that a segment keeps before it bothers the collector.
@@ -190,13 +192,13 @@ impl Table {
         if garbage {
             crossbeam_epoch::pin().flush();
         }
-        self.relieve(now);
+        self.relieve(self.shared.account.retired(), now);
         more
     }
 
-    /// Evicts from other segments when the one that was written to could not give enough.
-    fn relieve(&self, now: Timestamp) {
-        let retired = self.shared.account.retired();
+    /// Evicts from other segments when the one that was written to could not give enough, in
+    /// which case the caller may hold its lock. `retired` bytes of garbage count as held.
+    fn relieve(&self, retired: u64, now: Timestamp) {
         let mut idle = 0;
         while self.shared.account.is_over(retired, 0) && idle < self.segments.len() {
             let at = self.relief.fetch_add(1, Ordering::Relaxed) % self.segments.len();
@@ -277,6 +279,7 @@ impl Shared {
             policies: std::iter::once(config.eviction).chain(own).collect(),
             prefixes,
             epoch: u64::from(config.epoch),
+            segments: u64::from(segments),
             origin: now,
             bag_bytes_max: usize::try_from(share).unwrap_or(0).clamp(1 << 10, 64 << 10),
             retired_bytes_max: (config.max_bytes / 64).max(64 << 10),

@@ -69,6 +69,8 @@ pub(crate) struct Writer {
     /// Where the sweep after a clear has got to.
     sweep: Option<u64>,
     bag: Bag,
+    /// Bytes of its entries.
+    entry_bytes: i64,
     /// Bytes of structures that the account knows of.
     charged: usize,
     /// Bytes of access words.
@@ -86,6 +88,13 @@ struct Pending {
 
 /// Where the newest version of a key is, if there is one. Valid until the segment is changed.
 pub(crate) type Found<'t> = Option<(Place<'t>, Version<'t>)>;
+
+/// The table is over its limit, and the segment has nothing more to give.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lack {
+    /// Bytes of garbage before anything was evicted for it: what went since is as good as free.
+    pub retired: u64,
+}
 
 /// When a write becomes visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +128,7 @@ impl Segment {
                 linked: VecDeque::new(),
                 sweep: None,
                 bag: Bag::default(),
+                entry_bytes: 0,
                 charged: 0,
                 access_memory: 0,
                 drained: 0,
@@ -241,14 +251,15 @@ impl<'t> Locked<'t> {
             && !version.is_expired(self.now)
     }
 
-    /// Stores a new version over what was `found`; gives its sequence number.
+    /// Stores a new version over what was `found`; gives its sequence number, and what
+    /// [`Locked::evict_surplus`] says.
     pub fn put(
         &mut self,
         hash: KeyHash,
         found: Found<'t>,
         draft: Draft<'_>,
         visible: Visible,
-    ) -> Result<u64, Error> {
+    ) -> Result<(u64, Option<Lack>), Error> {
         self.drain_reads();
         let region = self.shared.region_of(draft.key);
         let found = self.make_room(hash, region, found, &draft)?;
@@ -268,9 +279,9 @@ impl<'t> Locked<'t> {
         }
         let timed = draft.deadline.is_some() || draft.max_idle.is_some();
         self.settle_step(found.is_none() || linked || timed);
-        self.evict_surplus(region);
+        let lack = self.evict_surplus(region, draft.charge(self.shared.allocator));
         self.shared.watch_pressure(region);
-        Ok(seq)
+        Ok((seq, lack))
     }
 
     /// What becomes of a version that was written over: hidden behind the new one, it counts as
@@ -370,7 +381,7 @@ impl<'t> Locked<'t> {
             }
         });
         let bytes = signed(charge) - signed(old_charge);
-        self.account().charge(region, bytes, i64::from(!had));
+        self.charge(region, bytes, i64::from(!had));
         self.schedule(slot, new);
     }
 
@@ -432,7 +443,7 @@ impl<'t> Locked<'t> {
         let charge = old.charge(self.shared.allocator);
         with_policy!(self, region, |policy, _view| policy.remove(slot, weight(charge)));
         let tombstone = draft.charge(self.shared.allocator);
-        self.account().charge(region, -signed(charge), -1);
+        self.charge(region, -signed(charge), -1);
         // From here on both versions count as structure: no policy can evict them.
         self.account().charge_structures(signed(charge + tombstone));
         self.unschedule(slot);
@@ -461,12 +472,12 @@ impl<'t> Locked<'t> {
         if was != is {
             let hash = policy_hash(hash.index);
             with_policy!(self, region, |p, _v| p.update(slot, hash, weight(was), weight(is)));
-            self.account().charge(region, signed(is) - signed(was), 0);
+            self.charge(region, signed(is) - signed(was), 0);
         }
         self.schedule(slot, new);
         self.retire(place.pointer, was);
         self.settle();
-        self.evict_surplus(region);
+        self.evict_surplus(region, 0);
     }
 
     /// Takes an entry with all its versions out of the table at once. `ordered` says whether the
@@ -482,7 +493,7 @@ impl<'t> Locked<'t> {
             if ordered {
                 with_policy!(self, region, |p, _view| p.remove(slot, weight(charge)));
             }
-            self.account().charge(region, -signed(charge), -1);
+            self.charge(region, -signed(charge), -1);
             count(&self.segment.metrics.removed);
         }
         if let Some(place) = self.segment.index.find(hash, |p| p == pointer) {
@@ -534,6 +545,12 @@ impl<'t> Locked<'t> {
             self.charge_structures();
             self.note_due();
         }
+    }
+
+    /// Charges a change of `bytes` and `entries` to a region of this segment.
+    fn charge(&mut self, region: u8, bytes: i64, entries: i64) {
+        self.w.entry_bytes += bytes;
+        self.account().charge(region, bytes, entries);
     }
 
     fn charge_structures(&mut self) {
@@ -610,18 +627,29 @@ impl<'t> Locked<'t> {
     }
 
     /// Evicts from this segment until the table and the region are within their limits, or the
-    /// segment has nothing more to give.
-    fn evict_surplus(&mut self, region: u8) {
+    /// segment has nothing more to give. `more` are the bytes of the write that asks: a segment
+    /// with more than its share makes room for the next such write too, one with less takes that
+    /// room. Otherwise the shares, which nothing holds together, would drift apart.
+    fn evict_surplus(&mut self, region: u8, more: usize) -> Option<Lack> {
         // Garbage counts against the limit, but what this loop itself retires must not make it go
         // on: it is as good as free.
         let retired = self.account().retired();
         while self.account().is_region_over(region, 0) && self.evict_one(region) {}
-        while self.account().is_over(retired, 0) {
-            let Some(victim) = self.fullest_region() else { return };
-            if !self.evict_one(victim) {
-                return;
+        while self.account().is_over(retired, 0) || self.makes_way(retired, more) {
+            let victim = self.fullest_region();
+            if !victim.is_some_and(|victim| self.evict_one(victim)) {
+                return self.account().is_over(retired, 0).then_some(Lack { retired });
             }
         }
+        None
+    }
+
+    /// Whether it has more than its share of the table's bytes, and the table no room for `more`.
+    fn makes_way(&self, retired: u64, more: usize) -> bool {
+        let live = self.account().live();
+        let own = u64::try_from(self.w.entry_bytes).unwrap_or(0) + self.w.charged as u64;
+        live + retired + more as u64 > self.account().max_bytes()
+            && own * self.shared.segments > live
     }
 
     /// Evicts on behalf of another segment that had nothing left to give.
@@ -878,13 +906,13 @@ impl Locked<'_> {
             self.account().charge_structures(-signed(was));
         } else {
             with_policy!(self, region, |p, _view| p.remove(slot, weight(was)));
-            self.account().charge(region, -signed(was), -1);
+            self.charge(region, -signed(was), -1);
         }
         if to.is_tombstone() {
             self.account().charge_structures(signed(is));
         } else {
             with_policy!(self, region, |p, view| p.insert(slot, hash, weight(is), &view));
-            self.account().charge(region, signed(is), 1);
+            self.charge(region, signed(is), 1);
         }
     }
 }

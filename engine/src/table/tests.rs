@@ -266,3 +266,26 @@ fn a_reader_that_holds_a_write_that_was_taken_back_goes_on_to_what_was_before() 
         assert_eq!(pinned.visible(held, 0, mark).map(|entry| entry.value()), before);
     }
 }
+
+/// The limit is one for all segments, and each evicts what its own writes need: without anything
+/// to hold them together their shares walked at random, until one had nine times another's.
+#[test]
+fn segments_keep_their_shares_of_the_limit() {
+    const SEGMENTS: usize = 8;
+    let config = TableConfig { segments: Some(8), max_bytes: 1 << 20, ..TableConfig::default() };
+    let table = table(config);
+    assert_eq!(table.segment_count(), SEGMENTS);
+    let bytes = vec![b'v'; 4096];
+    let (mut random, keys) = (7, 100_000_u64);
+    for key in 0..keys {
+        let len = 64 << (crate::env::split_mix(&mut random) % 7);
+        put(&table, &key.to_le_bytes(), &value(&bytes[..len]), 0).unwrap();
+    }
+    let mut held = [0; SEGMENTS];
+    for key in 0..keys {
+        let segment = table.hash(&key.to_le_bytes()).segment as usize;
+        held[segment] += get(&table, &key.to_le_bytes(), 0).map_or(0, |value| value.len());
+    }
+    let mean = held.iter().sum::<usize>() / SEGMENTS;
+    assert!(held.iter().all(|one| (mean * 2 / 3..mean * 3 / 2).contains(one)), "{held:?}");
+}
