@@ -79,6 +79,12 @@ impl Output {
         self.end
     }
 
+    /// Whether it holds memory, if only for what it may be given later.
+    #[must_use]
+    pub fn has_memory(&self) -> bool {
+        self.buffer.capacity() + self.shared.capacity() > 0
+    }
+
     /// Whether nothing is left to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {

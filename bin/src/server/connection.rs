@@ -164,9 +164,8 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes what is kept from one turn to the next out of the thread's buffers.
-    fn take_buffers(&mut self, buffers: &mut (Vec<u8>, Output)) {
-        let (input, output) = buffers;
+    /// Takes the thread's buffers, and moves what was kept since the last turns into them.
+    fn take_buffers(&mut self, input: &mut Vec<u8>, output: &mut Output) {
         if self.input.len() < READ_LEN {
             if input.len() < READ_LEN {
                 input.resize(READ_LEN, 0);
@@ -184,16 +183,15 @@ impl Connection {
     }
 
     /// Gives the thread its buffers back, keeping what is not done.
-    fn give_buffers(&mut self, buffers: &mut (Vec<u8>, Output)) {
-        let (input, output) = buffers;
-        if output.is_empty() {
-            self.unsent = Output::new();
-        } else {
+    fn give_buffers(&mut self, input: &mut Vec<u8>, output: &mut Output) {
+        if !output.is_empty() {
             std::mem::swap(&mut self.unsent, output);
+        } else if self.unsent.has_memory() {
+            self.unsent = Output::new();
         }
         let left = self.input.get(self.start..self.end).unwrap_or_default();
         if left.len() <= COPY_LEN_MAX {
-            let left = left.to_vec();
+            let left = if left.is_empty() { Vec::new() } else { left.to_vec() };
             (self.start, self.end) = (0, left.len());
             *input = std::mem::replace(&mut self.input, left);
             if input.len() > READ_LEN {
@@ -224,15 +222,14 @@ impl Future for Connection {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         this.place.info.set_waker(cx.waker());
-        let mut buffers = BUFFERS.take();
-        this.take_buffers(&mut buffers);
-        let mut output = std::mem::take(&mut buffers.1);
-        this.session.begin();
-        let polled = this.turns(cx, &mut output);
-        this.session.end();
-        buffers.1 = output;
-        this.give_buffers(&mut buffers);
-        BUFFERS.set(buffers);
+        let polled = BUFFERS.with_borrow_mut(|(input, output)| {
+            this.take_buffers(input, output);
+            this.session.begin();
+            let polled = this.turns(cx, output);
+            this.session.end();
+            this.give_buffers(input, output);
+            polled
+        });
         match polled {
             Poll::Ready(ended) => {
                 log_end(&this.place.info.peer.name, &ended);
