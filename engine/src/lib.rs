@@ -25,11 +25,13 @@
 //! | [`config`], [`error`], [`metrics`] | what a table is made from, refuses, and counts |
 //! | [`eviction`], [`expiry`] | who goes for want of room, and who goes by time |
 //! | [`table`] | the table itself: versions, index, segments, snapshots |
+//! | [`disk`], [`wal`] | a folder and what may happen to it; the log that decides what is durable |
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("the index keeps 48-bit pointers: 64-bit targets only");
 
 pub mod config;
+pub mod disk;
 pub mod env;
 pub mod error;
 pub mod eviction;
@@ -39,6 +41,7 @@ pub mod memory;
 pub mod metrics;
 mod sync;
 pub mod table;
+pub mod wal;
 
 pub use config::{RegionConfig, TableConfig};
 pub use env::{Clock, ManualClock, SystemClock, Timestamp};
