@@ -41,6 +41,12 @@ impl Hasher {
         }
     }
 
+    /// Whether every node agrees on the segment of a key.
+    #[must_use]
+    pub fn is_stable(&self) -> bool {
+        self.stable
+    }
+
     /// Both hashes of `key`.
     #[must_use]
     #[inline]

@@ -27,6 +27,7 @@
 //! | [`store`] | where committed entries rest on disk |
 //! | [`table`] | the table itself: versions, index, segments, snapshots |
 //! | [`disk`], [`wal`] | a folder and what may happen to it; the log that decides what is durable |
+//! | [`snapshot_file`] | what tables held at one moment, in one checksummed file |
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("the index keeps 48-bit pointers: 64-bit targets only");
@@ -40,6 +41,7 @@ pub mod expiry;
 pub mod hash;
 pub mod memory;
 pub mod metrics;
+pub mod snapshot_file;
 pub mod store;
 mod sync;
 pub mod table;

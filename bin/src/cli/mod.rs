@@ -3,6 +3,7 @@
 mod config;
 mod memcached;
 mod serve;
+mod snapshot;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -49,6 +50,8 @@ enum Command {
     },
     /// Show, check and explain the configuration.
     Config(config::ConfigArgs),
+    /// Check snapshot files.
+    Snapshot(snapshot::SnapshotArgs),
     /// Print the version.
     Version,
 }
@@ -63,6 +66,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(args) => serve::main(&args),
         Command::Memcached { args } => memcached::main(args),
         Command::Config(args) => config::main(&args),
+        Command::Snapshot(args) => snapshot::main(&args),
         Command::Version => {
             println!("isogrid {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -325,6 +325,18 @@ impl<'g> Entry<'g> {
         self.version.max_idle()
     }
 
+    /// How long ago the last access was, ms; only kept where there is a max-idle time.
+    #[must_use]
+    pub fn idle_age(&self, now: Timestamp) -> Option<u32> {
+        self.version.idle_age(now)
+    }
+
+    /// Its segment and its sequence number there.
+    pub(crate) fn place(&self) -> (u16, u64) {
+        let segment = self.table.hash(self.key()).segment;
+        (u16::try_from(segment).unwrap_or(u16::MAX), self.version.seq())
+    }
+
     /// What it is marked with.
     #[must_use]
     pub fn marks(&self) -> Marks {
@@ -438,7 +450,7 @@ impl<'g> EntryMut<'g, '_> {
     }
 
     fn write(&mut self, new: &NewEntry<'_>, visible: Visible) -> Result<Prepared, Error> {
-        self.check(new)?;
+        check(self.key, new)?;
         let found = self.take_found();
         let (seq, lack) = self.locked.put(self.hash, found, draft(self.key, new), visible)?;
         if let Some(lack) = lack {
@@ -450,15 +462,6 @@ impl<'g> EntryMut<'g, '_> {
     fn prepared(&self, seq: u64, version: Option<u64>) -> Prepared {
         let own = self.table.shared.epoch << SEQ_BITS | seq;
         Prepared { segment: self.hash.segment, seq, version: version.unwrap_or(own) }
-    }
-
-    fn check(&self, new: &NewEntry<'_>) -> Result<(), Error> {
-        let len = self.key.len();
-        if len == 0 || len > KEY_LEN_MAX {
-            return Err(Error::KeyLength { len });
-        }
-        let len = new.value[0].len() + new.value[1].len();
-        if len > VALUE_LEN_MAX { Err(Error::ValueLength { len }) } else { Ok(()) }
     }
 
     /// Changes what is not the value (deadline, idle time, marks, flags) of the newest version and
@@ -503,7 +506,17 @@ impl<'g> EntryMut<'g, '_> {
     }
 }
 
-fn draft<'a>(key: &'a [u8], new: &NewEntry<'a>) -> Draft<'a> {
+/// Refuses lengths that no version can have.
+pub(super) fn check(key: &[u8], new: &NewEntry<'_>) -> Result<(), Error> {
+    let len = key.len();
+    if len == 0 || len > KEY_LEN_MAX {
+        return Err(Error::KeyLength { len });
+    }
+    let len = new.value[0].len() + new.value[1].len();
+    if len > VALUE_LEN_MAX { Err(Error::ValueLength { len }) } else { Ok(()) }
+}
+
+pub(super) fn draft<'a>(key: &'a [u8], new: &NewEntry<'a>) -> Draft<'a> {
     Draft {
         key,
         value: new.value,

@@ -5,6 +5,7 @@ mod account;
 mod bag;
 mod entry;
 mod index;
+mod restore;
 mod segment;
 mod slots;
 mod snapshot;
@@ -17,7 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 pub use entry::{Entry, EntryMut, Hint, NewEntry, Pinned, Prepared};
+pub use restore::{Restored, Saved};
 pub use snapshot::{Cursor, Snapshot};
+pub(crate) use version::SEQ_BITS;
 pub use version::{Marks, SHARED_VALUE_LEN_MIN};
 
 use crate::config::TableConfig;
@@ -254,6 +257,18 @@ impl Table {
     pub fn index_bytes(&self) -> usize {
         let bytes = |segment: &Segment| segment.lock(&self.shared, 0).index_bytes();
         self.segments.iter().map(bytes).sum()
+    }
+
+    /// The epoch of versions written now.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        u32::try_from(self.shared.epoch).unwrap_or(u32::MAX)
+    }
+
+    /// Whether the segment of a key depends on nothing but the number of segments.
+    #[must_use]
+    pub fn segments_are_stable(&self) -> bool {
+        self.shared.hasher.is_stable()
     }
 
     /// How many segments there are.

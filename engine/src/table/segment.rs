@@ -11,6 +11,8 @@
 //!   older one; the older one goes when no open snapshot can see it.
 //! - A slot is in its region's policy exactly when its newest version is not a tombstone.
 
+mod restore;
+
 use std::collections::VecDeque;
 
 use parking_lot::{Mutex, MutexGuard};

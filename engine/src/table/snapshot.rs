@@ -95,6 +95,11 @@ impl Table {
 }
 
 impl Snapshot<'_> {
+    /// For each segment the highest sequence number that it sees.
+    pub fn watermarks(&self) -> impl Iterator<Item = u64> {
+        self.marks.iter().map(|mark| mark.committed)
+    }
+
     /// The entry of a key as the snapshot sees it; leaves no trace of the read.
     #[must_use]
     pub fn get<'g>(

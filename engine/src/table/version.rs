@@ -90,6 +90,17 @@ impl Marks {
         self.0 & other.0 == other.0
     }
 
+    /// As the word that files keep.
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// From the word that files keep; `None` when no entry that readers see has such marks.
+    pub(crate) fn of_bits(bits: u32) -> Option<Marks> {
+        let known = Marks::STALE.0 | Marks::LEASED.0 | Marks::BINARY_KEY.0;
+        (bits & !known == 0).then_some(Marks(bits))
+    }
+
     /// This set without `other`.
     #[must_use]
     pub fn without(self, other: Marks) -> Marks {
@@ -456,14 +467,19 @@ impl<'g> Version<'g> {
         }
     }
 
+    /// How long ago the last access was, ms, where there is a max-idle time.
+    #[inline]
+    pub fn idle_age(self, now: Timestamp) -> Option<u32> {
+        let since = low(now).wrapping_sub(self.idle_clock()?.load(Ordering::Relaxed));
+        // A reader with a slightly later clock may have written the access: that is no age.
+        Some(if since > u32::MAX / 2 { 0 } else { since })
+    }
+
     /// When the version expires: by its deadline, or by not having been used.
     #[inline]
     pub fn expires_at(self, now: Timestamp) -> Option<Timestamp> {
-        let idle = self.idle_clock().map(|clock| {
-            let since = low(now).wrapping_sub(clock.load(Ordering::Relaxed));
+        let idle = self.idle_age(now).map(|since| {
             let max_idle = self.max_idle().unwrap_or(u32::MAX);
-            // A reader with a slightly later clock may have written the access: that is no age.
-            let since = if since > u32::MAX / 2 { 0 } else { since };
             now - u64::from(since).min(now) + u64::from(max_idle)
         });
         match (self.deadline(), idle) {

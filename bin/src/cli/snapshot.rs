@@ -1,0 +1,151 @@
+//! `isogrid snapshot`: looks after snapshot files.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use isogrid_engine::snapshot_file::{
+    CacheSection, Damage, SnapshotFile, SnapshotFileError, SnapshotKind,
+};
+use isogrid_engine::{Clock, SystemClock, Timestamp};
+
+/// What the bar shows; it is drawn on stderr, and only if that is a terminal.
+const BAR: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+
+#[derive(Args)]
+pub struct SnapshotArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Read a snapshot file from end to end and say what is in it; exit code 1 when it is not
+    /// whole. The file must not be cut meanwhile.
+    Verify {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Runs `isogrid snapshot ...`.
+pub fn main(args: &SnapshotArgs) -> ExitCode {
+    let Command::Verify { file } = &args.command;
+    match verify(file) {
+        Ok((report, damage)) => {
+            // Data goes to stdout; a reader that has gone is no failure of ours.
+            let _ = std::io::stdout().write_all(report.as_bytes());
+            damage.iter().for_each(|damage| eprintln!("error: {damage}"));
+            if damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What is in the file, and what is wrong with it.
+fn verify(path: &Path) -> Result<(String, Vec<Damage>), SnapshotFileError> {
+    let file = SnapshotFile::open(path)?;
+    let bar = ProgressBar::new(file.bytes());
+    // A template that does not parse would only cost the bar its looks.
+    bar.set_style(ProgressStyle::with_template(BAR).unwrap_or(ProgressStyle::default_bar()));
+    let damage = file.verify(&mut |progress| bar.set_position(progress.bytes))?;
+    bar.finish_and_clear();
+    Ok((report(&file, &damage, SystemClock::new().now()), damage))
+}
+
+fn report(file: &SnapshotFile, damage: &[Damage], now: Timestamp) -> String {
+    let header = file.header();
+    let kind = match header.kind {
+        SnapshotKind::Checkpoint => "checkpoint",
+        SnapshotKind::Export => "export",
+        SnapshotKind::Transfer => "transfer",
+    };
+    let storage: String = header.storage_id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let state = if damage.is_empty() { "whole".to_owned() } else { broken(damage.len()) };
+    let age = age(now.saturating_sub(header.created));
+    let mut text = String::new();
+    for (name, value) in [
+        ("file", file.place().to_owned()),
+        ("state", state),
+        ("kind", kind.to_owned()),
+        ("bytes", file.bytes().to_string()),
+        ("age", age),
+        ("storage", storage),
+        ("log", format!("every record up to {}", header.log_position)),
+    ] {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{name:<8} {value}");
+    }
+    text + "\n" + &table(file.caches(), damage)
+}
+
+fn broken(blocks: usize) -> String {
+    format!("damaged in {blocks} block{}", if blocks == 1 { "" } else { "s" })
+}
+
+/// One row for each cache, columns as wide as they need be.
+fn table(caches: &[CacheSection], damage: &[Damage]) -> String {
+    let head = ["CACHE", "ENTRIES", "BYTES", "SEGMENTS", "EPOCH", "BLOCKS", "DAMAGED"];
+    let mut rows = vec![head.map(str::to_owned)];
+    for cache in caches {
+        let is_ours = |damage: &&Damage| damage.block.is_some_and(|b| cache.blocks.contains(&b));
+        rows.push([
+            cache.name.escape_debug().to_string(),
+            cache.entries.to_string(),
+            cache.bytes.to_string(),
+            cache.segments.to_string(),
+            cache.epoch.to_string(),
+            cache.blocks.len().to_string(),
+            damage.iter().filter(is_ours).count().to_string(),
+        ]);
+    }
+    let width = |rows: &[[String; 7]], column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().enumerate().map(|(at, cell)| {
+            let width = width(&rows, at);
+            if at == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text += "\n";
+    }
+    text
+}
+
+/// A time span in its two largest units.
+fn age(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, seconds) => format!("{seconds} s"),
+        (0, 0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (0, hours, minutes, _) => format!("{hours} h {minutes} min"),
+        (days, hours, ..) => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_has_two_units() {
+        for (ms, text) in [
+            (0, "0 s"),
+            (59_999, "59 s"),
+            (61_000, "1 min 1 s"),
+            (3_660_000, "1 h 1 min"),
+            (90_000_000, "1 d 1 h"),
+        ] {
+            assert_eq!(age(ms), text);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Writes tables to a snapshot file while they are written to.
+
+use std::sync::Arc;
+
+use super::error::SnapshotFileError;
+use super::footer::CacheSection;
+use super::header::SnapshotHeader;
+use super::output::{Output, unfinished};
+use super::record::Record;
+use crate::disk::Disk;
+use crate::table::{Cursor, Entry, Snapshot, Table};
+
+/// Bytes of a block, unless a single entry is longer.
+const BLOCK_BYTES: usize = 64 << 10;
+
+/// How far a snapshot file has been written or read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Entries so far.
+    pub entries: u64,
+    /// Entries of all; while a file is written, about so many.
+    pub entries_total: u64,
+    /// Bytes of the file so far.
+    pub bytes: u64,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Blocks, those that are not of entries included.
+    pub blocks: u64,
+    /// Entries.
+    pub entries: u64,
+    /// What it holds, cache by cache.
+    pub caches: Vec<CacheSection>,
+}
+
+/// Writes what `caches` hold to the file `name`, which replaces one of that name once it is whole
+/// and durable.
+///
+/// The watermarks of all tables are taken before anything is written: each cache is in the file as
+/// it was at one moment. Every write up to `header.log_position` must have been published before
+/// the call. What had expired at `header.created` is left out, what expires or is evicted while
+/// the file is written may be.
+///
+/// Writers and readers go on meanwhile: the lock of a segment is held for about a hundred entries
+/// at a time. Versions that are overwritten are kept until their table is written. Memory: one
+/// page of a scan and 32 bytes for each block; large values are not copied. The calling thread
+/// waits for the disk; `progress` is called after each page and may slow it down.
+///
+/// # Errors
+/// [`SnapshotFileError`]; a file of this name that was there before is as it was.
+/// [`SnapshotFileError::Caller`] for two caches of one name, or a name over 64 KiB - 1.
+pub fn write(
+    disk: &dyn Disk,
+    name: &str,
+    header: &SnapshotHeader,
+    caches: &[(&str, &Table)],
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Summary, SnapshotFileError> {
+    check_names(caches)?;
+    let snapshots: Vec<_> = caches
+        .iter()
+        .map(|(name, table)| (*name, *table, table.snapshot(header.created)))
+        .collect();
+    let entries_total = caches.iter().map(|(_, table)| table.usage().entries).sum();
+    let done = Progress { entries: 0, entries_total, bytes: 0 };
+    let written = write_all(disk, name, header, snapshots, &mut Tell { done, progress });
+    written.map_err(|error| {
+        // Best effort: the next write of the same name removes it too.
+        let _ = disk.remove(&unfinished(name));
+        SnapshotFileError::disk(disk.place(name), "write the file", error)
+    })
+}
+
+fn check_names(caches: &[(&str, &Table)]) -> Result<(), SnapshotFileError> {
+    for (at, (name, _)) in caches.iter().enumerate() {
+        if name.len() > usize::from(u16::MAX) {
+            let text = format!("a cache's name of {} bytes: at most 65535", name.len());
+            return Err(SnapshotFileError::Caller(text));
+        }
+        if caches.iter().skip(at + 1).any(|(other, _)| other == name) {
+            return Err(SnapshotFileError::Caller(format!("two caches are called {name:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// The progress so far and who is told of it.
+struct Tell<'p> {
+    done: Progress,
+    progress: &'p mut dyn FnMut(Progress),
+}
+
+fn write_all(
+    disk: &dyn Disk,
+    name: &str,
+    header: &SnapshotHeader,
+    snapshots: Vec<(&str, &Table, Snapshot<'_>)>,
+    tell: &mut Tell<'_>,
+) -> std::io::Result<Summary> {
+    let count = u32::try_from(snapshots.len()).unwrap_or(u32::MAX);
+    let mut output = Output::create(disk, name, header, count)?;
+    // Each snapshot is given up as soon as its table is written.
+    for (name, table, snapshot) in snapshots {
+        output.section(section(name, table, &snapshot))?;
+        write_cache(&mut output, &snapshot, header, tell)?;
+    }
+    let (bytes, footer) = output.finish()?;
+    let entries = footer.caches.iter().map(|cache| cache.entries).sum();
+    Ok(Summary { bytes, blocks: footer.blocks.len() as u64 + 1, entries, caches: footer.caches })
+}
+
+fn section(name: &str, table: &Table, snapshot: &Snapshot<'_>) -> CacheSection {
+    let highest: Vec<u64> = snapshot.watermarks().collect();
+    CacheSection {
+        name: name.to_owned(),
+        segments: u32::try_from(highest.len()).unwrap_or(u32::MAX),
+        seed_independent: table.segments_are_stable(),
+        epoch: table.epoch(),
+        highest,
+        entries: 0,
+        bytes: 0,
+        blocks: 0..0,
+    }
+}
+
+fn write_cache(
+    output: &mut Output<'_>,
+    snapshot: &Snapshot<'_>,
+    header: &SnapshotHeader,
+    tell: &mut Tell<'_>,
+) -> std::io::Result<()> {
+    let created = header.created;
+    let (mut page, mut cursor) = (Page::default(), Some(Cursor::default()));
+    while let Some(at) = cursor {
+        // No more than a page while an epoch is pinned; the disk is waited for without one.
+        cursor = snapshot.scan(at, 1, created, |entry| page.add(&entry, created));
+        let entries = page.write(output)?;
+        tell.done.entries += entries;
+        tell.done.bytes = output.bytes();
+        (tell.progress)(tell.done);
+    }
+    page.seal();
+    tell.done.entries += page.write(output)?;
+    Ok(())
+}
+
+/// Entries that wait to be written.
+#[derive(Default)]
+struct Page {
+    /// Entries that have not filled a block yet.
+    filling: Filled,
+    full: Vec<Filled>,
+    /// Large entries: everything but the value, and the value.
+    large: Vec<(Filled, Arc<[u8]>)>,
+}
+
+/// A block's entries.
+#[derive(Default)]
+struct Filled {
+    payload: Vec<u8>,
+    entries: u32,
+    /// Of keys and values.
+    bytes: u64,
+}
+
+impl Filled {
+    fn count(&mut self, record: &Record<'_>) {
+        self.entries += 1;
+        self.bytes += record.key.len() as u64 + record.value.len() as u64;
+    }
+}
+
+impl Page {
+    fn add(&mut self, entry: &Entry<'_>, created: u64) {
+        let record = Record::of(entry, created);
+        let len = record.key.len() + record.value.len();
+        let shared = if len < BLOCK_BYTES { None } else { entry.shared() };
+        if let Some(value) = shared {
+            let mut head = Filled::default();
+            record.encode_head(&mut head.payload);
+            head.count(&record);
+            self.large.push((head, value));
+            return;
+        }
+        if self.filling.entries > 0 && self.filling.payload.len() + len > BLOCK_BYTES {
+            self.seal();
+        }
+        record.encode_head(&mut self.filling.payload);
+        self.filling.payload.extend_from_slice(record.value);
+        self.filling.count(&record);
+    }
+
+    /// The entries so far are a block, full or not.
+    fn seal(&mut self) {
+        if self.filling.entries > 0 {
+            self.full.push(std::mem::take(&mut self.filling));
+        }
+    }
+
+    /// Writes what is full; gives the number of entries.
+    fn write(&mut self, output: &mut Output<'_>) -> std::io::Result<u64> {
+        let mut entries = 0;
+        for block in self.full.drain(..) {
+            output.entries(block.entries, block.bytes, &[&block.payload])?;
+            entries += u64::from(block.entries);
+        }
+        for (head, value) in self.large.drain(..) {
+            output.entries(head.entries, head.bytes, &[&head.payload, &value])?;
+            entries += u64::from(head.entries);
+        }
+        Ok(entries)
+    }
+}

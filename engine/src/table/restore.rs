@@ -1,0 +1,103 @@
+//! Entries that come back from a file: as they were, versions included.
+
+use super::entry::{NewEntry, check, draft};
+use super::version::SEQ_BITS;
+use super::{Shared, Table};
+use crate::env::Timestamp;
+use crate::error::Error;
+
+/// An entry as it was when it was written to a file.
+#[derive(Debug, Clone, Copy)]
+pub struct Saved<'a> {
+    /// Its key.
+    pub key: &'a [u8],
+    /// What was stored; its version only where the writer chose it.
+    pub entry: NewEntry<'a>,
+    /// The epoch in which the table wrote that it was in; not above this table's.
+    pub epoch: u32,
+    /// Its sequence number there.
+    pub seq: u64,
+    /// When it was read last, ms; counts where there is a max-idle time.
+    pub accessed: Timestamp,
+}
+
+/// What became of an entry that came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restored {
+    /// It is in the table.
+    Stored,
+    /// It has expired.
+    Expired,
+    /// The table has a newer version of the key, or was cleared since.
+    Newer,
+}
+
+impl Saved<'_> {
+    fn order(&self) -> u64 {
+        u64::from(self.epoch) << SEQ_BITS | self.seq
+    }
+
+    fn is_expired(&self, now: Timestamp) -> bool {
+        let idle = self.entry.max_idle.map(|max| self.accessed.saturating_add(u64::from(max)));
+        self.entry.deadline.is_some_and(|at| at <= now) || idle.is_some_and(|at| at <= now)
+    }
+}
+
+impl Table {
+    /// The next write of a segment gets a sequence number above `seq`: to be called for each
+    /// segment before entries come back that were written in this table's epoch.
+    pub fn raise_seq(&self, segment: usize, seq: u64) {
+        if let Some(segment) = self.segments.get(segment) {
+            segment.lock(&self.shared, self.shared.origin).raise_seq(seq);
+        }
+    }
+
+    /// Gives an entry back with the version that it had. Never replaces a newer one; an older one
+    /// it does.
+    ///
+    /// In the epoch that it was written in it gets its own sequence number back and costs what it
+    /// cost; in a later one its version is kept as one that was chosen, which takes 8 bytes more.
+    ///
+    /// # Errors
+    /// [`Error`] says why not; the table is as it was.
+    pub fn restore(&self, saved: &Saved<'_>, now: Timestamp) -> Result<Restored, Error> {
+        check(saved.key, &saved.entry)?;
+        if saved.is_expired(now) {
+            return Ok(Restored::Expired);
+        }
+        let hash = self.hash(saved.key);
+        let mut locked = match self.segments.get(hash.segment as usize) {
+            Some(segment) => segment.lock(&self.shared, now),
+            // A hash names one of the segments that there are.
+            None => return Ok(Restored::Newer),
+        };
+        let found = locked.find(hash, saved.key);
+        if found.is_some_and(|(_, version)| self.shared.version(version.seq()) >= saved.order()) {
+            return Ok(Restored::Newer);
+        }
+        let is_ours = u64::from(saved.epoch) == self.shared.epoch;
+        if is_ours && locked.was_cleared(saved.seq) {
+            return Ok(Restored::Newer);
+        }
+        let draft = draft(saved.key, &saved.entry);
+        if is_ours && found.is_none() && locked.was_published(saved.seq) {
+            locked.put_back(hash, draft, saved.seq, saved.accessed)?;
+        } else {
+            let version = Some(saved.entry.version.unwrap_or(saved.order()));
+            locked.put_anew(
+                hash,
+                found,
+                super::version::Draft { version, ..draft },
+                saved.accessed,
+            )?;
+        }
+        Ok(Restored::Stored)
+    }
+}
+
+impl Shared {
+    /// The version that a sequence number of now means.
+    fn version(&self, seq: u64) -> u64 {
+        self.epoch << SEQ_BITS | seq
+    }
+}

@@ -1,0 +1,67 @@
+//! Versions that come back with the sequence numbers that they had.
+
+use super::{Draft, Error, Found, KeyHash, Locked, VersionPtr, Visible};
+use crate::env::Timestamp;
+use crate::sync::Ordering;
+
+impl<'t> Locked<'t> {
+    /// The next write gets a higher sequence number than `seq`. All up to it counts as published,
+    /// unless there are prepared writes: then it will with the write after these.
+    pub fn raise_seq(&mut self, seq: u64) {
+        self.w.seq = self.w.seq.max(seq);
+        if self.w.pending.is_empty() {
+            self.segment.committed.store(self.w.seq, Ordering::Release);
+        }
+    }
+
+    /// Whether a sequence number can be given again: it was published, and not cleared since.
+    pub fn was_published(&self, seq: u64) -> bool {
+        seq <= self.segment.committed.load(Ordering::Relaxed)
+    }
+
+    /// Whether a clear came after a sequence number.
+    pub fn was_cleared(&self, seq: u64) -> bool {
+        seq <= self.segment.cleared.load(Ordering::Relaxed)
+    }
+
+    /// Stores a version that was published before, under its old number, where the key has none.
+    /// Readers see it at once: its number is below the watermark. It hides nothing and nothing
+    /// can take it back, so it links to none and waits for none.
+    pub fn put_back(
+        &mut self,
+        hash: KeyHash,
+        draft: Draft<'_>,
+        seq: u64,
+        accessed: Timestamp,
+    ) -> Result<(), Error> {
+        self.drain_reads();
+        let region = self.shared.region_of(draft.key);
+        self.make_room(hash, region, None, &draft)?;
+        let slot = self.take_slot(region)?;
+        let pointer = VersionPtr::new(&Draft { linked: false, ..draft }, slot, seq, accessed);
+        self.w.grower.insert(&self.segment.index, hash.index, pointer.to_bits());
+        self.order(hash, slot, region, None, pointer);
+        self.settle();
+        self.evict_surplus(region, 0);
+        self.shared.watch_pressure(region);
+        Ok(())
+    }
+
+    /// Stores a version under a new number; its idle time goes on from `accessed`.
+    pub fn put_anew(
+        &mut self,
+        hash: KeyHash,
+        found: Found<'t>,
+        draft: Draft<'_>,
+        accessed: Timestamp,
+    ) -> Result<(), Error> {
+        let (key, idles) = (draft.key, draft.max_idle.is_some());
+        self.put(hash, found, draft, Visible::Now)?;
+        if idles && let Some((_, version)) = self.find(hash, key) {
+            version.touch_idle(accessed);
+            self.schedule(version.slot(), version);
+            self.note_due();
+        }
+        Ok(())
+    }
+}
