@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::table::Unrecorded;
+
 /// Why a write was refused. The table is unchanged after each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Error {
@@ -25,6 +27,9 @@ pub enum Error {
         /// The value's length in bytes.
         len: usize,
     },
+    /// The change could not be kept for a restart.
+    #[error(transparent)]
+    Unrecorded(#[from] Unrecorded),
 }
 
 /// A configuration that no table can be made from.

@@ -55,5 +55,6 @@ pub use hash::KeyHash;
 pub use memory::Allocator;
 pub use store::Store;
 pub use table::{
-    Cursor, Entry, EntryMut, Hint, Marks, NewEntry, Pinned, Prepared, Snapshot, Table,
+    Change, Cursor, Entry, EntryMut, Hint, Journal, Marks, NewEntry, Pinned, Prepared, Snapshot,
+    Table, Unrecorded,
 };

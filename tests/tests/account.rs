@@ -106,7 +106,7 @@ impl Run {
     fn remove(&mut self, keys: impl Iterator<Item = u64>) {
         for key in keys.map(u64::to_le_bytes) {
             let pinned = self.table.pin();
-            pinned.entry(self.table.hash(&key), &key, self.now).unwrap().remove();
+            pinned.entry(self.table.hash(&key), &key, self.now).unwrap().remove().unwrap();
         }
     }
 
@@ -182,7 +182,7 @@ impl Run {
         self.put(10_000, 50_000);
         self.pass(20_000);
         self.check("expired");
-        self.table.clear(self.now);
+        self.table.clear(self.now).unwrap();
         self.check("cleared");
         self.put(3_000, 3_000);
         self.check("filled again");

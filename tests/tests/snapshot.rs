@@ -105,11 +105,11 @@ impl Load {
                 return;
             }
             6..8 if may_go => {
-                entry.remove();
+                entry.remove().unwrap();
                 return;
             }
             8 => entry.prepare_put(&NewEntry { flags: TAKEN_BACK, ..*new }).ok(),
-            9 if may_go => entry.prepare_remove(),
+            9 if may_go => entry.prepare_remove().unwrap(),
             _ => entry.prepare_put(new).ok(),
         };
         drop(entry);

@@ -67,7 +67,7 @@ fn put_value(table: &Table, key: &[u8], value: &[u8]) -> u64 {
 }
 
 fn remove(table: &Table, key: &[u8], now: u64) -> bool {
-    table.pin().entry(table.hash(key), key, now).unwrap().remove()
+    table.pin().entry(table.hash(key), key, now).unwrap().remove().unwrap()
 }
 
 fn contents(table: &Table, now: u64) -> Contents {

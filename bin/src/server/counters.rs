@@ -75,6 +75,8 @@ counts! {
     store_too_large,
     /// Values refused for want of memory.
     store_no_memory,
+    /// Writes refused because they could not be kept on disk.
+    store_unrecorded,
     /// Bytes read from clients.
     bytes_read,
     /// Bytes written to clients.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use isogrid_engine::{Entry, Error, KeyHash, Marks};
+use isogrid_engine::{Entry, Error, KeyHash, Marks, Unrecorded};
 use isogrid_grid::structure::cache::{
     Counted, Hit, Lifespan, Mode, Put, Read, Removal, Step, Written,
 };
@@ -291,6 +291,10 @@ impl Dispatch<'_> {
                 self.counts.store_too_large += 1;
                 Reply::TooLarge
             }
+            Error::Unrecorded(why) => {
+                self.counts.store_unrecorded += 1;
+                Reply::Refused(Refusal::Server(unrecorded(*why)))
+            }
             Error::KeyLength { .. } => Reply::Refused(Refusal::Client("bad command line format")),
         };
         self.reply(&reply, out);
@@ -380,15 +384,16 @@ impl Dispatch<'_> {
         let lifespan = self.lifespan(exptime);
         let batch = self.batch;
         match batch.touch(hash, key, lifespan) {
-            Some(entry) => {
+            Ok(Some(entry)) => {
                 self.counts.touch_hits += 1;
                 let cas = self.cas(entry.version());
                 self.reply(&Reply::Touched { flags: entry.flags(), cas }, out);
             }
-            None => {
+            Ok(None) => {
                 self.counts.touch_misses += 1;
                 self.reply(&Reply::NotFound { key }, out);
             }
+            Err(error) => self.failed(&error, out),
         }
     }
 
@@ -456,8 +461,10 @@ impl Dispatch<'_> {
             Lifespan::Until(at) => at,
             Lifespan::Default => self.now,
         };
-        self.cache.clear(at, self.now);
-        self.reply(&Reply::Ok, out);
+        match self.cache.clear(at, self.now) {
+            Ok(()) => self.reply(&Reply::Ok, out),
+            Err(error) => self.failed(&error, out),
+        }
     }
 
     fn verbosity(&mut self, level: u32, out: &mut Output) {
@@ -480,6 +487,15 @@ impl Dispatch<'_> {
         self.cache.table().set_max_bytes(bytes);
         self.node.memory_limit.store(bytes, std::sync::atomic::Ordering::Relaxed);
         self.reply(&Reply::Ok, out);
+    }
+}
+
+/// Why a change was not kept, with what to do.
+fn unrecorded(why: Unrecorded) -> &'static str {
+    match why {
+        Unrecorded::OutOfSpace => "out of storage: the disk of the data directory is full",
+        Unrecorded::Busy => "busy: the disk is behind, try again",
+        Unrecorded::Failed => "storage failed: see the server's log",
     }
 }
 

@@ -466,9 +466,12 @@ impl<'g> EntryMut<'g, '_> {
 
     /// Changes what is not the value (deadline, idle time, marks, flags) of the newest version and
     /// keeps its number. Nothing happens when there is none.
-    pub fn rewrite(&mut self, new: &NewEntry<'_>) {
+    ///
+    /// # Errors
+    /// [`Error::Unrecorded`]; the entry is as it was.
+    pub fn rewrite(&mut self, new: &NewEntry<'_>) -> Result<(), Error> {
         let found = self.take_found();
-        self.locked.rewrite(self.hash, found, draft(self.key, new));
+        self.locked.rewrite(self.hash, found, draft(self.key, new))
     }
 
     /// Notes a read of `entry`, which came from here: a write that is a read as well.
@@ -487,16 +490,22 @@ impl<'g> EntryMut<'g, '_> {
     }
 
     /// Deletes the entry; whether there was one.
-    pub fn remove(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// [`Error::Unrecorded`]; the entry is as it was.
+    pub fn remove(&mut self) -> Result<bool, Error> {
         let found = self.take_found();
-        self.locked.remove(self.hash, found, Visible::Now).is_some()
+        Ok(self.locked.remove(self.hash, found, Visible::Now)?.is_some())
     }
 
     /// Prepares to delete the entry; `None` when there is none.
-    pub fn prepare_remove(&mut self) -> Option<Prepared> {
+    ///
+    /// # Errors
+    /// As [`EntryMut::remove`].
+    pub fn prepare_remove(&mut self) -> Result<Option<Prepared>, Error> {
         let found = self.take_found();
         let seq = self.locked.remove(self.hash, found, Visible::Later)?;
-        Some(self.prepared(seq, None))
+        Ok(seq.map(|seq| self.prepared(seq, None)))
     }
 
     /// The time that the lock was taken with.

@@ -5,6 +5,7 @@ mod account;
 mod bag;
 mod entry;
 mod index;
+mod journal;
 mod restore;
 mod segment;
 mod slots;
@@ -14,10 +15,11 @@ mod version;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 pub use entry::{Entry, EntryMut, Hint, NewEntry, Pinned, Prepared};
+pub use journal::{Change, Journal, Unrecorded};
 pub use restore::{Restored, Saved};
 pub use snapshot::{Cursor, Snapshot};
 pub(crate) use version::SEQ_BITS;
@@ -25,13 +27,13 @@ pub use version::{Marks, SHARED_VALUE_LEN_MIN};
 
 use crate::config::TableConfig;
 use crate::env::{Timestamp, split_mix};
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Error};
 use crate::eviction::PolicyKind;
 use crate::hash::{Hasher, KeyHash};
 use crate::memory::Allocator;
 use crate::metrics::MetricsSnapshot;
 use account::Account;
-use segment::Segment;
+use segment::{Locked, Segment};
 use snapshot::Snapshots;
 
 /// Longest key in bytes.
@@ -50,6 +52,8 @@ pub(crate) struct Shared {
     /// Prefixes of the regions from 1 on, longest first.
     prefixes: Vec<(Vec<u8>, u8)>,
     epoch: u64,
+    /// Where changes are recorded, if they are to be there after a restart.
+    journal: OnceLock<Arc<dyn Journal>>,
     /// How many segments there are.
     segments: u64,
     /// When the table was made: access words count seconds from here.
@@ -67,6 +71,10 @@ impl Shared {
     fn region_of(&self, key: &[u8]) -> u8 {
         let region = self.prefixes.iter().find(|(prefix, _)| key.starts_with(prefix));
         region.map_or(0, |(_, region)| *region)
+    }
+
+    fn epoch_u32(&self) -> u32 {
+        u32::try_from(self.epoch).unwrap_or(u32::MAX)
     }
 
     fn evicts(&self, region: u8) -> bool {
@@ -156,10 +164,39 @@ impl Table {
 
     /// Hides everything that is stored now. The work does not depend on how much that is: the
     /// memory is given back by [`Table::maintain`].
-    pub fn clear(&self, now: Timestamp) {
+    ///
+    /// # Errors
+    /// [`Error::Unrecorded`]; nothing was cleared.
+    pub fn clear(&self, now: Timestamp) -> Result<(), Error> {
         let _gate = self.shared.snapshots.gate();
+        let Some(journal) = self.shared.journal.get() else {
+            self.segments.iter().for_each(|segment| segment.lock(&self.shared, now).clear());
+            return Ok(());
+        };
+        // One record stands for all segments, so no change may come between them.
+        let mut all: Vec<_> = self.segments.iter().map(|s| s.lock(&self.shared, now)).collect();
+        journal.record(&Change::Clear)?;
+        all.iter_mut().for_each(Locked::clear);
+        Ok(())
+    }
+
+    /// From now on changes are recorded in `journal`. Only the first call counts.
+    pub fn set_journal(&self, journal: Arc<dyn Journal>) {
+        let _ = self.shared.journal.set(journal);
+    }
+
+    /// Makes the writes visible that wait for records of the journal up to this one.
+    pub fn publish_upto(&self, record: u64, now: Timestamp) {
+        let _gate = self.shared.snapshots.gate();
+        for segment in self.segments.iter().filter(|segment| segment.waits_for(record)) {
+            segment.lock(&self.shared, now).publish_upto(record);
+        }
+    }
+
+    /// Takes back the writes that wait for records of the journal from this one on.
+    pub fn abort_from(&self, record: u64, now: Timestamp) {
         for segment in &self.segments {
-            segment.lock(&self.shared, now).clear();
+            segment.lock(&self.shared, now).abort_from(record);
         }
     }
 
@@ -294,6 +331,7 @@ impl Shared {
             policies: std::iter::once(config.eviction).chain(own).collect(),
             prefixes,
             epoch: u64::from(config.epoch),
+            journal: OnceLock::new(),
             segments: u64::from(segments),
             origin: now,
             bag_bytes_max: usize::try_from(share).unwrap_or(0).clamp(1 << 10, 64 << 10),

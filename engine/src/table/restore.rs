@@ -1,7 +1,7 @@
 //! Entries that come back from a file: as they were, versions included.
 
 use super::entry::{NewEntry, check, draft};
-use super::version::SEQ_BITS;
+use super::version::{SEQ_BITS, Version};
 use super::{Shared, Table};
 use crate::env::Timestamp;
 use crate::error::Error;
@@ -61,8 +61,37 @@ impl Table {
     /// # Errors
     /// [`Error`] says why not; the table is as it was.
     pub fn restore(&self, saved: &Saved<'_>, now: Timestamp) -> Result<Restored, Error> {
+        self.put_back(saved, now, false)
+    }
+
+    /// As [`Table::restore`] for a change that a journal recorded: its number is raised first, and
+    /// one of the same number, whose deadline or marks it changed, is replaced.
+    ///
+    /// # Errors
+    /// As [`Table::restore`].
+    pub fn replay(&self, saved: &Saved<'_>, now: Timestamp) -> Result<Restored, Error> {
+        let segment = self.hash(saved.key).segment as usize;
+        if u64::from(saved.epoch) == self.shared.epoch {
+            self.raise_seq(segment, saved.seq);
+        }
+        self.put_back(saved, now, true)
+    }
+
+    /// Removes an entry as it was removed under this number in this table's epoch.
+    pub fn replay_remove(&self, key: &[u8], seq: u64, now: Timestamp) {
+        let hash = self.hash(key);
+        if let Some(segment) = self.segments.get(hash.segment as usize) {
+            let mut locked = segment.lock(&self.shared, now);
+            locked.raise_seq(seq);
+            let found = locked.find(hash, key);
+            locked.remove_again(found, seq);
+        }
+    }
+
+    fn put_back(&self, saved: &Saved<'_>, now: Timestamp, again: bool) -> Result<Restored, Error> {
         check(saved.key, &saved.entry)?;
-        if saved.is_expired(now) {
+        let expired = saved.is_expired(now);
+        if expired && !again {
             return Ok(Restored::Expired);
         }
         let hash = self.hash(saved.key);
@@ -71,9 +100,18 @@ impl Table {
             // A hash names one of the segments that there are.
             None => return Ok(Restored::Newer),
         };
-        let found = locked.find(hash, saved.key);
-        if found.is_some_and(|(_, version)| self.shared.version(version.seq()) >= saved.order()) {
+        let mut found = locked.find(hash, saved.key);
+        let order = |version: Version<'_>| self.shared.version(version.seq());
+        let there = found.map(|(_, version)| order(version));
+        if there.is_some_and(|there| there > saved.order() || there == saved.order() && !again) {
             return Ok(Restored::Newer);
+        }
+        if again {
+            locked.remove_again(found, saved.seq + 1);
+            found = None;
+        }
+        if expired {
+            return Ok(Restored::Expired);
         }
         let is_ours = u64::from(saved.epoch) == self.shared.epoch;
         if is_ours && locked.was_cleared(saved.seq) {

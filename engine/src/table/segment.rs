@@ -22,7 +22,7 @@ use super::bag::Bag;
 use super::index::{Grower, Index, Place};
 use super::slots::{Access, Accesses, ReadBuffer, SlotMap, policy_hash};
 use super::version::{Draft, Marks, Version, VersionPtr};
-use super::{KeyHash, Shared};
+use super::{Change, KeyHash, Shared};
 use crate::env::Timestamp;
 use crate::error::Error;
 use crate::eviction::{Entries, Policy, Reads, Slot};
@@ -54,6 +54,8 @@ pub(crate) struct Segment {
     due: AtomicU64,
     /// Counted by the holder of the lock.
     pub metrics: Metrics,
+    /// The oldest record of the journal that a write waits for to be published.
+    unpublished: AtomicU64,
     writer: Mutex<Writer>,
 }
 
@@ -86,7 +88,12 @@ struct Pending {
     seq: u64,
     slot: Slot,
     done: bool,
+    /// Its number in the journal, with which it is published; [`NO_RECORD`] = by its owner.
+    record: u64,
 }
+
+/// No number of a journal.
+const NO_RECORD: u64 = u64::MAX;
 
 /// Where the newest version of a key is, if there is one. Valid until the segment is changed.
 pub(crate) type Found<'t> = Option<(Place<'t>, Version<'t>)>;
@@ -120,6 +127,7 @@ impl Segment {
             buffer: reports.then(|| Box::new(ReadBuffer::new())),
             due: AtomicU64::new(u64::MAX),
             metrics: Metrics::default(),
+            unpublished: AtomicU64::new(NO_RECORD),
             writer: Mutex::new(Writer {
                 seq: 0,
                 grower,
@@ -152,6 +160,11 @@ impl Segment {
     /// When there is background work to do: expiry, a sweep, trimming, resizing.
     pub fn due(&self) -> Timestamp {
         self.due.load(Ordering::Relaxed)
+    }
+
+    /// Whether a write waits for a record of the journal up to this one.
+    pub fn waits_for(&self, record: u64) -> bool {
+        self.unpublished.load(Ordering::Acquire) <= record
     }
 
     /// The versions that are left, when nobody uses the segment any more.
@@ -269,11 +282,21 @@ impl<'t> Locked<'t> {
             Some((_, old)) => old.slot(),
             None => self.take_slot(region)?,
         };
+        let change = |epoch, seq| Change::Put { key: draft.key, entry: draft.entry(), epoch, seq };
+        let (visible, record) = match self.record(visible, change) {
+            Ok(recorded) => recorded,
+            Err(why) => {
+                if found.is_none() {
+                    self.w.slots.free(slot);
+                }
+                return Err(why);
+            }
+        };
         let linked = self.keeps_older(visible);
         self.w.seq += 1;
         let seq = self.w.seq;
         let pointer = VersionPtr::new(&Draft { linked, ..draft }, slot, seq, self.now);
-        self.install(hash, found, pointer, linked, visible);
+        self.install(hash, found, pointer, linked, visible, record);
         let old_charge = found.map_or(0, |(_, old)| old.charge(self.shared.allocator));
         self.order(hash, slot, region, found.map(|(_, old)| (old, old_charge)), pointer);
         if let Some((place, old)) = found {
@@ -284,6 +307,22 @@ impl<'t> Locked<'t> {
         let lack = self.evict_surplus(region, draft.charge(self.shared.allocator));
         self.shared.watch_pressure(region);
         Ok((seq, lack))
+    }
+
+    /// Tells the journal, if there is one, of the change that is about to be done under the next
+    /// sequence number; when it will be visible then, and its number in the journal.
+    #[inline]
+    fn record<'c>(
+        &self,
+        visible: Visible,
+        change: impl FnOnce(u32, u64) -> Change<'c>,
+    ) -> Result<(Visible, u64), Error> {
+        let Some(journal) = self.shared.journal.get() else { return Ok((visible, NO_RECORD)) };
+        let record = journal.record(&change(self.shared.epoch_u32(), self.w.seq + 1))?;
+        match visible {
+            Visible::Now if journal.publishes() => Ok((Visible::Later, record)),
+            _ => Ok((visible, NO_RECORD)),
+        }
     }
 
     /// What becomes of a version that was written over: hidden behind the new one, it counts as
@@ -326,6 +365,7 @@ impl<'t> Locked<'t> {
         pointer: VersionPtr,
         linked: bool,
         visible: Visible,
+        record: u64,
     ) {
         let bits = pointer.to_bits();
         let Some(version) = version_at(bits) else { return };
@@ -338,7 +378,8 @@ impl<'t> Locked<'t> {
         if now && self.w.pending.is_empty() {
             self.segment.committed.store(seq, Ordering::Release);
         } else {
-            self.w.pending.push_back(Pending { seq, slot, done: now });
+            self.w.pending.push_back(Pending { seq, slot, done: now, record });
+            self.note_unpublished();
         }
         match found {
             Some((place, _)) => self.w.grower.replace(hash.index, place, bits),
@@ -404,28 +445,45 @@ impl<'t> Locked<'t> {
     }
 
     /// Deletes what was `found`; gives the sequence number of the deletion when it was alive.
-    pub fn remove(&mut self, hash: KeyHash, found: Found<'t>, visible: Visible) -> Option<u64> {
+    pub fn remove(
+        &mut self,
+        hash: KeyHash,
+        found: Found<'t>,
+        visible: Visible,
+    ) -> Result<Option<u64>, Error> {
         self.drain_reads();
-        let (place, old) = found?;
+        let Some((place, old)) = found else { return Ok(None) };
         let alive = self.is_alive(old);
         // What is dead already needs no deletion that somebody would have to publish.
         if old.is_tombstone() || (!alive && visible == Visible::Later) {
-            return None;
+            return Ok(None);
         }
+        let (visible, record) = if alive {
+            self.record(visible, |epoch, seq| Change::Remove { key: old.key(), epoch, seq })?
+        } else {
+            (visible, NO_RECORD)
+        };
         if self.keeps_older(visible) {
-            let seq = self.bury(hash, place, old, visible);
+            let seq = self.bury(hash, place, old, visible, record);
             self.settle();
-            return alive.then_some(seq);
+            return Ok(alive.then_some(seq));
         }
         self.take_out(old, true);
         self.w.seq += 1;
         self.segment.committed.store(self.w.seq, Ordering::Release);
         self.settle();
-        alive.then_some(self.w.seq)
+        Ok(alive.then_some(self.w.seq))
     }
 
     /// Puts a tombstone over a version that somebody may still read.
-    fn bury(&mut self, hash: KeyHash, place: Place<'t>, old: Version<'t>, visible: Visible) -> u64 {
+    fn bury(
+        &mut self,
+        hash: KeyHash,
+        place: Place<'t>,
+        old: Version<'t>,
+        visible: Visible,
+        record: u64,
+    ) -> u64 {
         let (slot, region) = (old.slot(), self.w.slots.region(old.slot()));
         let draft = Draft {
             key: old.key(),
@@ -440,7 +498,7 @@ impl<'t> Locked<'t> {
         self.w.seq += 1;
         let seq = self.w.seq;
         let pointer = VersionPtr::new(&draft, slot, seq, self.now);
-        self.install(hash, Some((place, old)), pointer, true, visible);
+        self.install(hash, Some((place, old)), pointer, true, visible, record);
         self.w.slots.set(slot, pointer.to_bits(), region, false);
         let charge = old.charge(self.shared.allocator);
         with_policy!(self, region, |policy, _view| policy.remove(slot, weight(charge)));
@@ -455,14 +513,23 @@ impl<'t> Locked<'t> {
 
     /// Replaces what was `found` by a version that differs in what is not its value (deadline, marks): the same
     /// sequence number, the same place in every order.
-    pub fn rewrite(&mut self, hash: KeyHash, found: Found<'t>, draft: Draft<'_>) {
+    pub fn rewrite(
+        &mut self,
+        hash: KeyHash,
+        found: Found<'t>,
+        draft: Draft<'_>,
+    ) -> Result<(), Error> {
         let found = found.filter(|(_, old)| self.is_alive(*old));
-        let Some((place, old)) = found else { return };
+        let Some((place, old)) = found else { return Ok(()) };
+        if let Some(journal) = self.shared.journal.get() {
+            let (epoch, seq) = (self.shared.epoch_u32(), old.seq());
+            journal.record(&Change::Put { key: draft.key, entry: draft.entry(), epoch, seq })?;
+        }
         let older = old.older();
         let (slot, region) = (old.slot(), self.w.slots.region(old.slot()));
         let draft = Draft { linked: old.is_linked(), ..draft };
         let pointer = VersionPtr::new(&draft, slot, old.seq(), self.now);
-        let Some(new) = version_at(pointer.to_bits()) else { return };
+        let Some(new) = version_at(pointer.to_bits()) else { return Ok(()) };
         new.set_older(older);
         self.w.grower.replace(hash.index, place, pointer.to_bits());
         self.w.slots.set(slot, pointer.to_bits(), region, true);
@@ -480,6 +547,7 @@ impl<'t> Locked<'t> {
         self.retire(place.pointer, was);
         self.settle();
         self.evict_surplus(region, 0);
+        Ok(())
     }
 
     /// Takes an entry with all its versions out of the table at once. `ordered` says whether the
@@ -841,15 +909,42 @@ impl Locked<'_> {
 
 /// Publication.
 impl Locked<'_> {
+    /// Makes the writes visible that waited for records up to this one.
+    pub fn publish_upto(&mut self, record: u64) {
+        let waiting = self.w.pending.iter_mut().take_while(|p| p.done || p.record <= record);
+        waiting.for_each(|pending| pending.done = true);
+        self.publish_done();
+        self.settle();
+    }
+
+    /// Takes back the writes that wait for records from this one on.
+    pub fn abort_from(&mut self, record: u64) {
+        let waits = |pending: &&Pending| pending.record != NO_RECORD && pending.record >= record;
+        if let Some(first) = self.w.pending.iter().find(waits).map(|pending| pending.seq) {
+            self.abort(first);
+        }
+    }
+
+    fn publish_done(&mut self) {
+        while let Some(pending) = self.w.pending.front().copied().filter(|front| front.done) {
+            self.w.pending.pop_front();
+            self.segment.committed.store(pending.seq, Ordering::Release);
+        }
+        self.note_unpublished();
+    }
+
+    fn note_unpublished(&self) {
+        let oldest = self.w.pending.iter().find(|pending| pending.record != NO_RECORD);
+        let record = oldest.map_or(NO_RECORD, |pending| pending.record);
+        self.segment.unpublished.store(record, Ordering::Release);
+    }
+
     /// Makes a prepared write visible, once all before it are.
     pub fn publish(&mut self, seq: u64) {
         if let Some(pending) = self.w.pending.iter_mut().find(|pending| pending.seq == seq) {
             pending.done = true;
         }
-        while let Some(pending) = self.w.pending.front().copied().filter(|front| front.done) {
-            self.w.pending.pop_front();
-            self.segment.committed.store(pending.seq, Ordering::Release);
-        }
+        self.publish_done();
         self.settle();
     }
 
@@ -861,6 +956,7 @@ impl Locked<'_> {
             self.w.linked.retain(|(linked, _)| *linked != last.seq);
             self.undo(last.slot);
         }
+        self.note_unpublished();
         self.settle();
     }
 

@@ -19,7 +19,7 @@ fn get(table: &Table, key: &[u8], now: Timestamp) -> Option<Vec<u8>> {
 }
 
 fn remove(table: &Table, key: &[u8], now: Timestamp) -> bool {
-    table.pin().entry(table.hash(key), key, now).unwrap().remove()
+    table.pin().entry(table.hash(key), key, now).unwrap().remove().unwrap()
 }
 
 /// Lets garbage go: every grace period passes.
@@ -76,7 +76,7 @@ fn an_aborted_write_leaves_what_was_there() {
     let hash = table.hash(b"a");
     let pinned = table.pin();
     let put = pinned.entry(hash, b"a", 0).unwrap().prepare_put(&value(b"new")).unwrap();
-    pinned.entry(hash, b"a", 0).unwrap().prepare_remove().unwrap();
+    pinned.entry(hash, b"a", 0).unwrap().prepare_remove().unwrap().unwrap();
     let other = table.hash(b"b");
     pinned.entry(other, b"b", 0).unwrap().prepare_put(&value(b"x")).unwrap();
     table.abort(&[put], 0);
@@ -124,7 +124,7 @@ fn a_snapshot_sees_its_moment_through_overwrites_deletes_and_clear() {
         }
         put(&table, &[n, n], &value(b"later"), 0).unwrap();
     }
-    table.clear(0);
+    table.clear(0).unwrap();
     put(&table, b"after", &value(b"clear"), 0).unwrap();
     let (mut seen, mut cursor) = (Vec::new(), Some(Cursor::default()));
     while let Some(at) = cursor {

@@ -15,6 +15,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use super::NewEntry;
 use crate::env::Timestamp;
 use crate::eviction::Slot;
 use crate::memory::Allocator;
@@ -127,6 +128,20 @@ pub(crate) struct Draft<'a> {
     pub marks: Marks,
     /// Whether there is a version before this one to link to.
     pub linked: bool,
+}
+
+impl<'a> Draft<'a> {
+    /// What is stored, without the key.
+    pub fn entry(&self) -> NewEntry<'a> {
+        NewEntry {
+            value: self.value,
+            flags: self.flags,
+            deadline: self.deadline,
+            max_idle: self.max_idle,
+            version: self.version,
+            marks: self.marks,
+        }
+    }
 }
 
 impl Draft<'_> {

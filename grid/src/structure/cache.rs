@@ -1,8 +1,8 @@
 //! The cache: a named map of expiring, versioned entries. A [`Batch`] executes operations at one
 //! moment; conditional ones decide under the lock of the entry's segment.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use isogrid_engine::{
     ConfigError, Entry, EntryMut, Error, Hint, KeyHash, Marks, NewEntry, Pinned, Table,
@@ -253,27 +253,32 @@ impl Cache {
 
     /// Removes everything that is stored at `at` (now, when that is past). A later call replaces
     /// an earlier one that is not due yet.
-    pub fn clear(&self, at: Timestamp, now: Timestamp) {
+    ///
+    /// # Errors
+    /// When it is due now and cannot be recorded; it is tried again until it can.
+    pub fn clear(&self, at: Timestamp, now: Timestamp) -> Result<(), Error> {
         self.clear_at.store(at.max(1), Ordering::Release);
-        self.clear_if_due(now);
+        if at <= now { self.clear_now(now) } else { Ok(()) }
     }
 
     #[inline]
     fn clear_if_due(&self, now: Timestamp) {
         let at = self.clear_at.load(Ordering::Acquire);
         if at != 0 && at <= now {
-            self.clear_now(now);
+            // What could not be recorded is tried again with the next batch.
+            let _ = self.clear_now(now);
         }
     }
 
     #[cold]
-    fn clear_now(&self, now: Timestamp) {
-        let Ok(_one) = self.clearing.lock() else { return };
+    fn clear_now(&self, now: Timestamp) -> Result<(), Error> {
+        let _one = self.clearing.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.clear_at.load(Ordering::Acquire);
         if at != 0 && at <= now {
-            self.table.clear(now);
+            self.table.clear(now)?;
             self.clear_at.store(0, Ordering::Release);
         }
+        Ok(())
     }
 
     /// Background work that is due; whether there is more to do at once.
@@ -362,7 +367,7 @@ impl<'c> Batch<'c> {
         let short = how.win_below.zip(left).is_some_and(|(below, left)| left < below);
         let wins = !hit.leased && !how.unaware && (hit.stale || short);
         if wins || how.touch.is_some() {
-            self.rewrite_for(hash, key, how, wins, &mut hit);
+            self.rewrite_for(hash, key, how, wins, &mut hit)?;
         }
         Ok(Some(hit))
     }
@@ -391,7 +396,7 @@ impl<'c> Batch<'c> {
         let Some(entry) = slot.get() else { return Err(Error::Full { used: 0, limit: 0 }) };
         if dead {
             // Its reader sees it, nobody else.
-            slot.rewrite(&NewEntry { deadline, ..new });
+            slot.rewrite(&NewEntry { deadline, ..new })?;
         } else if !how.quiet {
             slot.note_read(&entry);
         }
@@ -412,9 +417,9 @@ impl<'c> Batch<'c> {
         how: &Read,
         wins: bool,
         hit: &mut Hit<'b>,
-    ) {
-        let Ok(mut slot) = self.entry(hash, key) else { return };
-        let Some(there) = slot.get() else { return };
+    ) -> Result<(), Error> {
+        let mut slot = self.entry(hash, key)?;
+        let Some(there) = slot.get() else { return Ok(()) };
         let leased = there.marks().has(Marks::LEASED);
         let mut new = same(&there);
         if wins && !leased {
@@ -425,10 +430,11 @@ impl<'c> Batch<'c> {
         if let Some(lifespan) = how.touch {
             new.deadline = self.cache.deadline(lifespan, self.now);
         }
-        slot.rewrite(&new);
+        slot.rewrite(&new)?;
         if let Some(entry) = slot.get() {
             hit.entry = entry.with_access_of(&hit.entry);
         }
+        Ok(())
     }
 
     /// Stores a value.
@@ -498,14 +504,21 @@ impl<'c> Batch<'c> {
     }
 
     /// Gives an entry a new lifespan, which counts as a read; the entry, if there is one.
-    #[must_use]
-    pub fn touch(&self, hash: KeyHash, key: &[u8], lifespan: Lifespan) -> Option<Entry<'_>> {
+    ///
+    /// # Errors
+    /// When the change cannot be kept; the entry is as it was.
+    pub fn touch(
+        &self,
+        hash: KeyHash,
+        key: &[u8],
+        lifespan: Lifespan,
+    ) -> Result<Option<Entry<'_>>, Error> {
         let _ = self.get(hash, key);
-        let mut slot = self.entry(hash, key).ok()?;
-        let there = slot.get()?;
+        let mut slot = self.entry(hash, key)?;
+        let Some(there) = slot.get() else { return Ok(None) };
         let deadline = self.cache.deadline(lifespan, self.now);
-        slot.rewrite(&NewEntry { deadline, ..same(&there) });
-        Some(there)
+        slot.rewrite(&NewEntry { deadline, ..same(&there) })?;
+        Ok(Some(there))
     }
 
     /// Deletes an entry, or keeps it without its value or marked stale.
@@ -519,7 +532,7 @@ impl<'c> Batch<'c> {
             return Ok(Written::Conflict);
         }
         if !how.mark_stale && !how.drop_value {
-            slot.remove();
+            slot.remove()?;
             return Ok(Written::Done { version: 0, len: 0 });
         }
         let mut new = NewEntry { version: how.version, ..same(&there) };

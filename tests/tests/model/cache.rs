@@ -186,7 +186,7 @@ impl Run {
             Op::Count { .. } => self.count(op)?,
             Op::Touch { key, ttl } => self.touch(key, ttl)?,
             Op::Clear(delay) => {
-                self.cache.clear(self.now + delay, self.now);
+                self.cache.clear(self.now + delay, self.now).unwrap();
                 self.clear_at = Some(self.now + delay);
             }
             Op::Advance(ms) => {

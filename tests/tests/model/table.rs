@@ -223,7 +223,7 @@ impl<'t> Run<'t> {
     fn remove(&mut self, k: u8) -> Checked {
         let key = key(k);
         let pinned = self.table.pin();
-        let real = pinned.entry(self.table.hash(&key), &key, self.now).unwrap().remove();
+        let real = pinned.entry(self.table.hash(&key), &key, self.now).unwrap().remove().unwrap();
         let model = self.model.remove(&key, true, self.now);
         prop_assert_eq!(real, model.is_some(), "remove {}", k);
         Ok(())
@@ -232,7 +232,8 @@ impl<'t> Run<'t> {
     fn prepare_remove(&mut self, k: u8) -> Checked {
         let key = key(k);
         let pinned = self.table.pin();
-        let real = pinned.entry(self.table.hash(&key), &key, self.now).unwrap().prepare_remove();
+        let real =
+            pinned.entry(self.table.hash(&key), &key, self.now).unwrap().prepare_remove().unwrap();
         let model = self.model.remove(&key, false, self.now);
         prop_assert_eq!(real.is_some(), model.is_some(), "prepare to remove {}", k);
         self.prepared.extend(real.zip(model));
@@ -268,7 +269,7 @@ impl<'t> Run<'t> {
         let mut entry = pinned.entry(self.table.hash(&key), &key, self.now).unwrap();
         let chosen = entry.get().and_then(|entry| entry.chosen_version());
         let item = Item { chosen, ..new.item(self.now) };
-        entry.rewrite(&item.entry());
+        entry.rewrite(&item.entry()).unwrap();
         self.model.rewrite(&key, item, self.now);
         Ok(())
     }
@@ -302,7 +303,7 @@ impl<'t> Run<'t> {
     }
 
     fn clear(&mut self) -> Checked {
-        self.table.clear(self.now);
+        self.table.clear(self.now).unwrap();
         self.model.clear();
         Ok(())
     }

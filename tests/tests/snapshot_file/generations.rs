@@ -137,7 +137,7 @@ impl Lives {
                 let _seen = pinned.get(self.table.hash(&[*key]), &[*key], self.now);
             }
             Op::Prepare(key, publish) => self.prepare(*key, *publish),
-            Op::Clear => self.table.clear(self.now),
+            Op::Clear => self.table.clear(self.now).unwrap(),
             Op::Wait(ms) => self.now += ms,
             Op::Maintain => while self.table.maintain(self.now, 100) {},
             Op::Again(segments, seed, epochs) => self.again(*segments, *seed, *epochs),

@@ -17,7 +17,7 @@ fn a_version_is_never_given_twice() {
     // Deletions have numbers too, which nothing in the file shows but the watermarks.
     for n in 1..5_u8 {
         let hash = before.hash(&[n]);
-        let gone = before.pin().entry(hash, &[n], NOW).unwrap().prepare_remove().unwrap();
+        let gone = before.pin().entry(hash, &[n], NOW).unwrap().prepare_remove().unwrap().unwrap();
         before.publish(&[gone], NOW);
         last[usize::from(n)] = gone.version;
     }
@@ -79,7 +79,7 @@ fn nothing_newer_is_replaced() {
     let after = table(Some(1), 1, 1);
     put_value(&after, b"k", b"before the clear");
     load_into(&open(&disk), &after, at(NOW));
-    after.clear(NOW);
+    after.clear(NOW).unwrap();
     while after.maintain(NOW, 100) {}
     assert_eq!(load_into(&open(&disk), &after, at(NOW)).newer, 1, "cleared");
     assert_eq!(value(&after), None);

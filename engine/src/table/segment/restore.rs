@@ -47,6 +47,17 @@ impl<'t> Locked<'t> {
         Ok(())
     }
 
+    /// Removes what was `found` as it was removed under this number before.
+    pub fn remove_again(&mut self, found: Found<'t>, seq: u64) {
+        if let Some((_, old)) = found
+            && old.seq() < seq
+            && !old.is_tombstone()
+        {
+            self.take_out(old, true);
+            self.settle();
+        }
+    }
+
     /// Stores a version under a new number; its idle time goes on from `accessed`.
     pub fn put_anew(
         &mut self,

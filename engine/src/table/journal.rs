@@ -1,0 +1,61 @@
+//! Where a table tells of its changes, so that they are there after a restart.
+
+use thiserror::Error;
+
+use super::NewEntry;
+
+/// One change: what is left of it when it is done, so that changes can be done again.
+#[derive(Debug, Clone, Copy)]
+pub enum Change<'a> {
+    /// The entry of a key is this one now. With the sequence number that it had, what changed is
+    /// not its value but its deadline, its idle time or its marks.
+    Put {
+        /// The key.
+        key: &'a [u8],
+        /// The entry.
+        entry: NewEntry<'a>,
+        /// The epoch of its sequence number.
+        epoch: u32,
+        /// Its sequence number.
+        seq: u64,
+    },
+    /// A key has no entry any more.
+    Remove {
+        /// The key.
+        key: &'a [u8],
+        /// The epoch of the removal's sequence number.
+        epoch: u32,
+        /// The removal's sequence number.
+        seq: u64,
+    },
+    /// Everything that was recorded before is gone.
+    Clear,
+}
+
+/// Keeps the changes of one table in the order in which they are told.
+pub trait Journal: Send + Sync {
+    /// Keeps a change, and gives its number; numbers rise. Called under the lock of the key's
+    /// segment (for a clear, of all) ahead of the change itself: it must not wait for anything.
+    ///
+    /// # Errors
+    /// [`Unrecorded`]: then the change is not done.
+    fn record(&self, change: &Change<'_>) -> Result<u64, Unrecorded>;
+
+    /// Whether changes are to be seen only when [`Table::publish_upto`](super::Table::publish_upto)
+    /// says that they are kept for good.
+    fn publishes(&self) -> bool;
+}
+
+/// Why a change could not be recorded. It was surely not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unrecorded {
+    /// The disk is full, or nearly.
+    #[error("the disk has no room for more changes")]
+    OutOfSpace,
+    /// More changes wait for the disk than there is room for.
+    #[error("the disk is behind with the changes before this one")]
+    Busy,
+    /// The log has failed: nothing can be kept until it is opened again.
+    #[error("the log has failed and takes no more changes")]
+    Failed,
+}
