@@ -9,6 +9,7 @@
 
 mod binary;
 mod client;
+mod mount;
 mod packet;
 mod process;
 mod server;
@@ -16,6 +17,7 @@ mod tool;
 
 pub use binary::isogrid;
 pub use client::Client;
+pub use mount::{Mount, image};
 pub use packet::{HEADER_LEN, Packet, magic, opcode, request};
 pub use process::{open_files, raise_open_files, resident_kib, run};
 pub use server::{Server, StartError, temporary};

@@ -35,6 +35,13 @@ impl Server {
 
     /// The same, for a server that may refuse to start.
     pub fn try_isogrid(args: &[&str]) -> Result<Server, StartError> {
+        let mut server = Server::begin_isogrid(args);
+        server.until_ready()?;
+        Ok(server)
+    }
+
+    /// The same, for a server that need not live until it is ready.
+    pub fn begin_isogrid(args: &[&str]) -> Server {
         let mut command = Command::new(isogrid());
         command.args(["serve", "--log-format", "json"]).args(args).env_clear();
         if !args.contains(&"--config") {
@@ -43,10 +50,14 @@ impl Server {
             command.env("ISOGRID__NODE__THREADS", "1");
             command.env("ISOGRID__CACHE__DEFAULT__MEMORY", "64MiB");
         }
-        let mut server = Server::spawn(&mut command);
-        server.wait_for(|server| server.ready_line().is_some())?;
-        server.addresses = bound(&server.ready_line().unwrap());
-        Ok(server)
+        Server::spawn(&mut command)
+    }
+
+    /// Waits until a server that was begun is ready.
+    pub fn until_ready(&mut self) -> Result<(), StartError> {
+        self.wait_for(|server| server.ready_line().is_some())?;
+        self.addresses = bound(&self.ready_line().unwrap());
+        Ok(())
     }
 
     /// `isogrid memcached`, on a free port unless `args` say where.
