@@ -1,10 +1,15 @@
 //! Entries that come back from a file: as they were, versions included.
 
 use super::entry::{NewEntry, check, draft};
+use super::segment::Segment;
 use super::version::{SEQ_BITS, Version};
 use super::{Shared, Table};
 use crate::env::Timestamp;
 use crate::error::Error;
+
+/// Sequence numbers that a segment may have given out and lost with a crash, at the most: more
+/// than it can write between two syncs of a log. 2^20 lives fit into the 40 bits.
+const LIFE_GAP: u64 = 1 << 20;
 
 /// An entry as it was when it was written to a file.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +55,15 @@ impl Table {
         if let Some(segment) = self.segments.get(segment) {
             segment.lock(&self.shared, self.shared.origin).raise_seq(seq);
         }
+    }
+
+    /// Leaves a gap in the sequence numbers of all segments, when everything has come back: what
+    /// was given out before and lost is not given out again.
+    pub fn begin_life(&self) {
+        let lock = |segment: &Segment| segment.lock(&self.shared, self.shared.origin).seq();
+        let highest = self.segments.iter().map(lock).max().unwrap_or(0);
+        let gap = if highest == 0 { 0 } else { LIFE_GAP };
+        (0..self.segments.len()).for_each(|at| self.raise_seq(at, highest + gap));
     }
 
     /// Gives an entry back with the version that it had. Never replaces a newer one; an older one

@@ -14,6 +14,11 @@ impl<'t> Locked<'t> {
         }
     }
 
+    /// The sequence number of the last write.
+    pub fn seq(&self) -> u64 {
+        self.w.seq
+    }
+
     /// Whether a sequence number can be given again: it was published, and not cleared since.
     pub fn was_published(&self, seq: u64) -> bool {
         seq <= self.segment.committed.load(Ordering::Relaxed)
