@@ -6,6 +6,9 @@ use super::{Shared, Table};
 use crate::env::Timestamp;
 use crate::error::Error;
 
+/// The least that an entry takes, for a guess how many there is room for.
+const ENTRY_BYTES_MIN: u64 = 48;
+
 /// An entry as it was when it was written to a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Saved<'a> {
@@ -49,6 +52,19 @@ impl Table {
     pub fn raise_seq(&self, segment: usize, seq: u64) {
         if let Some(segment) = self.segments.get(segment) {
             segment.lock(&self.shared, self.shared.origin).raise_seq(seq);
+        }
+    }
+
+    /// So many entries are about to come: the indexes grow to their size in one step instead of
+    /// many, as far as the limit in bytes lets them. To be set to 0 when they have come: until then
+    /// no index shrinks below.
+    pub fn reserve(&self, entries: u64) {
+        let entries = entries.min(self.shared.account.max_bytes() / ENTRY_BYTES_MIN);
+        let each = usize::try_from(entries).unwrap_or(0).div_ceil(self.segments.len());
+        // Segments get more or fewer than their share; the index grows for those with many more.
+        let slack = if each == 0 { 0 } else { each / 16 + 8 };
+        for segment in &self.segments {
+            segment.lock(&self.shared, self.shared.origin).reserve(each + slack);
         }
     }
 
