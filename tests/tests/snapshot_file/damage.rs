@@ -220,6 +220,13 @@ fn a_salvage_lists_what_is_lost() {
     assert_eq!((lost.first_block, lost.blocks, lost.bytes.is_empty()), (1, Some(1), true));
     assert_eq!(found.len() + entries, expected.len());
 
+    // A block that stands there twice is read once.
+    let end = section + usize::try_from(len).unwrap();
+    let twice = [&bytes[..end], &bytes[section..]].concat();
+    let (report, found) = salvaged(&twice).unwrap();
+    assert_eq!(report.lost[0].bytes, end as u64..end as u64 + len);
+    assert!(found == expected, "{report:?}");
+
     // The header: its copy serves.
     let mut damaged = bytes.clone();
     damaged[20] ^= 1;

@@ -150,11 +150,16 @@ fn idle_time_goes_on() {
                 assert!(before.pin().get(before.hash(b"k"), b"k", read).is_some());
             }
             let after = table(Some(1), 1, epoch);
-            load_into(&open(&saved(&before)), &after, RestoreTime { now, read_until });
+            let time = RestoreTime { now, read_until };
+            let counts = load_into(&open(&saved(&before)), &after, time);
             let is_there = |now: u64| after.pin().peek(after.hash(b"k"), b"k", now).is_some();
             let expires = expires.map(|at| deadline.map_or(at, |deadline| at.min(deadline)));
             let expires = expires.filter(|at| *at > now);
             assert_eq!(is_there(now), expires.is_some(), "{what}");
+            assert_eq!(
+                (counts.stored, counts.expired),
+                if is_there(now) { (1, 0) } else { (0, 1) }
+            );
             let Some(expires) = expires else { continue };
             assert!(is_there(expires - 1) && !is_there(expires), "{what}: {expires}");
             // The wheel knows it too.
