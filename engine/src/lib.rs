@@ -24,6 +24,7 @@
 //! | [`hash`], [`memory`] | the two hashes of a key; what an allocation costs |
 //! | [`config`], [`error`], [`metrics`] | what a table is made from, refuses, and counts |
 //! | [`eviction`], [`expiry`] | who goes for want of room, and who goes by time |
+//! | [`persist`] | tables that are there after a restart |
 //! | [`store`] | where committed entries rest on disk |
 //! | [`table`] | the table itself: versions, index, segments, snapshots |
 //! | [`disk`], [`wal`] | a folder and what may happen to it; the log that decides what is durable |
@@ -41,6 +42,7 @@ pub mod expiry;
 pub mod hash;
 pub mod memory;
 pub mod metrics;
+pub mod persist;
 pub mod snapshot_file;
 pub mod store;
 mod sync;

@@ -119,7 +119,7 @@ fn load_into(file: &SnapshotFile, table: &Table, time: RestoreTime) -> RestoreCo
 
 /// What a file holds of its first cache, read record by record.
 fn records(file: &SnapshotFile) -> Contents {
-    let epoch = file.caches()[0].epoch;
+    let epoch = file.caches().first().unwrap().epoch;
     let mut found = Contents::new();
     for number in file.blocks(0) {
         for record in file.block(number).unwrap().records() {

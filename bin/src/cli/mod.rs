@@ -85,7 +85,11 @@ fn run(config: ServerConfig) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            match error {
+                // A directory that is not to be touched is as good as a refused configuration.
+                crate::server::Error::Data(_) => ExitCode::from(REFUSED),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -15,6 +15,8 @@ const EXAMPLES: &str = "\
 Examples:
   isogrid serve
   isogrid serve --memory 2GiB --max-item-size 4MiB --threads 4
+  isogrid serve --data-dir /var/lib/isogrid --persist sync
+  isogrid serve --ephemeral
   isogrid serve --memcached 127.0.0.1:11211 --memcached unix:/run/isogrid.sock
   isogrid serve -c isogrid.toml --set limits.idle_timeout=10m
 ";
@@ -66,14 +68,16 @@ pub struct ServeArgs {
     /// [key: cache.default.eviction] [default: w-tinylfu]
     #[arg(long, value_name = "POLICY", help_heading = "Cache")]
     eviction: Option<String>,
-    /// Keep nothing on disk; the only way there is today
+    /// Keep nothing on disk [key: node.data_dir=off]
     #[arg(long, conflicts_with = "data_dir", help_heading = "Cache")]
     ephemeral: bool,
-    /// Keep data on disk: comes with a later version and is refused today
+    /// The directory that data is kept in [key: node.data_dir] [default: ./isogrid-data]
     #[arg(long, value_name = "DIR", help_heading = "Cache")]
-    data_dir: Option<PathBuf>,
-    /// How writes are kept: only `none` is accepted today
-    #[arg(long, value_name = "none", help_heading = "Cache")]
+    data_dir: Option<String>,
+    /// When a write to the cache `default` is acknowledged: none (at once, nothing is kept),
+    /// async (it survives a kill) or sync (it survives a power cut)
+    /// [key: cache.default.persist] [default: async]
+    #[arg(long, value_name = "MODE", help_heading = "Cache")]
     persist: Option<String>,
 
     /// pretty or json [key: log.format] [default: pretty on a terminal, else json]
@@ -129,7 +133,11 @@ impl ServeArgs {
     /// The flags that are keys.
     fn settings(&self) -> Vec<Setting> {
         let memcached = (!self.memcached.is_empty()).then(|| self.memcached.join(","));
+        let off = self.ephemeral.then(|| "off".to_owned());
         let flags = [
+            ("--ephemeral", "node.data_dir", &off),
+            ("--data-dir", "node.data_dir", &self.data_dir),
+            ("--persist", "cache.default.persist", &self.persist),
             ("--name", "node.name", &self.name),
             ("--threads", "node.threads", &self.threads),
             ("--memcached", "memcached", &memcached),
@@ -148,13 +156,10 @@ impl ServeArgs {
 
     /// What is asked for and comes with a later version.
     fn later(&self) -> Vec<Problem> {
-        let data_dir = self.data_dir.as_ref().map(|dir| dir.display().to_string());
         let flags = [
             ("--native", &self.native, "off", "leave it out or say off"),
             ("--http", &self.http, "off", "leave it out or say off"),
             ("--peer", &self.peer, "off", "leave it out or say off"),
-            ("--data-dir", &data_dir, "", "every cache is in memory: say --ephemeral"),
-            ("--persist", &self.persist, "none", "every cache is in memory: say none"),
         ];
         let wanted = |(flag, value, off, help): (&str, &Option<String>, &str, &str)| {
             let value = value.as_ref().filter(|value| *value != off)?;
@@ -220,8 +225,7 @@ mod tests {
     fn refusals_name_the_flag() {
         for (flags, said) in [
             ("--native 127.0.0.1:7400", "--native 127.0.0.1:7400 comes with a later version"),
-            ("--data-dir /tmp/x", "--data-dir /tmp/x comes with a later version"),
-            ("--persist sync", "--persist sync comes with a later version"),
+            ("--persist always", "one of none, async, sync"),
             ("--memory 10", "flag --memory"),
             ("--eviction lur", "one of s3-fifo, w-tinylfu"),
             ("--memcached 127.0.0.1:65000 --port-offset 1000", "is more than 65535"),

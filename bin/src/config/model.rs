@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use isogrid_engine::eviction::PolicyKind;
+use isogrid_engine::persist::LOG_BYTES_DEFAULT;
 
 /// Everything that a node needs to know to start.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,11 +55,21 @@ pub struct NodeConfig {
     pub threads: usize,
     /// How long a SIGTERM waits for requests that are under way. Default: 5 s.
     pub drain_timeout: Duration,
+    /// Where caches that persist are kept; `None` = nowhere. Default: `isogrid-data`.
+    pub data_dir: Option<String>,
+    /// Bytes of the log between two checkpoints, and of its files. Default: 64 MiB.
+    pub log_size: u64,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        Self { name: host_name(), threads: cores(), drain_timeout: Duration::from_secs(5) }
+        Self {
+            name: host_name(),
+            threads: cores(),
+            drain_timeout: Duration::from_secs(5),
+            data_dir: Some("isogrid-data".to_owned()),
+            log_size: LOG_BYTES_DEFAULT,
+        }
     }
 }
 
@@ -210,6 +221,10 @@ pub struct CacheConfig {
     pub default_max_idle: Option<Duration>,
     /// Segments (power of two); `None` = chosen by `max_bytes`.
     pub segments: Option<u32>,
+    /// When a write counts as kept: a name of [`PersistMode`]. Default: async.
+    ///
+    /// [`PersistMode`]: isogrid_engine::persist::PersistMode
+    pub persist: String,
     /// Key-prefix regions with limits of their own.
     pub regions: Vec<RegionConfig>,
 }
@@ -228,6 +243,7 @@ impl Default for CacheConfig {
             default_ttl: None,
             default_max_idle: None,
             segments: None,
+            persist: "async".to_owned(),
             regions: Vec::new(),
         }
     }

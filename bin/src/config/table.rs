@@ -1,5 +1,7 @@
 //! The table of keys: the one source of truth of what can be configured.
 
+use isogrid_engine::persist::PersistMode;
+
 use super::field::{Form, field};
 use super::key::Key;
 use super::model::{CacheConfig, ListenerConfig, RegionConfig, ServerConfig};
@@ -17,7 +19,7 @@ const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 const LIFE: Form = Form::OrOff(&Form::Span(1, 100 * YEAR));
 
 /// Keys at the top and in `[node]`, `[protocol]`, `[limits]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 21] = [
+pub static ROOT: [Key<ServerConfig>; 23] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -37,6 +39,19 @@ pub static ROOT: [Key<ServerConfig>; 21] = [
         Form::Span(0, HOUR),
         field!(ServerConfig, node.drain_timeout),
         "How long a SIGTERM waits for requests that are under way.",
+    ),
+    Key::new(
+        "node.data_dir",
+        Form::OrOff(&Form::Text("a path", is_path)),
+        field!(ServerConfig, node.data_dir),
+        "The directory that caches are kept in, as their `persist` says; off keeps nothing.",
+    ),
+    Key::new(
+        "node.log_size",
+        Form::Size(64 * KIB, TIB),
+        field!(ServerConfig, node.log_size),
+        "How long the log of changes gets before a checkpoint lets it begin anew. It may get half \
+         as long as the caches are large, if that is more.",
     ),
     Key::new(
         "memcached",
@@ -179,7 +194,7 @@ pub static LISTENER: [Key<ListenerConfig>; 4] = [
 ];
 
 /// Keys of `[[cache]]`.
-pub static CACHE: [Key<CacheConfig>; 7] = [
+pub static CACHE: [Key<CacheConfig>; 8] = [
     Key::new("name", CACHE_NAME, field!(CacheConfig, name), "The cache's name; each name once."),
     Key::new(
         "memory",
@@ -219,6 +234,14 @@ pub static CACHE: [Key<CacheConfig>; 7] = [
         "Into how many parts, each with its own lock, the cache is split: a power of two; off \
          lets the server choose by the memory.",
     ),
+    Key::new(
+        "persist",
+        Form::Choice(&PERSIST_MODES),
+        field!(CacheConfig, persist),
+        "When a write is acknowledged: none, at once, and the cache is empty after a restart; \
+         async, when it is in the log, which survives a kill, and a power cut after 100 ms; sync, \
+         when it is safe on the disk.",
+    ),
 ];
 
 /// Keys of `[[cache.region]]`.
@@ -252,6 +275,15 @@ pub static REGION: [Key<RegionConfig>; 4] = [
 ];
 
 const CACHE_NAME: Form = Form::Text("1 to 64 of A-Z, a-z, 0-9, _, . and -", is_cache_name);
+
+const PERSIST_MODES: [&str; 3] = {
+    let [(none, _), (at_once, _), (safe, _)] = PersistMode::NAMES;
+    [none, at_once, safe]
+};
+
+fn is_path(text: &str) -> bool {
+    !text.is_empty() && !text.contains('\0')
+}
 
 fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && !text.contains(|c: char| c.is_control())

@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use isogrid_engine::wal::WalError;
 use isogrid_wire::Output;
 use isogrid_wire::memcached::Decoder;
 
@@ -30,6 +31,8 @@ thread_local! {
 
 /// The ordinary ends of a connection, not worth a line in the log.
 const CLOSED_BY_CLIENT: &str = "closed by the client";
+/// Writes whose outcome nobody knows were under way.
+const UNKEPT: &str = "the log failed; it is unknown whether the last writes are kept";
 /// The end of a connection that the client asked for; not worth a line in the log either.
 pub const LAST_ANSWER: &str = "the last answer of the connection";
 
@@ -77,6 +80,11 @@ impl Connection {
             if let Some(why) = self.place.info.ended() {
                 return Poll::Ready(Ok(why));
             }
+            if ready!(self.poll_kept(cx)).is_err() {
+                // Nobody knows what became of the writes, so no answer is the only true one.
+                output.clear();
+                return Poll::Ready(Ok(UNKEPT));
+            }
             if !output.is_empty() {
                 ready!(self.write(cx, output))?;
             }
@@ -92,10 +100,22 @@ impl Connection {
                 }
             }
             if self.turn(output) == Turn::Yield {
-                ready!(self.write(cx, output))?;
+                // Answers that wait go out with the next turn.
+                if self.session.keeper.is_none() {
+                    ready!(self.write(cx, output))?;
+                }
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// Waits until what the answers say is kept.
+    #[inline]
+    fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WalError>> {
+        match &mut self.session.keeper {
+            Some(keeper) if keeper.waits() => keeper.poll_kept(cx),
+            _ => Poll::Ready(Ok(())),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::data::Watch;
 use super::exposed::Exposed;
 use super::node::Node;
 
@@ -18,6 +19,7 @@ const SWEEP_TICKS: u32 = 10;
 /// Looks after the node until it is dropped.
 pub async fn run(node: Arc<Node>) {
     let mut ticks = 0u32;
+    let mut watch = Watch::default();
     let mut exposed = Exposed::new(&node.config.memcached);
     loop {
         tokio::time::sleep(TICK).await;
@@ -30,6 +32,9 @@ pub async fn run(node: Arc<Node>) {
         if ticks.is_multiple_of(SWEEP_TICKS) {
             node.connections.sweep(&node.config.limits, node.now());
             exposed.warn(node.now());
+            if let Some(data) = node.data.get() {
+                watch.look(&data.persistence);
+            }
         }
     }
 }

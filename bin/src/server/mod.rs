@@ -4,11 +4,13 @@ pub mod addresses;
 pub mod connection;
 pub mod connections;
 pub mod counters;
+pub mod data;
 pub mod detail;
 pub mod dispatch;
 pub mod dump;
 pub mod exposed;
 pub mod files;
+pub mod keeper;
 pub mod listener;
 pub mod log_limit;
 pub mod maintenance;
@@ -58,6 +60,9 @@ pub enum Error {
         /// Why.
         source: isogrid_engine::ConfigError,
     },
+    /// The data directory cannot be used as it is.
+    #[error(transparent)]
+    Data(isogrid_engine::persist::PersistError),
     /// The runtime or a signal handler could not be set up.
     #[error("{what}: {source}")]
     Io {
@@ -108,6 +113,7 @@ pub fn run(mut config: ServerConfig) -> Result<(), Error> {
     let drain = config.node.drain_timeout;
     let served = runtime.block_on(async {
         let node = Node::new(config)?;
+        node.open_data()?;
         // On a worker, so that the threads that were asked for do all the work.
         tokio::spawn(serve(node)).await.unwrap_or(Ok(()))
     });
@@ -138,6 +144,11 @@ async fn serve(node: Arc<Node>) -> Result<(), Error> {
     }
     drain(&node).await;
     maintenance.abort();
+    if node.data.get().is_some() {
+        let of_thread = Arc::clone(&node);
+        let close = move || of_thread.data.get().map_or((), data::Data::close);
+        let _ = tokio::task::spawn_blocking(close).await;
+    }
     tracing::info!(event = "stopped", connections_left = node.connections.open());
     Ok(())
 }
@@ -184,7 +195,8 @@ fn announce(node: &Node, listeners: &[Listener]) {
         memcached = memcached.join(","),
         memory = node.config.caches.iter().map(|cache| cache.limits.max_bytes).sum::<u64>(),
         threads = node.config.node.threads,
-        persist = "none",
-        "ready; everything is kept in memory only"
+        data_dir = node.kept_in(),
+        "ready; {}",
+        node.keeping()
     );
 }

@@ -1,16 +1,19 @@
 //! What all connections of a running server share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use isogrid_engine::persist::PersistMode;
 use isogrid_engine::{Allocator, Clock, RegionConfig, SystemClock, TableConfig};
 use isogrid_grid::{CacheConfig, Catalog};
 use tokio::sync::Notify;
 
 use super::connections::Connections;
 use super::counters::Counters;
+use super::data::Data;
 use super::detail::Detail;
+use super::keeper::Keeper;
 use super::log_limit::LogLimit;
 use crate::config::{self, ServerConfig};
 
@@ -36,6 +39,8 @@ pub struct Node {
     pub verbosity: AtomicU32,
     /// `cache_memlimit` and the configuration, bytes.
     pub memory_limit: AtomicU64,
+    /// What is kept on disk; set before the node listens.
+    pub data: OnceLock<Data>,
     stopping: AtomicBool,
     stop: Notify,
 }
@@ -76,9 +81,44 @@ impl Node {
             counters: Counters::default(),
             clock,
             started,
+            data: OnceLock::new(),
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
         }))
+    }
+
+    /// Fills the caches with what was kept of them, and keeps them from now on.
+    ///
+    /// # Errors
+    /// When the data directory cannot be used as it is.
+    pub fn open_data(&self) -> Result<(), super::Error> {
+        if let Some(data) = Data::open(self).map_err(super::Error::Data)? {
+            let _ = self.data.set(data);
+        }
+        Ok(())
+    }
+
+    /// The data directory, when something is kept there.
+    pub fn kept_in(&self) -> &str {
+        let kept = self.data.get().and(self.config.node.data_dir.as_deref());
+        kept.unwrap_or("off")
+    }
+
+    /// What is kept, in words.
+    pub fn keeping(&self) -> String {
+        if self.data.get().is_none() {
+            return "everything is kept in memory only".to_owned();
+        }
+        let caches = self.config.caches.iter().filter(|cache| cache.persist != "none");
+        let modes: Vec<_> = caches.map(|c| format!("{} ({})", c.name, c.persist)).collect();
+        format!("kept in {}: {}", self.kept_in(), modes.join(", "))
+    }
+
+    /// What a connection to a cache has to wait for.
+    pub fn keeper(&self, cache: &str) -> Option<Keeper> {
+        let config = self.config.caches.iter().find(|config| config.name == cache)?;
+        let mode = PersistMode::parse(&config.persist).unwrap_or_default();
+        Keeper::new(self.data.get().map(|data| &data.persistence), mode)
     }
 
     /// The time now, ms.

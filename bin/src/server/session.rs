@@ -13,6 +13,7 @@ use super::connection::OUTPUT_LEN_MAX;
 use super::counters::Counts;
 use super::dispatch::Dispatch;
 use super::dump::Dump;
+use super::keeper::Keeper;
 use super::node::Node;
 
 /// Requests that are decoded, looked up and executed together.
@@ -68,8 +69,26 @@ pub struct Session {
     pub counts: Counts,
     /// The time of this turn, ms.
     pub now: u64,
+    /// What the answers wait for, when the cache is kept on disk.
+    pub keeper: Option<Keeper>,
     rights: Rights,
     stream: Option<Stream>,
+}
+
+/// What the requests of a batch have in common. Where writes are seen only when they are kept, a
+/// batch is a run of plain gets, a run of plain sets, or one other request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Run {
+    Any,
+    Gets,
+    Sets,
+}
+
+impl Run {
+    #[inline]
+    fn and(self, next: Run, sync: bool) -> Run {
+        if sync { next } else { Run::Any }
+    }
 }
 
 /// A decoded request with the hash of its key, when it has one, and where its lookup begins.
@@ -118,8 +137,8 @@ impl<'b> Decoded<'_, 'b> {
 impl Session {
     /// The session of a new connection.
     pub fn new(node: Arc<Node>, cache: Arc<Cache>, rights: Rights) -> Self {
-        let now = node.now();
-        Session { node, cache, counts: Counts::default(), now, rights, stream: None }
+        let (now, keeper) = (node.now(), node.keeper(cache.name()));
+        Session { node, cache, counts: Counts::default(), now, keeper, rights, stream: None }
     }
 
     /// Begins a run of turns.
@@ -184,6 +203,7 @@ impl Session {
                 match request {
                     Decoded::Get(get, hash, hint) => self.answer(batch, get, *hash, *hint, out),
                     Decoded::Set(set, hash) => {
+                        self.note_write();
                         self.dispatch(batch, &set.framing()).set(set, *hash, out);
                     }
                     Decoded::Other(request, framing, hash) => {
@@ -193,7 +213,7 @@ impl Session {
             }
             quota -= len;
             let room = !self.is_streaming() && out.len() < OUTPUT_LEN_MAX;
-            go_on = len > 0 && done.close.is_none() && room;
+            go_on = len > 0 && done.close.is_none() && room && !self.must_wait();
         }
         if quota == 0 && done.close.is_none() && done.consumed < input.len() {
             self.counts.conn_yields += 1;
@@ -212,19 +232,28 @@ impl Session {
         done: &mut Done,
     ) -> usize {
         let mut len = 0;
+        let mut run = Run::Any;
         for place in places {
             let rest = input.get(done.consumed..).unwrap_or_default();
-            if let Some((get, line_len)) = decoder.plain_get(rest) {
+            if run != Run::Sets
+                && let Some((get, line_len)) = decoder.plain_get(rest)
+            {
+                run = run.and(Run::Gets, self.is_sync());
                 done.consumed += line_len;
                 let hash = self.cache.hash(get.key);
                 batch.prefetch_line(hash);
                 *place = Some(Decoded::Get(get, hash, Hint::NONE));
-            } else if let Some((set, set_len)) = decoder.plain_set(rest) {
+            } else if run != Run::Gets
+                && let Some((set, set_len)) = decoder.plain_set(rest)
+            {
+                run = run.and(Run::Sets, self.is_sync());
                 done.consumed += set_len;
                 let hash = self.cache.hash(set.key);
                 batch.prefetch_line(hash);
                 *place = Some(Decoded::Set(set, hash));
-            } else if let Some((request, framing)) = decode_any(decoder, rest, done) {
+            } else if run == Run::Any
+                && let Some((request, framing)) = decode_any(decoder, rest, done)
+            {
                 let hash = request.key().map(|key| self.cache.hash(key));
                 hash.into_iter().for_each(|hash| batch.prefetch_line(hash));
                 *place = Some(Decoded::Other(request, framing, hash));
@@ -232,7 +261,8 @@ impl Session {
                 break;
             }
             len += 1;
-            if place.as_ref().is_some_and(Decoded::ends_batch) {
+            let alone = run == Run::Any && self.is_sync();
+            if alone || place.as_ref().is_some_and(Decoded::ends_batch) {
                 break;
             }
         }
@@ -254,6 +284,7 @@ impl Session {
         {
             return self.get_line(batch, &get.keys, framing, out);
         }
+        self.note_write();
         let mut dispatch = self.dispatch(batch, framing);
         dispatch.execute(request, hash, out);
         let (close, dump) = (dispatch.close, dispatch.dump);
@@ -261,6 +292,24 @@ impl Session {
         if let Some(dump) = dump {
             self.stream = Some(Stream::Dump(dump));
         }
+    }
+
+    /// Whether writes are seen only when they are kept.
+    #[inline]
+    fn is_sync(&self) -> bool {
+        self.keeper.as_ref().is_some_and(Keeper::is_sync)
+    }
+
+    /// The request may write, or say what another one wrote.
+    #[inline]
+    fn note_write(&mut self) {
+        self.keeper.iter_mut().for_each(Keeper::wrote);
+    }
+
+    /// Whether what follows must not be executed yet: it could not see what was written.
+    #[inline]
+    fn must_wait(&self) -> bool {
+        self.keeper.as_ref().is_some_and(|keeper| keeper.is_sync() && keeper.waits())
     }
 
     #[inline]

@@ -219,3 +219,6 @@ pub(super) fn parse_end(bytes: &[u8], file_bytes: u64, seed: u32) -> Option<u64>
     let (offset, len) = (fields.u64()?, fields.u64()?);
     (len == file_bytes).then_some(offset)
 }
+
+#[cfg(test)]
+mod tests;

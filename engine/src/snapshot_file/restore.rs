@@ -72,18 +72,22 @@ pub fn restore(
     let (header, section) = prepare(file, cache, table)?;
     let mut done = Progress { entries: 0, entries_total: section.entries, bytes: 0 };
     let mut counts = RestoreCounts::default();
-    for number in file.blocks(cache) {
+    table.reserve(section.entries);
+    let restored = file.blocks(cache).try_for_each(|number| {
         let block = file.block(number)?;
         counts = counts.plus(restore_block(header, section, &block, table, time));
         done.entries += block.records().len() as u64;
         done.bytes += block.bytes();
         progress(done);
-    }
-    Ok(counts)
+        Ok(())
+    });
+    table.reserve(0);
+    restored.map(|()| counts)
 }
 
 /// The first half of [`restore`]: raises the table's sequence numbers above all of the file's.
-/// Then several threads may each [`restore_block`] some of the blocks.
+/// Then several threads may each [`restore_block`] some of the blocks, best between two calls of
+/// [`Table::reserve`].
 ///
 /// # Errors
 /// [`SnapshotFileError::Caller`] as [`restore`].

@@ -98,6 +98,8 @@ pub(crate) struct Grower {
     /// A replaced set of lines whose chunks are given back bit by bit, and how many are.
     replaced: Option<(*mut Lines, usize)>,
     memory: usize,
+    /// The next growth goes to so many lines at least, and nothing shrinks below.
+    reserved: usize,
 }
 
 // SAFETY: the pointer is to lines that this writer alone takes apart.
@@ -260,7 +262,7 @@ impl Index {
         // SAFETY: just made, and nobody else has it.
         let memory = unsafe { &*lines }.directory_memory();
         let index = Index { current: AtomicPtr::new(lines), next: AtomicPtr::new(null_mut()) };
-        (index, Grower { entries: 0, moved: 0, replaced: None, memory })
+        (index, Grower { entries: 0, moved: 0, replaced: None, memory, reserved: 0 })
     }
 
     #[inline]
@@ -374,6 +376,12 @@ impl Grower {
         place.word.store(tag(hash) | pointer, Ordering::Release);
     }
 
+    /// So many entries are about to come: room for all of them is made in one step, and kept until
+    /// this is said again.
+    pub fn reserve(&mut self, entries: usize) {
+        self.reserved = entries.div_ceil(LINE_SLOTS - 1);
+    }
+
     /// Adds an entry that is not in the index.
     pub fn insert(&mut self, index: &Index, hash: u64, pointer: u64) {
         let lines = index.next().unwrap_or(index.current());
@@ -416,9 +424,9 @@ impl Grower {
         }
         if self.entries > count * (LINE_SLOTS - 1) {
             let more = if count < CHUNK_LINES { count } else { count / 4 };
-            return Some(count + more);
+            return Some((count + more).max(self.reserved));
         }
-        (count > LINES_MIN && self.entries < count * LINE_SLOTS / 5)
+        (count > LINES_MIN.max(self.reserved) && self.entries < count * LINE_SLOTS / 5)
             .then_some((count / 2).max(LINES_MIN))
     }
 

@@ -1,10 +1,18 @@
 //! Entries that come back from a file: as they were, versions included.
 
 use super::entry::{NewEntry, check, draft};
+use super::segment::Segment;
 use super::version::{SEQ_BITS, Version};
 use super::{Shared, Table};
 use crate::env::Timestamp;
 use crate::error::Error;
+
+/// Sequence numbers that a segment may have given out and lost with a crash, at the most: more
+/// than it can write between two syncs of a log. 2^20 lives fit into the 40 bits.
+const LIFE_GAP: u64 = 1 << 20;
+
+/// The least that an entry takes, for a guess how many there is room for.
+const ENTRY_BYTES_MIN: u64 = 48;
 
 /// An entry as it was when it was written to a file.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +57,28 @@ impl Table {
     pub fn raise_seq(&self, segment: usize, seq: u64) {
         if let Some(segment) = self.segments.get(segment) {
             segment.lock(&self.shared, self.shared.origin).raise_seq(seq);
+        }
+    }
+
+    /// Leaves a gap in the sequence numbers of all segments, when everything has come back: what
+    /// was given out before and lost is not given out again.
+    pub fn begin_life(&self) {
+        let lock = |segment: &Segment| segment.lock(&self.shared, self.shared.origin).seq();
+        let highest = self.segments.iter().map(lock).max().unwrap_or(0);
+        let gap = if highest == 0 { 0 } else { LIFE_GAP };
+        (0..self.segments.len()).for_each(|at| self.raise_seq(at, highest + gap));
+    }
+
+    /// So many entries are about to come: the indexes grow to their size in one step instead of
+    /// many, as far as the limit in bytes lets them. To be set to 0 when they have come: until then
+    /// no index shrinks below.
+    pub fn reserve(&self, entries: u64) {
+        let entries = entries.min(self.shared.account.max_bytes() / ENTRY_BYTES_MIN);
+        let each = usize::try_from(entries).unwrap_or(0).div_ceil(self.segments.len());
+        // Segments get more or fewer than their share; the index grows for those with many more.
+        let slack = if each == 0 { 0 } else { each / 16 + 8 };
+        for segment in &self.segments {
+            segment.lock(&self.shared, self.shared.origin).reserve(each + slack);
         }
     }
 

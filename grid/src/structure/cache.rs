@@ -2,7 +2,7 @@
 //! moment; conditional ones decide under the lock of the entry's segment.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use isogrid_engine::{
     ConfigError, Entry, EntryMut, Error, Hint, KeyHash, Marks, NewEntry, Pinned, Table,
@@ -25,7 +25,7 @@ pub struct CacheConfig {
 /// A named map.
 pub struct Cache {
     name: String,
-    table: Table,
+    table: Arc<Table>,
     config: CacheConfig,
     /// When a clear is due; 0 = none.
     clear_at: AtomicU64,
@@ -214,7 +214,7 @@ impl Cache {
     /// # Errors
     /// When no table can be made from the configuration.
     pub fn new(name: &str, config: CacheConfig, now: Timestamp) -> Result<Cache, ConfigError> {
-        let table = Table::new(&config.table, now)?;
+        let table = Arc::new(Table::new(&config.table, now)?);
         let clear_at = AtomicU64::new(0);
         Ok(Cache { name: name.to_owned(), table, config, clear_at, clearing: Mutex::new(()) })
     }
@@ -235,6 +235,12 @@ impl Cache {
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// The table, to be kept beside the cache.
+    #[must_use]
+    pub fn shared_table(&self) -> Arc<Table> {
+        Arc::clone(&self.table)
     }
 
     /// Begins a batch of operations at `now`.

@@ -28,7 +28,7 @@ pub struct StartError {
 
 impl Server {
     /// `isogrid serve` with `args`. Without `--config` in them it listens on a free port and has
-    /// one thread and 64 MiB, unless they say otherwise.
+    /// one thread and 64 MiB, unless they say otherwise; without `--data-dir` it keeps nothing.
     pub fn isogrid(args: &[&str]) -> Server {
         Server::try_isogrid(args).unwrap_or_else(|e| panic!("{args:?}: {e:?}"))
     }
@@ -44,6 +44,9 @@ impl Server {
     pub fn begin_isogrid(args: &[&str]) -> Server {
         let mut command = Command::new(isogrid());
         command.args(["serve", "--log-format", "json"]).args(args).env_clear();
+        if !args.contains(&"--data-dir") {
+            command.env("ISOGRID__NODE__DATA_DIR", "off");
+        }
         if !args.contains(&"--config") {
             command.args(["--config", "/dev/null"]);
             command.env("ISOGRID__MEMCACHED", "127.0.0.1:0");

@@ -460,7 +460,8 @@ impl Run {
 
     fn touch(&mut self, key: u8, ttl: Ttl) -> Checked {
         let span = lifespan(ttl, self.now);
-        let real = self.with(key, |b, hash, name| b.touch(hash, name, span).map(|e| e.version()));
+        let real =
+            self.with(key, |b, hash, name| b.touch(hash, name, span).unwrap().map(|e| e.version()));
         let (deadline, now) = (self.deadline(ttl), self.now);
         let there = self.model.get_mut(key, now);
         prop_assert_eq!(real, there.as_ref().map(|item| item.version));

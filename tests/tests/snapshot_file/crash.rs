@@ -108,7 +108,7 @@ impl DiskFile for WatchedFile {
 fn tables() -> [(Table, Contents); 2] {
     [300, 200].map(|n| {
         let table = filled(n);
-        put_value(&table, b"large", &[n as u8; 700_000]);
+        put_value(&table, b"large", &vec![7; 650_000 + n as usize]);
         let contents = contents(&table, NOW);
         (table, contents)
     })

@@ -11,8 +11,11 @@ use super::*;
 const CASES: &str = "ISOGRID_SNAPSHOT_DAMAGES";
 const CASES_DEFAULT: u64 = 3_000;
 
+/// Entries by cache and key.
+type Named = BTreeMap<(String, Vec<u8>), Seen>;
+
 /// Small, with several blocks, two caches, and every field.
-fn small() -> (Vec<u8>, BTreeMap<(String, Vec<u8>), Seen>) {
+fn small() -> (Vec<u8>, Named) {
     let (a, b) = (table(Some(2), 1, 1), table(Some(1), 1, 2));
     for n in 0..12_u8 {
         let value = vec![n; usize::from(n) * 3];
@@ -60,9 +63,7 @@ fn open_bytes(bytes: Vec<u8>) -> Result<SnapshotFile, SnapshotFileError> {
 }
 
 /// What is salvaged, by cache and key; the name of a cache that nothing tells is its number.
-fn salvaged(
-    bytes: &Vec<u8>,
-) -> Result<(Salvage, BTreeMap<(String, Vec<u8>), Seen>), SnapshotFileError> {
+fn salvaged(bytes: &Vec<u8>) -> Result<(Salvage, Named), SnapshotFileError> {
     let mut found = BTreeMap::new();
     let report = salvage("a file", bytes, &mut |cache, block| {
         let name = cache.map_or_else(|| block.cache.to_string(), |cache| cache.name.clone());
@@ -83,11 +84,7 @@ fn salvaged(
 }
 
 /// Every entry that can be read is as it was written; whether all can and nothing is reported.
-fn check(
-    bytes: &[u8],
-    expected: &BTreeMap<(String, Vec<u8>), Seen>,
-    what: &str,
-) -> Result<bool, SnapshotFileError> {
+fn check(bytes: &[u8], expected: &Named, what: &str) -> Result<bool, SnapshotFileError> {
     if let Ok((report, found)) = salvaged(&bytes.to_vec()) {
         let known = |(name, _): &&(String, Vec<u8>)| name.parse::<u32>().is_err();
         for key in found.keys().filter(known) {
@@ -124,7 +121,7 @@ fn check(
     Ok(damage.is_empty())
 }
 
-fn named(contents: Contents) -> BTreeMap<(String, Vec<u8>), Seen> {
+fn named(contents: Contents) -> Named {
     contents.into_iter().map(|(key, seen)| (("default".to_owned(), key), seen)).collect()
 }
 
@@ -172,7 +169,7 @@ fn what_was_cut_is_salvaged_as_far_as_it_goes() {
     let (bytes, expected) = small();
     assert!(check(&bytes, &expected, "whole").unwrap());
     let file = open_bytes(bytes.clone()).unwrap();
-    let blocks: u32 = (0..2).map(|cache| file.blocks(cache).len() as u32).sum();
+    let blocks: usize = (0..2).map(|cache| file.blocks(cache).len()).sum();
     assert_eq!(blocks, 4);
     let mut lengths = Vec::new();
     for len in (64..bytes.len()).step_by(97) {
@@ -222,6 +219,13 @@ fn a_salvage_lists_what_is_lost() {
     let lost = report.lost[0].clone();
     assert_eq!((lost.first_block, lost.blocks, lost.bytes.is_empty()), (1, Some(1), true));
     assert_eq!(found.len() + entries, expected.len());
+
+    // A block that stands there twice is read once.
+    let end = section + usize::try_from(len).unwrap();
+    let twice = [&bytes[..end], &bytes[section..]].concat();
+    let (report, found) = salvaged(&twice).unwrap();
+    assert_eq!(report.lost[0].bytes, end as u64..end as u64 + len);
+    assert!(found == expected, "{report:?}");
 
     // The header: its copy serves.
     let mut damaged = bytes.clone();
@@ -285,22 +289,20 @@ fn crc32c(bytes: &[u8]) -> u32 {
 fn damage(bytes: &mut Vec<u8>, rng: &mut u64) -> String {
     let len = bytes.len() as u64;
     let mut draw = |below: u64| usize::try_from(split_mix(rng) % below.max(1)).unwrap();
-    let (kind, from, size, value) = (draw(6), draw(len), draw(3_000), draw(256));
+    let (kind, from, size, other) = (draw(6), draw(len), draw(3_000), draw(len));
+    let value = u8::try_from(draw(256)).unwrap();
     let to = (from + size).min(bytes.len());
-    let other = draw(len);
+    let part: Vec<u8> = bytes.iter().copied().skip(from).take(to - from).collect();
     match kind {
-        0 => bytes[from] ^= 1 << (value % 8),
-        1 => bytes[from..to].fill(value as u8),
+        0 => bytes.iter_mut().skip(from).take(1).for_each(|byte| *byte ^= 1 << (value % 8)),
+        1 => bytes.iter_mut().skip(from).take(size).for_each(|byte| *byte = value),
         2 => _ = bytes.drain(from..to),
         3 => {
-            let moved: Vec<u8> = bytes.drain(from..to).collect();
+            bytes.drain(from..to);
             let at = other.min(bytes.len());
-            bytes.splice(at..at, moved);
+            bytes.splice(at..at, part);
         }
-        4 => {
-            let copied = bytes[from..to].to_vec();
-            bytes.splice(other..other, copied);
-        }
+        4 => _ = bytes.splice(other..other, part),
         _ => bytes.truncate(from),
     }
     format!("{kind} {from}..{to} {value} {other}")

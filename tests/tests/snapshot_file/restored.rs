@@ -48,6 +48,24 @@ fn in_its_own_epoch_an_entry_costs_what_it_cost() {
     assert!(charge(&later) >= charge(&before));
 }
 
+/// Room is made for all at once, and no more than that.
+#[test]
+fn an_index_that_came_back_is_no_larger_than_it_was() {
+    for (segments, entries) in [(Some(1), 50_000), (Some(16), 100_000), (Some(64), 500)] {
+        let before = table(segments, 1, 1);
+        (0..entries).for_each(|n: u32| _ = put_value(&before, &n.to_le_bytes(), b"v"));
+        let disk = saved(&before);
+        let after = table(segments, 1, 1);
+        load_into(&open(&disk), &after, at(NOW));
+        let settle = |table: &Table| {
+            while table.maintain(NOW, 1_000) {}
+            table.index_bytes() as f64
+        };
+        let (before, after) = (settle(&before), settle(&after));
+        assert!(after < before * 1.1 + 64.0 * 1_000.0, "{entries}: {after} after {before}");
+    }
+}
+
 /// What a client does between the snapshot and its return, and the value that is there then.
 #[test]
 fn nothing_newer_is_replaced() {
@@ -132,11 +150,16 @@ fn idle_time_goes_on() {
                 assert!(before.pin().get(before.hash(b"k"), b"k", read).is_some());
             }
             let after = table(Some(1), 1, epoch);
-            load_into(&open(&saved(&before)), &after, RestoreTime { now, read_until });
+            let time = RestoreTime { now, read_until };
+            let counts = load_into(&open(&saved(&before)), &after, time);
             let is_there = |now: u64| after.pin().peek(after.hash(b"k"), b"k", now).is_some();
             let expires = expires.map(|at| deadline.map_or(at, |deadline| at.min(deadline)));
             let expires = expires.filter(|at| *at > now);
             assert_eq!(is_there(now), expires.is_some(), "{what}");
+            assert_eq!(
+                (counts.stored, counts.expired),
+                if is_there(now) { (1, 0) } else { (0, 1) }
+            );
             let Some(expires) = expires else { continue };
             assert!(is_there(expires - 1) && !is_there(expires), "{what}: {expires}");
             // The wheel knows it too.

@@ -12,21 +12,22 @@ const SIZES: [usize; 10] =
 /// Every set of fields with every size; the largest with a few.
 fn everything(table: &Table) {
     for (at, size) in SIZES.into_iter().enumerate() {
-        for set in 0..32_u8 {
-            let has = |bit: u8| set & (1 << bit) != 0;
+        for set in 0..32_usize {
+            let has = |bit: u32| set & (1 << bit) != 0;
+            let number = u32::try_from(set).unwrap();
             if size > 1 << 20 && set % 13 != 0 {
                 continue;
             }
-            let value: Vec<u8> = (0..size).map(|n| (n * 7 + usize::from(set)) as u8).collect();
+            let value: Vec<u8> = (0..=250_u8).cycle().skip(set).take(size).collect();
             let (front, back) = value.split_at(size / 3);
             let mut key = format!("{size}/{set}").into_bytes();
             key.resize(if set == 31 && at == 1 { 65_535 } else { key.len() + at * 40 }, b'.');
             let new = NewEntry {
                 value: [front, back],
-                flags: if has(0) { u32::MAX - u32::from(set) } else { 0 },
-                deadline: has(1).then_some(NOW + 5_000 + u64::from(set)),
-                max_idle: has(2).then_some(7_000 + u32::from(set)),
-                version: has(3).then_some(u64::MAX - u64::from(set)),
+                flags: if has(0) { u32::MAX - number } else { 0 },
+                deadline: has(1).then_some(NOW + 5_000 + u64::from(number)),
+                max_idle: has(2).then_some(7_000 + number),
+                version: has(3).then_some(u64::MAX - u64::from(number)),
                 marks: if has(4) { Marks::STALE.with(Marks::BINARY_KEY) } else { Marks::default() },
             };
             put(table, &key, &new, NOW);
@@ -125,12 +126,12 @@ fn wrong_calls_are_refused_before_anything_is_written() {
 #[test]
 fn what_has_expired_is_left_out() {
     let table = table(Some(1), 1, 1);
-    for (n, deadline) in [None, Some(NOW), Some(NOW + 1)].into_iter().enumerate() {
+    for (n, deadline) in (0_u8..).zip([None, Some(NOW), Some(NOW + 1)]) {
         let new = NewEntry { value: [b"v", b""], deadline, ..NewEntry::default() };
-        put(&table, &[n as u8], &new, NOW - 10);
+        put(&table, &[n], &new, NOW - 10);
         let idle = deadline.map(|at| u32::try_from(at - (NOW - 10)).unwrap());
         let new = NewEntry { max_idle: idle, deadline: None, ..new };
-        put(&table, &[n as u8 + 10], &new, NOW - 10);
+        put(&table, &[n + 10], &new, NOW - 10);
     }
     let keys: Vec<_> = records(&open(&saved(&table))).into_keys().flatten().collect();
     assert_eq!(keys, [0, 2, 10, 12]);

@@ -71,7 +71,7 @@ fn memcached_defaults() -> ServerConfig {
     let mut cache = CacheConfig::default();
     cache.limits.max_bytes = 64 << 20;
     ServerConfig {
-        node: NodeConfig { threads: 4, ..Default::default() },
+        node: NodeConfig { threads: 4, data_dir: None, ..Default::default() },
         protocol: ProtocolConfig { drop_in: true, ..Default::default() },
         caches: vec![cache],
         limits: LimitsConfig {

@@ -14,6 +14,16 @@ impl<'t> Locked<'t> {
         }
     }
 
+    /// The sequence number of the last write.
+    pub fn seq(&self) -> u64 {
+        self.w.seq
+    }
+
+    /// So many entries are about to come.
+    pub fn reserve(&mut self, entries: usize) {
+        self.w.grower.reserve(entries);
+    }
+
     /// Whether a sequence number can be given again: it was published, and not cleared since.
     pub fn was_published(&self, seq: u64) -> bool {
         seq <= self.segment.committed.load(Ordering::Relaxed)

@@ -1,0 +1,138 @@
+//! The bytes of one recorded change. All numbers are little-endian.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 1 | kind: 1 put, 2 remove, 3 clear |
+//! | 1 | parts that follow the key: 1 flags, 2 deadline, 4 max-idle, 8 version, 16 marks |
+//! | 1, .. | length and bytes of the cache's name |
+//! | 8 | `epoch << 40 \| seq`; not for a clear, as all that follows |
+//! | 2, .. | length and bytes of the key |
+//! | 4, 8, 4, 8, 4 | the parts |
+//! | .. | the value, to the end |
+
+use crate::table::{Change, Marks, NewEntry, SEQ_BITS};
+
+const PUT: u8 = 1;
+const REMOVE: u8 = 2;
+const CLEAR: u8 = 3;
+
+const FLAGS: u8 = 1;
+const DEADLINE: u8 = 2;
+const IDLE: u8 = 4;
+const VERSION: u8 = 8;
+const MARKS: u8 = 16;
+
+/// Adds the bytes of a change of the cache `name` (at most 255 bytes) to `out`.
+pub(super) fn encode(name: &str, change: &Change<'_>, out: &mut Vec<u8>) {
+    match change {
+        Change::Put { key, entry, epoch, seq } => {
+            head(PUT, parts(entry), name, out);
+            place(key, *epoch, *seq, out);
+            put_parts(entry, out);
+            entry.value.iter().for_each(|piece| out.extend_from_slice(piece));
+        }
+        Change::Remove { key, epoch, seq } => {
+            head(REMOVE, 0, name, out);
+            place(key, *epoch, *seq, out);
+        }
+        Change::Clear => head(CLEAR, 0, name, out),
+    }
+}
+
+fn head(kind: u8, parts: u8, name: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[kind, parts, u8::try_from(name.len()).unwrap_or(u8::MAX)]);
+    out.extend_from_slice(name.as_bytes());
+}
+
+fn place(key: &[u8], epoch: u32, seq: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(u64::from(epoch) << SEQ_BITS | seq).to_le_bytes());
+    out.extend_from_slice(&u16::try_from(key.len()).unwrap_or(u16::MAX).to_le_bytes());
+    out.extend_from_slice(key);
+}
+
+fn parts(entry: &NewEntry<'_>) -> u8 {
+    [
+        (entry.flags != 0, FLAGS),
+        (entry.deadline.is_some(), DEADLINE),
+        (entry.max_idle.is_some(), IDLE),
+        (entry.version.is_some(), VERSION),
+        (entry.marks != Marks::default(), MARKS),
+    ]
+    .iter()
+    .fold(0, |set, (there, part)| if *there { set | part } else { set })
+}
+
+fn put_parts(entry: &NewEntry<'_>, out: &mut Vec<u8>) {
+    if entry.flags != 0 {
+        out.extend_from_slice(&entry.flags.to_le_bytes());
+    }
+    if let Some(deadline) = entry.deadline {
+        out.extend_from_slice(&deadline.to_le_bytes());
+    }
+    if let Some(max_idle) = entry.max_idle {
+        out.extend_from_slice(&max_idle.to_le_bytes());
+    }
+    if let Some(version) = entry.version {
+        out.extend_from_slice(&version.to_le_bytes());
+    }
+    if entry.marks != Marks::default() {
+        out.extend_from_slice(&entry.marks.bits().to_le_bytes());
+    }
+}
+
+/// The cache's name and the change; `None` when the bytes are none of ours.
+pub(super) fn decode(bytes: &[u8]) -> Option<(&str, Change<'_>)> {
+    let mut input = Input(bytes);
+    let [kind, parts, name_len] = input.array()?;
+    let name = std::str::from_utf8(input.take(usize::from(name_len))?).ok()?;
+    if kind == CLEAR {
+        return input.0.is_empty().then_some((name, Change::Clear));
+    }
+    let order = u64::from_le_bytes(input.array()?);
+    let (epoch, seq) = (u32::try_from(order >> SEQ_BITS).ok()?, order & ((1 << SEQ_BITS) - 1));
+    let key_len = u16::from_le_bytes(input.array()?);
+    let key = input.take(usize::from(key_len))?;
+    match kind {
+        PUT => {
+            let entry = input.entry(parts)?;
+            Some((name, Change::Put { key, entry, epoch, seq }))
+        }
+        REMOVE if input.0.is_empty() => Some((name, Change::Remove { key, epoch, seq })),
+        _ => None,
+    }
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (front, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(front)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn entry(&mut self, parts: u8) -> Option<NewEntry<'a>> {
+        let mut entry = NewEntry::default();
+        if parts & FLAGS != 0 {
+            entry.flags = u32::from_le_bytes(self.array()?);
+        }
+        if parts & DEADLINE != 0 {
+            entry.deadline = Some(u64::from_le_bytes(self.array()?));
+        }
+        if parts & IDLE != 0 {
+            entry.max_idle = Some(u32::from_le_bytes(self.array()?));
+        }
+        if parts & VERSION != 0 {
+            entry.version = Some(u64::from_le_bytes(self.array()?));
+        }
+        if parts & MARKS != 0 {
+            entry.marks = Marks::of_bits(u32::from_le_bytes(self.array()?))?;
+        }
+        entry.value = [std::mem::take(&mut self.0), b""];
+        Some(entry)
+    }
+}

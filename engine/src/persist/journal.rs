@@ -1,0 +1,100 @@
+//! The way of a change into the log, and back when it is durable.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use super::space::Space;
+use super::{KeptTable, PersistMode, change};
+use crate::env::Clock;
+use crate::table::{Change, Journal, Table, Unrecorded};
+use crate::wal::{CommitHook, Log, Lsn, WalError, WalErrorKind};
+
+/// What a record takes beside key and value, at the most.
+const RECORD_BYTES: usize = 512;
+
+/// Records the changes of one table.
+pub(super) struct TableJournal {
+    name: String,
+    sync: bool,
+    log: Log,
+    space: Arc<Space>,
+}
+
+impl TableJournal {
+    pub fn new(kept: &KeptTable, log: Log, space: Arc<Space>) -> Self {
+        TableJournal { name: kept.name.clone(), sync: kept.mode == PersistMode::Sync, log, space }
+    }
+}
+
+impl Journal for TableJournal {
+    fn record(&self, change: &Change<'_>) -> Result<u64, Unrecorded> {
+        if !self.space.take(bytes(change)) {
+            let failed = self.log.failure().is_some();
+            return Err(if failed { Unrecorded::Failed } else { Unrecorded::OutOfSpace });
+        }
+        match self.log.append(|out| change::encode(&self.name, change, out)) {
+            Ok(lsn) => Ok(lsn.0),
+            Err(error) => Err(match error.kind() {
+                WalErrorKind::Later => Unrecorded::Busy,
+                WalErrorKind::OutOfSpace => Unrecorded::OutOfSpace,
+                _ => Unrecorded::Failed,
+            }),
+        }
+    }
+
+    fn publishes(&self) -> bool {
+        self.sync
+    }
+}
+
+/// Bytes that a change takes on the disk, at the most.
+fn bytes(change: &Change<'_>) -> usize {
+    match change {
+        Change::Put { key, entry, .. } => {
+            RECORD_BYTES + key.len() + entry.value[0].len() + entry.value[1].len()
+        }
+        Change::Remove { key, .. } => RECORD_BYTES + key.len(),
+        Change::Clear => RECORD_BYTES,
+    }
+}
+
+/// What the log tells: changes that waited to be durable are seen now, or never.
+pub(super) struct Hook {
+    /// The tables whose changes wait.
+    waiting: Vec<Arc<Table>>,
+    /// Whether there are tables whose changes are seen at once.
+    at_once: bool,
+    clock: Arc<dyn Clock>,
+    space: Arc<Space>,
+}
+
+impl Hook {
+    pub fn new(tables: &[KeptTable], clock: Arc<dyn Clock>, space: Arc<Space>) -> Self {
+        let sync = |kept: &&KeptTable| kept.mode == PersistMode::Sync;
+        let waiting: Vec<_> = tables.iter().filter(sync).map(|k| Arc::clone(&k.table)).collect();
+        Hook { at_once: waiting.len() < tables.len(), waiting, clock, space }
+    }
+
+    fn abort_from(&self, lsn: Lsn) {
+        let now = self.clock.now();
+        self.waiting.iter().for_each(|table| table.abort_from(lsn.0, now));
+    }
+}
+
+impl CommitHook for Hook {
+    fn durable(&self, upto: Lsn) {
+        let now = self.clock.now();
+        self.waiting.iter().for_each(|table| table.publish_upto(upto.0, now));
+    }
+
+    fn refused(&self, records: RangeInclusive<Lsn>, _: &WalError) {
+        // Somebody else filled the disk. Changes that wait are taken back; those that were seen
+        // at once are kept by the next checkpoint, and nothing is recorded before it.
+        self.space.set_gap(self.at_once || self.space.has_gap());
+        self.abort_from(*records.start());
+    }
+
+    fn failed(&self, _: &WalError) {
+        self.abort_from(Lsn(0));
+    }
+}

@@ -1,0 +1,93 @@
+//! From snapshot file and log to tables.
+
+use std::path::Path;
+
+use super::{KeptTable, PersistConfig, PersistError, change};
+use crate::disk::Disk;
+use crate::env::Timestamp;
+use crate::snapshot_file::{RestoreTime, SnapshotFile, remove_unfinished, restore};
+use crate::table::{Change, Saved};
+use crate::wal::Lsn;
+
+/// What a snapshot file's name ends with, behind 16 hexadecimal digits of its log position.
+const SUFFIX: &str = ".snapshot";
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// Entries that came back from the snapshot file.
+    pub entries: u64,
+    /// Changes of the log that were done again.
+    pub changes: u64,
+    /// What was cut off the end of the log, if anything: nobody was told that it is durable.
+    pub torn: Option<String>,
+    /// Caches in the snapshot file that nobody wants any more: the next checkpoint is without.
+    pub unclaimed: Vec<String>,
+}
+
+/// The name of the snapshot file at a log position.
+pub(super) fn snapshot_name(position: Lsn) -> String {
+    format!("{:016x}{SUFFIX}", position.0)
+}
+
+/// The positions of the snapshot files in a folder, in order.
+pub(super) fn snapshots(disk: &dyn Disk) -> std::io::Result<Vec<Lsn>> {
+    let position = |name: String| {
+        let digits = name.strip_suffix(SUFFIX).filter(|digits| digits.len() == 16)?;
+        u64::from_str_radix(digits, 16).ok().map(Lsn)
+    };
+    let mut all: Vec<_> = disk.list()?.into_iter().filter_map(position).collect();
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// Fills the tables from the newest snapshot file; the first record of the log that is not in it.
+pub(super) fn read_snapshot(
+    config: &PersistConfig,
+    tables: &[KeptTable],
+    now: Timestamp,
+) -> Result<(Lsn, Recovered), PersistError> {
+    let disk = &*config.snapshots;
+    let io =
+        |action| move |source| PersistError::Io { path: disk.place("").into(), action, source };
+    remove_unfinished(disk).map_err(io("remove unfinished files"))?;
+    let mut recovered = Recovered::default();
+    let Some(position) = snapshots(disk).map_err(io("read the folder"))?.last().copied() else {
+        return Ok((Lsn(1), recovered));
+    };
+    let name = snapshot_name(position);
+    let file = match config.mapped {
+        true => SnapshotFile::open(Path::new(&disk.place(&name)))?,
+        false => SnapshotFile::open_on(disk, &name)?,
+    };
+    file.check_storage(&config.storage_id)?;
+    for cache in file.caches() {
+        let wanted = tables.iter().find(|kept| kept.name == cache.name);
+        let place = file.cache(&cache.name).map(|(number, _)| number);
+        if let Some((kept, number)) = wanted.zip(place) {
+            let time = RestoreTime { now, read_until: now };
+            let counts = restore(&file, number, &kept.table, time, &mut |_| ())?;
+            recovered.entries += counts.stored;
+        } else {
+            recovered.unclaimed.push(cache.name.clone());
+        }
+    }
+    Ok((Lsn(file.header().log_position + 1), recovered))
+}
+
+/// Does a recorded change again.
+pub(super) fn replay(tables: &[KeptTable], bytes: &[u8], now: Timestamp) -> Result<(), String> {
+    let (name, change) =
+        change::decode(bytes).ok_or("the record is of a kind that this release does not know")?;
+    let Some(kept) = tables.iter().find(|kept| kept.name == name) else { return Ok(()) };
+    match change {
+        Change::Put { key, entry, epoch, seq } => {
+            let saved = Saved { key, entry, epoch, seq, accessed: now };
+            // What does not fit any more is evicted or, where nothing may be, left out.
+            let _ = kept.table.replay(&saved, now);
+        }
+        Change::Remove { key, seq, .. } => kept.table.replay_remove(key, seq, now),
+        Change::Clear => kept.table.clear(now).map_err(|error| error.to_string())?,
+    }
+    Ok(())
+}
