@@ -46,6 +46,7 @@ eviction = "none"
 name = "emptied"
 memory = "64MiB"
 eviction = "none"
+persist = "PERSIST"
 "#;
 
 /// A data directory and the configuration of the servers that use it; removed when dropped.
@@ -60,7 +61,7 @@ impl Place {
     fn new(persist: &'static str) -> Place {
         let folder = temporary("durability");
         fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("isogrid.toml"), CONFIG).unwrap();
+        fs::write(folder.join("isogrid.toml"), CONFIG.replace("PERSIST", persist)).unwrap();
         let data = folder.join("data");
         Place { folder, data, persist, settings: Vec::new() }
     }
@@ -140,12 +141,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The seeds of a test: `ISOGRID_SEED`, or a fixed one.
+/// The first seed of a test.
 fn seed() -> u64 {
     seeds::number("ISOGRID_SEED", 1)
 }
 
-/// A failed run's last line.
+/// The last line of a failed run.
 fn replay(test: &str, more: &str) -> String {
     format!("replay: {more} {}", seeds::replay(&format!("durability::{test}"), seed()))
 }
