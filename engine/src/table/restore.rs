@@ -118,6 +118,14 @@ impl Table {
         }
     }
 
+    /// Removes everything, as a clear did that a journal recorded.
+    ///
+    /// Not by a watermark of sequence numbers: what has come back may be newer than the clear (its
+    /// record comes again later), and keys need not be in the segments that they were in then.
+    pub fn replay_clear(&self, now: Timestamp) {
+        self.segments.iter().for_each(|segment| segment.lock(&self.shared, now).remove_all());
+    }
+
     fn put_back(&self, saved: &Saved<'_>, now: Timestamp, again: bool) -> Result<Restored, Error> {
         check(saved.key, &saved.entry)?;
         let expired = saved.is_expired(now);

@@ -68,6 +68,17 @@ impl<'t> Locked<'t> {
         }
     }
 
+    /// Removes every entry. Only while nobody reads or writes.
+    pub fn remove_all(&mut self) {
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let mut gone = Vec::new();
+            from = self.scan(at, |version| gone.push(version));
+            gone.into_iter().for_each(|version| self.take_out(version, true));
+        }
+        self.settle();
+    }
+
     /// Stores a version under a new number; its idle time goes on from `accessed`.
     pub fn put_anew(
         &mut self,
