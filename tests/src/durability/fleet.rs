@@ -68,6 +68,25 @@ impl Fleet {
     /// # Panics
     /// When an answer is wrong.
     pub fn run<T>(&mut self, server: &Server, end: impl FnOnce() -> T) -> T {
+        let (ended, wrong) = self.load(server, end);
+        assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+        ended
+    }
+
+    /// The same on a server that comes to refuse writes: an owner goes on until its first refusal,
+    /// or until its connection is closed. What a refused operation would have done did not happen.
+    ///
+    /// # Panics
+    /// When another answer is wrong.
+    pub fn run_until_broken<T>(&mut self, server: &Server, end: impl FnOnce() -> T) -> T {
+        let (ended, wrong) = self.load(server, end);
+        let refused = |wrong: &String| wrong.contains("answered SERVER_ERROR storage failed");
+        assert!(wrong.iter().all(refused), "{}", wrong.unwrap_or_default());
+        self.owners.iter_mut().for_each(|owner| owner.wrong = None);
+        ended
+    }
+
+    fn load<T>(&mut self, server: &Server, end: impl FnOnce() -> T) -> (T, Option<String>) {
         let addresses: Vec<_> =
             (0..self.owners.len()).map(|owner| self.address(server, owner)).collect();
         let (stop, seen) = (AtomicBool::new(false), &self.seen);
@@ -83,8 +102,7 @@ impl Fleet {
             (ended, reader.join().unwrap())
         });
         let wrong = self.owners.iter().find_map(|owner| owner.wrong.clone()).or(reader);
-        assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
-        ended
+        (ended, wrong)
     }
 
     /// Compares what a server holds with what was promised, and goes on from there.

@@ -180,10 +180,13 @@ impl History {
         good.ok_or_else(|| {
             let (count, prefix, wrongs) = best;
             let (sent, name) = (self.steps.len(), &self.name);
+            let flushes = self.steps.iter().zip(self.first..).filter(|(s, _)| s.change.is_none());
+            let flushes: Vec<_> = flushes.map(|(_, number)| number).collect();
             format!(
-                "{name}: {floor} operations must be there, of {sent}; nearest is {prefix} with \
-                 {count} wrong keys:\n  {}",
-                wrongs.join("\n  ")
+                "{name}: {floor} operations must be there, of {sent} from {first} on, emptied by \
+                 {flushes:?}; nearest is {prefix} with {count} wrong keys:\n  {}",
+                wrongs.join("\n  "),
+                first = self.first
             )
         })
     }

@@ -1,1 +1,181 @@
-//! x
+//! Data directories that must not be used: each is refused with exit code 78, the file, the reason
+//! and the next step, and nothing in it is changed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use isogrid_tests::durability::Fleet;
+use isogrid_tests::harness::{StartError, isogrid, run, wait_until};
+
+use super::{Place, copy, files, seed};
+
+const REFUSED: Option<i32> = Some(78);
+const SETTING: &str = "node.log_size=64KiB";
+
+/// All that is in a folder; not the lock, in which a process writes its id.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let read = |file: PathBuf| (file.clone(), fs::read(folder.join(file)).unwrap());
+    files(folder).into_iter().filter(|file| file != "lock").map(read).collect()
+}
+
+/// A directory with several log files and a snapshot.
+fn filled() -> Place {
+    let place = Place::new("async").with(SETTING);
+    let mut fleet = Fleet::new(seed(), 2);
+    let mut server = place.start();
+    let kinds = || files(&place.data).iter().any(|file| file.starts_with("snapshots"));
+    fleet.run(&server, || {
+        wait_until("there is a checkpoint", kinds);
+        // No checkpoint may come between the log growing and the end: it takes 100 ms to notice.
+        wait_until("there are three log files", || {
+            let there = log_files(&place.data).len() >= 3;
+            if there {
+                server.signal("KILL");
+            }
+            there
+        });
+    });
+    server.wait();
+    place
+}
+
+fn log_files(data: &Path) -> Vec<PathBuf> {
+    let log = files(data).into_iter().filter(|file| file.starts_with("wal"));
+    log.map(|file| data.join(file)).collect()
+}
+
+fn edit(path: &Path, change: impl Fn(String) -> String) {
+    fs::write(path, change(fs::read_to_string(path).unwrap())).unwrap();
+}
+
+/// A case: its name, what is done to a good directory, and what the refusal says.
+type Case = (&'static str, fn(&Path), &'static [&'static str]);
+
+const CASES: [Case; 8] = [
+    (
+        "another format version",
+        |data| edit(&data.join("meta"), |text| text.replacen('1', "2", 1)),
+        &["meta", "this release knows", "use the release that wrote it"],
+    ),
+    (
+        "no storage id",
+        |data| edit(&data.join("meta"), |text| text.replace("storage", "")),
+        &["meta", "storage id", "restore the file"],
+    ),
+    (
+        "another node's log",
+        |data| {
+            let digit = |c| if c == '0' { '1' } else { '0' };
+            let other = |text: String| {
+                let mut text = text.trim_end().to_owned();
+                let last = text.pop().unwrap();
+                text.push(digit(last));
+                text
+            };
+            edit(&data.join("meta"), other);
+            fs::remove_dir_all(data.join("snapshots")).unwrap();
+        },
+        &["wal-", "another node's"],
+    ),
+    (
+        "another node's snapshot",
+        |data| {
+            edit(&data.join("meta"), |text| text.replace(['0', '2', '3', '4'], "5"));
+        },
+        &[".snapshot"],
+    ),
+    (
+        "half copied: no meta",
+        |data| fs::remove_file(data.join("meta")).unwrap(),
+        &["there is no file `meta`", "copy the whole directory"],
+    ),
+    ("half copied: no log", |data| fs::remove_dir_all(data.join("wal")).unwrap(), &["wal"]),
+    (
+        "half copied: no snapshot",
+        |data| fs::remove_dir_all(data.join("snapshots")).unwrap(),
+        &["wal-", "missing"],
+    ),
+    (
+        "a log file is missing in the middle",
+        |data| {
+            let log = log_files(data);
+            fs::remove_file(&log[log.len() / 2]).unwrap();
+        },
+        &["wal-", "is missing", "repair"],
+    ),
+];
+
+#[test]
+fn directories_that_are_not_whole_or_not_ours_are_refused() {
+    let good = filled();
+    let mut wrong = Vec::new();
+    for (what, hurt, says) in CASES {
+        let bad = Place::new("async").with(SETTING);
+        copy(&good.data, &bad.data);
+        hurt(&bad.data);
+        let before = contents(&bad.data);
+        match bad.try_start() {
+            Ok(_) => wrong.push(format!("{what}: not refused")),
+            Err(error) => {
+                let missing = says.iter().filter(|text| !error.log.contains(**text));
+                wrong.extend(missing.map(|text| format!("{what}: no {text:?} in {}", error.log)));
+                let plain = error.code == REFUSED && !error.log.contains("panicked");
+                if !plain {
+                    wrong.push(format!("{what}: {error:?}"));
+                }
+            }
+        }
+        if contents(&bad.data) != before {
+            wrong.push(format!("{what}: something was changed"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    good.start();
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let place = Place::new("async");
+    let first = place.start();
+    first.connect().ask("set a 0 0 1\r\nx\r\n", "STORED\r\n");
+    let before = contents(&place.data);
+    let StartError { code, log } = place.try_start().err().unwrap();
+    assert_eq!(code, REFUSED, "{log}");
+    let holder = format!("in use by process {}", first.pid());
+    assert!(log.contains(&holder) && log.contains("another directory"), "{log}");
+    assert_eq!(contents(&place.data), before);
+    first.connect().ask("set a 0 0 1\r\ny\r\n", "STORED\r\n");
+    assert_eq!(fs::read_to_string(place.data.join("lock")).unwrap().trim(), first.pid().to_string());
+}
+
+/// As a user who may not write there; root may write everywhere.
+#[test]
+fn a_directory_that_cannot_be_written_is_refused() {
+    let place = Place::new("async");
+    drop(place.start());
+    let is_root = run(Command::new("id").arg("-u")).stdout == b"0\n";
+    fs::set_permissions(&place.folder, Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&place.data, Permissions::from_mode(0o555)).unwrap();
+    let program = place.folder.join("isogrid");
+    // The target folder may be closed to others.
+    fs::copy(isogrid(), &program).unwrap();
+    let before = contents(&place.data);
+    let mut command = match is_root {
+        true => Command::new("setpriv"),
+        false => Command::new(&program),
+    };
+    if is_root {
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+    }
+    command.args(["serve", "--memcached", "127.0.0.1:0", "--data-dir"]).arg(&place.data);
+    let done = run(command.current_dir("/"));
+    let log = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), REFUSED, "{log}");
+    assert!(log.contains(&*place.data.to_string_lossy()), "{log}");
+    assert!(log.contains("ermission denied") && log.contains("who may"), "{log}");
+    assert_eq!(contents(&place.data), before);
+    fs::set_permissions(&place.data, Permissions::from_mode(0o755)).unwrap();
+}
