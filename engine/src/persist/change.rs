@@ -2,11 +2,11 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | kind: 1 put, 2 remove, 3 clear |
+//! | 1 | kind: 1 put, 2 remove, 3 clear, 4 life |
 //! | 1 | parts that follow the key: 1 flags, 2 deadline, 4 max-idle, 8 version, 16 marks |
 //! | 1, .. | length and bytes of the cache's name |
-//! | 8 | `epoch << 40 \| seq`; not for a clear, as all that follows |
-//! | 2, .. | length and bytes of the key |
+//! | 8 | `epoch << 40 \| seq`, for a life the highest seq; not for a clear |
+//! | 2, .. | length and bytes of the key; neither this nor what follows for a life |
 //! | 4, 8, 4, 8, 4 | the parts |
 //! | .. | the value, to the end |
 
@@ -15,6 +15,7 @@ use crate::table::{Change, Marks, NewEntry, SEQ_BITS};
 const PUT: u8 = 1;
 const REMOVE: u8 = 2;
 const CLEAR: u8 = 3;
+const LIFE: u8 = 4;
 
 const FLAGS: u8 = 1;
 const DEADLINE: u8 = 2;
@@ -36,6 +37,10 @@ pub(super) fn encode(name: &str, change: &Change<'_>, out: &mut Vec<u8>) {
             place(key, *epoch, *seq, out);
         }
         Change::Clear => head(CLEAR, 0, name, out),
+        Change::Life { seq } => {
+            head(LIFE, 0, name, out);
+            out.extend_from_slice(&seq.to_le_bytes());
+        }
     }
 }
 
@@ -89,6 +94,9 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(&str, Change<'_>)> {
         return input.0.is_empty().then_some((name, Change::Clear));
     }
     let order = u64::from_le_bytes(input.array()?);
+    if kind == LIFE {
+        return input.0.is_empty().then_some((name, Change::Life { seq: order }));
+    }
     let (epoch, seq) = (u32::try_from(order >> SEQ_BITS).ok()?, order & ((1 << SEQ_BITS) - 1));
     let key_len = u16::from_le_bytes(input.array()?);
     let key = input.take(usize::from(key_len))?;

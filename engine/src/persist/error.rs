@@ -35,6 +35,9 @@ pub enum PersistError {
         /// What the file system said.
         source: io::Error,
     },
+    /// The start cannot be recorded.
+    #[error("the start cannot be recorded: {0}; free some space and start again")]
+    Life(crate::Error),
     /// The log cannot be used.
     #[error(transparent)]
     Log(#[from] WalError),

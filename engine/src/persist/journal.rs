@@ -54,7 +54,7 @@ fn bytes(change: &Change<'_>) -> usize {
             RECORD_BYTES + key.len() + entry.value[0].len() + entry.value[1].len()
         }
         Change::Remove { key, .. } => RECORD_BYTES + key.len(),
-        Change::Clear => RECORD_BYTES,
+        Change::Clear | Change::Life { .. } => RECORD_BYTES,
     }
 }
 

@@ -136,10 +136,12 @@ impl Persistence {
             log
         };
         for kept in &tables {
-            kept.table.begin_life();
             let journal = TableJournal::new(kept, log.clone(), Arc::clone(&space));
             kept.table.set_journal(Arc::new(journal));
+            kept.table.begin_life().map_err(PersistError::Life)?;
         }
+        // Versions of this life may be lost with it: that they were given out must not be.
+        log.wait_durable(Lsn(log.next().0.saturating_sub(1)))?;
         let checkpoints = Arc::new(Checkpoints::new(config, tables, log.clone(), clock, space));
         let thread = checkpoint::spawn(&checkpoints)?;
         Ok((Persistence { log, checkpoints, thread: Mutex::new(Some(thread)) }, recovered))

@@ -87,6 +87,7 @@ pub(super) fn replay(tables: &[KeptTable], bytes: &[u8], now: Timestamp) -> Resu
             let _ = kept.table.replay(&saved, now);
         }
         Change::Remove { key, seq, .. } => kept.table.replay_remove(key, seq, now),
+        Change::Life { seq } => kept.table.raise_all(seq),
         Change::Clear => kept.table.replay_clear(now),
     }
     Ok(())

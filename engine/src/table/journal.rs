@@ -30,6 +30,11 @@ pub enum Change<'a> {
     },
     /// Everything that was recorded before is gone.
     Clear,
+    /// Sequence numbers up to this one may have been given out.
+    Life {
+        /// The highest sequence number.
+        seq: u64,
+    },
 }
 
 /// Keeps the changes of one table in the order in which they are told.

@@ -176,7 +176,13 @@ impl Table {
         // One record stands for all segments, so no change may come between them.
         let mut all: Vec<_> = self.segments.iter().map(|s| s.lock(&self.shared, now)).collect();
         journal.record(&Change::Clear)?;
-        all.iter_mut().for_each(Locked::clear);
+        // One number for all, too: with other segments after a restart, what was stored before and
+        // after the clear must still be told apart.
+        let highest = all.iter().map(Locked::seq).max().unwrap_or(0);
+        for segment in &mut all {
+            segment.raise_seq(highest);
+            segment.clear();
+        }
         Ok(())
     }
 

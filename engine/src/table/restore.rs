@@ -3,7 +3,7 @@
 use super::entry::{NewEntry, check, draft};
 use super::segment::Segment;
 use super::version::{SEQ_BITS, Version};
-use super::{Shared, Table};
+use super::{Change, Shared, Table};
 use crate::env::Timestamp;
 use crate::error::Error;
 
@@ -62,11 +62,22 @@ impl Table {
 
     /// Leaves a gap in the sequence numbers of all segments, when everything has come back: what
     /// was given out before and lost is not given out again.
-    pub fn begin_life(&self) {
+    ///
+    /// # Errors
+    /// When the gap cannot be recorded in the journal, if there is one.
+    pub fn begin_life(&self) -> Result<(), Error> {
         let lock = |segment: &Segment| segment.lock(&self.shared, self.shared.origin).seq();
         let highest = self.segments.iter().map(lock).max().unwrap_or(0);
-        let gap = if highest == 0 { 0 } else { LIFE_GAP };
-        (0..self.segments.len()).for_each(|at| self.raise_seq(at, highest + gap));
+        let first = highest + LIFE_GAP;
+        self.raise_all(first);
+        let life = Change::Life { seq: first };
+        self.shared.journal.get().map_or(Ok(0), |journal| journal.record(&life))?;
+        Ok(())
+    }
+
+    /// No segment gives out a sequence number up to this one any more.
+    pub fn raise_all(&self, seq: u64) {
+        (0..self.segments.len()).for_each(|at| self.raise_seq(at, seq));
     }
 
     /// So many entries are about to come: the indexes grow to their size in one step instead of
