@@ -176,13 +176,7 @@ impl Table {
         // One record stands for all segments, so no change may come between them.
         let mut all: Vec<_> = self.segments.iter().map(|s| s.lock(&self.shared, now)).collect();
         journal.record(&Change::Clear)?;
-        // One number for all, too: with other segments after a restart, what was stored before and
-        // after the clear must still be told apart.
-        let highest = all.iter().map(Locked::seq).max().unwrap_or(0);
-        for segment in &mut all {
-            segment.raise_seq(highest);
-            segment.clear();
-        }
+        all.iter_mut().for_each(Locked::clear);
         Ok(())
     }
 

@@ -82,8 +82,10 @@ impl Line {
 
 /// Goes on after a timeout, unless the test has stopped the server.
 fn waits(error: &std::io::Error, stop: &AtomicBool) -> Option<()> {
-    let again =
-        matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted);
+    let again = matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    );
     (again && !stop.load(Ordering::Relaxed)).then_some(())
 }
 

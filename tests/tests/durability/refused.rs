@@ -148,7 +148,10 @@ fn a_directory_in_use_is_refused() {
     assert!(log.contains(&holder) && log.contains("another directory"), "{log}");
     assert_eq!(contents(&place.data), before);
     first.connect().ask("set a 0 0 1\r\ny\r\n", "STORED\r\n");
-    assert_eq!(fs::read_to_string(place.data.join("lock")).unwrap().trim(), first.pid().to_string());
+    assert_eq!(
+        fs::read_to_string(place.data.join("lock")).unwrap().trim(),
+        first.pid().to_string()
+    );
 }
 
 /// As a user who may not write there; root may write everywhere.
