@@ -463,8 +463,9 @@ impl<'t> Locked<'t> {
         self.drain_reads();
         let Some((place, old)) = found else { return Ok(None) };
         let alive = self.is_alive(old);
-        // What is dead already needs no deletion that somebody would have to publish.
-        if old.is_tombstone() || (!alive && visible != Visible::Now) {
+        // What is dead already needs no deletion that somebody would have to publish, or would
+        // take for a change.
+        if old.is_tombstone() || (!alive && self.keeps_older(visible)) {
             return Ok(None);
         }
         let (visible, record) = if alive {
