@@ -26,8 +26,8 @@ use crate::env::Timestamp;
 use crate::error::Error;
 pub use isolation::{Isolation, IsolationChoice};
 
-/// Bytes that a transaction may hold: keys read and written, values written, and
-/// [`KEY_BYTES`] for each key. Half of the largest record of the log, so that it fits into one.
+/// Bytes that a transaction may hold: keys read and written, values written, and 128 for each
+/// key. Half of the largest record of the log, so that it fits into one.
 pub const TRANSACTION_BYTES_MAX: usize = 32 << 20;
 /// What a key costs beside its own bytes.
 const KEY_BYTES: usize = 128;
