@@ -10,6 +10,7 @@ mod restore;
 mod segment;
 mod slots;
 mod snapshot;
+mod transaction;
 mod version;
 
 #[cfg(test)]
@@ -22,6 +23,10 @@ pub use entry::{Entry, EntryMut, Hint, NewEntry, Pinned, Prepared};
 pub use journal::{Change, Journal, Unrecorded};
 pub use restore::{Restored, Saved};
 pub use snapshot::{Cursor, Snapshot};
+pub use transaction::{
+    Committed, Isolation, IsolationChoice, OwnedEntry, TRANSACTION_BYTES_MAX, Transaction,
+    TransactionError,
+};
 pub(crate) use version::SEQ_BITS;
 pub use version::{Marks, SHARED_VALUE_LEN_MIN};
 
