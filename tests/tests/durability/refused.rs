@@ -26,9 +26,9 @@ fn filled() -> Place {
     let place = Place::new("async").with(SETTING);
     let mut fleet = Fleet::new(seed(), 2);
     let mut server = place.start();
-    let kinds = || files(&place.data).iter().any(|file| file.starts_with("snapshots"));
+    let is_snapshot = |file: &PathBuf| file.extension() == Some("snapshot".as_ref());
     fleet.run(&server, || {
-        wait_until("there is a checkpoint", kinds);
+        wait_until("there is a checkpoint", || files(&place.data).iter().any(is_snapshot));
         // No checkpoint may come between the log growing and the end: it takes 100 ms to notice.
         wait_until("there are three log files", || {
             let there = log_files(&place.data).len() >= 3;
@@ -83,7 +83,8 @@ const CASES: [Case; 8] = [
     (
         "another node's snapshot",
         |data| {
-            edit(&data.join("meta"), |text| text.replace(['0', '2', '3', '4'], "5"));
+            let [line, id] = ["storage ", "storage 5"];
+            edit(&data.join("meta"), |text| text.replace(line, id)[..text.len()].to_owned());
         },
         &[".snapshot"],
     ),
