@@ -83,8 +83,7 @@ impl Place {
     fn begin(&self) -> Server {
         let config = self.folder.join("isogrid.toml");
         let (config, data) = (config.to_string_lossy(), self.data.to_string_lossy());
-        let mut args =
-            vec!["--config", &config, "--data-dir", &data, "--persist", self.persist];
+        let mut args = vec!["--config", &config, "--data-dir", &data, "--persist", self.persist];
         for setting in &self.settings {
             args.extend(["--set", setting]);
         }

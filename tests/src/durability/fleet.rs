@@ -116,7 +116,9 @@ impl Fleet {
             let found = observe(&mut crate::harness::Client::tcp(address), &self.owners[n]);
             let owner = &mut self.owners[n];
             let floor = match promise {
-                Promise::All => owner.acked().max(owner.reaches(self.seen[n].load(Ordering::Relaxed))),
+                Promise::All => {
+                    owner.acked().max(owner.reaches(self.seen[n].load(Ordering::Relaxed)))
+                }
                 Promise::By(time) => owner.acked_by(time),
             };
             let prefix = owner.prefix(floor, &found, now_ms())?;
@@ -124,7 +126,8 @@ impl Fleet {
             verdict.acked += owner.acked();
             if prefix < owner.acked() {
                 verdict.lost += owner.acked() - prefix;
-                verdict.lost_from = verdict.lost_from.min(owner.acked_at(prefix)).or(owner.acked_at(prefix));
+                verdict.lost_from =
+                    verdict.lost_from.min(owner.acked_at(prefix)).or(owner.acked_at(prefix));
             }
             owner.settle(prefix, &found);
         }

@@ -153,16 +153,10 @@ impl History {
     ///
     /// # Errors
     /// What differs from the prefix that differs least.
-    pub fn prefix(
-        &self,
-        floor: usize,
-        found: &[Option<Found>],
-        now: u64,
-    ) -> Result<usize, String> {
+    pub fn prefix(&self, floor: usize, found: &[Option<Found>], now: u64) -> Result<usize, String> {
         let mut states = self.after(floor);
-        let wrong = |key: usize, state: &State| {
-            differs(&self.key(key), state, found[key].as_ref(), now)
-        };
+        let wrong =
+            |key: usize, state: &State| differs(&self.key(key), state, found[key].as_ref(), now);
         let mut wrongs: Vec<_> = states.iter().enumerate().map(|(k, s)| wrong(k, s)).collect();
         let mut good = None;
         let mut best = (usize::MAX, 0, Vec::new());

@@ -98,11 +98,16 @@ const BREAKS: [(&str, Break); 11] = [
     }),
     ("a bit of a value", |_, found, rng| {
         let bit = split_mix(rng);
-        edit(found, rng, |_| true, |found| {
-            let len = found.value.len() as u64 * 8;
-            let (byte, bit) = (usize::try_from(bit % len / 8).unwrap(), bit % 8);
-            found.value[byte] ^= 1 << bit;
-        })
+        edit(
+            found,
+            rng,
+            |_| true,
+            |found| {
+                let len = found.value.len() as u64 * 8;
+                let (byte, bit) = (usize::try_from(bit % len / 8).unwrap(), bit % 8);
+                found.value[byte] ^= 1 << bit;
+            },
+        )
     }),
     ("the flags", |_, found, rng| edit(found, rng, |_| true, |found| found.flags ^= 1)),
     ("a deadline is moved", |_, found, rng| {
@@ -208,7 +213,10 @@ fn a_value_tells_who_wrote_it() {
     let bytes = value.bytes("owner1-3");
     assert_eq!(Value::parse("owner1-3", &bytes), Some(value));
     assert_eq!(Value::parse("owner1-4", &bytes), None);
-    assert_eq!(Value::parse("owner1-3", &bytes[..bytes.len() - 1]), Some(Value::Text(vec![7, 12, 4])));
+    assert_eq!(
+        Value::parse("owner1-3", &bytes[..bytes.len() - 1]),
+        Some(Value::Text(vec![7, 12, 4]))
+    );
     for byte in 0..bytes.len() - 6 {
         let mut wrong = bytes.clone();
         wrong[byte] ^= 1;
