@@ -4,6 +4,7 @@
 //! How long each part runs, and how to run it longer, is in `docs/TESTING.md`.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "tests may panic, and wait for real processes"
 )]

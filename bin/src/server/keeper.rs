@@ -31,10 +31,11 @@ impl Keeper {
         self.sync
     }
 
-    /// Notes that the connection wrote, or learnt of a write that may not be kept yet.
+    /// Notes that the connection is about to write, or to learn of a write that may not be kept
+    /// yet. A log that has failed takes no more: then there is an answer, and nothing to wait for.
     #[inline]
     pub fn wrote(&mut self) {
-        self.wrote = true;
+        self.wrote |= self.persistence.failure().is_none();
     }
 
     /// Whether the connection has to wait before it goes on.

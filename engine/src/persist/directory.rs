@@ -9,9 +9,9 @@ use super::PersistError;
 use crate::disk::{Disk, FileDisk, FolderLock};
 use crate::env::{os_seed, split_mix};
 
-/// Says what the directory is: `isogrid data 1` and the storage id, a line each.
+/// Says what the directory is: `data directory 1` and the storage id, a line each.
 const META: &str = "meta";
-const FORMAT: &str = "isogrid data 1";
+const FORMAT: &str = "data directory 1";
 const LOG: &str = "wal";
 const SNAPSHOTS: &str = "snapshots";
 

@@ -135,6 +135,7 @@ impl Persistence {
             recovered.torn = read.torn.map(|torn| format!("{}: {} bytes", torn.place, torn.bytes));
             log
         };
+        recovery::remove_left_over(&*config.snapshots)?;
         for kept in &tables {
             let journal = TableJournal::new(kept, log.clone(), Arc::clone(&space));
             kept.table.set_journal(Arc::new(journal));

@@ -50,7 +50,6 @@ pub(super) fn read_snapshot(
     let disk = &*config.snapshots;
     let io =
         |action| move |source| PersistError::Io { path: disk.place("").into(), action, source };
-    remove_unfinished(disk).map_err(io("remove unfinished files"))?;
     let mut recovered = Recovered::default();
     let Some(position) = snapshots(disk).map_err(io("read the folder"))?.last().copied() else {
         return Ok((Lsn(1), recovered));
@@ -73,6 +72,16 @@ pub(super) fn read_snapshot(
         }
     }
     Ok((Lsn(file.header().log_position + 1), recovered))
+}
+
+/// Removes what a checkpoint left that did not come to its end. Only once the directory is known to
+/// be whole and ours: nothing is changed in one that is refused.
+pub(super) fn remove_left_over(disk: &dyn Disk) -> Result<(), PersistError> {
+    remove_unfinished(disk).map(drop).map_err(|source| PersistError::Io {
+        path: disk.place("").into(),
+        action: "remove unfinished files",
+        source,
+    })
 }
 
 /// Does recorded changes again.

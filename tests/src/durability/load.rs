@@ -93,7 +93,7 @@ fn waits(error: &std::io::Error, stop: &AtomicBool) -> Option<()> {
 pub fn drive(owner: &mut History, address: SocketAddr, stop: &AtomicBool) {
     let Some(mut line) = Line::open(address) else { return };
     let mut chance = owner.next_number();
-    while owner.wrong.is_none() {
+    while owner.wrong.is_none() && !stop.load(Ordering::Relaxed) {
         let count = 1 + split_mix(&mut chance) % PIPELINE_MAX;
         let batch: Vec<u8> = (0..count).flat_map(|_| owner.draw()).collect();
         if line.send(&batch, stop).is_none() {
@@ -122,7 +122,7 @@ pub fn watch(
 ) -> Option<String> {
     let mut line = Line::open(address)?;
     let mut chance = keys.len() as u64;
-    loop {
+    while !stop.load(Ordering::Relaxed) {
         let key = &keys[(split_mix(&mut chance) % keys.len() as u64) as usize];
         line.send(format!("mg {key} v\r\n").as_bytes(), stop)?;
         let head = line.line(stop)?;
@@ -138,4 +138,5 @@ pub fn watch(
         };
         seen.fetch_max(value.last().unwrap_or(0), Ordering::Relaxed);
     }
+    None
 }

@@ -39,7 +39,7 @@ impl From<&Change<'_>> for Kept {
                 seq,
             },
             Change::Remove { key, seq, .. } => Kept::Remove { key: key.to_vec(), seq },
-            Change::Clear => Kept::Clear,
+            Change::Clear | Change::Life { .. } => Kept::Clear,
             Change::Transaction(all) => Kept::Transaction(all.iter().map(Kept::from).collect()),
         }
     }
