@@ -57,6 +57,6 @@ pub use hash::KeyHash;
 pub use memory::Allocator;
 pub use store::Store;
 pub use table::{
-    Change, Cursor, Entry, EntryMut, Hint, Journal, Marks, NewEntry, Pinned, Prepared, Snapshot,
-    Table, Unrecorded,
+    Change, Cursor, Entry, EntryMut, Hint, Isolation, Journal, Marks, NewEntry, Pinned, Prepared,
+    Snapshot, Table, Transaction, TransactionError, Unrecorded,
 };

@@ -68,10 +68,10 @@ pub struct ServeArgs {
     /// [key: cache.default.eviction] [default: w-tinylfu]
     #[arg(long, value_name = "POLICY", help_heading = "Cache")]
     eviction: Option<String>,
-    /// Keep nothing on disk [key: node.data_dir=off]
+    /// Keep nothing on disk: as --data-dir off
     #[arg(long, conflicts_with = "data_dir", help_heading = "Cache")]
     ephemeral: bool,
-    /// The directory that data is kept in [key: node.data_dir] [default: ./isogrid-data]
+    /// The directory that data is kept in [key: node.data_dir] [default: isogrid-data]
     #[arg(long, value_name = "DIR", help_heading = "Cache")]
     data_dir: Option<String>,
     /// When a write to the cache `default` is acknowledged: none (at once, nothing is kept),
@@ -250,7 +250,7 @@ mod tests {
             assert!(explained.contains(&said), "{key}: {said} is not in {explained}");
             checked += 1;
         }
-        assert_eq!(checked, 9);
+        assert_eq!(checked, 11);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::fmt::Display;
 use std::sync::atomic::Ordering;
 
+use isogrid_engine::persist::Persistence;
 use isogrid_grid::Cache;
 use isogrid_wire::Output;
 use isogrid_wire::memcached::{Framing, Refusal, Reply};
@@ -155,11 +156,22 @@ fn connections(node: &Node, rows: &mut Rows) {
     rows.put("rejected_connections_per_address", by_address);
     let exposed = node.config.memcached.iter().filter(|listener| !listener.address.is_local());
     rows.put("insecure_listeners", exposed.count());
+    if let Some(data) = node.data.get() {
+        kept(&data.persistence, rows);
+    }
     rows.put("connection_structures", connections.open());
     rows.zeros(&["response_obj_oom", "response_obj_count", "response_obj_bytes"]);
     rows.zeros(&["read_buf_count", "read_buf_bytes", "read_buf_bytes_free", "read_buf_oom"]);
     rows.put("reserved_fds", 5 * node.config.node.threads);
     rows.put("idle_kicks", connections.idle_kicks.load(Ordering::Relaxed));
+}
+
+/// What is kept on disk: our own names, memcached has none.
+fn kept(persistence: &Persistence, rows: &mut Rows) {
+    rows.put("storage_log_bytes", persistence.log_bytes());
+    rows.put("storage_checkpoints", persistence.checkpoints());
+    rows.put("storage_full", u8::from(persistence.is_out_of_space()));
+    rows.put("storage_failed", u8::from(persistence.failure().is_some()));
 }
 
 fn commands(node: &Node, cache: &Cache, rows: &mut Rows) {
@@ -189,6 +201,7 @@ fn commands(node: &Node, cache: &Cache, rows: &mut Rows) {
         ("touch_misses", counts.touch_misses),
         ("store_too_large", counts.store_too_large),
         ("store_no_memory", counts.store_no_memory),
+        ("store_unrecorded", counts.store_unrecorded),
         ("auth_cmds", 0),
         ("auth_errors", 0),
         ("bytes_read", counts.bytes_read),

@@ -2,13 +2,16 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | kind: 1 put, 2 remove, 3 clear, 4 life |
+//! | 1 | kind: 1 put, 2 remove, 3 clear, 4 life, 5 transaction |
 //! | 1 | parts that follow the key: 1 flags, 2 deadline, 4 max-idle, 8 version, 16 marks |
 //! | 1, .. | length and bytes of the cache's name |
 //! | 8 | `epoch << 40 \| seq`, for a life the highest seq; not for a clear |
 //! | 2, .. | length and bytes of the key; neither this nor what follows for a life |
 //! | 4, 8, 4, 8, 4 | the parts |
 //! | .. | the value, to the end |
+//!
+//! Behind the name of a transaction stand its changes, each as 4 bytes of length and a record of
+//! its own without a name.
 
 use crate::table::{Change, Marks, NewEntry, SEQ_BITS};
 
@@ -16,6 +19,7 @@ const PUT: u8 = 1;
 const REMOVE: u8 = 2;
 const CLEAR: u8 = 3;
 const LIFE: u8 = 4;
+const TRANSACTION: u8 = 5;
 
 const FLAGS: u8 = 1;
 const DEADLINE: u8 = 2;
@@ -37,11 +41,46 @@ pub(super) fn encode(name: &str, change: &Change<'_>, out: &mut Vec<u8>) {
             place(key, *epoch, *seq, out);
         }
         Change::Clear => head(CLEAR, 0, name, out),
+        Change::Transaction(changes) => {
+            head(TRANSACTION, 0, name, out);
+            changes.iter().for_each(|change| nested(change, out));
+        }
         Change::Life { seq } => {
             head(LIFE, 0, name, out);
             out.extend_from_slice(&seq.to_le_bytes());
         }
     }
+}
+
+fn nested(change: &Change<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    encode("", change, out);
+    let len = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
+    if let Some(place) = out.get_mut(start..start + 4) {
+        place.copy_from_slice(&len.to_le_bytes());
+    }
+}
+
+/// The name of the cache and its changes in order; `None` when the bytes are none of ours.
+pub(super) fn decode(bytes: &[u8]) -> Option<(&str, Vec<Change<'_>>)> {
+    let (name, behind) = split_name(bytes)?;
+    if bytes.first() != Some(&TRANSACTION) {
+        return Some((name, vec![single(bytes)?]));
+    }
+    let (mut input, mut changes) = (Input(behind), Vec::new());
+    while !input.0.is_empty() {
+        let len = u32::from_le_bytes(input.array()?);
+        changes.push(single(input.take(usize::try_from(len).ok()?)?)?);
+    }
+    Some((name, changes))
+}
+
+fn split_name(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let mut input = Input(bytes);
+    let [_, _, name_len] = input.array()?;
+    let name = std::str::from_utf8(input.take(usize::from(name_len))?).ok()?;
+    Some((name, input.0))
 }
 
 fn head(kind: u8, parts: u8, name: &str, out: &mut Vec<u8>) {
@@ -85,17 +124,15 @@ fn put_parts(entry: &NewEntry<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// The cache's name and the change; `None` when the bytes are none of ours.
-pub(super) fn decode(bytes: &[u8]) -> Option<(&str, Change<'_>)> {
-    let mut input = Input(bytes);
-    let [kind, parts, name_len] = input.array()?;
-    let name = std::str::from_utf8(input.take(usize::from(name_len))?).ok()?;
+fn single(bytes: &[u8]) -> Option<Change<'_>> {
+    let (kind, parts) = (*bytes.first()?, *bytes.get(1)?);
+    let mut input = Input(split_name(bytes)?.1);
     if kind == CLEAR {
-        return input.0.is_empty().then_some((name, Change::Clear));
+        return input.0.is_empty().then_some(Change::Clear);
     }
     let order = u64::from_le_bytes(input.array()?);
     if kind == LIFE {
-        return input.0.is_empty().then_some((name, Change::Life { seq: order }));
+        return input.0.is_empty().then_some(Change::Life { seq: order });
     }
     let (epoch, seq) = (u32::try_from(order >> SEQ_BITS).ok()?, order & ((1 << SEQ_BITS) - 1));
     let key_len = u16::from_le_bytes(input.array()?);
@@ -103,9 +140,9 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(&str, Change<'_>)> {
     match kind {
         PUT => {
             let entry = input.entry(parts)?;
-            Some((name, Change::Put { key, entry, epoch, seq }))
+            Some(Change::Put { key, entry, epoch, seq })
         }
-        REMOVE if input.0.is_empty() => Some((name, Change::Remove { key, epoch, seq })),
+        REMOVE if input.0.is_empty() => Some(Change::Remove { key, epoch, seq }),
         _ => None,
     }
 }

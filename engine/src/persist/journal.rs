@@ -55,6 +55,7 @@ fn bytes(change: &Change<'_>) -> usize {
         }
         Change::Remove { key, .. } => RECORD_BYTES + key.len(),
         Change::Clear | Change::Life { .. } => RECORD_BYTES,
+        Change::Transaction(changes) => changes.iter().map(bytes).sum(),
     }
 }
 

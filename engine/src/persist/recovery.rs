@@ -84,12 +84,18 @@ pub(super) fn remove_left_over(disk: &dyn Disk) -> Result<(), PersistError> {
     })
 }
 
-/// Does a recorded change again.
+/// Does recorded changes again.
 pub(super) fn replay(tables: &[KeptTable], bytes: &[u8], now: Timestamp) -> Result<(), String> {
-    let (name, change) =
+    let (name, changes) =
         change::decode(bytes).ok_or("the record is of a kind that this release does not know")?;
-    let Some(kept) = tables.iter().find(|kept| kept.name == name) else { return Ok(()) };
-    match change {
+    if let Some(kept) = tables.iter().find(|kept| kept.name == name) {
+        changes.iter().for_each(|change| replay_change(kept, change, now));
+    }
+    Ok(())
+}
+
+fn replay_change(kept: &KeptTable, change: &Change<'_>, now: Timestamp) {
+    match *change {
         Change::Put { key, entry, epoch, seq } => {
             let saved = Saved { key, entry, epoch, seq, accessed: now };
             // What does not fit any more is evicted or, where nothing may be, left out.
@@ -98,6 +104,8 @@ pub(super) fn replay(tables: &[KeptTable], bytes: &[u8], now: Timestamp) -> Resu
         Change::Remove { key, seq, .. } => kept.table.replay_remove(key, seq, now),
         Change::Life { seq } => kept.table.raise_all(seq),
         Change::Clear => kept.table.replay_clear(now),
+        Change::Transaction(changes) => {
+            changes.iter().for_each(|change| replay_change(kept, change, now));
+        }
     }
-    Ok(())
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::TableConfig;
 use crate::disk::MemoryDisk;
 use crate::env::{ManualClock, split_mix};
 use crate::table::NewEntry;
+use crate::{Isolation, TableConfig};
 
 const NOW: u64 = 1_000_000;
 const KEYS: u64 = 24;
@@ -57,7 +57,7 @@ impl Life {
         image
     }
 
-    /// One random change; whether it was one.
+    /// One random change.
     fn change(&self, rng: &mut u64) {
         let key = format!("key-{}", split_mix(rng) % KEYS).into_bytes();
         let value =
@@ -73,11 +73,19 @@ impl Life {
             ..NewEntry::default()
         };
         match split_mix(rng) % 20 {
-            0 => return self.table.clear(NOW).unwrap(),
+            0 => self.table.clear(NOW).unwrap(),
+            1..=2 => {
+                let mut all = self.table.transaction(Isolation::Snapshot, NOW);
+                for n in 0..4 {
+                    all.put(format!("key-{n}").as_bytes(), &new).unwrap();
+                }
+                all.remove(&key).unwrap();
+                all.commit(NOW).unwrap();
+            }
             kind => {
                 let mut entry = pinned.entry(self.table.hash(&key), &key, NOW).unwrap();
                 match kind {
-                    1..=3 => drop(entry.remove().unwrap()),
+                    3 => drop(entry.remove().unwrap()),
                     4..=5 => {
                         if let Some(there) = entry.get() {
                             let value = there.value().to_vec();

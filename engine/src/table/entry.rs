@@ -208,6 +208,13 @@ impl<'t> Pinned<'t> {
         alive.then_some(Entry { version, access: Access::default(), table: self.table })
     }
 
+    /// Leaves the traces of a read of `entry`, which came from here or from a snapshot.
+    pub(super) fn note_read(&self, hash: KeyHash, entry: &Entry<'_>, now: Timestamp) {
+        if let Some(segment) = self.segment(hash) {
+            self.touch(segment, hash, entry.version, now);
+        }
+    }
+
     /// Leaves the traces of a read: on the access word, the idle clock and for the policy.
     #[inline]
     fn touch(
@@ -335,6 +342,11 @@ impl<'g> Entry<'g> {
     pub(crate) fn place(&self) -> (u16, u64) {
         let segment = self.table.hash(self.key()).segment;
         (u16::try_from(segment).unwrap_or(u16::MAX), self.version.seq())
+    }
+
+    /// Its sequence number in its segment.
+    pub(super) fn seq(&self) -> u64 {
+        self.version.seq()
     }
 
     /// What it is marked with.

@@ -35,12 +35,16 @@ pub enum Change<'a> {
         /// The highest sequence number.
         seq: u64,
     },
+    /// All of these at once or none: each a [`Change::Put`] or a [`Change::Remove`], no two of one
+    /// key. Those of one segment stand in the order of their sequence numbers.
+    Transaction(&'a [Change<'a>]),
 }
 
 /// Keeps the changes of one table in the order in which they are told.
 pub trait Journal: Send + Sync {
     /// Keeps a change, and gives its number; numbers rise. Called under the lock of the key's
-    /// segment (for a clear, of all) ahead of the change itself: it must not wait for anything.
+    /// segment (for a clear, of all; for a transaction, of all that it writes to) before anybody
+    /// sees the change: it must not wait for anything.
     ///
     /// # Errors
     /// [`Unrecorded`]: then the change is not done.

@@ -10,6 +10,7 @@ mod restore;
 mod segment;
 mod slots;
 mod snapshot;
+mod transaction;
 mod version;
 
 #[cfg(test)]
@@ -22,6 +23,10 @@ pub use entry::{Entry, EntryMut, Hint, NewEntry, Pinned, Prepared};
 pub use journal::{Change, Journal, Unrecorded};
 pub use restore::{Restored, Saved};
 pub use snapshot::{Cursor, Snapshot};
+pub use transaction::{
+    Committed, Isolation, IsolationChoice, OwnedEntry, TRANSACTION_BYTES_MAX, Transaction,
+    TransactionError,
+};
 pub(crate) use version::SEQ_BITS;
 pub use version::{Marks, SHARED_VALUE_LEN_MIN};
 
@@ -176,13 +181,7 @@ impl Table {
         // One record stands for all segments, so no change may come between them.
         let mut all: Vec<_> = self.segments.iter().map(|s| s.lock(&self.shared, now)).collect();
         journal.record(&Change::Clear)?;
-        // One number for all, too: with other segments after a restart, what was stored before and
-        // after the clear must still be told apart.
-        let highest = all.iter().map(Locked::seq).max().unwrap_or(0);
-        for segment in &mut all {
-            segment.raise_seq(highest);
-            segment.clear();
-        }
+        all.iter_mut().for_each(Locked::clear);
         Ok(())
     }
 

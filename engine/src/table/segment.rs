@@ -12,6 +12,7 @@
 //! - A slot is in its region's policy exactly when its newest version is not a tombstone.
 
 mod restore;
+mod transaction;
 
 use std::collections::VecDeque;
 
@@ -111,6 +112,8 @@ pub(crate) enum Visible {
     Now,
     /// When [`Locked::publish`] is called with its sequence number.
     Later,
+    /// As `Later`, and the journal hears of it from its transaction.
+    Together,
 }
 
 impl Segment {
@@ -317,12 +320,18 @@ impl<'t> Locked<'t> {
         visible: Visible,
         change: impl FnOnce(u32, u64) -> Change<'c>,
     ) -> Result<(Visible, u64), Error> {
-        let Some(journal) = self.shared.journal.get() else { return Ok((visible, NO_RECORD)) };
-        let record = journal.record(&change(self.shared.epoch_u32(), self.w.seq + 1))?;
-        match visible {
-            Visible::Now if journal.publishes() => Ok((Visible::Later, record)),
-            _ => Ok((visible, NO_RECORD)),
+        let journal = match self.shared.journal.get() {
+            Some(journal) if visible != Visible::Together => journal,
+            _ => return Ok((visible, NO_RECORD)),
+        };
+        let change = change(self.shared.epoch_u32(), self.w.seq + 1);
+        if visible == Visible::Later || !journal.publishes() {
+            journal.record(&change)?;
+            return Ok((visible, NO_RECORD));
         }
+        self.expect_record();
+        let record = journal.record(&change).inspect_err(|_| self.note_unpublished())?;
+        Ok((Visible::Later, record))
     }
 
     /// What becomes of a version that was written over: hidden behind the new one, it counts as
@@ -341,7 +350,7 @@ impl<'t> Locked<'t> {
     /// Whether the version that a write replaces must stay linked behind the new one, or the new
     /// one may be withdrawn.
     fn keeps_older(&self, visible: Visible) -> bool {
-        visible == Visible::Later || !self.w.pending.is_empty() || self.shared.snapshots.any_open()
+        visible != Visible::Now || !self.w.pending.is_empty() || self.shared.snapshots.any_open()
     }
 
     fn take_slot(&mut self, region: u8) -> Result<Slot, Error> {
@@ -454,8 +463,9 @@ impl<'t> Locked<'t> {
         self.drain_reads();
         let Some((place, old)) = found else { return Ok(None) };
         let alive = self.is_alive(old);
-        // What is dead already needs no deletion that somebody would have to publish.
-        if old.is_tombstone() || (!alive && visible == Visible::Later) {
+        // What is dead already needs no deletion that somebody would have to publish, or would
+        // take for a change.
+        if old.is_tombstone() || (!alive && self.keeps_older(visible)) {
             return Ok(None);
         }
         let (visible, record) = if alive {
@@ -931,6 +941,12 @@ impl Locked<'_> {
             self.segment.committed.store(pending.seq, Ordering::Release);
         }
         self.note_unpublished();
+    }
+
+    /// Called before the journal is: it may say that a record is kept before the write that waits
+    /// for it is noted, and must then come and wait for the lock.
+    pub fn expect_record(&self) {
+        self.segment.unpublished.store(0, Ordering::Release);
     }
 
     fn note_unpublished(&self) {

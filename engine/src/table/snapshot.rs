@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
+use super::segment::Segment;
 use super::{Entry, KeyHash, Pinned, Table};
 use crate::env::Timestamp;
 
@@ -78,23 +79,30 @@ impl Table {
         let _gate = snapshots.gate.write();
         // From here on nothing is cut off in any segment, before its watermark is known.
         let id = snapshots.register(vec![Watermark::default(); self.segments.len()]);
-        let marks: Vec<_> = self
-            .segments
-            .iter()
-            .map(|segment| {
-                let _locked = segment.lock(&self.shared, now);
-                Watermark {
-                    committed: segment.committed.load(Ordering::Acquire),
-                    cleared: segment.cleared.load(Ordering::Acquire),
-                }
-            })
-            .collect();
+        // All at once: a write that was done after another one must not be seen without it.
+        let all: Vec<_> = self.segments.iter().map(|s| s.lock(&self.shared, now)).collect();
+        let marks: Vec<_> = self.segments.iter().map(Segment::watermark).collect();
+        drop(all);
         snapshots.by_id.lock().1.insert(id, marks.clone());
         Snapshot { table: self, id, marks }
     }
 }
 
+impl Segment {
+    fn watermark(&self) -> Watermark {
+        Watermark {
+            committed: self.committed.load(Ordering::Acquire),
+            cleared: self.cleared.load(Ordering::Acquire),
+        }
+    }
+}
+
 impl Snapshot<'_> {
+    /// What it sees of a segment.
+    pub(super) fn mark(&self, segment: u32) -> Watermark {
+        self.marks.get(segment as usize).copied().unwrap_or_default()
+    }
+
     /// For each segment the highest sequence number that it sees.
     pub fn watermarks(&self) -> impl Iterator<Item = u64> {
         self.marks.iter().map(|mark| mark.committed)
@@ -136,12 +144,7 @@ impl Table {
         now: Timestamp,
         mut visit: impl FnMut(Entry<'_>),
     ) -> Option<Cursor> {
-        let mark = |at: usize| {
-            self.segments.get(at).map(|segment| Watermark {
-                committed: segment.committed.load(Ordering::Acquire),
-                cleared: segment.cleared.load(Ordering::Acquire),
-            })
-        };
+        let mark = |at: usize| self.segments.get(at).map(Segment::watermark);
         self.scan_pages(cursor, count, now, mark, &mut visit)
     }
 

@@ -1,0 +1,192 @@
+//! A journal that keeps what it is told, and what it must make of it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use isogrid_engine::table::Saved;
+use isogrid_engine::{Change, Isolation, Journal, NewEntry, Table, Unrecorded};
+
+use super::{get, put, table, value};
+
+/// A change that outlives the call.
+#[derive(Debug, Clone)]
+enum Kept {
+    Put { key: Vec<u8>, value: Vec<u8>, flags: u32, version: Option<u64>, epoch: u32, seq: u64 },
+    Remove { key: Vec<u8>, seq: u64 },
+    Clear,
+    Transaction(Vec<Kept>),
+}
+
+/// A log in memory.
+#[derive(Default)]
+pub struct Memory {
+    records: Mutex<Vec<Kept>>,
+    /// Whether the next record is refused.
+    refuses: AtomicBool,
+    publishes: bool,
+}
+
+impl From<&Change<'_>> for Kept {
+    fn from(change: &Change<'_>) -> Self {
+        match *change {
+            Change::Put { key, entry, epoch, seq } => Kept::Put {
+                key: key.to_vec(),
+                value: entry.value.concat(),
+                flags: entry.flags,
+                version: entry.version,
+                epoch,
+                seq,
+            },
+            Change::Remove { key, seq, .. } => Kept::Remove { key: key.to_vec(), seq },
+            Change::Clear => Kept::Clear,
+            Change::Transaction(all) => Kept::Transaction(all.iter().map(Kept::from).collect()),
+        }
+    }
+}
+
+impl Kept {
+    fn replay(&self, table: &Table) {
+        match self {
+            Kept::Put { key, value, flags, version, epoch, seq } => {
+                let value = [&value[..], b""];
+                let entry =
+                    NewEntry { value, flags: *flags, version: *version, ..NewEntry::default() };
+                let saved = Saved { key, entry, epoch: *epoch, seq: *seq, accessed: 0 };
+                table.replay(&saved, 0).unwrap();
+            }
+            Kept::Remove { key, seq } => table.replay_remove(key, *seq, 0),
+            Kept::Clear => table.clear(0).unwrap(),
+            Kept::Transaction(all) => all.iter().for_each(|one| one.replay(table)),
+        }
+    }
+}
+
+impl Memory {
+    pub fn new(publishes: bool) -> Memory {
+        Memory { publishes, ..Memory::default() }
+    }
+
+    /// How many records there are: the number of the last one.
+    pub fn len(&self) -> u64 {
+        self.records.lock().unwrap().len() as u64
+    }
+
+    pub fn refuse_next(&self) {
+        self.refuses.store(true, Ordering::Relaxed);
+    }
+
+    /// Does everything again but the records of the numbers that were taken back.
+    pub fn replay(&self, table: &Table, taken_back: impl Fn(u64) -> bool) {
+        let records = self.records.lock().unwrap();
+        let numbered = (1..).zip(records.iter());
+        numbered.filter(|(n, _)| !taken_back(*n)).for_each(|(_, kept)| kept.replay(table));
+    }
+}
+
+impl Journal for Memory {
+    fn record(&self, change: &Change<'_>) -> Result<u64, Unrecorded> {
+        if self.refuses.swap(false, Ordering::Relaxed) {
+            return Err(Unrecorded::Busy);
+        }
+        let mut records = self.records.lock().unwrap();
+        records.push(Kept::from(change));
+        Ok(records.len() as u64)
+    }
+
+    fn publishes(&self) -> bool {
+        self.publishes
+    }
+}
+
+/// All that readers see: value and version of each key.
+pub fn contents(table: &Table) -> BTreeMap<Vec<u8>, (Vec<u8>, u64)> {
+    let (mut all, mut cursor) = (BTreeMap::new(), Some(isogrid_engine::Cursor::default()));
+    while let Some(at) = cursor {
+        cursor = table.scan(at, 100, 0, |entry| {
+            all.insert(entry.key().to_vec(), (entry.value().to_vec(), entry.version()));
+        });
+    }
+    all
+}
+
+#[test]
+fn nothing_is_seen_before_its_record_is_kept_and_all_is_taken_back_with_it() {
+    for kept in [true, false] {
+        let (table, journal) = (table(16), Arc::new(Memory::new(true)));
+        table.set_journal(journal.clone());
+        let keys: Vec<_> = (0..8_u8).map(|n| [n]).collect();
+        keys.iter().for_each(|key| assert!(put(&table, key, b"old").is_ok()));
+        table.publish_upto(8, 0);
+        let before = contents(&table);
+        let mut transaction = table.transaction(Isolation::Serializable, 0);
+        keys[..6].iter().for_each(|key| transaction.put(key, &value(b"new")).unwrap());
+        transaction.remove(&keys[6]).unwrap();
+        transaction.put(b"another", &value(b"new")).unwrap();
+        let committed = transaction.commit(0).unwrap();
+        assert_eq!((committed.record, journal.len()), (Some(9), 9), "one record");
+        table.publish_upto(8, 0);
+        assert_eq!(contents(&table), before);
+        if kept {
+            table.publish_upto(9, 0);
+            let after = contents(&table);
+            let versions = committed.versions.iter();
+            assert!(
+                versions.clone().all(|(key, version)| after[key] == (b"new".to_vec(), *version))
+            );
+            assert_eq!((committed.versions.len(), after.len()), (7, 8));
+        } else {
+            table.abort_from(9, 0);
+            table.publish_upto(9, 0);
+            assert_eq!(contents(&table), before);
+        }
+    }
+}
+
+/// Says that a record is kept while the one who writes it has not come back yet.
+struct Hasty {
+    table: Weak<Table>,
+    records: AtomicU64,
+}
+
+impl Journal for Hasty {
+    fn record(&self, _: &Change<'_>) -> Result<u64, Unrecorded> {
+        let record = self.records.fetch_add(1, Ordering::Relaxed) + 1;
+        let table = self.table.upgrade().ok_or(Unrecorded::Failed)?;
+        let publisher = std::thread::spawn(move || table.publish_upto(record, 0));
+        // It ends, or it waits for the lock that is held here.
+        for _ in 0..10_000 {
+            if publisher.is_finished() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        Ok(record)
+    }
+
+    fn publishes(&self) -> bool {
+        true
+    }
+}
+
+/// The publisher passed over segments in which no write waited yet, and the write that it came
+/// for was not seen until the next one.
+#[test]
+fn a_record_that_is_kept_before_its_write_is_noted_is_published_all_the_same() {
+    let becomes_visible = |table: &Table, keys: &[&[u8]]| {
+        (0..1_000_000).any(|_| {
+            std::thread::yield_now();
+            keys.iter().all(|key| get(table, key).is_some())
+        })
+    };
+    let table = Arc::new(table(4));
+    let journal = Hasty { table: Arc::downgrade(&table), records: AtomicU64::new(0) };
+    table.set_journal(Arc::new(journal));
+    put(&table, b"single", b"1").unwrap();
+    assert!(becomes_visible(&table, &[b"single"]));
+    let mut transaction = table.transaction(Isolation::Snapshot, 0);
+    let keys: [&[u8]; 3] = [b"a", b"b", b"c"];
+    keys.iter().for_each(|key| transaction.put(key, &value(b"t")).unwrap());
+    assert_eq!(transaction.commit(0).unwrap().record, Some(2));
+    assert!(becomes_visible(&table, &keys));
+}
