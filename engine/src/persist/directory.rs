@@ -76,8 +76,9 @@ impl DataDirectory {
 /// The storage id, when there is a directory of ours.
 fn read_meta(path: &Path) -> Result<Option<[u8; 16]>, PersistError> {
     let meta = path.join(META);
-    let text = match fs::read_to_string(&meta) {
-        Ok(text) => text,
+    // Damage may leave bytes that are no text; then one of the lines is not what it should be.
+    let text = match fs::read(&meta) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(PersistError::Io { path: meta, action: "read it", source }),
     };

@@ -29,6 +29,5 @@ pub use value::Value;
 
 /// Milliseconds since 1970.
 pub fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    since.as_millis() as u64
+    isogrid_engine::env::Clock::now(&isogrid_engine::env::SystemClock::new())
 }
