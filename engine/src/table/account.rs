@@ -105,7 +105,13 @@ impl Account {
 
     /// Whether the table with `more` bytes is over its limit, garbage included.
     pub fn is_over(&self, retired: u64, more: u64) -> bool {
-        self.live() + retired + more > self.max_bytes() || self.has_too_many_entries(more > 0)
+        self.held(retired) + more > self.max_bytes() || self.has_too_many_entries(more > 0)
+    }
+
+    /// Live memory and `retired` bytes of garbage, these up to an eighth of the limit: when readers
+    /// keep more of it from being freed, evicting what lives would only make more.
+    pub fn held(&self, retired: u64) -> u64 {
+        self.live() + retired.min(self.max_bytes() / 8)
     }
 
     fn has_too_many_entries(&self, one_more: bool) -> bool {

@@ -728,7 +728,7 @@ impl<'t> Locked<'t> {
     fn makes_way(&self, retired: u64, more: usize) -> bool {
         let live = self.account().live();
         let own = u64::try_from(self.w.entry_bytes).unwrap_or(0) + self.w.charged as u64;
-        live + retired + more as u64 > self.account().max_bytes()
+        self.account().held(retired) + more as u64 > self.account().max_bytes()
             && own * self.shared.segments > live
     }
 

@@ -180,7 +180,8 @@ fn policies_and_limits_know_what_came_back() {
         let config = TableConfig { eviction, max_bytes: 128 << 10, ..super::config(Some(1), 2, 1) };
         let after = Table::new(&config, NOW).unwrap();
         let counts = load_into(&open(&disk), &after, at(NOW));
-        while after.maintain(NOW, 1_000) {}
+        // Other tests of the process may hold up the freeing of garbage for a while.
+        while after.maintain(NOW, 1_000) || after.usage().retired_bytes > 0 {}
         let (usage, found) = (after.usage(), contents(&after, NOW).len() as u64);
         assert_eq!(usage.entries, found, "{eviction}");
         assert!(usage.bytes <= 130 << 10 && found > 300, "{eviction}: {usage:?}");
