@@ -1,0 +1,129 @@
+//! Room: limits and eviction.
+
+use super::{
+    Draft, Error, Found, KeyHash, Lack, Locked, Version, View, Writer, count, policy_hash,
+    version_at, weight, with_policy,
+};
+use crate::sync::Ordering;
+
+/// Expired entries that a write takes out itself where nothing may be evicted.
+const MAKE_ROOM_BUDGET: usize = 64;
+
+/// A victim whose newest write is not published yet stays; so many of them are passed over.
+const UNPUBLISHED_VICTIMS_MAX: usize = 8;
+
+impl<'t> Locked<'t> {
+    /// Refuses a write that does not fit where nothing may be evicted for it. What was found may
+    /// be elsewhere afterwards.
+    pub(super) fn make_room(
+        &mut self,
+        hash: KeyHash,
+        region: u8,
+        found: Found<'t>,
+        draft: &Draft<'_>,
+    ) -> Result<Found<'t>, Error> {
+        let more = draft.charge(self.shared.allocator);
+        if more as u64 > self.account().max_bytes() {
+            return Err(self.full());
+        }
+        if self.shared.evicts(region) {
+            return Ok(found);
+        }
+        let old = found.map_or(0, |(_, old)| old.charge(self.shared.allocator));
+        let more = more.saturating_sub(old) as u64;
+        let over = |locked: &Self| {
+            locked.account().is_over(0, more) || locked.account().is_region_over(region, more)
+        };
+        if more > 0 && over(self) {
+            self.expire(MAKE_ROOM_BUDGET);
+            if over(self) {
+                return Err(self.full());
+            }
+            return Ok(self.find(hash, draft.key));
+        }
+        Ok(found)
+    }
+
+    /// Evicts from this segment until the table and the region are within their limits, or the
+    /// segment has nothing more to give. `more` are the bytes of the write that asks: a segment
+    /// with more than its share makes room for the next such write too, one with less takes that
+    /// room. Otherwise the shares, which nothing holds together, would drift apart.
+    pub(super) fn evict_surplus(&mut self, region: u8, more: usize) -> Option<Lack> {
+        // Garbage counts against the limit, but what this loop itself retires must not make it go
+        // on: it is as good as free.
+        let retired = self.account().retired();
+        while self.account().is_region_over(region, 0) && self.evict_one(region) {}
+        while self.account().is_over(retired, 0) || self.makes_way(retired, more) {
+            let victim = self.fullest_region();
+            if !victim.is_some_and(|victim| self.evict_one(victim)) {
+                return self.account().is_over(retired, 0).then_some(Lack { retired });
+            }
+        }
+        None
+    }
+
+    /// Whether it has more than its share of the table's bytes, and the table no room for `more`.
+    pub(super) fn makes_way(&self, retired: u64, more: usize) -> bool {
+        let live = self.account().live();
+        let own = u64::try_from(self.w.entry_bytes).unwrap_or(0) + self.w.charged as u64;
+        self.account().held(retired) + more as u64 > self.account().max_bytes()
+            && own * self.shared.segments > live
+    }
+
+    /// Evicts on behalf of another segment that had nothing left to give.
+    pub fn help_evict(&mut self) -> bool {
+        self.drain_reads();
+        self.fullest_region().is_some_and(|region| self.evict_one(region))
+    }
+
+    /// The region with the most bytes among those that may evict.
+    pub(super) fn fullest_region(&self) -> Option<u8> {
+        (0..=u8::MAX)
+            .take(self.w.policies.len())
+            .filter(|region| self.shared.evicts(*region))
+            .max_by_key(|region| self.account().region(*region).0)
+    }
+
+    pub(super) fn evict_one(&mut self, region: u8) -> bool {
+        let mut unpublished = Vec::new();
+        let mut evicted = false;
+        while unpublished.len() < UNPUBLISHED_VICTIMS_MAX {
+            let victim = with_policy!(self, region, |policy, view| policy.evict(&view)).flatten();
+            let Some(version) = victim.and_then(|slot| version_at(self.w.slots.pointer(slot)))
+            else {
+                break;
+            };
+            if version.seq() > self.segment.committed.load(Ordering::Relaxed) {
+                unpublished.push(version);
+                continue;
+            }
+            self.count_eviction(version);
+            self.take_out(version, false);
+            self.settle_evicted();
+            evicted = true;
+            break;
+        }
+        for version in unpublished {
+            let hash = policy_hash(self.shared.hasher.index_hash(version.key()));
+            let bytes = weight(version.charge(self.shared.allocator));
+            with_policy!(self, region, |p, view| p.insert(version.slot(), hash, bytes, &view));
+        }
+        evicted
+    }
+
+    pub(super) fn settle_evicted(&mut self) {
+        self.charge_structures();
+        self.note_due();
+    }
+
+    pub(super) fn count_eviction(&self, version: Version<'_>) {
+        let metrics = &self.segment.metrics;
+        count(&metrics.evicted);
+        if !self.segment.accesses.get(version.slot()).fetched() {
+            count(&metrics.evicted_unfetched);
+        }
+        if version.deadline().is_some() || version.max_idle().is_some() {
+            count(&metrics.evicted_with_ttl);
+        }
+    }
+}
