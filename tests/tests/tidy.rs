@@ -6,7 +6,7 @@ use std::fs;
 
 use isogrid_tests::tidy::{
     File, commands, dependencies, duplicates, functions, has_word, lines, none, opcodes, paths,
-    root, rust_files, text_lines, without_line, without_packet,
+    root, rust_files, without_line, without_packet,
 };
 
 /// Which of our crates a crate may name: engine and wire do not know each other, and nobody
@@ -49,19 +49,6 @@ const OUTSIDE: [(&str, &[&str]); 3] = [
 const SILENT: [(&str, &[&str]); 2] = [
     ("grid/src/", &["memcached", "socket", "tokio"]),
     ("engine/src/", &["memcached", "socket", "tokio"]),
-];
-
-/// Words of the place where the work is done: they tell a reader of the code nothing.
-const WORKPLACE: [&str; 9] = [
-    "/work/",
-    "/tmp/wt-",
-    "/tmp/target-",
-    ".library",
-    "shared/design",
-    "(DECISIONS",
-    "HOUSE.md",
-    "SECURITY S",
-    "worktree",
 ];
 
 /// Words that have a home, and where that is (prefixes of paths).
@@ -266,20 +253,6 @@ fn lower_floors_know_nothing_of_the_outside() {
         });
         none(&format!("{place} names none of {words:?}"), breaches);
     }
-}
-
-#[test]
-fn the_place_of_work_is_not_named() {
-    let mut breaches = Vec::new();
-    for path in paths() {
-        let Ok(text) = fs::read_to_string(&path) else { continue };
-        let path = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
-        let file = File { path, text };
-        if !file.is_tidy() {
-            breaches.extend(text_lines(&file.path, &file.text, &WORKPLACE));
-        }
-    }
-    none("a reader of the code does not know the place where it was written", breaches);
 }
 
 #[test]

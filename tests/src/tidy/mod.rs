@@ -14,4 +14,4 @@ mod words;
 pub use codes::{commands, duplicates, opcodes, without_line, without_packet};
 pub use functions::{Function, functions};
 pub use source::{File, none, paths, root, rust_files};
-pub use words::{dependencies, has_word, lines, text_lines};
+pub use words::{dependencies, has_word, lines};

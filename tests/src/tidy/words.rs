@@ -19,16 +19,6 @@ pub fn lines(files: &[File], breaks: impl Fn(&File, &str) -> bool) -> Vec<String
     broken.map(|(file, (n, line))| format!("{}:{n}: {}", file.path, line.trim())).collect()
 }
 
-/// Each line of `text`, comments included, that holds one of `words`, whatever its case.
-pub fn text_lines(path: &str, text: &str, words: &[&str]) -> Vec<String> {
-    let broken = |line: &str| {
-        let line = line.to_lowercase();
-        words.iter().any(|word| line.contains(&word.to_lowercase()))
-    };
-    let found = (1..).zip(text.lines()).filter(|(_, line)| broken(line));
-    found.map(|(n, line)| format!("{path}:{n}: {}", line.trim())).collect()
-}
-
 /// What a manifest depends on outside its tests.
 pub fn dependencies(manifest: &str) -> Vec<String> {
     let mut inside = false;
@@ -64,12 +54,6 @@ mod tests {
         let text = "// bad\nfn a() {\n    bad();\n}\n".to_owned();
         let file = File { path: "x.rs".to_owned(), text };
         assert_eq!(lines(&[file], |_, line| has_word(line, "bad")), ["x.rs:3: bad();"]);
-    }
-
-    #[test]
-    fn in_texts_comments_and_case_count() {
-        let text = "fine\n// as the BOSS said\n";
-        assert_eq!(text_lines("x.md", text, &["boss"]), ["x.md:2: // as the BOSS said"]);
     }
 
     #[test]
