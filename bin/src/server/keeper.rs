@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use isogrid_engine::persist::{PersistMode, Persistence};
+use isogrid_engine::persist::{Moment, PersistMode, Persistence};
 use isogrid_engine::wal::{Lsn, WalError};
 
 /// What one connection has to wait for.
 pub struct Keeper {
     persistence: Arc<Persistence>,
     sync: bool,
-    /// The connection has written since it waited last.
-    wrote: bool,
-    /// The last change that it waits for.
-    last: Option<Lsn>,
+    /// The connection has written since it waited last, and when it began to.
+    wrote: Option<Moment>,
+    /// What it waits for.
+    waits: Option<(Moment, Lsn)>,
 }
 
 impl Keeper {
@@ -21,7 +21,7 @@ impl Keeper {
     pub fn new(persistence: Option<&Arc<Persistence>>, mode: PersistMode) -> Option<Keeper> {
         let persistence = persistence.filter(|_| mode != PersistMode::None)?;
         let (persistence, sync) = (Arc::clone(persistence), mode == PersistMode::Sync);
-        Some(Keeper { persistence, sync, wrote: false, last: None })
+        Some(Keeper { persistence, sync, wrote: None, waits: None })
     }
 
     /// Whether writes are seen only when they are kept: then what follows a write in the same
@@ -35,13 +35,15 @@ impl Keeper {
     /// yet. A log that has failed takes no more: then there is an answer, and nothing to wait for.
     #[inline]
     pub fn wrote(&mut self) {
-        self.wrote |= self.persistence.failure().is_none();
+        if self.wrote.is_none() && self.persistence.failure().is_none() {
+            self.wrote = Some(self.persistence.moment());
+        }
     }
 
     /// Whether the connection has to wait before it goes on.
     #[inline]
     pub fn waits(&self) -> bool {
-        self.wrote || self.last.is_some()
+        self.wrote.is_some() || self.waits.is_some()
     }
 
     /// Waits until all that was written is kept.
@@ -49,16 +51,17 @@ impl Keeper {
     /// # Errors
     /// Nobody knows whether it is.
     pub fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WalError>> {
-        if std::mem::take(&mut self.wrote) {
-            self.last = Some(self.persistence.last());
+        if let Some(wrote) = self.wrote.take() {
+            let since = self.waits.map_or(wrote, |(since, _)| since);
+            self.waits = Some((since, self.persistence.last()));
         }
-        let Some(last) = self.last else { return Poll::Ready(Ok(())) };
+        let Some((since, last)) = self.waits else { return Poll::Ready(Ok(())) };
         let kept = if self.sync {
-            ready!(self.persistence.poll_durable(cx, last))
+            ready!(self.persistence.poll_durable(cx, since, last))
         } else {
-            self.persistence.flush(last)
+            self.persistence.flush(since, last)
         };
-        self.last = None;
+        self.waits = None;
         Poll::Ready(kept)
     }
 }

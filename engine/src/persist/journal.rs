@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::space::Space;
 use super::{KeptTable, PersistMode, change};
@@ -63,8 +64,8 @@ fn bytes(change: &Change<'_>) -> usize {
 pub(super) struct Hook {
     /// The tables whose changes wait.
     waiting: Vec<Arc<Table>>,
-    /// Whether there are tables whose changes are seen at once.
-    at_once: bool,
+    /// How often changes that waited were taken back.
+    taken_back: AtomicU64,
     clock: Arc<dyn Clock>,
     space: Arc<Space>,
 }
@@ -73,12 +74,20 @@ impl Hook {
     pub fn new(tables: &[KeptTable], clock: Arc<dyn Clock>, space: Arc<Space>) -> Self {
         let sync = |kept: &&KeptTable| kept.mode == PersistMode::Sync;
         let waiting: Vec<_> = tables.iter().filter(sync).map(|k| Arc::clone(&k.table)).collect();
-        Hook { at_once: waiting.len() < tables.len(), waiting, clock, space }
+        Hook { waiting, taken_back: AtomicU64::new(0), clock, space }
     }
 
+    pub fn taken_back(&self) -> u64 {
+        self.taken_back.load(Ordering::Acquire)
+    }
+
+    /// Takes back what was prepared with this record and after it: it may depend on it. The
+    /// records of later ones may come to be durable all the same, so it is counted: when this is
+    /// done, and so before any of them is durable.
     fn abort_from(&self, lsn: Lsn) {
         let now = self.clock.now();
         self.waiting.iter().for_each(|table| table.abort_from(lsn.0, now));
+        self.taken_back.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -90,8 +99,9 @@ impl CommitHook for Hook {
 
     fn refused(&self, records: RangeInclusive<Lsn>, _: &WalError) {
         // Somebody else filled the disk. Changes that wait are taken back; those that were seen
-        // at once are kept by the next checkpoint, and nothing is recorded before it.
-        self.space.set_gap(self.at_once || self.space.has_gap());
+        // at once, and the log that has records of changes that were taken back, are put right by
+        // the next checkpoint, and nothing is recorded before it.
+        self.space.set_gap(true);
         self.abort_from(*records.start());
     }
 

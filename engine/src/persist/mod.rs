@@ -32,7 +32,7 @@ mod space;
 mod tests;
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use parking_lot::Mutex;
 
@@ -104,9 +104,15 @@ pub struct PersistConfig {
 /// The usual size of a log between two checkpoints, and of its files.
 pub const LOG_BYTES_DEFAULT: u64 = 64 << 20;
 
+/// A moment before some changes were made. Who waits for them to be kept says since when, and so
+/// learns of changes that were refused, or taken back with refused ones, in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment(u64);
+
 /// Keeps tables. Dropping it ends its threads without a last checkpoint.
 pub struct Persistence {
     log: Log,
+    hook: Arc<Hook>,
     checkpoints: Arc<Checkpoints>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -131,7 +137,10 @@ impl Persistence {
                 recovered.changes += 1;
                 recovery::replay(&tables, bytes, now).map_err(|why| format!("{lsn}: {why}"))
             };
-            let (log, read) = Log::open(Arc::clone(&config.log), &log_config, hook, &mut visit)?;
+            let (log, read) = {
+                let hook = Arc::clone(&hook);
+                Log::open(Arc::clone(&config.log), &log_config, hook, &mut visit)?
+            };
             recovered.torn = read.torn.map(|torn| format!("{}: {} bytes", torn.place, torn.bytes));
             log
         };
@@ -145,7 +154,8 @@ impl Persistence {
         log.wait_durable(Lsn(log.next().0.saturating_sub(1)))?;
         let checkpoints = Arc::new(Checkpoints::new(config, tables, log.clone(), clock, space));
         let thread = checkpoint::spawn(&checkpoints)?;
-        Ok((Persistence { log, checkpoints, thread: Mutex::new(Some(thread)) }, recovered))
+        let thread = Mutex::new(Some(thread));
+        Ok((Persistence { log, hook, checkpoints, thread }, recovered))
     }
 
     /// The number of the last change so far.
@@ -154,21 +164,41 @@ impl Persistence {
         Lsn(self.log.next().0.saturating_sub(1))
     }
 
-    /// Waits until all changes up to `last` are written: for [`PersistMode::Async`].
-    ///
-    /// # Errors
-    /// It is unknown what became of the changes.
-    pub fn flush(&self, last: Lsn) -> Result<(), WalError> {
-        self.log.flush(last)
+    /// Now, to be asked for before changes are made that will be waited for.
+    #[must_use]
+    #[inline]
+    pub fn moment(&self) -> Moment {
+        Moment(self.log.refusals() + self.hook.taken_back())
     }
 
-    /// Whether all changes up to `last` are durable, or wakes the task when they are: for
-    /// [`PersistMode::Sync`].
+    /// Waits until all changes between `since` and `last` are written: for
+    /// [`PersistMode::Async`].
     ///
     /// # Errors
     /// It is unknown what became of the changes.
-    pub fn poll_durable(&self, cx: &mut Context<'_>, last: Lsn) -> Poll<Result<(), WalError>> {
-        self.log.poll_durable(cx, last)
+    pub fn flush(&self, since: Moment, last: Lsn) -> Result<(), WalError> {
+        self.log.flush(last)?;
+        self.sure(since)
+    }
+
+    /// Whether all changes between `since` and `last` are durable, or wakes the task when they
+    /// are: for [`PersistMode::Sync`].
+    ///
+    /// # Errors
+    /// It is unknown what became of the changes.
+    pub fn poll_durable(
+        &self,
+        cx: &mut Context<'_>,
+        since: Moment,
+        last: Lsn,
+    ) -> Poll<Result<(), WalError>> {
+        let durable = ready!(self.log.poll_durable(cx, last));
+        Poll::Ready(durable.and_then(|()| self.sure(since)))
+    }
+
+    /// That later numbers are kept says nothing of a change that was refused.
+    fn sure(&self, since: Moment) -> Result<(), WalError> {
+        if self.moment() == since { Ok(()) } else { Err(WalError::Doubtful) }
     }
 
     /// Why the log takes no more changes, if so.

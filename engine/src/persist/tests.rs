@@ -7,6 +7,7 @@ use super::*;
 use crate::disk::MemoryDisk;
 use crate::env::{ManualClock, split_mix};
 use crate::table::NewEntry;
+use crate::wal::CommitHook;
 use crate::{Isolation, TableConfig};
 
 const NOW: u64 = 1_000_000;
@@ -123,7 +124,10 @@ fn lives(mode: PersistMode, seed: u64) {
                 }
                 (_, 0) => run.persistence.checkpoint().unwrap(),
                 (_, 1) => run.persistence.log.wait_durable(run.persistence.last()).unwrap(),
-                (_, 2) if !power => run.persistence.flush(run.persistence.last()).unwrap(),
+                (_, 2) if !power => {
+                    let (since, last) = (run.persistence.moment(), run.persistence.last());
+                    run.persistence.flush(since, last).unwrap()
+                }
                 _ => {
                     history.push(run.image());
                     continue;
@@ -182,6 +186,39 @@ fn sync_changes_are_seen_when_they_are_durable() {
     assert!(pinned.entry(hash, b"a", NOW).unwrap().get().is_some(), "writers see it at once");
     life.persistence.log.wait_durable(life.persistence.last()).unwrap();
     assert!(pinned.peek(hash, b"a", NOW).is_some());
+}
+
+/// A change that waited behind a refused one was taken back with it, but its own record fitted
+/// again and became durable: its client was told OK and found the old value.
+#[test]
+fn a_change_that_was_taken_back_is_not_acknowledged() {
+    let disk = MemoryDisk::new();
+    let life = Life::begin(&disk, PersistMode::Sync, 1, 1);
+    let Life { table, persistence, .. } = &life;
+    let pinned = table.pin();
+    let put = |key: &[u8]| {
+        pinned.entry(table.hash(key), key, NOW).unwrap().put(&NewEntry::default()).unwrap();
+        persistence.last()
+    };
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let since = persistence.moment();
+    let (refused, behind) = (put(b"refused"), put(b"behind"));
+    let full = WalError::out_of_space(String::new(), "write", std::io::Error::other("full"));
+    persistence.hook.refused(refused..=refused, &full);
+    persistence.log.wait_durable(behind).unwrap();
+    assert!(pinned.peek(table.hash(b"behind"), b"behind", NOW).is_none(), "it is taken back");
+    let told = persistence.poll_durable(&mut cx, since, behind);
+    assert!(matches!(told, Poll::Ready(Err(WalError::Doubtful))), "{told:?}");
+    assert!(persistence.is_out_of_space(), "the log has what memory has not");
+    persistence.checkpoint().unwrap();
+    let (since, last) = (persistence.moment(), put(b"after"));
+    persistence.log.wait_durable(last).unwrap();
+    assert!(matches!(persistence.poll_durable(&mut cx, since, last), Poll::Ready(Ok(()))));
+    let image = life.image();
+    drop(life);
+    let again = Life::begin(&disk, PersistMode::Sync, 1, 1);
+    assert_eq!(again.image(), image);
+    assert_eq!(image.keys().collect::<Vec<_>>(), ["after"]);
 }
 
 #[test]

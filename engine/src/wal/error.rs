@@ -86,6 +86,9 @@ pub enum WalError {
         /// Bytes that wait.
         len: usize,
     },
+    /// The disk was full meanwhile, and changes that others depend on were taken back.
+    #[error("the disk was full meanwhile: it is unknown whether this change is kept")]
+    Doubtful,
     /// The log was closed, or its commit thread has died.
     #[error("the log is closed")]
     Closed,
@@ -128,7 +131,7 @@ impl WalError {
     #[must_use]
     pub fn kind(&self) -> WalErrorKind {
         match self {
-            WalError::OutOfSpace { .. } => WalErrorKind::OutOfSpace,
+            WalError::OutOfSpace { .. } | WalError::Doubtful => WalErrorKind::OutOfSpace,
             WalError::Failed { .. } | WalError::Closed => WalErrorKind::Failed,
             WalError::Io { .. } | WalError::Full { .. } => WalErrorKind::Later,
             WalError::Damaged(_) | WalError::Foreign { .. } | WalError::Refused { .. } => {

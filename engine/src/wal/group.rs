@@ -88,6 +88,8 @@ pub(crate) enum Step {
 #[derive(Default)]
 pub(crate) struct Refused {
     any: AtomicBool,
+    /// Batches that were refused.
+    count: AtomicU64,
     ranges: Mutex<Ranges>,
 }
 
@@ -112,6 +114,7 @@ impl Refused {
             ranges.all.pop_front();
         }
         self.any.store(true, Ordering::Release);
+        self.count.fetch_add(1, Ordering::Release);
     }
 
     fn find(&self, lsn: Lsn) -> Option<WalError> {
@@ -384,6 +387,13 @@ impl Log {
     #[must_use]
     pub fn durable(&self) -> Lsn {
         self.0.shared.durable()
+    }
+
+    /// How many batches were refused for want of room. Counted before anybody can learn that a
+    /// later record is written.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.0.shared.refused.count.load(Ordering::Acquire)
     }
 
     /// The number that the next record gets.
