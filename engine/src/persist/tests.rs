@@ -175,6 +175,31 @@ fn what_was_acknowledged_in_sync_is_there_after_any_crash() {
     seeds().for_each(|seed| lives(PersistMode::Sync, seed));
 }
 
+/// The keys are in other segments in the next life, whose sequence numbers say nothing of when
+/// they were written.
+#[test]
+fn a_clear_takes_what_was_there_before_it_and_nothing_else() {
+    for (segments, again) in [(1, 8), (8, 1), (4, 4)] {
+        let disk = MemoryDisk::new();
+        let life = Life::begin(&disk, PersistMode::Async, segments, 1);
+        let put = |keys: std::ops::Range<u32>| {
+            let pinned = life.table.pin();
+            for key in keys.map(|n| format!("key-{n}").into_bytes()) {
+                let mut entry = pinned.entry(life.table.hash(&key), &key, NOW).unwrap();
+                entry.put(&NewEntry::default()).unwrap();
+            }
+        };
+        put(0..40);
+        life.table.clear(NOW).unwrap();
+        put(30..50);
+        life.persistence.log.wait_durable(life.persistence.last()).unwrap();
+        let image = life.image();
+        assert_eq!(image.len(), 20);
+        let found = Life::begin(&disk.copy(), PersistMode::Async, again, 77);
+        assert_eq!(found.image(), image, "{segments} segments, then {again}");
+    }
+}
+
 #[test]
 fn sync_changes_are_seen_when_they_are_durable() {
     let disk = MemoryDisk::new();

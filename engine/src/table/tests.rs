@@ -289,3 +289,22 @@ fn segments_keep_their_shares_of_the_limit() {
     let mean = held.iter().sum::<usize>() / SEGMENTS;
     assert!(held.iter().all(|one| (mean * 2 / 3..mean * 3 / 2).contains(one)), "{held:?}");
 }
+
+#[test]
+fn a_hint_that_no_longer_holds_is_not_believed() {
+    let table = table(TableConfig { segments: Some(1), ..TableConfig::default() });
+    let hash = table.hash(b"k");
+    put(&table, b"k", &value(b"old"), 0).unwrap();
+    let pinned = table.pin();
+    let hint = pinned.hint(hash);
+    let hinted = || pinned.get_hinted(hash, b"k", hint, 0).map(|entry| entry.value().to_vec());
+    assert_eq!(hinted().unwrap(), b"old");
+    put(&table, b"k", &value(b"new"), 0).unwrap();
+    assert_eq!(hinted().unwrap(), b"new");
+    assert!(remove(&table, b"k", 0));
+    assert_eq!(hinted(), None);
+    let absent = pinned.hint(hash);
+    put(&table, b"k", &value(b"back"), 0).unwrap();
+    let found = pinned.get_hinted(hash, b"k", absent, 0).map(|entry| entry.value().to_vec());
+    assert_eq!(found.unwrap(), b"back");
+}
