@@ -52,6 +52,39 @@ fn listeners_serve_their_own_caches() {
     std::fs::remove_file(&file).unwrap();
 }
 
+/// Where writes are seen only when they are durable, requests in one packet are not executed
+/// together: each finds what the one before it wrote, whichever way it is executed.
+#[test]
+fn what_follows_a_write_in_one_packet_sees_it_in_every_mode() {
+    let script: [(&str, &str); 12] = [
+        ("set a 0 0 1\r\n1\r\n", "STORED\r\n"),
+        ("get a\r\n", "VALUE a 0 1\r\n1\r\nEND\r\n"),
+        ("get a b\r\n", "VALUE a 0 1\r\n1\r\nEND\r\n"),
+        ("incr a 4\r\n", "5\r\n"),
+        ("get a\r\n", "VALUE a 0 1\r\n5\r\nEND\r\n"),
+        ("ms a 1 MA\r\n6\r\n", "HD\r\n"),
+        ("mg a v\r\n", "VA 2\r\n56\r\n"),
+        ("append a 0 0 1\r\n7\r\n", "STORED\r\n"),
+        ("gat 0 a\r\n", "VALUE a 0 3\r\n567\r\nEND\r\n"),
+        ("delete a\r\n", "DELETED\r\n"),
+        ("get a\r\n", "END\r\n"),
+        ("add a 0 0 1\r\n0\r\n", "STORED\r\n"),
+    ];
+    for mode in ["none", "async", "sync"] {
+        let data = temporary("data");
+        let directory = data.to_str().unwrap();
+        let server = Server::isogrid(&["--persist", mode, "--data-dir", directory]);
+        let mut client = server.connect();
+        for _ in 0..50 {
+            let sent: String = script.iter().map(|(request, _)| *request).collect();
+            let expected: String = script.iter().map(|(_, reply)| *reply).collect();
+            client.ask(&sent, &expected);
+        }
+        drop(server);
+        std::fs::remove_dir_all(&data).unwrap_or_default();
+    }
+}
+
 #[test]
 fn sigterm_drains_and_ends_well() {
     for signal in ["TERM", "INT"] {
