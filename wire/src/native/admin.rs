@@ -46,5 +46,5 @@ group! {
             result: Json<'a>,
         }
     }
-    items Progress<'static>;
+    items Progress<'a>;
 }

@@ -351,10 +351,18 @@ macro_rules! group {
                         route: $crate::native::declare::route!($route),
                         request: $request::RECORD,
                         replies: $reply::REPLIES,
-                        item: $crate::native::declare::optional_type!($($item)?),
-                        trailer: $crate::native::declare::optional_type!($($($trailer)?)?),
+                        item: $crate::native::declare::type_of_items!(Item $($item)?),
+                        trailer: $crate::native::declare::type_of_items!(Trailer $($($trailer)?)?),
+                        recode_reply: $crate::native::operation::recode_reply::<
+                            $crate::native::declare::with_life!('static $request $($life)?),
+                        >,
+                        recode_items: $crate::native::operation::recode_items::<
+                            $crate::native::declare::with_life!('static $request $($life)?),
+                        >,
                     };
-                type Reply<'r> = $crate::native::declare::with_life!('r $reply $($reply_life)?);
+                type Reply<'a> = $reply $(<$reply_life>)?;
+                type Item<'a> = $crate::native::declare::or_nothing!($($item)?);
+                type Trailer<'a> = $crate::native::declare::or_nothing!($($($trailer)?)?);
             }
         )+
     };
@@ -447,15 +455,25 @@ macro_rules! route {
     };
 }
 
-macro_rules! optional_type {
-    () => {
+macro_rules! type_of_items {
+    ($part:ident) => {
         None
     };
+    ($part:ident $kind:ty) => {
+        Some(<Self::$part<'static> as $crate::native::codec::Codec<'static>>::TYPE)
+    };
+}
+
+macro_rules! or_nothing {
+    () => {
+        $crate::native::operation::Nothing
+    };
     ($kind:ty) => {
-        Some(<$kind as $crate::native::codec::Codec>::TYPE)
+        $kind
     };
 }
 
 pub(super) use {
-    choices, fields, group, is_open, optional_type, options, record, reply, route, with_life,
+    choices, fields, group, is_open, options, or_nothing, record, reply, route, type_of_items,
+    with_life,
 };

@@ -1,13 +1,12 @@
 //! Requests, answers, errors and items as frames: what every operation has around its body.
 
 use super::codec::{Codec, decode_all};
-use super::declare::record;
 use super::error::ErrorBody;
 use super::ext::{ReplyExt, RequestExt};
 use super::frame::{EXT, Frame, Header};
 use super::limits::Limits;
 use super::list::List;
-use super::operation::Answer;
+use super::operation::{Answer, Call};
 use super::reader::{Malformed, Reader};
 use super::sink::{Sink, put_varint, varint_len};
 
@@ -128,13 +127,8 @@ pub fn decode_error<'a>(
     Ok((ext, decode_all(body)?))
 }
 
-record! {
-    /// What most operations add behind the items of a frame.
-    Nothing {}
-}
-
-/// Appends an `ITEM` of these items, and of what the operation adds behind them ([`Nothing`] for
-/// most).
+/// Appends an `ITEM` of these items, and of what the operation adds behind them: [`super::Nothing`]
+/// for most.
 pub fn put_items<'b, T: Codec<'b>, U: Codec<'b>, S: Sink>(
     header: Header,
     items: &[T],
@@ -149,16 +143,16 @@ pub fn put_items<'b, T: Codec<'b>, U: Codec<'b>, S: Sink>(
     trailer.encode(out);
 }
 
-/// Decodes the payload of an `ITEM`: the items, and what the operation adds behind them. Bytes
-/// behind that are of a later release and ignored.
+/// Decodes the payload of an `ITEM` of the operation `T`: the items, and what it adds behind them.
+/// Bytes behind that are of a later release and ignored.
 ///
 /// # Errors
 ///
 /// What is wrong with it.
-pub fn decode_items<'a, T: Codec<'a> + Copy, U: Codec<'a>>(
+pub fn decode_items<'a, T: Call + 'a>(
     frame: &Frame<'a>,
     limits: &Limits,
-) -> Result<(List<'a, T>, U), Malformed> {
+) -> Result<(List<'a, T::Item<'a>>, T::Trailer<'a>), Malformed> {
     let (_, mut body) = reply_ext(frame, limits)?;
-    Ok((List::decode(&mut body)?, U::decode(&mut body)?))
+    Ok((List::decode(&mut body)?, Codec::decode(&mut body)?))
 }

@@ -33,11 +33,19 @@ pub mod preface;
 
 pub mod control;
 mod message;
+mod reassembly;
+mod streams;
+
+mod sub;
 
 pub mod admin;
+pub mod batch;
 pub mod cache;
 pub mod catalog;
 pub mod conn;
+pub mod counter;
+pub mod lease;
+pub mod tx;
 
 mod request;
 
@@ -49,12 +57,14 @@ pub use frame::{Frame, FrameError, HEADER_LEN, Header, Kind};
 pub use limits::{BEFORE_AUTH_LEN_MAX, Limits};
 pub use list::List;
 pub use message::{
-    Nothing, Prelude, RequestFrame, decode_error, decode_items, put_error, put_items, put_reply,
-    reply_ext,
+    Prelude, RequestFrame, decode_error, decode_items, put_error, put_items, put_reply, reply_ext,
 };
-pub use operation::{Answer, Call};
+pub use operation::{Answer, Call, Nothing};
 pub use options::{Ack, Entry, ReadOptions, WriteOptions};
 pub use reader::{Malformed, Reader};
-pub use request::{GROUPS, Request, operation};
+pub use reassembly::{Assembled, FRAGMENT_LEN, Reassembly, put_fragments};
+pub use request::{GROUPS, RESERVED_GROUPS, Refused, Request, operation};
 pub use sink::Sink;
 pub use status::Status;
+pub use streams::{Cancel, ClientStreams, Received, Streams};
+pub use sub::{SubKind, SubReply, SubRequest};

@@ -1,5 +1,8 @@
 //! What a request and its answers have in common, whatever they ask for.
 
+use super::codec::{Codec, decode_all};
+use super::declare::record;
+use super::list::List;
 use super::reader::{Malformed, Reader};
 use super::schema::Operation;
 use super::sink::Sink;
@@ -12,7 +15,34 @@ pub trait Call {
     /// The opcode in the frame's header.
     const CODE: u16 = Self::OPERATION.code;
     /// Its answers.
-    type Reply<'r>: Answer<'r>;
+    type Reply<'a>: Answer<'a>;
+    /// The items of its stream; [`Nothing`] if it has none.
+    type Item<'a>: Codec<'a> + Copy;
+    /// What stands behind the items of each frame; [`Nothing`] for most.
+    type Trailer<'a>: Codec<'a>;
+}
+
+record! {
+    /// No fields: what most operations add behind the items of a frame.
+    Nothing {}
+}
+
+/// Decodes the payload of a `RES` as the replies of `T`, and encodes it again: how documents and
+/// vectors are held to the types.
+pub(super) fn recode_reply<T: Call + 'static>(
+    input: Reader<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    <T::Reply<'_>>::decode_all(input).map(|reply| reply.encode(out))
+}
+
+/// As [`recode_reply`], for the payload of an `ITEM`.
+pub(super) fn recode_items<T: Call + 'static>(
+    mut input: Reader<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    List::<T::Item<'_>>::decode(&mut input)?.encode(out);
+    decode_all::<T::Trailer<'_>>(input).map(|trailer| trailer.encode(out))
 }
 
 /// A status, and the result that goes with it.

@@ -1,6 +1,7 @@
 //! What the declarations say of themselves: the source of `protocol.json`, of the tables in
 //! `docs/PROTOCOL.md` and of the dynamic codec.
 
+use super::reader::{Malformed, Reader};
 use super::status::Status;
 
 /// The type of a field.
@@ -210,7 +211,14 @@ pub struct Operation {
     pub item: Option<Type>,
     /// What stands behind the items of each `ITEM` frame.
     pub trailer: Option<Type>,
+    /// Decodes status and result by their type, and encodes them again.
+    pub recode_reply: Recode,
+    /// Decodes items and trailer by their types, and encodes them again.
+    pub recode_items: Recode,
 }
+
+/// Decodes bytes by their type, and encodes them again.
+pub type Recode = fn(Reader<'_>, &mut Vec<u8>) -> Result<(), Malformed>;
 
 /// The result that goes with one status.
 #[derive(Debug)]

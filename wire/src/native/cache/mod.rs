@@ -380,7 +380,7 @@ group! {
         /// That was all.
         Ended {}
     }
-    items Entry<'static>, trailer ScanTrailer<'static>;
+    items Entry<'a>, trailer ScanTrailer<'a>;
 
     /// Tells of changes as they happen. Changes of the same key may be told as one.
     0x0121 LISTEN Listen<'a> (Stream, Listen, none) {
@@ -399,7 +399,7 @@ group! {
         /// The cache was dropped.
         Ended {}
     }
-    items Event<'static>;
+    items Event<'a>;
 
     /// Tells which keys of a near cache are out of date.
     0x0122 TRACK Track<'a> (Stream, Listen, none) {
@@ -415,7 +415,7 @@ group! {
         /// The cache was dropped.
         Ended {}
     }
-    items Tracked<'static>;
+    items Tracked<'a>;
 
     /// How far segments have come, to find invalidations that were missed.
     0x0123 PART_SEQ PartSeq<'a> (Read, Listen, none) {
