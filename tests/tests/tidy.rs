@@ -41,7 +41,7 @@ const OUTSIDE: [(&str, &[&str]); 3] = [
             "xxhash-rust",
         ],
     ),
-    ("wire", &["memchr"]),
+    ("wire", &["memchr", "serde", "serde_json"]),
     ("grid", &["isogrid-engine", "thiserror"]),
 ];
 

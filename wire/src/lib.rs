@@ -1,9 +1,11 @@
-//! The protocols of Isogrid as sans-IO codecs: bytes in, [`memcached::Request`] out; a
-//! [`memcached::Reply`] in, bytes out. No socket, clock, thread or storage lives here.
+//! The protocols of Isogrid as sans-IO codecs: memcached's three in [`memcached`], Isogrid's own
+//! in [`native`]. Bytes in, requests out; replies in, bytes out. No socket, clock, thread or
+//! storage lives here.
 #![forbid(unsafe_code)]
 
 pub mod limits;
 pub mod memcached;
+pub mod native;
 pub mod output;
 
 pub use limits::Limits;

@@ -1,0 +1,29 @@
+//! Group 0x0B: many requests in one.
+
+use super::declare::group;
+use super::list::List;
+use super::sub::{SubReply, SubRequest};
+
+group! {
+    /// Many requests in one. The object of these requests is 0.
+    0x0b "batch";
+    reserved {}
+
+    /// Executes requests in order, each on its own: not all or nothing. Streams, batches and
+    /// groups 0x00, 0x02 and 0x0A cannot be in it.
+    0x0b01 BATCH Batch<'a> (Dedup, Inner, none) {
+        /// At most `max_keys`.
+        requests: List<'a, SubRequest<'a>>,
+    } => BatchReply<'a> {
+        /// All have the status OK.
+        Ok {
+            /// One a request, in their order.
+            replies: List<'a, SubReply<'a>>,
+        }
+        /// Some have another status, or failed.
+        Partial {
+            /// One a request, in their order.
+            replies: List<'a, SubReply<'a>>,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Where encoded bytes go.
+
+use std::sync::Arc;
+
+use crate::Output;
+
+/// Takes encoded bytes: a vector, or a connection's [`Output`].
+pub trait Sink {
+    /// Appends a copy of `bytes`.
+    fn put(&mut self, bytes: &[u8]);
+
+    /// Appends a value that others share; a sink that can do so takes it without a copy.
+    fn put_shared(&mut self, value: &Arc<[u8]>) {
+        self.put(value);
+    }
+}
+
+impl Sink for Vec<u8> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+impl Sink for Output {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        Output::put(self, bytes);
+    }
+
+    fn put_shared(&mut self, value: &Arc<[u8]>) {
+        Output::put_shared(self, Arc::clone(value));
+    }
+}
+
+/// Appends `number` as unsigned LEB128, in its shortest form.
+#[inline]
+pub(super) fn put_varint<S: Sink>(mut number: u64, out: &mut S) {
+    let mut bytes = [0; VARINT_LEN_MAX];
+    let mut len = 0;
+    for byte in &mut bytes {
+        len += 1;
+        let [low, ..] = number.to_le_bytes();
+        number >>= 7;
+        if number == 0 {
+            *byte = low;
+            break;
+        }
+        *byte = low | 0x80;
+    }
+    out.put(bytes.get(..len).unwrap_or_default());
+}
+
+/// Most bytes of a varint.
+const VARINT_LEN_MAX: usize = 10;
+
+/// How many bytes `number` has as a varint.
+#[inline]
+pub(super) fn varint_len(number: u64) -> usize {
+    let bits = u64::BITS - (number | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
