@@ -38,6 +38,7 @@ impl Data {
             storage_id: directory.storage_id(),
             log_bytes,
             log_file_bytes: log_bytes,
+            dropped: Vec::new(),
         };
         let begun = node.now();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
