@@ -133,13 +133,15 @@ impl Persistence {
         let (from, mut recovered) = recovery::read_snapshot(&config, &tables, clock.now())?;
         let space = Arc::new(Space::new(Arc::clone(&config.log)));
         let kept_now = Arc::new(Tables::new(&tables));
-        let hook = Arc::new(Hook::new(Arc::clone(&kept_now), Arc::clone(&clock), Arc::clone(&space)));
+        let hook =
+            Arc::new(Hook::new(Arc::clone(&kept_now), Arc::clone(&clock), Arc::clone(&space)));
         let log_config = log_config(&config, from);
         let log = {
             let now = clock.now();
             let mut visit = |lsn: Lsn, bytes: &[u8]| {
                 recovered.changes += 1;
-                recovery::replay(&tables, bytes, now, &mut recovered.unclaimed).map_err(|why| format!("{lsn}: {why}"))
+                recovery::replay(&tables, bytes, now, &mut recovered.unclaimed)
+                    .map_err(|why| format!("{lsn}: {why}"))
             };
             let (log, read) = Log::open(Arc::clone(&config.log), &log_config, hook, &mut visit)?;
             recovered.torn = read.torn.map(|torn| format!("{}: {} bytes", torn.place, torn.bytes));

@@ -187,7 +187,10 @@ fn data_that_nobody_asked_for_and_nobody_dropped_is_refused_and_stays() {
         drop(persistence);
         let refused = open(&disk, Vec::new(), &BTreeSet::new()).err().unwrap();
         let told = refused.to_string();
-        assert!(matches!(refused, PersistError::Unclaimed { .. }) && told.contains(" a,"), "{told}");
+        assert!(
+            matches!(refused, PersistError::Unclaimed { .. }) && told.contains(" a,"),
+            "{told}"
+        );
         let again = kept("a", PersistMode::Async, 2);
         let opened = open(&disk, vec![again.clone()], &BTreeSet::new()).unwrap();
         assert_eq!(image(&again.table).len(), 1);
