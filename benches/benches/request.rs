@@ -115,7 +115,7 @@ struct Conversation {
 impl Conversation {
     fn new() -> Self {
         let node = Node::new(ServerConfig::default()).unwrap();
-        let cache = std::sync::Arc::clone(node.catalog.caches().next().unwrap());
+        let cache = node.catalog.cache("default").unwrap();
         let session = Session::new(node, cache, Rights { flush: false });
         let decoder = Decoder::new(Limits::default(), Protocols::Auto);
         Conversation { session, decoder, out: Output::new() }

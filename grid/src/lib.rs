@@ -2,12 +2,13 @@
 //! this crate.
 //!
 //! A structure is what data *does*; [`structure::cache`] is the first. The [`Catalog`] knows which
-//! ones there are by name. Nothing here knows a protocol: operations come in as plain arguments
-//! with the time, and answers go out as enums.
+//! objects there are. Nothing here knows a protocol: operations come in as plain arguments with
+//! the time, and answers go out as enums.
 #![forbid(unsafe_code)]
 
 pub mod catalog;
 pub mod structure;
+pub mod unit;
 
 pub use catalog::Catalog;
 pub use isogrid_engine as engine;

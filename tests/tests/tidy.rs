@@ -42,7 +42,7 @@ const OUTSIDE: [(&str, &[&str]); 3] = [
         ],
     ),
     ("wire", &["memchr", "serde", "serde_json"]),
-    ("grid", &["isogrid-engine", "thiserror"]),
+    ("grid", &["arc-swap", "crc32c", "isogrid-engine", "parking_lot", "thiserror"]),
 ];
 
 /// Words of one protocol that a crate above or beside it must not speak, not even in a name.

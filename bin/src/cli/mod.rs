@@ -87,7 +87,9 @@ fn run(config: ServerConfig) -> ExitCode {
             eprintln!("error: {error}");
             match error {
                 // A directory that is not to be touched is as good as a refused configuration.
-                crate::server::Error::Data(_) => ExitCode::from(REFUSED),
+                crate::server::Error::Data(_) | crate::server::Error::Catalog(_) => {
+                    ExitCode::from(REFUSED)
+                }
                 _ => ExitCode::FAILURE,
             }
         }

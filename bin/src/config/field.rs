@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::model::{LogFormat, ProtocolChoice};
-use super::unit::{parse_size, parse_span, show_size, show_span};
+use isogrid_grid::unit::{parse_size, parse_span, show_size, show_span};
 
 /// A value as it was written, before anything is known about its type.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,7 +18,6 @@ mod reference;
 mod show;
 mod suggest;
 mod table;
-mod unit;
 mod validate;
 
 pub use exposure::{Exposure, refuse_exposure};
@@ -30,4 +29,5 @@ pub use model::{
 pub use problem::{Origin, Problem, Problems};
 pub use reference::{explain, explain_all, markdown, template};
 pub use show::show;
+pub use suggest::nearest;
 pub use validate::{EVICTION_POLICIES, validate};

@@ -55,6 +55,9 @@ pub struct NodeConfig {
     pub threads: usize,
     /// How long a SIGTERM waits for requests that are under way. Default: 5 s.
     pub drain_timeout: Duration,
+    /// Bytes that all caches together may be given; one that is made while the server runs is
+    /// refused above it. `None` = as much memory as the machine has. Default: none.
+    pub memory: Option<u64>,
     /// Where caches that persist are kept; `None` = nowhere. Default: `isogrid-data`.
     pub data_dir: Option<String>,
     /// Bytes of the log between two checkpoints, and of its files. Default: 64 MiB.
@@ -67,6 +70,7 @@ impl Default for NodeConfig {
             name: host_name(),
             threads: cores(),
             drain_timeout: Duration::from_secs(5),
+            memory: None,
             data_dir: Some("isogrid-data".to_owned()),
             log_size: LOG_BYTES_DEFAULT,
         }

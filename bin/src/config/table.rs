@@ -1,11 +1,12 @@
 //! The table of keys: the one source of truth of what can be configured.
 
 use isogrid_engine::persist::PersistMode;
+use isogrid_grid::catalog::is_name as is_cache_name;
 
 use super::field::{Form, field};
 use super::key::Key;
 use super::model::{CacheConfig, ListenerConfig, RegionConfig, ServerConfig};
-use super::validate::{EVICTION_POLICIES, is_cache_name};
+use super::validate::EVICTION_POLICIES;
 
 const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
@@ -19,7 +20,7 @@ const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 const LIFE: Form = Form::OrOff(&Form::Span(1, 100 * YEAR));
 
 /// Keys at the top and in `[node]`, `[protocol]`, `[limits]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 23] = [
+pub static ROOT: [Key<ServerConfig>; 24] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -39,6 +40,14 @@ pub static ROOT: [Key<ServerConfig>; 23] = [
         Form::Span(0, HOUR),
         field!(ServerConfig, node.drain_timeout),
         "How long a SIGTERM waits for requests that are under way.",
+    ),
+    Key::new(
+        "node.memory",
+        Form::OrOff(&Form::Size(1 << 20, 64 * TIB)),
+        field!(ServerConfig, node.memory),
+        "Bytes that all caches together may be given. Caches of the configuration are taken as \
+         they are; one that is made while the server runs is refused when it would be more. Off \
+         means the machine's memory.",
     ),
     Key::new(
         "node.data_dir",

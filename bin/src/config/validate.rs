@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::model::{Address, CacheConfig, ListenerConfig, ServerConfig};
 use super::problem::{Origin, Problem, Problems};
 use super::suggest::nearest;
-use super::unit::show_size;
+use isogrid_grid::unit::show_size;
 
 /// The names of the eviction policies, as the engine has them.
 pub const EVICTION_POLICIES: [&str; 7] =
@@ -20,12 +20,6 @@ pub fn validate(config: &ServerConfig) -> Result<(), Problems> {
     check_caches(config, &mut found);
     check_listeners(config, &mut found);
     if found.is_empty() { Ok(()) } else { Err(Problems(found)) }
-}
-
-/// Whether a text may name a cache.
-pub fn is_cache_name(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn check_caches(config: &ServerConfig, found: &mut Vec<Problem>) {

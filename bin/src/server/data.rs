@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use isogrid_engine::SystemClock;
 use isogrid_engine::persist::{
-    DataDirectory, KeptTable, PersistConfig, PersistError, PersistMode, Persistence, Recovered,
+    DataDirectory, PersistConfig, PersistError, PersistMode, Persistence, Recovered,
 };
-use isogrid_engine::{Clock, SystemClock};
+use isogrid_grid::catalog::{CatalogFile, Contents, Kind, Origin, Record};
 
+use super::Error;
 use super::node::Node;
 
 /// What is kept on disk, and the lock on the directory.
@@ -18,32 +20,30 @@ pub struct Data {
 }
 
 impl Data {
-    /// Opens the data directory, if there is something to keep, and fills the caches.
+    /// Opens the data directory, if there is something to keep, and fills the catalog and its
+    /// caches.
     ///
     /// # Errors
-    /// [`PersistError`] names the file and the next step.
-    pub fn open(node: &Node) -> Result<Option<Data>, PersistError> {
+    /// [`Error`] names the file and the next step.
+    pub fn open(node: &Node) -> Result<Option<Data>, Error> {
         let Some(path) = &node.config.node.data_dir else { return Ok(None) };
-        let tables = tables(node);
-        if tables.is_empty() {
-            return Ok(None);
-        }
+        let mut modes = node.config.caches.iter().filter_map(|c| PersistMode::parse(&c.persist));
+        let Some(mode) = modes.find(|mode| *mode != PersistMode::None) else { return Ok(None) };
         let path = Path::new(path);
-        let directory = DataDirectory::open(path)?;
-        let log_bytes = node.config.node.log_size;
-        let config = PersistConfig {
-            log: directory.log()?,
-            snapshots: directory.snapshots()?,
-            mapped: true,
-            storage_id: directory.storage_id(),
-            log_bytes,
-            log_file_bytes: log_bytes,
-        };
+        let directory = DataDirectory::open(path).map_err(Error::Data)?;
+        let file = CatalogFile::new(directory.root().map_err(Error::Data)?);
         let begun = node.now();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let (persistence, recovered) = Persistence::open(config, tables, clock)?;
+        load(node, &file.read().map_err(Error::Catalog)?)?;
+        let config = persist_config(node, &directory).map_err(Error::Data)?;
+        let (tables, clock) = (node.catalog.kept_tables(), Arc::new(SystemClock::new()));
+        let (persistence, recovered) =
+            Persistence::open(config, tables, clock).map_err(Error::Data)?;
         tell(path, &recovered, node.now() - begun);
-        Ok(Some(Data { persistence: Arc::new(persistence), _directory: directory }))
+        let persistence = Arc::new(persistence);
+        let found = !recovered.unclaimed.is_empty();
+        let kept = node.catalog.keep_in(file, Arc::clone(&persistence), mode, found);
+        kept.map_err(Error::Catalog)?;
+        Ok(Some(Data { persistence, _directory: directory }))
     }
 
     /// Writes the last checkpoint and closes the log.
@@ -54,14 +54,40 @@ impl Data {
     }
 }
 
-/// The caches that are to be kept.
-fn tables(node: &Node) -> Vec<KeptTable> {
-    let kept = node.config.caches.iter().filter_map(|config| {
-        let mode = PersistMode::parse(&config.persist).filter(|m| *m != PersistMode::None)?;
-        let table = node.catalog.cache(&config.name)?.shared_table();
-        Some(KeptTable { name: config.name.clone(), table, mode })
-    });
-    kept.collect()
+/// Takes over the caches of the catalog's file, and says what is not as the configuration has it.
+fn load(node: &Node, contents: &Contents) -> Result<(), Error> {
+    let index = node.catalog.index();
+    for Record { name, origin, options, .. } in &contents.caches {
+        match index.by_name(Kind::Cache, name) {
+            Some(declared) => {
+                let differences = options.differences(&declared.options);
+                let changes: Vec<_> = differences.iter().map(ToString::to_string).collect();
+                if !changes.is_empty() {
+                    let changes = changes.join("; ");
+                    tracing::info!(event = "cache_changed", cache = name, changes, "configured so");
+                }
+            }
+            None if *origin == Origin::Declared => {
+                tracing::info!(event = "cache_not_configured", cache = name, "no more");
+            }
+            None => {}
+        }
+    }
+    let refused = |source| Error::Cache { name: "of the catalog".to_owned(), source };
+    node.catalog.load(contents, node.now()).map_err(refused)
+}
+
+fn persist_config(node: &Node, directory: &DataDirectory) -> Result<PersistConfig, PersistError> {
+    let log_bytes = node.config.node.log_size;
+    Ok(PersistConfig {
+        log: directory.log()?,
+        snapshots: directory.snapshots()?,
+        mapped: true,
+        storage_id: directory.storage_id(),
+        log_bytes,
+        log_file_bytes: log_bytes,
+        dropped: node.catalog.dropped(),
+    })
 }
 
 fn tell(path: &Path, recovered: &Recovered, ms: u64) {
@@ -72,7 +98,11 @@ fn tell(path: &Path, recovered: &Recovered, ms: u64) {
     }
     if !unclaimed.is_empty() {
         let caches = unclaimed.join(",");
-        tracing::warn!(event = "caches_dropped", caches, "no configuration asks for them any more");
+        tracing::warn!(
+            event = "caches_dropped",
+            caches,
+            "they were dropped, or are not kept any more"
+        );
     }
 }
 

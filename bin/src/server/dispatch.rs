@@ -496,6 +496,7 @@ fn unrecorded(why: Unrecorded) -> &'static str {
         Unrecorded::OutOfSpace => "out of storage: the disk of the data directory is full",
         Unrecorded::Busy => "busy: the disk is behind, try again",
         Unrecorded::Failed => "storage failed: see the server's log",
+        Unrecorded::Dropped => "the cache has been dropped",
     }
 }
 

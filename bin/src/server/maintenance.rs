@@ -34,6 +34,8 @@ pub async fn run(node: Arc<Node>) {
             exposed.warn(node.now());
             if let Some(data) = node.data.get() {
                 watch.look(&data.persistence);
+                let of_thread = Arc::clone(&node);
+                tokio::task::spawn_blocking(move || of_thread.catalog.mend());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The server: listeners, connections, maintenance, and an orderly end.
 
 pub mod addresses;
+pub mod caches;
 pub mod connection;
 pub mod connections;
 pub mod counters;
@@ -63,6 +64,9 @@ pub enum Error {
     /// The data directory cannot be used as it is.
     #[error(transparent)]
     Data(isogrid_engine::persist::PersistError),
+    /// The catalog of the data directory cannot be used as it is.
+    #[error(transparent)]
+    Catalog(isogrid_grid::catalog::CatalogError),
     /// The runtime or a signal handler could not be set up.
     #[error("{what}: {source}")]
     Io {

@@ -5,8 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use isogrid_engine::persist::PersistMode;
-use isogrid_engine::{Allocator, Clock, RegionConfig, SystemClock, TableConfig};
-use isogrid_grid::{CacheConfig, Catalog};
+use isogrid_engine::{Allocator, Clock, SystemClock};
+use isogrid_grid::Catalog;
+use isogrid_grid::catalog::{
+    CacheOptions, CatalogLimits, Kind, Object, RegionOptions, persist_name,
+};
 use tokio::sync::Notify;
 
 use super::connections::Connections;
@@ -64,11 +67,7 @@ impl Node {
     pub fn new(config: ServerConfig) -> Result<Arc<Node>, super::Error> {
         let clock = SystemClock::new();
         let started = clock.now();
-        let mut catalog = Catalog::new();
-        for cache in &config.caches {
-            let refused = |source| super::Error::Cache { name: cache.name.clone(), source };
-            catalog.create(&cache.name, cache_config(cache), started).map_err(refused)?;
-        }
+        let catalog = new_catalog(&config, started)?;
         let limit = config.caches.first().map_or(0, |cache| cache.limits.max_bytes);
         Ok(Arc::new(Node {
             detail: Detail::new(config.protocol.detail, config.protocol.prefix_delimiter),
@@ -92,7 +91,7 @@ impl Node {
     /// # Errors
     /// When the data directory cannot be used as it is.
     pub fn open_data(&self) -> Result<(), super::Error> {
-        if let Some(data) = Data::open(self).map_err(super::Error::Data)? {
+        if let Some(data) = Data::open(self)? {
             let _ = self.data.set(data);
         }
         Ok(())
@@ -109,15 +108,16 @@ impl Node {
         if self.data.get().is_none() {
             return "everything is kept in memory only".to_owned();
         }
-        let caches = self.config.caches.iter().filter(|cache| cache.persist != "none");
-        let modes: Vec<_> = caches.map(|c| format!("{} ({})", c.name, c.persist)).collect();
+        let index = self.catalog.index();
+        let kept = index.caches().filter(|cache| cache.options.persist != PersistMode::None);
+        let mode = |cache: &Arc<Object>| persist_name(cache.options.persist);
+        let modes: Vec<_> = kept.map(|cache| format!("{} ({})", cache.name, mode(cache))).collect();
         format!("kept in {}: {}", self.kept_in(), modes.join(", "))
     }
 
     /// What a connection to a cache has to wait for.
     pub fn keeper(&self, cache: &str) -> Option<Keeper> {
-        let config = self.config.caches.iter().find(|config| config.name == cache)?;
-        let mode = PersistMode::parse(&config.persist).unwrap_or_default();
+        let mode = self.catalog.find(Kind::Cache, cache).ok()?.options.persist;
         Keeper::new(self.data.get().map(|data| &data.persistence), mode)
     }
 
@@ -152,26 +152,48 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn cache_config(cache: &config::CacheConfig) -> CacheConfig {
-    let regions = cache.regions.iter().map(|region| RegionConfig {
-        prefix: region.prefix.clone().into_bytes(),
+/// What the catalog is told of a cache of the configuration.
+fn cache_options(cache: &config::CacheConfig) -> CacheOptions {
+    let regions = cache.regions.iter().map(|region| RegionOptions {
+        prefix: region.prefix.clone(),
         max_bytes: region.max_bytes,
         max_entries: region.max_entries,
         eviction: region.eviction.as_ref().and_then(|name| name.parse().ok()),
     });
-    let allocator = if cfg!(feature = "jemalloc") { Allocator::Jemalloc } else { Allocator::Glibc };
     let idle = cache.default_max_idle.map(|idle| u32::try_from(millis(idle)).unwrap_or(u32::MAX));
-    CacheConfig {
-        table: TableConfig {
-            segments: cache.segments,
-            max_bytes: cache.limits.max_bytes,
-            max_entries: cache.limits.max_entries,
-            eviction: cache.eviction.parse().unwrap_or_default(),
-            regions: regions.collect(),
-            allocator,
-            ..TableConfig::default()
-        },
-        default_ttl: cache.default_ttl.map(millis),
-        default_max_idle: idle,
+    CacheOptions {
+        memory: cache.limits.max_bytes,
+        max_entries: cache.limits.max_entries,
+        eviction: cache.eviction.parse().unwrap_or_default(),
+        ttl: cache.default_ttl.map(millis),
+        max_idle: idle,
+        segments: cache.segments,
+        persist: PersistMode::parse(&cache.persist).unwrap_or_default(),
+        regions: regions.collect(),
+        ..CacheOptions::default()
     }
+}
+
+fn new_catalog(config: &ServerConfig, now: u64) -> Result<Catalog, super::Error> {
+    let allocator = if cfg!(feature = "jemalloc") { Allocator::Jemalloc } else { Allocator::Glibc };
+    let item = u64::try_from(config.limits.max_item_size).unwrap_or(u64::MAX);
+    let limits = CatalogLimits {
+        bytes: config.node.memory.unwrap_or_else(machine_memory),
+        cache_bytes_min: item.max(CatalogLimits::default().cache_bytes_min),
+        ..CatalogLimits::default()
+    };
+    let catalog = Catalog::new(limits, allocator);
+    for cache in &config.caches {
+        let refused = |source| super::Error::Cache { name: cache.name.clone(), source };
+        catalog.declare(&cache.name, cache_options(cache), now).map_err(refused)?;
+    }
+    Ok(catalog)
+}
+
+/// Bytes of memory that the machine has; no bound where it does not say.
+fn machine_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.map_or(u64::MAX, |kib| kib.saturating_mul(1_024))
 }

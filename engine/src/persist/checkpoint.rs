@@ -9,7 +9,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::recovery::{snapshot_name, snapshots};
 use super::space::Space;
-use super::{KeptTable, PersistConfig, PersistError};
+use super::tables::Tables;
+use super::{PersistConfig, PersistError};
 use crate::env::Clock;
 use crate::snapshot_file::{SnapshotHeader, SnapshotKind, write};
 use crate::wal::{Log, Lsn};
@@ -22,7 +23,7 @@ const RETRY_TICKS: u32 = 20;
 /// Writes checkpoints.
 pub(super) struct Checkpoints {
     config: PersistConfig,
-    tables: Vec<KeptTable>,
+    tables: Arc<Tables>,
     log: Log,
     clock: Arc<dyn Clock>,
     pub space: Arc<Space>,
@@ -40,7 +41,7 @@ pub(super) struct Checkpoints {
 impl Checkpoints {
     pub fn new(
         config: PersistConfig,
-        tables: Vec<KeptTable>,
+        tables: Arc<Tables>,
         log: Log,
         clock: Arc<dyn Clock>,
         space: Arc<Space>,
@@ -104,7 +105,8 @@ impl Checkpoints {
             created: self.clock.now(),
             log_position: position.0,
         };
-        let caches: Vec<_> = self.tables.iter().map(|k| (k.name.as_str(), &*k.table)).collect();
+        let tables = self.tables.now();
+        let caches: Vec<_> = tables.iter().map(|k| (k.name.as_str(), &*k.table)).collect();
         let name = snapshot_name(position);
         let mut behind = Ok(());
         let mut first = true;
@@ -144,7 +146,7 @@ impl Checkpoints {
 
     /// Whether the log is long enough, or has a gap.
     fn is_due(&self) -> bool {
-        let held: u64 = self.tables.iter().map(|kept| kept.table.usage().bytes).sum();
+        let held: u64 = self.tables.now().iter().map(|kept| kept.table.usage().bytes).sum();
         let limit = self.config.log_bytes.max(held / 2);
         let grown = self.log.bytes().saturating_sub(self.behind.load(Ordering::Relaxed));
         self.space.has_gap() || grown > limit

@@ -48,6 +48,18 @@ impl DataDirectory {
         self.storage_id
     }
 
+    /// The directory itself, for small files that say what is in it.
+    ///
+    /// # Errors
+    /// [`PersistError::Io`].
+    pub fn root(&self) -> Result<Arc<dyn Disk>, PersistError> {
+        let (path, action) = (self.path.clone(), "open the directory");
+        match FileDisk::open(&path) {
+            Ok(disk) => Ok(Arc::new(disk)),
+            Err(source) => Err(PersistError::Io { path, action, source }),
+        }
+    }
+
     /// The folder of the log.
     ///
     /// # Errors

@@ -38,6 +38,17 @@ pub enum PersistError {
     /// The start cannot be recorded.
     #[error("the start cannot be recorded: {0}; free some space and start again")]
     Life(crate::Error),
+    /// There is data of caches that nobody asked for and nobody dropped.
+    #[error(
+        "{}: it holds data of {caches}, of which neither the catalog nor the configuration knows; \
+         add a [[cache]] of that name, or restore the file `catalog`", .path.display()
+    )]
+    Unclaimed {
+        /// The folder.
+        path: PathBuf,
+        /// Their names.
+        caches: String,
+    },
     /// The log cannot be used.
     #[error(transparent)]
     Log(#[from] WalError),

@@ -2,12 +2,13 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::space::Space;
+use super::tables::Tables;
 use super::{KeptTable, PersistMode, change};
 use crate::env::Clock;
-use crate::table::{Change, Journal, Table, Unrecorded};
+use crate::table::{Change, Journal, Unrecorded};
 use crate::wal::{CommitHook, Log, Lsn, WalError, WalErrorKind};
 
 /// What a record takes beside key and value, at the most.
@@ -19,16 +20,24 @@ pub(super) struct TableJournal {
     sync: bool,
     log: Log,
     space: Arc<Space>,
+    /// The table was dropped.
+    pub(super) closed: AtomicBool,
 }
 
 impl TableJournal {
     pub fn new(kept: &KeptTable, log: Log, space: Arc<Space>) -> Self {
-        TableJournal { name: kept.name.clone(), sync: kept.mode == PersistMode::Sync, log, space }
+        let (name, sync) = (kept.name.clone(), kept.mode == PersistMode::Sync);
+        TableJournal { name, sync, log, space, closed: AtomicBool::new(false) }
     }
 }
 
 impl Journal for TableJournal {
     fn record(&self, change: &Change<'_>) -> Result<u64, Unrecorded> {
+        if self.closed.load(Ordering::Acquire) {
+            // What is cleared of a dropped table needs no record.
+            let clears = matches!(change, Change::Clear);
+            return if clears { Ok(0) } else { Err(Unrecorded::Dropped) };
+        }
         if !self.space.take(bytes(change)) {
             let failed = self.log.failure().is_some();
             return Err(if failed { Unrecorded::Failed } else { Unrecorded::OutOfSpace });
@@ -62,8 +71,7 @@ fn bytes(change: &Change<'_>) -> usize {
 
 /// What the log tells: changes that waited to be durable are seen now, or never.
 pub(super) struct Hook {
-    /// The tables whose changes wait.
-    waiting: Vec<Arc<Table>>,
+    tables: Arc<Tables>,
     /// How often changes that waited were taken back.
     taken_back: AtomicU64,
     clock: Arc<dyn Clock>,
@@ -71,10 +79,8 @@ pub(super) struct Hook {
 }
 
 impl Hook {
-    pub fn new(tables: &[KeptTable], clock: Arc<dyn Clock>, space: Arc<Space>) -> Self {
-        let sync = |kept: &&KeptTable| kept.mode == PersistMode::Sync;
-        let waiting: Vec<_> = tables.iter().filter(sync).map(|k| Arc::clone(&k.table)).collect();
-        Hook { waiting, taken_back: AtomicU64::new(0), clock, space }
+    pub fn new(tables: Arc<Tables>, clock: Arc<dyn Clock>, space: Arc<Space>) -> Self {
+        Hook { tables, taken_back: AtomicU64::new(0), clock, space }
     }
 
     pub fn taken_back(&self) -> u64 {
@@ -86,7 +92,7 @@ impl Hook {
     /// done, and so before any of them is durable.
     fn abort_from(&self, lsn: Lsn) {
         let now = self.clock.now();
-        self.waiting.iter().for_each(|table| table.abort_from(lsn.0, now));
+        self.tables.waiting().0.iter().for_each(|table| table.abort_from(lsn.0, now));
         self.taken_back.fetch_add(1, Ordering::Release);
     }
 }
@@ -94,7 +100,7 @@ impl Hook {
 impl CommitHook for Hook {
     fn durable(&self, upto: Lsn) {
         let now = self.clock.now();
-        self.waiting.iter().for_each(|table| table.publish_upto(upto.0, now));
+        self.tables.waiting().0.iter().for_each(|table| table.publish_upto(upto.0, now));
     }
 
     fn refused(&self, records: RangeInclusive<Lsn>, _: &WalError) {

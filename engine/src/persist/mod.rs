@@ -16,6 +16,7 @@
 //! | `directory.rs` | the data directory: whose it is, its format, one process at a time |
 //! | `change.rs` | the bytes of a recorded change |
 //! | `journal.rs` | the way of a change into the log, and back when it is durable |
+//! | `tables.rs` | the tables that are kept now; they come and go |
 //! | `space.rs` | refuses changes before the disk is full |
 //! | `recovery.rs` | from snapshot file and log to tables |
 //! | `checkpoint.rs` | when and how a snapshot file is written |
@@ -27,6 +28,7 @@ mod error;
 mod journal;
 mod recovery;
 mod space;
+mod tables;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,7 @@ use parking_lot::Mutex;
 pub use directory::DataDirectory;
 pub use error::PersistError;
 pub use recovery::Recovered;
+pub use tables::discard;
 
 use crate::disk::Disk;
 use crate::env::Clock;
@@ -47,6 +50,7 @@ use crate::wal::{Log, LogConfig, Lsn, WalConfig, WalError, WalKind};
 use checkpoint::Checkpoints;
 use journal::{Hook, TableJournal};
 use space::Space;
+use tables::Tables;
 
 /// When a change counts as kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,6 +103,9 @@ pub struct PersistConfig {
     pub log_bytes: u64,
     /// Bytes of one file of the log. Default: 64 MiB.
     pub log_file_bytes: u64,
+    /// Names of tables that may be found and that nobody wants any more. Any other one that is
+    /// found and not given is refused: data is never dropped for want of a line somewhere.
+    pub dropped: Vec<String>,
 }
 
 /// The usual size of a log between two checkpoints, and of its files.
@@ -113,6 +120,8 @@ pub struct Moment(u64);
 pub struct Persistence {
     log: Log,
     hook: Arc<Hook>,
+    tables: Arc<Tables>,
+    space: Arc<Space>,
     checkpoints: Arc<Checkpoints>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -129,13 +138,16 @@ impl Persistence {
     ) -> Result<(Persistence, Recovered), PersistError> {
         let (from, mut recovered) = recovery::read_snapshot(&config, &tables, clock.now())?;
         let space = Arc::new(Space::new(Arc::clone(&config.log)));
-        let hook = Arc::new(Hook::new(&tables, Arc::clone(&clock), Arc::clone(&space)));
+        let kept_now = Arc::new(Tables::new(&tables));
+        let hook =
+            Arc::new(Hook::new(Arc::clone(&kept_now), Arc::clone(&clock), Arc::clone(&space)));
         let log_config = log_config(&config, from);
         let log = {
             let now = clock.now();
             let mut visit = |lsn: Lsn, bytes: &[u8]| {
                 recovered.changes += 1;
-                recovery::replay(&tables, bytes, now).map_err(|why| format!("{lsn}: {why}"))
+                recovery::replay(&tables, bytes, now, &mut recovered.unclaimed)
+                    .map_err(|why| format!("{lsn}: {why}"))
             };
             let (log, read) = {
                 let hook = Arc::clone(&hook);
@@ -144,18 +156,19 @@ impl Persistence {
             recovered.torn = read.torn.map(|torn| format!("{}: {} bytes", torn.place, torn.bytes));
             log
         };
+        recovery::check_unclaimed(&config, &recovered)?;
         recovery::remove_left_over(&*config.snapshots)?;
         for kept in &tables {
-            let journal = TableJournal::new(kept, log.clone(), Arc::clone(&space));
-            kept.table.set_journal(Arc::new(journal));
+            kept_now.attach(kept, TableJournal::new(kept, log.clone(), Arc::clone(&space)));
             kept.table.begin_life().map_err(PersistError::Life)?;
         }
         // Versions of this life may be lost with it: that they were given out must not be.
         log.wait_durable(Lsn(log.next().0.saturating_sub(1)))?;
-        let checkpoints = Arc::new(Checkpoints::new(config, tables, log.clone(), clock, space));
-        let thread = checkpoint::spawn(&checkpoints)?;
-        let thread = Mutex::new(Some(thread));
-        Ok((Persistence { log, hook, checkpoints, thread }, recovered))
+        let (of_checkpoints, of_space) = (Arc::clone(&kept_now), Arc::clone(&space));
+        let checkpoints = Checkpoints::new(config, of_checkpoints, log.clone(), clock, of_space);
+        let checkpoints = Arc::new(checkpoints);
+        let thread = Mutex::new(Some(checkpoint::spawn(&checkpoints)?));
+        Ok((Persistence { log, hook, tables: kept_now, space, checkpoints, thread }, recovered))
     }
 
     /// The number of the last change so far.

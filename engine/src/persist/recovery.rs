@@ -21,7 +21,7 @@ pub struct Recovered {
     pub changes: u64,
     /// What was cut off the end of the log, if anything: nobody was told that it is durable.
     pub torn: Option<String>,
-    /// Caches in the snapshot file that nobody wants any more: the next checkpoint is without.
+    /// Caches that were found and that nobody wants any more: the next checkpoint is without.
     pub unclaimed: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ pub(super) fn read_snapshot(
             let time = RestoreTime { now, read_until: now };
             let counts = restore(&file, number, &kept.table, time, &mut |_| ())?;
             recovered.entries += counts.stored;
-        } else {
+        } else if cache.entries > 0 {
             recovered.unclaimed.push(cache.name.clone());
         }
     }
@@ -84,12 +84,42 @@ pub(super) fn remove_left_over(disk: &dyn Disk) -> Result<(), PersistError> {
     })
 }
 
-/// Does recorded changes again.
-pub(super) fn replay(tables: &[KeptTable], bytes: &[u8], now: Timestamp) -> Result<(), String> {
+/// Refuses what was found of tables that were neither given nor dropped.
+pub(super) fn check_unclaimed(
+    config: &PersistConfig,
+    found: &Recovered,
+) -> Result<(), PersistError> {
+    let lost = found.unclaimed.iter().filter(|name| !config.dropped.contains(name));
+    let caches: Vec<_> = lost.cloned().collect();
+    if caches.is_empty() {
+        return Ok(());
+    }
+    let path = config.snapshots.place("").into();
+    Err(PersistError::Unclaimed { path, caches: caches.join(", ") })
+}
+
+/// Does recorded changes again; those of a table that was not given make its name one of the
+/// `unclaimed`.
+pub(super) fn replay(
+    tables: &[KeptTable],
+    bytes: &[u8],
+    now: Timestamp,
+    unclaimed: &mut Vec<String>,
+) -> Result<(), String> {
     let (name, changes) =
         change::decode(bytes).ok_or("the record is of a kind that this release does not know")?;
     if let Some(kept) = tables.iter().find(|kept| kept.name == name) {
         changes.iter().for_each(|change| replay_change(kept, change, now));
+        return Ok(());
+    }
+    let known = unclaimed.iter().position(|unclaimed| unclaimed == name);
+    match (changes.first(), known) {
+        // Nothing is left of what was before.
+        (Some(Change::Clear), Some(at)) => drop(unclaimed.swap_remove(at)),
+        (Some(Change::Put { .. } | Change::Transaction(_)), None) => {
+            unclaimed.push(name.to_owned());
+        }
+        _ => {}
     }
     Ok(())
 }

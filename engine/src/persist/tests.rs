@@ -34,6 +34,7 @@ impl Life {
             storage_id: [3; 16],
             log_bytes: 1 << 20,
             log_file_bytes: 4 << 10,
+            dropped: Vec::new(),
         };
         let clock = Arc::new(ManualClock::at(NOW));
         let (persistence, recovered) = Persistence::open(config, vec![kept], clock).unwrap();

@@ -67,4 +67,7 @@ pub enum Unrecorded {
     /// The log has failed: nothing can be kept until it is opened again.
     #[error("the log has failed and takes no more changes")]
     Failed,
+    /// The table was dropped: it stays empty.
+    #[error("it has been dropped")]
+    Dropped,
 }

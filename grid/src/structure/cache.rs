@@ -1,7 +1,7 @@
 //! The cache: a named map of expiring, versioned entries. A [`Batch`] executes operations at one
 //! moment; conditional ones decide under the lock of the entry's segment.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use isogrid_engine::{
@@ -30,6 +30,9 @@ pub struct Cache {
     name: String,
     table: Arc<Table>,
     config: CacheConfig,
+    /// The defaults now; 0 = none.
+    default_ttl: AtomicU64,
+    default_max_idle: AtomicU32,
     /// When a clear is due; 0 = none.
     clear_at: AtomicU64,
     clearing: Mutex<()>,
@@ -49,8 +52,24 @@ impl Cache {
     /// When no table can be made from the configuration.
     pub fn new(name: &str, config: CacheConfig, now: Timestamp) -> Result<Cache, ConfigError> {
         let table = Arc::new(Table::new(&config.table, now)?);
-        let clear_at = AtomicU64::new(0);
-        Ok(Cache { name: name.to_owned(), table, config, clear_at, clearing: Mutex::new(()) })
+        let (default_ttl, default_max_idle) = (AtomicU64::new(0), AtomicU32::new(0));
+        let (clear_at, clearing, name) = (AtomicU64::new(0), Mutex::new(()), name.to_owned());
+        let (ttl, max_idle) = (config.default_ttl, config.default_max_idle);
+        let cache =
+            Cache { name, table, config, default_ttl, default_max_idle, clear_at, clearing };
+        cache.set_defaults(ttl, max_idle);
+        Ok(cache)
+    }
+
+    /// Changes what entries get that are stored without a lifespan (ms) or a max-idle (ms) of
+    /// their own. Those that are there keep theirs.
+    pub fn set_defaults(&self, ttl: Option<u64>, max_idle: Option<u32>) {
+        self.default_ttl.store(ttl.unwrap_or(0), Ordering::Relaxed);
+        self.default_max_idle.store(max_idle.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    fn default_max_idle(&self) -> Option<u32> {
+        Some(self.default_max_idle.load(Ordering::Relaxed)).filter(|idle| *idle > 0)
     }
 
     /// The cache's name.
@@ -59,7 +78,7 @@ impl Cache {
         &self.name
     }
 
-    /// What it was made from.
+    /// What it was made from; [`Cache::set_defaults`] may have changed the defaults since.
     #[must_use]
     pub fn config(&self) -> &CacheConfig {
         &self.config
@@ -132,7 +151,10 @@ impl Cache {
     pub fn deadline(&self, lifespan: Lifespan, now: Timestamp) -> Option<Timestamp> {
         match lifespan {
             Lifespan::Until(at) => Some(at),
-            Lifespan::Default => self.config.default_ttl.map(|ttl| now.saturating_add(ttl)),
+            Lifespan::Default => match self.default_ttl.load(Ordering::Relaxed) {
+                0 => None,
+                ttl => Some(now.saturating_add(ttl)),
+            },
         }
     }
 }
@@ -337,7 +359,7 @@ impl<'c> Batch<'c> {
             value: [put.value, b""],
             flags: put.flags,
             deadline: self.cache.deadline(put.lifespan, self.now),
-            max_idle: put.max_idle.or(self.cache.config.default_max_idle),
+            max_idle: put.max_idle.or_else(|| self.cache.default_max_idle()),
             version: put.version,
             marks: put.marks,
         }
@@ -442,7 +464,7 @@ impl<'c> Batch<'c> {
         let new = NewEntry {
             value: [digits.as_bytes(), b""],
             deadline: self.cache.deadline(lifespan, self.now),
-            max_idle: self.cache.config.default_max_idle,
+            max_idle: self.cache.default_max_idle(),
             version: step.version,
             ..NewEntry::default()
         };

@@ -12,6 +12,7 @@ const SPANS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Bytes: a whole number with an optional unit; `None` when it is not one.
+#[must_use]
 pub fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     let unit = match unit.as_str() {
@@ -24,6 +25,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// A duration: a whole number with a unit; `None` when it is not one. Only 0 needs no unit.
+#[must_use]
 pub fn parse_span(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     if number == 0 && unit.is_empty() {
@@ -33,6 +35,7 @@ pub fn parse_span(text: &str) -> Option<Duration> {
 }
 
 /// The shortest exact spelling of `bytes`.
+#[must_use]
 pub fn show_size(bytes: u64) -> String {
     let (unit, factor) = largest(bytes, &SIZES);
     let unit = match unit {
@@ -46,6 +49,7 @@ pub fn show_size(bytes: u64) -> String {
 }
 
 /// The shortest exact spelling of `span`, to the millisecond.
+#[must_use]
 pub fn show_span(span: Duration) -> String {
     let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     if millis == 0 {

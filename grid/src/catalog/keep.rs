@@ -1,0 +1,202 @@
+//! From the file to the catalog at a start, and back with each change.
+//!
+//! The order of steps is what makes a crash at any moment harmless. A cache that is made is in
+//! the log before it is in the file: one that is only in the log is empty and nobody's. A cache
+//! that is dropped leaves the file first, which remembers its name as dropped, so that its data
+//! in the log and in the last checkpoint is known to be nobody's.
+
+use std::sync::Arc;
+
+use isogrid_engine::persist::{KeptTable, PersistMode, Persistence};
+use isogrid_engine::{ConfigError, Timestamp};
+
+use super::error::CatalogError;
+use super::file::{CatalogFile, Contents, Record};
+use super::index::Index;
+use super::object::{Kind, Object, Origin};
+use super::options::CacheOptions;
+use super::{Catalog, State, kept_table};
+
+/// Dropped names that the file remembers before a checkpoint makes them superfluous.
+const DROPPED_MAX: usize = 256;
+
+/// Where caches are kept.
+pub(super) struct Keep {
+    file: CatalogFile,
+    pub persistence: Arc<Persistence>,
+}
+
+impl Catalog {
+    /// Adds a cache that the configuration declares, at the start.
+    ///
+    /// # Errors
+    /// When no cache can be made from the options.
+    pub fn declare(
+        &self,
+        name: &str,
+        options: CacheOptions,
+        now: Timestamp,
+    ) -> Result<Arc<Object>, ConfigError> {
+        let mut state = self.state.lock();
+        let cache = Some(self.new_cache(name, &options, now)?);
+        let (id, name) = (state.next_id, name.to_owned());
+        state.next_id += 1;
+        let (kind, origin) = (Kind::Cache, Origin::Declared);
+        let object = Arc::new(Object { id, kind, name, origin, options, cache });
+        self.index.store(Arc::new(self.index.load().with(Arc::clone(&object))));
+        Ok(object)
+    }
+
+    /// Takes over what the file says, before anybody was served: ids, and the caches that are not
+    /// declared. Those that were declared once and have no data are forgotten.
+    ///
+    /// # Errors
+    /// When no cache can be made from the file's options.
+    pub fn load(&self, contents: &Contents, now: Timestamp) -> Result<(), ConfigError> {
+        let mut state = self.state.lock();
+        let mut objects = Vec::new();
+        let known = self.index.load();
+        let record_of = |name: &str| contents.caches.iter().find(|record| record.name == name);
+        state.next_id = state.next_id.max(contents.next_id);
+        for object in known.objects() {
+            let mut object = (**object).clone();
+            if object.cache.is_some() {
+                // The number that it had, or one that is new also for what the file once had.
+                object.id = record_of(&object.name).map_or(state.next_id, |record| record.id);
+                state.next_id = state.next_id.max(object.id.saturating_add(1));
+            }
+            objects.push(Arc::new(object));
+        }
+        let lives = |record: &&Record| {
+            let declared = known.by_name(Kind::Cache, &record.name).is_some();
+            let kept = record.options.persist != PersistMode::None;
+            !declared && (kept || record.origin == Origin::Created)
+        };
+        for Record { id, name, origin, options } in contents.caches.iter().filter(lives) {
+            let cache = Some(self.new_cache(name, options, now)?);
+            let (name, options, origin) = (name.clone(), options.clone(), *origin);
+            let kind = Kind::Cache;
+            objects.push(Arc::new(Object { id: *id, kind, name, origin, options, cache }));
+        }
+        state.dropped.clone_from(&contents.dropped);
+        self.index.store(Arc::new(Index::of(objects)));
+        Ok(())
+    }
+
+    /// The caches of which data may be found.
+    #[must_use]
+    pub fn kept_tables(&self) -> Vec<KeptTable> {
+        let all: Vec<_> = self.index.load().caches().filter_map(|o| kept_table(o)).collect();
+        // What is declared again after it was dropped begins without the old data.
+        let state = self.state.lock();
+        all.into_iter().filter(|kept| !state.dropped.contains(&kept.name)).collect()
+    }
+
+    /// Names of which data may be found that is nobody's: they were dropped, or are not to be
+    /// kept any more.
+    #[must_use]
+    pub fn dropped(&self) -> Vec<String> {
+        let index = self.index.load();
+        let empty = index.caches().filter(|object| object.options.persist == PersistMode::None);
+        let empty = empty.map(|object| object.name.clone());
+        self.state.lock().dropped.iter().cloned().chain(empty).collect()
+    }
+
+    /// Keeps caches from now on, in what was opened with [`Catalog::kept_tables`] and
+    /// [`Catalog::dropped`]; `found` says whether there was data of the dropped ones: then it goes
+    /// now. Caches that are made from now on are kept as `mode` says, unless they say so.
+    ///
+    /// # Errors
+    /// [`CatalogError::Storage`].
+    pub fn keep_in(
+        &self,
+        file: CatalogFile,
+        persistence: Arc<Persistence>,
+        mode: PersistMode,
+        found: bool,
+    ) -> Result<(), CatalogError> {
+        let mut state = self.state.lock();
+        let kept = |error| CatalogError::kept(&error);
+        if found {
+            persistence.checkpoint().map_err(kept)?;
+        }
+        let index = self.index.load();
+        for again in index.caches().filter(|object| state.dropped.contains(&object.name)) {
+            kept_table(again).map_or(Ok(()), |kept| persistence.add_table(kept)).map_err(kept)?;
+        }
+        state.dropped.clear();
+        state.defaults.persist = mode;
+        state.keep = Some(Keep { file, persistence });
+        state.write(&index)
+    }
+
+    /// Writes the file again if nobody knows what is in it, because the disk failed before.
+    pub fn mend(&self) {
+        if let Some(mut state) = self.state.try_lock().filter(|state| state.unsure) {
+            let _ = state.write(&self.index.load());
+        }
+    }
+}
+
+impl State {
+    /// Makes the index what is found after a restart.
+    pub(super) fn write(&mut self, index: &Index) -> Result<(), CatalogError> {
+        let Some(keep) = &self.keep else { return Ok(()) };
+        let record = |object: &Arc<Object>| {
+            let Object { id, name, origin, options, .. } = (**object).clone();
+            Record { id, name, origin, options }
+        };
+        let caches = index.caches().map(record).collect();
+        let (next_id, dropped) = (self.next_id, self.dropped.clone());
+        let written = keep.file.write(&Contents { next_id, dropped, caches });
+        self.unsure = written.is_err();
+        written
+    }
+
+    /// Forgets dropped names once there are many: a checkpoint is without the data of all that
+    /// are dropped by now.
+    fn forget_dropped(&mut self) {
+        let Some(keep) = self.keep.as_ref().filter(|_| self.dropped.len() >= DROPPED_MAX) else {
+            return;
+        };
+        if keep.persistence.checkpoint().is_ok() {
+            self.dropped.clear();
+        }
+    }
+
+    pub(super) fn kept_made(
+        &mut self,
+        object: &Object,
+        index: &Index,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let kept = kept_table(object);
+        if let Some((keep, kept)) = self.keep.as_ref().zip(kept.clone()) {
+            keep.persistence.add_table(kept).map_err(|error| CatalogError::kept(&error))?;
+        }
+        let was_dropped = kept.is_some() && self.dropped.remove(&object.name);
+        let written = self.write(index);
+        if let Some((keep, kept)) = self.keep.as_ref().zip(kept).filter(|_| written.is_err()) {
+            keep.persistence.remove_table(&kept.name, now);
+        }
+        if was_dropped && written.is_err() {
+            self.dropped.insert(object.name.clone());
+        }
+        written
+    }
+
+    pub(super) fn kept_dropping(
+        &mut self,
+        object: &Object,
+        index: &Index,
+    ) -> Result<(), CatalogError> {
+        self.forget_dropped();
+        let kept = object.options.persist != PersistMode::None && self.keep.is_some();
+        let added = kept && self.dropped.insert(object.name.clone());
+        let written = self.write(index);
+        if added && written.is_err() {
+            self.dropped.remove(&object.name);
+        }
+        written
+    }
+}

@@ -1,0 +1,369 @@
+//! What objects exist: named caches, made, changed and dropped while the server runs.
+//!
+//! Every object has a number that is never given to another one, over restarts too. Looking one
+//! up takes no lock; what was looked up may be kept. A cache that was dropped stays empty for
+//! whoever still holds it, and refuses every write.
+//!
+//! With a data directory the catalog is a file in it, and a change is durable before it is
+//! answered: the file is what says which caches there are, the log and the checkpoints say what
+//! is in them. A cache that the configuration declares gets its options from there at each start;
+//! one that it declares no more stays as it was, with its data, until somebody drops it.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `object.rs` | kinds, origins, what is known of an object |
+//! | `options.rs` | the options of a cache, their texts and bounds |
+//! | `error.rs` | why a change is refused |
+//! | `index.rs` | what readers look up without a lock |
+//! | `file.rs` | the file |
+//! | `keep.rs` | from the file to the catalog at a start, and back with each change |
+
+mod error;
+mod file;
+mod index;
+mod keep;
+mod object;
+mod options;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use isogrid_engine::persist::{KeptTable, PersistMode, discard};
+use isogrid_engine::{Allocator, ConfigError, Timestamp};
+use parking_lot::Mutex;
+
+pub use error::CatalogError;
+pub use file::{CatalogFile, Contents, Record};
+pub use index::Index;
+use keep::Keep;
+pub use object::{Description, Kind, Object, Origin};
+pub use options::{CacheMode, CacheOptions, Difference, OptionError, RegionOptions, persist_name};
+
+use crate::structure::cache::Cache;
+
+/// The id of the counters that are always there.
+pub const COUNTERS_ID: u32 = 1;
+/// The id of the leases, locks and semaphores that are always there.
+pub const LOCKS_ID: u32 = 2;
+/// The first id that is given out.
+const FIRST_ID: u32 = 16;
+/// The name of what the server has always.
+const BUILT_IN: &str = "default";
+
+/// What a catalog may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CatalogLimits {
+    /// Caches. Default: 1,024.
+    pub caches: usize,
+    /// Bytes that all caches together may be given. Those that the configuration declares are
+    /// taken as they are; one more is refused. Default: no limit.
+    pub bytes: u64,
+    /// Bytes that a cache must be given at the least. Default: 1 MiB.
+    pub cache_bytes_min: u64,
+}
+
+impl Default for CatalogLimits {
+    fn default() -> Self {
+        CatalogLimits { caches: 1_024, bytes: u64::MAX, cache_bytes_min: 1 << 20 }
+    }
+}
+
+/// The objects of a node.
+pub struct Catalog {
+    index: ArcSwap<Index>,
+    limits: CatalogLimits,
+    allocator: Allocator,
+    /// Held while a change is made, disk included; never by readers.
+    state: Mutex<State>,
+}
+
+struct State {
+    next_id: u32,
+    /// Names of dropped caches of which data may still be on the disk.
+    dropped: BTreeSet<String>,
+    /// What a cache gets that is made without saying so.
+    defaults: CacheOptions,
+    /// Where caches are kept, if anywhere.
+    keep: Option<Keep>,
+    /// The last write of the file failed: it is the old one or the new one.
+    unsure: bool,
+}
+
+/// What [`Catalog::resolve`] found or made.
+#[derive(Clone)]
+pub struct Resolved {
+    /// The object.
+    pub object: Arc<Object>,
+    /// Whether it was made just now.
+    pub created: bool,
+}
+
+impl Catalog {
+    /// A catalog with nothing but what is always there. It keeps nothing on disk until
+    /// [`Catalog::keep_in`].
+    #[must_use]
+    pub fn new(limits: CatalogLimits, allocator: Allocator) -> Self {
+        let built_in = [(COUNTERS_ID, Kind::Counters), (LOCKS_ID, Kind::Locks)];
+        let object = |(id, kind)| {
+            let (name, origin) = (BUILT_IN.to_owned(), Origin::BuiltIn);
+            Object { id, kind, name, origin, options: CacheOptions::default(), cache: None }
+        };
+        let objects = built_in.map(object).map(Arc::new);
+        let state = State {
+            next_id: FIRST_ID,
+            dropped: BTreeSet::new(),
+            defaults: CacheOptions::default(),
+            keep: None,
+            unsure: false,
+        };
+        let index = ArcSwap::from_pointee(Index::of(objects.to_vec()));
+        Catalog { index, limits, allocator, state: Mutex::new(state) }
+    }
+
+    /// All objects at this moment.
+    #[must_use]
+    pub fn index(&self) -> Arc<Index> {
+        self.index.load_full()
+    }
+
+    /// The object of this id.
+    #[must_use]
+    #[inline]
+    pub fn object(&self, id: u32) -> Option<Arc<Object>> {
+        self.index.load().by_id(id).cloned()
+    }
+
+    /// The cache of this id.
+    #[must_use]
+    #[inline]
+    pub fn cache_by_id(&self, id: u32) -> Option<Arc<Cache>> {
+        self.index.load().by_id(id)?.cache.clone()
+    }
+
+    /// The cache of this name.
+    #[must_use]
+    pub fn cache(&self, name: &str) -> Option<Arc<Cache>> {
+        self.index.load().by_name(Kind::Cache, name)?.cache.clone()
+    }
+
+    /// All caches, by id.
+    #[must_use]
+    pub fn caches(&self) -> Vec<Arc<Cache>> {
+        self.index.load().objects().iter().filter_map(|object| object.cache.clone()).collect()
+    }
+
+    /// The object of this kind and name. With `create` a cache that is not there is made, with
+    /// these options and the defaults for the others; one that is there must have them.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] without `create`, [`CatalogError::Exists`] with the differences,
+    /// and whatever speaks against making it.
+    pub fn resolve(
+        &self,
+        kind: Kind,
+        name: &str,
+        create: Option<&[(&str, &str)]>,
+        now: Timestamp,
+    ) -> Result<Resolved, CatalogError> {
+        if let Some(object) = self.index.load().by_name(kind, name).cloned() {
+            return open(object, create);
+        }
+        let kind_name = kind.name();
+        let not_found = || CatalogError::NotFound { kind: kind_name, name: name.to_owned() };
+        let wanted = create.filter(|_| kind == Kind::Cache).ok_or_else(not_found)?;
+        let mut state = self.state.lock();
+        // Somebody may have been faster.
+        if let Some(object) = self.index.load().by_name(kind, name).cloned() {
+            return open(object, create);
+        }
+        let options = state.defaults.with(wanted)?;
+        let object = self.make(&mut state, name, options, now)?;
+        Ok(Resolved { object, created: true })
+    }
+
+    fn make(
+        &self,
+        state: &mut State,
+        name: &str,
+        options: CacheOptions,
+        now: Timestamp,
+    ) -> Result<Arc<Object>, CatalogError> {
+        self.check_new(state, name, &options)?;
+        let cache = self.new_cache(name, &options, now).map_err(refused)?;
+        let id = state.next_id;
+        state.next_id += 1;
+        let (name, origin) = (name.to_owned(), Origin::Created);
+        let object = Object { id, kind: Kind::Cache, name, origin, options, cache: Some(cache) };
+        let object = Arc::new(object);
+        let index = self.index.load().with(Arc::clone(&object));
+        state.kept_made(&object, &index, now)?;
+        self.index.store(Arc::new(index));
+        Ok(object)
+    }
+
+    fn new_cache(
+        &self,
+        name: &str,
+        options: &CacheOptions,
+        now: Timestamp,
+    ) -> Result<Arc<Cache>, ConfigError> {
+        Ok(Arc::new(Cache::new(name, options.cache_config(self.allocator), now)?))
+    }
+
+    fn check_new(
+        &self,
+        state: &State,
+        name: &str,
+        options: &CacheOptions,
+    ) -> Result<(), CatalogError> {
+        if !is_name(name) {
+            return Err(CatalogError::Name { name: name.to_owned() });
+        }
+        if options.persist != PersistMode::None && state.keep.is_none() {
+            return Err(CatalogError::NothingIsKept { mode: persist_name(options.persist) });
+        }
+        let caches = self.index.load().caches().count() + 1;
+        if caches > self.limits.caches {
+            return Err(limit("caches", caches as u64, self.limits.caches as u64));
+        }
+        self.check_bytes(name, options.memory)
+    }
+
+    /// Whether the cache of this name may have so many bytes beside the others.
+    fn check_bytes(&self, name: &str, bytes: u64) -> Result<(), CatalogError> {
+        let least = self.limits.cache_bytes_min;
+        if bytes < least {
+            return Err(CatalogError::Option(OptionError::Value {
+                name: "memory",
+                value: crate::unit::show_size(bytes),
+                allowed: "at least as much as the largest item (limits.max_item_size)",
+            }));
+        }
+        let index = self.index.load();
+        let others = index.caches().filter(|other| other.name != name);
+        let taken = others.fold(0u64, |sum, other| sum.saturating_add(other.options.memory));
+        let want = taken.saturating_add(bytes);
+        let over = want > self.limits.bytes;
+        if over { Err(limit("bytes of all caches", want, self.limits.bytes)) } else { Ok(()) }
+    }
+
+    /// Changes options of a cache; only those that change while it runs.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; then none was changed.
+    pub fn alter(&self, name: &str, changes: &[(&str, &str)]) -> Result<Arc<Object>, CatalogError> {
+        let mut state = self.state.lock();
+        let object = self.find(Kind::Cache, name)?;
+        let options = object.options.with(changes)?;
+        let differences = object.options.differences(&options);
+        let fixed = differences.into_iter().filter(|d| !CacheOptions::is_live(d.name));
+        let fixed: Vec<_> = fixed.collect();
+        if !fixed.is_empty() {
+            let name = name.to_owned();
+            return Err(CatalogError::NotLive { name, differences: fixed });
+        }
+        if options.memory > object.options.memory {
+            self.check_bytes(name, options.memory)?;
+        }
+        let altered = Arc::new(Object { options, ..(*object).clone() });
+        let index = self.index.load().with(Arc::clone(&altered));
+        state.write(&index)?;
+        if let Some(cache) = &altered.cache {
+            let CacheOptions { memory, ttl, max_idle, .. } = altered.options;
+            if memory != object.options.memory {
+                cache.table().set_max_bytes(memory);
+            }
+            cache.set_defaults(ttl, max_idle);
+        }
+        self.index.store(Arc::new(index));
+        Ok(altered)
+    }
+
+    /// Drops a cache: its memory is free and its data is gone for good when this returns; its id
+    /// is never given again. Who still holds it finds it empty.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; then it is there as before.
+    pub fn drop_object(&self, kind: Kind, name: &str, now: Timestamp) -> Result<(), CatalogError> {
+        let mut state = self.state.lock();
+        let object = self.find(kind, name)?;
+        let Some(cache) = object.cache.as_ref() else {
+            return Err(CatalogError::BuiltIn { name: name.to_owned() });
+        };
+        let index = self.index.load().without(object.id);
+        state.kept_dropping(&object, &index)?;
+        self.index.store(Arc::new(index));
+        if let Some(keep) = &state.keep {
+            keep.persistence.remove_table(name, now);
+        }
+        discard(cache.table(), now);
+        Ok(())
+    }
+
+    /// The object of this kind and name.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`].
+    pub fn find(&self, kind: Kind, name: &str) -> Result<Arc<Object>, CatalogError> {
+        let found = self.index.load().by_name(kind, name).cloned();
+        let not_found = || CatalogError::NotFound { kind: kind.name(), name: name.to_owned() };
+        found.ok_or_else(not_found)
+    }
+
+    /// What there is, of one kind or of all, by kind and name.
+    #[must_use]
+    pub fn list(&self, kind: Option<Kind>) -> Vec<Description> {
+        let index = self.index.load();
+        let wanted = |object: &&Arc<Object>| kind.is_none_or(|kind| object.kind == kind);
+        let mut all: Vec<_> =
+            index.objects().iter().filter(wanted).map(|object| object.describe()).collect();
+        all.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+        all
+    }
+
+    /// Everything that is to be said of an object.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`].
+    pub fn describe(&self, kind: Kind, name: &str) -> Result<Description, CatalogError> {
+        self.find(kind, name).map(|object| object.describe())
+    }
+}
+
+fn open(object: Arc<Object>, create: Option<&[(&str, &str)]>) -> Result<Resolved, CatalogError> {
+    if object.cache.is_some() {
+        let wanted = object.options.with(create.unwrap_or_default())?;
+        let differences = object.options.differences(&wanted);
+        if !differences.is_empty() {
+            return Err(CatalogError::Exists { name: object.name.clone(), differences });
+        }
+    }
+    Ok(Resolved { object, created: false })
+}
+
+/// Whether a text may name an object.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+fn limit(what: &'static str, want: u64, limit: u64) -> CatalogError {
+    CatalogError::Limit { what, want, limit }
+}
+
+/// What the options' own bounds do not catch.
+fn refused(error: ConfigError) -> CatalogError {
+    let (name, value) = ("regions", error.to_string());
+    CatalogError::Option(OptionError::Value { name, value, allowed: "what a table takes" })
+}
+
+fn kept_table(object: &Object) -> Option<KeptTable> {
+    let (mode, name) = (object.options.persist, object.name.clone());
+    let table = object.cache.as_ref()?.shared_table();
+    (mode != PersistMode::None).then_some(KeptTable { name, table, mode })
+}
