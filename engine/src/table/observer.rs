@@ -1,5 +1,8 @@
 //! Who is told of a table's changes when readers can see them.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use crossbeam_epoch::Guard;
