@@ -20,6 +20,8 @@ mod tests;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use sha2::{Digest, Sha256};
+
 pub use entry::{Entry, EntryMut, Hint, NewEntry, Pinned, Prepared};
 pub use journal::{Change, Journal, Unrecorded};
 pub use observer::{Event, EventKind, Observer};
@@ -60,6 +62,7 @@ pub(crate) struct Shared {
     /// Prefixes of the regions from 1 on, longest first.
     prefixes: Vec<(Vec<u8>, u8)>,
     epoch: u64,
+    life: u128,
     /// Where changes are recorded, if they are to be there after a restart.
     journal: OnceLock<Arc<dyn Journal>>,
     /// Who is told of changes, while `observed`. That is read under a segment's lock.
@@ -365,6 +368,13 @@ impl Table {
         self.segments.iter().map(bytes).sum()
     }
 
+    /// A number that tells this table from every other and from itself after a restart: numbers of
+    /// events and places of scans mean something within one life only.
+    #[must_use]
+    pub fn life(&self) -> u128 {
+        self.shared.life
+    }
+
     /// The epoch of versions written now.
     #[must_use]
     pub fn epoch(&self) -> u32 {
@@ -400,6 +410,7 @@ impl Shared {
             policies: std::iter::once(config.eviction).chain(own).collect(),
             prefixes,
             epoch: u64::from(config.epoch),
+            life: life(config.seed, now),
             journal: OnceLock::new(),
             observer: OnceLock::new(),
             observed: AtomicBool::new(false),
@@ -410,6 +421,13 @@ impl Shared {
             pressure: AtomicBool::new(false),
         }
     }
+}
+
+/// Clients see it, so nobody must be able to go back from it to the seed.
+fn life(seed: u64, now: Timestamp) -> u128 {
+    let digest = Sha256::new().chain_update(b"isogrid table life").chain_update(seed.to_le_bytes());
+    let digest = digest.chain_update(now.to_le_bytes()).finalize();
+    digest.iter().take(16).fold(0, |life, byte| life << 8 | u128::from(*byte))
 }
 
 impl Drop for Table {
