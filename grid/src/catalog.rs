@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use isogrid_engine::{ConfigError, Timestamp};
 
+use crate::events::Budget;
 use crate::structure::cache::{Cache, CacheConfig};
 
 /// The named caches of a node. Made once at the start; looking one up takes no lock.
 #[derive(Default)]
 pub struct Catalog {
     caches: BTreeMap<String, Arc<Cache>>,
+    /// What may wait for the consumers of all caches together.
+    event_budget: Arc<Budget>,
 }
 
 impl Catalog {
@@ -31,6 +34,7 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<Arc<Cache>, ConfigError> {
         let cache = Arc::new(Cache::new(name, config, now)?);
+        cache.set_event_budget(Arc::clone(&self.event_budget));
         self.caches.insert(name.to_owned(), Arc::clone(&cache));
         Ok(cache)
     }

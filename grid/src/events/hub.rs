@@ -6,7 +6,7 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::task::Waker;
 
 use isogrid_engine::table::{Event, EventKind, Observer, OwnedEntry};
@@ -27,8 +27,8 @@ pub const WATCHERS_MAX: usize = 1_024;
 #[derive(Default)]
 pub(crate) struct Hub {
     watchers: RwLock<Watchers>,
-    /// How many watchers there are: the table tells while there are any.
-    switch: Mutex<usize>,
+    /// Whether the table tells: from the first watcher on until [`Hub::rest`] finds none.
+    switch: Mutex<bool>,
     pub(super) registrations: Registrations,
     pub(super) scans: Arc<Scans>,
     pub(super) metrics: Metrics,
@@ -40,6 +40,12 @@ pub(crate) struct Hub {
 pub(super) struct Watchers {
     pub ears: Vec<Arc<Ear>>,
     pub trails: BTreeMap<u64, Arc<Trail>>,
+}
+
+impl Watchers {
+    fn len(&self) -> usize {
+        self.ears.len() + self.trails.len()
+    }
 }
 
 /// An event, with what watchers keep of it made once for all.
@@ -134,7 +140,8 @@ impl Hub {
             let watchers = self.read();
             let tell = |gone: super::registrations::Registration| {
                 super::metrics::count(&self.metrics.registrations_evicted);
-                let at = SegmentSeq { segment: gone.segment, seq: table.told(gone.segment as usize) };
+                let at =
+                    SegmentSeq { segment: gone.segment, seq: table.told(gone.segment as usize) };
                 watchers.trails.get(&gone.tracker)?.invalidate(at, gone.key)
             };
             evicted.into_iter().filter_map(tell).collect()
@@ -164,7 +171,7 @@ impl Hub {
         options: ListenOptions,
         now: Timestamp,
     ) -> Result<Listener, WatchError> {
-        self.enter(table)?;
+        let _entered = self.enter(table)?;
         let (initial, glob) = (options.initial, options.glob.clone());
         let value = options.value;
         let backlog = Backlog::new(options.limits, self.budget());
@@ -192,7 +199,7 @@ impl Hub {
         options: TrackOptions,
     ) -> Result<Tracker, WatchError> {
         options.check()?;
-        self.enter(table)?;
+        let _entered = self.enter(table)?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let backlog = Backlog::new(options.limits, self.budget());
         let trail = Arc::new(Trail::new(options, backlog));
@@ -200,32 +207,34 @@ impl Hub {
         Ok(Tracker::new(Arc::clone(self), Arc::clone(table), trail, id))
     }
 
-    fn enter(self: &Arc<Self>, table: &Table) -> Result<(), WatchError> {
-        let mut watchers = self.switch.lock().unwrap_or_else(PoisonError::into_inner);
-        if *watchers >= WATCHERS_MAX {
+    /// Has the table tell, for a watcher that joins before the result is dropped.
+    fn enter(self: &Arc<Self>, table: &Table) -> Result<MutexGuard<'_, bool>, WatchError> {
+        let mut on = self.switch.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.read().len() >= WATCHERS_MAX {
             return Err(WatchError::TooMany);
         }
-        *watchers += 1;
-        if *watchers == 1 {
+        if !*on {
             table.set_observer(Arc::clone(self) as Arc<dyn Observer>);
             table.observe(true);
+            *on = true;
         }
-        Ok(())
+        Ok(on)
     }
 
-    /// Ends what a watcher has entered.
-    pub(super) fn leave(&self, table: &Table, change: impl FnOnce(&mut Watchers)) {
+    /// Ends a watcher. Takes no segment's lock: it may be called from where one is held, by a
+    /// waker that drops what slept.
+    pub(super) fn leave(&self, change: impl FnOnce(&mut Watchers)) {
         self.change(change);
-        let mut watchers = self.switch.lock().unwrap_or_else(PoisonError::into_inner);
-        *watchers -= 1;
-        if *watchers == 0 {
-            table.observe(false);
-        }
     }
 
-    /// Closes what scans have left behind.
-    pub fn expire(&self, now: Timestamp) {
+    /// Closes what scans have left behind; ends the telling when nobody watches any more.
+    pub fn rest(&self, table: &Table, now: Timestamp) {
         self.scans.expire(now);
+        let mut on = self.switch.lock().unwrap_or_else(PoisonError::into_inner);
+        if *on && self.read().len() == 0 {
+            table.observe(false);
+            *on = false;
+        }
     }
 
     /// The counters.

@@ -323,7 +323,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.end_initial();
-        self.hub.leave(&self.table, |watchers| {
+        self.hub.leave(|watchers| {
             watchers.ears.retain(|ear| !Arc::ptr_eq(ear, &self.ear));
         });
     }

@@ -74,7 +74,9 @@ impl Registrations {
         shard.by_age.insert(place, Registration { segment, key, tracker });
         self.count.fetch_add(1, Ordering::Relaxed);
         while shard.bytes > self.shard_bytes_max {
-            let Some(oldest) = shard.by_age.first_key_value().map(|(place, _)| *place) else { break };
+            let Some(oldest) = shard.by_age.first_key_value().map(|(place, _)| *place) else {
+                break;
+            };
             gone.extend(self.remove(&mut shard, oldest));
         }
         gone

@@ -131,9 +131,8 @@ impl Scans {
 
     /// Closes snapshots that are too old or that nobody uses.
     pub fn expire(&self, now: Timestamp) {
-        let is_over = |held: &Held| {
-            held.used + SCAN_IDLE_MS <= now || held.opened + SCAN_LIFE_MS <= now
-        };
+        let is_over =
+            |held: &Held| held.used + SCAN_IDLE_MS <= now || held.opened + SCAN_LIFE_MS <= now;
         let mut scans = self.lock();
         let ids: Vec<_> =
             scans.1.iter().filter(|(_, held)| is_over(held)).map(|(id, _)| *id).collect();
@@ -244,7 +243,8 @@ impl Scan {
             let segment = u32::try_from(at.segment()).unwrap_or(u32::MAX);
             let next = self.table.scan_step(snapshot.as_deref(), at, now, |entry| {
                 if self.options.glob.as_ref().is_none_or(|glob| glob.matches(entry.key())) {
-                    held += entry.key().len() + if self.options.value { entry.value().len() } else { 0 };
+                    held += entry.key().len()
+                        + if self.options.value { entry.value().len() } else { 0 };
                     page.entries.push(self.scanned(segment, &entry));
                 }
                 page.entries.len() < items && held < bytes

@@ -192,7 +192,7 @@ impl Tracker {
 
 impl Drop for Tracker {
     fn drop(&mut self) {
-        self.hub.leave(&self.table, |watchers| drop(watchers.trails.remove(&self.id)));
+        self.hub.leave(|watchers| drop(watchers.trails.remove(&self.id)));
         self.hub.registrations.forget_tracker(self.id);
     }
 }

@@ -129,7 +129,7 @@ impl Cache {
     /// Background work that is due; whether there is more to do at once.
     pub fn maintain(&self, now: Timestamp, budget: usize) -> bool {
         self.clear_if_due(now);
-        self.hub.expire(now);
+        self.hub.rest(&self.table, now);
         self.table.maintain(now, budget)
     }
 

@@ -112,7 +112,8 @@ impl World {
     fn new(kind: Kind, seed: u64) -> World {
         let max_bytes = if matches!(kind, Kind::Evicting) { 24 << 10 } else { 64 << 20 };
         let eviction = PolicyKind::Lru;
-        let config = TableConfig { segments: Some(4), max_bytes, eviction, ..TableConfig::default() };
+        let config =
+            TableConfig { segments: Some(4), max_bytes, eviction, ..TableConfig::default() };
         let table = Arc::new(Table::new(&TableConfig { seed, ..config }, 0).unwrap());
         let publishes = matches!(kind, Kind::Journaled(true));
         let journal = Arc::new(Numbers { last: AtomicU64::new(0), publishes });
@@ -308,7 +309,8 @@ fn writes_carry_their_origin() {
             self.0.lock().unwrap().extend(events.iter().map(|event| (event.kind, event.origin)));
         }
     }
-    let table = Table::new(&TableConfig { segments: Some(1), ..TableConfig::default() }, 0).unwrap();
+    let table =
+        Table::new(&TableConfig { segments: Some(1), ..TableConfig::default() }, 0).unwrap();
     let origins = Arc::new(Origins(Mutex::default()));
     table.set_observer(Arc::clone(&origins) as Arc<dyn Observer>);
     let (hash, new) = (table.hash(b"k"), NewEntry::default());

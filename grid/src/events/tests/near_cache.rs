@@ -107,7 +107,8 @@ impl Near {
             Some(Invalidation::Key { at, key }) => self.drop_key(&key, at.seq),
             Some(Invalidation::Resync(segments)) => {
                 self.resyncs += 1;
-                let keys: Vec<_> = self.copies.keys().chain(self.reserved.keys()).cloned().collect();
+                let keys: Vec<_> =
+                    self.copies.keys().chain(self.reserved.keys()).cloned().collect();
                 for key in keys {
                     let own = cache.hash(&key).segment();
                     let at = segments.iter().find(|at| at.segment == own);
@@ -183,13 +184,16 @@ fn history(kind: Kind, seed: u64) -> (usize, usize) {
 
 fn histories(test: &str, kind: Kind) {
     let (copies, resyncs) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
-    seeds(test, 300, |seed| {
+    seeds(test, 120, |seed| {
         let (kept, lost) = history(kind, seed);
         copies.set(copies.get() + kept);
         resyncs.set(resyncs.get() + lost);
     });
     if std::env::var_os("ISOGRID_SEED").is_none() {
-        assert!(copies.get() > 100 && resyncs.get() > 100, "{copies:?} copies, {resyncs:?} resyncs");
+        assert!(
+            copies.get() > 100 && resyncs.get() > 100,
+            "{copies:?} copies, {resyncs:?} resyncs"
+        );
     }
 }
 

@@ -136,9 +136,8 @@ fn segments_and_globs_choose() {
 fn cursors_that_are_not_ours_are_refused() {
     let world = World::new(Kind::Plain, 1);
     fixed(&world.cache, 100, 1);
-    let open = |cache: &Cache, cursor: &[u8]| {
-        cache.scan(ScanOptions::default(), Some(cursor), 1).err()
-    };
+    let open =
+        |cache: &Cache, cursor: &[u8]| cache.scan(ScanOptions::default(), Some(cursor), 1).err();
     let mut first = world.cache.scan(ScanOptions::default(), None, 1).unwrap();
     first.page(1, 10, 1 << 20, &mut Page::default());
     let cursor = first.cursor().unwrap();
@@ -163,7 +162,9 @@ fn a_cursor_of_another_life_begins_its_segment_anew() {
     while finished.len() < 2 {
         let mut page = Page::default();
         scan.page(1, 10, 1 << 20, &mut page);
-        page.entries.iter().for_each(|one| found.entry(one.segment).or_default().push(one.key.clone()));
+        page.entries
+            .iter()
+            .for_each(|one| found.entry(one.segment).or_default().push(one.key.clone()));
         finished.extend(page.finished);
     }
     found.retain(|segment, _| finished.contains(segment));

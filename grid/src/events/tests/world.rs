@@ -68,8 +68,10 @@ impl World {
     pub fn new(kind: Kind, seed: u64) -> World {
         let max_bytes = if kind == Kind::Evicting { 16 << 10 } else { 64 << 20 };
         let eviction = PolicyKind::Lru;
-        let config = TableConfig { segments: Some(4), max_bytes, eviction, ..TableConfig::default() };
-        let config = CacheConfig { table: TableConfig { seed, ..config }, ..CacheConfig::default() };
+        let config =
+            TableConfig { segments: Some(4), max_bytes, eviction, ..TableConfig::default() };
+        let config =
+            CacheConfig { table: TableConfig { seed, ..config }, ..CacheConfig::default() };
         let cache = Arc::new(Cache::new("test", config, 0).unwrap());
         let journal = Arc::new(Numbers::default());
         if kind == Kind::Synced {
