@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use isogrid_engine::TableConfig;
 
 use super::super::*;
 use super::seeds;
 use super::world::{Content, Kind, World, put};
-use crate::structure::cache::{Cache, CacheConfig};
+use crate::structure::cache::{Cache, CacheConfig, Written};
 
 /// What readers could see of each key after each step, with the number of the segment's last event.
 type History = BTreeMap<Vec<u8>, Vec<(u64, Option<u64>)>>;
@@ -305,4 +306,38 @@ fn numbers_tell_whether_anything_has_changed() {
     }
     let other = World::new(Kind::Plain, 2).cache.part_seq(&[0]);
     assert_ne!(other[0].unwrap().life, before[0].unwrap().life);
+}
+
+/// A write between a read and its registration would be told to nobody. And more: what a poll gives
+/// has the invalidations of all writes that were acknowledged before it.
+#[test]
+fn no_write_slips_between_a_read_and_its_registration() {
+    let cache = small();
+    let tracker = cache.track(TrackOptions::new(TrackMode::Reads)).unwrap();
+    let (hash, acknowledged) = (cache.hash(b"k"), AtomicU64::new(0));
+    let (mut copy, mut kept) = (None, 0);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for _ in 0..50_000 {
+                match cache.batch(0).put(hash, b"k", &put(b"", None)) {
+                    Ok(Written::Done { version, .. }) => {
+                        acknowledged.store(version, Ordering::Release);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        while !writer.is_finished() {
+            if copy.is_none() {
+                let batch = cache.batch(0);
+                let entry = batch.get_tracked(&tracker, hash, b"k");
+                copy = entry.map(|entry| entry.version());
+            }
+            let least = acknowledged.load(Ordering::Acquire);
+            copy = copy.filter(|_| told(&tracker).is_empty());
+            assert!(copy.is_none_or(|version| version >= least), "{copy:?}, not {least}");
+            kept += u64::from(copy.is_some());
+        }
+    });
+    assert!(kept > 0);
 }
