@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod catalog;
+pub mod events;
 pub mod structure;
 pub mod unit;
 

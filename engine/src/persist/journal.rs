@@ -92,7 +92,7 @@ impl Hook {
     /// done, and so before any of them is durable.
     fn abort_from(&self, lsn: Lsn) {
         let now = self.clock.now();
-        self.tables.waiting().0.iter().for_each(|table| table.abort_from(lsn.0, now));
+        self.tables.waiting().iter().for_each(|table| table.abort_from(lsn.0, now));
         self.taken_back.fetch_add(1, Ordering::Release);
     }
 }
@@ -100,7 +100,7 @@ impl Hook {
 impl CommitHook for Hook {
     fn durable(&self, upto: Lsn) {
         let now = self.clock.now();
-        self.tables.waiting().0.iter().for_each(|table| table.publish_upto(upto.0, now));
+        self.tables.waiting().iter().for_each(|table| table.publish_upto(upto.0, now));
     }
 
     fn refused(&self, records: RangeInclusive<Lsn>, _: &WalError) {

@@ -31,13 +31,11 @@ impl Tables {
         Arc::clone(&self.all.read())
     }
 
-    /// The tables whose changes wait to be durable, and whether there are others.
-    pub fn waiting(&self) -> (Vec<Arc<Table>>, bool) {
+    /// The tables whose changes wait to be durable.
+    pub fn waiting(&self) -> Vec<Arc<Table>> {
         let all = self.now();
         let sync = |kept: &&KeptTable| kept.mode == PersistMode::Sync;
-        let waiting: Vec<_> = all.iter().filter(sync).map(|k| Arc::clone(&k.table)).collect();
-        let others = waiting.len() < all.len();
-        (waiting, others)
+        all.iter().filter(sync).map(|kept| Arc::clone(&kept.table)).collect()
     }
 
     /// From now on the changes of the table are recorded.

@@ -18,6 +18,8 @@ use crate::sync::Ordering;
 /// A batch of reads and writes. Everything read through it stays valid while it lives.
 pub struct Pinned<'t> {
     table: &'t Table,
+    /// Who writes, for the observer.
+    origin: u64,
     /// Keeps every version that can be reached now from being freed.
     _guard: Guard,
 }
@@ -41,7 +43,14 @@ pub struct Entry<'g> {
 
 impl<'t> Pinned<'t> {
     pub(super) fn new(table: &'t Table) -> Self {
-        Pinned { table, _guard: crossbeam_epoch::pin() }
+        Pinned { table, origin: 0, _guard: crossbeam_epoch::pin() }
+    }
+
+    /// The same batch, with writes that the table's observer hears to be of this origin.
+    #[must_use]
+    pub fn by(mut self, origin: u64) -> Self {
+        self.origin = origin;
+        self
     }
 
     fn segment(&self, hash: KeyHash) -> Option<&'t Segment> {
@@ -246,7 +255,7 @@ impl<'t> Pinned<'t> {
         key: &'k [u8],
         now: Timestamp,
     ) -> Option<EntryMut<'g, 'k>> {
-        let locked = self.segment(hash)?.lock(&self.table.shared, now);
+        let locked = self.segment(hash)?.lock(&self.table.shared, now).by(self.origin);
         Some(EntryMut { locked, table: self.table, hash, key, found: None, now })
     }
 }

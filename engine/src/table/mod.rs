@@ -6,6 +6,7 @@ mod bag;
 mod entry;
 mod index;
 mod journal;
+mod observer;
 mod restore;
 mod segment;
 mod slots;
@@ -19,8 +20,11 @@ mod tests;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use sha2::{Digest, Sha256};
+
 pub use entry::{Entry, EntryMut, Hint, NewEntry, Pinned, Prepared};
 pub use journal::{Change, Journal, Unrecorded};
+pub use observer::{Event, EventKind, Observer};
 pub use restore::{Restored, Saved};
 pub use snapshot::{Cursor, Snapshot};
 pub use transaction::{
@@ -38,6 +42,7 @@ use crate::hash::{Hasher, KeyHash};
 use crate::memory::Allocator;
 use crate::metrics::MetricsSnapshot;
 use account::Account;
+use observer::Told;
 use segment::{Locked, Segment};
 use snapshot::Snapshots;
 
@@ -57,8 +62,12 @@ pub(crate) struct Shared {
     /// Prefixes of the regions from 1 on, longest first.
     prefixes: Vec<(Vec<u8>, u8)>,
     epoch: u64,
+    life: u128,
     /// Where changes are recorded, if they are to be there after a restart.
     journal: OnceLock<Arc<dyn Journal>>,
+    /// Who is told of changes, while `observed`. That is read under a segment's lock.
+    observer: OnceLock<Arc<dyn Observer>>,
+    observed: AtomicBool,
     /// How many segments there are.
     segments: u64,
     /// When the table was made: access words count seconds from here.
@@ -90,6 +99,18 @@ impl Shared {
     #[inline]
     fn under_pressure(&self) -> bool {
         self.pressure.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn is_observed(&self) -> bool {
+        self.observed.load(Ordering::Relaxed)
+    }
+
+    #[cold]
+    fn tell(&self, events: &[Event<'_>]) {
+        if let Some(observer) = self.observer.get() {
+            observer.tell(events);
+        }
     }
 
     fn watch_pressure(&self, region: u8) {
@@ -190,12 +211,54 @@ impl Table {
         let _ = self.shared.journal.set(journal);
     }
 
+    /// Who is to be told of changes, from [`Table::observe`] on. Only the first call counts.
+    pub fn set_observer(&self, observer: Arc<dyn Observer>) {
+        let _ = self.shared.observer.set(observer);
+    }
+
+    /// Begins or ends to tell the observer. When it has returned, every change that readers do
+    /// not see yet will be told.
+    pub fn observe(&self, on: bool) {
+        self.shared.observed.store(on, Ordering::Relaxed);
+        // Whoever holds a lock may have looked before, and publish after this.
+        self.segments.iter().for_each(|segment| drop(segment.lock(&self.shared, 0)));
+    }
+
+    /// The number of the last event of a segment. Events are numbered one by one, whether they
+    /// are told to anybody or not: when the number is the same nothing has changed.
+    #[must_use]
+    pub fn told(&self, segment: usize) -> u64 {
+        self.segments.get(segment).map_or(0, |segment| segment.told.load(Ordering::Acquire))
+    }
+
     /// Makes the writes visible that wait for records of the journal up to this one.
     pub fn publish_upto(&self, record: u64, now: Timestamp) {
         let _gate = self.shared.snapshots.gate();
-        for segment in self.segments.iter().filter(|segment| segment.waits_for(record)) {
-            segment.lock(&self.shared, now).publish_upto(record);
+        let waiting = self.segments.iter().filter(|segment| segment.waits_for(record));
+        self.publish_each(waiting, now, |locked, told| locked.publish_upto(record, told));
+    }
+
+    /// Publishes in several segments, in ascending order. For an observer it holds all their
+    /// locks at once: what becomes visible together is told together.
+    fn publish_each<'s>(
+        &'s self,
+        segments: impl Iterator<Item = &'s Segment>,
+        now: Timestamp,
+        mut publish: impl FnMut(&mut Locked<'s>, &mut Told<'s>),
+    ) {
+        let (mut told, mut held) = (Told::default(), Vec::new());
+        let together = self.shared.is_observed();
+        for segment in segments {
+            let mut locked = segment.lock(&self.shared, now);
+            publish(&mut locked, &mut told);
+            if together {
+                held.push(locked);
+            } else {
+                // Somebody may have begun to observe since.
+                told.tell(&self.shared);
+            }
         }
+        told.tell(&self.shared);
     }
 
     /// Takes back the writes that wait for records of the journal from this one on.
@@ -208,11 +271,15 @@ impl Table {
     /// Makes prepared writes visible, over several segments all at once for snapshots.
     pub fn publish(&self, prepared: &[Prepared], now: Timestamp) {
         let _gate = self.shared.snapshots.gate();
-        for write in prepared {
-            if let Some(segment) = self.segments.get(write.segment as usize) {
-                segment.lock(&self.shared, now).publish(write.seq);
-            }
-        }
+        let mut numbers: Vec<_> = prepared.iter().map(|write| write.segment).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let segments = numbers.iter().filter_map(|number| self.segments.get(*number as usize));
+        self.publish_each(segments, now, |locked, told| {
+            let number = locked.number();
+            let own = prepared.iter().filter(|write| write.segment == number);
+            own.for_each(|write| locked.publish(write.seq, told));
+        });
     }
 
     /// Takes prepared writes back, and whatever was prepared in their segments after them.
@@ -301,6 +368,13 @@ impl Table {
         self.segments.iter().map(bytes).sum()
     }
 
+    /// A number that tells this table from every other and from itself after a restart: numbers of
+    /// events and places of scans mean something within one life only.
+    #[must_use]
+    pub fn life(&self) -> u128 {
+        self.shared.life
+    }
+
     /// The epoch of versions written now.
     #[must_use]
     pub fn epoch(&self) -> u32 {
@@ -336,7 +410,10 @@ impl Shared {
             policies: std::iter::once(config.eviction).chain(own).collect(),
             prefixes,
             epoch: u64::from(config.epoch),
+            life: life(config.seed, now),
             journal: OnceLock::new(),
+            observer: OnceLock::new(),
+            observed: AtomicBool::new(false),
             segments: u64::from(segments),
             origin: now,
             bag_bytes_max: usize::try_from(share).unwrap_or(0).clamp(1 << 10, 64 << 10),
@@ -344,6 +421,13 @@ impl Shared {
             pressure: AtomicBool::new(false),
         }
     }
+}
+
+/// Clients see it, so nobody must be able to go back from it to the seed.
+fn life(seed: u64, now: Timestamp) -> u128 {
+    let digest = Sha256::new().chain_update(b"isogrid table life").chain_update(seed.to_le_bytes());
+    let digest = digest.chain_update(now.to_le_bytes()).finalize();
+    digest.iter().take(16).fold(0, |life, byte| life << 8 | u128::from(*byte))
 }
 
 impl Drop for Table {

@@ -15,6 +15,7 @@ mod publication;
 mod removal;
 mod restore;
 mod room;
+mod telling;
 mod time;
 mod transaction;
 mod upkeep;
@@ -44,6 +45,8 @@ pub(crate) struct Segment {
     pub committed: AtomicU64,
     /// Everything up to it was cleared (`flush_all`).
     pub cleared: AtomicU64,
+    /// The number of the last event. Written by the holder of the lock.
+    pub told: AtomicU64,
     pub accesses: Accesses,
     /// Reads on their way to the policies, when one wants to hear of them.
     pub buffer: Option<Box<ReadBuffer>>,
@@ -85,6 +88,8 @@ struct Pending {
     seq: u64,
     slot: Slot,
     done: bool,
+    /// Who wrote it.
+    origin: u64,
     /// Its number in the journal, with which it is published; [`NO_RECORD`] = by its owner.
     record: u64,
 }
@@ -122,6 +127,7 @@ impl Segment {
             index,
             committed: AtomicU64::new(0),
             cleared: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             accesses: Accesses::new(),
             buffer: reports.then(|| Box::new(ReadBuffer::new())),
             due: AtomicU64::new(u64::MAX),
@@ -147,13 +153,13 @@ impl Segment {
 
     /// Takes the segment's lock.
     pub fn lock<'t>(&'t self, shared: &'t Shared, now: Timestamp) -> Locked<'t> {
-        Locked { shared, segment: self, w: self.writer.lock(), now }
+        Locked { shared, segment: self, w: self.writer.lock(), now, origin: 0 }
     }
 
     /// Takes the segment's lock when nobody has it.
     pub fn try_lock<'t>(&'t self, shared: &'t Shared, now: Timestamp) -> Option<Locked<'t>> {
         let w = self.writer.try_lock()?;
-        Some(Locked { shared, segment: self, w, now })
+        Some(Locked { shared, segment: self, w, now, origin: 0 })
     }
 
     /// When there is background work to do: expiry, a sweep, trimming, resizing.
@@ -193,6 +199,8 @@ pub(crate) struct Locked<'t> {
     segment: &'t Segment,
     w: MutexGuard<'t, Writer>,
     now: Timestamp,
+    /// Who writes, for the observer; 0 = nobody in particular.
+    origin: u64,
 }
 
 /// What policies may ask, answered from the slot map and the access words.
@@ -381,15 +389,20 @@ impl<'t> Locked<'t> {
             self.w.linked.push_back((seq, slot));
         }
         let now = visible == Visible::Now;
-        if now && self.w.pending.is_empty() {
+        let published = now && self.w.pending.is_empty();
+        if published {
             self.segment.committed.store(seq, Ordering::Release);
         } else {
-            self.w.pending.push_back(Pending { seq, slot, done: now, record });
+            let origin = self.origin;
+            self.w.pending.push_back(Pending { seq, slot, done: now, origin, record });
             self.note_unpublished();
         }
         match found {
             Some((place, _)) => self.w.grower.replace(hash.index, place, bits),
             None => self.w.grower.insert(&self.segment.index, hash.index, bits),
+        }
+        if published {
+            self.tell_write(version, found.map(|(_, old)| old));
         }
     }
 

@@ -3,6 +3,7 @@
 //! can see stay linked behind newer ones; eviction and expiry take entries out all the same.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -58,9 +59,24 @@ impl Snapshots {
 
 /// A consistent view of a table at one moment. Entries that expire or are evicted leave it.
 pub struct Snapshot<'t> {
-    table: &'t Table,
+    table: Holder<'t>,
     id: u64,
     marks: Vec<Watermark>,
+}
+
+/// How a snapshot holds its table.
+enum Holder<'t> {
+    Borrowed(&'t Table),
+    Shared(Arc<Table>),
+}
+
+impl Holder<'_> {
+    fn table(&self) -> &Table {
+        match self {
+            Holder::Borrowed(table) => table,
+            Holder::Shared(table) => table,
+        }
+    }
 }
 
 /// Where a scan goes on: opaque to callers, valid for any snapshot of a table with as many
@@ -71,10 +87,54 @@ pub struct Cursor {
     from: u64,
 }
 
+impl Cursor {
+    /// The place in a segment that [`Cursor::position`] told; 0 is its beginning.
+    #[must_use]
+    pub fn at(segment: usize, position: u64) -> Cursor {
+        Cursor { segment, from: position.min(POSITION_MAX) }
+    }
+
+    /// The segment.
+    #[must_use]
+    pub fn segment(self) -> usize {
+        self.segment
+    }
+
+    /// The place in the segment, on a scale of hashes that no resize changes.
+    #[must_use]
+    pub fn position(self) -> u64 {
+        self.from
+    }
+}
+
+/// The last place on the scale of hashes.
+const POSITION_MAX: u64 = (1 << 32) - 1;
+
 impl Table {
     /// Opens a snapshot of what is committed now.
     #[must_use]
     pub fn snapshot(&self, now: Timestamp) -> Snapshot<'_> {
+        let (id, marks, ()) = self.open_snapshot(now, || ());
+        Snapshot { table: Holder::Borrowed(self), id, marks }
+    }
+
+    /// Opens a snapshot that may outlive the caller, and does `beside` at the very moment that it
+    /// is of: no change becomes visible, and none is told, between the two. `beside` must not come
+    /// back to the table, but for [`Table::told`].
+    pub fn snapshot_beside<R>(
+        self: &Arc<Self>,
+        now: Timestamp,
+        beside: impl FnOnce() -> R,
+    ) -> (Snapshot<'static>, R) {
+        let (id, marks, result) = self.open_snapshot(now, beside);
+        (Snapshot { table: Holder::Shared(Arc::clone(self)), id, marks }, result)
+    }
+
+    fn open_snapshot<R>(
+        &self,
+        now: Timestamp,
+        beside: impl FnOnce() -> R,
+    ) -> (u64, Vec<Watermark>, R) {
         let snapshots = &self.shared.snapshots;
         let _gate = snapshots.gate.write();
         // From here on nothing is cut off in any segment, before its watermark is known.
@@ -82,9 +142,10 @@ impl Table {
         // All at once: a write that was done after another one must not be seen without it.
         let all: Vec<_> = self.segments.iter().map(|s| s.lock(&self.shared, now)).collect();
         let marks: Vec<_> = self.segments.iter().map(Segment::watermark).collect();
+        let result = beside();
         drop(all);
         snapshots.by_id.lock().1.insert(id, marks.clone());
-        Snapshot { table: self, id, marks }
+        (id, marks, result)
     }
 }
 
@@ -130,7 +191,8 @@ impl Snapshot<'_> {
         now: Timestamp,
         mut visit: impl FnMut(Entry<'_>),
     ) -> Option<Cursor> {
-        self.table.scan_pages(cursor, count, now, |at| self.marks.get(at).copied(), &mut visit)
+        let mark = |at: usize| self.marks.get(at).copied();
+        self.table.table().scan_pages(cursor, count, now, mark, &mut visit)
     }
 }
 
@@ -179,9 +241,50 @@ impl Table {
     }
 }
 
+impl Table {
+    /// Visits some entries of one segment, in the order of their places, until `visit` has enough
+    /// and says `false`; the cursor to go on from, `None` at the segment's end. With a snapshot of
+    /// this table it sees what that sees, without what is committed.
+    ///
+    /// Over all steps of a segment an entry that is there all the time is visited once. `visit`
+    /// may get more after it had enough: what shares the last one's place.
+    pub fn scan_step(
+        &self,
+        snapshot: Option<&Snapshot<'_>>,
+        cursor: Cursor,
+        now: Timestamp,
+        mut visit: impl FnMut(Entry<'_>) -> bool,
+    ) -> Option<Cursor> {
+        let segment = self.segments.get(cursor.segment)?;
+        let pinned = self.pin();
+        let (mut page, locked) = (Vec::new(), segment.lock(&self.shared, now));
+        let next = locked.scan(cursor.from, |newest| page.push(newest));
+        // Under the lock, since trimming cuts off what is below the watermark.
+        let mark = match snapshot {
+            Some(snapshot) => *snapshot.marks.get(cursor.segment)?,
+            None => segment.watermark(),
+        };
+        let place = |entry: &Entry<'_>| self.shared.hasher.index_hash(entry.key()) >> 32;
+        let seen = page.into_iter().filter_map(|newest| pinned.visible(newest, now, mark));
+        let mut seen: Vec<_> = seen.map(|entry| (place(&entry), entry)).collect();
+        drop(locked);
+        seen.sort_by_key(|(place, _)| *place);
+        let mut last = None;
+        for (place, entry) in seen {
+            if last.is_some_and(|last| last != place) {
+                return Some(Cursor { from: place, ..cursor });
+            }
+            if !visit(entry) {
+                last = Some(place);
+            }
+        }
+        next.map(|from| Cursor { from, ..cursor })
+    }
+}
+
 impl Drop for Snapshot<'_> {
     fn drop(&mut self) {
-        let snapshots = &self.table.shared.snapshots;
+        let snapshots = &self.table.table().shared.snapshots;
         snapshots.by_id.lock().1.remove(&self.id);
         snapshots.open.fetch_sub(1, Ordering::AcqRel);
     }

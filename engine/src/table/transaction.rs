@@ -37,6 +37,7 @@ pub struct Transaction<'t> {
     table: &'t Table,
     snapshot: Snapshot<'t>,
     isolation: Isolation,
+    origin: u64,
     /// Every key that was read or written.
     keys: BTreeMap<Box<[u8]>, Touched>,
     bytes: usize,
@@ -122,7 +123,7 @@ impl Table {
     #[must_use]
     pub fn transaction(&self, isolation: Isolation, now: Timestamp) -> Transaction<'_> {
         let (snapshot, keys) = (self.snapshot(now), BTreeMap::new());
-        Transaction { table: self, snapshot, isolation, keys, bytes: 0 }
+        Transaction { table: self, snapshot, isolation, origin: 0, keys, bytes: 0 }
     }
 }
 
@@ -168,6 +169,11 @@ impl Transaction<'_> {
         check(key, &NewEntry::default())?;
         self.touch(key, 0)?.write = Some(Write::Remove);
         Ok(())
+    }
+
+    /// Says who writes, for the table's observer.
+    pub fn set_origin(&mut self, origin: u64) {
+        self.origin = origin;
     }
 
     /// Bytes that it holds, of [`TRANSACTION_BYTES_MAX`].

@@ -43,6 +43,7 @@ use keep::Keep;
 pub use object::{Description, Kind, Object, Origin};
 pub use options::{CacheMode, CacheOptions, Difference, OptionError, RegionOptions, persist_name};
 
+use crate::events::Budget;
 use crate::structure::cache::Cache;
 
 /// The id of the counters that are always there.
@@ -77,6 +78,8 @@ pub struct Catalog {
     index: ArcSwap<Index>,
     limits: CatalogLimits,
     allocator: Allocator,
+    /// What may wait for the consumers of the events of all caches together.
+    event_budget: Arc<Budget>,
     /// Held while a change is made, disk included; never by readers.
     state: Mutex<State>,
 }
@@ -121,7 +124,8 @@ impl Catalog {
             unsure: false,
         };
         let index = ArcSwap::from_pointee(Index::of(objects.to_vec()));
-        Catalog { index, limits, allocator, state: Mutex::new(state) }
+        let (event_budget, state) = (Arc::default(), Mutex::new(state));
+        Catalog { index, limits, allocator, event_budget, state }
     }
 
     /// All objects at this moment.
@@ -211,7 +215,9 @@ impl Catalog {
         options: &CacheOptions,
         now: Timestamp,
     ) -> Result<Arc<Cache>, ConfigError> {
-        Ok(Arc::new(Cache::new(name, options.cache_config(self.allocator), now)?))
+        let cache = Cache::new(name, options.cache_config(self.allocator), now)?;
+        cache.set_event_budget(Arc::clone(&self.event_budget));
+        Ok(Arc::new(cache))
     }
 
     fn check_new(

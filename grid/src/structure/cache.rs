@@ -11,6 +11,10 @@ use isogrid_engine::{
 
 pub use self::operation::{Counted, Hit, Lifespan, Mode, Put, Read, Removal, Step, Written};
 use super::number::{self, Digits};
+use crate::events::{
+    Budget, EventMetrics, Hub, ListenOptions, Listener, PartSeq, Scan, ScanError, ScanOptions,
+    TrackOptions, Tracker, WatchError,
+};
 
 mod operation;
 
@@ -36,6 +40,7 @@ pub struct Cache {
     /// When a clear is due; 0 = none.
     clear_at: AtomicU64,
     clearing: Mutex<()>,
+    hub: Arc<Hub>,
 }
 
 /// Operations at one moment. What it reads stays valid while it lives.
@@ -53,10 +58,11 @@ impl Cache {
     pub fn new(name: &str, config: CacheConfig, now: Timestamp) -> Result<Cache, ConfigError> {
         let table = Arc::new(Table::new(&config.table, now)?);
         let (default_ttl, default_max_idle) = (AtomicU64::new(0), AtomicU32::new(0));
-        let (clear_at, clearing, name) = (AtomicU64::new(0), Mutex::new(()), name.to_owned());
+        let (clear_at, clearing, hub) = (AtomicU64::new(0), Mutex::new(()), Arc::default());
         let (ttl, max_idle) = (config.default_ttl, config.default_max_idle);
+        let name = name.to_owned();
         let cache =
-            Cache { name, table, config, default_ttl, default_max_idle, clear_at, clearing };
+            Cache { name, table, config, default_ttl, default_max_idle, clear_at, clearing, hub };
         cache.set_defaults(ttl, max_idle);
         Ok(cache)
     }
@@ -143,7 +149,58 @@ impl Cache {
     /// Background work that is due; whether there is more to do at once.
     pub fn maintain(&self, now: Timestamp, budget: usize) -> bool {
         self.clear_if_due(now);
+        self.hub.rest(&self.table, now);
         self.table.maintain(now, budget)
+    }
+
+    /// Begins to listen to what changes.
+    ///
+    /// # Errors
+    /// [`WatchError::TooMany`].
+    pub fn listen(&self, options: ListenOptions, now: Timestamp) -> Result<Listener, WatchError> {
+        self.hub.listen(&self.table, options, now)
+    }
+
+    /// Begins to track changes for a near cache.
+    ///
+    /// # Errors
+    /// [`WatchError`] says what there is too much of.
+    pub fn track(&self, options: TrackOptions) -> Result<Tracker, WatchError> {
+        self.hub.track(&self.table, options)
+    }
+
+    /// Begins a scan; with a cursor it goes on where another one of the same options was.
+    ///
+    /// # Errors
+    /// [`ScanError`] says what is wrong with the cursor or the options.
+    pub fn scan(
+        &self,
+        options: ScanOptions,
+        cursor: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Result<Scan, ScanError> {
+        Scan::open(&self.hub, &self.table, options, cursor, now)
+    }
+
+    /// The states of segments, in the order of `segments`; `None` for one that is not there.
+    #[must_use]
+    pub fn part_seq(&self, segments: &[u32]) -> Vec<Option<PartSeq>> {
+        let (life, count) = (self.table.life(), self.table.segment_count());
+        let there = |segment: &u32| (*segment as usize) < count;
+        let state = |at: &u32| PartSeq { life, seq: self.table.told(*at as usize) };
+        segments.iter().map(|segment| there(segment).then(|| state(segment))).collect()
+    }
+
+    /// Lets what waits for this cache's consumers count against a budget that is shared with
+    /// others. Only the first call counts, and only before there is a consumer.
+    pub fn set_event_budget(&self, budget: Arc<Budget>) {
+        self.hub.set_budget(budget);
+    }
+
+    /// The counters of listeners, trackers and scans.
+    #[must_use]
+    pub fn event_metrics(&self) -> EventMetrics {
+        self.hub.metrics()
     }
 
     /// When an entry expires that gets this lifespan now.
@@ -164,6 +221,22 @@ impl<'c> Batch<'c> {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// The same batch with writes of this origin: consumers that ask for it are not told of their
+    /// own.
+    #[must_use]
+    pub fn by(mut self, origin: u64) -> Self {
+        self.pinned = self.pinned.by(origin);
+        self
+    }
+
+    /// As [`Batch::get`]; the tracker will be told when the entry is another one than was read.
+    #[must_use]
+    pub fn get_tracked(&self, tracker: &Tracker, hash: KeyHash, key: &[u8]) -> Option<Entry<'_>> {
+        // Ahead of the read: a change that the read does not see finds the registration.
+        tracker.register(key);
+        self.get(hash, key)
     }
 
     /// The first of three steps ahead of a batch of lookups: the index line of a key is fetched

@@ -1,17 +1,18 @@
 //! Publication: when prepared writes are seen, and how they are taken back.
 
+use super::super::observer::Told;
 use super::{
     Locked, NO_RECORD, Pending, Slot, Version, View, Writer, policy_hash, signed, version_at,
     weight, with_policy,
 };
 use crate::sync::Ordering;
 
-impl Locked<'_> {
+impl<'t> Locked<'t> {
     /// Makes the writes visible that waited for records up to this one.
-    pub fn publish_upto(&mut self, record: u64) {
+    pub fn publish_upto(&mut self, record: u64, told: &mut Told<'t>) {
         let waiting = self.w.pending.iter_mut().take_while(|p| p.done || p.record <= record);
         waiting.for_each(|pending| pending.done = true);
-        self.publish_done();
+        self.publish_done(told);
         self.settle();
     }
 
@@ -23,10 +24,11 @@ impl Locked<'_> {
         }
     }
 
-    pub(super) fn publish_done(&mut self) {
+    pub(super) fn publish_done(&mut self, told: &mut Told<'t>) {
         while let Some(pending) = self.w.pending.front().copied().filter(|front| front.done) {
             self.w.pending.pop_front();
             self.segment.committed.store(pending.seq, Ordering::Release);
+            self.note_published(&pending, told);
         }
         self.note_unpublished();
     }
@@ -44,11 +46,11 @@ impl Locked<'_> {
     }
 
     /// Makes a prepared write visible, once all before it are.
-    pub fn publish(&mut self, seq: u64) {
+    pub fn publish(&mut self, seq: u64, told: &mut Told<'t>) {
         if let Some(pending) = self.w.pending.iter_mut().find(|pending| pending.seq == seq) {
             pending.done = true;
         }
-        self.publish_done();
+        self.publish_done(told);
         self.settle();
     }
 

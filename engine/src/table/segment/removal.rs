@@ -1,5 +1,6 @@
 //! Removal: deletions, tombstones, and what of an entry becomes garbage.
 
+use super::super::observer::EventKind;
 use super::{
     Change, Draft, Error, Found, KeyHash, Locked, Marks, NO_RECORD, Place, Version, VersionPtr,
     View, Visible, Writer, count, signed, version_at, weight, with_policy,
@@ -32,9 +33,12 @@ impl<'t> Locked<'t> {
             self.settle();
             return Ok(alive.then_some(seq));
         }
+        let kept = self.keep_for_telling();
         self.take_out(old, true);
         self.w.seq += 1;
         self.segment.committed.store(self.w.seq, Ordering::Release);
+        self.tell_gone(EventKind::Remove, old);
+        drop(kept);
         self.settle();
         Ok(alive.then_some(self.w.seq))
     }

@@ -1,6 +1,7 @@
 //! Versions that come back with the sequence numbers that they had.
 
-use super::{Draft, Error, Found, KeyHash, Locked, VersionPtr, Visible};
+use super::super::observer::EventKind;
+use super::{Draft, Error, Found, KeyHash, Locked, VersionPtr, Visible, version_at};
 use crate::env::Timestamp;
 use crate::sync::Ordering;
 
@@ -51,6 +52,9 @@ impl<'t> Locked<'t> {
         let pointer = VersionPtr::new(&Draft { linked: false, ..draft }, slot, seq, accessed);
         self.w.grower.insert(&self.segment.index, hash.index, pointer.to_bits());
         self.order(hash, slot, region, None, pointer);
+        if let Some(version) = version_at(pointer.to_bits()) {
+            self.tell_write(version, None);
+        }
         self.settle();
         self.evict_surplus(region, 0);
         self.shared.watch_pressure(region);
@@ -63,7 +67,10 @@ impl<'t> Locked<'t> {
             && old.seq() < seq
             && !old.is_tombstone()
         {
+            let kept = self.keep_for_telling();
             self.take_out(old, true);
+            self.tell_gone(EventKind::Remove, old);
+            drop(kept);
             self.settle();
         }
     }

@@ -1,5 +1,6 @@
 //! Room: limits and eviction.
 
+use super::super::observer::EventKind;
 use super::{
     Draft, Error, Found, KeyHash, Lack, Locked, Version, View, Writer, count, policy_hash,
     version_at, weight, with_policy,
@@ -98,7 +99,10 @@ impl<'t> Locked<'t> {
                 continue;
             }
             self.count_eviction(version);
+            let kept = self.keep_for_telling();
             self.take_out(version, false);
+            self.tell_gone(EventKind::Evict, version);
+            drop(kept);
             self.settle_evicted();
             evicted = true;
             break;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::super::observer::EventKind;
 use super::{Locked, Slot, Version, count, version_at};
 use crate::sync::Ordering;
 
@@ -29,12 +30,14 @@ impl Locked<'_> {
             None
         });
         self.w.wheel = Some(wheel);
+        let _kept = self.keep_for_telling();
         for version in gone {
             count(&self.segment.metrics.expired);
             if !self.segment.accesses.get(version.slot()).fetched() {
                 count(&self.segment.metrics.expired_unfetched);
             }
             self.take_out(version, true);
+            self.tell_gone(EventKind::Expire, version);
         }
         self.settle();
         asked == budget
@@ -45,6 +48,7 @@ impl Locked<'_> {
         self.segment.cleared.store(self.w.seq, Ordering::Release);
         self.w.sweep = Some(0);
         self.note_due();
+        self.tell_cleared();
     }
 
     /// One step of removing what was cleared; whether there is more. Waits while snapshots are

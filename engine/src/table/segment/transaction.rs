@@ -1,11 +1,12 @@
 //! The part that a segment has in a transaction.
 
+use super::super::observer::Told;
 use super::super::snapshot::Watermark;
 use super::super::transaction::Seen;
 use super::{KeyHash, Locked, NO_RECORD};
 use crate::sync::Ordering;
 
-impl Locked<'_> {
+impl<'t> Locked<'t> {
     /// Whether a key is otherwise than a transaction takes it to be, whose snapshot has this
     /// watermark; `seen` is what it read of the key, if it did.
     ///
@@ -47,10 +48,10 @@ impl Locked<'_> {
     }
 
     /// Makes the prepared writes from `seq` on visible, once all before them are.
-    pub fn publish_from(&mut self, seq: u64) {
+    pub fn publish_from(&mut self, seq: u64, told: &mut Told<'t>) {
         let own = self.w.pending.iter_mut().filter(|pending| pending.seq >= seq);
         own.for_each(|pending| pending.done = true);
-        self.publish_done();
+        self.publish_done(told);
         self.settle();
     }
 }

@@ -1,6 +1,7 @@
 //! The commit: lock, validate, prepare, record, publish.
 
 use super::super::entry::draft;
+use super::super::observer::Told;
 use super::super::segment::{Lack, Locked, Visible};
 use super::super::version::SEQ_BITS;
 use super::super::{Change, NewEntry, Snapshot, Table, Unrecorded};
@@ -34,7 +35,7 @@ impl Transaction<'_> {
     /// # Errors
     /// [`TransactionError`] says why not, and of a conflict with which keys.
     pub fn commit(self, now: Timestamp) -> Result<Committed, TransactionError> {
-        let Transaction { table, snapshot, isolation, keys, .. } = self;
+        let Transaction { table, snapshot, isolation, keys, origin, .. } = self;
         let reads_count = isolation == Isolation::Serializable;
         let mut keys: Vec<Key<'_>> = keys
             .iter()
@@ -44,7 +45,7 @@ impl Transaction<'_> {
         keys.sort_by_key(|(_, touched)| touched.hash.segment);
         // Until all is published: no snapshot may be taken between the segments.
         let _gate = table.shared.snapshots.gate();
-        let mut commit = Commit::lock(table, &keys, now);
+        let mut commit = Commit::lock(table, &keys, origin, now);
         commit.validate(&keys, &snapshot)?;
         // Its own snapshot shall not keep what it writes over.
         drop(snapshot);
@@ -60,12 +61,13 @@ impl Transaction<'_> {
 
 impl<'t> Commit<'t> {
     /// Takes the locks of all segments that the keys, which stand in their order, are in.
-    fn lock(table: &'t Table, keys: &[Key<'_>], now: Timestamp) -> Commit<'t> {
+    fn lock(table: &'t Table, keys: &[Key<'_>], origin: u64, now: Timestamp) -> Commit<'t> {
         let mut numbers: Vec<_> = keys.iter().map(|(_, touched)| touched.hash.segment).collect();
         numbers.dedup();
         let part = |number: u32| {
             let segment = table.segments.get(number as usize)?;
-            Some(Part { number, locked: segment.lock(&table.shared, now), first: None })
+            let locked = segment.lock(&table.shared, now).by(origin);
+            Some(Part { number, locked, first: None })
         };
         let waits = table.shared.journal.get().is_some_and(|journal| journal.publishes());
         Commit { table, parts: numbers.into_iter().filter_map(part).collect(), waits, lack: None }
@@ -187,13 +189,15 @@ impl<'t> Commit<'t> {
     /// Makes everything visible, or lets it wait for the record.
     fn publish(&mut self, record: Option<u64>) {
         let record = record.filter(|_| self.waits);
+        let mut told = Told::default();
         for part in &mut self.parts {
             match (part.first, record) {
                 (Some(first), Some(record)) => part.locked.wait_for(first, record),
-                (Some(first), None) => part.locked.publish_from(first),
+                (Some(first), None) => part.locked.publish_from(first, &mut told),
                 (None, _) => {}
             }
         }
+        told.tell(&self.table.shared);
     }
 
     /// Takes back what was prepared: it is the newest in each segment, since the locks are held.
