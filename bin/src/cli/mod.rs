@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Problems, ServerConfig};
+use crate::config::{Loaded, Problems};
 
 /// The exit code of a refused configuration (`EX_CONFIG`).
 pub const REFUSED: u8 = 78;
@@ -80,8 +80,8 @@ fn called_memcached(args: &[OsString]) -> bool {
 }
 
 /// Runs the server until it is told to stop.
-fn run(config: ServerConfig) -> ExitCode {
-    match crate::server::run(config) {
+fn run(loaded: impl Into<Loaded>) -> ExitCode {
+    match crate::server::run(loaded.into()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

@@ -38,12 +38,14 @@ pub struct ServeArgs {
     /// [key: memcached] [default: 127.0.0.1:11211]
     #[arg(long, value_name = "ADDR", help_heading = "Listeners")]
     memcached: Vec<String>,
-    /// The native protocol: comes with a later version, only `off` is accepted
-    #[arg(long, value_name = "off", help_heading = "Listeners")]
-    native: Option<String>,
-    /// The HTTP interface: comes with a later version, only `off` is accepted
-    #[arg(long, value_name = "off", help_heading = "Listeners")]
-    http: Option<String>,
+    /// Serve every protocol here, told apart by a connection's first byte; repeatable; `off` for
+    /// none [key: native] [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "ADDR", help_heading = "Listeners")]
+    native: Vec<String>,
+    /// Serve HTTP here: health, metrics, entries, administration; repeatable; `off` for none
+    /// [key: http] [default: 127.0.0.1:7480]
+    #[arg(long, value_name = "ADDR", help_heading = "Listeners")]
+    http: Vec<String>,
     /// Traffic between nodes: comes with a later version, only `off` is accepted
     #[arg(long, value_name = "off", help_heading = "Listeners")]
     peer: Option<String>,
@@ -111,7 +113,7 @@ impl FileArgs {
 /// Runs a server.
 pub fn main(args: &ServeArgs) -> ExitCode {
     match configure(args) {
-        Ok(loaded) => run(loaded.config),
+        Ok(loaded) => run(loaded),
         Err(problems) => refuse(&problems),
     }
 }
@@ -122,8 +124,10 @@ fn configure(args: &ServeArgs) -> Result<Loaded, Problems> {
         return Err(Problems(later));
     }
     let mut loaded = args.file.load(args.settings())?;
-    for listener in &mut loaded.config.memcached {
-        offset(&mut listener.address, args.port_offset)?;
+    let config = &mut loaded.config;
+    let memcached = config.memcached.iter_mut().map(|listener| &mut listener.address);
+    for address in memcached.chain(&mut config.native).chain(&mut config.http) {
+        offset(address, args.port_offset)?;
     }
     refuse_exposure(&loaded.config, Exposure::new(args.insecure_i_know))?;
     Ok(loaded)
@@ -132,7 +136,9 @@ fn configure(args: &ServeArgs) -> Result<Loaded, Problems> {
 impl ServeArgs {
     /// The flags that are keys.
     fn settings(&self) -> Vec<Setting> {
-        let memcached = (!self.memcached.is_empty()).then(|| self.memcached.join(","));
+        let list = |given: &[String]| (!given.is_empty()).then(|| given.join(","));
+        let memcached = list(&self.memcached);
+        let (native, http) = (list(&self.native), list(&self.http));
         let off = self.ephemeral.then(|| "off".to_owned());
         let flags = [
             ("--ephemeral", "node.data_dir", &off),
@@ -141,6 +147,8 @@ impl ServeArgs {
             ("--name", "node.name", &self.name),
             ("--threads", "node.threads", &self.threads),
             ("--memcached", "memcached", &memcached),
+            ("--native", "native", &native),
+            ("--http", "http", &http),
             ("--max-connections", "limits.max_connections", &self.max_connections),
             ("--memory", "cache.default.memory", &self.memory),
             ("--max-item-size", "limits.max_item_size", &self.max_item_size),
@@ -156,11 +164,7 @@ impl ServeArgs {
 
     /// What is asked for and comes with a later version.
     fn later(&self) -> Vec<Problem> {
-        let flags = [
-            ("--native", &self.native, "off", "leave it out or say off"),
-            ("--http", &self.http, "off", "leave it out or say off"),
-            ("--peer", &self.peer, "off", "leave it out or say off"),
-        ];
+        let flags = [("--peer", &self.peer, "off", "leave it out or say off")];
         let wanted = |(flag, value, off, help): (&str, &Option<String>, &str, &str)| {
             let value = value.as_ref().filter(|value| *value != off)?;
             let what = format!("{flag} {value} comes with a later version");
@@ -207,12 +211,16 @@ mod tests {
             "--name a --threads 3 --memcached 127.0.0.1:1 --memcached unix:/x --memory 2MiB \
              --max-item-size 64k --eviction lru --max-connections 7 --log-format json \
              --log-level warn --ephemeral --persist none --native off --port-offset 10 \
+             --http 127.0.0.1:2 --http 127.0.0.1:0 \
              --set limits.backlog=9 --set limits.max_connections=8",
         )
         .unwrap()
         .config;
         let addresses: Vec<_> = config.memcached.iter().map(|l| l.address.to_string()).collect();
         assert_eq!(addresses, ["127.0.0.1:11", "unix:/x"]);
+        assert_eq!(config.native, []);
+        let http: Vec<_> = config.http.iter().map(Address::to_string).collect();
+        assert_eq!(http, ["127.0.0.1:12", "127.0.0.1:0"]);
         assert_eq!((config.node.name.as_str(), config.node.threads), ("a", 3));
         assert_eq!(config.caches[0].limits.max_bytes, 2 << 20);
         assert_eq!(config.caches[0].eviction, "lru");
@@ -224,7 +232,10 @@ mod tests {
     #[test]
     fn refusals_name_the_flag() {
         for (flags, said) in [
-            ("--native 127.0.0.1:7400", "--native 127.0.0.1:7400 comes with a later version"),
+            ("--peer 127.0.0.1:7401", "--peer 127.0.0.1:7401 comes with a later version"),
+            ("--http 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
+            ("--native 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
+            ("--http 127.0.0.1:7400", "two listeners have the address 127.0.0.1:7400"),
             ("--persist always", "one of none, async, sync"),
             ("--memory 10", "flag --memory"),
             ("--eviction lur", "one of s3-fifo, w-tinylfu"),
@@ -250,7 +261,7 @@ mod tests {
             assert!(explained.contains(&said), "{key}: {said} is not in {explained}");
             checked += 1;
         }
-        assert_eq!(checked, 11);
+        assert_eq!(checked, 13);
     }
 
     #[test]

@@ -16,15 +16,23 @@ impl Field for Address {
     }
 }
 
-impl Field for Vec<ListenerConfig> {
+impl Field for Vec<Address> {
     fn parse(raw: &Raw, form: &Form) -> Result<Self, String> {
         if raw.one().is_ok_and(str::is_empty) {
             return Err(form.refusal(""));
         }
-        let listener = |text| {
-            parse_address(text).map(|address| ListenerConfig { address, ..Default::default() })
-        };
-        raw.list().into_iter().map(listener).collect()
+        raw.list().into_iter().map(parse_address).collect()
+    }
+
+    fn show(&self, _: &Form) -> Raw {
+        Raw::Many(self.iter().map(Address::to_string).collect())
+    }
+}
+
+impl Field for Vec<ListenerConfig> {
+    fn parse(raw: &Raw, form: &Form) -> Result<Self, String> {
+        let listener = |address| ListenerConfig { address, ..Default::default() };
+        Ok(<Vec<Address>>::parse(raw, form)?.into_iter().map(listener).collect())
     }
 
     fn show(&self, _: &Form) -> Raw {

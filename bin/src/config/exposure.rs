@@ -24,9 +24,9 @@ impl Exposure {
 
 /// Refuses a listener that other machines reach, unless both the flag and the variable are there.
 pub fn refuse_exposure(config: &ServerConfig, said: Exposure) -> Result<(), Problem> {
-    let exposed = |listener: &&ListenerConfig| !listener.address.is_local();
-    match config.memcached.iter().find(exposed) {
-        Some(listener) if !(said.flag && said.env) => Err(refusal(listener, said)),
+    let exposed = |listener: &ListenerConfig| !listener.address.is_local();
+    match config.listeners().into_iter().find(exposed) {
+        Some(listener) if !(said.flag && said.env) => Err(refusal(&listener, said)),
         _ => Ok(()),
     }
 }
@@ -66,10 +66,15 @@ mod tests {
             ("10.0.0.1:1", true, true, true),
         ] {
             let address = Address::Tcp(address.parse().unwrap());
-            let listener = ListenerConfig { address, ..Default::default() };
-            let config = ServerConfig { memcached: vec![listener], ..Default::default() };
-            let result = refuse_exposure(&config, Exposure { flag, env });
-            assert_eq!(result.is_ok(), allowed, "{result:?}");
+            let listener = ListenerConfig { address: address.clone(), ..Default::default() };
+            for config in [
+                ServerConfig { memcached: vec![listener], ..Default::default() },
+                ServerConfig { native: vec![address.clone()], ..Default::default() },
+                ServerConfig { http: vec![address], ..Default::default() },
+            ] {
+                let result = refuse_exposure(&config, Exposure { flag, env });
+                assert_eq!(result.is_ok(), allowed, "{result:?}");
+            }
         }
     }
 }

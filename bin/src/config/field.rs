@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::model::{LogFormat, ProtocolChoice};
+use super::model::{Accept, LogFormat, ProtocolChoice};
 use isogrid_grid::unit::{parse_size, parse_span, show_size, show_span};
 
 /// A value as it was written, before anything is known about its type.
@@ -49,6 +49,8 @@ pub enum Form {
     Letter,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// Some of these words.
+    Words(&'static [&'static str]),
     /// Free text: what it is, and whether a given text is one.
     Text(&'static str, fn(&str) -> bool),
     /// Where to listen.
@@ -69,6 +71,7 @@ impl Form {
             Self::Flag => "true or false".to_owned(),
             Self::Letter => "one printable character".to_owned(),
             Self::Choice(names) => format!("one of {}", names.join(", ")),
+            Self::Words(names) => format!("a list of {}", names.join(", ")),
             Self::Text(what, _) => what.to_owned(),
             Self::Address => {
                 "IP:PORT or [IPV6]:PORT with a port of 0 to 65535, or unix:PATH[?mode=OCTAL]"
@@ -236,6 +239,27 @@ impl Field for String {
 
     fn show(&self, _: &Form) -> Raw {
         Raw::One(self.clone())
+    }
+}
+
+impl Field for Accept {
+    fn parse(raw: &Raw, form: &Form) -> Result<Self, String> {
+        let mut accept = Self { memcached: false, http: false, native: false };
+        let words = raw.list();
+        for word in &words {
+            match *word {
+                "memcached" => accept.memcached = true,
+                "http" => accept.http = true,
+                "native" => accept.native = true,
+                other => return Err(form.refusal(other)),
+            }
+        }
+        if words.is_empty() { Err(form.refusal("")) } else { Ok(accept) }
+    }
+
+    fn show(&self, _: &Form) -> Raw {
+        let accepted = self.named().into_iter().filter(|(_, accepted)| *accepted);
+        Raw::Many(accepted.map(|(name, _)| name.to_owned()).collect())
     }
 }
 

@@ -118,6 +118,12 @@ fn read(path: &Path) -> Result<String, Problem> {
     })
 }
 
+impl From<ServerConfig> for Loaded {
+    fn from(config: ServerConfig) -> Self {
+        Self { config, ..Self::default() }
+    }
+}
+
 impl Loaded {
     fn set(&mut self, setting: &Setting) -> Result<(), Problem> {
         let Setting { key, value, origin } = setting;

@@ -23,11 +23,11 @@ mod validate;
 pub use exposure::{Exposure, refuse_exposure};
 pub use layer::{Loaded, Setting, Sources, load};
 pub use model::{
-    Address, CacheConfig, CacheLimits, LimitsConfig, ListenerConfig, LogConfig, LogFormat,
+    Accept, Address, CacheConfig, CacheLimits, LimitsConfig, ListenerConfig, LogConfig, LogFormat,
     NodeConfig, ProtocolChoice, ProtocolConfig, RegionConfig, ServerConfig,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use reference::{explain, explain_all, markdown, template};
-pub use show::show;
+pub use show::{Value, show, values};
 pub use suggest::nearest;
 pub use validate::{EVICTION_POLICIES, validate};

@@ -16,6 +16,11 @@ pub struct ServerConfig {
     pub node: NodeConfig,
     /// memcached listeners, each in front of one cache. Default: `127.0.0.1:11211`.
     pub memcached: Vec<ListenerConfig>,
+    /// Where every protocol is spoken, told apart by a connection's first byte. Default:
+    /// `127.0.0.1:7400`.
+    pub native: Vec<Address>,
+    /// Where HTTP alone is spoken. Default: `127.0.0.1:7480`.
+    pub http: Vec<Address>,
     /// How the memcached protocols behave, on every listener.
     pub protocol: ProtocolConfig,
     /// Named caches; the first one is called `default` unless configured otherwise.
@@ -36,6 +41,8 @@ impl Default for ServerConfig {
         Self {
             node: NodeConfig::default(),
             memcached: vec![ListenerConfig::default()],
+            native: vec![Address::local(7400)],
+            http: vec![Address::local(7480)],
             protocol: ProtocolConfig::default(),
             caches: vec![CacheConfig::default()],
             limits: LimitsConfig::default(),
@@ -43,6 +50,26 @@ impl Default for ServerConfig {
             port_file: None,
             pid_file: None,
         }
+    }
+}
+
+impl ServerConfig {
+    /// Every listener, whichever key it stands under.
+    pub fn listeners(&self) -> Vec<ListenerConfig> {
+        let first = self.caches.first().map(|cache| cache.name.clone()).unwrap_or_default();
+        let native = self.native.iter().map(|address| ListenerConfig {
+            address: address.clone(),
+            accept: Accept::ALL,
+            cache: first.clone(),
+            ..ListenerConfig::default()
+        });
+        let http = self.http.iter().map(|address| ListenerConfig {
+            address: address.clone(),
+            accept: Accept::HTTP,
+            cache: first.clone(),
+            ..ListenerConfig::default()
+        });
+        self.memcached.iter().cloned().chain(native).chain(http).collect()
     }
 }
 
@@ -102,6 +129,11 @@ impl Address {
     /// The access mask of a unix socket unless configured otherwise (memcached's `-a`).
     pub const UNIX_MASK: u32 = 0o700;
 
+    /// A port on the loopback interface.
+    pub fn local(port: u16) -> Self {
+        Self::Tcp((Ipv4Addr::LOCALHOST, port).into())
+    }
+
     /// Whether only this machine can reach it.
     pub fn is_local(&self) -> bool {
         match self {
@@ -123,7 +155,7 @@ impl Display for Address {
 
 impl Default for Address {
     fn default() -> Self {
-        Self::Tcp((Ipv4Addr::LOCALHOST, 11211).into())
+        Self::local(11211)
     }
 }
 
@@ -138,12 +170,47 @@ pub enum ProtocolChoice {
     Binary,
 }
 
-/// One memcached listener.
+/// Which protocols a listener accepts. With more than one, a connection's first byte tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accept {
+    /// memcached's text, meta and binary protocols.
+    pub memcached: bool,
+    /// HTTP/1.1.
+    pub http: bool,
+    /// The native protocol.
+    pub native: bool,
+}
+
+impl Accept {
+    /// memcached's protocols alone.
+    pub const MEMCACHED: Self = Self { memcached: true, http: false, native: false };
+    /// HTTP alone.
+    pub const HTTP: Self = Self { memcached: false, http: true, native: false };
+    /// Whatever there is.
+    pub const ALL: Self = Self { memcached: true, http: true, native: true };
+    /// The names of the protocols, as a user writes them.
+    pub const NAMES: [&str; 3] = ["memcached", "http", "native"];
+
+    /// Whether HTTP is all that is accepted.
+    pub fn is_http(self) -> bool {
+        self == Self::HTTP
+    }
+
+    /// Each name with whether it is accepted.
+    pub fn named(self) -> [(&'static str, bool); 3] {
+        let [memcached, http, native] = Self::NAMES;
+        [(memcached, self.memcached), (http, self.http), (native, self.native)]
+    }
+}
+
+/// One listener.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListenerConfig {
     /// Where.
     pub address: Address,
-    /// Which protocols. Default: auto.
+    /// What a connection may speak. Default: memcached's protocols alone.
+    pub accept: Accept,
+    /// Which of memcached's protocols. Default: auto.
     pub protocol: ProtocolChoice,
     /// The cache behind it. Default: `default`.
     pub cache: String,
@@ -155,6 +222,7 @@ impl Default for ListenerConfig {
     fn default() -> Self {
         Self {
             address: Address::default(),
+            accept: Accept::MEMCACHED,
             protocol: ProtocolChoice::Auto,
             cache: CacheConfig::DEFAULT.to_owned(),
             flush: true,
@@ -290,6 +358,9 @@ pub struct LimitsConfig {
     /// Close a connection that does not read its answers for so long. Default: 30 s (drop-in:
     /// never).
     pub write_timeout: Option<Duration>,
+    /// Close a connection that has not said which protocol it speaks for so long, on listeners
+    /// that accept several. Default: 10 s.
+    pub handshake_timeout: Duration,
     /// Requests of one connection before others get their turn (memcached's `-R`). Default: 32
     /// (drop-in: 20).
     pub requests_per_turn: usize,
@@ -306,6 +377,7 @@ impl Default for LimitsConfig {
             idle_timeout: Some(Duration::from_secs(3_600)),
             request_timeout: Some(Duration::from_secs(30)),
             write_timeout: Some(Duration::from_secs(30)),
+            handshake_timeout: Duration::from_secs(10),
             requests_per_turn: 32,
         }
     }

@@ -1,10 +1,13 @@
 //! The configuration in force, as TOML that configures the same.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::field::{Form, Raw};
 use super::key::Key;
 use super::layer::Loaded;
+use super::model::ServerConfig;
+use super::problem::Origin;
 use super::table::{CACHE, LISTENER, REGION, ROOT};
 
 /// The configuration in force as TOML, each line with its origin when asked.
@@ -14,7 +17,11 @@ pub fn show(loaded: &Loaded, with_origin: bool) -> String {
     if config.memcached.is_empty() {
         out.text.push_str("memcached = []\n");
     }
-    for key in ROOT.iter().filter(|key| key.name != "memcached") {
+    let (sections, top): (Vec<_>, Vec<_>) = ROOT.iter().partition(|key| key.name.contains('.'));
+    for key in top.iter().filter(|key| key.name != "memcached") {
+        out.line(key.name, &key.read(config), &key.form, key.name);
+    }
+    for key in sections {
         let (section, name) = key.name.split_once('.').unwrap_or(("", key.name));
         out.header(section);
         out.line(name, &key.read(config), &key.form, key.name);
@@ -30,6 +37,52 @@ pub fn show(loaded: &Loaded, with_origin: bool) -> String {
         }
     }
     out.text
+}
+
+/// One value in force.
+pub struct Value {
+    /// Its key, e.g. `limits.backlog` or `cache.default.memory`.
+    pub key: String,
+    /// As a user would write it; a list is joined with commas.
+    pub value: String,
+    /// Where it was said.
+    pub origin: String,
+}
+
+/// Every value in force, and where it was said.
+pub fn values(config: &ServerConfig, origins: &BTreeMap<String, Origin>) -> Vec<Value> {
+    let mut out = Values { origins, values: Vec::new() };
+    out.table(&ROOT, config, "");
+    for (index, listener) in config.memcached.iter().enumerate() {
+        out.table(&LISTENER, listener, &format!("listener.{index}."));
+    }
+    for cache in &config.caches {
+        let place = format!("cache.{}.", cache.name);
+        out.table(&CACHE, cache, &place);
+        for (index, region) in cache.regions.iter().enumerate() {
+            out.table(&REGION, region, &format!("{place}region.{index}."));
+        }
+    }
+    out.values
+}
+
+struct Values<'a> {
+    origins: &'a BTreeMap<String, Origin>,
+    values: Vec<Value>,
+}
+
+impl Values<'_> {
+    fn table<T: Default>(&mut self, keys: &'static [Key<T>], target: &T, place: &str) {
+        for key in keys {
+            let name = format!("{place}{}", key.name);
+            let value = match key.read(target) {
+                Raw::One(text) => text,
+                Raw::Many(texts) => texts.join(","),
+            };
+            let origin = self.origins.get(&name).unwrap_or(&Origin::Default).to_string();
+            self.values.push(Value { key: name, value, origin });
+        }
+    }
 }
 
 struct Shown<'a> {

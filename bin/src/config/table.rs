@@ -5,7 +5,7 @@ use isogrid_grid::catalog::is_name as is_cache_name;
 
 use super::field::{Form, field};
 use super::key::Key;
-use super::model::{CacheConfig, ListenerConfig, RegionConfig, ServerConfig};
+use super::model::{Accept, CacheConfig, ListenerConfig, RegionConfig, ServerConfig};
 use super::validate::EVICTION_POLICIES;
 
 const KIB: u64 = 1 << 10;
@@ -20,7 +20,7 @@ const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 const LIFE: Form = Form::OrOff(&Form::Span(1, 100 * YEAR));
 
 /// Keys at the top and in `[node]`, `[protocol]`, `[limits]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 24] = [
+pub static ROOT: [Key<ServerConfig>; 27] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -69,6 +69,20 @@ pub static ROOT: [Key<ServerConfig>; 24] = [
         "Where to serve the cache `default` over memcached's protocols; port 0 picks a free one. \
          `[[listener]]` says more about a listener. Said in the environment or by a flag, it \
          replaces every listener of the file.",
+    ),
+    Key::new(
+        "native",
+        Form::Addresses,
+        field!(ServerConfig, native),
+        "Where to serve every protocol that there is, told apart by the first byte of a \
+         connection; memcached's protocols reach the first cache. Port 0 picks a free one.",
+    ),
+    Key::new(
+        "http",
+        Form::Addresses,
+        field!(ServerConfig, http),
+        "Where to serve HTTP: health, metrics, entries of caches, administration. Port 0 picks a \
+         free one.",
     ),
     Key::new(
         "protocol.shutdown_command",
@@ -158,6 +172,13 @@ pub static ROOT: [Key<ServerConfig>; 24] = [
         "A connection that does not read its answers for so long is closed.",
     ),
     Key::new(
+        "limits.handshake_timeout",
+        Form::Span(100, 60 * SECOND),
+        field!(ServerConfig, limits.handshake_timeout),
+        "A connection that has not said which protocol it speaks for so long is closed, on \
+         listeners that accept several.",
+    ),
+    Key::new(
         "limits.requests_per_turn",
         Form::Count(1, 1_000_000),
         field!(ServerConfig, limits.requests_per_turn),
@@ -179,12 +200,18 @@ pub static ROOT: [Key<ServerConfig>; 24] = [
 ];
 
 /// Keys of `[[listener]]`.
-pub static LISTENER: [Key<ListenerConfig>; 4] = [
+pub static LISTENER: [Key<ListenerConfig>; 5] = [
     Key::new(
         "address",
         Form::Address,
         field!(ListenerConfig, address),
         "Where to listen; port 0 picks a free one.",
+    ),
+    Key::new(
+        "accept",
+        Form::Words(&Accept::NAMES),
+        field!(ListenerConfig, accept),
+        "What a connection may speak; with more than one, its first byte tells.",
     ),
     Key::new(
         "protocol",

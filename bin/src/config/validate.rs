@@ -74,16 +74,18 @@ fn check_regions(cache: &CacheConfig, found: &mut Vec<Problem>) {
 }
 
 fn check_listeners(config: &ServerConfig, found: &mut Vec<Problem>) {
-    let mut addresses = Vec::new();
     for listener in &config.memcached {
         if !config.caches.iter().any(|cache| cache.name == listener.cache) {
             found.push(unknown_cache(listener, config));
         }
-        if fixed(&listener.address) && addresses.contains(&&listener.address) {
+    }
+    let mut addresses = Vec::new();
+    for listener in config.listeners() {
+        if fixed(&listener.address) && addresses.contains(&listener.address) {
             let what = format!("two listeners have the address {}", listener.address);
             found.push(problem(what, "give each listener an address of its own"));
         }
-        addresses.push(&listener.address);
+        addresses.push(listener.address);
     }
 }
 

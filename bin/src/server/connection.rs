@@ -12,6 +12,7 @@ use isogrid_wire::Output;
 use isogrid_wire::memcached::Decoder;
 
 use super::connections::{Place, State};
+use super::listener::Arrival;
 use super::session::{Session, Turn};
 use super::stream::Stream;
 
@@ -59,15 +60,16 @@ type Ended = Result<&'static str, io::Error>;
 
 impl Connection {
     /// A connection that was just accepted.
-    pub fn new(stream: Stream, session: Session, decoder: Decoder, place: Place) -> Self {
+    pub fn new(arrival: Arrival, session: Session, decoder: Decoder) -> Self {
+        let Arrival { stream, first, place } = arrival;
         Connection {
             stream,
             session,
             decoder,
             place,
-            input: Vec::new(),
             start: 0,
-            end: 0,
+            end: first.len(),
+            input: first,
             needed: 1,
             unsent: Output::new(),
             closing: None,

@@ -13,6 +13,10 @@ use tokio::sync::Notify;
 use super::addresses::Addresses;
 use crate::config::LimitsConfig;
 
+/// Places beyond the limit for listeners that speak HTTP alone: whoever looks after a server must
+/// get in when its clients have taken every place.
+const OPERATOR_PLACES: usize = 32;
+
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -33,6 +37,46 @@ pub struct Peer {
     pub address: Option<IpAddr>,
 }
 
+/// What a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Spoken {
+    /// Not told yet.
+    Unknown,
+    /// One of memcached's protocols.
+    Memcached,
+    /// HTTP.
+    Http,
+    /// The native protocol.
+    Native,
+}
+
+impl Spoken {
+    /// All there are.
+    pub const ALL: [Spoken; 4] = [Spoken::Unknown, Spoken::Memcached, Spoken::Http, Spoken::Native];
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Spoken::Unknown => "unknown",
+            Spoken::Memcached => "memcached",
+            Spoken::Http => "http",
+            Spoken::Native => "native",
+        }
+    }
+}
+
+/// Connections ended before they said anything that is served here.
+#[derive(Default)]
+pub struct Unserved {
+    /// Their first byte begins no protocol that is known.
+    pub unknown_protocol: AtomicU64,
+    /// Their first byte begins a protocol that the listener does not accept.
+    pub not_accepted: AtomicU64,
+    /// They said nothing within `limits.handshake_timeout`.
+    pub handshake_timeout: AtomicU64,
+}
+
 /// Why there is no place for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
@@ -48,6 +92,7 @@ pub struct Info {
     pub peer: Peer,
     /// The address that it connected to.
     pub local: String,
+    spoken: AtomicU8,
     state: AtomicU8,
     /// When the state began, or the last answer made progress, ms.
     since: AtomicU64,
@@ -59,6 +104,17 @@ impl Info {
     /// Remembers how to wake the connection's task.
     pub fn set_waker(&self, waker: &Waker) {
         self.waker.get_or_init(|| waker.clone());
+    }
+
+    /// Says what the connection speaks.
+    pub fn set_spoken(&self, spoken: Spoken) {
+        self.spoken.store(spoken as u8, Ordering::Relaxed);
+    }
+
+    /// What the connection speaks.
+    pub fn spoken(&self) -> Spoken {
+        let spoken = self.spoken.load(Ordering::Relaxed);
+        Spoken::ALL.into_iter().find(|one| *one as u8 == spoken).unwrap_or(Spoken::Unknown)
     }
 
     /// Says what the connection is doing since when.
@@ -112,6 +168,8 @@ pub struct Connections {
     pub paused_ms: AtomicU64,
     /// Connections ended for being silent.
     pub idle_kicks: AtomicU64,
+    /// Connections ended before anything was served.
+    pub unserved: Unserved,
     present: Mutex<Present>,
     freed: Notify,
 }
@@ -145,6 +203,7 @@ impl Connections {
             paused: AtomicU64::new(0),
             paused_ms: AtomicU64::new(0),
             idle_kicks: AtomicU64::new(0),
+            unserved: Unserved::default(),
             present: Mutex::new(Present { next: 0, by_id: BTreeMap::new(), addresses }),
             freed: Notify::new(),
         }
@@ -155,14 +214,29 @@ impl Connections {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Takes a place for a connection.
+    /// Connections open now that speak each protocol.
+    pub fn by_spoken(&self) -> [(Spoken, u64); 4] {
+        let mut counts = Spoken::ALL.map(|spoken| (spoken, 0));
+        for info in self.lock().by_id.values() {
+            let spoken = info.spoken();
+            counts.iter_mut().filter(|(one, _)| *one == spoken).for_each(|(_, n)| *n += 1);
+        }
+        counts
+    }
+
+    /// Takes a place for a connection that speaks `spoken`, as far as the listener tells.
     ///
     /// # Errors
     /// When all places are taken, or all that the peer's address may have.
-    pub fn admit(node: &Arc<super::Node>, peer: Peer, local: String) -> Result<Place, Refused> {
+    pub fn admit(
+        node: &Arc<super::Node>,
+        peer: Peer,
+        local: String,
+        spoken: Spoken,
+    ) -> Result<Place, Refused> {
         let this = &node.connections;
         let mut present = this.lock();
-        if let Err(refused) = this.enter(&mut present, &peer) {
+        if let Err(refused) = this.enter(&mut present, &peer, this.places(spoken)) {
             this.count(refused);
             return Err(refused);
         }
@@ -170,6 +244,7 @@ impl Connections {
         let info = Arc::new(Info {
             peer,
             local,
+            spoken: AtomicU8::new(spoken as u8),
             state: AtomicU8::new(State::Idle as u8),
             since: AtomicU64::new(node.now()),
             ended: OnceLock::new(),
@@ -181,12 +256,17 @@ impl Connections {
         Ok(Place { node: Arc::clone(node), id, info })
     }
 
-    fn enter(&self, present: &mut Present, peer: &Peer) -> Result<(), Refused> {
+    /// Places that a connection of this kind may be the last of.
+    fn places(&self, spoken: Spoken) -> usize {
+        self.max + if spoken == Spoken::Http { OPERATOR_PLACES } else { 0 }
+    }
+
+    fn enter(&self, present: &mut Present, peer: &Peer, places: usize) -> Result<(), Refused> {
         if peer.address.is_some_and(|address| !present.addresses.enter(address)) {
             return Err(Refused::Address);
         }
         let place = self.open.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |open| {
-            (open < self.max).then_some(open + 1)
+            (open < places).then_some(open + 1)
         });
         if place.is_err() {
             peer.address.inspect(|address| present.addresses.leave(*address));
@@ -211,9 +291,14 @@ impl Connections {
         self.freed.notified().await;
     }
 
-    /// Whether a place is free.
+    /// Whether a place is free for a client.
     pub fn has_place(&self) -> bool {
         self.open() < self.max
+    }
+
+    /// Whether a place is free for a connection that speaks `spoken`.
+    pub fn has_place_for(&self, spoken: Spoken) -> bool {
+        self.open() < self.places(spoken)
     }
 
     /// All connections, oldest first.

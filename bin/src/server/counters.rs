@@ -1,7 +1,12 @@
-//! What the server counts. A turn of a connection counts in plain fields and adds them up once;
-//! threads add to shards of their own, so that counting costs no shared cache line.
+//! What the server counts, by cache and protocol. A turn of a connection counts in plain fields
+//! and adds them up once; threads add to shards of their own, so that counting costs no shared
+//! cache line.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::connections::Spoken;
 
 /// Shards of the counters; more threads share them.
 const SHARDS: usize = 16;
@@ -11,6 +16,13 @@ macro_rules! counts {
         /// Plain counts: those of one turn, or the sum of all.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub struct Counts { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Counts {
+            /// Adds others to these.
+            pub fn plus(&mut self, others: &Counts) {
+                $(self.$name += others.$name;)*
+            }
+        }
 
         #[derive(Default)]
         #[repr(align(128))]
@@ -39,6 +51,10 @@ counts! {
     cmd_get,
     /// Values stored or refused.
     cmd_set,
+    /// ... of those, not stored because an entry was or was not there.
+    set_not_stored,
+    /// ... of those, not stored because of an error.
+    set_failed,
     /// Clears.
     cmd_flush,
     /// New lifespans given, gets that do so included.
@@ -87,7 +103,40 @@ counts! {
     protocol_errors,
 }
 
-/// The server's counters.
+/// The counters of the server's caches, each by protocol.
+#[derive(Default)]
+pub struct AllCounters(Mutex<BTreeMap<(String, Spoken), Arc<Counters>>>);
+
+impl AllCounters {
+    /// Those of one cache and protocol, to be looked up once for a connection.
+    pub fn of(&self, cache: &str, spoken: Spoken) -> Arc<Counters> {
+        Arc::clone(self.lock().entry((cache.to_owned(), spoken)).or_default())
+    }
+
+    /// The sums now, by cache and protocol.
+    pub fn sums(&self) -> Vec<(String, Spoken, Counts)> {
+        let all = self.lock();
+        all.iter().map(|((cache, spoken), of)| (cache.clone(), *spoken, of.sum())).collect()
+    }
+
+    /// The sum of everything now.
+    pub fn sum(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.lock().values().for_each(|of| sum.plus(&of.sum()));
+        sum
+    }
+
+    /// Sets everything to zero.
+    pub fn reset(&self) {
+        self.lock().values().for_each(|of| of.reset());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, Spoken), Arc<Counters>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The counters of one cache and protocol.
 #[derive(Default)]
 pub struct Counters {
     shards: [Shard; SHARDS],

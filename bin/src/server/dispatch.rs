@@ -256,7 +256,10 @@ impl Dispatch<'_> {
         }
         match written {
             Ok(written) => self.written(written, key, out),
-            Err(error) => self.failed(&error, out),
+            Err(error) => {
+                self.counts.set_failed += 1;
+                self.failed(&error, out);
+            }
         }
     }
 
@@ -274,7 +277,10 @@ impl Dispatch<'_> {
             Written::Done { version, len } => {
                 Reply::Stored { key, cas: self.cas(version), size: len }
             }
-            Written::Refused => Reply::NotStored { key },
+            Written::Refused => {
+                self.counts.set_not_stored += 1;
+                Reply::NotStored { key }
+            }
             Written::Conflict => Reply::Exists { key },
             Written::Absent => Reply::NotFound { key },
         };

@@ -16,7 +16,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::connection::Connection;
-use super::connections::{Connections, Peer, Place, Refused};
+use super::connections::{Connections, Peer, Place, Refused, Spoken};
+use super::detect::{Detected, detect, only};
+use super::http;
 use super::node::Node;
 use super::session::{Rights, Session};
 use super::stream::Stream;
@@ -26,6 +28,9 @@ use crate::config::{Address, ListenerConfig, ProtocolChoice};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// What a client reads when there is no place for anybody; memcached's words.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
+/// The same for a client that speaks HTTP.
+const TOO_MANY_HTTP: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 /// What a client reads when its address has all the places that it may have.
 const TOO_MANY_OF_ADDRESS: &[u8] = b"ERROR Too many open connections from your address\r\n";
 
@@ -41,8 +46,12 @@ pub struct Listener {
     pub address: String,
     /// Its TCP port, if it has one.
     pub port: Option<u16>,
-    config: ListenerConfig,
+    /// How it was configured.
+    pub config: ListenerConfig,
     cache: Arc<Cache>,
+    /// What every connection speaks, when nothing has to be told apart.
+    only: Option<Spoken>,
+    http: http::Service,
 }
 
 impl Listener {
@@ -50,7 +59,11 @@ impl Listener {
     ///
     /// # Errors
     /// When the address cannot be bound, or the cache does not exist.
-    pub fn bind(node: &Node, config: &ListenerConfig) -> Result<Listener, super::Error> {
+    pub fn bind(
+        node: &Node,
+        config: &ListenerConfig,
+        http: &http::Service,
+    ) -> Result<Listener, super::Error> {
         let unknown = || super::Error::UnknownCache { name: config.cache.clone() };
         let cache = node.catalog.cache(&config.cache).ok_or_else(unknown)?;
         let refused = |source| super::Error::Bind { address: config.address.to_string(), source };
@@ -66,18 +79,31 @@ impl Listener {
                 (Bound::Unix(listener), format!("unix:{}", path.display()), None)
             }
         };
-        Ok(Listener { socket, address, port, config: config.clone(), cache })
+        let (only, http, config) = (only(config.accept), http.clone(), config.clone());
+        Ok(Listener { socket, address, port, config, cache, only, http })
     }
 
-    /// Accepts connections until the node stops.
+    /// Whether HTTP is all that is spoken here.
+    pub fn is_http_alone(&self) -> bool {
+        self.only == Some(Spoken::Http)
+    }
+
+    /// What connections are taken for until they have said anything.
+    fn expected(&self) -> Spoken {
+        self.only.unwrap_or(Spoken::Unknown)
+    }
+
+    /// Accepts connections until the node stops. A listener for HTTP alone goes on until its task
+    /// is ended, so that health checks hear of the stop while other connections are drained.
     pub async fn run(self, node: Arc<Node>) {
         loop {
-            if !node.config.limits.refuse_fast && !node.connections.has_place() {
+            let full = !node.connections.has_place_for(self.expected());
+            if !node.config.limits.refuse_fast && full {
                 node.connections.paused.fetch_add(1, Ordering::Relaxed);
                 let since = node.now();
                 tokio::select! {
                     biased;
-                    () = node.stopped() => return,
+                    () = self.over(&node) => return,
                     () = node.connections.place_freed() => {}
                 }
                 let paused = node.now().saturating_sub(since);
@@ -86,7 +112,7 @@ impl Listener {
             }
             tokio::select! {
                 biased;
-                () = node.stopped() => return,
+                () = self.over(&node) => return,
                 accepted = self.accept() => match accepted {
                     Ok((stream, peer)) => self.serve(&node, stream, peer),
                     Err(error) => {
@@ -96,6 +122,13 @@ impl Listener {
                 },
             }
         }
+    }
+
+    async fn over(&self, node: &Node) {
+        if self.is_http_alone() {
+            std::future::pending::<()>().await;
+        }
+        node.stopped().await;
     }
 
     async fn accept(&self) -> io::Result<(Stream, Peer)> {
@@ -120,13 +153,29 @@ impl Listener {
             self.address.clone()
         };
         let address = peer.address;
-        match Connections::admit(node, peer, local) {
-            Ok(place) => drop(tokio::spawn(self.connection(node, stream, place))),
+        match Connections::admit(node, peer, local, self.expected()) {
+            Ok(place) => self.begin(node, stream, place),
             Err(refused) => {
                 self.log_refusal(node, refused, address);
-                tokio::spawn(refuse(stream, refused));
+                tokio::spawn(refuse(stream, refused, self.expected()));
             }
         }
+    }
+
+    /// Begins to serve a connection that has its place.
+    fn begin(&self, node: &Arc<Node>, stream: Stream, place: Place) {
+        let arrival = Arrival { stream, first: Vec::new(), place };
+        match self.only {
+            Some(Spoken::Memcached) => drop(tokio::spawn(self.memcached(node, arrival))),
+            Some(Spoken::Http) => drop(tokio::spawn(http::serve(self.http.clone(), arrival))),
+            _ => drop(tokio::spawn(self.several().serve(Arc::clone(node), arrival))),
+        }
+    }
+
+    /// What serves connections that have to say first what they speak.
+    fn several(&self) -> Several {
+        let config = self.config.clone();
+        Several { config, cache: Arc::clone(&self.cache), http: self.http.clone() }
     }
 
     fn log_refusal(&self, node: &Node, refused: Refused, peer: Option<IpAddr>) {
@@ -152,17 +201,105 @@ impl Listener {
         }
     }
 
-    fn connection(&self, node: &Arc<Node>, stream: Stream, place: Place) -> Connection {
-        let limits =
-            Limits { item_size_max: node.config.limits.max_item_size, ..Limits::default() };
-        let protocols = match self.config.protocol {
-            ProtocolChoice::Auto => Protocols::Auto,
-            ProtocolChoice::Ascii => Protocols::Ascii,
-            ProtocolChoice::Binary => Protocols::Binary,
+    fn memcached(&self, node: &Arc<Node>, arrival: Arrival) -> Connection {
+        memcached(node, &self.config, Arc::clone(&self.cache), arrival)
+    }
+}
+
+fn memcached(
+    node: &Arc<Node>,
+    config: &ListenerConfig,
+    cache: Arc<Cache>,
+    arrival: Arrival,
+) -> Connection {
+    let limits = Limits { item_size_max: node.config.limits.max_item_size, ..Limits::default() };
+    let protocols = match config.protocol {
+        ProtocolChoice::Auto => Protocols::Auto,
+        ProtocolChoice::Ascii => Protocols::Ascii,
+        ProtocolChoice::Binary => Protocols::Binary,
+    };
+    let session = Session::new(Arc::clone(node), cache, Rights { flush: config.flush });
+    Connection::new(arrival, session, Decoder::new(limits, protocols))
+}
+
+/// A connection that has its place, and what was read of it to see what it speaks.
+pub struct Arrival {
+    /// The socket.
+    pub stream: Stream,
+    /// What the client sent first, if it was read already.
+    pub first: Vec<u8>,
+    /// Its place among the connections.
+    pub place: Place,
+}
+
+/// Bytes read to see what a connection speaks: one would do, a whole short request saves a read.
+const FIRST_LEN: usize = 1 << 10;
+
+/// Serves connections of a listener that accepts several protocols.
+struct Several {
+    config: ListenerConfig,
+    cache: Arc<Cache>,
+    http: http::Service,
+}
+
+impl Several {
+    async fn serve(self, node: Arc<Node>, mut arrival: Arrival) {
+        let unserved = &node.connections.unserved;
+        let first = tokio::select! {
+            biased;
+            () = node.stopped() => return,
+            first = read_first(&mut arrival, node.config.limits.handshake_timeout) => first,
         };
-        let rights = Rights { flush: self.config.flush };
-        let session = Session::new(Arc::clone(node), Arc::clone(&self.cache), rights);
-        Connection::new(stream, session, Decoder::new(limits, protocols), place)
+        let Ok(first) = first else {
+            unserved.handshake_timeout.fetch_add(1, Ordering::Relaxed);
+            return log_unserved(&node, &arrival, "said nothing for limits.handshake_timeout");
+        };
+        // A client that closes at once is no trouble.
+        let Some(first) = first else { return };
+        match detect(first, self.config.accept) {
+            Detected::Served(Spoken::Memcached) => {
+                arrival.place.info.set_spoken(Spoken::Memcached);
+                memcached(&node, &self.config, self.cache, arrival).await;
+            }
+            Detected::Served(Spoken::Http) => {
+                arrival.place.info.set_spoken(Spoken::Http);
+                http::serve(self.http, arrival).await;
+            }
+            Detected::Served(Spoken::Native | Spoken::Unknown) => {
+                unserved.not_accepted.fetch_add(1, Ordering::Relaxed);
+                log_unserved(&node, &arrival, "this version does not speak the native protocol");
+            }
+            Detected::NotAccepted(protocol) => {
+                unserved.not_accepted.fetch_add(1, Ordering::Relaxed);
+                log_unserved(&node, &arrival, protocol);
+            }
+            Detected::Unknown => {
+                unserved.unknown_protocol.fetch_add(1, Ordering::Relaxed);
+                log_unserved(&node, &arrival, "the first byte begins no protocol");
+            }
+        }
+    }
+}
+
+/// Reads what comes first; `None` when the client closes, an error when nothing comes in time.
+async fn read_first(
+    arrival: &mut Arrival,
+    patience: Duration,
+) -> Result<Option<u8>, tokio::time::error::Elapsed> {
+    let mut first = vec![0; FIRST_LEN];
+    let stream = &mut arrival.stream;
+    let read = std::future::poll_fn(|cx| stream.poll_read(cx, &mut first));
+    let len = tokio::time::timeout(patience, read).await?.unwrap_or(0);
+    first.truncate(len);
+    arrival.first = first;
+    Ok(arrival.first.first().copied())
+}
+
+fn log_unserved(node: &Node, arrival: &Arrival, why: &str) {
+    if let Some(left_out) = node.log_limits.unserved.pass(node.now()) {
+        let info = &arrival.place.info;
+        let (peer, listener) = (info.peer.name.as_str(), info.local.as_str());
+        tracing::warn!(event = "not_served", peer, listener, why, left_out);
     }
 }
 
@@ -174,8 +311,9 @@ impl Drop for Listener {
     }
 }
 
-async fn refuse(stream: Stream, refused: Refused) {
+async fn refuse(stream: Stream, refused: Refused, spoken: Spoken) {
     let why = match refused {
+        _ if spoken == Spoken::Http => TOO_MANY_HTTP,
         Refused::Full => TOO_MANY,
         Refused::Address => TOO_MANY_OF_ADDRESS,
     };

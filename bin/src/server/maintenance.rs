@@ -20,7 +20,7 @@ const SWEEP_TICKS: u32 = 10;
 pub async fn run(node: Arc<Node>) {
     let mut ticks = 0u32;
     let mut watch = Watch::default();
-    let mut exposed = Exposed::new(&node.config.memcached);
+    let mut exposed = Exposed::new(&node.config.listeners());
     loop {
         tokio::time::sleep(TICK).await;
         ticks = ticks.wrapping_add(1);

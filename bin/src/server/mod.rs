@@ -1,20 +1,25 @@
 //! The server: listeners, connections, maintenance, and an orderly end.
 
 pub mod addresses;
+pub mod admin;
 pub mod caches;
 pub mod connection;
 pub mod connections;
 pub mod counters;
 pub mod data;
 pub mod detail;
+pub mod detect;
 pub mod dispatch;
 pub mod dump;
 pub mod exposed;
 pub mod files;
+pub mod health;
+pub mod http;
 pub mod keeper;
 pub mod listener;
 pub mod log_limit;
 pub mod maintenance;
+pub mod metrics;
 pub mod node;
 pub mod open_files;
 pub mod session;
@@ -29,7 +34,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::ServerConfig;
+use crate::config::{ListenerConfig, Loaded};
 use listener::Listener;
 pub use node::Node;
 
@@ -104,7 +109,8 @@ impl Error {
 ///
 /// # Errors
 /// When the server cannot start; once it serves, trouble is logged and survived.
-pub fn run(mut config: ServerConfig) -> Result<(), Error> {
+pub fn run(mut loaded: Loaded) -> Result<(), Error> {
+    let config = &mut loaded.config;
     telemetry::start(&config.log);
     let connections = open_files::connections_max(config.limits.max_connections);
     config.limits.max_connections = connections;
@@ -116,31 +122,49 @@ pub fn run(mut config: ServerConfig) -> Result<(), Error> {
         .map_err(Error::io("cannot start the worker threads"))?;
     let drain = config.node.drain_timeout;
     let served = runtime.block_on(async {
-        let node = Node::new(config)?;
+        let node = Node::new(loaded)?;
+        let http = http::Service::new(&node);
+        let (alone, others): (Vec<_>, Vec<_>) =
+            node.config.listeners().into_iter().partition(|listener| listener.accept.is_http());
+        // Health is told while data is read, which may take a while.
+        let alone = bind(&node, &alone, &http)?;
+        let bound: Vec<String> = alone.iter().map(|listener| listener.address.clone()).collect();
+        let alone = accept(&node, alone);
         node.open_data()?;
+        let others = bind(&node, &others, &http)?;
         // On a worker, so that the threads that were asked for do all the work.
-        tokio::spawn(serve(node)).await.unwrap_or(Ok(()))
+        let served = tokio::spawn(serve(node, bound, others)).await.unwrap_or(Ok(()));
+        alone.iter().for_each(tokio::task::JoinHandle::abort);
+        served
     });
     runtime.shutdown_timeout(drain);
     served
 }
 
-/// Serves until the node is told to stop, then lets connections finish.
-async fn serve(node: Arc<Node>) -> Result<(), Error> {
-    let mut listeners = Vec::new();
-    for config in &node.config.memcached {
-        listeners.push(Listener::bind(&node, config)?);
-    }
+fn bind(
+    node: &Node,
+    configs: &[ListenerConfig],
+    http: &http::Service,
+) -> Result<Vec<Listener>, Error> {
+    configs.iter().map(|config| Listener::bind(node, config, http)).collect()
+}
+
+fn accept(node: &Arc<Node>, listeners: Vec<Listener>) -> Vec<tokio::task::JoinHandle<()>> {
+    let run = |listener: Listener| tokio::spawn(listener.run(Arc::clone(node)));
+    listeners.into_iter().map(run).collect()
+}
+
+/// Serves until the node is told to stop, then lets connections finish. `http` is where HTTP alone
+/// is spoken, already.
+async fn serve(node: Arc<Node>, http: Vec<String>, listeners: Vec<Listener>) -> Result<(), Error> {
     stop_on_signals(&node)?;
     let _pid_file = node.config.pid_file.as_deref().map(files::PidFile::write);
     if let Some(path) = &node.config.port_file {
         files::write_ports(path, &listeners);
     }
-    announce(&node, &listeners);
-    let accepting: Vec<_> = listeners
-        .into_iter()
-        .map(|listener| tokio::spawn(listener.run(Arc::clone(&node))))
-        .collect();
+    node.health.start();
+    announce(&node, &http, &listeners);
+    let accepting = accept(&node, listeners);
     let maintenance = tokio::spawn(maintenance::run(Arc::clone(&node)));
     node.stopped().await;
     for task in accepting {
@@ -186,17 +210,21 @@ async fn drain(node: &Arc<Node>) {
 }
 
 /// The ready line: one event with every bound address.
-fn announce(node: &Node, listeners: &[Listener]) {
+fn announce(node: &Node, http: &[String], listeners: &[Listener]) {
     if listeners.is_empty() {
-        tracing::warn!(event = "no_listener", "nobody can reach this server; see --memcached");
+        tracing::warn!(event = "no_listener", "no client can reach this server; see --memcached");
     }
-    let memcached: Vec<&str> = listeners.iter().map(|l| l.address.as_str()).collect();
+    let native = node.config.native.len();
+    let bound: Vec<&str> = listeners.iter().map(|l| l.address.as_str()).collect();
+    let (memcached, native) = bound.split_at(bound.len().saturating_sub(native));
     tracing::info!(
         event = "ready",
         name = node.config.node.name,
         version = env!("CARGO_PKG_VERSION"),
         pid = std::process::id(),
         memcached = memcached.join(","),
+        native = native.join(","),
+        http = http.join(","),
         memory = node.config.caches.iter().map(|cache| cache.limits.max_bytes).sum::<u64>(),
         threads = node.config.node.threads,
         data_dir = node.kept_in(),

@@ -1,5 +1,6 @@
 //! What all connections of a running server share.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,21 +14,25 @@ use isogrid_grid::catalog::{
 use tokio::sync::Notify;
 
 use super::connections::Connections;
-use super::counters::Counters;
+use super::counters::AllCounters;
 use super::data::Data;
 use super::detail::Detail;
+use super::health::Health;
 use super::keeper::Keeper;
 use super::log_limit::LogLimit;
-use crate::config::{self, ServerConfig};
+use super::telemetry::LogLevel;
+use crate::config::{self, Loaded, Origin, ServerConfig};
 
 /// A running server.
 pub struct Node {
     /// What it was started with.
     pub config: ServerConfig,
+    /// Where that was said, by key.
+    pub origins: BTreeMap<String, Origin>,
     /// Its caches.
     pub catalog: Catalog,
     /// What it counts.
-    pub counters: Counters,
+    pub counters: AllCounters,
     /// Who is connected.
     pub connections: Connections,
     /// Lines of the log that clients can cause.
@@ -44,6 +49,10 @@ pub struct Node {
     pub memory_limit: AtomicU64,
     /// What is kept on disk; set before the node listens.
     pub data: OnceLock<Data>,
+    /// What health checks hear.
+    pub health: Health,
+    /// Changes the level of the log.
+    pub log: LogLevel,
     stopping: AtomicBool,
     stop: Notify,
 }
@@ -57,6 +66,8 @@ pub struct LogLimits {
     pub address: LogLimit,
     /// A connection could not be accepted.
     pub accept: LogLimit,
+    /// A connection said nothing that its listener serves.
+    pub unserved: LogLimit,
 }
 
 impl Node {
@@ -64,7 +75,8 @@ impl Node {
     ///
     /// # Errors
     /// When a cache cannot be made from its configuration.
-    pub fn new(config: ServerConfig) -> Result<Arc<Node>, super::Error> {
+    pub fn new(loaded: impl Into<Loaded>) -> Result<Arc<Node>, super::Error> {
+        let Loaded { config, origins, .. } = loaded.into();
         let clock = SystemClock::new();
         let started = clock.now();
         let catalog = new_catalog(&config, started)?;
@@ -76,11 +88,14 @@ impl Node {
             connections: Connections::new(&config.limits),
             log_limits: LogLimits::default(),
             config,
+            origins,
             catalog,
-            counters: Counters::default(),
+            counters: AllCounters::default(),
             clock,
             started,
             data: OnceLock::new(),
+            health: Health::default(),
+            log: LogLevel::default(),
             stopping: AtomicBool::new(false),
             stop: Notify::new(),
         }))

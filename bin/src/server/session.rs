@@ -10,7 +10,8 @@ use isogrid_wire::memcached::{
 };
 
 use super::connection::OUTPUT_LEN_MAX;
-use super::counters::Counts;
+use super::connections::Spoken;
+use super::counters::{Counters, Counts};
 use super::dispatch::Dispatch;
 use super::dump::Dump;
 use super::keeper::Keeper;
@@ -67,6 +68,8 @@ pub struct Session {
     pub cache: Arc<Cache>,
     /// What this turn has counted.
     pub counts: Counts,
+    /// Where that is added up.
+    counters: Arc<Counters>,
     /// The time of this turn, ms.
     pub now: u64,
     /// What the answers wait for, when the cache is kept on disk.
@@ -138,7 +141,9 @@ impl Session {
     /// The session of a new connection.
     pub fn new(node: Arc<Node>, cache: Arc<Cache>, rights: Rights) -> Self {
         let (now, keeper) = (node.now(), node.keeper(cache.name()));
-        Session { node, cache, counts: Counts::default(), now, keeper, rights, stream: None }
+        let counters = node.counters.of(cache.name(), Spoken::Memcached);
+        let counts = Counts::default();
+        Session { node, cache, counts, counters, now, keeper, rights, stream: None }
     }
 
     /// Begins a run of turns.
@@ -150,7 +155,7 @@ impl Session {
     /// Ends a run of turns: its counts are added up.
     #[inline]
     pub fn end(&mut self) {
-        self.node.counters.add(&std::mem::take(&mut self.counts));
+        self.counters.add(&std::mem::take(&mut self.counts));
     }
 
     /// Whether a turn has something to say without more input.

@@ -154,7 +154,8 @@ fn connections(node: &Node, rows: &mut Rows) {
     rows.put("rejected_connections", connections.rejected.load(Ordering::Relaxed));
     let by_address = connections.rejected_by_address.load(Ordering::Relaxed);
     rows.put("rejected_connections_per_address", by_address);
-    let exposed = node.config.memcached.iter().filter(|listener| !listener.address.is_local());
+    let listeners = node.config.listeners();
+    let exposed = listeners.iter().filter(|listener| !listener.address.is_local());
     rows.put("insecure_listeners", exposed.count());
     if let Some(data) = node.data.get() {
         kept(&data.persistence, rows);

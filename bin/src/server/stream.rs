@@ -38,6 +38,14 @@ impl Stream {
         }
     }
 
+    /// Says that nothing more will be written.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
     /// Writes several pieces at once.
     pub fn poll_write_vectored(
         &mut self,

@@ -9,6 +9,7 @@
 
 mod binary;
 mod client;
+mod http;
 mod mount;
 mod packet;
 mod process;
@@ -17,6 +18,7 @@ mod tool;
 
 pub use binary::isogrid;
 pub use client::Client;
+pub use http::{Answer, http_request};
 pub use mount::{Mount, image};
 pub use packet::{HEADER_LEN, Packet, magic, opcode, request};
 pub use process::{open_files, raise_open_files, resident_kib, run};

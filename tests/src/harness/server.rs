@@ -29,6 +29,7 @@ pub struct StartError {
 impl Server {
     /// `isogrid serve` with `args`. Without `--config` in them it listens on a free port and has
     /// one thread and 64 MiB, unless they say otherwise; without `--data-dir` it keeps nothing.
+    /// It speaks HTTP and the native protocol only where they say so, by `--http` and `--native`.
     pub fn isogrid(args: &[&str]) -> Server {
         Server::try_isogrid(args).unwrap_or_else(|e| panic!("{args:?}: {e:?}"))
     }
@@ -44,6 +45,7 @@ impl Server {
     pub fn begin_isogrid(args: &[&str]) -> Server {
         let mut command = Command::new(isogrid());
         command.args(["serve", "--log-format", "json"]).args(args).env_clear();
+        command.env("ISOGRID__HTTP", "off").env("ISOGRID__NATIVE", "off");
         if !args.contains(&"--data-dir") {
             command.env("ISOGRID__NODE__DATA_DIR", "off");
         }
@@ -59,7 +61,7 @@ impl Server {
     /// Waits until a server that was begun is ready.
     pub fn until_ready(&mut self) -> Result<(), StartError> {
         self.wait_for(|server| server.ready_line().is_some())?;
-        self.addresses = bound(&self.ready_line().unwrap());
+        self.addresses = bound(&self.ready_line().unwrap(), "memcached");
         Ok(())
     }
 
@@ -157,6 +159,11 @@ impl Server {
         &self.addresses
     }
 
+    /// Where the server speaks HTTP, or everything (`native`), in the order of its flags.
+    pub fn bound_for(&self, what: &str) -> Vec<String> {
+        bound(&self.ready_line().unwrap(), what)
+    }
+
     /// The first TCP address.
     pub fn address(&self) -> SocketAddr {
         self.addresses.iter().find_map(|address| address.parse().ok()).expect("a TCP address")
@@ -219,8 +226,9 @@ pub fn temporary(what: &str) -> PathBuf {
 }
 
 /// `"memcached":"127.0.0.1:34567,unix:/run/x"` of a ready line, or the same as a list.
-fn bound(ready: &str) -> Vec<String> {
-    let (_, rest) = ready.split_once("\"memcached\":").unwrap_or_else(|| panic!("{ready}"));
+fn bound(ready: &str, what: &str) -> Vec<String> {
+    let field = format!("\"{what}\":");
+    let (_, rest) = ready.split_once(&field).unwrap_or_else(|| panic!("{ready}"));
     let end = if rest.starts_with('[') { "]" } else { "\",\"" };
     let (list, _) = rest.split_once(end).unwrap_or_else(|| panic!("{ready}"));
     let word = |word: &str| word.trim_matches(['[', '"', ' ']).to_owned();

@@ -191,7 +191,8 @@ fn a_directory_that_cannot_be_written_is_refused() {
     if is_root {
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
     }
-    command.args(["serve", "--memcached", "127.0.0.1:0", "--data-dir"]).arg(&place.data);
+    command.args(["serve", "--memcached", "127.0.0.1:0", "--http", "off", "--native", "off"]);
+    command.arg("--data-dir").arg(&place.data);
     let done = run(command.current_dir("/"));
     let log = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), REFUSED, "{log}");

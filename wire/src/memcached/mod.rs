@@ -24,4 +24,5 @@ pub use request::{
     Arithmetic, Delete, DumpFormat, Exptime, Get, Key, Keys, Order, Refusal, Request, Store,
     StoreMode,
 };
+pub use size::value_len_max;
 pub use text::{PlainGet, PlainSet, Text};

@@ -11,9 +11,14 @@ const FLAGS_LEN: usize = 4;
 /// Whether an item fits under memcached's `-I`, counted as memcached counts: header, key and its
 /// terminator, flags, value and its line end.
 pub(super) fn fits(key_len: usize, flags: u32, value_len: usize, limits: &Limits) -> bool {
+    value_len_max(key_len, flags, limits).is_some_and(|max| value_len <= max)
+}
+
+/// The length in bytes of the longest value that such an item may have; `None` when the key alone
+/// is too much.
+pub fn value_len_max(key_len: usize, flags: u32, limits: &Limits) -> Option<usize> {
     let flags_len = if flags == 0 { 0 } else { FLAGS_LEN };
-    let around = HEADER_LEN + key_len + 1 + flags_len + 2;
-    value_len.saturating_add(around) <= limits.item_size_max
+    limits.item_size_max.checked_sub(HEADER_LEN + key_len + 1 + flags_len + 2)
 }
 
 #[cfg(test)]

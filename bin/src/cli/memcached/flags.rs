@@ -71,6 +71,8 @@ fn memcached_defaults() -> ServerConfig {
     let mut cache = CacheConfig::default();
     cache.limits.max_bytes = 64 << 20;
     ServerConfig {
+        native: Vec::new(),
+        http: Vec::new(),
         node: NodeConfig { threads: 4, data_dir: None, ..Default::default() },
         protocol: ProtocolConfig { drop_in: true, ..Default::default() },
         caches: vec![cache],

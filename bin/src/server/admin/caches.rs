@@ -1,0 +1,93 @@
+//! Methods about caches.
+
+use std::sync::Arc;
+
+use isogrid_grid::Cache;
+use serde_json::{Value, json};
+
+use super::{Fault, Invocation};
+use crate::server::counters::Counts;
+use crate::server::keeper::Keeper;
+use crate::server::node::Node;
+
+/// Each cache with its entries and bytes.
+pub fn list(node: &Node) -> Vec<Value> {
+    let row = |cache: &Arc<Cache>| {
+        let usage = cache.table().usage();
+        json!({
+            "name": cache.name(),
+            "entries": usage.entries,
+            "bytes": usage.bytes,
+            "limit_bytes": usage.max_bytes,
+        })
+    };
+    node.catalog.caches().iter().map(row).collect()
+}
+
+/// How a cache is configured and doing.
+pub fn describe(node: &Node, cache: &Cache) -> Value {
+    let (usage, metrics) = (cache.table().usage(), cache.table().metrics());
+    let mut counts = Counts::default();
+    for (name, _, of_cache) in node.counters.sums() {
+        if name == cache.name() {
+            counts.plus(&of_cache);
+        }
+    }
+    let config = cache.config();
+    let kept = node.config.caches.iter().find(|kept| kept.name == cache.name());
+    json!({
+        "name": cache.name(),
+        "entries": usage.entries,
+        "bytes": usage.bytes,
+        "limit_bytes": usage.max_bytes,
+        "garbage_bytes": usage.retired_bytes,
+        "config": {
+            "eviction": config.table.eviction.name(),
+            "max_entries": config.table.max_entries,
+            "segments": cache.table().segment_count(),
+            "ttl_ms": config.default_ttl,
+            "max_idle_ms": config.default_max_idle,
+            "persist": kept.map(|kept| kept.persist.as_str()),
+        },
+        "stats": {
+            "hits": counts.get_hits,
+            "misses": counts.get_misses,
+            "sets": counts.cmd_set,
+            "stored": metrics.stored,
+            "evicted": metrics.evicted,
+            "expired": metrics.expired,
+            "refused": metrics.refused,
+        },
+    })
+}
+
+/// The same for the cache that is named.
+///
+/// # Errors
+/// When there is none.
+pub fn describe_named(call: &Invocation) -> Result<Value, Fault> {
+    Ok(describe(&call.node, &*named(call)?))
+}
+
+/// Removes every entry, and answers when that is kept.
+///
+/// # Errors
+/// When there is no such cache, or it cannot be recorded.
+pub async fn clear(call: Invocation) -> Result<Value, Fault> {
+    let cache = named(&call)?;
+    let mut keeper = call.node.keeper(cache.name());
+    keeper.iter_mut().for_each(Keeper::wrote);
+    let (now, entries) = (call.node.now(), cache.table().usage().entries);
+    cache.clear(now, now).map_err(Fault::Write)?;
+    if let Some(keeper) = &mut keeper {
+        let kept = std::future::poll_fn(|cx| keeper.poll_kept(cx)).await;
+        kept.map_err(|error| Fault::Unknown(format!("it is unknown what is kept: {error}")))?;
+    }
+    tracing::info!(event = "cache_cleared", cache = cache.name(), entries, "by an operator");
+    Ok(json!({ "cache": cache.name(), "entries": entries }))
+}
+
+fn named(call: &Invocation) -> Result<Arc<Cache>, Fault> {
+    let name = call.text("cache").unwrap_or_default();
+    call.node.catalog.cache(name).ok_or_else(|| Fault::NoSuchCache(name.to_owned()))
+}

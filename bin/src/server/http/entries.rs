@@ -1,0 +1,327 @@
+//! `/v1/caches/{name}/entries/{key}`: entries by HTTP's own means. An entity tag is a version.
+//!
+//! A write is answered when it is kept, as the cache's `persist` says. When nobody knows whether
+//! it is, the answer is `OutcomeUnknown`: over HTTP no answer at all would be a riddle.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{CONTENT_TYPE, ETAG};
+use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use isogrid_engine::{Entry, Error, Unrecorded};
+use isogrid_grid::Cache;
+use isogrid_grid::structure::cache::{Counted, Lifespan, Mode, Put, Removal, Step, Written};
+use isogrid_wire::Limits;
+use isogrid_wire::memcached::value_len_max;
+use serde_json::json;
+
+use super::body;
+use super::condition::{Conditions, Tags, etag};
+use super::json::{empty, json};
+use super::problem::{Code, Problem};
+use super::query::Query;
+use super::route::Call;
+use super::target::{self, Target};
+use crate::server::connections::Spoken;
+use crate::server::counters::Counts;
+use crate::server::keeper::Keeper;
+use crate::server::node::Node;
+use isogrid_grid::unit::parse_span;
+
+/// Milliseconds until the entry expires.
+const TTL: HeaderName = HeaderName::from_static("isogrid-ttl-ms");
+/// Milliseconds without a read after which it expires.
+const IDLE: HeaderName = HeaderName::from_static("isogrid-idle-ms");
+/// The client's 32 bits, which memcached clients use.
+const FLAGS: HeaderName = HeaderName::from_static("isogrid-flags");
+/// The longest lifespan: 100 years.
+const LIFE_MAX_MS: u64 = 100 * 365 * 24 * 3_600_000;
+
+type Answered = Result<Response<Body>, Problem>;
+
+/// GET, and HEAD, which leaves no trace of the read.
+pub async fn get(call: Call) -> Answered {
+    let Call { node, request } = call;
+    Query::parse(request.uri().query(), &[])?;
+    let Target { cache, key } = target::entry(&node, request.uri().path(), "")?;
+    let conditions = Conditions::parse(request.headers())?;
+    if conditions.matches.is_some() {
+        return Err(Problem::invalid("if-match has no meaning for a read"));
+    }
+    let now = node.now();
+    let (batch, hash) = (cache.batch(now), cache.hash(&key));
+    let entry = if request.method() == Method::HEAD {
+        batch.peek(hash, &key)
+    } else {
+        let entry = batch.get(hash, &key);
+        let hit = entry.is_some();
+        let (hits, misses) = (u64::from(hit), u64::from(!hit));
+        let counts = Counts { cmd_get: 1, get_hits: hits, get_misses: misses, ..Counts::default() };
+        count(&node, &cache, &counts);
+        entry
+    };
+    let Some(entry) = entry else { return Err(absent()) };
+    let mut response = match conditions.differs.filter(|tags| tags.name(entry.version())) {
+        Some(_) => empty(StatusCode::NOT_MODIFIED),
+        None => whole(&entry),
+    };
+    describe(&mut response, &entry, now);
+    Ok(response)
+}
+
+fn whole(entry: &Entry<'_>) -> Response<Body> {
+    let value = match entry.shared() {
+        Some(shared) => Bytes::from_owner(shared),
+        None => Bytes::copy_from_slice(entry.value()),
+    };
+    let mut response = Response::new(Body::from(value));
+    let octets = HeaderValue::from_static("application/octet-stream");
+    response.headers_mut().insert(CONTENT_TYPE, octets);
+    response
+}
+
+/// What there is to say of an entry beside its value.
+fn describe(response: &mut Response<Body>, entry: &Entry<'_>, now: u64) {
+    let headers = response.headers_mut();
+    headers.insert(ETAG, etag(entry.version()));
+    if let Some(at) = entry.deadline() {
+        headers.insert(TTL, at.saturating_sub(now).into());
+    }
+    if let Some(idle) = entry.max_idle() {
+        headers.insert(IDLE, idle.into());
+    }
+    if entry.flags() != 0 {
+        headers.insert(FLAGS, entry.flags().into());
+    }
+}
+
+/// PUT.
+pub async fn put(call: Call) -> Answered {
+    let Call { node, request } = call;
+    let query = Query::parse(request.uri().query(), &["ttl", "idle", "flags"])?;
+    let Target { cache, key } = target::entry(&node, request.uri().path(), "")?;
+    let conditions = Conditions::parse(request.headers())?;
+    let number = |text: &str| text.parse::<u32>().ok();
+    let flags = query.parsed("flags", "a number below 2^32", number)?.unwrap_or(0);
+    let ttl = span(&query, "ttl")?;
+    let idle = span(&query, "idle")?.map(|ms| u32::try_from(ms).unwrap_or(u32::MAX));
+    let limits = Limits { item_size_max: node.config.limits.max_item_size, ..Limits::default() };
+    let too_large = || Problem::new(Code::ValueTooLarge, "the key alone is larger than an item");
+    let len_max = value_len_max(key.len(), flags, &limits).ok_or_else(too_large)?;
+    let (parts, body) = request.into_parts();
+    let value = body::read(&parts.headers, body, len_max).await;
+    let value = value.inspect_err(|_| {
+        let counts = Counts { store_too_large: 1, ..Counts::default() };
+        count(&node, &cache, &counts);
+    })?;
+    let mut keeper = begin(&node, &cache);
+    let put = Put {
+        mode: Mode::Set,
+        value: &value,
+        flags,
+        lifespan: lifespan(ttl, node.now()),
+        max_idle: idle,
+        expected: None,
+        stale_if_older: false,
+        version: None,
+        or_create: None,
+        marks: isogrid_engine::Marks::default(),
+        len_max,
+    };
+    let response = store(&node, &cache, &key, put, &conditions);
+    kept(&mut keeper).await?;
+    response
+}
+
+fn store(node: &Node, cache: &Cache, key: &[u8], mut put: Put<'_>, when: &Conditions) -> Answered {
+    let (batch, hash) = (cache.batch(node.now()), cache.hash(key));
+    let there = batch.peek(hash, key).map(|entry| entry.version());
+    match (&when.matches, &when.differs) {
+        (Some(Tags::Any), _) => put.mode = Mode::Replace,
+        (Some(tags), _) => match there.filter(|version| tags.name(*version)) {
+            Some(version) => put.expected = Some(version),
+            None => return Err(conflict(there)),
+        },
+        (None, Some(Tags::Any)) => put.mode = Mode::Add,
+        (None, Some(Tags::Versions(_))) => {
+            return Err(Problem::invalid("if-none-match of a PUT can only be *"));
+        }
+        (None, None) => {}
+    }
+    let written = batch.put(hash, key, &put);
+    let mut counts = Counts { cmd_set: 1, ..Counts::default() };
+    match &written {
+        Ok(Written::Done { .. }) => counts.cas_hits += u64::from(put.expected.is_some()),
+        Ok(Written::Refused) => counts.set_not_stored += 1,
+        Ok(Written::Conflict) => counts.cas_badval += 1,
+        Ok(Written::Absent) => counts.cas_misses += 1,
+        Err(error) => {
+            counts.set_failed += 1;
+            count_error(&mut counts, error);
+        }
+    }
+    count(node, cache, &counts);
+    match written.map_err(|error| failed(&error))? {
+        Written::Done { version, .. } => {
+            let created = there.is_none();
+            let status = if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
+            let mut response = empty(status);
+            response.headers_mut().insert(ETAG, etag(version));
+            Ok(response)
+        }
+        Written::Refused | Written::Conflict | Written::Absent => Err(conflict(there)),
+    }
+}
+
+/// DELETE.
+pub async fn delete(call: Call) -> Answered {
+    let Call { node, request } = call;
+    Query::parse(request.uri().query(), &[])?;
+    let Target { cache, key } = target::entry(&node, request.uri().path(), "")?;
+    let conditions = Conditions::parse(request.headers())?;
+    if conditions.differs.is_some() {
+        return Err(Problem::invalid("if-none-match has no meaning for a removal"));
+    }
+    let mut keeper = begin(&node, &cache);
+    let response = remove(&node, &cache, &key, conditions.matches);
+    kept(&mut keeper).await?;
+    response
+}
+
+fn remove(node: &Node, cache: &Cache, key: &[u8], matches: Option<Tags>) -> Answered {
+    let (batch, hash) = (cache.batch(node.now()), cache.hash(key));
+    let mut how = Removal::default();
+    if let Some(tags @ Tags::Versions(_)) = &matches {
+        let there = batch.peek(hash, key).map(|entry| entry.version());
+        let named = there.filter(|version| tags.name(*version));
+        how.expected = Some(named.ok_or_else(|| conflict(there))?);
+    }
+    let removed = batch.remove(hash, key, &how);
+    let mut counts = Counts::default();
+    match &removed {
+        Ok(Written::Done { .. }) => counts.delete_hits += 1,
+        Ok(_) => counts.delete_misses += 1,
+        Err(error) => count_error(&mut counts, error),
+    }
+    count(node, cache, &counts);
+    match removed.map_err(|error| failed(&error))? {
+        Written::Done { .. } => Ok(empty(StatusCode::NO_CONTENT)),
+        _ if matches.is_some() => Err(conflict(None)),
+        _ => Err(absent()),
+    }
+}
+
+/// POST `../incr`.
+pub async fn incr(call: Call) -> Answered {
+    let Call { node, request } = call;
+    let query = Query::parse(request.uri().query(), &["by", "initial", "ttl"])?;
+    let Target { cache, key } = target::entry(&node, request.uri().path(), "/incr")?;
+    let by = query.get("by").unwrap_or("1");
+    let (up, digits) = by.strip_prefix('-').map_or((true, by), |digits| (false, digits));
+    let number = |text: &str| text.parse::<u64>().ok();
+    let refused = || Problem::invalid(format!("`by={by}` is not a whole number within 64 bits"));
+    let delta = number(digits).ok_or_else(refused)?;
+    let initial = query.parsed("initial", "a number below 2^64", number)?;
+    let ttl = lifespan(span(&query, "ttl")?, node.now());
+    let or_create = initial.map(|initial| (initial, ttl));
+    let step = Step { up, delta, or_create, touch: None, expected: None, version: None };
+    let mut keeper = begin(&node, &cache);
+    let response = step_one(&node, &cache, &key, &step);
+    kept(&mut keeper).await?;
+    response
+}
+
+fn step_one(node: &Node, cache: &Cache, key: &[u8], step: &Step) -> Answered {
+    let counted = cache.batch(node.now()).count(cache.hash(key), key, step);
+    let mut counts = Counts::default();
+    let (hits, misses) = if step.up {
+        (&mut counts.incr_hits, &mut counts.incr_misses)
+    } else {
+        (&mut counts.decr_hits, &mut counts.decr_misses)
+    };
+    match &counted {
+        Ok(Counted::Value { created: false, .. }) => *hits += 1,
+        Ok(Counted::Absent) => *misses += 1,
+        Ok(_) => {}
+        Err(error) => count_error(&mut counts, error),
+    }
+    count(node, cache, &counts);
+    match counted.map_err(|error| failed(&error))? {
+        Counted::Value { value, version, .. } => {
+            let mut response = json(&json!({ "value": value }));
+            response.headers_mut().insert(ETAG, etag(version));
+            Ok(response)
+        }
+        Counted::NotANumber => Err(Problem::new(Code::NotANumber, "the value is no number")),
+        Counted::Absent => Err(absent()),
+        Counted::Conflict => Err(conflict(None)),
+    }
+}
+
+fn span(query: &Query, name: &str) -> Result<Option<u64>, Problem> {
+    let millis = |text: &str| {
+        let millis = u64::try_from(parse_span(text)?.as_millis()).ok()?;
+        (1..=LIFE_MAX_MS).contains(&millis).then_some(millis)
+    };
+    query.parsed(name, "a time like 500ms, 60s, 5m or 2h, from 1ms to 36500d", millis)
+}
+
+fn lifespan(ttl: Option<u64>, now: u64) -> Lifespan {
+    ttl.map_or(Lifespan::Default, |ttl| Lifespan::Until(now.saturating_add(ttl)))
+}
+
+/// Begins a write, or what may learn of one that is not kept yet.
+pub fn begin(node: &Node, cache: &Cache) -> Option<Keeper> {
+    let mut keeper = node.keeper(cache.name());
+    keeper.iter_mut().for_each(Keeper::wrote);
+    keeper
+}
+
+/// Waits until what was written is kept.
+///
+/// # Errors
+/// Nobody knows whether it is.
+pub async fn kept(keeper: &mut Option<Keeper>) -> Result<(), Problem> {
+    let Some(keeper) = keeper else { return Ok(()) };
+    let kept = std::future::poll_fn(|cx| keeper.poll_kept(cx)).await;
+    let unknown = |error| format!("it is unknown whether the write is kept: {error}");
+    kept.map_err(|error| Problem::new(Code::OutcomeUnknown, unknown(error)))
+}
+
+fn count(node: &Node, cache: &Cache, counts: &Counts) {
+    let counters: Arc<_> = node.counters.of(cache.name(), Spoken::Http);
+    counters.add(counts);
+}
+
+fn count_error(counts: &mut Counts, error: &Error) {
+    match error {
+        Error::Full { .. } => counts.store_no_memory += 1,
+        Error::ValueLength { .. } | Error::KeyLength { .. } => counts.store_too_large += 1,
+        Error::Unrecorded(_) => counts.store_unrecorded += 1,
+    }
+}
+
+/// Why a write was refused.
+pub fn failed(error: &Error) -> Problem {
+    let code = match error {
+        Error::Full { .. } => Code::OutOfMemory,
+        Error::KeyLength { .. } => Code::KeyTooLarge,
+        Error::ValueLength { .. } => Code::ValueTooLarge,
+        Error::Unrecorded(Unrecorded::Busy) => Code::Overloaded,
+        Error::Unrecorded(Unrecorded::OutOfSpace | Unrecorded::Failed) => Code::Storage,
+        Error::Unrecorded(Unrecorded::Dropped) => Code::NoSuchObject,
+    };
+    Problem::new(code, error.to_string())
+}
+
+fn absent() -> Problem {
+    Problem::outcome(StatusCode::NOT_FOUND, "there is no such entry")
+}
+
+fn conflict(there: Option<u64>) -> Problem {
+    let why = match there {
+        Some(version) => format!("the entry's version is \"{version}\""),
+        None => "there is no such entry".to_owned(),
+    };
+    Problem::outcome(StatusCode::PRECONDITION_FAILED, why)
+}

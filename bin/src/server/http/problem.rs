@@ -1,0 +1,148 @@
+//! Errors as RFC 9457 has them: `application/problem+json` with the code, the retry class and the
+//! next step, the same as the native protocol would say.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, Response, StatusCode};
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+/// Whether it helps to ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// It does not.
+    Never,
+    /// Here, after a while.
+    Same,
+    /// At another node.
+    Other,
+    /// It may have been done: only what can be done twice is to be asked again.
+    UnknownOutcome,
+}
+
+impl Retry {
+    fn name(self) -> &'static str {
+        match self {
+            Retry::Never => "never",
+            Retry::Same => "same",
+            Retry::Other => "other",
+            Retry::UnknownOutcome => "unknown-outcome",
+        }
+    }
+}
+
+macro_rules! codes {
+    ($($number:literal $name:ident $status:ident $retry:ident $help:literal,)*) => {
+        /// The codes of the native protocol (PROTOCOL 2.9) that HTTP answers with.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code {
+            $(#[doc = $help] $name,)*
+        }
+
+        impl Code {
+            #[cfg(test)]
+            const ALL: &[Code] = &[$(Code::$name,)*];
+
+            /// Number, status, retry class and next step.
+            fn entry(self) -> (u16, StatusCode, Retry, &'static str) {
+                match self {
+                    $(Code::$name => ($number, StatusCode::$status, Retry::$retry, $help),)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    1003 UnsupportedOp METHOD_NOT_ALLOWED Never "see /v1/openapi.json for what can be asked",
+    2003 Forbidden FORBIDDEN Never "ask from this machine, by its address or as localhost",
+    3001 InvalidArgument BAD_REQUEST Never "see /v1/openapi.json for what is allowed",
+    3002 NoSuchObject NOT_FOUND Never "GET /v1/caches lists the caches, /v1/openapi.json the paths",
+    3005 KeyTooLarge BAD_REQUEST Never "keys have 1 to 65535 bytes",
+    3006 ValueTooLarge PAYLOAD_TOO_LARGE Never "raise limits.max_item_size, or store less",
+    3007 NotANumber CONFLICT Never "only decimal text can be counted up and down",
+    4005 Overloaded SERVICE_UNAVAILABLE Same "ask again in a moment",
+    4006 OutOfMemory INSUFFICIENT_STORAGE Same "raise the cache's memory, or let its policy evict",
+    4008 NotReady SERVICE_UNAVAILABLE Other "GET /health/ready says when",
+    5002 OutcomeUnknown INTERNAL_SERVER_ERROR UnknownOutcome "read the entry to see what became of it",
+    9003 Storage SERVICE_UNAVAILABLE Same "see the server's log and its disk; reads go on",
+}
+
+/// Why a request was not done.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    /// `None` where the status says all there is to say.
+    code: Option<Code>,
+    detail: String,
+}
+
+impl Problem {
+    /// A problem of the catalogue.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Problem { status: code.entry().1, code: Some(code), detail: detail.into() }
+    }
+
+    /// The expected outcomes that are no errors of the catalogue: no such entry, condition failed.
+    pub fn outcome(status: StatusCode, detail: impl Into<String>) -> Self {
+        Problem { status, code: None, detail: detail.into() }
+    }
+
+    /// A value of the request that cannot be used.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Problem::new(Code::InvalidArgument, detail)
+    }
+
+    /// As a document.
+    pub fn document(&self) -> Value {
+        let title = self.status.canonical_reason().unwrap_or_default();
+        let mut document = json!({
+            "type": "about:blank",
+            "title": title,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        if let (Some(code), Some(fields)) = (self.code, document.as_object_mut()) {
+            let (number, _, retry, help) = code.entry();
+            fields.insert("type".into(), format!("urn:isogrid:error:{number}").into());
+            fields.insert("title".into(), format!("{code:?}").into());
+            fields.insert("code".into(), number.into());
+            fields.insert("retry".into(), retry.name().into());
+            fields.insert("help".into(), help.into());
+        }
+        document
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::from(format!("{}\n", self.document())));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.code.is_some_and(|code| code.entry().2 == Retry::Same) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_has_one_meaning_and_says_what_to_do() {
+        let numbers: Vec<u16> = Code::ALL.iter().map(|code| code.entry().0).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+        for code in Code::ALL {
+            let document = Problem::new(*code, "why").document();
+            for field in ["type", "title", "status", "detail", "code", "retry", "help"] {
+                assert!(document.get(field).is_some(), "{field} of {document}");
+            }
+        }
+        let blank = Problem::outcome(StatusCode::NOT_FOUND, "no such entry").document();
+        assert_eq!(blank["type"], "about:blank");
+        assert_eq!(blank["title"], "Not Found");
+    }
+}

@@ -1,0 +1,201 @@
+//! The table of every family.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use isogrid_engine::persist::Persistence;
+
+use super::family::{Family, Kind, Number, Sample, by, one};
+use super::scrape::Scrape;
+use crate::server::connections::Spoken;
+use crate::server::counters::Counts;
+use crate::server::health::{State, ready};
+
+use Kind::{Counter, Gauge, Info};
+
+macro_rules! families {
+    ($($kind:ident $name:literal [$($label:literal)*] $help:literal, $read:expr;)*) => {
+        /// Every family there is.
+        pub static FAMILIES: &[Family] = &[$(Family {
+            name: $name, kind: $kind, labels: &[$($label),*], help: $help, read: $read,
+        },)*];
+    };
+}
+
+families! {
+    Info "isogrid_build" ["version"] "The version that runs", |_| vec![Sample {
+        labels: vec![env!("CARGO_PKG_VERSION").to_owned()], value: Number::Whole(1),
+    }];
+    Gauge "isogrid_node_state" ["state"]
+        "1 for what the node is: starting, ready, not_ready, draining or stopping", node_state;
+    Counter "isogrid_ops" ["cache" "op" "result" "protocol"]
+        "Operations, by what became of them; of clear, how often it was asked for", operations;
+    Counter "isogrid_writes_refused" ["cache" "reason" "protocol"]
+        "Writes refused because of an error", refused_writes;
+    Gauge "isogrid_cache_entries" ["cache"] "Entries",
+        |s| by(s.of_caches(|cache| cache.entries));
+    Gauge "isogrid_cache_bytes" ["cache"] "Bytes that the cache takes, everything counted",
+        |s| by(s.of_caches(|cache| cache.bytes));
+    Gauge "isogrid_cache_limit_bytes" ["cache"] "Bytes that the cache may take",
+        |s| by(s.of_caches(|cache| cache.limit_bytes));
+    Counter "isogrid_cache_hits" ["cache"] "Reads that found an entry",
+        |s| by(s.counted(|counts| counts.get_hits));
+    Counter "isogrid_cache_misses" ["cache"] "Reads that found none",
+        |s| by(s.counted(|counts| counts.get_misses));
+    Counter "isogrid_cache_evictions" ["cache" "reason"]
+        "Entries that went to make room", |s| with(by(s.of_caches(|c| c.table.evicted)), "size");
+    Counter "isogrid_cache_expirations" ["cache"] "Entries removed because their time was over",
+        |s| by(s.of_caches(|cache| cache.table.expired));
+    Gauge "isogrid_memory_bytes" ["kind"]
+        "Memory of all caches: entries, their index, garbage that readers may still look at", memory;
+    Gauge "isogrid_connections" ["protocol"] "Open connections",
+        |s| by(s.node.connections.by_spoken().map(|(spoken, open)| (spoken.name(), open)));
+    Gauge "isogrid_connections_limit" [] "Client connections that may be open",
+        |s| one(s.node.config.limits.max_connections as u64);
+    Counter "isogrid_connections_opened" [] "Connections ever opened",
+        |s| one(s.node.connections.total.load(Relaxed));
+    Counter "isogrid_connections_rejected" ["reason"]
+        "Connections closed before anything was served", rejected;
+    Counter "isogrid_connections_idle_closed" [] "Connections closed for being silent",
+        |s| one(s.node.connections.idle_kicks.load(Relaxed));
+    Counter "isogrid_network_bytes" ["direction" "protocol"]
+        "Bytes read from and written to memcached clients", network;
+    Counter "isogrid_protocol_errors" ["protocol"] "Requests that could not be read",
+        |s| by(by_protocol(s, |counts| counts.protocol_errors));
+    Gauge "isogrid_insecure_listeners" []
+        "Listeners that other machines reach without authentication and TLS",
+        |s| one(s.node.config.listeners().iter().filter(|l| !l.address.is_local()).count() as u64);
+    Gauge "isogrid_storage_log_bytes" [] "Bytes of the write-ahead log", |s| kept(s, Persistence::log_bytes);
+    Counter "isogrid_storage_checkpoints" [] "Checkpoints written",
+        |s| kept(s, Persistence::checkpoints);
+    Gauge "isogrid_storage_full" [] "1 while writes are refused because the disk is full",
+        |s| kept(s, |persistence| u64::from(persistence.is_out_of_space()));
+    Gauge "isogrid_storage_failed" [] "1 once the log has failed: writes are refused until a restart",
+        |s| kept(s, |persistence| u64::from(persistence.failure().is_some()));
+    Counter "process_cpu_seconds" [] "User and system CPU time",
+        |s| vec![Sample { labels: Vec::new(), value: Number::Real(s.process.cpu_seconds) }];
+    Gauge "process_resident_memory_bytes" [] "Resident memory", |s| one(s.process.resident_bytes);
+    Gauge "process_virtual_memory_bytes" [] "Address space", |s| one(s.process.virtual_bytes);
+    Gauge "process_open_fds" [] "Open files and sockets", |s| one(s.process.open_fds);
+    Gauge "process_max_fds" [] "Files and sockets that may be open", |s| one(s.process.max_fds);
+    Gauge "process_threads" [] "Threads", |s| one(s.process.threads);
+    Gauge "process_start_time_seconds" [] "When the process began, in Unix seconds",
+        |s| one(s.node.started / 1_000);
+}
+
+fn node_state(scrape: &Scrape) -> Vec<Sample> {
+    let node = &scrape.node;
+    let is_ready = ready(node).iter().all(|check| check.state != State::Bad);
+    let state = if node.is_stopping() {
+        "stopping"
+    } else if node.health.is_draining() {
+        "draining"
+    } else if !node.health.has_started() {
+        "starting"
+    } else if is_ready {
+        "ready"
+    } else {
+        "not_ready"
+    };
+    let states = ["starting", "ready", "not_ready", "draining", "stopping"];
+    by(states.map(|name| (name, u64::from(name == state))))
+}
+
+/// What became of each operation. Stores that were done are not counted one by one: they are those
+/// that were asked for, without those that were not done.
+fn results(c: &Counts) -> [(&'static str, &'static str, u64); 16] {
+    let undone = c.set_not_stored + c.set_failed + c.cas_badval + c.cas_misses;
+    [
+        ("get", "hit", c.get_hits),
+        ("get", "miss", c.get_misses),
+        ("set", "stored", c.cmd_set.saturating_sub(undone)),
+        ("set", "not_stored", c.set_not_stored),
+        ("set", "conflict", c.cas_badval),
+        ("set", "absent", c.cas_misses),
+        ("set", "failed", c.set_failed),
+        ("delete", "hit", c.delete_hits),
+        ("delete", "miss", c.delete_misses),
+        ("incr", "hit", c.incr_hits),
+        ("incr", "miss", c.incr_misses),
+        ("decr", "hit", c.decr_hits),
+        ("decr", "miss", c.decr_misses),
+        ("touch", "hit", c.touch_hits),
+        ("touch", "miss", c.touch_misses),
+        ("clear", "asked", c.cmd_flush),
+    ]
+}
+
+fn operations(scrape: &Scrape) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for ((cache, spoken), counts) in &scrape.operations {
+        for (op, result, value) in results(counts) {
+            let labels = [cache, op, result, spoken.name()].map(str::to_owned).to_vec();
+            samples.push(Sample { labels, value: Number::Whole(value) });
+        }
+    }
+    samples
+}
+
+fn refused_writes(scrape: &Scrape) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for ((cache, spoken), counts) in &scrape.operations {
+        for (reason, value) in [
+            ("too_large", counts.store_too_large),
+            ("out_of_memory", counts.store_no_memory),
+            ("storage", counts.store_unrecorded),
+        ] {
+            let labels = [cache, reason, spoken.name()].map(str::to_owned).to_vec();
+            samples.push(Sample { labels, value: Number::Whole(value) });
+        }
+    }
+    samples
+}
+
+fn memory(scrape: &Scrape) -> Vec<Sample> {
+    let (bytes, garbage) = (scrape.sum(|c| c.bytes), scrape.sum(|c| c.garbage_bytes));
+    let index = scrape.sum(|cache| cache.index_bytes);
+    let entries = bytes.saturating_sub(garbage + index);
+    by([("entries", entries), ("index", index), ("garbage", garbage)])
+}
+
+fn rejected(scrape: &Scrape) -> Vec<Sample> {
+    let connections = &scrape.node.connections;
+    let by_address = connections.rejected_by_address.load(Relaxed);
+    let unserved = &connections.unserved;
+    by([
+        ("full", connections.rejected.load(Relaxed).saturating_sub(by_address)),
+        ("address", by_address),
+        ("unknown_protocol", unserved.unknown_protocol.load(Relaxed)),
+        ("not_accepted", unserved.not_accepted.load(Relaxed)),
+        ("handshake_timeout", unserved.handshake_timeout.load(Relaxed)),
+    ])
+}
+
+/// Sums by protocol, of those that have counted anything.
+fn by_protocol(scrape: &Scrape, read: fn(&Counts) -> u64) -> Vec<(&'static str, u64)> {
+    let of = |spoken: Spoken| {
+        let counts = scrape.operations.iter().filter(|((_, of), _)| *of == spoken);
+        counts.map(|(_, counts)| read(counts)).sum::<u64>()
+    };
+    let spoken = Spoken::ALL.into_iter().filter(|s| scrape.operations.keys().any(|(_, k)| k == s));
+    spoken.map(|spoken| (spoken.name(), of(spoken))).collect()
+}
+
+fn network(scrape: &Scrape) -> Vec<Sample> {
+    let sum = |read: fn(&Counts) -> u64| {
+        let memcached = scrape.operations.iter().filter(|((_, of), _)| *of == Spoken::Memcached);
+        memcached.map(|(_, counts)| read(counts)).sum::<u64>()
+    };
+    let directions = [("read", sum(|c| c.bytes_read)), ("written", sum(|c| c.bytes_written))];
+    with(by(directions), Spoken::Memcached.name())
+}
+
+/// The samples with one more label.
+fn with(mut samples: Vec<Sample>, label: &str) -> Vec<Sample> {
+    samples.iter_mut().for_each(|sample| sample.labels.push(label.to_owned()));
+    samples
+}
+
+/// A figure of what is kept on disk; nothing when nothing is.
+fn kept(scrape: &Scrape, read: fn(&Persistence) -> u64) -> Vec<Sample> {
+    scrape.node.data.get().map_or_else(Vec::new, |data| one(read(&data.persistence)))
+}

@@ -1,0 +1,12 @@
+//! Metrics for Prometheus. Nothing is counted for them: each family of [`FAMILIES`] reads at the
+//! time of asking what the server counts anyway, so requests pay nothing.
+
+mod families;
+mod family;
+mod process;
+mod render;
+mod scrape;
+
+pub use families::FAMILIES;
+pub use family::{Family, Kind};
+pub use render::{classic, render};
