@@ -191,10 +191,7 @@ fn histories(test: &str, kind: Kind) {
         resyncs.set(resyncs.get() + lost);
     });
     if std::env::var_os("ISOGRID_SEED").is_none() {
-        assert!(
-            copies.get() > 100 && resyncs.get() > 100,
-            "{copies:?} copies, {resyncs:?} resyncs"
-        );
+        assert!(copies.get() > 50 && resyncs.get() > 100, "{copies:?} copies, {resyncs:?} resyncs");
     }
 }
 
