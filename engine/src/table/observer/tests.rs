@@ -277,7 +277,8 @@ fn run(kind: Kind, seeds: u64) -> BTreeSet<EventKind> {
             kinds.append(&mut world.pupil.state.lock().unwrap().kinds);
         });
         if let Err(why) = std::panic::catch_unwind(replay) {
-            println!("replay: ISOGRID_SEED={seed} cargo test -p isogrid-engine observer");
+            let package = env!("CARGO_PKG_NAME");
+            println!("replay: ISOGRID_SEED={seed} cargo test -p {package} observer");
             std::panic::resume_unwind(why);
         }
     }
