@@ -425,7 +425,7 @@ impl Shared {
 
 /// Clients see it, so nobody must be able to go back from it to the seed.
 fn life(seed: u64, now: Timestamp) -> u128 {
-    let digest = Sha256::new().chain_update(b"isogrid table life").chain_update(seed.to_le_bytes());
+    let digest = Sha256::new().chain_update(b"life of a table").chain_update(seed.to_le_bytes());
     let digest = digest.chain_update(now.to_le_bytes()).finalize();
     digest.iter().take(16).fold(0, |life, byte| life << 8 | u128::from(*byte))
 }

@@ -85,8 +85,9 @@ impl Default for Budget {
 pub(super) enum Item<T> {
     /// News of one key.
     Key(News<T>),
-    /// Segments that were cleared after all that came before, and before all that comes after.
-    Clear(Vec<SegmentSeq>),
+    /// Segments that were cleared after all that came before, and before all that comes after,
+    /// with the numbers of these events.
+    Clear(BTreeMap<u32, u64>),
 }
 
 /// The last change of one key.
@@ -96,6 +97,11 @@ pub(super) struct News<T> {
     pub key: Key,
     pub what: T,
     bytes: usize,
+}
+
+/// The segments of a clear.
+pub(super) fn cleared(all: BTreeMap<u32, u64>) -> Vec<SegmentSeq> {
+    all.into_iter().map(|(segment, seq)| SegmentSeq { segment, seq }).collect()
 }
 
 #[derive(Debug)]
@@ -154,7 +160,7 @@ impl<T> Backlog<T> {
     /// Whether a clear of a segment waits.
     pub fn clears(&self, segment: u32) -> bool {
         let clear = self.clear.and_then(|place| self.items.get(&place));
-        matches!(clear, Some(Item::Clear(all)) if all.iter().any(|at| at.segment == segment))
+        matches!(clear, Some(Item::Clear(all)) if all.contains_key(&segment))
     }
 
     /// A segment was cleared: what waits for its keys is of no use any more.
@@ -167,11 +173,10 @@ impl<T> Backlog<T> {
             return;
         }
         if let Some(Item::Clear(all)) = self.clear.and_then(|place| self.items.get_mut(&place)) {
-            all.retain(|one| one.segment != at.segment);
-            all.push(at);
+            all.insert(at.segment, at.seq);
         } else {
             self.clear = Some(self.next);
-            self.items.insert(self.next, Item::Clear(vec![at]));
+            self.items.insert(self.next, Item::Clear(BTreeMap::from([(at.segment, at.seq)])));
             self.next += 1;
         }
     }

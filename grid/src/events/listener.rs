@@ -25,7 +25,7 @@ use std::task::Waker;
 use isogrid_engine::table::{EventKind, OwnedEntry};
 use isogrid_engine::{Table, Timestamp};
 
-use super::backlog::{Backlog, BacklogLimits, Item, Key, News, SegmentSeq};
+use super::backlog::{Backlog, BacklogLimits, Item, Key, News, SegmentSeq, cleared};
 use super::glob::Glob;
 use super::hub::{Hub, Shot};
 use super::metrics::count;
@@ -41,6 +41,12 @@ pub struct Kinds(u8);
 impl Kinds {
     /// All kinds.
     pub const ALL: Kinds = Kinds(0x1f);
+
+    /// The set of these bits: 1 create, 2 update, 4 remove, 8 expire, 16 evict; others are ignored.
+    #[must_use]
+    pub fn from_bits(bits: u8) -> Kinds {
+        Kinds(bits & Kinds::ALL.0)
+    }
 
     /// The set with these kinds.
     #[must_use]
@@ -301,7 +307,7 @@ impl Listener {
                     let Update { kind, entry, previous, .. } = what;
                     out.push(Notice::Event { kind, at, key, entry, previous });
                 }
-                Some(Item::Clear(all)) => out.push(Notice::Clear(all)),
+                Some(Item::Clear(all)) => out.push(Notice::Clear(cleared(all))),
                 None => return false,
             }
         }

@@ -2,6 +2,7 @@
 //! it is full the oldest registrations go, and their trackers get an invalidation instead.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -109,21 +110,20 @@ impl Registrations {
 
     /// Takes out the registrations of a segment.
     pub fn forget_segment(&self, segment: u32) {
-        self.forget(self.shard(segment), |registration| registration.segment == segment);
+        let Some(mut shard) = self.shard(segment) else { return };
+        let first: Key = Arc::from(&b""[..]);
+        let keys = shard.by_key.range((segment, Key::clone(&first))..(segment + 1, first));
+        let places: Vec<_> = keys.flat_map(|(_, all)| all).map(|(_, place)| *place).collect();
+        places.into_iter().for_each(|place| drop(self.remove(&mut shard, place)));
     }
 
     /// Takes out the registrations of a tracker.
     pub fn forget_tracker(&self, tracker: u64) {
-        let all = self.shards.iter();
-        all.map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner)).for_each(|shard| {
-            self.forget(Some(shard), |registration| registration.tracker == tracker);
-        });
-    }
-
-    fn forget(&self, shard: Option<MutexGuard<'_, Shard>>, which: impl Fn(&Registration) -> bool) {
-        let Some(mut shard) = shard else { return };
-        let places = shard.by_age.iter().filter(|(_, registration)| which(registration));
-        let places: Vec<_> = places.map(|(place, _)| *place).collect();
-        places.into_iter().for_each(|place| drop(self.remove(&mut shard, place)));
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let own = shard.by_age.iter().filter(|(_, of)| of.tracker == tracker);
+            let places: Vec<_> = own.map(|(place, _)| *place).collect();
+            places.into_iter().for_each(|place| drop(self.remove(&mut shard, place)));
+        }
     }
 }

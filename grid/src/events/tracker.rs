@@ -30,7 +30,7 @@ use isogrid_engine::Table;
 use isogrid_engine::table::EventKind;
 
 use super::WatchError;
-use super::backlog::{Backlog, BacklogLimits, Item, Key, SegmentSeq};
+use super::backlog::{Backlog, BacklogLimits, Item, Key, SegmentSeq, cleared};
 use super::hub::{Hub, Shot};
 use super::metrics::count;
 
@@ -168,7 +168,7 @@ impl Tracker {
                 Some(Item::Key(news)) => {
                     out.push(Invalidation::Key { at: news.at, key: news.key });
                 }
-                Some(Item::Clear(segments)) => out.push(Invalidation::Resync(segments)),
+                Some(Item::Clear(all)) => out.push(Invalidation::Resync(cleared(all))),
                 None => break,
             }
         }

@@ -132,6 +132,10 @@ impl World {
         split_mix(&mut self.rng) % below
     }
 
+    fn size(&mut self, below: u64) -> usize {
+        usize::try_from(self.draw(below)).unwrap()
+    }
+
     fn key(&mut self) -> Vec<u8> {
         format!("k{}", self.draw(KEYS)).into_bytes()
     }
@@ -154,7 +158,7 @@ impl World {
     }
 
     fn new_entry(&mut self, value: &mut Vec<u8>) -> NewEntry<'static> {
-        value.resize(self.draw(700) as usize, 7);
+        value.resize(self.size(700), 7);
         let deadline = (self.draw(3) == 0).then(|| self.now + 1 + self.draw(30));
         NewEntry { deadline, ..NewEntry::default() }
     }
@@ -187,7 +191,7 @@ impl World {
         if self.prepared.is_empty() {
             return;
         }
-        let many = 1 + self.draw(self.prepared.len() as u64) as usize;
+        let many = 1 + self.size(self.prepared.len() as u64);
         let all: Vec<_> = self.prepared.drain(..many).flatten().collect();
         if self.draw(3) == 0 {
             self.table.abort(&all, self.now);
@@ -273,7 +277,8 @@ fn run(kind: Kind, seeds: u64) -> BTreeSet<EventKind> {
             kinds.append(&mut world.pupil.state.lock().unwrap().kinds);
         });
         if let Err(why) = std::panic::catch_unwind(replay) {
-            println!("replay: ISOGRID_SEED={seed} cargo test -p isogrid-engine observer");
+            let package = env!("CARGO_PKG_NAME");
+            println!("replay: ISOGRID_SEED={seed} cargo test -p {package} observer");
             std::panic::resume_unwind(why);
         }
     }

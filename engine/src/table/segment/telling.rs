@@ -21,9 +21,15 @@ impl<'t> Locked<'t> {
     /// Tells of a write that was published as it was prepared. `old` is still what it replaced.
     #[inline]
     pub(super) fn tell_write(&self, new: Version<'t>, old: Option<Version<'t>>) {
-        if !self.shared.is_observed() {
-            return count(&self.segment.told);
+        if self.shared.is_observed() {
+            self.tell_write_now(new, old);
+        } else {
+            count(&self.segment.told);
         }
+    }
+
+    #[cold]
+    fn tell_write_now(&self, new: Version<'t>, old: Option<Version<'t>>) {
         let mut told = Told::default();
         self.write_events(new, old, self.origin, &mut told);
         told.tell(self.shared);
@@ -87,9 +93,15 @@ impl<'t> Locked<'t> {
     /// Tells that an entry is gone. `old` must have been kept.
     #[inline]
     pub(super) fn tell_gone(&self, kind: EventKind, old: Version<'t>) {
-        if !self.shared.is_observed() {
-            return count(&self.segment.told);
+        if self.shared.is_observed() {
+            self.tell_gone_now(kind, old);
+        } else {
+            count(&self.segment.told);
         }
+    }
+
+    #[cold]
+    fn tell_gone_now(&self, kind: EventKind, old: Version<'t>) {
         if old.is_tombstone() || old.seq() <= self.segment.cleared.load(Ordering::Relaxed) {
             return;
         }

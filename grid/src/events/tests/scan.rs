@@ -59,7 +59,7 @@ fn scan(world: &mut World, options: ScanOptions, idles: bool) -> (bool, Client) 
     let mut scan = cache.scan(client.options.clone(), None, world.now).unwrap();
     let mut consistent = scan.is_consistent();
     loop {
-        let items = 1 + world.draw(60) as usize;
+        let items = 1 + world.size(60);
         let mut page = Page::default();
         // The connection may break with the page on its way: the client asks for it once more.
         let before = scan.cursor().unwrap();

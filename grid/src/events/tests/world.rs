@@ -84,9 +84,13 @@ impl World {
         split_mix(&mut self.rng) % below
     }
 
+    pub fn size(&mut self, below: u64) -> usize {
+        usize::try_from(self.draw(below)).unwrap()
+    }
+
     pub fn key(&mut self) -> Vec<u8> {
         let key = self.draw(self.keys);
-        format!("{}{key}", if key % 2 == 0 { "even" } else { "odd" }).into_bytes()
+        format!("{}{key}", if key.is_multiple_of(2) { "even" } else { "odd" }).into_bytes()
     }
 
     /// One random thing.
@@ -104,7 +108,7 @@ impl World {
     }
 
     fn value(&mut self) -> (Vec<u8>, Option<Timestamp>) {
-        let value = vec![7; self.draw(600) as usize];
+        let value = vec![7; self.size(600)];
         let deadline = (self.draw(3) == 0).then(|| self.now + 1 + self.draw(30));
         (value, deadline)
     }
