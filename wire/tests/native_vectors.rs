@@ -219,6 +219,29 @@ fn again<T: serde::Serialize + serde::de::DeserializeOwned>(payload: &[u8]) -> V
     handshake::to_payload(&handshake::from_payload::<T>(payload).unwrap())
 }
 
+/// The page's own examples, which people write by hand.
+#[test]
+fn the_worked_example_of_the_page_is_right() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/PROTOCOL.md");
+    let page = fs::read_to_string(page).unwrap();
+    let example = page.split("## 6. Worked example").nth(1).unwrap();
+    let example = example.split("## 7.").next().unwrap();
+    let is_hex = |line: &&str| line.bytes().all(|b| b"0123456789ABCDEF |".contains(&b));
+    let mut frames = 0;
+    for line in example.lines().filter(|line| !line.is_empty()).filter(is_hex) {
+        let bytes = from_hex(&line.replace('|', "")).unwrap();
+        if bytes.starts_with(&[0xf7]) {
+            assert!(ClientPreface::decode(&bytes).unwrap().is_some(), "{line}");
+            continue;
+        }
+        let frame = Frame::decode(&bytes, &Limits::default()).unwrap();
+        let frame = frame.unwrap_or_else(|| panic!("not whole: {line}"));
+        assert_eq!(by_types(&frame, &Limits::default()), Ok(bytes.clone()), "{line}");
+        frames += 1;
+    }
+    assert_eq!(frames, 9, "all frames of the example are looked at");
+}
+
 /// The bytes of the first draft, which were made by another program: two frames of the groups that
 /// are not there yet are left out.
 #[test]

@@ -1,5 +1,7 @@
 //! `protocol.json`: everything that is declared, for generators of clients and decoders.
 
+use std::collections::BTreeMap;
+
 use isogrid_wire::native::control::GoAwayReason;
 use isogrid_wire::native::ext::{ReplyExt, RequestExt};
 use isogrid_wire::native::schema::{Choices, Field, Group, Operation, Options, Record, Type};
@@ -8,6 +10,8 @@ use isogrid_wire::native::{
     handshake,
 };
 use serde_json::{Map, Value, json};
+
+use super::canonical;
 
 /// The document, one line an operation or type, so that a change shows in a diff.
 pub(super) fn protocol() -> String {
@@ -44,7 +48,7 @@ pub(super) fn protocol() -> String {
     let sections = [
         ("frames", lines(frames)),
         ("error_payload", payload.to_string()),
-        ("limits", limits.to_string()),
+        ("limits", canonical(&limits).to_string()),
         ("request_tags", lines(request_tags)),
         ("reply_tags", lines(reply_tags)),
         ("reserved_groups", lines(reserved)),
@@ -57,12 +61,15 @@ pub(super) fn protocol() -> String {
 }
 
 fn lines(values: impl IntoIterator<Item = Value>) -> String {
-    let lines: Vec<_> = values.into_iter().map(|value| format!("  {value}")).collect();
+    let lines: Vec<_> =
+        values.into_iter().map(|value| format!("  {}", canonical(&value))).collect();
     format!("[\n{}\n]", lines.join(",\n"))
 }
 
 fn object_lines(object: &Map<String, Value>) -> String {
-    let lines: Vec<_> = object.iter().map(|(key, value)| format!("  \"{key}\": {value}")).collect();
+    let sorted: BTreeMap<_, _> = object.iter().collect();
+    let line = |(key, value): (&String, &Value)| format!("  \"{key}\": {}", canonical(value));
+    let lines: Vec<_> = sorted.into_iter().map(line).collect();
     format!("{{\n{}\n}}", lines.join(",\n"))
 }
 
@@ -79,7 +86,7 @@ fn of_group(group: &Group, types: &mut Map<String, Value>) -> String {
         group.number,
         group.name,
         Value::from(text(group.doc)),
-        Value::Array(reserved.collect()),
+        canonical(&Value::Array(reserved.collect())),
     )
 }
 

@@ -15,9 +15,24 @@ mod samples;
 mod tables;
 mod vectors;
 
+use std::collections::BTreeMap;
 use std::fs;
 
+use serde_json::Value;
+
 use crate::tidy::root;
+
+/// With the keys of objects in alphabetical order, whatever map serde_json was built with.
+fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let sorted: BTreeMap<_, _> = object.iter().collect();
+            Value::Object(sorted.into_iter().map(|(k, v)| (k.clone(), canonical(v))).collect())
+        }
+        Value::Array(items) => items.iter().map(canonical).collect(),
+        other => other.clone(),
+    }
+}
 
 /// The specification, whose tables are generated between markers.
 const PAGE: &str = "docs/PROTOCOL.md";

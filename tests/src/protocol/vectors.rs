@@ -6,7 +6,7 @@ use isogrid_wire::native::{ErrorCode, GROUPS, Retry};
 use serde_json::{Value, json};
 
 use super::samples::Sample;
-use super::{by_hand, refused};
+use super::{by_hand, canonical, refused};
 
 /// The object of sample requests.
 const OBJECT: u32 = 42;
@@ -36,7 +36,7 @@ pub fn files() -> Vec<(String, String)> {
 
 /// One vector a line, so that a change shows in a diff.
 fn text(about: &str, vectors: &[Value]) -> String {
-    let lines: Vec<_> = vectors.iter().map(|vector| format!("  {vector}")).collect();
+    let lines: Vec<_> = vectors.iter().map(|vector| format!("  {}", canonical(vector))).collect();
     let about = Value::from(about);
     format!("{{\"protocol\":1,\"about\":{about},\"vectors\":[\n{}\n]}}\n", lines.join(",\n"))
 }

@@ -1,6 +1,7 @@
 //! Frames by the types of the codec, not by the schema.
 
 use isogrid_wire::native::control::{Credit, GoAway, Ping};
+use isogrid_wire::native::frame::EXT;
 use isogrid_wire::native::{
     Codec, ErrorBody, Frame, Json, Kind, Limits, Malformed, Nothing, Reader, Refused, Request,
     RequestFrame, decode_all, operation, reply_ext,
@@ -28,6 +29,7 @@ fn request(frame: &Frame<'_>, limits: &Limits, out: &mut Vec<u8>) -> Result<(), 
     let body = Request::decode(frame.header.op, request.body)?;
     assert_eq!(body.operation().code, frame.header.op);
     request.ext.encode(out);
+    empty_block(frame, out);
     request.timeout_ms.encode(out);
     request.object.encode(out);
     body.encode(out);
@@ -37,6 +39,7 @@ fn request(frame: &Frame<'_>, limits: &Limits, out: &mut Vec<u8>) -> Result<(), 
 fn answer(frame: &Frame<'_>, limits: &Limits, out: &mut Vec<u8>) -> Result<(), Refused> {
     let (ext, body) = reply_ext(frame, limits).map_err(Refused::Malformed)?;
     ext.encode(out);
+    empty_block(frame, out);
     let op = frame.header.op;
     let operation = operation(op).ok_or(Refused::UnknownOp(op))?;
     if frame.header.kind == Kind::Item && operation.item.is_none() {
@@ -50,6 +53,7 @@ fn answer(frame: &Frame<'_>, limits: &Limits, out: &mut Vec<u8>) -> Result<(), R
 fn control(frame: &Frame<'_>, limits: &Limits, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let (ext, body) = reply_ext(frame, limits)?;
     ext.encode(out);
+    empty_block(frame, out);
     match frame.header.kind {
         Kind::Err => recode::<ErrorBody<'_>>(body, out),
         Kind::Credit => recode::<Credit>(body, out),
@@ -57,6 +61,13 @@ fn control(frame: &Frame<'_>, limits: &Limits, out: &mut Vec<u8>) -> Result<(), 
         Kind::GoAway => recode::<GoAway<'_>>(body, out),
         Kind::Hello | Kind::Welcome | Kind::Auth => recode::<Json<'_>>(body, out),
         Kind::Cancel | Kind::Req | Kind::Res | Kind::Item => recode::<Nothing>(body, out),
+    }
+}
+
+/// The codec writes no block that has nothing in it; but one may have come.
+fn empty_block(frame: &Frame<'_>, out: &mut Vec<u8>) {
+    if frame.header.has(EXT) && out.is_empty() {
+        out.push(0);
     }
 }
 

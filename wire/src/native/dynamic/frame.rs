@@ -11,7 +11,7 @@ use super::{decode, decode_fields, decode_list, encode, encode_fields, encode_li
 use crate::native::codec::{Codec, put_bytes};
 use crate::native::control::{Credit, GoAway, Ping};
 use crate::native::error::ErrorBody;
-use crate::native::ext::{ReplyExt, RequestExt};
+use crate::native::ext::{ReplyExt, RequestExt, Trace};
 use crate::native::frame::{COMPRESSED, EXT, Frame, Header, Kind, MORE, NO_REPLY};
 use crate::native::operation::Nothing;
 use crate::native::reader::{Malformed, Reader};
@@ -45,6 +45,12 @@ pub fn decode_frame(frame: &Frame<'_>, limits: &Limits) -> Result<Value, Refused
         all.insert("ext".into(), ext);
     }
     if matches!(kind, Kind::Req | Kind::Res | Kind::Item) {
+        if kind == Kind::Req {
+            for name in ["timeout_ms", "object"] {
+                let number = u32::decode(&mut input).map_err(Refused::Malformed)?;
+                all.insert(name.into(), number.into());
+            }
+        }
         let operation = operation(op).ok_or(Refused::UnknownOp(op))?;
         all.insert("op".into(), format!("{}.{}", operation.group, operation.name).into());
         decode_operation(kind, operation, &mut input, &mut all).map_err(Refused::Malformed)?;
@@ -92,9 +98,12 @@ fn decode_ext(kind: Kind, input: &mut Reader<'_>) -> Result<Value, Malformed> {
             }
             continue;
         };
-        // A trace is told as its bytes.
+        // A trace, which has no length before its first part, is told as its bytes.
         let decoded = match kind {
-            Type::Bytes => super::shown(value.take(value.rest().len())?),
+            Type::Bytes => {
+                Trace::decode(&mut value)?;
+                super::shown(bytes)
+            }
             kind => decode(kind, &mut value)?,
         };
         value.end()?;
@@ -113,8 +122,6 @@ fn decode_operation(
 ) -> Result<(), Malformed> {
     match kind {
         Kind::Req => {
-            all.insert("timeout_ms".into(), u32::decode(input)?.into());
-            all.insert("object".into(), u32::decode(input)?.into());
             all.insert("body".into(), decode(&Type::Record(operation.request), input)?);
         }
         Kind::Res => {
