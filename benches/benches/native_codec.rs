@@ -19,6 +19,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const PIPELINED: u32 = 32;
 const VALUE: [u8; 64] = [b'v'; 64];
 
+/// Appends the request for a stream's number.
+type OfStream = fn(u32, &mut Output);
+
 fn get(stream: u32, out: &mut Output) {
     let key = format!("key-{stream:08}");
     let switches = ReadOptions::VALUE | ReadOptions::VERSION;
@@ -79,8 +82,7 @@ fn receive(input: &[u8]) {
 fn codec(c: &mut Criterion) {
     let mut group = c.benchmark_group("native codec");
     group.throughput(Throughput::Elements(u64::from(PIPELINED)));
-    let calls: [(&str, fn(u32, &mut Output)); 2] = [("get", get), ("put", put)];
-    for (name, one) in calls {
+    for (name, one) in [("get", get as OfStream), ("put", put)] {
         let mut requests = Output::new();
         (1..=PIPELINED).for_each(|stream| one(stream, &mut requests));
         let requests = requests.to_vec();
