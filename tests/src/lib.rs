@@ -4,5 +4,6 @@ pub mod differential;
 pub mod durability;
 pub mod harness;
 pub mod model;
+pub mod protocol;
 pub mod seeds;
 pub mod tidy;

@@ -1,7 +1,11 @@
 //! Bytes accounted = bytes held. The allocator of this test counts what is really allocated, in
-//! the size classes that the table is told of, and the account must come to the same sum.
+//! the size classes that the table is told of, and the account must come to the same sum. The
+//! codec of the native protocol is held to its promise by the same allocator.
 #![expect(unsafe_code, reason = "a global allocator that counts")]
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
+
+#[path = "account/codec.rs"]
+mod codec;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -29,6 +33,8 @@ static ALLOCATOR: Counting = Counting;
 thread_local! {
     /// Bytes allocated and not freed by this thread: tests run beside each other.
     static HELD: Cell<i64> = const { Cell::new(0) };
+    /// Calls of the allocator for memory.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
 fn count(sign: i64, len: usize) {
@@ -41,10 +47,15 @@ fn held() -> i64 {
     HELD.with(Cell::get)
 }
 
+fn allocations() -> u64 {
+    ALLOCATIONS.with(Cell::get)
+}
+
 // SAFETY: everything is handed on to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(1, layout.size());
+        let _ = ALLOCATIONS.try_with(|made| made.set(made.get() + 1));
         // SAFETY: the caller's promises are those of `System`.
         unsafe { System.alloc(layout) }
     }

@@ -5,8 +5,8 @@
 use std::fs;
 
 use isogrid_tests::tidy::{
-    File, commands, dependencies, duplicates, functions, has_word, lines, none, opcodes, paths,
-    root, rust_files, without_line, without_packet,
+    File, commands, dependencies, duplicates, functions, has_word, lines, native_opcodes, none,
+    opcodes, paths, regiven, root, rust_files, without_line, without_native_vector, without_packet,
 };
 
 /// Which of our crates a crate may name: engine and wire do not know each other, and nobody
@@ -227,6 +227,21 @@ fn every_opcode_has_one_meaning_and_a_vector() {
     let twice = duplicates(&codes).iter().map(|code| format!("0x{code:02x}")).collect();
     none("a number means one thing", twice);
     none("a vector sends each opcode", without_packet(&codes, &vectors("binary_")));
+}
+
+#[test]
+fn every_native_opcode_has_one_meaning_and_vectors() {
+    let declared = native_opcodes(&rust_files());
+    assert!(declared.len() >= 60, "the operations are declared somewhere else: {declared:?}");
+    let codes: Vec<u16> = declared.iter().map(|(code, _)| *code).collect();
+    let twice = duplicates(&codes).iter().map(|code| format!("0x{code:04x}")).collect();
+    none("a number means one thing", twice);
+    let folder = root().join("docs/protocol/vectors");
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let vectors: String = files.map(|path| fs::read_to_string(path).unwrap()).collect();
+    none("vectors show each operation", without_native_vector(&declared, &vectors));
+    let frozen = read("tests/vectors/native_opcodes.txt");
+    none("a number that was given is never given again", regiven(&declared, &frozen));
 }
 
 #[test]

@@ -8,10 +8,12 @@
 
 mod codes;
 mod functions;
+mod native;
 mod source;
 mod words;
 
 pub use codes::{commands, duplicates, opcodes, without_line, without_packet};
 pub use functions::{Function, functions};
+pub use native::{native_opcodes, regiven, without_native_vector};
 pub use source::{File, none, paths, root, rust_files};
 pub use words::{dependencies, has_word, lines};

@@ -49,6 +49,8 @@ pub mod tx;
 
 mod request;
 
+pub mod dynamic;
+
 pub use blob::{JSON_DEPTH_MAX, JSON_LEN_MAX, Json, Key, Value};
 pub use codec::{Codec, Ms, Varint, decode_all};
 pub use error::{Detail, ErrorBody, ErrorCode, ErrorInfo, Retry};

@@ -17,6 +17,7 @@ pub const FRAGMENT_LEN: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Reassembly {
     message_len_max: usize,
+    streams_max: usize,
     unfinished: BTreeMap<u32, Unfinished>,
     buffered: usize,
 }
@@ -49,8 +50,8 @@ impl Reassembly {
     /// For a connection with these limits.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        let message_len_max = limits.message_len_max;
-        Reassembly { message_len_max, unfinished: BTreeMap::new(), buffered: 0 }
+        let Limits { message_len_max, streams_max, .. } = *limits;
+        Reassembly { message_len_max, streams_max, unfinished: BTreeMap::new(), buffered: 0 }
     }
 
     /// Bytes held for messages that are not whole.
@@ -88,6 +89,9 @@ impl Reassembly {
     }
 
     fn begin<'a>(&mut self, header: Header, payload: &[u8]) -> Assembled<'a> {
+        if self.unfinished.len() >= self.streams_max {
+            return Assembled::Broken(ErrorCode::TooManyStreams);
+        }
         let first = Header { flags: header.flags & !MORE, ..header };
         let unfinished = Unfinished { header: first, payload: Vec::new(), refused: false };
         self.unfinished.insert(header.stream, unfinished);
@@ -174,7 +178,7 @@ mod tests {
     use super::*;
 
     fn limits() -> Limits {
-        Limits { message_len_max: 10, ..Limits::default() }
+        Limits { message_len_max: 10, streams_max: 2, ..Limits::default() }
     }
 
     fn frame(kind: Kind, flags: u8, stream: u32, payload: &[u8]) -> Frame<'_> {
@@ -200,6 +204,11 @@ mod tests {
         assert_eq!(all.push(req(0, 1, b"de")), Assembled::Message(header, b"abcde".to_vec()));
         all.forget(2);
         assert_eq!(all.buffered_len(), 0);
+        for stream in [1, 2] {
+            assert_eq!(all.push(req(MORE, stream, b"")), Assembled::Incomplete);
+        }
+        let broken = Assembled::Broken(ErrorCode::TooManyStreams);
+        assert_eq!(all.push(req(MORE, 3, b"")), broken, "even of nothing");
     }
 
     #[test]

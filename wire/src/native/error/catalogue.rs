@@ -95,7 +95,7 @@ catalogue! {
         "The message names the field and what it may be.";
     3002 NoSuchObject "NO_SUCH_OBJECT" Never
         "there is no object of this number or name"
-        "It was dropped, or never made. Resolve its name again once; `isogrid cache list` shows what there is, `isogrid cache create` makes one.";
+        "It was dropped, or never made. Resolve its name again once; the command `cache list` shows what there is, `cache create` makes one.";
     3003 WrongType "WRONG_TYPE" Never
         "the object or the entry is of another kind than the operation works on"
         "Check the name: a cache operation needs a cache, a lock operation a lock space, and a map operation an entry that is a map.";
@@ -129,7 +129,7 @@ catalogue! {
         "Fetch the topology and send the request to the owner, which the details name. Clients do this by themselves; often seen, it means that the cluster moves segments.";
     4002 SegmentUnavailable "SEGMENT_UNAVAILABLE" Same
         "no member can serve the key's segment now"
-        "Its owners are down or not reachable. It comes back with one of them; `isogrid cluster members` shows who is missing.";
+        "Its owners are down or not reachable. It comes back with one of them; the command `cluster members` shows who is missing.";
     4003 NoQuorum "NO_QUORUM" Other
         "this side of the cluster has no majority"
         "The member cannot reach enough others to be sure that it may answer. Try another member; check the network between them and that more than half of the voters run.";
@@ -195,7 +195,7 @@ catalogue! {
         "The details have an incident number that is in the server's log too; please report both.";
     9002 Corrupt "CORRUPT" Other
         "stored data is damaged"
-        "The damaged part is not served. `isogrid log verify` says what is damaged; another member may have a good copy.";
+        "The damaged part is not served. The command `log verify` says what is damaged; another member may have a good copy.";
     9003 Storage "STORAGE" Same
         "the disk refused a write or a read"
         "Look at the server's log and for a full or failing disk. Writes are taken again as soon as the disk takes them.";
