@@ -13,6 +13,7 @@ pub mod exposed;
 pub mod files;
 pub mod keeper;
 pub mod listener;
+pub mod locks;
 pub mod log_limit;
 pub mod maintenance;
 pub mod node;
@@ -67,6 +68,9 @@ pub enum Error {
     /// The catalog of the data directory cannot be used as it is.
     #[error(transparent)]
     Catalog(isogrid_grid::catalog::CatalogError),
+    /// The fencing tokens cannot be reserved.
+    #[error(transparent)]
+    Structures(isogrid_grid::structures::ReserveError),
     /// The runtime or a signal handler could not be set up.
     #[error("{what}: {source}")]
     Io {
@@ -142,12 +146,14 @@ async fn serve(node: Arc<Node>) -> Result<(), Error> {
         .map(|listener| tokio::spawn(listener.run(Arc::clone(&node))))
         .collect();
     let maintenance = tokio::spawn(maintenance::run(Arc::clone(&node)));
+    let locks = tokio::spawn(locks::run(Arc::clone(&node)));
     node.stopped().await;
     for task in accepting {
         let _ = task.await;
     }
     drain(&node).await;
     maintenance.abort();
+    locks.abort();
     if node.data.get().is_some() {
         let of_thread = Arc::clone(&node);
         let close = move || of_thread.data.get().map_or((), data::Data::close);
