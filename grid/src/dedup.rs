@@ -88,6 +88,7 @@ impl<A: Clone> Dedup<A> {
         let (since, limit) = (now.saturating_sub(self.limits.window), self.limits.instances);
         self.expire(since, now);
         self.touch(now, instance);
+        while self.windows.len() > limit && self.forget_idlest(instance) {}
         let Some(window) = self.windows.get_mut(&instance) else { return Seen::New };
         while window.order.front().is_some_and(|(at, _)| *at < since) {
             self.bytes -= window.forget_oldest();
@@ -97,7 +98,6 @@ impl<A: Clone> Dedup<A> {
             Some(None) => Seen::UnderWay,
             None => {
                 window.answers.insert(number, None);
-                while self.windows.len() > limit && self.forget_idlest(instance) {}
                 Seen::New
             }
         }

@@ -7,7 +7,7 @@ use super::*;
 const LIMITS: DedupLimits = DedupLimits { answers: 5, bytes: 100, instances: 3, window: 1_000 };
 
 fn history(seed: u64) {
-    let replay = format!("ISOGRID_SEED={seed} cargo test -p isogrid-grid dedup");
+    let replay = format!("cd grid; ISOGRID_SEED={seed} cargo test dedup");
     let (mut rng, mut dedup, mut now) = (seed, Dedup::new(LIMITS), 10_000);
     // What was answered, in order; what is under way.
     let mut answered: Vec<(Timestamp, Instance, u64, u64)> = Vec::new();
