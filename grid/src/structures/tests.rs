@@ -73,7 +73,7 @@ fn counters_come_back_and_tokens_never_go_back() {
             // Numbers that nobody waited for are given out before the end, too.
             last = token(&structures);
             disk = if life % 2 == 0 { disk.crash(seed) } else { disk.copy() };
-            let (next, _) = start(&disk, mode);
+            let (next, _) = start(&disk.copy(), mode);
             assert_eq!(next.fenced(NOW, b"k", last, || ()), Err(Fenced), "a lock of the last life");
         }
     }

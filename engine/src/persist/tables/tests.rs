@@ -186,18 +186,18 @@ fn data_that_nobody_asked_for_and_nobody_dropped_is_refused_and_stays() {
             persistence.checkpoint().unwrap();
         }
         drop(persistence);
-        let refused = open(&disk, Vec::new(), &BTreeSet::new()).err().unwrap();
+        let refused = open(&disk.copy(), Vec::new(), &BTreeSet::new()).err().unwrap();
         let told = refused.to_string();
         assert!(
             matches!(refused, PersistError::Unclaimed { .. }) && told.contains(" a,"),
             "{told}"
         );
         let again = kept("a", PersistMode::Async, 2);
-        let opened = open(&disk, vec![again.clone()], &BTreeSet::new()).unwrap();
+        let opened = open(&disk.copy(), vec![again.clone()], &BTreeSet::new()).unwrap();
         assert_eq!(image(&again.table).len(), 1);
         drop(opened);
         let dropped = BTreeSet::from(["a".to_owned()]);
-        let (_, recovered) = open(&disk, Vec::new(), &dropped).unwrap();
+        let (_, recovered) = open(&disk.copy(), Vec::new(), &dropped).unwrap();
         assert_eq!(recovered.unclaimed, ["a"]);
     }
 }
