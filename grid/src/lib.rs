@@ -7,10 +7,14 @@
 #![forbid(unsafe_code)]
 
 pub mod catalog;
+pub mod dedup;
 pub mod events;
 pub mod structure;
+pub mod structures;
 pub mod unit;
 
 pub use catalog::Catalog;
+pub use dedup::Dedup;
 pub use isogrid_engine as engine;
 pub use structure::cache::{Batch, Cache, CacheConfig};
+pub use structures::Structures;

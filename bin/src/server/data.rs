@@ -35,7 +35,9 @@ impl Data {
         let begun = node.now();
         load(node, &file.read().map_err(Error::Catalog)?)?;
         let config = persist_config(node, &directory).map_err(Error::Data)?;
-        let (tables, clock) = (node.catalog.kept_tables(), Arc::new(SystemClock::new()));
+        let mut tables = node.catalog.kept_tables();
+        tables.push(node.structures.kept_table(mode));
+        let clock = Arc::new(SystemClock::new());
         let (persistence, recovered) =
             Persistence::open(config, tables, clock).map_err(Error::Data)?;
         tell(path, &recovered, node.now() - begun);

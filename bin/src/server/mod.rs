@@ -17,6 +17,7 @@ pub mod health;
 pub mod http;
 pub mod keeper;
 pub mod listener;
+pub mod locks;
 pub mod log_limit;
 pub mod maintenance;
 pub mod metrics;
@@ -72,6 +73,9 @@ pub enum Error {
     /// The catalog of the data directory cannot be used as it is.
     #[error(transparent)]
     Catalog(isogrid_grid::catalog::CatalogError),
+    /// The fencing tokens cannot be reserved.
+    #[error(transparent)]
+    Structures(isogrid_grid::structures::ReserveError),
     /// The runtime or a signal handler could not be set up.
     #[error("{what}: {source}")]
     Io {
@@ -166,12 +170,14 @@ async fn serve(node: Arc<Node>, http: Vec<String>, listeners: Vec<Listener>) -> 
     announce(&node, &http, &listeners);
     let accepting = accept(&node, listeners);
     let maintenance = tokio::spawn(maintenance::run(Arc::clone(&node)));
+    let locks = tokio::spawn(locks::run(Arc::clone(&node)));
     node.stopped().await;
     for task in accepting {
         let _ = task.await;
     }
     drain(&node).await;
     maintenance.abort();
+    locks.abort();
     if node.data.get().is_some() {
         let of_thread = Arc::clone(&node);
         let close = move || of_thread.data.get().map_or((), data::Data::close);

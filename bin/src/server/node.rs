@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use isogrid_engine::persist::PersistMode;
 use isogrid_engine::{Allocator, Clock, SystemClock};
-use isogrid_grid::Catalog;
 use isogrid_grid::catalog::{
     CacheOptions, CatalogLimits, Kind, Object, RegionOptions, persist_name,
 };
+use isogrid_grid::{Catalog, Structures};
 use tokio::sync::Notify;
 
 use super::connections::Connections;
@@ -19,6 +19,7 @@ use super::data::Data;
 use super::detail::Detail;
 use super::health::Health;
 use super::keeper::Keeper;
+use super::locks::Waiting;
 use super::log_limit::LogLimit;
 use super::telemetry::LogLevel;
 use crate::config::{self, Loaded, Origin, ServerConfig};
@@ -31,6 +32,10 @@ pub struct Node {
     pub origins: BTreeMap<String, Origin>,
     /// Its caches.
     pub catalog: Catalog,
+    /// Its counters, leases, locks and semaphores.
+    pub structures: Structures,
+    /// Who waits for a lock or a semaphore.
+    pub waiting: Waiting,
     /// What it counts.
     pub counters: AllCounters,
     /// Who is connected.
@@ -80,6 +85,8 @@ impl Node {
         let clock = SystemClock::new();
         let started = clock.now();
         let catalog = new_catalog(&config, started)?;
+        let refused = |source| super::Error::Cache { name: Structures::TABLE.to_owned(), source };
+        let structures = Structures::new(allocator(), started).map_err(refused)?;
         let limit = config.caches.first().map_or(0, |cache| cache.limits.max_bytes);
         Ok(Arc::new(Node {
             detail: Detail::new(config.protocol.detail, config.protocol.prefix_delimiter),
@@ -90,6 +97,8 @@ impl Node {
             config,
             origins,
             catalog,
+            structures,
+            waiting: Waiting::default(),
             counters: AllCounters::default(),
             clock,
             started,
@@ -106,9 +115,10 @@ impl Node {
     /// # Errors
     /// When the data directory cannot be used as it is.
     pub fn open_data(&self) -> Result<(), super::Error> {
-        if let Some(data) = Data::open(self)? {
-            let _ = self.data.set(data);
-        }
+        let data = Data::open(self)?;
+        let persistence = data.as_ref().map(|data| Arc::clone(&data.persistence));
+        self.structures.begin(persistence, self.now()).map_err(super::Error::Structures)?;
+        data.map(|data| self.data.set(data));
         Ok(())
     }
 
@@ -190,19 +200,22 @@ fn cache_options(cache: &config::CacheConfig) -> CacheOptions {
 }
 
 fn new_catalog(config: &ServerConfig, now: u64) -> Result<Catalog, super::Error> {
-    let allocator = if cfg!(feature = "jemalloc") { Allocator::Jemalloc } else { Allocator::Glibc };
     let item = u64::try_from(config.limits.max_item_size).unwrap_or(u64::MAX);
     let limits = CatalogLimits {
         bytes: config.node.memory.unwrap_or_else(machine_memory),
         cache_bytes_min: item.max(CatalogLimits::default().cache_bytes_min),
         ..CatalogLimits::default()
     };
-    let catalog = Catalog::new(limits, allocator);
+    let catalog = Catalog::new(limits, allocator());
     for cache in &config.caches {
         let refused = |source| super::Error::Cache { name: cache.name.clone(), source };
         catalog.declare(&cache.name, cache_options(cache), now).map_err(refused)?;
     }
     Ok(catalog)
+}
+
+fn allocator() -> Allocator {
+    if cfg!(feature = "jemalloc") { Allocator::Jemalloc } else { Allocator::Glibc }
 }
 
 /// Bytes of memory that the machine has; no bound where it does not say.

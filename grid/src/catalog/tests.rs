@@ -161,7 +161,7 @@ fn restarted(model: &Model, declared: &CacheOptions, node: &Node) -> Model {
 }
 
 fn lives(seed: u64) {
-    let replay = format!("ISOGRID_SEED={seed} cargo test -p isogrid-grid catalog");
+    let replay = format!("cd grid; ISOGRID_SEED={seed} cargo test catalog");
     let (mut rng, mut disk) = (seed, MemoryDisk::new());
     let (mut model, mut ids) = (Model::new(), BTreeSet::new());
     for life in 0..6 {

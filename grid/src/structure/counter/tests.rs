@@ -8,8 +8,62 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Values around which sums do not fit.
 const CORNERS: [i64; 6] = [i64::MIN, i64::MIN + 3, -1, 0, 5, i64::MAX - 2];
 
+/// A random operation on a counter that stands at `before`, its reply, and what it leaves.
+fn drawn(
+    name: &'static str,
+    number: i64,
+    before: Option<i128>,
+    mut draw: impl FnMut(u64) -> usize,
+) -> (CounterOp<'static>, CounterReply, Option<i128>) {
+    let value = before.unwrap_or(0);
+    let sum = value + i128::from(number);
+    match draw(6) {
+        0 => {
+            let reply = before.map(|value| CounterReply::Value(i64::try_from(value).unwrap()));
+            (CounterOp::Get { name }, reply.unwrap_or(CounterReply::Absent), before)
+        }
+        1 => match i64::try_from(sum) {
+            Ok(to) => (CounterOp::Add { name, delta: number }, CounterReply::Value(to), Some(sum)),
+            Err(_) => {
+                let bound = if number < 0 { i64::MIN } else { i64::MAX };
+                let value = i64::try_from(value).unwrap();
+                let reply = CounterReply::Bound { value, bound };
+                (CounterOp::Add { name, delta: number }, reply, before)
+            }
+        },
+        2 => {
+            let was = CounterReply::Value(i64::try_from(value).unwrap());
+            (CounterOp::Set { name, value: number }, was, Some(i128::from(number)))
+        }
+        3 => {
+            let expected = [number, i64::try_from(value).unwrap()][draw(2)];
+            let op = CounterOp::Cas { name, expected, value: number };
+            if i128::from(expected) == value {
+                (op, CounterReply::Value(number), Some(i128::from(number)))
+            } else {
+                (op, CounterReply::Differs(i64::try_from(value).unwrap()), before)
+            }
+        }
+        4 => {
+            let reply = before.map(|value| CounterReply::Value(i64::try_from(value).unwrap()));
+            (CounterOp::Reset { name }, reply.unwrap_or(CounterReply::Absent), None)
+        }
+        _ => {
+            let (first, last) = (value.max(0) + 1, value.max(0) + 3);
+            let op = CounterOp::IdBlock { name, count: 3 };
+            if last <= i128::from(i64::MAX) {
+                let first = u64::try_from(first).unwrap();
+                (op, CounterReply::Block { first, step: 1 }, Some(last))
+            } else {
+                let value = i64::try_from(value).unwrap();
+                (op, CounterReply::Bound { value, bound: i64::MAX }, before)
+            }
+        }
+    }
+}
+
 fn history(seed: u64) {
-    let replay = format!("ISOGRID_SEED={seed} cargo test -p isogrid-grid counter::tests");
+    let replay = format!("cd grid; ISOGRID_SEED={seed} cargo test counter::tests");
     let (mut rng, mut counters) = (seed, Counters::with_limit(2));
     let mut model = BTreeMap::<&str, i128>::new();
     for _ in 0..200 {
@@ -17,54 +71,8 @@ fn history(seed: u64) {
         let name = NAMES[draw(3)];
         let number = CORNERS[draw(6)] / [1, 1, 2][draw(3)];
         let (before, fits) = (model.get(name).copied(), model.len() < 2);
-        let value = before.unwrap_or(0);
         let full = before.is_none() && !fits;
-        let sum = value + i128::from(number);
-        let (op, expect, after) = match draw(6) {
-            0 => {
-                let reply = before.map(|value| CounterReply::Value(i64::try_from(value).unwrap()));
-                (CounterOp::Get { name }, reply.unwrap_or(CounterReply::Absent), before)
-            }
-            1 => match i64::try_from(sum) {
-                Ok(to) => {
-                    (CounterOp::Add { name, delta: number }, CounterReply::Value(to), Some(sum))
-                }
-                Err(_) => {
-                    let bound = if number < 0 { i64::MIN } else { i64::MAX };
-                    let value = i64::try_from(value).unwrap();
-                    let reply = CounterReply::Bound { value, bound };
-                    (CounterOp::Add { name, delta: number }, reply, before)
-                }
-            },
-            2 => {
-                let was = CounterReply::Value(i64::try_from(value).unwrap());
-                (CounterOp::Set { name, value: number }, was, Some(i128::from(number)))
-            }
-            3 => {
-                let expected = [number, i64::try_from(value).unwrap()][draw(2)];
-                let op = CounterOp::Cas { name, expected, value: number };
-                if i128::from(expected) == value {
-                    (op, CounterReply::Value(number), Some(i128::from(number)))
-                } else {
-                    (op, CounterReply::Differs(i64::try_from(value).unwrap()), before)
-                }
-            }
-            4 => {
-                let reply = before.map(|value| CounterReply::Value(i64::try_from(value).unwrap()));
-                (CounterOp::Reset { name }, reply.unwrap_or(CounterReply::Absent), None)
-            }
-            _ => {
-                let (first, last) = (value.max(0) + 1, value.max(0) + 3);
-                let op = CounterOp::IdBlock { name, count: 3 };
-                if last <= i128::from(i64::MAX) {
-                    let first = u64::try_from(first).unwrap();
-                    (op, CounterReply::Block { first, step: 1 }, Some(last))
-                } else {
-                    let value = i64::try_from(value).unwrap();
-                    (op, CounterReply::Bound { value, bound: i64::MAX }, before)
-                }
-            }
-        };
+        let (op, expect, after) = drawn(name, number, before, &mut draw);
         let reads = matches!(op, CounterOp::Get { .. } | CounterOp::Reset { .. });
         let told = format!("{op:?}; {replay}");
         let mut out = Vec::new();

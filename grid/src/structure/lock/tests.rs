@@ -107,6 +107,10 @@ impl Ledger {
     }
 }
 
+fn wait(draw: &mut dyn FnMut(u64) -> u64) -> u64 {
+    [0, 50, 400, 5_000][usize::try_from(draw(4)).unwrap()]
+}
+
 struct Run {
     locks: Locks,
     ledger: Ledger,
@@ -179,95 +183,104 @@ impl Run {
         let leases: Vec<u64> = self.ledger.leases.keys().copied().chain([999_999]).collect();
         let lease = leases[usize::try_from(draw(leases.len() as u64)).unwrap()];
         let key = [u8::try_from(draw(KEYS)).unwrap()];
-        let wait = [0, 50, 400, 5_000][usize::try_from(draw(4)).unwrap()];
-        let held = |run: &Run, is_lock| {
-            let place = Place { is_lock, key: key.into() };
-            (run.ledger.held.get(&place).and_then(|all| all.first().copied()), place)
-        };
         match draw(16) {
+            0..5 => self.step_lease(now, lease, &mut draw),
+            5..11 => self.step_lock(now, &key, lease, &mut draw),
+            11..14 => self.step_semaphore(now, &key, lease, &mut draw),
+            14 => self.step_cancel(now),
+            _ => {
+                self.ledger.expire(now);
+                self.locks.advance(now, &mut self.out);
+            }
+        }
+        self.settle();
+    }
+
+    fn first_of(&self, place: &Place) -> Option<Held> {
+        self.ledger.held.get(place).and_then(|all| all.first().copied())
+    }
+
+    fn step_lease(&mut self, now: Timestamp, lease: u64, draw: &mut dyn FnMut(u64) -> u64) {
+        match draw(5) {
             0 | 1 => {
-                if let LockReply::Lease { id, ttl } =
-                    self.apply(now, LockOp::GrantLease { ttl: draw(900), about: b"me" })
-                {
-                    assert!(id > self.ledger.last && ttl >= 100);
+                let op = LockOp::GrantLease { ttl: draw(900), about: b"me" };
+                if let LockReply::Lease { id, ttl } = self.apply(now, op) {
                     self.settle();
+                    assert!(id > self.ledger.last && ttl >= 100);
                     self.ledger.last = id;
                     self.ledger.leases.insert(id, (ttl, now + ttl));
                 }
             }
             2 | 3 => {
-                if let LockReply::Alive(left) =
-                    self.apply(now, LockOp::KeepAlive { leases: &[lease] })
-                {
-                    let own = self.ledger.leases.get_mut(&lease);
-                    assert_eq!(left, [own.as_ref().map(|own| own.0)]);
-                    own.into_iter().for_each(|(ttl, until)| *until = now + *ttl);
-                }
+                let alive = self.apply(now, LockOp::KeepAlive { leases: &[lease] });
+                let own = self.ledger.leases.get_mut(&lease);
+                assert_eq!(alive, LockReply::Alive(vec![own.as_ref().map(|own| own.0)]));
+                own.into_iter().for_each(|(ttl, until)| *until = now + *ttl);
             }
-            4 => drop(self.apply(now, LockOp::Revoke { lease })),
-            5..9 => {
-                let shared = draw(3) == 0;
-                let reply = self.apply(now, LockOp::Lock { key: &key, lease, shared, wait });
-                let permits = if shared { 1 } else { LOCK_PERMITS };
-                let place = Place { is_lock: true, key: key.into() };
-                self.asked(&place, lease, permits, now + wait, &reply);
-            }
-            9 | 10 => {
-                let (first, place) = held(self, true);
-                self.ledger.expire(now);
-                let token = first.map_or(draw(50), |held| held.token);
-                let reply = self.apply(now, LockOp::Unlock { key: &key, token });
-                let all = self.ledger.held.entry(place.clone()).or_default();
-                let own = all.iter_mut().find(|held| held.token == token);
-                assert_eq!(reply == LockReply::Done, own.is_some(), "{reply:?}");
-                if let Some(own) = own {
-                    own.depth -= 1;
-                    let gone = all.iter().filter(|held| held.depth == 0).map(|held| held.token);
-                    self.ledger.ended.extend(gone.map(|token| (place.clone(), token)));
-                    all.retain(|held| held.depth > 0);
-                }
-            }
-            11 | 12 => {
-                let permits = u32::try_from(draw(3)).unwrap() + 1;
-                let of = SEMAPHORE_PERMITS;
-                let op = LockOp::Acquire { key: &key, lease, permits, of, wait };
-                let reply = self.apply(now, op);
-                let place = Place { is_lock: false, key: key.into() };
-                self.asked(&place, lease, permits, now + wait, &reply);
-            }
-            13 => {
-                let (first, place) = held(self, false);
-                let lease = first.map_or(lease, |held| held.lease);
-                let reply = self.apply(now, LockOp::Release { key: &key, lease, permits: 1 });
-                let all = self.ledger.held.entry(place).or_default();
-                let own = all.iter_mut().find(|held| held.lease == lease);
-                assert_eq!(reply == LockReply::Done, own.is_some(), "{reply:?}");
-                own.into_iter().for_each(|own| own.permits -= 1);
-                all.retain(|held| held.permits > 0);
-            }
-            14 => {
-                let waits = self.ledger.waits.values().flatten().next().copied();
-                let ticket = waits.map_or(0, |waits| waits.ticket);
-                let reply = self.apply(now, LockOp::Cancel { ticket });
-                // Whoever was woken by the time has nothing to cancel any more.
-                let woken = self.out.iter().any(|wake| wake.ticket == ticket);
-                assert_eq!(reply == LockReply::Done, waits.is_some() && !woken);
-                if !woken {
-                    self.ledger
-                        .waits
-                        .values_mut()
-                        .for_each(|all| all.retain(|w| w.ticket != ticket));
-                }
-            }
-            _ => self.locks.advance(
-                {
-                    self.ledger.expire(now);
-                    now
-                },
-                &mut self.out,
-            ),
+            _ => drop(self.apply(now, LockOp::Revoke { lease })),
         }
-        self.settle();
+    }
+
+    fn step_lock(
+        &mut self,
+        now: Timestamp,
+        key: &[u8],
+        lease: u64,
+        draw: &mut dyn FnMut(u64) -> u64,
+    ) {
+        let place = Place { is_lock: true, key: key.into() };
+        if draw(3) > 0 {
+            let (shared, wait) = (draw(3) == 0, wait(draw));
+            let reply = self.apply(now, LockOp::Lock { key, lease, shared, wait });
+            let permits = if shared { 1 } else { LOCK_PERMITS };
+            return self.asked(&place, lease, permits, now + wait, &reply);
+        }
+        let token = self.first_of(&place).map_or(draw(50), |held| held.token);
+        let reply = self.apply(now, LockOp::Unlock { key, token });
+        let all = self.ledger.held.entry(place.clone()).or_default();
+        let own = all.iter_mut().find(|held| held.token == token);
+        assert_eq!(reply == LockReply::Done, own.is_some(), "{reply:?}");
+        if let Some(own) = own {
+            own.depth -= 1;
+            let gone = all.iter().filter(|held| held.depth == 0).map(|held| held.token);
+            self.ledger.ended.extend(gone.map(|token| (place.clone(), token)));
+            all.retain(|held| held.depth > 0);
+        }
+    }
+
+    fn step_semaphore(
+        &mut self,
+        now: Timestamp,
+        key: &[u8],
+        lease: u64,
+        draw: &mut dyn FnMut(u64) -> u64,
+    ) {
+        let place = Place { is_lock: false, key: key.into() };
+        if draw(3) > 0 {
+            let (permits, wait) = (u32::try_from(draw(3)).unwrap() + 1, wait(draw));
+            let op = LockOp::Acquire { key, lease, permits, of: SEMAPHORE_PERMITS, wait };
+            let reply = self.apply(now, op);
+            return self.asked(&place, lease, permits, now + wait, &reply);
+        }
+        let lease = self.first_of(&place).map_or(lease, |held| held.lease);
+        let reply = self.apply(now, LockOp::Release { key, lease, permits: 1 });
+        let all = self.ledger.held.entry(place).or_default();
+        let own = all.iter_mut().find(|held| held.lease == lease);
+        assert_eq!(reply == LockReply::Done, own.is_some(), "{reply:?}");
+        own.into_iter().for_each(|own| own.permits -= 1);
+        all.retain(|held| held.permits > 0);
+    }
+
+    fn step_cancel(&mut self, now: Timestamp) {
+        let waits = self.ledger.waits.values().flatten().next().copied();
+        let ticket = waits.map_or(0, |waits| waits.ticket);
+        let reply = self.apply(now, LockOp::Cancel { ticket });
+        // Whoever was woken by the time has nothing to cancel any more.
+        let woken = self.out.iter().any(|wake| wake.ticket == ticket);
+        assert_eq!(reply == LockReply::Done, waits.is_some() && !woken);
+        if !woken {
+            self.ledger.waits.values_mut().for_each(|all| all.retain(|w| w.ticket != ticket));
+        }
     }
 
     fn check(&self, now: Timestamp) {
@@ -308,7 +321,7 @@ fn history(seed: u64) {
 fn everybody_gets_what_is_theirs_in_turn_and_nothing_more() {
     let given = std::env::var("ISOGRID_SEED").ok().and_then(|seed| seed.parse().ok());
     for seed in given.map_or(0..300, |seed: u64| seed..seed + 1) {
-        let replay = format!("ISOGRID_SEED={seed} cargo test -p isogrid-grid lock::tests");
+        let replay = format!("cd grid; ISOGRID_SEED={seed} cargo test lock::tests");
         let ran = std::panic::catch_unwind(|| history(seed));
         assert!(ran.is_ok(), "{replay}");
     }
