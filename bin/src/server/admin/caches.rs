@@ -21,7 +21,7 @@ pub fn list(node: &Node) -> Vec<Value> {
             "limit_bytes": usage.max_bytes,
         })
     };
-    node.catalog.caches().map(|cache| row(cache)).collect()
+    node.catalog.caches().map(row).collect()
 }
 
 /// How a cache is configured and doing.
