@@ -69,31 +69,6 @@ fn one_of_many_creates() {
     assert!(statuses.iter().all(|status| [201, 412].contains(status)), "{statuses:?}");
 }
 
-/// What was read and is written back under its version is never lost to another writer.
-#[test]
-fn no_update_is_lost() {
-    let server = server(&["--threads", "2"]);
-    let address = server.bound_for("http")[0].clone();
-    server.http("PUT", &path("n"), &[], b"0");
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                let mut client = Server::connect_to(&address);
-                let mut left = 100;
-                while left > 0 {
-                    let there = client.http("GET", &path("n"), &[], b"");
-                    let next = (there.text().parse::<u64>().unwrap() + 1).to_string();
-                    let unchanged = format!("if-match: {}", there.header("etag"));
-                    let put = client.http("PUT", &path("n"), &[&unchanged], next.as_bytes());
-                    assert!([204, 412].contains(&put.status), "{}", put.status);
-                    left -= u32::from(put.status == 204);
-                }
-            });
-        }
-    });
-    assert_eq!(server.http("GET", &path("n"), &[], b"").text(), "400");
-}
-
 #[test]
 fn keys_are_bytes_and_paths_mean_nothing_else() {
     let server = server(&[]);
