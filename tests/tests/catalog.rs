@@ -57,7 +57,7 @@ fn child() {
     caches::alter(&node, "orders", &[("ttl", "5m")]).unwrap();
     node.structures.counters(node.now(), CounterOp::Add { name: "n", delta: 5 }).unwrap();
     let persistence = &node.data.get().unwrap().persistence;
-    persistence.flush(persistence.last()).unwrap();
+    persistence.flush(persistence.moment(), persistence.last()).unwrap();
     println!("acknowledged");
     loop {
         std::thread::park();

@@ -83,12 +83,17 @@ fn a_full_disk_is_told_and_reads_go_on() {
         (refused.status, &problem["code"], &problem["retry"]),
         (503, &9003.into(), &"same".into())
     );
-    let ready = client.http("GET", "/health/ready", &[], b"");
-    assert_eq!(ready.status, 200);
-    assert!(ready.text().contains("[!]storage_space degraded"), "{}", ready.text());
+    // Not even the smallest write has room now.
+    std::fs::write(disk.path().join("more"), vec![1; 300 << 10]).unwrap();
+    wait_until("readiness says it", || {
+        let ready = client.http("GET", "/health/ready", &[], b"");
+        assert_eq!(ready.status, 200);
+        ready.text().contains("[!]storage_space degraded")
+    });
     assert_eq!(client.http("GET", &format!("{ENTRIES}k0"), &[], b"").body, value);
     assert_eq!(metric(&server, "isogrid_storage_full"), 1);
     std::fs::remove_file(&filler).unwrap();
+    std::fs::remove_file(disk.path().join("more")).unwrap();
     wait_until("writes are taken again", || {
         client.http("PUT", &format!("{ENTRIES}k"), &[], b"x").status < 300
     });
@@ -121,15 +126,25 @@ fn a_failed_log_is_told() {
     let server = server(data.to_str().unwrap(), "sync");
     let put = |key: &str| server.http("PUT", &format!("{ENTRIES}{key}"), &[], b"x");
     assert_eq!(put("known").status, 201);
-    let Some(mut strace) = fail_syncs(&server) else { return };
-    let mut unknown = 0;
-    wait_until("writes are refused", || {
-        let answer = put("other");
-        let code = (answer.status > 299).then(|| json(&answer)["code"].as_u64());
-        unknown += u64::from(code == Some(Some(5002)));
-        answer.status == 503 && code == Some(Some(9003))
+    // A write is always under way, so one of them is when syncs begin to fail.
+    let codes = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut codes = Vec::new();
+            wait_until("writes are refused", || {
+                let answer = put("other");
+                if answer.status > 299 {
+                    codes.push((answer.status, json(&answer)["code"].as_u64().unwrap()));
+                }
+                codes.contains(&(503, 9003))
+            });
+            codes
+        });
+        let strace = fail_syncs(&server);
+        (writer.join(), strace)
     });
-    assert!(unknown > 0, "nobody heard that the outcome is unknown");
+    let (codes, Some(mut strace)) = codes else { return };
+    let codes = codes.unwrap();
+    assert_eq!(codes, [(500, 5002), (503, 9003)]);
     let ready = server.http("GET", "/health/ready", &[], b"");
     assert_eq!(ready.status, 503);
     assert!(ready.text().contains("[-]storage_log failed"), "{}", ready.text());

@@ -80,10 +80,13 @@ fn several_addresses_and_none() {
 #[test]
 fn operators_have_places_of_their_own() {
     let server = server(&["--max-connections", "3"]);
-    let clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
-    wait_until("all are there", || {
-        metric(&server, "isogrid_connections{protocol=\"memcached\"}") == 3
-    });
+    let client = |_| {
+        let mut client = server.connect();
+        client.ask("mn\r\n", "MN\r\n");
+        client
+    };
+    let clients: Vec<_> = (0..3).map(client).collect();
+    assert_eq!(metric(&server, "isogrid_connections{protocol=\"memcached\"}"), 3);
     let refused = server.connect().rest().unwrap();
     assert!(refused.starts_with(b"ERROR Too many open connections"));
     assert_eq!(metric(&server, "isogrid_connections_rejected_total{reason=\"full\"}"), 1);

@@ -325,3 +325,63 @@ fn conflict(there: Option<u64>) -> Problem {
     };
     Problem::outcome(StatusCode::PRECONDITION_FAILED, why)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ServerConfig;
+
+    const WRITERS: u64 = 4;
+    const UPDATES: u64 = 5_000;
+
+    fn put(value: &[u8]) -> Put<'_> {
+        Put {
+            mode: Mode::Set,
+            value,
+            flags: 0,
+            lifespan: Lifespan::Default,
+            max_idle: None,
+            expected: None,
+            stale_if_older: false,
+            version: None,
+            or_create: None,
+            marks: isogrid_engine::Marks::default(),
+            len_max: 100,
+        }
+    }
+
+    /// One update of a counter under the version that was read; whether it was done.
+    fn update(node: &Node, cache: &Cache) -> bool {
+        let (version, number) = {
+            let batch = cache.batch(node.now());
+            let entry = batch.peek(cache.hash(b"n"), b"n").unwrap();
+            let number: u64 = std::str::from_utf8(entry.value()).unwrap().parse().unwrap();
+            (entry.version(), number)
+        };
+        let next = (number + 1).to_string();
+        let when = Conditions { matches: Some(Tags::Versions(vec![version])), differs: None };
+        store(node, cache, b"n", put(next.as_bytes()), &when).is_ok()
+    }
+
+    /// The version is looked at under the lock of the entry, not only before: without that, of two
+    /// writers that read the same version both would be told that they were the one.
+    #[test]
+    fn no_update_is_lost_to_another_writer() {
+        let node = Node::new(ServerConfig::default()).unwrap();
+        let cache = node.catalog.cache("default").unwrap();
+        store(&node, &cache, b"n", put(b"0"), &Conditions::default()).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..WRITERS {
+                scope.spawn(|| {
+                    let mut left = UPDATES;
+                    while left > 0 {
+                        left -= u64::from(update(&node, &cache));
+                    }
+                });
+            }
+        });
+        let batch = cache.batch(node.now());
+        let entry = batch.get(cache.hash(b"n"), b"n").unwrap();
+        assert_eq!(entry.value(), (WRITERS * UPDATES).to_string().as_bytes());
+    }
+}

@@ -1,7 +1,7 @@
 //! HTTP/1.1: health, metrics, entries of caches and administration, on listeners of its own and on
 //! those that speak everything.
 //!
-//! [`routes`] is the one table of what can be asked: the router, the OpenAPI document and the page
+//! `routes` is the one table of what can be asked: the router, the OpenAPI document and the page
 //! in the documentation are made from it. A connection takes a place among all others and is ended
 //! by the same timeouts.
 
