@@ -45,6 +45,8 @@ fn value(node: &Node, cache: &str, key: &[u8]) -> Option<Vec<u8>> {
 fn child() {
     let Ok(dir) = std::env::var(CHILD) else { return };
     let node = node(Path::new(&dir));
+    let persistence = &node.data.get().unwrap().persistence;
+    let since = persistence.moment();
     for cache in ["orders", "again", "gone"] {
         caches::resolve(&node, Kind::Cache, cache, Some(&OPTIONS)).unwrap();
         put(&node, cache, b"old", b"1");
@@ -56,8 +58,7 @@ fn child() {
     put(&node, "again", b"new", b"2");
     caches::alter(&node, "orders", &[("ttl", "5m")]).unwrap();
     node.structures.counters(node.now(), CounterOp::Add { name: "n", delta: 5 }).unwrap();
-    let persistence = &node.data.get().unwrap().persistence;
-    persistence.flush(persistence.moment(), persistence.last()).unwrap();
+    persistence.flush(since, persistence.last()).unwrap();
     println!("acknowledged");
     loop {
         std::thread::park();
