@@ -82,15 +82,15 @@ fn report(file: &SnapshotFile, damage: &[Damage], now: Timestamp) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{name:<8} {value}");
     }
-    text + "\n" + &table(file.caches(), damage)
+    text + "\n" + &rows(file.caches(), damage)
 }
 
 fn broken(blocks: usize) -> String {
     format!("damaged in {blocks} block{}", if blocks == 1 { "" } else { "s" })
 }
 
-/// One row for each cache, columns as wide as they need be.
-fn table(caches: &[CacheSection], damage: &[Damage]) -> String {
+/// One row for each cache.
+fn rows(caches: &[CacheSection], damage: &[Damage]) -> String {
     let head = ["CACHE", "ENTRIES", "BYTES", "SEGMENTS", "EPOCH", "BLOCKS", "DAMAGED"];
     let mut rows = vec![head.map(str::to_owned)];
     for cache in caches {
@@ -105,20 +105,7 @@ fn table(caches: &[CacheSection], damage: &[Damage]) -> String {
             damage.iter().filter(is_ours).count().to_string(),
         ]);
     }
-    let width = |rows: &[[String; 7]], column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().enumerate().map(|(at, cell)| {
-            let width = width(&rows, at);
-            if at == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-        });
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text += "\n";
-    }
-    text
+    super::table::table(&rows)
 }
 
 /// A time span in its two largest units.

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use isogrid_engine::persist::{
     DataDirectory, KeptTable, PersistConfig, PersistError, PersistMode, Persistence, Recovered,
 };
+use isogrid_engine::wal::WalError;
 use isogrid_engine::{Clock, SystemClock};
 
+use super::Error;
 use super::node::Node;
 
 /// What is kept on disk, and the lock on the directory.
@@ -21,14 +23,19 @@ impl Data {
     /// Opens the data directory, if there is something to keep, and fills the caches.
     ///
     /// # Errors
-    /// [`PersistError`] names the file and the next step.
-    pub fn open(node: &Node) -> Result<Option<Data>, PersistError> {
+    /// [`Error::Data`] names the file and the next step.
+    pub fn open(node: &Node) -> Result<Option<Data>, Error> {
         let Some(path) = &node.config.node.data_dir else { return Ok(None) };
         let tables = tables(node);
         if tables.is_empty() {
             return Ok(None);
         }
         let path = Path::new(path);
+        let opened = Data::open_at(path, node, tables);
+        opened.map(Some).map_err(|source| Error::Data { path: path.to_owned(), source })
+    }
+
+    fn open_at(path: &Path, node: &Node, tables: Vec<KeptTable>) -> Result<Data, PersistError> {
         let directory = DataDirectory::open(path)?;
         let log_bytes = node.config.node.log_size;
         let config = PersistConfig {
@@ -42,8 +49,9 @@ impl Data {
         let begun = node.now();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let (persistence, recovered) = Persistence::open(config, tables, clock)?;
+        directory.note_begun()?;
         tell(path, &recovered, node.now() - begun);
-        Ok(Some(Data { persistence: Arc::new(persistence), _directory: directory }))
+        Ok(Data { persistence: Arc::new(persistence), _directory: directory })
     }
 
     /// Writes the last checkpoint and closes the log.
@@ -52,6 +60,27 @@ impl Data {
             tracing::error!(event = "data_not_closed", %error);
         }
     }
+}
+
+/// The next step for who cannot use a data directory, where it is a command.
+pub fn help(path: &Path, error: &PersistError) -> String {
+    match error {
+        PersistError::Log(WalError::Damaged(_)) => format!(
+            "\n  help: `{}` keeps what is whole of the log; without --yes it only says what is lost",
+            repair_command(path)
+        ),
+        _ => String::new(),
+    }
+}
+
+/// The command that repairs the log of a data directory, fit for a shell.
+pub fn repair_command(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c);
+    let safe = path.chars().all(plain) && !path.starts_with('-') && !path.is_empty();
+    let word = if safe { path } else { format!("'{}'", path.replace('\'', "'\\''")) };
+    let end = if word.starts_with("'-") { "-- " } else { "" };
+    format!("isogrid log repair --yes {end}{word}")
 }
 
 /// The caches that are to be kept.
@@ -106,6 +135,25 @@ impl Watch {
                 tracing::error!(event = "checkpoint_failed", error, "it is tried again");
             }
             self.checkpoint = trouble;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_names_its_directory_as_one_word() {
+        for (path, word) in [
+            ("isogrid-data", "isogrid-data"),
+            ("/var/lib/isogrid", "/var/lib/isogrid"),
+            ("my data", "'my data'"),
+            ("it's", "'it'\\''s'"),
+            ("-x", "-- '-x'"),
+        ] {
+            let command = repair_command(Path::new(path));
+            assert_eq!(command, format!("isogrid log repair --yes {word}"));
         }
     }
 }

@@ -61,8 +61,13 @@ pub enum Error {
         source: isogrid_engine::ConfigError,
     },
     /// The data directory cannot be used as it is.
-    #[error(transparent)]
-    Data(isogrid_engine::persist::PersistError),
+    #[error("{source}{}", data::help(path, source))]
+    Data {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// Why.
+        source: isogrid_engine::persist::PersistError,
+    },
     /// The runtime or a signal handler could not be set up.
     #[error("{what}: {source}")]
     Io {

@@ -92,7 +92,7 @@ impl Node {
     /// # Errors
     /// When the data directory cannot be used as it is.
     pub fn open_data(&self) -> Result<(), super::Error> {
-        if let Some(data) = Data::open(self).map_err(super::Error::Data)? {
+        if let Some(data) = Data::open(self)? {
             let _ = self.data.set(data);
         }
         Ok(())

@@ -76,6 +76,37 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(&str, Vec<Change<'_>>)> {
     Some((name, changes))
 }
 
+/// The name of the cache.
+pub(super) fn cache(bytes: &[u8]) -> Option<&str> {
+    split_name(bytes).map(|(name, _)| name)
+}
+
+/// The cache and key of each change, as far as damaged bytes tell them: any of it may be wrong.
+pub(super) fn names(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let Some((name, behind)) = split_name(bytes) else { return Vec::new() };
+    let key = |bytes: &[u8]| {
+        let mut input = Input(split_name(bytes)?.1);
+        input.take(8)?;
+        let len = u16::from_le_bytes(input.array()?);
+        input.take(usize::from(len)).map(<[u8]>::to_vec)
+    };
+    let named = |bytes: &[u8]| {
+        let key = key(bytes).filter(|_| matches!(bytes.first(), Some(&PUT | &REMOVE)))?;
+        Some((name.to_owned(), key))
+    };
+    if bytes.first() != Some(&TRANSACTION) {
+        return named(bytes).into_iter().collect();
+    }
+    let (mut input, mut all) = (Input(behind), Vec::new());
+    while let Some(len) =
+        input.array().and_then(|len| usize::try_from(u32::from_le_bytes(len)).ok())
+    {
+        let Some(change) = input.take(len) else { break };
+        all.extend(named(change));
+    }
+    all
+}
+
 fn split_name(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let mut input = Input(bytes);
     let [_, _, name_len] = input.array()?;

@@ -18,6 +18,8 @@
 //! | `journal.rs` | the way of a change into the log, and back when it is durable |
 //! | `space.rs` | refuses changes before the disk is full |
 //! | `recovery.rs` | from snapshot file and log to tables |
+//! | `offline.rs` | what is in a directory that no server uses |
+//! | `repair.rs` | what is whole of a damaged log, and its repair |
 //! | `checkpoint.rs` | when and how a snapshot file is written |
 
 mod change;
@@ -25,7 +27,9 @@ mod checkpoint;
 mod directory;
 mod error;
 mod journal;
+mod offline;
 mod recovery;
+mod repair;
 mod space;
 
 #[cfg(test)]
@@ -38,7 +42,9 @@ use parking_lot::Mutex;
 
 pub use directory::DataDirectory;
 pub use error::PersistError;
+pub use offline::{cache_names, read};
 pub use recovery::Recovered;
+pub use repair::LogCheck;
 
 use crate::disk::Disk;
 use crate::env::Clock;
@@ -171,6 +177,14 @@ impl Persistence {
         self.log.poll_durable(cx, last)
     }
 
+    /// Waits until all changes up to `last` are durable, and blocks the thread meanwhile.
+    ///
+    /// # Errors
+    /// It is unknown what became of the changes.
+    pub fn wait_durable(&self, last: Lsn) -> Result<(), WalError> {
+        self.log.wait_durable(last)
+    }
+
     /// Why the log takes no more changes, if so.
     #[must_use]
     pub fn failure(&self) -> Option<WalError> {
@@ -232,11 +246,11 @@ impl Drop for Persistence {
 }
 
 fn log_config(config: &PersistConfig, from: Lsn) -> LogConfig {
-    let wal = WalConfig {
-        from,
-        file_bytes: config.log_file_bytes,
-        record_bytes_max: 1 << 30,
-        ..WalConfig::new(config.storage_id, WalKind::Data)
-    };
-    LogConfig::new(wal)
+    let wal = wal_config(config.storage_id, from);
+    LogConfig::new(WalConfig { file_bytes: config.log_file_bytes, ..wal })
+}
+
+/// The log of a data directory, of which the records from `from` on are needed.
+fn wal_config(storage_id: [u8; 16], from: Lsn) -> WalConfig {
+    WalConfig { from, record_bytes_max: 1 << 30, ..WalConfig::new(storage_id, WalKind::Data) }
 }

@@ -41,18 +41,13 @@ pub(super) fn snapshots(disk: &dyn Disk) -> std::io::Result<Vec<Lsn>> {
     Ok(all)
 }
 
-/// Fills the tables from the newest snapshot file; the first record of the log that is not in it.
-pub(super) fn read_snapshot(
-    config: &PersistConfig,
-    tables: &[KeptTable],
-    now: Timestamp,
-) -> Result<(Lsn, Recovered), PersistError> {
+/// The newest snapshot file, if there is one.
+pub(super) fn newest(config: &PersistConfig) -> Result<Option<SnapshotFile>, PersistError> {
     let disk = &*config.snapshots;
     let io =
         |action| move |source| PersistError::Io { path: disk.place("").into(), action, source };
-    let mut recovered = Recovered::default();
     let Some(position) = snapshots(disk).map_err(io("read the folder"))?.last().copied() else {
-        return Ok((Lsn(1), recovered));
+        return Ok(None);
     };
     let name = snapshot_name(position);
     let file = match config.mapped {
@@ -60,6 +55,17 @@ pub(super) fn read_snapshot(
         false => SnapshotFile::open_on(disk, &name)?,
     };
     file.check_storage(&config.storage_id)?;
+    Ok(Some(file))
+}
+
+/// Fills the tables from the newest snapshot file; the first record of the log that is not in it.
+pub(super) fn read_snapshot(
+    config: &PersistConfig,
+    tables: &[KeptTable],
+    now: Timestamp,
+) -> Result<(Lsn, Recovered), PersistError> {
+    let mut recovered = Recovered::default();
+    let Some(file) = newest(config)? else { return Ok((Lsn::FIRST, recovered)) };
     for cache in file.caches() {
         let wanted = tables.iter().find(|kept| kept.name == cache.name);
         let place = file.cache(&cache.name).map(|(number, _)| number);

@@ -68,9 +68,16 @@ impl Table {
     pub fn begin_life(&self) -> Result<(), Error> {
         let lock = |segment: &Segment| segment.lock(&self.shared, self.shared.origin).seq();
         let highest = self.segments.iter().map(lock).max().unwrap_or(0);
-        let first = highest + LIFE_GAP;
-        self.raise_all(first);
-        let life = Change::Life { seq: first };
+        self.skip_to(highest + LIFE_GAP)
+    }
+
+    /// No segment gives out a sequence number up to this one any more, not after a restart either.
+    ///
+    /// # Errors
+    /// When that cannot be recorded in the journal, if there is one.
+    pub fn skip_to(&self, seq: u64) -> Result<(), Error> {
+        self.raise_all(seq);
+        let life = Change::Life { seq };
         self.shared.journal.get().map_or(Ok(0), |journal| journal.record(&life))?;
         Ok(())
     }
