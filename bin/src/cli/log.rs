@@ -49,7 +49,7 @@ pub fn main(args: &LogArgs) -> ExitCode {
     };
     let check = match checked {
         Ok(check) => check,
-        Err(error) => return failed(&error),
+        Err(error) => return failed(dir, &error),
     };
     // Data goes to stdout; a reader that has gone is no failure of ours.
     let _ = std::io::stdout().write_all(report(&check).as_bytes());

@@ -101,8 +101,8 @@ fn run(config: ServerConfig) -> ExitCode {
 }
 
 /// Says why a data directory could not be used.
-fn failed(error: &PersistError) -> ExitCode {
-    eprintln!("error: {error}");
+fn failed(dir: &Path, error: &PersistError) -> ExitCode {
+    eprintln!("error: {error}{}", crate::server::data::help(dir, error));
     if error.is_refusal() { ExitCode::from(REFUSED) } else { ExitCode::FAILURE }
 }
 

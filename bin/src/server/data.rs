@@ -16,7 +16,7 @@ use super::node::Node;
 pub struct Data {
     /// Keeps the caches.
     pub persistence: Arc<Persistence>,
-    _directory: DataDirectory,
+    directory: DataDirectory,
 }
 
 impl Data {
@@ -38,20 +38,18 @@ impl Data {
     fn open_at(path: &Path, node: &Node, tables: Vec<KeptTable>) -> Result<Data, PersistError> {
         let directory = DataDirectory::open(path)?;
         let log_bytes = node.config.node.log_size;
-        let config = PersistConfig {
-            log: directory.log()?,
-            snapshots: directory.snapshots()?,
-            mapped: true,
-            storage_id: directory.storage_id(),
-            log_bytes,
-            log_file_bytes: log_bytes,
-        };
+        let config = PersistConfig { log_bytes, log_file_bytes: log_bytes, ..directory.config()? };
         let begun = node.now();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let (persistence, recovered) = Persistence::open(config, tables, clock)?;
         directory.note_begun()?;
         tell(path, &recovered, node.now() - begun);
-        Ok(Data { persistence: Arc::new(persistence), _directory: directory })
+        Ok(Data { persistence: Arc::new(persistence), directory })
+    }
+
+    /// Whose data it is.
+    pub fn storage_id(&self) -> [u8; 16] {
+        self.directory.storage_id()
     }
 
     /// Writes the last checkpoint and closes the log.

@@ -1,6 +1,7 @@
 //! The server: listeners, connections, maintenance, and an orderly end.
 
 pub mod addresses;
+pub mod backup;
 pub mod connection;
 pub mod connections;
 pub mod counters;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::PersistError;
+use super::{LOG_BYTES_DEFAULT, PersistConfig, PersistError};
 use crate::disk::{Disk, FileDisk, FolderLock};
 use crate::env::{os_seed, split_mix};
 
@@ -114,6 +114,21 @@ impl DataDirectory {
         })?;
         self.begun.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Tables are kept here, with logs of the usual size.
+    ///
+    /// # Errors
+    /// [`PersistError::Io`].
+    pub fn config(&self) -> Result<PersistConfig, PersistError> {
+        Ok(PersistConfig {
+            log: self.log()?,
+            snapshots: self.snapshots()?,
+            mapped: true,
+            storage_id: self.storage_id,
+            log_bytes: LOG_BYTES_DEFAULT,
+            log_file_bytes: LOG_BYTES_DEFAULT,
+        })
     }
 
     /// The folder of the log.
