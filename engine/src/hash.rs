@@ -13,6 +13,14 @@ pub struct KeyHash {
     pub(crate) index: u64,
 }
 
+impl KeyHash {
+    /// The number of the segment that the key is in.
+    #[must_use]
+    pub fn segment(self) -> u32 {
+        self.segment
+    }
+}
+
 /// Hashes keys for one table. The index hash is keyed by a seed that clients do not know, so that
 /// nobody can choose keys that collide. Where the number of segments was given, the segment hash
 /// is the same on every node; where the table chose it for itself, nobody else
