@@ -17,7 +17,7 @@
 //! | `change.rs` | the bytes of a recorded change |
 //! | `journal.rs` | the way of a change into the log, and back when it is durable |
 //! | `space.rs` | refuses changes before the disk is full |
-//! | `recovery.rs` | from snapshot file and log to tables |
+//! | `recovery.rs`, `replay.rs` | from snapshot file and log to tables |
 //! | `offline.rs` | what is in a directory that no server uses |
 //! | `repair.rs` | what is whole of a damaged log, and its repair |
 //! | `checkpoint.rs` | when and how a snapshot file is written |
@@ -30,6 +30,7 @@ mod journal;
 mod offline;
 mod recovery;
 mod repair;
+mod replay;
 mod space;
 
 #[cfg(test)]
@@ -52,6 +53,7 @@ use crate::table::Table;
 use crate::wal::{Log, LogConfig, Lsn, WalConfig, WalError, WalKind};
 use checkpoint::Checkpoints;
 use journal::{Hook, TableJournal};
+use replay::replaying;
 use space::Space;
 
 /// When a change counts as kept.
@@ -131,16 +133,14 @@ impl Persistence {
         let space = Arc::new(Space::new(Arc::clone(&config.log)));
         let hook = Arc::new(Hook::new(&tables, Arc::clone(&clock), Arc::clone(&space)));
         let log_config = log_config(&config, from);
-        let log = {
-            let now = clock.now();
+        let (log, read) = replaying(&tables, clock.now(), recovery::threads(&config), |replay| {
             let mut visit = |lsn: Lsn, bytes: &[u8]| {
                 recovered.changes += 1;
-                recovery::replay(&tables, bytes, now).map_err(|why| format!("{lsn}: {why}"))
+                replay.record(bytes).map_err(|why| format!("{lsn}: {why}"))
             };
-            let (log, read) = Log::open(Arc::clone(&config.log), &log_config, hook, &mut visit)?;
-            recovered.torn = read.torn.map(|torn| format!("{}: {} bytes", torn.place, torn.bytes));
-            log
-        };
+            Log::open(Arc::clone(&config.log), &log_config, hook, &mut visit)
+        })?;
+        recovered.torn = read.torn.map(|torn| format!("{}: {} bytes", torn.place, torn.bytes));
         recovery::remove_left_over(&*config.snapshots)?;
         for kept in &tables {
             let journal = TableJournal::new(kept, log.clone(), Arc::clone(&space));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::recovery::{self, newest};
+use super::replay::replaying;
 use super::{KeptTable, PersistConfig, PersistError, change, wal_config};
 use crate::env::Timestamp;
 use crate::wal::{self, Lsn};
@@ -39,8 +40,10 @@ pub fn read(
 ) -> Result<(), PersistError> {
     let (from, _) = recovery::read_snapshot(config, tables, now)?;
     let wal = wal_config(config.storage_id, from);
-    let mut visit = |lsn: Lsn, bytes: &[u8]| {
-        recovery::replay(tables, bytes, now).map_err(|why| format!("{lsn}: {why}"))
-    };
-    Ok(wal::read(&*config.log, &wal, &mut visit)?)
+    let read = replaying(tables, now, recovery::threads(config), |replay| {
+        let mut visit =
+            |lsn: Lsn, bytes: &[u8]| replay.record(bytes).map_err(|why| format!("{lsn}: {why}"));
+        wal::read(&*config.log, &wal, &mut visit)
+    });
+    Ok(read?)
 }

@@ -203,6 +203,31 @@ fn a_full_disk_refuses_changes_whole_and_takes_them_again_when_there_is_room() {
     assert!(put(b"a").is_ok() && !life.persistence.is_out_of_space());
 }
 
+/// Threads share the changes of a log; what they leave is what one alone does, clears included.
+#[test]
+fn threads_leave_what_one_does() {
+    for seed in 0..40 {
+        let (disk, mut rng) = (MemoryDisk::new(), seed);
+        let mut life = Life::begin(&disk, PersistMode::Async, 8, 1);
+        (0..400).for_each(|_| life.change(&mut rng));
+        life.persistence.flush(life.persistence.last()).unwrap();
+        let expected = life.image();
+        for threads in [0, 1, 3] {
+            let config = TableConfig { segments: Some(8), seed: 9, ..TableConfig::default() };
+            let table = Arc::new(Table::new(&config, NOW).unwrap());
+            let (name, mode) = ("default".to_owned(), PersistMode::Async);
+            let kept = [KeptTable { name, table: Arc::clone(&table), mode }];
+            let wal = wal_config([3; 16], Lsn::NONE);
+            replaying(&kept, NOW, threads, |replay| {
+                crate::wal::read(&disk, &wal, &mut |_, bytes| replay.record(bytes))
+            })
+            .unwrap();
+            life.table = table;
+            assert_eq!(life.image(), expected, "seed {seed}, {threads} threads");
+        }
+    }
+}
+
 #[test]
 fn a_checkpoint_lets_the_log_begin_anew() {
     let disk = MemoryDisk::new();

@@ -118,10 +118,6 @@ impl Table {
     /// # Errors
     /// As [`Table::restore`].
     pub fn replay(&self, saved: &Saved<'_>, now: Timestamp) -> Result<Restored, Error> {
-        let segment = self.hash(saved.key).segment as usize;
-        if u64::from(saved.epoch) == self.shared.epoch {
-            self.raise_seq(segment, saved.seq);
-        }
         self.put_back(saved, now, true)
     }
 
@@ -150,12 +146,16 @@ impl Table {
         if expired && !again {
             return Ok(Restored::Expired);
         }
+        let is_ours = u64::from(saved.epoch) == self.shared.epoch;
         let hash = self.hash(saved.key);
         let mut locked = match self.segments.get(hash.segment as usize) {
             Some(segment) => segment.lock(&self.shared, now),
             // A hash names one of the segments that there are.
             None => return Ok(Restored::Newer),
         };
+        if again && is_ours {
+            locked.raise_seq(saved.seq);
+        }
         let mut found = locked.find(hash, saved.key);
         let order = |version: Version<'_>| self.shared.version(version.seq());
         let there = found.map(|(_, version)| order(version));
@@ -169,7 +169,6 @@ impl Table {
         if expired {
             return Ok(Restored::Expired);
         }
-        let is_ours = u64::from(saved.epoch) == self.shared.epoch;
         if is_ours && locked.was_cleared(saved.seq) {
             return Ok(Restored::Newer);
         }
