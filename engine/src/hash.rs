@@ -14,7 +14,7 @@ pub struct KeyHash {
 }
 
 impl KeyHash {
-    /// The segment's number.
+    /// The number of the segment that the key is in.
     #[must_use]
     pub fn segment(self) -> u32 {
         self.segment

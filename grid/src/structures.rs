@@ -220,7 +220,7 @@ impl Structures {
         let Some(mark) = self.locks.lock().mark_wanted() else { return Ok(()) };
         self.record(MARK_KEY, Some(mark.to_le_bytes()), now)?;
         if let Some(persistence) = self.persistence.get() {
-            persistence.wait_durable(persistence.last())?;
+            persistence.wait_durable(persistence.last()).map_err(PersistError::from)?;
         }
         self.locks(now, LockOp::Reserve { mark }, out);
         Ok(())

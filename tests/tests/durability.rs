@@ -23,6 +23,8 @@ mod kill;
 mod power_cut;
 #[path = "durability/refused.rs"]
 mod refused;
+#[path = "durability/repair.rs"]
+mod repair;
 
 use std::fs;
 use std::path::{Path, PathBuf};

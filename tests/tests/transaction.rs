@@ -1,10 +1,17 @@
 //! Transactions: against a serial model, under threads, and as a journal hears of them.
-#![expect(clippy::unwrap_used, reason = "tests may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests may panic, and wait for real processes"
+)]
 
 #[path = "transaction/bank.rs"]
 mod bank;
 #[path = "transaction/journal.rs"]
 mod journal;
+#[path = "transaction/kill.rs"]
+mod kill;
 #[path = "transaction/model.rs"]
 mod model;
 

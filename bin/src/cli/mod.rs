@@ -1,15 +1,18 @@
 //! The command line: arguments to configuration to run to exit code.
 
 mod config;
+mod log;
 mod memcached;
 mod serve;
 mod snapshot;
+mod table;
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use isogrid_engine::persist::PersistError;
 
 use crate::config::{Loaded, Problems};
 
@@ -27,7 +30,7 @@ Examples:
   isogrid memcached -m 1024 -c 4096 -p 11211     # memcached's own flags
   isogrid config init && isogrid serve -c isogrid.toml
 
-Exit codes: 0 ok, 1 failed, 2 wrong use, 78 configuration refused.";
+Exit codes: 0 ok, 1 failed, 2 wrong use, 78 configuration or data directory refused.";
 
 #[derive(Parser)]
 #[command(name = "isogrid", version, about = "A data grid that speaks memcached.")]
@@ -50,7 +53,9 @@ enum Command {
     },
     /// Show, check and explain the configuration.
     Config(config::ConfigArgs),
-    /// Check snapshot files.
+    /// Check and repair the log of a data directory.
+    Log(log::LogArgs),
+    /// Save, load and check snapshot files.
     Snapshot(snapshot::SnapshotArgs),
     /// Print the version.
     Version,
@@ -66,6 +71,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(args) => serve::main(&args),
         Command::Memcached { args } => memcached::main(args),
         Command::Config(args) => config::main(&args),
+        Command::Log(args) => log::main(&args),
         Command::Snapshot(args) => snapshot::main(&args),
         Command::Version => {
             println!("isogrid {}", env!("CARGO_PKG_VERSION"));
@@ -87,13 +93,19 @@ fn run(loaded: impl Into<Loaded>) -> ExitCode {
             eprintln!("error: {error}");
             match error {
                 // A directory that is not to be touched is as good as a refused configuration.
-                crate::server::Error::Data(_) | crate::server::Error::Catalog(_) => {
+                crate::server::Error::Data { .. } | crate::server::Error::Catalog(_) => {
                     ExitCode::from(REFUSED)
                 }
                 _ => ExitCode::FAILURE,
             }
         }
     }
+}
+
+/// Says why a data directory could not be used.
+fn failed(dir: &Path, error: &PersistError) -> ExitCode {
+    eprintln!("error: {error}{}", crate::server::data::help(dir, error));
+    if error.is_refusal() { ExitCode::from(REFUSED) } else { ExitCode::FAILURE }
 }
 
 /// Says why a configuration is refused.

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use isogrid_engine::SystemClock;
 use isogrid_engine::persist::{
-    DataDirectory, PersistConfig, PersistError, PersistMode, Persistence, Recovered,
+    DataDirectory, KeptTable, PersistConfig, PersistError, PersistMode, Persistence, Recovered,
 };
+use isogrid_engine::wal::WalError;
+use isogrid_engine::{Clock, SystemClock};
 use isogrid_grid::catalog::{CatalogFile, Contents, Kind, Origin, Record};
 
 use super::Error;
@@ -16,7 +17,7 @@ use super::node::Node;
 pub struct Data {
     /// Keeps the caches.
     pub persistence: Arc<Persistence>,
-    _directory: DataDirectory,
+    directory: DataDirectory,
 }
 
 impl Data {
@@ -24,28 +25,32 @@ impl Data {
     /// caches.
     ///
     /// # Errors
-    /// [`Error`] names the file and the next step.
+    /// [`enum@Error`] names the file and the next step.
     pub fn open(node: &Node) -> Result<Option<Data>, Error> {
         let Some(path) = &node.config.node.data_dir else { return Ok(None) };
         let mut modes = node.config.caches.iter().filter_map(|c| PersistMode::parse(&c.persist));
         let Some(mode) = modes.find(|mode| *mode != PersistMode::None) else { return Ok(None) };
         let path = Path::new(path);
-        let directory = DataDirectory::open(path).map_err(Error::Data)?;
-        let file = CatalogFile::new(directory.root().map_err(Error::Data)?);
+        let failed = |source| Error::Data { path: path.to_owned(), source };
+        let directory = DataDirectory::open(path).map_err(failed)?;
+        let file = CatalogFile::new(directory.root().map_err(failed)?);
         let begun = node.now();
         load(node, &file.read().map_err(Error::Catalog)?)?;
-        let config = persist_config(node, &directory).map_err(Error::Data)?;
         let mut tables = node.catalog.kept_tables();
         tables.push(node.structures.kept_table(mode));
-        let clock = Arc::new(SystemClock::new());
-        let (persistence, recovered) =
-            Persistence::open(config, tables, clock).map_err(Error::Data)?;
+        let opened = open_tables(node, &directory, tables);
+        let (persistence, recovered) = opened.map_err(failed)?;
         tell(path, &recovered, node.now() - begun);
         let persistence = Arc::new(persistence);
         let found = !recovered.unclaimed.is_empty();
         let kept = node.catalog.keep_in(file, Arc::clone(&persistence), mode, found);
         kept.map_err(Error::Catalog)?;
-        Ok(Some(Data { persistence, _directory: directory }))
+        Ok(Some(Data { persistence, directory }))
+    }
+
+    /// Whose data it is.
+    pub fn storage_id(&self) -> [u8; 16] {
+        self.directory.storage_id()
     }
 
     /// Writes the last checkpoint and closes the log.
@@ -79,17 +84,43 @@ fn load(node: &Node, contents: &Contents) -> Result<(), Error> {
     node.catalog.load(contents, node.now()).map_err(refused)
 }
 
-fn persist_config(node: &Node, directory: &DataDirectory) -> Result<PersistConfig, PersistError> {
+fn open_tables(
+    node: &Node,
+    directory: &DataDirectory,
+    tables: Vec<KeptTable>,
+) -> Result<(Persistence, Recovered), PersistError> {
     let log_bytes = node.config.node.log_size;
-    Ok(PersistConfig {
-        log: directory.log()?,
-        snapshots: directory.snapshots()?,
-        mapped: true,
-        storage_id: directory.storage_id(),
+    let config = PersistConfig {
         log_bytes,
         log_file_bytes: log_bytes,
         dropped: node.catalog.dropped(),
-    })
+        ..directory.config()?
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let opened = Persistence::open(config, tables, clock)?;
+    directory.note_begun()?;
+    Ok(opened)
+}
+
+/// The next step for who cannot use a data directory, where it is a command.
+pub fn help(path: &Path, error: &PersistError) -> String {
+    match error {
+        PersistError::Log(WalError::Damaged(_)) => format!(
+            "\n  help: `{}` keeps what is whole of the log; without --yes it only says what is lost",
+            repair_command(path)
+        ),
+        _ => String::new(),
+    }
+}
+
+/// The command that repairs the log of a data directory, fit for a shell.
+pub fn repair_command(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c);
+    let safe = path.chars().all(plain) && !path.starts_with('-') && !path.is_empty();
+    let word = if safe { path } else { format!("'{}'", path.replace('\'', "'\\''")) };
+    let end = if word.starts_with("'-") { "-- " } else { "" };
+    format!("isogrid log repair --yes {end}{word}")
 }
 
 fn tell(path: &Path, recovered: &Recovered, ms: u64) {
@@ -138,6 +169,25 @@ impl Watch {
                 tracing::error!(event = "checkpoint_failed", error, "it is tried again");
             }
             self.checkpoint = trouble;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_names_its_directory_as_one_word() {
+        for (path, word) in [
+            ("isogrid-data", "isogrid-data"),
+            ("/var/lib/isogrid", "/var/lib/isogrid"),
+            ("my data", "'my data'"),
+            ("it's", "'it'\\''s'"),
+            ("-x", "-- '-x'"),
+        ] {
+            let command = repair_command(Path::new(path));
+            assert_eq!(command, format!("isogrid log repair --yes {word}"));
         }
     }
 }

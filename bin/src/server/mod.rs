@@ -2,6 +2,7 @@
 
 pub mod addresses;
 pub mod admin;
+pub mod backup;
 pub mod caches;
 pub mod connection;
 pub mod connections;
@@ -68,8 +69,13 @@ pub enum Error {
         source: isogrid_engine::ConfigError,
     },
     /// The data directory cannot be used as it is.
-    #[error(transparent)]
-    Data(isogrid_engine::persist::PersistError),
+    #[error("{source}{}", data::help(path, source))]
+    Data {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// Why.
+        source: isogrid_engine::persist::PersistError,
+    },
     /// The catalog of the data directory cannot be used as it is.
     #[error(transparent)]
     Catalog(isogrid_grid::catalog::CatalogError),

@@ -62,18 +62,51 @@ fn nested(change: &Change<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// The name of the cache and its changes in order; `None` when the bytes are none of ours.
-pub(super) fn decode(bytes: &[u8]) -> Option<(&str, Vec<Change<'_>>)> {
-    let (name, behind) = split_name(bytes)?;
+/// Gives each change in order, with the bytes that [`single`] makes it from; `None` when the bytes
+/// are none of ours.
+pub(super) fn each<'a>(bytes: &'a [u8], mut visit: impl FnMut(&'a [u8], Change<'a>)) -> Option<()> {
     if bytes.first() != Some(&TRANSACTION) {
-        return Some((name, vec![single(bytes)?]));
+        visit(bytes, single(bytes)?);
+        return Some(());
     }
-    let (mut input, mut changes) = (Input(behind), Vec::new());
+    let mut input = Input(split_name(bytes)?.1);
     while !input.0.is_empty() {
         let len = u32::from_le_bytes(input.array()?);
-        changes.push(single(input.take(usize::try_from(len).ok()?)?)?);
+        let change = input.take(usize::try_from(len).ok()?)?;
+        visit(change, single(change)?);
     }
-    Some((name, changes))
+    Some(())
+}
+
+/// The name of the cache.
+pub(super) fn cache(bytes: &[u8]) -> Option<&str> {
+    split_name(bytes).map(|(name, _)| name)
+}
+
+/// The cache and key of each change, as far as damaged bytes tell them: any of it may be wrong.
+pub(super) fn names(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let Some((name, behind)) = split_name(bytes) else { return Vec::new() };
+    let key = |bytes: &[u8]| {
+        let mut input = Input(split_name(bytes)?.1);
+        input.take(8)?;
+        let len = u16::from_le_bytes(input.array()?);
+        input.take(usize::from(len)).map(<[u8]>::to_vec)
+    };
+    let named = |bytes: &[u8]| {
+        let key = key(bytes).filter(|_| matches!(bytes.first(), Some(&PUT | &REMOVE)))?;
+        Some((name.to_owned(), key))
+    };
+    if bytes.first() != Some(&TRANSACTION) {
+        return named(bytes).into_iter().collect();
+    }
+    let (mut input, mut all) = (Input(behind), Vec::new());
+    while let Some(len) =
+        input.array().and_then(|len| usize::try_from(u32::from_le_bytes(len)).ok())
+    {
+        let Some(change) = input.take(len) else { break };
+        all.extend(named(change));
+    }
+    all
 }
 
 fn split_name(bytes: &[u8]) -> Option<(&str, &[u8])> {
@@ -124,7 +157,8 @@ fn put_parts(entry: &NewEntry<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn single(bytes: &[u8]) -> Option<Change<'_>> {
+/// The change of a record that is no transaction, or of a part of one.
+pub(super) fn single(bytes: &[u8]) -> Option<Change<'_>> {
     let (kind, parts) = (*bytes.first()?, *bytes.get(1)?);
     let mut input = Input(split_name(bytes)?.1);
     if kind == CLEAR {

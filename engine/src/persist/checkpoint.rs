@@ -12,7 +12,7 @@ use super::space::Space;
 use super::tables::Tables;
 use super::{PersistConfig, PersistError};
 use crate::env::Clock;
-use crate::snapshot_file::{SnapshotHeader, SnapshotKind, write};
+use crate::snapshot_file::{SnapshotHeader, SnapshotKind, write_once};
 use crate::wal::{Log, Lsn};
 
 /// How often the thread looks around.
@@ -108,15 +108,16 @@ impl Checkpoints {
         let tables = self.tables.now();
         let caches: Vec<_> = tables.iter().map(|k| (k.name.as_str(), &*k.table)).collect();
         let name = snapshot_name(position);
+        // The file is not to know what a power cut could take from the log.
         let mut behind = Ok(());
-        let mut first = true;
-        write(&*self.config.snapshots, &name, &header, &caches, &mut |_| {
-            // The file is not to know what a power cut could take from the log.
-            if std::mem::take(&mut first) {
-                behind = self.log.wait_durable(self.position());
-            }
-        })?;
-        behind.or_else(|error| self.excuse(error))?;
+        let mut read = || {
+            behind = self.log.wait_durable(self.position()).or_else(|error| self.excuse(error));
+            behind.clone().map_err(std::io::Error::other)
+        };
+        let written =
+            write_once(&*self.config.snapshots, &name, &header, &caches, &mut |_| (), &mut read);
+        behind?;
+        written?;
         self.written.fetch_add(1, Ordering::Relaxed);
         *last = Some(position);
         self.space.set_gap(false);

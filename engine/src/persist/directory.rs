@@ -4,22 +4,35 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::PersistError;
+use super::{LOG_BYTES_DEFAULT, PersistConfig, PersistError};
 use crate::disk::{Disk, FileDisk, FolderLock};
 use crate::env::{os_seed, split_mix};
 
-/// Says what the directory is: `data directory 1` and the storage id, a line each.
+/// Says what the directory is; see [`Meta::text`].
 const META: &str = "meta";
 const FORMAT: &str = "data directory 1";
 const LOG: &str = "wal";
 const SNAPSHOTS: &str = "snapshots";
 
+/// What to do with a damaged `meta`.
+const RESTORE: &str = "restore the file from a copy of the directory";
+
 /// A data directory that this process alone uses.
 pub struct DataDirectory {
     path: PathBuf,
     storage_id: [u8; 16],
+    begun: AtomicBool,
     _lock: FolderLock,
+}
+
+/// What the file `meta` says.
+#[derive(Debug, Clone, Copy)]
+struct Meta {
+    storage_id: [u8; 16],
+    /// Whether something was ever kept here.
+    begun: bool,
 }
 
 impl DataDirectory {
@@ -35,11 +48,39 @@ impl DataDirectory {
             check_empty(path)?;
         }
         let lock = FolderLock::acquire(path)?;
-        let storage_id = match known {
-            Some(id) => id,
-            None => write_meta(&disk).map_err(io("write the file `meta`"))?,
+        if known.is_some_and(|meta| meta.begun) {
+            check_kept(path)?;
+        }
+        let meta = match known {
+            Some(meta) => meta,
+            None => {
+                let meta = Meta { storage_id: new_id(), begun: false };
+                write_meta(&disk, meta).map_err(io("write the file `meta`"))?;
+                meta
+            }
         };
-        Ok(DataDirectory { path: path.to_owned(), storage_id, _lock: lock })
+        Ok(DataDirectory::new(path, meta, lock))
+    }
+
+    /// Opens a directory that is there already, whatever became of what is in it.
+    ///
+    /// # Errors
+    /// As [`DataDirectory::open`], and when there is no directory of ours.
+    pub fn existing(path: &Path) -> Result<DataDirectory, PersistError> {
+        let Some(meta) = read_meta(path)? else {
+            return Err(PersistError::Foreign {
+                path: path.to_owned(),
+                found: format!("there is no data directory: it has no file `{META}`"),
+                hint: "check the path",
+            });
+        };
+        Ok(DataDirectory::new(path, meta, FolderLock::acquire(path)?))
+    }
+
+    fn new(path: &Path, meta: Meta, lock: FolderLock) -> DataDirectory {
+        let Meta { storage_id, begun } = meta;
+        let begun = AtomicBool::new(begun);
+        DataDirectory { path: path.to_owned(), storage_id, begun, _lock: lock }
     }
 
     /// Whose data it is: random, made with the directory.
@@ -58,6 +99,49 @@ impl DataDirectory {
             Ok(disk) => Ok(Arc::new(disk)),
             Err(source) => Err(PersistError::Io { path, action, source }),
         }
+    }
+
+    /// Whether something was ever kept here.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Notes that something is kept here now: to be called when log or snapshot are durable, ahead
+    /// of acknowledging anything. From then on a directory without either is refused, since it has
+    /// lost them.
+    ///
+    /// # Errors
+    /// [`PersistError::Io`].
+    pub fn note_begun(&self) -> Result<(), PersistError> {
+        if self.has_begun() {
+            return Ok(());
+        }
+        let meta = Meta { storage_id: self.storage_id, begun: true };
+        let written = FileDisk::open(&self.path).and_then(|disk| write_meta(&disk, meta));
+        written.map_err(|source| PersistError::Io {
+            path: self.path.join(META),
+            action: "write the file",
+            source,
+        })?;
+        self.begun.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Tables are kept here, with logs of the usual size.
+    ///
+    /// # Errors
+    /// [`PersistError::Io`].
+    pub fn config(&self) -> Result<PersistConfig, PersistError> {
+        Ok(PersistConfig {
+            log: self.log()?,
+            snapshots: self.snapshots()?,
+            mapped: true,
+            storage_id: self.storage_id,
+            log_bytes: LOG_BYTES_DEFAULT,
+            log_file_bytes: LOG_BYTES_DEFAULT,
+            dropped: Vec::new(),
+        })
     }
 
     /// The folder of the log.
@@ -85,29 +169,78 @@ impl DataDirectory {
     }
 }
 
-/// The storage id, when there is a directory of ours.
-fn read_meta(path: &Path) -> Result<Option<[u8; 16]>, PersistError> {
+impl Meta {
+    /// Four lines: the format, `storage` and the storage id, `state` and `new` or `begun`, `check`
+    /// and the CRC32C of the lines before. The first and the last keep their places in every later
+    /// format.
+    fn text(self) -> String {
+        let id = u128::from_be_bytes(self.storage_id);
+        let state = if self.begun { "begun" } else { "new" };
+        let checked = format!("{FORMAT}\nstorage {id:032x}\nstate {state}\n");
+        let check = crc32c::crc32c(checked.as_bytes());
+        format!("{checked}check {check:08x}\n")
+    }
+
+    fn parse(text: &str) -> Option<Meta> {
+        let mut lines = text.lines().skip(1);
+        let storage_id = parse_id(lines.next()?.strip_prefix("storage ")?)?;
+        let begun = match lines.next()? {
+            "state begun" => true,
+            "state new" => false,
+            _ => return None,
+        };
+        let meta = Meta { storage_id, begun };
+        (meta.text() == text).then_some(meta)
+    }
+}
+
+/// What the directory says of itself, when it is one of ours.
+fn read_meta(path: &Path) -> Result<Option<Meta>, PersistError> {
     let meta = path.join(META);
-    // Damage may leave bytes that are no text; then one of the lines is not what it should be.
+    // Damage may leave bytes that are no text; then they are not what was written either.
     let text = match fs::read(&meta) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(PersistError::Io { path: meta, action: "read it", source }),
     };
-    let mut lines = text.lines();
-    let format = lines.next().unwrap_or_default();
-    if format != FORMAT {
+    let format = text.lines().next().unwrap_or_default();
+    if format != FORMAT && is_checked(&text) {
         return Err(PersistError::Foreign {
             path: meta,
             found: format!("it says {format:?}, this release knows {FORMAT:?}"),
             hint: "use the release that wrote it, or another directory",
         });
     }
-    let id = lines.next().and_then(|line| line.strip_prefix("storage ")).and_then(parse_id);
-    id.map(Some).ok_or_else(|| PersistError::Foreign {
+    Meta::parse(&text).map(Some).ok_or_else(|| PersistError::Foreign {
         path: meta,
-        found: "its second line is no storage id".to_owned(),
-        hint: "restore the file from a copy of the directory",
+        found: "it is damaged: its checksum does not fit".to_owned(),
+        hint: RESTORE,
+    })
+}
+
+/// Whether a file of any format ends with the checksum of what stands before it.
+fn is_checked(text: &str) -> bool {
+    let parts = text.trim_end_matches('\n').rsplit_once("check ");
+    parts.is_some_and(|(checked, check)| {
+        format!("{:08x}", crc32c::crc32c(checked.as_bytes())) == check
+    })
+}
+
+/// Refuses a directory that had data and has neither log nor snapshot any more.
+fn check_kept(path: &Path) -> Result<(), PersistError> {
+    let has = |folder: &str, suffix: &str| {
+        let entries = fs::read_dir(path.join(folder)).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| entry.file_name().to_string_lossy().ends_with(suffix))
+    };
+    if has(LOG, ".log") || has(SNAPSHOTS, ".snapshot") {
+        return Ok(());
+    }
+    Err(PersistError::Foreign {
+        path: path.to_owned(),
+        found: format!(
+            "data was kept here, but there is nothing left in `{LOG}` and `{SNAPSHOTS}`"
+        ),
+        hint: "put the files back, copy the whole directory, or use an empty one to begin anew",
     })
 }
 
@@ -130,20 +263,22 @@ fn check_empty(path: &Path) -> Result<(), PersistError> {
     Ok(())
 }
 
-fn write_meta(disk: &FileDisk) -> io::Result<[u8; 16]> {
+fn new_id() -> [u8; 16] {
     let (mut seed, mut id) = (os_seed(), [0; 16]);
     for half in id.chunks_exact_mut(8) {
         half.copy_from_slice(&split_mix(&mut seed).to_le_bytes());
         seed ^= os_seed();
     }
-    let text = format!("{FORMAT}\nstorage {:032x}\n", u128::from_be_bytes(id));
+    id
+}
+
+fn write_meta(disk: &FileDisk, meta: Meta) -> io::Result<()> {
     let (unfinished, _) = ("meta.unfinished", disk.remove("meta.unfinished"));
     let file = disk.create(unfinished)?;
-    file.write_at(0, text.as_bytes())?;
+    file.write_at(0, meta.text().as_bytes())?;
     file.sync_all()?;
     disk.rename(unfinished, META)?;
-    disk.sync_folder()?;
-    Ok(id)
+    disk.sync_folder()
 }
 
 fn parse_id(hex: &str) -> Option<[u8; 16]> {

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::disk::LockError;
 use crate::snapshot_file::SnapshotFileError;
-use crate::wal::WalError;
+use crate::wal::{WalError, WalErrorKind};
 
 /// Why a data directory cannot be used.
 #[derive(Debug, Error)]
@@ -55,4 +55,23 @@ pub enum PersistError {
     /// A snapshot file cannot be used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotFileError),
+}
+
+impl PersistError {
+    /// Whether the directory is not to be used as it is, in contrast to a disk that failed.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            PersistError::Lock(LockError::InUse { .. })
+            | PersistError::Foreign { .. }
+            | PersistError::Unclaimed { .. } => true,
+            PersistError::Log(error) => error.kind() == WalErrorKind::Damaged,
+            PersistError::Snapshot(error) => {
+                matches!(error, SnapshotFileError::Damaged(_) | SnapshotFileError::Foreign { .. })
+            }
+            PersistError::Lock(LockError::Io { .. })
+            | PersistError::Io { .. }
+            | PersistError::Life(_) => false,
+        }
+    }
 }

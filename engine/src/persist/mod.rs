@@ -18,7 +18,9 @@
 //! | `journal.rs` | the way of a change into the log, and back when it is durable |
 //! | `tables.rs` | the tables that are kept now; they come and go |
 //! | `space.rs` | refuses changes before the disk is full |
-//! | `recovery.rs` | from snapshot file and log to tables |
+//! | `recovery.rs`, `replay.rs` | from snapshot file and log to tables |
+//! | `offline.rs` | what is in a directory that no server uses |
+//! | `repair.rs` | what is whole of a damaged log, and its repair |
 //! | `checkpoint.rs` | when and how a snapshot file is written |
 
 mod change;
@@ -26,7 +28,10 @@ mod checkpoint;
 mod directory;
 mod error;
 mod journal;
+mod offline;
 mod recovery;
+mod repair;
+mod replay;
 mod space;
 mod tables;
 
@@ -40,7 +45,9 @@ use parking_lot::Mutex;
 
 pub use directory::DataDirectory;
 pub use error::PersistError;
+pub use offline::{cache_names, read};
 pub use recovery::Recovered;
+pub use repair::LogCheck;
 pub use tables::discard;
 
 use crate::disk::Disk;
@@ -49,6 +56,7 @@ use crate::table::Table;
 use crate::wal::{Log, LogConfig, Lsn, WalConfig, WalError, WalKind};
 use checkpoint::Checkpoints;
 use journal::{Hook, TableJournal};
+use replay::replaying;
 use space::Space;
 use tables::Tables;
 
@@ -142,20 +150,18 @@ impl Persistence {
         let hook =
             Arc::new(Hook::new(Arc::clone(&kept_now), Arc::clone(&clock), Arc::clone(&space)));
         let log_config = log_config(&config, from);
-        let log = {
-            let now = clock.now();
+        let (log, read) = replaying(&tables, clock.now(), recovery::threads(&config), |replay| {
+            replay.unclaimed = std::mem::take(&mut recovered.unclaimed);
             let mut visit = |lsn: Lsn, bytes: &[u8]| {
                 recovered.changes += 1;
-                recovery::replay(&tables, bytes, now, &mut recovered.unclaimed)
-                    .map_err(|why| format!("{lsn}: {why}"))
+                replay.record(bytes).map_err(|why| format!("{lsn}: {why}"))
             };
-            let (log, read) = {
-                let hook = Arc::clone(&hook);
-                Log::open(Arc::clone(&config.log), &log_config, hook, &mut visit)?
-            };
-            recovered.torn = read.torn.map(|torn| format!("{}: {} bytes", torn.place, torn.bytes));
-            log
-        };
+            let hook = Arc::clone(&hook);
+            let opened = Log::open(Arc::clone(&config.log), &log_config, hook, &mut visit);
+            recovered.unclaimed = std::mem::take(&mut replay.unclaimed);
+            opened
+        })?;
+        recovered.torn = read.torn.map(|torn| format!("{}: {} bytes", torn.place, torn.bytes));
         recovery::check_unclaimed(&config, &recovered)?;
         recovery::remove_left_over(&*config.snapshots)?;
         for kept in &tables {
@@ -212,6 +218,14 @@ impl Persistence {
     /// That later numbers are kept says nothing of a change that was refused.
     fn sure(&self, since: Moment) -> Result<(), WalError> {
         if self.moment() == since { Ok(()) } else { Err(WalError::Doubtful) }
+    }
+
+    /// Waits until all changes up to `last` are durable, and blocks the thread meanwhile.
+    ///
+    /// # Errors
+    /// It is unknown what became of the changes.
+    pub fn wait_durable(&self, last: Lsn) -> Result<(), WalError> {
+        self.log.wait_durable(last)
     }
 
     /// Why the log takes no more changes, if so.
@@ -275,11 +289,11 @@ impl Drop for Persistence {
 }
 
 fn log_config(config: &PersistConfig, from: Lsn) -> LogConfig {
-    let wal = WalConfig {
-        from,
-        file_bytes: config.log_file_bytes,
-        record_bytes_max: 1 << 30,
-        ..WalConfig::new(config.storage_id, WalKind::Data)
-    };
-    LogConfig::new(wal)
+    let wal = wal_config(config.storage_id, from);
+    LogConfig::new(WalConfig { file_bytes: config.log_file_bytes, ..wal })
+}
+
+/// The log of a data directory, of which the records from `from` on are needed.
+fn wal_config(storage_id: [u8; 16], from: Lsn) -> WalConfig {
+    WalConfig { from, record_bytes_max: 1 << 30, ..WalConfig::new(storage_id, WalKind::Data) }
 }

@@ -1,16 +1,23 @@
 //! From snapshot file and log to tables.
 
 use std::path::Path;
+use std::thread;
 
-use super::{KeptTable, PersistConfig, PersistError, change};
+use super::{KeptTable, PersistConfig, PersistError};
 use crate::disk::Disk;
 use crate::env::Timestamp;
-use crate::snapshot_file::{RestoreTime, SnapshotFile, remove_unfinished, restore};
-use crate::table::{Change, Saved};
+use crate::snapshot_file::{
+    RestoreCounts, RestoreTime, SnapshotFile, SnapshotFileError, prepare, remove_unfinished,
+    restore, restore_block,
+};
+use crate::table::Table;
 use crate::wal::Lsn;
 
 /// What a snapshot file's name ends with, behind 16 hexadecimal digits of its log position.
 const SUFFIX: &str = ".snapshot";
+
+/// More threads than this find nothing to do: one has to read for all.
+const THREADS_MAX: usize = 4;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,18 +48,13 @@ pub(super) fn snapshots(disk: &dyn Disk) -> std::io::Result<Vec<Lsn>> {
     Ok(all)
 }
 
-/// Fills the tables from the newest snapshot file; the first record of the log that is not in it.
-pub(super) fn read_snapshot(
-    config: &PersistConfig,
-    tables: &[KeptTable],
-    now: Timestamp,
-) -> Result<(Lsn, Recovered), PersistError> {
+/// The newest snapshot file, if there is one.
+pub(super) fn newest(config: &PersistConfig) -> Result<Option<SnapshotFile>, PersistError> {
     let disk = &*config.snapshots;
     let io =
         |action| move |source| PersistError::Io { path: disk.place("").into(), action, source };
-    let mut recovered = Recovered::default();
     let Some(position) = snapshots(disk).map_err(io("read the folder"))?.last().copied() else {
-        return Ok((Lsn(1), recovered));
+        return Ok(None);
     };
     let name = snapshot_name(position);
     let file = match config.mapped {
@@ -60,12 +62,23 @@ pub(super) fn read_snapshot(
         false => SnapshotFile::open_on(disk, &name)?,
     };
     file.check_storage(&config.storage_id)?;
+    Ok(Some(file))
+}
+
+/// Fills the tables from the newest snapshot file; the first record of the log that is not in it.
+pub(super) fn read_snapshot(
+    config: &PersistConfig,
+    tables: &[KeptTable],
+    now: Timestamp,
+) -> Result<(Lsn, Recovered), PersistError> {
+    let mut recovered = Recovered::default();
+    let Some(file) = newest(config)? else { return Ok((Lsn::FIRST, recovered)) };
     for cache in file.caches() {
         let wanted = tables.iter().find(|kept| kept.name == cache.name);
         let place = file.cache(&cache.name).map(|(number, _)| number);
         if let Some((kept, number)) = wanted.zip(place) {
             let time = RestoreTime { now, read_until: now };
-            let counts = restore(&file, number, &kept.table, time, &mut |_| ())?;
+            let counts = restore_in_parts(&file, number, &kept.table, time, threads(config))?;
             recovered.entries += counts.stored;
         } else if cache.entries > 0 {
             recovered.unclaimed.push(cache.name.clone());
@@ -98,44 +111,43 @@ pub(super) fn check_unclaimed(
     Err(PersistError::Unclaimed { path, caches: caches.join(", ") })
 }
 
-/// Does recorded changes again; those of a table that was not given make its name one of the
-/// `unclaimed`.
-pub(super) fn replay(
-    tables: &[KeptTable],
-    bytes: &[u8],
-    now: Timestamp,
-    unclaimed: &mut Vec<String>,
-) -> Result<(), String> {
-    let (name, changes) =
-        change::decode(bytes).ok_or("the record is of a kind that this release does not know")?;
-    if let Some(kept) = tables.iter().find(|kept| kept.name == name) {
-        changes.iter().for_each(|change| replay_change(kept, change, now));
-        return Ok(());
-    }
-    let known = unclaimed.iter().position(|unclaimed| unclaimed == name);
-    match (changes.first(), known) {
-        // Nothing is left of what was before.
-        (Some(Change::Clear), Some(at)) => drop(unclaimed.swap_remove(at)),
-        (Some(Change::Put { .. } | Change::Transaction(_)), None) => {
-            unclaimed.push(name.to_owned());
-        }
-        _ => {}
-    }
-    Ok(())
+/// How many threads fill tables beside the one that reads; 0 = it does so itself. Where disks are
+/// simulated everything is done in one order.
+pub(super) fn threads(config: &PersistConfig) -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    if config.mapped && cores > 1 { cores.min(THREADS_MAX) } else { 0 }
 }
 
-fn replay_change(kept: &KeptTable, change: &Change<'_>, now: Timestamp) {
-    match *change {
-        Change::Put { key, entry, epoch, seq } => {
-            let saved = Saved { key, entry, epoch, seq, accessed: now };
-            // What does not fit any more is evicted or, where nothing may be, left out.
-            let _ = kept.table.replay(&saved, now);
-        }
-        Change::Remove { key, seq, .. } => kept.table.replay_remove(key, seq, now),
-        Change::Life { seq } => kept.table.raise_all(seq),
-        Change::Clear => kept.table.replay_clear(now),
-        Change::Transaction(changes) => {
-            changes.iter().for_each(|change| replay_change(kept, change, now));
-        }
+/// Gives a table back what a file holds, each thread a part of its blocks: neighbours are of one
+/// segment, so the threads stay out of each other's way.
+fn restore_in_parts(
+    file: &SnapshotFile,
+    cache: usize,
+    table: &Table,
+    time: RestoreTime,
+    threads: usize,
+) -> Result<RestoreCounts, SnapshotFileError> {
+    if threads < 2 {
+        return restore(file, cache, table, time, &mut |_| ());
     }
+    let (header, section) = prepare(file, cache, table)?;
+    let blocks: Vec<u32> = file.blocks(cache).collect();
+    table.reserve(section.entries);
+    let part = |blocks: &[u32]| {
+        blocks.iter().try_fold(RestoreCounts::default(), |counts, number| {
+            let block = file.block(*number)?;
+            Ok(counts.plus(restore_block(header, section, &block, table, time)))
+        })
+    };
+    let part = &part;
+    let restored = thread::scope(|scope| {
+        let parts = blocks.chunks(blocks.len().div_ceil(threads).max(1));
+        let running: Vec<_> = parts.map(|blocks| scope.spawn(move || part(blocks))).collect();
+        running.into_iter().try_fold(RestoreCounts::default(), |counts, thread| {
+            let done = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            done.map(|more| counts.plus(more))
+        })
+    });
+    table.reserve(0);
+    restored
 }

@@ -8,7 +8,6 @@ use super::journal::TableJournal;
 use super::{KeptTable, PersistError, PersistMode, Persistence};
 use crate::env::Timestamp;
 use crate::table::{Change, Journal, Table, Unrecorded};
-use crate::wal::Lsn;
 
 /// Entries of a segment that are freed before others have their turn.
 const BUDGET: usize = 4_096;
@@ -124,14 +123,6 @@ impl Persistence {
         let _ = self.log.wait_durable(self.last());
         self.tables.remove(name);
         discard(&kept.table, now);
-    }
-
-    /// Waits until all changes up to `last` are durable.
-    ///
-    /// # Errors
-    /// It is unknown what became of the changes.
-    pub fn wait_durable(&self, last: Lsn) -> Result<(), PersistError> {
-        Ok(self.log.wait_durable(last)?)
     }
 }
 

@@ -10,6 +10,8 @@ use crate::table::NewEntry;
 use crate::wal::CommitHook;
 use crate::{Isolation, TableConfig};
 
+mod late;
+
 const NOW: u64 = 1_000_000;
 const KEYS: u64 = 24;
 
@@ -24,12 +26,22 @@ struct Life {
 
 impl Life {
     fn begin(disk: &MemoryDisk, mode: PersistMode, segments: u32, seed: u64) -> Life {
+        Life::on(Arc::new(disk.clone()), Arc::new(disk.clone()), mode, (segments, seed))
+    }
+
+    /// With a disk for the log and one for snapshot files.
+    fn on(
+        log: Arc<dyn Disk>,
+        snapshots: Arc<dyn Disk>,
+        mode: PersistMode,
+        (segments, seed): (u32, u64),
+    ) -> Life {
         let config = TableConfig { segments: Some(segments), seed, ..TableConfig::default() };
         let table = Arc::new(Table::new(&config, NOW).unwrap());
         let kept = KeptTable { name: "default".to_owned(), table: Arc::clone(&table), mode };
         let config = PersistConfig {
-            log: Arc::new(disk.clone()),
-            snapshots: Arc::new(disk.clone()),
+            log,
+            snapshots,
             mapped: false,
             storage_id: [3; 16],
             log_bytes: 1 << 20,
@@ -264,6 +276,32 @@ fn a_full_disk_refuses_changes_whole_and_takes_them_again_when_there_is_room() {
     disk.set_capacity(None);
     life.persistence.checkpoints.space.measure();
     assert!(put(b"a").is_ok() && !life.persistence.is_out_of_space());
+}
+
+/// Threads share the changes of a log; what they leave is what one alone does, clears included.
+#[test]
+fn threads_leave_what_one_does() {
+    for seed in 0..40 {
+        let (disk, mut rng) = (MemoryDisk::new(), seed);
+        let mut life = Life::begin(&disk, PersistMode::Async, 8, 1);
+        let since = life.persistence.moment();
+        (0..400).for_each(|_| life.change(&mut rng));
+        life.persistence.flush(since, life.persistence.last()).unwrap();
+        let expected = life.image();
+        for threads in [0, 1, 3] {
+            let config = TableConfig { segments: Some(8), seed: 9, ..TableConfig::default() };
+            let table = Arc::new(Table::new(&config, NOW).unwrap());
+            let (name, mode) = ("default".to_owned(), PersistMode::Async);
+            let kept = [KeptTable { name, table: Arc::clone(&table), mode }];
+            let wal = wal_config([3; 16], Lsn::NONE);
+            replaying(&kept, NOW, threads, |replay| {
+                crate::wal::read(&disk, &wal, &mut |_, bytes| replay.record(bytes))
+            })
+            .unwrap();
+            life.table = table;
+            assert_eq!(life.image(), expected, "seed {seed}, {threads} threads");
+        }
+    }
 }
 
 #[test]

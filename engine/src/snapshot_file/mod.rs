@@ -7,8 +7,8 @@
 //! [`write()`] writes tables while they are written to. A file is made under another name and
 //! renamed once it is whole and durable, so a name never means half a file. [`SnapshotFile`] is
 //! one that is open to be read, mapped into memory or through a [`Disk`](crate::disk::Disk);
-//! [`restore()`] gives a table back what it holds; [`salvage()`] reads what is whole of one that
-//! is damaged.
+//! [`restore()`] gives a table back what it holds, [`import()`] gives it to one that is in use;
+//! [`salvage()`] reads what is whole of a file that is damaged.
 //!
 //! ```
 //! use isogrid_engine::disk::MemoryDisk;
@@ -39,6 +39,7 @@ mod error;
 mod fields;
 mod footer;
 mod header;
+mod import;
 mod map;
 mod output;
 mod reader;
@@ -51,10 +52,11 @@ mod write;
 pub use error::{Damage, SnapshotFileError};
 pub use footer::CacheSection;
 pub use header::{SnapshotHeader, SnapshotKind};
+pub use import::{ImportError, ImportMode, import};
 pub use output::remove_unfinished;
 pub use reader::{Block, SnapshotFile};
 pub use record::{Idle, Record, Records};
 pub use restore::{RestoreCounts, RestoreTime, prepare, restore, restore_block};
 pub use salvage::{Lost, Salvage, salvage};
 pub use source::Source;
-pub use write::{Progress, Summary, write};
+pub use write::{Progress, Summary, write, write_once};

@@ -96,18 +96,30 @@ pub fn prepare<'f>(
     cache: usize,
     table: &Table,
 ) -> Result<(&'f SnapshotHeader, &'f CacheSection), SnapshotFileError> {
-    let refused = |text| Err(SnapshotFileError::Caller(format!("{}: {text}", file.place())));
-    let Some(section) = file.caches().get(cache) else {
-        return refused(format!("there is no cache number {cache} in it"));
-    };
-    let (theirs, ours) = (section.epoch, table.epoch());
-    if theirs > ours {
-        return refused(format!("written in epoch {theirs}, the table writes in epoch {ours}"));
-    }
-    if theirs == ours {
+    let section = file.section_for(cache, table)?;
+    if section.epoch == table.epoch() {
         raise(section, table);
     }
     Ok((file.header(), section))
+}
+
+impl SnapshotFile {
+    /// What a cache of the file is whose entries are to come into `table`.
+    pub(super) fn section_for(
+        &self,
+        cache: usize,
+        table: &Table,
+    ) -> Result<&CacheSection, SnapshotFileError> {
+        let refused = |text| Err(SnapshotFileError::Caller(format!("{}: {text}", self.place())));
+        let Some(section) = self.caches().get(cache) else {
+            return refused(format!("there is no cache number {cache} in it"));
+        };
+        let (theirs, ours) = (section.epoch, table.epoch());
+        if theirs > ours {
+            return refused(format!("written in epoch {theirs}, the table writes in epoch {ours}"));
+        }
+        Ok(section)
+    }
 }
 
 /// Makes the table's next versions higher than any that the file knows of.

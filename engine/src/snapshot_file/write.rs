@@ -60,6 +60,23 @@ pub fn write(
     caches: &[(&str, &Table)],
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, SnapshotFileError> {
+    write_once(disk, name, header, caches, progress, &mut || Ok(()))
+}
+
+/// As [`write()`]; `read` is called when every entry has been read, and the file appears only if
+/// that was right. Deadlines and marks are those of when an entry was read, so the file may know
+/// changes up to this call and none behind it.
+///
+/// # Errors
+/// As [`write()`], and those of `read`.
+pub fn write_once(
+    disk: &dyn Disk,
+    name: &str,
+    header: &SnapshotHeader,
+    caches: &[(&str, &Table)],
+    progress: &mut dyn FnMut(Progress),
+    read: &mut dyn FnMut() -> std::io::Result<()>,
+) -> Result<Summary, SnapshotFileError> {
     check_names(caches)?;
     let snapshots: Vec<_> = caches
         .iter()
@@ -67,7 +84,7 @@ pub fn write(
         .collect();
     let entries_total = caches.iter().map(|(_, table)| table.usage().entries).sum();
     let done = Progress { entries: 0, entries_total, bytes: 0 };
-    let written = write_all(disk, name, header, snapshots, &mut Tell { done, progress });
+    let written = write_all(disk, name, header, snapshots, &mut Tell { done, progress, read });
     written.map_err(|error| {
         // Best effort: the next write of the same name removes it too.
         let _ = disk.remove(&unfinished(name));
@@ -88,10 +105,11 @@ fn check_names(caches: &[(&str, &Table)]) -> Result<(), SnapshotFileError> {
     Ok(())
 }
 
-/// The progress so far and who is told of it.
+/// The progress so far, who is told of it, and who is told of the end.
 struct Tell<'p> {
     done: Progress,
     progress: &'p mut dyn FnMut(Progress),
+    read: &'p mut dyn FnMut() -> std::io::Result<()>,
 }
 
 fn write_all(
@@ -108,6 +126,7 @@ fn write_all(
         output.section(section(name, table, &snapshot))?;
         write_cache(&mut output, &snapshot, header, tell)?;
     }
+    (tell.read)()?;
     let (bytes, footer) = output.finish()?;
     let entries = footer.caches.iter().map(|cache| cache.entries).sum();
     Ok(Summary { bytes, blocks: footer.blocks.len() as u64 + 1, entries, caches: footer.caches })

@@ -68,9 +68,16 @@ impl Table {
     pub fn begin_life(&self) -> Result<(), Error> {
         let lock = |segment: &Segment| segment.lock(&self.shared, self.shared.origin).seq();
         let highest = self.segments.iter().map(lock).max().unwrap_or(0);
-        let first = highest + LIFE_GAP;
-        self.raise_all(first);
-        let life = Change::Life { seq: first };
+        self.skip_to(highest + LIFE_GAP)
+    }
+
+    /// No segment gives out a sequence number up to this one any more, not after a restart either.
+    ///
+    /// # Errors
+    /// When that cannot be recorded in the journal, if there is one.
+    pub fn skip_to(&self, seq: u64) -> Result<(), Error> {
+        self.raise_all(seq);
+        let life = Change::Life { seq };
         self.shared.journal.get().map_or(Ok(0), |journal| journal.record(&life))?;
         Ok(())
     }
@@ -111,10 +118,6 @@ impl Table {
     /// # Errors
     /// As [`Table::restore`].
     pub fn replay(&self, saved: &Saved<'_>, now: Timestamp) -> Result<Restored, Error> {
-        let segment = self.hash(saved.key).segment as usize;
-        if u64::from(saved.epoch) == self.shared.epoch {
-            self.raise_seq(segment, saved.seq);
-        }
         self.put_back(saved, now, true)
     }
 
@@ -143,12 +146,16 @@ impl Table {
         if expired && !again {
             return Ok(Restored::Expired);
         }
+        let is_ours = u64::from(saved.epoch) == self.shared.epoch;
         let hash = self.hash(saved.key);
         let mut locked = match self.segments.get(hash.segment as usize) {
             Some(segment) => segment.lock(&self.shared, now),
             // A hash names one of the segments that there are.
             None => return Ok(Restored::Newer),
         };
+        if again && is_ours {
+            locked.raise_seq(saved.seq);
+        }
         let mut found = locked.find(hash, saved.key);
         let order = |version: Version<'_>| self.shared.version(version.seq());
         let there = found.map(|(_, version)| order(version));
@@ -162,7 +169,6 @@ impl Table {
         if expired {
             return Ok(Restored::Expired);
         }
-        let is_ours = u64::from(saved.epoch) == self.shared.epoch;
         if is_ours && locked.was_cleared(saved.seq) {
             return Ok(Restored::Newer);
         }

@@ -113,7 +113,7 @@ pub enum WalErrorKind {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "{place}: damaged at byte {offset}, where record {lsn} should be: {found}; nothing was changed. \
-     Restore the file from a copy, or salvage what is whole with the command `wal repair`"
+     Restore the file from a copy, or repair the log, which keeps what is whole"
 )]
 pub struct Damage {
     /// The file.

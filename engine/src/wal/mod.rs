@@ -23,7 +23,7 @@
 //! while nothing had been written after it: that looks like a torn end.
 //!
 //! A log with damage does not open: nothing is dropped silently, and nothing is changed.
-//! [`repair()`] keeps what is whole and lists what is lost.
+//! [`repair()`] keeps what is whole and lists what is lost; [`survey()`] only lists.
 //!
 //! # What the disk may do
 //!
@@ -55,6 +55,6 @@ pub use config::{LogConfig, WalConfig, WalKind};
 pub use error::{Damage, WalError, WalErrorKind};
 pub use group::Log;
 pub use lsn::Lsn;
-pub use recovery::{Recovery, Torn, Visit};
-pub use repair::{Lost, Report, repair};
+pub use recovery::{Recovery, Torn, Visit, read};
+pub use repair::{FileReport, FileState, Lost, Report, Suspect, repair, survey};
 pub use single::Wal;

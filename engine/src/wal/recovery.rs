@@ -102,6 +102,20 @@ pub(crate) fn recover(
     Ok((Writer::new(disk.clone(), config.clone(), end), recovery))
 }
 
+/// Hands the records of a log to `visit` as opening it does, and changes nothing. The folder must
+/// not be in use.
+///
+/// # Errors
+/// Where opening would be refused, with the same error.
+pub fn read(disk: &dyn Disk, config: &WalConfig, visit: Visit<'_>) -> Result<(), WalError> {
+    let seed = frame::seed(config);
+    let mut reader = Reader { disk, config, seed, records: 0, torn: None };
+    let mut firsts = file::list(disk)?;
+    let unborn = reader.take_unborn(&mut firsts)?;
+    reader.check_reach(&firsts)?;
+    reader.read_all(&firsts, unborn.is_none(), visit).map(drop)
+}
+
 /// The first file of a new log.
 fn born(disk: &dyn Disk, config: &WalConfig) -> Result<End, WalError> {
     let first = Lsn::FIRST;

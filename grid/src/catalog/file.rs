@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use isogrid_engine::disk::Disk;
 
+use super::FIRST_ID;
 use super::error::CatalogError;
 use super::object::Origin;
 use super::options::CacheOptions;
@@ -50,6 +51,19 @@ pub struct Contents {
     pub dropped: BTreeSet<String>,
     /// The caches.
     pub caches: Vec<Record>,
+}
+
+impl Contents {
+    /// Has a cache of this name, made now with these options unless there is one.
+    pub fn ensure(&mut self, name: &str, options: &CacheOptions) {
+        if self.caches.iter().any(|record| record.name == name) {
+            return;
+        }
+        let id = self.next_id.max(FIRST_ID);
+        let (name, options) = (name.to_owned(), options.clone());
+        self.caches.push(Record { id, name, origin: Origin::Created, options });
+        self.next_id = id + 1;
+    }
 }
 
 /// The file in its folder.

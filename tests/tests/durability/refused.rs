@@ -13,16 +13,16 @@ use isogrid_tests::harness::{StartError, isogrid, run, wait_until};
 use super::{Place, copy, files, kill, seed};
 
 const REFUSED: Option<i32> = Some(78);
-const SETTING: &str = "node.log_size=64KiB";
+pub const SETTING: &str = "node.log_size=64KiB";
 
 /// All that is in a folder; not the lock, in which a process writes its id.
-fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let read = |file: PathBuf| (file.clone(), fs::read(folder.join(file)).unwrap());
     files(folder).into_iter().filter(|file| file != "lock").map(read).collect()
 }
 
 /// A directory with a snapshot and, behind it, several log files; the older ones are gone.
-fn filled() -> Place {
+pub fn filled() -> Place {
     let place = Place::new("async").with(SETTING);
     let mut fleet = Fleet::new(seed(), 2);
     wait_until("a kill leaves a snapshot and log files behind it", || {
@@ -53,7 +53,7 @@ fn number(file: &Path, suffix: &str) -> Option<u64> {
     u64::from_str_radix(name.trim_start_matches("wal-"), 16).ok()
 }
 
-fn log_files(data: &Path) -> Vec<PathBuf> {
+pub fn log_files(data: &Path) -> Vec<PathBuf> {
     let log = files(data).into_iter().filter(|file| file.starts_with("wal"));
     log.map(|file| data.join(file)).collect()
 }
@@ -62,30 +62,46 @@ fn edit(path: &Path, change: impl Fn(String) -> String) {
     fs::write(path, change(fs::read_to_string(path).unwrap())).unwrap();
 }
 
-/// Puts another node's `meta` there.
-fn other_id(data: &Path) {
+/// Changes what `meta` says, as a program would that writes such files.
+fn edit_meta(data: &Path, change: impl Fn(String) -> String) {
     edit(&data.join("meta"), |text| {
-        let (head, id) = text.split_once("storage ").unwrap();
-        let other = if id.starts_with('0') { "1" } else { "0" };
-        format!("{head}storage {other}{}", &id[1..])
+        let (checked, _) = text.split_once("check ").unwrap();
+        let checked = change(checked.to_owned());
+        format!("{checked}check {:08x}\n", crc32c::crc32c(checked.as_bytes()))
     });
+}
+
+/// Another digit in the place of the first one of the storage id.
+fn other_digit(text: &str) -> String {
+    let (head, id) = text.split_once("storage ").unwrap();
+    let other = if id.starts_with('0') { "1" } else { "0" };
+    format!("{head}storage {other}{}", &id[1..])
 }
 
 /// A case: its name, what is done to a good directory, and what the refusal says.
 type Case = (&'static str, fn(&Path), &'static [&'static str]);
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 9] = [
     (
         "another format version",
-        |data| edit(&data.join("meta"), |text| text.replacen('1', "2", 1)),
+        |data| edit_meta(data, |text| text.replacen('1', "2", 1)),
         &["meta", "this release knows", "use the release that wrote it"],
     ),
     (
         "no storage id",
-        |data| edit(&data.join("meta"), |text| text.replace("storage", "")),
-        &["meta", "storage id", "restore the file"],
+        |data| edit_meta(data, |text| text.replace("storage", "")),
+        &["meta", "is damaged", "restore the file"],
     ),
-    ("another node's snapshot", other_id, &[".snapshot", "another node's"]),
+    (
+        "a storage id that was damaged",
+        |data| edit(&data.join("meta"), |text| other_digit(&text)),
+        &["meta", "its checksum does not fit", "restore the file"],
+    ),
+    (
+        "another node's snapshot",
+        |data| edit_meta(data, |text| other_digit(&text)),
+        &[".snapshot", "another node's"],
+    ),
     (
         "half copied: no meta",
         |data| fs::remove_file(data.join("meta")).unwrap(),
@@ -96,6 +112,14 @@ const CASES: [Case; 7] = [
         "half copied: no snapshot",
         |data| fs::remove_dir_all(data.join("snapshots")).unwrap(),
         &["wal-", "missing"],
+    ),
+    (
+        "half copied: neither log nor snapshot",
+        |data| {
+            fs::remove_dir_all(data.join("wal")).unwrap();
+            fs::remove_dir_all(data.join("snapshots")).unwrap();
+        },
+        &["data was kept here", "put the files back"],
     ),
     (
         "a log file is missing in the middle",

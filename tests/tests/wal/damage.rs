@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use isogrid_engine::disk::{Disk, MemoryDisk};
 use isogrid_engine::env::split_mix;
-use isogrid_engine::wal::{Lsn, WalConfig, WalError, WalErrorKind, WalKind, repair};
+use isogrid_engine::wal::{
+    Lsn, Report, WalConfig, WalError, WalErrorKind, WalKind, repair, survey,
+};
 use isogrid_tests::seeds;
 
 use super::{Opened, config, names, open, open_as};
@@ -70,12 +72,36 @@ fn check(disk: &MemoryDisk, records: &BTreeMap<u64, Vec<u8>>, proven: u64, what:
 
 /// Repairs a log and says which records are gone; the others are as they were.
 fn repaired(disk: &MemoryDisk, records: &BTreeMap<u64, Vec<u8>>, what: &str) -> Vec<u64> {
-    let report = repair(disk, &config()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    repaired_as(&config(), disk, records, what)
+}
+
+/// The same for a log whose owner says from where he needs it.
+fn repaired_as(
+    config: &WalConfig,
+    disk: &MemoryDisk,
+    records: &BTreeMap<u64, Vec<u8>>,
+    what: &str,
+) -> Vec<u64> {
+    let before: Vec<_> = names(disk).iter().map(|name| bytes_of(disk, name)).collect();
+    let seen = survey(disk, config, &mut |_, _| ()).unwrap();
+    let after: Vec<_> = names(disk).iter().map(|name| bytes_of(disk, name)).collect();
+    assert_eq!(before, after, "{what}: the survey changed something");
+    let opens = open_as(&disk.copy(), config).is_ok();
+    assert_eq!(seen.is_whole(), opens, "{what}: {seen:?}");
+    let report = repair(disk, config, &mut |_, _| ());
+    let report = report.unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(Report { replaced: Vec::new(), ..report.clone() }, seen, "{what}");
     for (_, kept) in &report.replaced {
-        assert!(disk.list().unwrap().contains(kept), "{what}: {kept} is not kept");
+        let there = kept.as_ref().is_none_or(|kept| disk.list().unwrap().contains(kept));
+        assert!(there, "{what}: {kept:?} is not kept");
     }
-    let opened = open(disk).unwrap_or_else(|error| panic!("{what}: after the repair: {error}"));
-    assert_eq!(report.records, opened.records.len() as u64, "{what}");
+    let of_files: u64 = report.files.iter().map(|file| file.records).sum();
+    assert_eq!(report.records, of_files, "{what}");
+    let everything = WalConfig { from: config.from.min(Lsn::FIRST), ..config.clone() };
+    let opened = open_as(disk, &everything).or_else(|_| open_as(disk, config));
+    let opened = opened.unwrap_or_else(|error| panic!("{what}: after the repair: {error}"));
+    let found = opened.records.len() as u64;
+    assert!(report.records == found || config.from > Lsn::FIRST, "{what}");
     let found: BTreeMap<_, _> = opened.records.into_iter().collect();
     assert!(found.iter().all(|(lsn, payload)| records.get(lsn) == Some(payload)), "{what}");
     // What a torn end takes along is told by opening, not by the repair.
@@ -143,7 +169,10 @@ fn any_damage_is_found_or_harmless() {
         }
         // A log that was cut short at its end looks like one that ended there.
         // The whole header of another file is no damage, but another file: that is not repaired.
-        let foreign = matches!(repair(&rotten.copy(), &config()), Err(WalError::Foreign { .. }));
+        let foreign = matches!(
+            repair(&rotten.copy(), &config(), &mut |_, _| ()),
+            Err(WalError::Foreign { .. })
+        );
         if !check(&rotten, &records, 0, &what) && !foreign {
             repaired(&rotten, &records, &what);
         }
@@ -185,7 +214,7 @@ fn a_missing_file_is_named() {
         hurt.remove(&files[missing]).unwrap();
         let text = damaged(open(&hurt)).to_string();
         assert!(text.starts_with(&files[missing - 1]) && text.contains("is missing"), "{text}");
-        assert!(text.contains("`wal repair`"), "{text}");
+        assert!(text.contains("repair the log"), "{text}");
         let lost = repaired(&hurt, &records, "a missing file");
         assert!(!lost.is_empty() && lost.windows(2).all(|pair| pair[0] + 1 == pair[1]));
     }
@@ -194,12 +223,18 @@ fn a_missing_file_is_named() {
     hurt.remove(&files[0]).unwrap();
     let needs = |from| WalConfig { from: Lsn(from), ..config() };
     damaged(open_as(&hurt, &needs(1)));
+    let lost = repaired_as(&needs(1), &hurt, &records, "the first file is missing");
+    assert!(lost.first() == Some(&1) && lost.len() < records.len(), "{lost:?}");
     assert!(open_as(&disk.copy(), &needs(1)).is_ok());
     let hurt = disk.copy();
     hurt.remove(files.last().unwrap()).unwrap();
     damaged(open_as(&hurt, &needs(31)));
+    let lost = repaired_as(&needs(31), &hurt, &records, "the last file is missing");
+    assert_eq!(lost.last(), Some(&30));
     assert!(open_as(&disk.copy(), &needs(31)).unwrap().records.is_empty());
-    damaged(open_as(&MemoryDisk::new(), &needs(2)));
+    let nothing = MemoryDisk::new();
+    damaged(open_as(&nothing, &needs(2)));
+    repaired_as(&needs(2), &nothing, &BTreeMap::new(), "nothing is left");
 }
 
 #[test]
@@ -222,7 +257,7 @@ fn the_log_of_another_is_refused() {
     ] {
         let text = damaged(open_as(&disk, &config)).to_string();
         assert!(text.starts_with("wal-0000000000000001.log: ") && text.contains(hint), "{text}");
-        let error = repair(&disk, &config).unwrap_err();
+        let error = repair(&disk, &config, &mut |_, _| ()).unwrap_err();
         assert!(matches!(error, WalError::Foreign { .. }), "{error}");
     }
     // One that has no records yet, too: it must not pass for one that was being made.

@@ -67,7 +67,7 @@ fn a_log_of_files() {
     let error = Wal::open(disk.clone(), &config(), &mut |_, _| Ok(())).unwrap_err().to_string();
     let place = disk.path().join(&names[0]).display().to_string();
     assert!(error.starts_with(&format!("{place}: damaged at byte 64")), "{error}");
-    let report = repair(&*disk, &config()).unwrap();
+    let report = repair(&*disk, &config(), &mut |_, _| ()).unwrap();
     assert_eq!((report.replaced.len(), report.lost.len()), (1, 1));
     assert_eq!(open(disk, &config()).1.len() as u64, report.records);
 }

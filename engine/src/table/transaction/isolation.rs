@@ -22,6 +22,19 @@ pub struct IsolationChoice {
     pub raised: bool,
 }
 
+impl IsolationChoice {
+    /// What to tell an operator whose configuration asks for the level of this name and gets more.
+    #[must_use]
+    pub fn warning(&self, name: &str) -> Option<String> {
+        let given = match self.isolation {
+            None => "READ_COMMITTED: single operations, which only see what is committed",
+            Some(Isolation::Snapshot) => "SNAPSHOT",
+            Some(Isolation::Serializable) => "SERIALIZABLE",
+        };
+        self.raised.then(|| format!("isolation level {name:?} is raised to {given}"))
+    }
+}
+
 /// Names, as they are once their case and their blanks are put aside.
 const NAMES: [(&str, Option<Isolation>, bool); 5] = [
     // Nobody here ever reads what is not committed.

@@ -47,7 +47,11 @@ fn names_of_levels_come_to_what_there_is() {
         ("snapshot", snapshot, false),
         (" SERIALIZABLE ", serializable, false),
     ] {
-        assert_eq!(Isolation::parse(name), Some(IsolationChoice { isolation, raised }), "{name}");
+        let choice = IsolationChoice { isolation, raised };
+        assert_eq!(Isolation::parse(name), Some(choice), "{name}");
+        let warning = choice.warning(name);
+        assert_eq!(warning.is_some(), raised, "{name}");
+        assert!(warning.is_none_or(|text| text.contains(name) && text.contains("READ_COMMITTED")));
     }
     assert_eq!(Isolation::parse("CHAOS"), None);
     assert_eq!(Isolation::default(), Isolation::Snapshot);

@@ -1,39 +1,21 @@
-//! `isogrid snapshot`: looks after snapshot files.
+//! `isogrid snapshot verify`: what is in a file, and what is damaged.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 use isogrid_engine::snapshot_file::{
     CacheSection, Damage, SnapshotFile, SnapshotFileError, SnapshotKind,
 };
 use isogrid_engine::{Clock, SystemClock, Timestamp};
 
-/// What the bar shows; it is drawn on stderr, and only if that is a terminal.
-const BAR: &str = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta} left";
+use super::progress::Show;
+use crate::cli::table::table;
+use crate::server::backup::Phase;
 
-#[derive(Args)]
-pub struct SnapshotArgs {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Read a snapshot file from end to end and say what is in it; exit code 1 when it is not
-    /// whole. The file must not be cut meanwhile.
-    Verify {
-        /// The file.
-        file: PathBuf,
-    },
-}
-
-/// Runs `isogrid snapshot ...`.
-pub fn main(args: &SnapshotArgs) -> ExitCode {
-    let Command::Verify { file } = &args.command;
+/// Runs the command.
+pub fn main(file: &Path) -> ExitCode {
     match verify(file) {
         Ok((report, damage)) => {
             // Data goes to stdout; a reader that has gone is no failure of ours.
@@ -51,11 +33,9 @@ pub fn main(args: &SnapshotArgs) -> ExitCode {
 /// What is in the file, and what is wrong with it.
 fn verify(path: &Path) -> Result<(String, Vec<Damage>), SnapshotFileError> {
     let file = SnapshotFile::open(path)?;
-    let bar = ProgressBar::new(file.bytes());
-    // A template that does not parse would only cost the bar its looks.
-    bar.set_style(ProgressStyle::with_template(BAR).unwrap_or(ProgressStyle::default_bar()));
-    let damage = file.verify(&mut |progress| bar.set_position(progress.bytes))?;
-    bar.finish_and_clear();
+    let mut show = Show::default();
+    let damage = file.verify(&mut |progress| show.at(Phase::Check, progress))?;
+    show.end();
     Ok((report(&file, &damage, SystemClock::new().now()), damage))
 }
 
@@ -82,15 +62,15 @@ fn report(file: &SnapshotFile, damage: &[Damage], now: Timestamp) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{name:<8} {value}");
     }
-    text + "\n" + &table(file.caches(), damage)
+    text + "\n" + &rows(file.caches(), damage)
 }
 
 fn broken(blocks: usize) -> String {
     format!("damaged in {blocks} block{}", if blocks == 1 { "" } else { "s" })
 }
 
-/// One row for each cache, columns as wide as they need be.
-fn table(caches: &[CacheSection], damage: &[Damage]) -> String {
+/// One row for each cache.
+fn rows(caches: &[CacheSection], damage: &[Damage]) -> String {
     let head = ["CACHE", "ENTRIES", "BYTES", "SEGMENTS", "EPOCH", "BLOCKS", "DAMAGED"];
     let mut rows = vec![head.map(str::to_owned)];
     for cache in caches {
@@ -105,20 +85,7 @@ fn table(caches: &[CacheSection], damage: &[Damage]) -> String {
             damage.iter().filter(is_ours).count().to_string(),
         ]);
     }
-    let width = |rows: &[[String; 7]], column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().enumerate().map(|(at, cell)| {
-            let width = width(&rows, at);
-            if at == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-        });
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text += "\n";
-    }
-    text
+    table(&rows)
 }
 
 /// A time span in its two largest units.

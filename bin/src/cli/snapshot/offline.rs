@@ -1,0 +1,175 @@
+//! `isogrid snapshot save|load` on a data directory that no server uses.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use isogrid_engine::persist::{
+    DataDirectory, KeptTable, PersistError, PersistMode, Persistence, cache_names, read,
+};
+use isogrid_engine::snapshot_file::{ImportMode, SnapshotFile, Summary};
+use isogrid_engine::{Clock, PolicyKind, SystemClock, Table, TableConfig};
+use isogrid_grid::catalog::{CacheOptions, CatalogError, CatalogFile, Contents};
+use isogrid_grid::structures::Structures;
+use thiserror::Error;
+
+use super::progress::Show;
+use crate::cli::failed;
+use crate::cli::table::table;
+use crate::server::backup::{BackupError, Load, Loaded, NamedTable, load_tables, save_tables};
+
+const MIB: u64 = 1 << 20;
+
+#[derive(Debug, Error)]
+enum Error {
+    #[error(transparent)]
+    Data(#[from] PersistError),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Saves caches of a data directory.
+pub fn save(file: &Path, dir: &Path, caches: &[String], overwrite: bool) -> ExitCode {
+    let saved = if file.exists() && !overwrite {
+        let why = format!("{} is there already; replace it with --overwrite", file.display());
+        Err(Error::Refused(why))
+    } else {
+        try_save(file, dir, caches)
+    };
+    end(
+        dir,
+        saved.map(|summary| {
+            let head = ["CACHE", "ENTRIES", "BYTES"].map(str::to_owned);
+            let rows = summary.caches.iter().map(|cache| {
+                [cache.name.clone(), cache.entries.to_string(), cache.bytes.to_string()]
+            });
+            table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+        }),
+    )
+}
+
+fn try_save(file: &Path, dir: &Path, caches: &[String]) -> Result<Summary, Error> {
+    let directory = DataDirectory::existing(dir)?;
+    let config = directory.config()?;
+    let dropped = CatalogFile::new(directory.root()?).read()?.dropped;
+    let mut names: Vec<_> = cache_names(&config)?.difference(&dropped).cloned().collect();
+    if let Some(name) = caches.iter().find(|name| !names.contains(name)) {
+        return Err(BackupError::UnknownCache { name: name.clone(), known: names }.into());
+    }
+    names.retain(|name| caches.is_empty() || caches.contains(name));
+    let (clock, mut show) = (SystemClock::new(), Show::default());
+    let kept = tables(&names, clock.now())?;
+    read(&config, &kept, clock.now())?;
+    let sink = &mut |phase, progress| show.at(phase, progress);
+    let saved = save_tables(&named(&kept), directory.storage_id(), clock.now(), file, sink);
+    show.end();
+    Ok(saved?)
+}
+
+/// Loads caches into a data directory.
+pub fn load(file: &Path, dir: &Path, caches: &[String], mode: ImportMode) -> ExitCode {
+    end(
+        dir,
+        try_load(file, dir, caches, mode).map(|loaded| {
+            let head = ["CACHE", "LOADED", "BYTES", "EXPIRED", "NEWER"].map(str::to_owned);
+            let rows = loaded.iter().map(|Loaded { cache, counts }| {
+                let [stored, bytes] = [counts.stored, counts.bytes].map(|n| n.to_string());
+                let [expired, newer] = [counts.expired, counts.newer].map(|n| n.to_string());
+                [cache.clone(), stored, bytes, expired, newer]
+            });
+            table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
+        }),
+    )
+}
+
+fn try_load(
+    file: &Path,
+    dir: &Path,
+    caches: &[String],
+    mode: ImportMode,
+) -> Result<Vec<Loaded>, Error> {
+    // Nothing is made for a file that cannot be read.
+    let opened = SnapshotFile::open(file).map_err(BackupError::File)?;
+    let directory = DataDirectory::open(dir)?;
+    let config = directory.config()?;
+    let catalog = CatalogFile::new(directory.root()?);
+    let contents = catalog.read()?;
+    let mut names = cache_names(&config)?;
+    names.extend(
+        opened
+            .caches()
+            .iter()
+            .map(|cache| cache.name.clone())
+            .filter(|name| caches.is_empty() || caches.contains(name)),
+    );
+    let clock = Arc::new(SystemClock::new());
+    let kept = tables(&names.into_iter().collect::<Vec<_>>(), clock.now())?;
+    let (persistence, _) = Persistence::open(config, kept.clone(), clock.clone())?;
+    directory.note_begun()?;
+    // What is left of those that were dropped is not what comes back.
+    let dropped = kept.iter().filter(|kept| contents.dropped.contains(&kept.name));
+    for kept in dropped {
+        kept.table.clear(clock.now()).map_err(|error| Error::Refused(error.to_string()))?;
+    }
+    catalog.write(&with(contents, &kept, &opened))?;
+    let since = persistence.moment();
+    let (mut show, mut keep) = (Show::default(), || persistence.flush(since, persistence.last()));
+    let load = Load { path: file, mode, clock: &*clock, keep: &mut keep };
+    let sink = &mut |phase, progress| show.at(phase, progress);
+    let loaded = load_tables(load, &named(&kept), caches, sink);
+    show.end();
+    // Whatever was loaded is kept, as of a server that stops.
+    let closed = persistence.close();
+    let loaded = loaded?;
+    closed?;
+    Ok(loaded)
+}
+
+/// The catalog with a cache for every table, so that a server takes them all.
+fn with(mut contents: Contents, kept: &[KeptTable], file: &SnapshotFile) -> Contents {
+    contents.dropped.clear();
+    for KeptTable { name, .. } in kept.iter().filter(|kept| kept.name != Structures::TABLE) {
+        let bytes = file.cache(name).map_or(0, |(_, section)| section.bytes);
+        let memory = (2 * bytes).next_multiple_of(MIB).max(CacheOptions::default().memory);
+        let persist = PersistMode::Async;
+        contents.ensure(name, &CacheOptions { memory, persist, ..CacheOptions::default() });
+    }
+    contents
+}
+
+/// Tables with room for everything: limits are the server's.
+fn tables(names: &[String], now: u64) -> Result<Vec<KeptTable>, Error> {
+    let config =
+        TableConfig { max_bytes: 1 << 60, eviction: PolicyKind::None, ..TableConfig::default() };
+    let kept = |name: &String| {
+        let table = Table::new(&config, now).map_err(|error| Error::Refused(error.to_string()))?;
+        let (name, table) = (name.clone(), Arc::new(table));
+        Ok(KeptTable { name, table, mode: PersistMode::Async })
+    };
+    names.iter().map(kept).collect()
+}
+
+fn named(kept: &[KeptTable]) -> Vec<NamedTable<'_>> {
+    kept.iter().map(|kept| (kept.name.as_str(), &*kept.table)).collect()
+}
+
+/// Says what was done, or why not.
+fn end(dir: &Path, done: Result<String, Error>) -> ExitCode {
+    match done {
+        Ok(report) => {
+            // Data goes to stdout; a reader that has gone is no failure of ours.
+            let _ = std::io::stdout().write_all(report.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(Error::Data(error)) => failed(dir, &error),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Caches to a snapshot file and back: for a running server, and for a data directory that none
+//! uses.
+//!
+//! All of it blocks: on a server, call it where blocking is allowed (`spawn_blocking`).
+
+use std::path::{Path, PathBuf};
+
+use isogrid_engine::disk::FileDisk;
+use isogrid_engine::snapshot_file::{
+    Damage, ImportError, ImportMode, Progress, RestoreCounts, SnapshotFile, SnapshotFileError,
+    SnapshotHeader, SnapshotKind, Summary, import, write,
+};
+use isogrid_engine::wal::WalError;
+use isogrid_engine::{Clock, Table};
+use isogrid_grid::structures::Structures;
+use thiserror::Error;
+
+use super::node::Node;
+
+/// Why caches could not be saved or loaded.
+#[derive(Debug, Error)]
+pub enum BackupError {
+    /// There is no cache of this name.
+    #[error("there is no cache {name:?}; there are: {}", known.join(", "))]
+    UnknownCache {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+    /// The file of this name cannot be written.
+    #[error("{}: {why}", .path.display())]
+    Path {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file is damaged; no cache was changed.
+    #[error("{first} ({blocks} blocks are damaged; no cache was changed)")]
+    Damaged {
+        /// The first damage.
+        first: Box<Damage>,
+        /// How many blocks there are like that.
+        blocks: usize,
+    },
+    /// The file cannot be written or read.
+    #[error(transparent)]
+    File(#[from] SnapshotFileError),
+    /// A cache took no more.
+    #[error("cache {name:?}: {source}")]
+    Import {
+        /// The cache.
+        name: String,
+        /// Why.
+        source: ImportError,
+    },
+    /// The log failed at the end.
+    #[error(transparent)]
+    Log(#[from] WalError),
+}
+
+/// What is being done, for who shows the progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Entries are written to the file.
+    Save,
+    /// The file is checked, before anything is changed.
+    Check,
+    /// Entries of one cache are put into it.
+    Load,
+}
+
+/// Is told how far the work has got, some thousand times a second at the most.
+pub type Sink<'a> = &'a mut dyn FnMut(Phase, Progress);
+
+/// A cache and its table.
+pub type NamedTable<'t> = (&'t str, &'t Table);
+
+/// What was loaded into one cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The cache.
+    pub cache: String,
+    /// What became of its entries.
+    pub counts: RestoreCounts,
+}
+
+/// A load: from where, how, and how to wait for the log.
+pub struct Load<'a> {
+    /// The snapshot file.
+    pub path: &'a Path,
+    /// What happens to what the caches have.
+    pub mode: ImportMode,
+    /// Tells the time.
+    pub clock: &'a dyn Clock,
+    /// Waits until what was put is written to the log, if there is one.
+    pub keep: &'a mut dyn FnMut() -> Result<(), WalError>,
+}
+
+/// Saves caches of a running server (none named: all) to the file at `path`, which replaces one of
+/// that name once it is whole and durable. All caches are saved as they were at one moment, while
+/// they are written to.
+///
+/// # Errors
+/// [`BackupError`]; a file that was there before is as it was.
+pub fn save(
+    node: &Node,
+    caches: &[String],
+    path: &Path,
+    sink: Sink<'_>,
+) -> Result<Summary, BackupError> {
+    let all = node.catalog.caches();
+    let tables: Vec<_> = all.iter().map(|cache| (cache.name(), cache.table())).collect();
+    let storage_id = node.data.get().map_or([0; 16], |data| data.storage_id());
+    save_tables(&chosen(&tables, caches)?, storage_id, node.now(), path, sink)
+}
+
+/// Loads caches of a file (none named: all that are in it) into those of the same names of a
+/// running server. What is loaded is kept as any write is.
+///
+/// The file is checked from end to end first. Clients go on meanwhile: with
+/// [`ImportMode::Replace`] they find the caches empty and filling, and what they write stays.
+///
+/// # Errors
+/// [`BackupError`]; of [`BackupError::Import`] and [`BackupError::Log`], a part may be loaded.
+pub fn load(
+    node: &Node,
+    caches: &[String],
+    path: &Path,
+    mode: ImportMode,
+    sink: Sink<'_>,
+) -> Result<Vec<Loaded>, BackupError> {
+    let all = node.catalog.caches();
+    let tables: Vec<_> = all.iter().map(|cache| (cache.name(), cache.table())).collect();
+    let data = node.data.get();
+    let persistence = data.map(|data| (&data.persistence, data.persistence.moment()));
+    let mut keep = || {
+        persistence
+            .map_or(Ok(()), |(persistence, since)| persistence.flush(since, persistence.last()))
+    };
+    let load = Load { path, mode, clock: &node.clock, keep: &mut keep };
+    let loaded = load_tables(load, &tables, caches, sink)?;
+    if let Some(data) = data {
+        data.persistence.wait_durable(data.persistence.last())?;
+    }
+    Ok(loaded)
+}
+
+/// As [`save`], of any tables.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_tables(
+    tables: &[NamedTable<'_>],
+    storage_id: [u8; 16],
+    now: u64,
+    path: &Path,
+    sink: Sink<'_>,
+) -> Result<Summary, BackupError> {
+    let (folder, name) = place(path)?;
+    let disk = FileDisk::open(folder).map_err(|error| refused(path, error.to_string()))?;
+    let kind = SnapshotKind::Export;
+    let header = SnapshotHeader { kind, storage_id, created: now, log_position: 0 };
+    let mut progress = |progress| sink(Phase::Save, progress);
+    Ok(write(&disk, &name, &header, tables, &mut progress)?)
+}
+
+/// As [`load`], into any tables; whoever keeps them waits for the end of the log himself.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_tables(
+    load: Load<'_>,
+    tables: &[NamedTable<'_>],
+    caches: &[String],
+    sink: Sink<'_>,
+) -> Result<Vec<Loaded>, BackupError> {
+    let file = SnapshotFile::open(load.path)?;
+    let known: Vec<_> = file.caches().iter().map(|cache| cache.name.as_str()).collect();
+    let has = |name: &str| tables.iter().any(|(known, _)| *known == name);
+    let names = if caches.is_empty() {
+        // What is no cache comes back into a directory only.
+        let cache = |name: &&&str| **name != Structures::TABLE || has(Structures::TABLE);
+        known.iter().filter(cache).map(|name| (*name).to_owned()).collect()
+    } else {
+        caches.to_vec()
+    };
+    let mut jobs = Vec::new();
+    for name in names {
+        let Some((number, _)) = file.cache(&name) else { return Err(unknown(&name, &known)) };
+        let Some((_, table)) = tables.iter().find(|(known, _)| *known == name) else {
+            let known: Vec<_> = tables.iter().map(|(name, _)| *name).collect();
+            return Err(unknown(&name, &known));
+        };
+        jobs.push((name, number, *table));
+    }
+    let damage = file.verify(&mut |progress| sink(Phase::Check, progress))?;
+    let blocks = damage.len();
+    if let Some(first) = damage.into_iter().next() {
+        return Err(BackupError::Damaged { first: Box::new(first), blocks });
+    }
+    let Load { mode, clock, keep, .. } = load;
+    let mut loaded = Vec::new();
+    for (cache, number, table) in jobs {
+        let mut progress = |progress| sink(Phase::Load, progress);
+        let counts = import(&file, number, table, mode, clock, keep, &mut progress);
+        let counts =
+            counts.map_err(|source| BackupError::Import { name: cache.clone(), source })?;
+        loaded.push(Loaded { cache, counts });
+    }
+    Ok(loaded)
+}
+
+/// The tables of these names, or all.
+fn chosen<'t>(
+    tables: &[NamedTable<'t>],
+    caches: &[String],
+) -> Result<Vec<NamedTable<'t>>, BackupError> {
+    if caches.is_empty() {
+        return Ok(tables.to_vec());
+    }
+    let one = |name: &String| {
+        let found = tables.iter().find(|(known, _)| known == name).copied();
+        let known: Vec<_> = tables.iter().map(|(name, _)| *name).collect();
+        found.ok_or_else(|| unknown(name, &known))
+    };
+    caches.iter().map(one).collect()
+}
+
+fn unknown(name: &str, known: &[&str]) -> BackupError {
+    let known = known.iter().map(|name| (*name).to_owned()).collect();
+    BackupError::UnknownCache { name: name.to_owned(), known }
+}
+
+/// The folder of a file, which must be there, and its name in it.
+fn place(path: &Path) -> Result<(&Path, String), BackupError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(refused(path, format!("there is no folder {}", folder.display())));
+    }
+    let name = path.file_name().and_then(|name| name.to_str());
+    match name.filter(|_| !path.is_dir()) {
+        Some(name) => Ok((folder, name.to_owned())),
+        None => Err(refused(path, "that is no name of a file".to_owned())),
+    }
+}
+
+fn refused(path: &Path, why: String) -> BackupError {
+    BackupError::Path { path: path.to_owned(), why }
+}
