@@ -58,3 +58,5 @@ pub use lsn::Lsn;
 pub use recovery::{Recovery, Torn, Visit};
 pub use repair::{Lost, Report, repair};
 pub use single::Wal;
+#[cfg(test)]
+pub(crate) use waiters::block_on;
