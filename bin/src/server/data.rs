@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isogrid_engine::persist::{
-    DataDirectory, KeptTable, PersistConfig, PersistError, PersistMode, Persistence, Recovered,
+    DataDirectory, KeptTable, PersistConfig, PersistError, PersistMode, Persistence, Preload,
+    Recovered,
 };
 use isogrid_engine::{Clock, SystemClock};
 
@@ -36,6 +37,7 @@ impl Data {
             snapshots: directory.snapshots()?,
             mapped: true,
             storage_id: directory.storage_id(),
+            store: Some(directory.store()),
             log_bytes,
             log_file_bytes: log_bytes,
         };
@@ -59,14 +61,15 @@ fn tables(node: &Node) -> Vec<KeptTable> {
     let kept = node.config.caches.iter().filter_map(|config| {
         let mode = PersistMode::parse(&config.persist).filter(|m| *m != PersistMode::None)?;
         let table = node.catalog.cache(&config.name)?.shared_table();
-        Some(KeptTable { name: config.name.clone(), table, mode })
+        let preload = Preload::parse(&config.preload).unwrap_or_default();
+        Some(KeptTable { name: config.name.clone(), table, mode, preload })
     });
     kept.collect()
 }
 
 fn tell(path: &Path, recovered: &Recovered, ms: u64) {
-    let Recovered { entries, changes, torn, unclaimed } = recovered;
-    tracing::info!(event = "recovered", data_dir = %path.display(), entries, changes, ms);
+    let Recovered { entries, aside, changes, torn, unclaimed } = recovered;
+    tracing::info!(event = "recovered", data_dir = %path.display(), entries, aside, changes, ms);
     if let Some(torn) = torn {
         tracing::warn!(event = "log_end_cut", torn, "these writes had not come to their end");
     }
@@ -82,6 +85,8 @@ pub struct Watch {
     full: bool,
     failed: bool,
     checkpoint: Option<String>,
+    store: Option<String>,
+    damaged: u64,
 }
 
 impl Watch {
@@ -100,12 +105,34 @@ impl Watch {
             self.failed = true;
             tracing::error!(event = "log_failed", %error, "writes are refused until a restart");
         }
+        self.look_at_store(persistence);
         let trouble = persistence.checkpoint_trouble();
         if trouble != self.checkpoint {
             if let Some(error) = &trouble {
                 tracing::error!(event = "checkpoint_failed", error, "it is tried again");
             }
             self.checkpoint = trouble;
+        }
+    }
+
+    /// Says when what has no room in memory cannot be stored or read.
+    fn look_at_store(&mut self, persistence: &Persistence) {
+        let Some(stats) = persistence.overflow() else { return };
+        if stats.trouble != self.store {
+            match &stats.trouble {
+                Some(why) => tracing::error!(
+                    event = "store_failed",
+                    why,
+                    "entries that are not in memory are refused, and writes that need room"
+                ),
+                None => tracing::info!(event = "store_back", "entries are stored and read again"),
+            }
+            self.store = stats.trouble;
+        }
+        if stats.damaged > self.damaged {
+            let values = stats.damaged - self.damaged;
+            tracing::error!(event = "store_damaged", values, "what is stored is not served");
+            self.damaged = stats.damaged;
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod exposed;
 pub mod files;
 pub mod keeper;
 pub mod listener;
+pub mod loading;
 pub mod log_limit;
 pub mod maintenance;
 pub mod node;

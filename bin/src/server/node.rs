@@ -14,6 +14,7 @@ use super::counters::Counters;
 use super::data::Data;
 use super::detail::Detail;
 use super::keeper::Keeper;
+use super::loading::Loading;
 use super::log_limit::LogLimit;
 use crate::config::{self, ServerConfig};
 
@@ -119,6 +120,11 @@ impl Node {
         let config = self.config.caches.iter().find(|config| config.name == cache)?;
         let mode = PersistMode::parse(&config.persist).unwrap_or_default();
         Keeper::new(self.data.get().map(|data| &data.persistence), mode)
+    }
+
+    /// What brings entries of a cache into memory that are not there.
+    pub fn loading(&self, cache: &str) -> Option<Loading> {
+        self.data.get()?.persistence.reader(cache).map(Loading::new)
     }
 
     /// The time now, ms.

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::overflow::Feeder;
 use super::recovery::{snapshot_name, snapshots};
 use super::space::Space;
 use super::{KeptTable, PersistConfig, PersistError};
 use crate::env::Clock;
-use crate::snapshot_file::{SnapshotHeader, SnapshotKind, write};
+use crate::snapshot_file::{SnapshotHeader, SnapshotKind, write_once};
 use crate::wal::{Log, Lsn};
 
 /// How often the thread looks around.
@@ -25,6 +26,7 @@ pub(super) struct Checkpoints {
     tables: Vec<KeptTable>,
     log: Log,
     clock: Arc<dyn Clock>,
+    feeder: Option<Arc<Feeder>>,
     pub space: Arc<Space>,
     /// The position of the last one; the lock is held while one is written.
     last: Mutex<Option<Lsn>>,
@@ -43,6 +45,7 @@ impl Checkpoints {
         tables: Vec<KeptTable>,
         log: Log,
         clock: Arc<dyn Clock>,
+        feeder: Option<Arc<Feeder>>,
         space: Arc<Space>,
     ) -> Self {
         let last = snapshots(&*config.snapshots).ok().and_then(|all| all.last().copied());
@@ -51,6 +54,7 @@ impl Checkpoints {
             tables,
             log,
             clock,
+            feeder,
             space,
             last: Mutex::new(last),
             written: AtomicU64::new(0),
@@ -108,17 +112,27 @@ impl Checkpoints {
         let name = snapshot_name(position);
         let mut behind = Ok(());
         let mut first = true;
-        write(&*self.config.snapshots, &name, &header, &caches, &mut |_| {
+        let disk = &*self.config.snapshots;
+        // What left memory while the file was written is in it, or in the store before the file
+        // counts; and what is void in the store is gone from there before the log forgets why.
+        let mut settle = || self.settle();
+        let mut progress = |_| {
             // The file is not to know what a power cut could take from the log.
             if std::mem::take(&mut first) {
                 behind = self.log.wait_durable(self.position());
             }
-        })?;
+        };
+        write_once(disk, &name, &header, &caches, &mut progress, &mut settle)?;
         behind.or_else(|error| self.excuse(error))?;
         self.written.fetch_add(1, Ordering::Relaxed);
         *last = Some(position);
         self.space.set_gap(false);
         self.forget_before(position)
+    }
+
+    fn settle(&self) -> std::io::Result<()> {
+        let feeder = self.feeder.as_ref();
+        feeder.map_or(Ok(()), |f| f.settle(self.clock.now()).map_err(std::io::Error::other))
     }
 
     /// Records that were refused for want of room are what a checkpoint makes up for.

@@ -5,15 +5,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::PersistError;
+use super::{PersistError, StoreConfig};
 use crate::disk::{Disk, FileDisk, FolderLock};
 use crate::env::{os_seed, split_mix};
+use crate::store::Store;
+use crate::store::sled::{SledConfig, SledStore};
 
 /// Says what the directory is: `data directory 1` and the storage id, a line each.
 const META: &str = "meta";
 const FORMAT: &str = "data directory 1";
 const LOG: &str = "wal";
 const SNAPSHOTS: &str = "snapshots";
+const STORE: &str = "store";
 
 /// A data directory that this process alone uses.
 pub struct DataDirectory {
@@ -62,6 +65,18 @@ impl DataDirectory {
     /// [`PersistError::Io`].
     pub fn snapshots(&self) -> Result<Arc<dyn Disk>, PersistError> {
         self.folder(SNAPSHOTS)
+    }
+
+    /// The folder of what has no room in memory; made when there is something to store.
+    #[must_use]
+    pub fn store(&self) -> StoreConfig {
+        let path = self.path.join(STORE);
+        let exists = path.exists();
+        let open = move || {
+            let (store, report) = SledStore::open(SledConfig::new(&path))?;
+            Ok((Arc::new(store) as Arc<dyn Store>, report))
+        };
+        StoreConfig { open: Box::new(open), exists }
     }
 
     fn folder(&self, name: &str) -> Result<Arc<dyn Disk>, PersistError> {

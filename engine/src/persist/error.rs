@@ -38,6 +38,9 @@ pub enum PersistError {
     /// The start cannot be recorded.
     #[error("the start cannot be recorded: {0}; free some space and start again")]
     Life(crate::Error),
+    /// What has no room in memory cannot be stored.
+    #[error("the store of what has no room in memory: {0}")]
+    Store(String),
     /// The log cannot be used.
     #[error(transparent)]
     Log(#[from] WalError),

@@ -19,12 +19,16 @@
 //! | `space.rs` | refuses changes before the disk is full |
 //! | `recovery.rs` | from snapshot file and log to tables |
 //! | `checkpoint.rs` | when and how a snapshot file is written |
+//! | `overflow/` | entries that memory has no room for |
+//! | `preload.rs` | which entries are in memory after a start |
 
 mod change;
 mod checkpoint;
 mod directory;
 mod error;
 mod journal;
+mod overflow;
+mod preload;
 mod recovery;
 mod space;
 
@@ -38,14 +42,18 @@ use parking_lot::Mutex;
 
 pub use directory::DataDirectory;
 pub use error::PersistError;
+pub use overflow::{OpenStore, OverflowStats, StoreConfig};
+pub use preload::Preload;
 pub use recovery::Recovered;
 
 use crate::disk::Disk;
 use crate::env::Clock;
+use crate::load::{Flight, LoadError, Loader, Loads, Source};
 use crate::table::Table;
 use crate::wal::{Log, LogConfig, Lsn, WalConfig, WalError, WalKind};
 use checkpoint::Checkpoints;
 use journal::{Hook, TableJournal};
+use overflow::{Feeder, Overflow};
 use space::Space;
 
 /// When a change counts as kept.
@@ -82,6 +90,8 @@ pub struct KeptTable {
     pub table: Arc<Table>,
     /// When its changes count as kept; not [`PersistMode::None`].
     pub mode: PersistMode,
+    /// Which of its entries are in memory after a start.
+    pub preload: Preload,
 }
 
 /// Where and how tables are kept.
@@ -94,6 +104,8 @@ pub struct PersistConfig {
     pub mapped: bool,
     /// Whose they are.
     pub storage_id: [u8; 16],
+    /// Where entries are stored that memory has no room for; `None` = they are lost.
+    pub store: Option<StoreConfig>,
     /// Bytes of the log at which a checkpoint is due, unless the tables hold twice as much.
     /// Default: 64 MiB.
     pub log_bytes: u64,
@@ -107,6 +119,7 @@ pub const LOG_BYTES_DEFAULT: u64 = 64 << 20;
 /// Keeps tables. Dropping it ends its threads without a last checkpoint.
 pub struct Persistence {
     log: Log,
+    reads: Option<Reads>,
     checkpoints: Arc<Checkpoints>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -117,11 +130,15 @@ impl Persistence {
     /// # Errors
     /// [`PersistError`] names the file and the next step; the tables may be partly filled.
     pub fn open(
-        config: PersistConfig,
+        mut config: PersistConfig,
         tables: Vec<KeptTable>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Persistence, Recovered), PersistError> {
-        let (from, mut recovered) = recovery::read_snapshot(&config, &tables, clock.now())?;
+        let reads = config.store.take().map(|store| Reads::start(store, &config, &tables, &clock));
+        let reads = reads.transpose()?;
+        let feeder = reads.as_ref().map(|reads| Arc::clone(&reads.feeder));
+        let (from, mut recovered) =
+            recovery::read_snapshot(&config, &tables, feeder.as_deref(), clock.now())?;
         let space = Arc::new(Space::new(Arc::clone(&config.log)));
         let hook = Arc::new(Hook::new(&tables, Arc::clone(&clock), Arc::clone(&space)));
         let log_config = log_config(&config, from);
@@ -129,6 +146,7 @@ impl Persistence {
             let now = clock.now();
             let mut visit = |lsn: Lsn, bytes: &[u8]| {
                 recovered.changes += 1;
+                feeder.iter().for_each(|feeder| feeder.catch_up());
                 recovery::replay(&tables, bytes, now).map_err(|why| format!("{lsn}: {why}"))
             };
             let (log, read) = Log::open(Arc::clone(&config.log), &log_config, hook, &mut visit)?;
@@ -143,9 +161,14 @@ impl Persistence {
         }
         // Versions of this life may be lost with it: that they were given out must not be.
         log.wait_durable(Lsn(log.next().0.saturating_sub(1)))?;
-        let checkpoints = Arc::new(Checkpoints::new(config, tables, log.clone(), clock, space));
-        let thread = checkpoint::spawn(&checkpoints)?;
-        Ok((Persistence { log, checkpoints, thread: Mutex::new(Some(thread)) }, recovered))
+        if let Some(feeder) = &feeder {
+            feeder.set_log(log.clone());
+            feeder.release();
+        }
+        let checkpoints = Checkpoints::new(config, tables, log.clone(), clock, feeder, space);
+        let checkpoints = Arc::new(checkpoints);
+        let thread = Mutex::new(Some(checkpoint::spawn(&checkpoints)?));
+        Ok((Persistence { log, reads, checkpoints, thread }, recovered))
     }
 
     /// The number of the last change so far.
@@ -201,6 +224,29 @@ impl Persistence {
         self.checkpoints.trouble()
     }
 
+    /// What brings the entries of a table into memory that are not there; `None` when there is no such
+    /// table, or evicted entries are lost.
+    #[must_use]
+    pub fn reader(&self, name: &str) -> Option<Reader> {
+        let reads = self.reads.as_ref()?;
+        let (_, loads) = reads.loads.iter().find(|(known, _)| known == name)?;
+        let overflow = reads.feeder.overflow(name)?;
+        Some(Reader { loads: Arc::clone(loads), overflow: Arc::clone(overflow) })
+    }
+
+    /// What of the tables is not in memory; `None` when evicted entries are lost.
+    #[must_use]
+    pub fn overflow(&self) -> Option<OverflowStats> {
+        Some(self.reads.as_ref()?.feeder.stats())
+    }
+
+    /// Keys that are on their way into memory.
+    #[must_use]
+    pub fn loads_waiting(&self) -> usize {
+        let loads = self.reads.iter().flat_map(|reads| &reads.loads);
+        loads.map(|(_, loads)| loads.waiting()).sum()
+    }
+
     /// Writes a checkpoint now.
     ///
     /// # Errors
@@ -220,6 +266,10 @@ impl Persistence {
             let _ = thread.join();
         }
         let last = self.checkpoints.write_if_changed();
+        if let Some(reads) = &self.reads {
+            reads.loader.stop();
+            reads.feeder.close();
+        }
         self.log.close()?;
         last
     }
@@ -228,6 +278,71 @@ impl Persistence {
 impl Drop for Persistence {
     fn drop(&mut self) {
         self.checkpoints.stop();
+        if let Some(reads) = &self.reads {
+            reads.loader.stop();
+            reads.feeder.close();
+        }
+    }
+}
+
+/// The way into the store and back.
+struct Reads {
+    feeder: Arc<Feeder>,
+    loader: Arc<Loader>,
+    /// By the name of the table.
+    loads: Vec<(String, Arc<Loads>)>,
+}
+
+impl Reads {
+    fn start(
+        store: StoreConfig,
+        config: &PersistConfig,
+        tables: &[KeptTable],
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Reads, PersistError> {
+        let io = |action| move |source| PersistError::Io { path: "store".into(), action, source };
+        let newest = recovery::snapshots(&*config.snapshots).map_err(io("read the folder"))?;
+        let position = newest.last().map_or(0, |lsn| lsn.0);
+        let of: Vec<_> = tables.iter().map(|kept| (kept.name.as_str(), &kept.table)).collect();
+        let feeder = Feeder::start(store, &of, Arc::clone(clock), position);
+        let feeder = Arc::new(feeder.map_err(io("start a thread"))?);
+        let loader = Loader::start(LOADERS).map_err(io("start a thread"))?;
+        let loads = feeder.overflows().iter().map(|overflow| {
+            let source: Arc<dyn Source> = Arc::clone(overflow) as _;
+            (overflow.name().to_owned(), loader.loads(source))
+        });
+        let loads = loads.collect();
+        Ok(Reads { feeder, loader, loads })
+    }
+}
+
+/// Threads that read the store.
+const LOADERS: usize = 2;
+
+/// Brings entries of a table into memory that are not there.
+#[derive(Clone)]
+pub struct Reader {
+    loads: Arc<Loads>,
+    overflow: Arc<Overflow>,
+}
+
+impl Reader {
+    /// Begins to bring the entry of a key into memory: the way on after
+    /// [`Error::Away`](crate::Error::Away).
+    ///
+    /// # Errors
+    /// As [`Loads::begin`].
+    pub fn begin(&self, key: &[u8]) -> Result<Flight, LoadError> {
+        self.loads.begin(key)
+    }
+
+    /// Whether there is room for what is evicted, or wakes the task when it is worth trying again:
+    /// the way on after [`Error::Behind`](crate::Error::Behind).
+    ///
+    /// # Errors
+    /// [`LoadError::Failed`]: there will be none for now.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), LoadError>> {
+        self.overflow.poll_room(cx)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use super::{KeptTable, PersistConfig, PersistError, change};
+use super::overflow::Feeder;
+use super::{KeptTable, PersistConfig, PersistError, change, preload};
 use crate::disk::Disk;
 use crate::env::Timestamp;
-use crate::snapshot_file::{RestoreTime, SnapshotFile, remove_unfinished, restore};
+use crate::snapshot_file::{RestoreTime, SnapshotFile, remove_unfinished};
 use crate::table::{Change, Saved};
 use crate::wal::Lsn;
 
@@ -17,6 +18,8 @@ const SUFFIX: &str = ".snapshot";
 pub struct Recovered {
     /// Entries that came back from the snapshot file.
     pub entries: u64,
+    /// Entries of it that were not to come into memory.
+    pub aside: u64,
     /// Changes of the log that were done again.
     pub changes: u64,
     /// What was cut off the end of the log, if anything: nobody was told that it is durable.
@@ -45,6 +48,7 @@ pub(super) fn snapshots(disk: &dyn Disk) -> std::io::Result<Vec<Lsn>> {
 pub(super) fn read_snapshot(
     config: &PersistConfig,
     tables: &[KeptTable],
+    feeder: Option<&Feeder>,
     now: Timestamp,
 ) -> Result<(Lsn, Recovered), PersistError> {
     let disk = &*config.snapshots;
@@ -65,8 +69,11 @@ pub(super) fn read_snapshot(
         let place = file.cache(&cache.name).map(|(number, _)| number);
         if let Some((kept, number)) = wanted.zip(place) {
             let time = RestoreTime { now, read_until: now };
-            let counts = restore(&file, number, &kept.table, time, &mut |_| ())?;
-            recovered.entries += counts.stored;
+            let overflow = feeder.and_then(|feeder| feeder.overflow(&kept.name));
+            let target = (&*kept.table, overflow.map(|overflow| &**overflow));
+            let (stored, aside) = preload::fill(&file, number, target, &kept.preload, time)?;
+            recovered.entries += stored;
+            recovered.aside += aside;
         } else {
             recovered.unclaimed.push(cache.name.clone());
         }

@@ -25,12 +25,18 @@ impl Life {
     fn begin(disk: &MemoryDisk, mode: PersistMode, segments: u32, seed: u64) -> Life {
         let config = TableConfig { segments: Some(segments), seed, ..TableConfig::default() };
         let table = Arc::new(Table::new(&config, NOW).unwrap());
-        let kept = KeptTable { name: "default".to_owned(), table: Arc::clone(&table), mode };
+        let kept = KeptTable {
+            name: "default".to_owned(),
+            table: Arc::clone(&table),
+            mode,
+            preload: Preload::All,
+        };
         let config = PersistConfig {
             log: Arc::new(disk.clone()),
             snapshots: Arc::new(disk.clone()),
             mapped: false,
             storage_id: [3; 16],
+            store: None,
             log_bytes: 1 << 20,
             log_file_bytes: 4 << 10,
         };

@@ -60,6 +60,22 @@ pub fn write(
     caches: &[(&str, &Table)],
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Summary, SnapshotFileError> {
+    write_once(disk, name, header, caches, progress, &mut || Ok(()))
+}
+
+/// As [`write()`]; `ready` is called when all entries are written, and only when it has succeeded the
+/// file gets its name.
+///
+/// # Errors
+/// As [`write()`], and what `ready` says.
+pub fn write_once(
+    disk: &dyn Disk,
+    name: &str,
+    header: &SnapshotHeader,
+    caches: &[(&str, &Table)],
+    progress: &mut dyn FnMut(Progress),
+    ready: &mut dyn FnMut() -> std::io::Result<()>,
+) -> Result<Summary, SnapshotFileError> {
     check_names(caches)?;
     let snapshots: Vec<_> = caches
         .iter()
@@ -67,7 +83,8 @@ pub fn write(
         .collect();
     let entries_total = caches.iter().map(|(_, table)| table.usage().entries).sum();
     let done = Progress { entries: 0, entries_total, bytes: 0 };
-    let written = write_all(disk, name, header, snapshots, &mut Tell { done, progress });
+    let mut tell = Tell { done, progress, ready };
+    let written = write_all(disk, name, header, snapshots, &mut tell);
     written.map_err(|error| {
         // Best effort: the next write of the same name removes it too.
         let _ = disk.remove(&unfinished(name));
@@ -92,6 +109,7 @@ fn check_names(caches: &[(&str, &Table)]) -> Result<(), SnapshotFileError> {
 struct Tell<'p> {
     done: Progress,
     progress: &'p mut dyn FnMut(Progress),
+    ready: &'p mut dyn FnMut() -> std::io::Result<()>,
 }
 
 fn write_all(
@@ -108,6 +126,7 @@ fn write_all(
         output.section(section(name, table, &snapshot))?;
         write_cache(&mut output, &snapshot, header, tell)?;
     }
+    (tell.ready)()?;
     let (bytes, footer) = output.finish()?;
     let entries = footer.caches.iter().map(|cache| cache.entries).sum();
     Ok(Summary { bytes, blocks: footer.blocks.len() as u64 + 1, entries, caches: footer.caches })

@@ -27,6 +27,7 @@ impl Locked<'_> {
         while let Some(pending) = self.w.pending.front().copied().filter(|front| front.done) {
             self.w.pending.pop_front();
             self.segment.committed.store(pending.seq, Ordering::Release);
+            self.forget_published(version_at(self.w.slots.pointer(pending.slot)));
         }
         self.note_unpublished();
     }

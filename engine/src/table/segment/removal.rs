@@ -32,6 +32,7 @@ impl<'t> Locked<'t> {
             self.settle();
             return Ok(alive.then_some(seq));
         }
+        self.forget(hash, old.key());
         self.take_out(old, true);
         self.w.seq += 1;
         self.segment.committed.store(self.w.seq, Ordering::Release);
