@@ -59,6 +59,9 @@ pub enum Back {
     Stored,
     /// Memory has an entry of the key.
     There,
+    /// Memory has an entry of the key that is not published yet: what it replaces is still here, and
+    /// to be seen if it is taken back.
+    Unpublished,
     /// It is not what the key holds any more.
     Void,
     /// Its time is over.
@@ -88,6 +91,10 @@ impl Table {
         let Some(segment) = self.segments.get(hash.segment as usize) else { return Ok(Back::Void) };
         let mut locked = segment.lock(&self.shared, now);
         let found = locked.find(hash, saved.key);
+        if let Some((_, version)) = found.filter(|(_, version)| version.seq() > locked.published())
+        {
+            return Ok(if version.older().is_some() { Back::There } else { Back::Unpublished });
+        }
         if locked.is_there(found) {
             return Ok(Back::There);
         }

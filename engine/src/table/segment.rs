@@ -278,9 +278,6 @@ impl<'t> Locked<'t> {
         visible: Visible,
     ) -> Result<(u64, Option<Lack>), Error> {
         self.drain_reads();
-        if self.needs_entry(visible) && self.is_away(hash, found, draft.key) {
-            return Err(Error::Away);
-        }
         let region = self.shared.region_of(draft.key);
         let found = self.make_room(hash, region, found, &draft)?;
         let slot = match found {
@@ -339,13 +336,6 @@ impl<'t> Locked<'t> {
         self.expect_record();
         let record = journal.record(&change).inspect_err(|_| self.note_unpublished())?;
         Ok((Visible::Later, record))
-    }
-
-    /// Whether a write needs the entry that it replaces in memory: it may be taken back, and until it
-    /// is published readers are to see the other one.
-    fn needs_entry(&self, visible: Visible) -> bool {
-        let publishes = || self.shared.journal.get().is_some_and(|journal| journal.publishes());
-        self.shared.backing.get().is_some() && (visible != Visible::Now || publishes())
     }
 
     /// What becomes of a version that was written over: hidden behind the new one, it counts as

@@ -106,6 +106,11 @@ impl Overflow {
                 Ok(Tried::Done)
             }
             Ok(Back::There) => Ok(Tried::Done),
+            // Who waits sees it, or what it did not replace after all.
+            Ok(Back::Unpublished) => {
+                self.feed.wait_durable(self.feed.position());
+                Ok(Tried::Again)
+            }
             Ok(Back::Void) => Ok(Tried::Again),
             Ok(Back::Expired) => {
                 self.drop_expired(part, key, valid);

@@ -9,7 +9,7 @@ use crate::env::ManualClock;
 use crate::persist::{
     KeptTable, PersistConfig, PersistMode, Persistence, Preload, Reader, StoreConfig,
 };
-use crate::store::fault::{Call, FaultStore, Hook, Tear};
+use crate::store::fault::{FaultStore, Hook, Tear};
 use crate::store::memory::MemoryStore;
 use crate::store::{
     Batch, CacheId, Error as StoreError, Page, Position, Report, Scan, Store, Stored,
@@ -243,9 +243,4 @@ fn store(disks: &Disks, dead: &Arc<AtomicBool>) -> StoreConfig {
         Ok((Arc::new(mortal) as Arc<dyn Store>, report))
     };
     StoreConfig { open: Box::new(open), exists }
-}
-
-/// Whether a call reads an entry.
-pub fn is_get(call: Call) -> bool {
-    call == Call::Get
 }

@@ -6,7 +6,7 @@ use crate::env::split_mix;
 use crate::persist::{PersistMode, Preload};
 use crate::store::fault::Tear;
 
-const KEYS: u64 = 120;
+const KEYS: u64 = 300;
 
 fn draw(rng: &mut u64, below: u64) -> u64 {
     split_mix(rng) % below
@@ -32,8 +32,8 @@ struct New {
 
 impl New {
     fn draw(rng: &mut u64, now: u64) -> New {
-        let len = usize::try_from(draw(rng, 120)).unwrap();
-        let long = if draw(rng, 40) == 0 { 150 } else { 1 };
+        let len = usize::try_from(draw(rng, 900)).unwrap();
+        let long = if draw(rng, 40) == 0 { 20 } else { 1 };
         let part = |rng: &mut u64| draw(rng, 4) == 0;
         New {
             value: split_mix(rng).to_le_bytes().repeat(len * long / 8 + 1),
@@ -145,7 +145,7 @@ fn shape(mode: PersistMode, rng: &mut u64) -> Shape {
         mode,
         preload,
         segments: 1 << draw(rng, 3),
-        room: 6_000 + draw(rng, 3) * 12_000,
+        room: 60_000 + draw(rng, 3) * 20_000,
         seed: split_mix(rng),
     }
 }
