@@ -146,8 +146,8 @@ impl Persistence {
             let now = clock.now();
             let mut visit = |lsn: Lsn, bytes: &[u8]| {
                 recovered.changes += 1;
-                feeder.iter().for_each(|feeder| feeder.catch_up());
-                recovery::replay(&tables, bytes, now).map_err(|why| format!("{lsn}: {why}"))
+                recovery::replay(&tables, feeder.as_deref(), bytes, now)
+                    .map_err(|why| format!("{lsn}: {why}"))
             };
             let (log, read) = Log::open(Arc::clone(&config.log), &log_config, hook, &mut visit)?;
             recovered.torn = read.torn.map(|torn| format!("{}: {} bytes", torn.place, torn.bytes));

@@ -2,11 +2,10 @@
 
 use super::PersistError;
 use super::overflow::Overflow;
+use crate::error::Error;
 use crate::load::LoadError;
-use crate::snapshot_file::{
-    Block, Record, RestoreTime, SnapshotFile, prepare, restore, restore_block, saved,
-};
-use crate::table::{Leaving, Table};
+use crate::snapshot_file::{Record, RestoreTime, SnapshotFile, prepare, restore, saved};
+use crate::table::{Leaving, Restored, Saved, Table};
 
 /// Which entries of a snapshot file are in memory when a start is over; the others are read when
 /// somebody asks for them.
@@ -65,42 +64,35 @@ pub(super) fn fill(
         return Ok((counts.stored, 0));
     };
     let (header, section) = prepare(file, number, table)?;
-    let whole = *preload == Preload::All;
-    if whole {
+    if *preload == Preload::All {
         table.reserve(section.entries);
     }
     let (mut stored, mut aside) = (0, 0);
     for number in file.blocks(number) {
         let block = file.block(number)?;
-        if whole {
-            stored += restore_block(header, section, &block, table, time).stored;
-        } else {
-            let parts = split(&block, preload);
-            for record in parts.0 {
-                let restored = table.restore(&saved(header, section, &record, time), time.now);
-                stored += u64::from(restored == Ok(crate::table::Restored::Stored));
-            }
-            for record in parts.1 {
-                let saved = saved(header, section, &record, time);
+        for record in block.records() {
+            let saved = saved(header, section, &record, time);
+            if preload.takes(&record) {
+                let restored = overflow.with_room(|| match table.restore(&saved, time.now) {
+                    Err(error @ Error::Behind) => Err(error),
+                    // Where nothing may be evicted, what does not fit is left out.
+                    other => Ok(other == Ok(Restored::Stored)),
+                });
+                stored += u64::from(restored.map_err(PersistError::Store)?);
+            } else {
                 aside += u64::from(put_aside(table, overflow, &saved, time)?);
             }
         }
-        overflow.catch_up();
     }
     table.reserve(0);
     Ok((stored, aside))
-}
-
-/// The records that are wanted in memory, and the others.
-fn split<'b>(block: &'b Block<'_>, preload: &Preload) -> (Vec<Record<'b>>, Vec<Record<'b>>) {
-    block.records().partition(|record| preload.takes(record))
 }
 
 /// Gives an entry to the overflow, unless its time is over.
 fn put_aside(
     table: &Table,
     overflow: &Overflow,
-    saved: &crate::table::Saved<'_>,
+    saved: &Saved<'_>,
     time: RestoreTime,
 ) -> Result<bool, PersistError> {
     if saved.is_expired(time.now) {

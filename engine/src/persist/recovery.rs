@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use super::overflow::Feeder;
+use super::overflow::{Feeder, Overflow};
 use super::{KeptTable, PersistConfig, PersistError, change, preload};
 use crate::disk::Disk;
 use crate::env::Timestamp;
+use crate::error::Error;
 use crate::snapshot_file::{RestoreTime, SnapshotFile, remove_unfinished};
 use crate::table::{Change, Saved};
 use crate::wal::Lsn;
@@ -92,27 +93,49 @@ pub(super) fn remove_left_over(disk: &dyn Disk) -> Result<(), PersistError> {
 }
 
 /// Does recorded changes again.
-pub(super) fn replay(tables: &[KeptTable], bytes: &[u8], now: Timestamp) -> Result<(), String> {
+///
+/// # Errors
+/// Why not, in words.
+pub(super) fn replay(
+    tables: &[KeptTable],
+    feeder: Option<&Feeder>,
+    bytes: &[u8],
+    now: Timestamp,
+) -> Result<(), String> {
     let (name, changes) =
         change::decode(bytes).ok_or("the record is of a kind that this release does not know")?;
     if let Some(kept) = tables.iter().find(|kept| kept.name == name) {
-        changes.iter().for_each(|change| replay_change(kept, change, now));
+        let overflow = feeder.and_then(|feeder| feeder.overflow(name)).map(|overflow| &**overflow);
+        return changes.iter().try_for_each(|change| replay_change(kept, overflow, change, now));
     }
     Ok(())
 }
 
-fn replay_change(kept: &KeptTable, change: &Change<'_>, now: Timestamp) {
+fn replay_change(
+    kept: &KeptTable,
+    overflow: Option<&Overflow>,
+    change: &Change<'_>,
+    now: Timestamp,
+) -> Result<(), String> {
     match *change {
         Change::Put { key, entry, epoch, seq } => {
             let saved = Saved { key, entry, epoch, seq, accessed: now };
-            // What does not fit any more is evicted or, where nothing may be, left out.
-            let _ = kept.table.replay(&saved, now);
+            let replayed = || match kept.table.replay(&saved, now) {
+                Err(error @ Error::Behind) => Err(error),
+                // What does not fit any more is evicted or, where nothing may be, left out.
+                _ => Ok(()),
+            };
+            match overflow {
+                Some(overflow) => overflow.with_room(replayed)?,
+                None => replayed().map_err(|error| error.to_string())?,
+            }
         }
         Change::Remove { key, seq, .. } => kept.table.replay_remove(key, seq, now),
         Change::Life { seq } => kept.table.raise_all(seq),
         Change::Clear => kept.table.replay_clear(now),
         Change::Transaction(changes) => {
-            changes.iter().for_each(|change| replay_change(kept, change, now));
+            changes.iter().try_for_each(|c| replay_change(kept, overflow, c, now))?;
         }
     }
+    Ok(())
 }

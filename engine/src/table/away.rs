@@ -158,13 +158,6 @@ impl Table {
     pub(crate) fn pass_all_locks(&self, now: Timestamp) {
         self.segments.iter().for_each(|segment| drop(segment.lock(&self.shared, now)));
     }
-
-    /// Whether the table holds more than it may, and its backing takes no more.
-    pub(crate) fn is_stuck(&self) -> bool {
-        let backing = self.shared.backing.get();
-        let account = &self.shared.account;
-        backing.is_some_and(|b| !b.has_room()) && account.is_over(account.leaving(), 0)
-    }
 }
 
 /// What memory holds of a key that its backing holds too.

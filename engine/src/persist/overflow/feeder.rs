@@ -122,11 +122,6 @@ impl Feeder {
     pub fn release(&self) {
         self.feed.release();
     }
-
-    /// Waits until queues have room.
-    pub fn catch_up(&self) {
-        self.overflows.iter().for_each(|overflow| overflow.catch_up());
-    }
 }
 
 impl Drop for Feeder {

@@ -42,6 +42,7 @@ use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 
+use crate::error::Error as Refused;
 use crate::hash::KeyHash;
 use crate::load::LoadError;
 use crate::store::{CacheId, Error, Report, Store};
@@ -154,13 +155,17 @@ impl Overflow {
         self.feed.poll_room(cx, || self.has_room())
     }
 
-    /// Waits until the table holds no more than it may, or its queue has room.
-    pub fn catch_up(&self) {
-        let Some(table) = self.table.upgrade() else { return };
-        if table.is_stuck() {
-            self.feed.release();
-            // When nothing can be written the table holds more than it may: better than a loss.
-            let _ = self.feed.wait_room(|| !table.is_stuck());
+    /// Does something that adds to the table, again and again until there is room for it.
+    pub fn with_room<T>(&self, work: impl Fn() -> Result<T, Refused>) -> Result<T, String> {
+        loop {
+            match work() {
+                Err(Refused::Behind) => {
+                    self.feed.release();
+                    self.feed.wait_room(|| self.has_room()).map_err(|_| self.trouble())?;
+                }
+                Err(error) => return Err(error.to_string()),
+                Ok(done) => return Ok(done),
+            }
         }
     }
 
