@@ -194,16 +194,17 @@ impl Life {
         }
     }
 
-    /// Does a transaction until nothing of it is away; its versions.
+    /// Does a transaction until nothing of it is away; its versions. `None` when its keys are never
+    /// in memory together: then nothing was changed.
     pub fn transact(
         &self,
         mut work: impl FnMut(&mut Transaction<'_>) -> Result<(), TransactionError>,
-    ) -> Vec<(Vec<u8>, u64)> {
-        loop {
+    ) -> Option<Vec<(Vec<u8>, u64)>> {
+        for _ in 0..100 {
             let mut all = self.table.transaction(crate::Isolation::Snapshot, self.now());
             let done = work(&mut all).and_then(|()| all.commit(self.now()));
             match done {
-                Ok(committed) => return committed.versions,
+                Ok(committed) => return Some(committed.versions),
                 Err(TransactionError::Away { keys }) => keys.iter().for_each(|key| self.load(key)),
                 Err(TransactionError::Refused(Error::Behind)) => {
                     block_on(|cx| self.reader.poll_room(cx)).unwrap();
@@ -211,6 +212,7 @@ impl Life {
                 Err(error) => panic!("{error}"),
             }
         }
+        None
     }
 
     /// All that was done is kept: it is acknowledged.

@@ -73,6 +73,7 @@ fn step(life: &Life, image: &mut Image, rng: &mut u64) {
                 others.iter().try_for_each(|other| all.put(other, &new.entry()))?;
                 all.remove(&key)
             });
+            let Some(versions) = versions else { return };
             versions.into_iter().for_each(|(key, version)| {
                 image.insert(key, shown(version));
             });
