@@ -104,7 +104,6 @@ impl Filter {
 }
 
 /// The upper half of the hash: index and policies use bits of the lower one.
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is what is wanted")]
 fn fingerprint(hash: u64) -> u32 {
     ((hash >> 32) as u32).max(1)
 }

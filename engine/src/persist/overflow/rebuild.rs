@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Overflow;
-use super::feed::{Counts, Feed};
+use super::feed::Feed;
 use super::feeder::Worker;
 use super::kept::Kept;
 use super::part::{Inner, Op};
@@ -147,6 +147,5 @@ fn bury(worker: &mut Worker, store: &dyn Store, id: CacheId) -> Result<(), Error
         worker.meta.gone(id, &mut batch)?;
     }
     worker.commit(store, &mut batch, 0, false)?;
-    Counts::add(&worker.feed.counts.expired);
     Ok(())
 }
