@@ -129,8 +129,8 @@ fn drop_if_expired(overflow: &Overflow, key: &[u8], kept: &Kept, feed: &Feed) {
     let Some(table) = overflow.table.upgrade() else { return };
     let hash = table.hash(key);
     let saved = kept.saved(key, feed.opened);
-    if let Some(part) = overflow.part(hash).filter(|_| saved.is_expired(feed.now())) {
-        overflow.drop_expired(part, key, &|inner: &Inner| inner.is_quiet(hash.index, key));
+    if saved.is_expired(feed.now()) {
+        overflow.drop_expired(hash, key, &|inner: &Inner| inner.is_quiet(hash.index, key));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The way back into memory.
 
 use super::part::Inner;
-use super::{Counts, Kept, Op, Overflow, Part, Where};
+use super::{Counts, Kept, Op, Overflow, Where};
 use crate::error::Error;
 use crate::hash::KeyHash;
 use crate::load::{LoadError, Source};
@@ -62,8 +62,13 @@ impl Overflow {
     ) -> Result<Tried, LoadError> {
         let Some(store) = self.feed.store()? else { return Ok(Tried::Done) };
         let Some(id) = self.id(generation) else { return Ok(Tried::Done) };
-        let Some(kept) = self.read(store.get(id, key))? else { return Ok(Tried::Done) };
         let valid = |inner: &Inner| inner.is_read_valid(key, ticket);
+        let Some(kept) = self.read(store.get(id, key))? else {
+            // It only seemed to be there, or nobody knew. Who waits shall find nothing, and not ask
+            // again: a deletion that waits says so, and is none when its turn comes.
+            self.queue_delete(hash, key, &valid);
+            return Ok(Tried::Done);
+        };
         self.bring(table, hash, key, &kept, &valid)
     }
 
@@ -113,7 +118,7 @@ impl Overflow {
             }
             Ok(Back::Void) => Ok(Tried::Again),
             Ok(Back::Expired) => {
-                self.drop_expired(part, key, valid);
+                self.drop_expired(hash, key, valid);
                 Ok(Tried::Done)
             }
             Err(Error::Behind) => {
@@ -126,12 +131,17 @@ impl Overflow {
     }
 
     /// Removes an entry whose time is over, if it is still what the key holds.
-    pub(super) fn drop_expired(&self, part: &Part, key: &[u8], valid: &dyn Fn(&Inner) -> bool) {
-        let lsn = self.feed.position();
-        let queue = |inner: &mut Inner| valid(inner).then(|| inner.queue(key, Op::Delete, lsn));
-        if let Some(bytes) = part.with(queue) {
-            self.charge(bytes);
+    pub(super) fn drop_expired(&self, hash: KeyHash, key: &[u8], valid: &dyn Fn(&Inner) -> bool) {
+        if self.queue_delete(hash, key, valid) {
             Counts::add(&self.feed.counts.expired);
         }
+    }
+
+    fn queue_delete(&self, hash: KeyHash, key: &[u8], valid: &dyn Fn(&Inner) -> bool) -> bool {
+        let (Some(part), lsn) = (self.part(hash), self.feed.position()) else { return false };
+        let queue = |inner: &mut Inner| valid(inner).then(|| inner.queue(key, Op::Delete, lsn));
+        let queued = part.with(queue);
+        self.charge(queued.unwrap_or(0));
+        queued.is_some()
     }
 }

@@ -57,10 +57,14 @@ impl Gate {
     fn call(&self, call: Call) {
         if call == Call::Get {
             self.gets.fetch_add(1, Ordering::SeqCst);
-            let mut shut = self.shut.lock();
-            while *shut {
-                self.opened.wait(&mut shut);
-            }
+            self.wait();
+        }
+    }
+
+    fn wait(&self) {
+        let mut shut = self.shut.lock();
+        while *shut {
+            self.opened.wait(&mut shut);
         }
     }
 
@@ -168,4 +172,29 @@ fn nothing_is_lost_when_nothing_can_be_stored() {
     }
     let room = block_on(|cx| life.reader.poll_room(cx));
     assert_eq!(room, Err(LoadError::Failed));
+}
+
+#[test]
+fn a_miss_is_a_miss_before_it_is_known_what_the_store_has() {
+    let gate = Arc::new(Gate::default());
+    let of_hook = gate.clone();
+    let disks = Disks::with_hook(Box::new(move |_, call| {
+        // Finding out which keys there are takes long.
+        if call == Call::Scan {
+            of_hook.wait();
+        }
+    }));
+    let life = Life::begin(&disks, &shape(PersistMode::Async, Preload::All), START);
+    fill(&life, 200);
+    life.persistence.close().unwrap();
+    let disks = life.end(disks, None, usize::MAX, Tear::Keep);
+    let life = Life::begin(&disks, &shape(PersistMode::Async, Preload::All), START);
+    // The names of the caches are read by a scan too.
+    life.load(b"missing");
+    gate.set(true);
+    let hash = life.table.hash(b"missing");
+    assert!(!life.table.pin().is_away(hash, b"missing", START));
+    assert_eq!(life.get(b"missing, too"), None);
+    assert!((0..200).all(|n| life.get(&key(n)).is_some()));
+    gate.set(false);
 }
