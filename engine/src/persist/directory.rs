@@ -8,8 +8,7 @@ use std::sync::Arc;
 use super::{PersistError, StoreConfig};
 use crate::disk::{Disk, FileDisk, FolderLock};
 use crate::env::{os_seed, split_mix};
-use crate::store::Store;
-use crate::store::sled::{SledConfig, SledStore};
+use crate::store::{SledConfig, SledStore, Store};
 
 /// Says what the directory is: `data directory 1` and the storage id, a line each.
 const META: &str = "meta";

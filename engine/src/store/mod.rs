@@ -33,6 +33,7 @@ use std::path::PathBuf;
 
 pub use batch::{BATCH_BYTES_DEFAULT, Batch, KEY_LEN_MAX, VALUE_LEN_MAX};
 pub use error::{Damage, Error};
+pub use sled::{SledConfig, SledStore};
 
 use crate::env::Timestamp;
 

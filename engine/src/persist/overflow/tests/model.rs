@@ -165,8 +165,7 @@ fn alive(image: &Image, now: u64) -> Image {
 }
 
 fn lives(mode: PersistMode, seed: u64) {
-    let replay =
-        format!("ISOGRID_SEED={seed} cargo test -p isogrid-engine --lib overflow::tests::model");
+    let replay = format!("ISOGRID_SEED={seed} cargo test --lib persist::overflow");
     let (mut rng, mut disks, mut image, mut now) = (seed, Disks::new(), Image::new(), START);
     for round in 0..5 {
         let life = Life::begin(&disks, &shape(mode, &mut rng), now);
