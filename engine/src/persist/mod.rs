@@ -134,7 +134,7 @@ impl Persistence {
         tables: Vec<KeptTable>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Persistence, Recovered), PersistError> {
-        let reads = config.store.take().map(|store| Reads::start(store, &config, &tables, &clock));
+        let reads = config.store.take().map(|store| Reads::start(store, &tables, &clock));
         let reads = reads.transpose()?;
         let feeder = reads.as_ref().map(|reads| Arc::clone(&reads.feeder));
         let (from, mut recovered) =
@@ -296,15 +296,12 @@ struct Reads {
 impl Reads {
     fn start(
         store: StoreConfig,
-        config: &PersistConfig,
         tables: &[KeptTable],
         clock: &Arc<dyn Clock>,
     ) -> Result<Reads, PersistError> {
         let io = |action| move |source| PersistError::Io { path: "store".into(), action, source };
-        let newest = recovery::snapshots(&*config.snapshots).map_err(io("read the folder"))?;
-        let position = newest.last().map_or(0, |lsn| lsn.0);
         let of: Vec<_> = tables.iter().map(|kept| (kept.name.as_str(), &kept.table)).collect();
-        let feeder = Feeder::start(store, &of, Arc::clone(clock), position);
+        let feeder = Feeder::start(store, &of, Arc::clone(clock));
         let feeder = Arc::new(feeder.map_err(io("start a thread"))?);
         let loader = Loader::start(LOADERS).map_err(io("start a thread"))?;
         let loads = feeder.overflows().iter().map(|overflow| {

@@ -56,7 +56,6 @@ impl Feeder {
         config: StoreConfig,
         tables: &[(&str, &Arc<Table>)],
         clock: Arc<dyn crate::env::Clock>,
-        snapshot_at: u64,
     ) -> std::io::Result<Feeder> {
         let feed = Arc::new(Feed::new(config.exists, clock));
         let overflow = |(name, table): &(&str, &Arc<Table>)| {
@@ -66,7 +65,7 @@ impl Feeder {
         };
         let overflows: Vec<_> = tables.iter().map(overflow).collect();
         let caches = overflows.iter().map(|overflow| Cache::new(overflow.clone())).collect();
-        let worker = Worker::new(feed.clone(), caches, config.open, snapshot_at);
+        let worker = Worker::new(feed.clone(), caches, config.open);
         let named = std::thread::Builder::new().name("overflow".to_owned());
         let thread = named.spawn(move || worker.run())?;
         Ok(Feeder { feed, overflows, thread: Mutex::new(Some(thread)) })
@@ -159,8 +158,6 @@ pub(super) struct Worker {
     pub feed: Arc<Feed>,
     pub caches: Vec<Cache>,
     open: OpenStore,
-    /// The log position of the snapshot file that this life began with.
-    snapshot_at: u64,
     pub meta: Meta,
     position: u64,
     retry_at: Timestamp,
@@ -169,12 +166,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    fn new(feed: Arc<Feed>, caches: Vec<Cache>, open: OpenStore, snapshot_at: u64) -> Worker {
+    fn new(feed: Arc<Feed>, caches: Vec<Cache>, open: OpenStore) -> Worker {
         Worker {
             feed,
             caches,
             open,
-            snapshot_at,
             meta: Meta::default(),
             position: 0,
             retry_at: 0,
@@ -283,7 +279,7 @@ impl Worker {
             }
             Err(error) => return Ok(self.give_up(&error.to_string())),
         };
-        if let Some(why) = self.refusal(&*store, &report)? {
+        if let Some(why) = refusal(&report) {
             return Ok(self.give_up(&why));
         }
         self.meta = Meta::read(&*store)?;
@@ -291,26 +287,6 @@ impl Worker {
         self.adopt();
         self.feed.set_state(State::Open(Arc::clone(&store)));
         Ok(Some(store))
-    }
-
-    /// Why the store that was opened must not be read, if so.
-    fn refusal(&self, store: &dyn Store, report: &Report) -> Result<Option<String>, Error> {
-        if let Some(gone) = &report.quarantined {
-            let (reason, path) = (&gone.reason, gone.path.display());
-            return Ok(Some(format!(
-                "it is damaged ({reason}) and lies in {path} now; a restart goes on without the \
-                 entries that were only there"
-            )));
-        }
-        let empty = report.applied == Position(0) && store.applied()? == Position(0);
-        if report.suspect || !empty && report.applied.0 < self.snapshot_at {
-            return Ok(Some(
-                "some of it is older than it should be; restore a copy of the data directory, or \
-                 move the folder `store` away and restart to go on without the entries in it"
-                    .to_owned(),
-            ));
-        }
-        Ok(None)
     }
 
     fn give_up(&mut self, why: &str) -> Option<Arc<dyn Store>> {
@@ -462,6 +438,22 @@ impl Worker {
         self.sweep = sweep;
         swept
     }
+}
+
+/// Why a store that was opened must not be read, if so.
+fn refusal(report: &Report) -> Option<String> {
+    if let Some(gone) = &report.quarantined {
+        let (reason, path) = (&gone.reason, gone.path.display());
+        return Some(format!(
+            "it is damaged ({reason}) and lies in {path} now; a restart goes on without the entries \
+             that were only there"
+        ));
+    }
+    report.suspect.then(|| {
+        "some of it is older than it should be; restore a copy of the data directory, or move the \
+         folder `store` away and restart to go on without the entries in it"
+            .to_owned()
+    })
 }
 
 fn failed(why: &str) -> Error {
