@@ -231,6 +231,8 @@ impl Life {
             None => disks.log.copy(),
         };
         drop(self);
+        // What its threads were at reaches nothing either.
+        let _ = disks.store.crash(Tear::Lose);
         Disks { log, ..disks }
     }
 }
