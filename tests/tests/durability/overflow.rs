@@ -77,10 +77,11 @@ fn overflow(test: &str, persist: &'static str) {
         let away = KEYS as u64 - stat(&server, "curr_items");
         assert!(away > KEYS as u64 / 2, "only {away} of {KEYS} are not in memory");
         conditional(&mut client, &mut generations, &mut rng);
-        let mut changed: Vec<usize> = (0..KEYS).filter(|_| split_mix(&mut rng) % 8 == 0).collect();
+        let mut changed: Vec<usize> =
+            (0..KEYS).filter(|_| split_mix(&mut rng).is_multiple_of(8)).collect();
         changed.iter().for_each(|n| generations[*n] += 2 + round);
         set_all(&mut client, &changed, &generations);
-        changed.retain(|n| n % 3 == 0);
+        changed.retain(|n| n.is_multiple_of(3));
         for n in changed {
             client.ask(format!("delete key{n}\r\n"), "DELETED\r\n");
             generations[n] = 0;
