@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use isogrid_engine::env::split_mix;
 use isogrid_engine::persist::{
-    DataDirectory, KeptTable, PersistConfig, PersistMode, Persistence, read,
+    DataDirectory, KeptTable, PersistConfig, PersistMode, Persistence, Preload, read,
 };
 use isogrid_engine::{Clock, NewEntry, SystemClock, Table, TableConfig};
 
@@ -45,7 +45,7 @@ impl Drop for Folder {
 fn empty() -> KeptTable {
     let config = TableConfig { max_bytes: 4 << 30, seed: 1, ..TableConfig::default() };
     let table = Arc::new(Table::new(&config, SystemClock::new().now()).unwrap());
-    KeptTable { name: "default".to_owned(), table, mode: PersistMode::Async }
+    KeptTable { name: "default".to_owned(), table, mode: PersistMode::Async, preload: Preload::All }
 }
 
 /// A directory with this much log behind a snapshot file of all entries.

@@ -27,6 +27,13 @@ pub enum Error {
         /// The value's length in bytes.
         len: usize,
     },
+    /// The operation depends on an entry that is not in memory: load it, then do it again.
+    #[error("the entry is not in memory")]
+    Away,
+    /// The disk is behind with what was evicted for want of memory: when it has caught up, the
+    /// operation may be done again.
+    #[error("the disk is behind with what does not fit into memory")]
+    Behind,
     /// The change could not be kept for a restart.
     #[error(transparent)]
     Unrecorded(#[from] Unrecorded),

@@ -25,6 +25,7 @@
 //! | [`config`], [`error`], [`metrics`] | what a table is made from, refuses, and counts |
 //! | [`eviction`], [`expiry`] | who goes for want of room, and who goes by time |
 //! | [`persist`] | tables that are there after a restart |
+//! | [`load`] | how entries come into memory that are elsewhere |
 //! | [`store`] | where committed entries rest on disk |
 //! | [`table`] | the table itself: versions, index, segments, snapshots |
 //! | [`disk`], [`wal`] | a folder and what may happen to it; the log that decides what is durable |
@@ -40,6 +41,7 @@ pub mod error;
 pub mod eviction;
 pub mod expiry;
 pub mod hash;
+pub mod load;
 pub mod memory;
 pub mod metrics;
 pub mod persist;

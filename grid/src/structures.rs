@@ -8,7 +8,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use isogrid_engine::persist::{KeptTable, PersistError, PersistMode, Persistence};
+use isogrid_engine::persist::{KeptTable, PersistError, PersistMode, Persistence, Preload};
 use isogrid_engine::{
     Allocator, ConfigError, Cursor, Error, NewEntry, PolicyKind, Table, TableConfig, Timestamp,
 };
@@ -88,7 +88,8 @@ impl Structures {
     /// The table, to be given to [`Persistence::open`].
     #[must_use]
     pub fn kept_table(&self, mode: PersistMode) -> KeptTable {
-        KeptTable { name: Self::TABLE.to_owned(), table: Arc::clone(&self.kept), mode }
+        let (name, table) = (Self::TABLE.to_owned(), Arc::clone(&self.kept));
+        KeptTable { name, table, mode, preload: Preload::All }
     }
 
     /// Takes over what came back into the table, and reserves the first numbers. To be called

@@ -297,6 +297,10 @@ pub struct CacheConfig {
     ///
     /// [`PersistMode`]: isogrid_engine::persist::PersistMode
     pub persist: String,
+    /// Which entries are in memory after a start, as [`Preload`] reads it. Default: all.
+    ///
+    /// [`Preload`]: isogrid_engine::persist::Preload
+    pub preload: String,
     /// Key-prefix regions with limits of their own.
     pub regions: Vec<RegionConfig>,
 }
@@ -316,6 +320,7 @@ impl Default for CacheConfig {
             default_max_idle: None,
             segments: None,
             persist: "async".to_owned(),
+            preload: "all".to_owned(),
             regions: Vec::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! The table of keys: the one source of truth of what can be configured.
 
-use isogrid_engine::persist::PersistMode;
+use isogrid_engine::persist::{PersistMode, Preload};
 use isogrid_grid::catalog::is_name as is_cache_name;
 
 use super::field::{Form, field};
@@ -230,7 +230,7 @@ pub static LISTENER: [Key<ListenerConfig>; 5] = [
 ];
 
 /// Keys of `[[cache]]`.
-pub static CACHE: [Key<CacheConfig>; 8] = [
+pub static CACHE: [Key<CacheConfig>; 9] = [
     Key::new("name", CACHE_NAME, field!(CacheConfig, name), "The cache's name; each name once."),
     Key::new(
         "memory",
@@ -278,6 +278,14 @@ pub static CACHE: [Key<CacheConfig>; 8] = [
          async, when it is in the log, which survives a kill, and a power cut after 100 ms; sync, \
          when it is safe on the disk.",
     ),
+    Key::new(
+        "preload",
+        Form::Text("all, none, hot, or prefixes such as user:*,cart:*", is_preload),
+        field!(CacheConfig, preload),
+        "Which entries of a cache that persists are in memory after a start: all; none; hot, those \
+         that had been read; or those whose keys begin with one of these prefixes. The others are \
+         read from the disk when somebody asks for them.",
+    ),
 ];
 
 /// Keys of `[[cache.region]]`.
@@ -316,6 +324,10 @@ const PERSIST_MODES: [&str; 3] = {
     let [(none, _), (at_once, _), (safe, _)] = PersistMode::NAMES;
     [none, at_once, safe]
 };
+
+fn is_preload(text: &str) -> bool {
+    Preload::parse(text).is_some()
+}
 
 fn is_path(text: &str) -> bool {
     !text.is_empty() && !text.contains('\0')

@@ -28,6 +28,17 @@ pub enum BackupError {
         /// The names that there are.
         known: Vec<String>,
     },
+    /// Entries of a cache are in the store alone, of which no file is written.
+    #[error(
+        "cache {name:?}: about {keys} entries are in its store and not in memory, and a snapshot \
+         file would be without them; stop the server and copy the data directory instead"
+    )]
+    Away {
+        /// The cache.
+        name: String,
+        /// How many there may be.
+        keys: u64,
+    },
     /// The file of this name cannot be written.
     #[error("{}: {why}", .path.display())]
     Path {
@@ -112,8 +123,15 @@ pub fn save(
 ) -> Result<Summary, BackupError> {
     let all = node.catalog.caches();
     let tables: Vec<_> = all.iter().map(|cache| (cache.name(), cache.table())).collect();
+    let tables = chosen(&tables, caches)?;
+    for (name, _) in &tables {
+        let keys = node.data.get().map_or(0, |data| data.persistence.away(name));
+        if keys > 0 {
+            return Err(BackupError::Away { name: (*name).to_owned(), keys });
+        }
+    }
     let storage_id = node.data.get().map_or([0; 16], |data| data.storage_id());
-    save_tables(&chosen(&tables, caches)?, storage_id, node.now(), path, sink)
+    save_tables(&tables, storage_id, node.now(), path, sink)
 }
 
 /// Loads caches of a file (none named: all that are in it) into those of the same names of a

@@ -93,6 +93,7 @@ impl Connection {
             if let Some(why) = self.closing {
                 return Poll::Ready(Ok(why));
             }
+            ready!(self.poll_loaded(cx));
             if self.end - self.start < self.needed && !self.session.is_streaming() {
                 if ready!(self.read(cx))? == 0 {
                     return Poll::Ready(Ok(CLOSED_BY_CLIENT));
@@ -118,6 +119,15 @@ impl Connection {
         match &mut self.session.keeper {
             Some(keeper) if keeper.waits() => keeper.poll_kept(cx),
             _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Waits until what the next request needs is in memory.
+    #[inline]
+    fn poll_loaded(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.session.loading {
+            Some(loading) if loading.waits() => loading.poll(cx),
+            _ => Poll::Ready(()),
         }
     }
 

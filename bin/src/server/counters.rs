@@ -93,6 +93,8 @@ counts! {
     store_no_memory,
     /// Writes refused because they could not be kept on disk.
     store_unrecorded,
+    /// Requests refused since an entry could not be read from the disk, or nothing be written there.
+    storage_refused,
     /// Bytes read from clients.
     bytes_read,
     /// Bytes written to clients.

@@ -124,8 +124,8 @@ pub fn repair_command(path: &Path) -> String {
 }
 
 fn tell(path: &Path, recovered: &Recovered, ms: u64) {
-    let Recovered { entries, changes, torn, unclaimed } = recovered;
-    tracing::info!(event = "recovered", data_dir = %path.display(), entries, changes, ms);
+    let Recovered { entries, aside, changes, torn, unclaimed } = recovered;
+    tracing::info!(event = "recovered", data_dir = %path.display(), entries, aside, changes, ms);
     if let Some(torn) = torn {
         tracing::warn!(event = "log_end_cut", torn, "these writes had not come to their end");
     }
@@ -145,6 +145,8 @@ pub struct Watch {
     full: bool,
     failed: bool,
     checkpoint: Option<String>,
+    store: Option<String>,
+    damaged: u64,
 }
 
 impl Watch {
@@ -163,12 +165,34 @@ impl Watch {
             self.failed = true;
             tracing::error!(event = "log_failed", %error, "writes are refused until a restart");
         }
+        self.look_at_store(persistence);
         let trouble = persistence.checkpoint_trouble();
         if trouble != self.checkpoint {
             if let Some(error) = &trouble {
                 tracing::error!(event = "checkpoint_failed", error, "it is tried again");
             }
             self.checkpoint = trouble;
+        }
+    }
+
+    /// Says when what has no room in memory cannot be stored or read.
+    fn look_at_store(&mut self, persistence: &Persistence) {
+        let Some(stats) = persistence.overflow() else { return };
+        if stats.trouble != self.store {
+            match &stats.trouble {
+                Some(why) => tracing::error!(
+                    event = "store_failed",
+                    why,
+                    "entries that are not in memory are refused, and writes that need room"
+                ),
+                None => tracing::info!(event = "store_back", "entries are stored and read again"),
+            }
+            self.store = stats.trouble;
+        }
+        if stats.damaged > self.damaged {
+            let values = stats.damaged - self.damaged;
+            tracing::error!(event = "store_damaged", values, "what is stored is not served");
+            self.damaged = stats.damaged;
         }
     }
 }

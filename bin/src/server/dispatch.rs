@@ -16,6 +16,7 @@ use isogrid_wire::memcached::{
 use super::counters::Counts;
 use super::detail::Event;
 use super::dump::Dump;
+use super::loading::Stopped;
 use super::node::Node;
 use super::stats;
 
@@ -46,6 +47,8 @@ pub struct Dispatch<'d> {
     pub close: Option<&'static str>,
     /// Set when the answer is a dump, to be sent a page at a time.
     pub dump: Option<Dump>,
+    /// Set when the request was not executed: it has to be once more, later.
+    pub stopped: Option<Stopped>,
 }
 
 /// Encodes an entry that a plain get found.
@@ -78,9 +81,13 @@ pub fn encode_entry(
 impl Dispatch<'_> {
     /// Executes a request and encodes its answer. `hash` is there when the request has one key.
     pub fn execute(&mut self, request: &Request<'_>, hash: Option<KeyHash>, out: &mut Output) {
-        if matches!(self.framing, Framing::Meta(_)) {
+        self.perform(request, hash, out);
+        if matches!(self.framing, Framing::Meta(_)) && self.stopped.is_none() {
             self.counts.cmd_meta += 1;
         }
+    }
+
+    fn perform(&mut self, request: &Request<'_>, hash: Option<KeyHash>, out: &mut Output) {
         match (request, hash) {
             (Request::Get(get), hash) => self.get(get, hash, out),
             (Request::Store(store), Some(hash)) => self.store(store, hash, out),
@@ -127,6 +134,9 @@ impl Dispatch<'_> {
         for key in get.keys.iter() {
             let hash = hash.unwrap_or_else(|| self.cache.hash(key));
             self.get_one(get, key, hash, &how, out);
+            if self.stopped.is_some() {
+                return;
+            }
         }
         self.reply(&Reply::End, out);
     }
@@ -135,6 +145,7 @@ impl Dispatch<'_> {
         let batch = self.batch;
         let hit = match batch.read(hash, key, how) {
             Ok(hit) => hit,
+            Err(error) if self.stops(&error) => return,
             Err(error) => return self.failed(&error, out),
         };
         let found = hit.is_some();
@@ -248,9 +259,12 @@ impl Dispatch<'_> {
     }
 
     fn put(&mut self, key: &[u8], hash: KeyHash, put: &Put<'_>, out: &mut Output) {
+        let written = self.batch.put(hash, key, put);
+        if written.as_ref().is_err_and(|error| self.stops(error)) {
+            return;
+        }
         self.counts.cmd_set += 1;
         self.node.detail.count(key, Event::Set);
-        let written = self.batch.put(hash, key, put);
         if put.expected.is_some() {
             self.count_cas(&written);
         }
@@ -287,8 +301,21 @@ impl Dispatch<'_> {
         self.reply(&reply, out);
     }
 
+    /// Whether an error says no more than that it is too early.
+    #[inline]
+    fn stops(&mut self, error: &Error) -> bool {
+        self.stopped = match error {
+            Error::Away => Some(Stopped::Away),
+            Error::Behind => Some(Stopped::Behind),
+            _ => return false,
+        };
+        true
+    }
+
     fn failed(&mut self, error: &Error, out: &mut Output) {
         let reply = match error {
+            // Those who may be stopped have asked before.
+            Error::Away | Error::Behind => Reply::Refused(Refusal::Server("busy: try again")),
             Error::Full { .. } => {
                 self.counts.store_no_memory += 1;
                 Reply::OutOfMemory
@@ -309,8 +336,11 @@ impl Dispatch<'_> {
     /// A value over the limit takes the old one with it, so that nobody reads what the client
     /// meant to replace.
     fn too_large(&mut self, key: &[u8], hash: KeyHash, out: &mut Output) {
+        let removed = self.batch.remove(hash, key, &Removal::default());
+        if removed.is_err_and(|error| self.stops(&error)) {
+            return;
+        }
         self.counts.store_too_large += 1;
-        let _ = self.batch.remove(hash, key, &Removal::default());
         self.reply(&Reply::TooLarge, out);
     }
 
@@ -323,8 +353,12 @@ impl Dispatch<'_> {
             version: delete.new_cas,
         };
         let key = delete.key.as_ref();
+        let removed = self.batch.remove(hash, key, &removal);
+        if removed.as_ref().is_err_and(|error| self.stops(error)) {
+            return;
+        }
         self.node.detail.count(key, Event::Delete);
-        match self.batch.remove(hash, key, &removal) {
+        match removed {
             Ok(Written::Done { .. }) => {
                 let gone = !removal.mark_stale && !removal.drop_value;
                 self.counts.delete_hits += u64::from(gone);
@@ -355,6 +389,7 @@ impl Dispatch<'_> {
         let key = request.key.as_ref();
         let counted = match self.batch.count(hash, key, &step) {
             Ok(counted) => counted,
+            Err(error) if self.stops(&error) => return,
             Err(error) => return self.failed(&error, out),
         };
         self.count_step(step.up, counted);
@@ -386,10 +421,14 @@ impl Dispatch<'_> {
     }
 
     fn touch(&mut self, key: &[u8], hash: KeyHash, exptime: Exptime, out: &mut Output) {
-        self.counts.cmd_touch += 1;
         let lifespan = self.lifespan(exptime);
         let batch = self.batch;
-        match batch.touch(hash, key, lifespan) {
+        let touched = batch.touch(hash, key, lifespan);
+        if touched.as_ref().is_err_and(|error| self.stops(error)) {
+            return;
+        }
+        self.counts.cmd_touch += 1;
+        match touched {
             Ok(Some(entry)) => {
                 self.counts.touch_hits += 1;
                 let cas = self.cas(entry.version());
@@ -410,6 +449,7 @@ impl Dispatch<'_> {
                 let item = self.figures(&entry, Value::Inline(entry.value()));
                 self.reply(&Reply::Debug { key, item, size: entry.charge() }, out);
             }
+            None if batch.is_away(hash, key) => self.stopped = Some(Stopped::Away),
             None => self.reply(&Reply::Miss { key }, out),
         }
     }

@@ -18,6 +18,7 @@ pub mod health;
 pub mod http;
 pub mod keeper;
 pub mod listener;
+pub mod loading;
 pub mod locks;
 pub mod log_limit;
 pub mod maintenance;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use isogrid_engine::persist::PersistMode;
+use isogrid_engine::persist::{PersistMode, Preload};
 use isogrid_engine::{Allocator, Clock, SystemClock};
 use isogrid_grid::catalog::{
     CacheOptions, CatalogLimits, Kind, Object, RegionOptions, persist_name,
@@ -19,6 +19,7 @@ use super::data::Data;
 use super::detail::Detail;
 use super::health::Health;
 use super::keeper::Keeper;
+use super::loading::Loading;
 use super::locks::Waiting;
 use super::log_limit::LogLimit;
 use super::telemetry::LogLevel;
@@ -146,6 +147,11 @@ impl Node {
         Keeper::new(self.data.get().map(|data| &data.persistence), mode)
     }
 
+    /// What brings entries of a cache into memory that are not there.
+    pub fn loading(&self, cache: &str) -> Option<Loading> {
+        self.data.get()?.persistence.reader(cache).map(Loading::new)
+    }
+
     /// The time now, ms.
     pub fn now(&self) -> u64 {
         self.clock.now()
@@ -194,6 +200,7 @@ fn cache_options(cache: &config::CacheConfig) -> CacheOptions {
         max_idle: idle,
         segments: cache.segments,
         persist: PersistMode::parse(&cache.persist).unwrap_or_default(),
+        preload: Preload::parse(&cache.preload).unwrap_or_default(),
         regions: regions.collect(),
         ..CacheOptions::default()
     }

@@ -6,7 +6,7 @@ use isogrid_engine::{Entry, Hint, KeyHash};
 use isogrid_grid::{Batch, Cache};
 use isogrid_wire::Output;
 use isogrid_wire::memcached::{
-    Decoder, Framing, Keys, PlainGet, PlainSet, Reply, Request, Step, Value,
+    Decoder, Framing, Keys, PlainGet, PlainSet, Refusal, Reply, Request, Step, Value,
 };
 
 use super::connection::OUTPUT_LEN_MAX;
@@ -15,6 +15,7 @@ use super::counters::{Counters, Counts};
 use super::dispatch::Dispatch;
 use super::dump::Dump;
 use super::keeper::Keeper;
+use super::loading::{Loading, Stopped};
 use super::node::Node;
 
 /// Requests that are decoded, looked up and executed together.
@@ -74,6 +75,8 @@ pub struct Session {
     pub now: u64,
     /// What the answers wait for, when the cache is kept on disk.
     pub keeper: Option<Keeper>,
+    /// What the requests wait for, when entries may be on disk alone.
+    pub loading: Option<Loading>,
     rights: Rights,
     stream: Option<Stream>,
 }
@@ -141,9 +144,9 @@ impl Session {
     /// The session of a new connection.
     pub fn new(node: Arc<Node>, cache: Arc<Cache>, rights: Rights) -> Self {
         let (now, keeper) = (node.now(), node.keeper(cache.name()));
+        let (loading, counts) = (node.loading(cache.name()), Counts::default());
         let counters = node.counters.of(cache.name(), Spoken::Memcached);
-        let counts = Counts::default();
-        Session { node, cache, counts, counters, now, keeper, rights, stream: None }
+        Session { node, cache, counts, counters, now, keeper, loading, rights, stream: None }
     }
 
     /// Begins a run of turns.
@@ -172,14 +175,23 @@ impl Session {
             self.go_on(out);
             return done;
         }
+        if let Some(why) = self.loading.as_mut().and_then(Loading::take_refusal) {
+            self.refuse(why.text(), decoder, input, out, &mut done);
+            return done;
+        }
         let cache = Arc::clone(&self.cache);
         let batch = cache.batch(self.now);
         match decoder.plain_get(input) {
             Some((get, len)) if len == input.len() => {
                 done.consumed = len;
-                self.answer(&batch, &get, cache.hash(get.key), Hint::NONE, out);
+                if self.answer(&batch, &get, cache.hash(get.key), Hint::NONE, out).is_err() {
+                    done.consumed = 0;
+                }
             }
             _ => self.batches(&batch, decoder, input, out, &mut done),
+        }
+        if done.consumed > 0 {
+            self.loading.iter_mut().for_each(Loading::went_on);
         }
         done
     }
@@ -198,23 +210,24 @@ impl Session {
         let mut go_on = true;
         while go_on && quota > 0 {
             let places = places.get_mut(..BATCH.min(quota)).unwrap_or_default();
+            let before = self.loading.is_some().then(|| (decoder.clone(), done.consumed));
             let len = self.decode(batch, decoder, input, places, done);
             let requests = places.get_mut(..len).unwrap_or_default();
             if len > 1 {
                 requests.iter_mut().flatten().for_each(|request| request.prefetch_entry(batch));
                 requests.iter().flatten().for_each(|request| request.prefetch_access(batch));
             }
+            let mut went = 0;
             for request in requests.iter().flatten() {
-                match request {
-                    Decoded::Get(get, hash, hint) => self.answer(batch, get, *hash, *hint, out),
-                    Decoded::Set(set, hash) => {
-                        self.note_write();
-                        self.dispatch(batch, &set.framing()).set(set, *hash, out);
-                    }
-                    Decoded::Other(request, framing, hash) => {
-                        self.execute(batch, request, framing, *hash, out, done);
-                    }
+                if self.serve(batch, request, out, done).is_err() {
+                    break;
                 }
+                went += 1;
+            }
+            if went < len
+                && let Some(before) = before
+            {
+                return self.rewind(batch, decoder, input, before, went, done);
             }
             quota -= len;
             let room = !self.is_streaming() && out.len() < OUTPUT_LEN_MAX;
@@ -224,6 +237,87 @@ impl Session {
             self.counts.conn_yields += 1;
             done.turn = Turn::Yield;
         }
+    }
+
+    #[inline]
+    fn serve<'b>(
+        &mut self,
+        batch: &'b Batch<'_>,
+        request: &Decoded<'_, 'b>,
+        out: &mut Output,
+        done: &mut Done,
+    ) -> Result<(), Stopped> {
+        match request {
+            Decoded::Get(get, hash, hint) => self.answer(batch, get, *hash, *hint, out),
+            Decoded::Set(set, hash) => {
+                self.note_write();
+                let framing = set.framing();
+                let mut dispatch = self.dispatch(batch, &framing);
+                dispatch.set(set, *hash, out);
+                let stopped = dispatch.stopped;
+                self.note_stop(stopped, Some(set.key))
+            }
+            Decoded::Other(request, framing, hash) => {
+                self.execute(batch, request, framing, *hash, out, done)
+            }
+        }
+    }
+
+    /// The requests of a batch from the one on that was stopped have to be decoded once more.
+    #[cold]
+    fn rewind(
+        &mut self,
+        batch: &Batch<'_>,
+        decoder: &mut Decoder,
+        input: &[u8],
+        (before, consumed): (Decoder, usize),
+        went: usize,
+        done: &mut Done,
+    ) {
+        *decoder = before;
+        *done = Done { consumed, needed: 1, close: None, turn: Turn::Go };
+        let mut places: [Option<Decoded<'_, '_>>; BATCH] = [const { None }; BATCH];
+        let places = places.get_mut(..went).unwrap_or_default();
+        self.decode(batch, decoder, input, places, done);
+        done.needed = 1;
+    }
+
+    /// Answers what cannot be executed.
+    #[cold]
+    fn refuse(
+        &mut self,
+        why: &'static str,
+        decoder: &mut Decoder,
+        input: &[u8],
+        out: &mut Output,
+        done: &mut Done,
+    ) {
+        let refusal = Reply::Refused(Refusal::Server(why));
+        let framing = match (decoder.plain_get(input), decoder.plain_set(input)) {
+            (Some((get, len)), _) => Some((get.framing(), len)),
+            (None, Some((set, len))) => Some((set.framing(), len)),
+            (None, None) => None,
+        };
+        self.counts.storage_refused += 1;
+        if let Some((framing, len)) = framing {
+            done.consumed = len;
+            framing.encode(&refusal, out);
+        } else if let Some((_, framing)) = decode_any(decoder, input, done) {
+            framing.encode(&refusal, out);
+        }
+    }
+
+    /// Notes why a request was stopped, if it was, and begins to load what it needs.
+    #[inline]
+    fn note_stop(&mut self, why: Option<Stopped>, key: Option<&[u8]>) -> Result<(), Stopped> {
+        let Some(why) = why else { return Ok(()) };
+        if let Some(loading) = &mut self.loading {
+            if why == Stopped::Away {
+                key.into_iter().for_each(|key| loading.load(key));
+            }
+            loading.stopped(why);
+        }
+        Err(why)
     }
 
     /// Decodes what fits into a batch, and has the index lines of the keys fetched meanwhile.
@@ -282,21 +376,41 @@ impl Session {
         hash: Option<KeyHash>,
         out: &mut Output,
         done: &mut Done,
-    ) {
-        if let Request::Get(get) = request
-            && !matches!(framing, Framing::Meta(_))
-            && get.touch.is_none()
-        {
-            return self.get_line(batch, &get.keys, framing, out);
+    ) -> Result<(), Stopped> {
+        if let Request::Get(get) = request {
+            if !matches!(framing, Framing::Meta(_)) && get.touch.is_none() {
+                return self.get_line(batch, &get.keys, framing, out);
+            }
+            self.load_all(batch, &get.keys)?;
         }
         self.note_write();
+        let said = out.len();
         let mut dispatch = self.dispatch(batch, framing);
         dispatch.execute(request, hash, out);
-        let (close, dump) = (dispatch.close, dispatch.dump);
+        let (close, dump, stopped) = (dispatch.close, dispatch.dump, dispatch.stopped);
         done.close = done.close.or(close);
         if let Some(dump) = dump {
             self.stream = Some(Stream::Dump(dump));
         }
+        if out.len() > said && stopped.is_some() {
+            // Of a line of many keys some are answered already.
+            framing.encode(&Reply::Refused(Refusal::Server("busy: try again")), out);
+            return Ok(());
+        }
+        self.note_stop(stopped, request.key())
+    }
+
+    /// Before a line of keys that are read and changed: all of them must be in memory, since what was
+    /// answered cannot be taken back.
+    fn load_all(&mut self, batch: &Batch<'_>, keys: &Keys<'_>) -> Result<(), Stopped> {
+        let (Some(loading), Keys::Line(_)) = (&mut self.loading, keys) else { return Ok(()) };
+        let away = |key: &&[u8]| {
+            let hash = self.cache.hash(key);
+            batch.peek(hash, key).is_none() && batch.is_away(hash, key)
+        };
+        keys.iter().filter(away).for_each(|key| loading.load(key));
+        let stopped = loading.waits().then_some(Stopped::Away);
+        self.note_stop(stopped, None)
     }
 
     /// Whether writes are seen only when they are kept.
@@ -329,6 +443,7 @@ impl Session {
             framing,
             close: None,
             dump: None,
+            stopped: None,
         }
     }
 
@@ -341,8 +456,8 @@ impl Session {
         hash: KeyHash,
         hint: Hint<'b>,
         out: &mut Output,
-    ) {
-        match self.look_up(batch, get.key, hash, hint) {
+    ) -> Result<(), Stopped> {
+        match self.look_up(batch, get.key, hash, hint)? {
             Some(entry) => {
                 let cas = if self.node.config.protocol.cas { entry.version() } else { 0 };
                 match entry.shared() {
@@ -352,6 +467,7 @@ impl Session {
             }
             None => get.miss(out),
         }
+        Ok(())
     }
 
     /// Answers a classic `get` line, the keys of a few cache lines at a time; what does not fit
@@ -362,7 +478,7 @@ impl Session {
         keys: &Keys<'_>,
         framing: &Framing<'_>,
         out: &mut Output,
-    ) {
+    ) -> Result<(), Stopped> {
         let mut keys = keys.iter();
         loop {
             let mut chunk = [(&[][..], None, Hint::NONE); KEYS];
@@ -380,20 +496,54 @@ impl Session {
             for (_, hash, hint) in chunk.iter() {
                 hash.iter().for_each(|hash| batch.prefetch_access(*hash, *hint));
             }
-            for (key, hash, hint) in chunk {
-                if let Some(hash) = hash {
-                    self.get_key(batch, key, *hash, *hint, framing, out);
+            for (at, (key, hash, hint)) in chunk.iter().enumerate() {
+                let Some(hash) = hash else { continue };
+                if let Err(why) = self.get_key(batch, key, *hash, *hint, framing, out) {
+                    if at > 0 {
+                        self.loading.iter_mut().for_each(Loading::went_on);
+                    }
+                    let left = chunk.get(at..).unwrap_or_default().iter().map(|(key, ..)| *key);
+                    return self.pause(batch, why, left.chain(keys), framing);
                 }
             }
             if len < KEYS {
-                return framing.encode(&Reply::End, out);
+                framing.encode(&Reply::End, out);
+                return Ok(());
             }
             if let (true, Framing::Text(text)) = (out.len() > OUTPUT_LEN_MAX, framing) {
                 let line = keys.fold(Vec::new(), |line, key| [&line[..], key, b" "].concat());
                 self.stream = Some(Stream::Get { line, framing: Framing::Text(*text) });
-                return;
+                return Ok(());
             }
         }
+    }
+
+    /// The rest of a line is answered when its first key is in memory; others that are not are
+    /// loaded meanwhile.
+    #[cold]
+    fn pause<'k>(
+        &mut self,
+        batch: &Batch<'_>,
+        why: Stopped,
+        left: impl Iterator<Item = &'k [u8]>,
+        framing: &Framing<'_>,
+    ) -> Result<(), Stopped> {
+        let Framing::Text(text) = framing else { return Err(why) };
+        let mut line = Vec::new();
+        for (at, key) in left.enumerate() {
+            line.extend_from_slice(key);
+            line.push(b' ');
+            let hash = self.cache.hash(key);
+            if let Some(loading) = &mut self.loading
+                && (1..KEYS).contains(&at)
+                && batch.peek(hash, key).is_none()
+                && batch.is_away(hash, key)
+            {
+                loading.load(key);
+            }
+        }
+        self.stream = Some(Stream::Get { line, framing: Framing::Text(*text) });
+        Ok(())
     }
 
     #[inline]
@@ -405,12 +555,13 @@ impl Session {
         hint: Hint<'b>,
         framing: &Framing<'_>,
         out: &mut Output,
-    ) {
+    ) -> Result<(), Stopped> {
         let cas = self.node.config.protocol.cas;
-        match self.look_up(batch, key, hash, hint) {
+        match self.look_up(batch, key, hash, hint)? {
             Some(entry) => super::dispatch::encode_entry(&entry, key, framing, cas, out),
             None => framing.encode(&Reply::Miss { key }, out),
         }
+        Ok(())
     }
 
     /// Looks a key up and counts it.
@@ -421,22 +572,31 @@ impl Session {
         key: &[u8],
         hash: KeyHash,
         hint: Hint<'b>,
-    ) -> Option<Entry<'b>> {
+    ) -> Result<Option<Entry<'b>>, Stopped> {
         let entry = batch.get_hinted(hash, key, hint);
         let hit = entry.is_some();
+        if !hit && self.loading.is_some() {
+            let away = batch.is_away(hash, key);
+            self.note_stop(away.then_some(Stopped::Away), Some(key))?;
+        }
         self.counts.cmd_get += 1;
         self.counts.get_hits += u64::from(hit);
         self.counts.get_misses += u64::from(!hit);
         self.node.detail.count(key, super::detail::Event::Get { hit });
-        entry
+        Ok(entry)
     }
 
     /// One more part of a long answer.
     fn go_on(&mut self, out: &mut Output) {
         match self.stream.take() {
             Some(Stream::Get { line, framing }) => {
+                if let Some(why) = self.loading.as_mut().and_then(Loading::take_refusal) {
+                    self.counts.storage_refused += 1;
+                    return framing.encode(&Reply::Refused(Refusal::Server(why.text())), out);
+                }
                 let cache = Arc::clone(&self.cache);
-                self.get_line(&cache.batch(self.now), &Keys::Line(&line), &framing, out);
+                // What of a line has to wait is the stream again.
+                let _ = self.get_line(&cache.batch(self.now), &Keys::Line(&line), &framing, out);
             }
             Some(Stream::Dump(dump)) => {
                 self.stream = dump.page(&self.cache, self.now, out).map(Stream::Dump);

@@ -173,6 +173,17 @@ fn kept(persistence: &Persistence, rows: &mut Rows) {
     rows.put("storage_checkpoints", persistence.checkpoints());
     rows.put("storage_full", u8::from(persistence.is_out_of_space()));
     rows.put("storage_failed", u8::from(persistence.failure().is_some()));
+    let Some(stats) = persistence.overflow() else { return };
+    rows.put("storage_passivated", stats.passivated);
+    rows.put("storage_loaded", stats.loaded);
+    rows.put("storage_loads_waiting", persistence.loads_waiting());
+    rows.put("storage_keys", stats.keys);
+    rows.put("storage_queued", stats.waiting);
+    rows.put("storage_store_bytes", stats.store_bytes);
+    rows.put("storage_expired", stats.expired);
+    rows.put("storage_damaged", stats.damaged);
+    rows.put("storage_store_failures", stats.failures);
+    rows.put("storage_store_failed", u8::from(stats.trouble.is_some()));
 }
 
 fn commands(node: &Node, cache: &Cache, rows: &mut Rows) {

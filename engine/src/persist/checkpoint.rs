@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::overflow::Feeder;
 use super::recovery::{snapshot_name, snapshots};
 use super::space::Space;
 use super::tables::Tables;
@@ -26,6 +27,7 @@ pub(super) struct Checkpoints {
     tables: Arc<Tables>,
     log: Log,
     clock: Arc<dyn Clock>,
+    feeder: Option<Arc<Feeder>>,
     pub space: Arc<Space>,
     /// The position of the last one; the lock is held while one is written.
     last: Mutex<Option<Lsn>>,
@@ -44,6 +46,7 @@ impl Checkpoints {
         tables: Arc<Tables>,
         log: Log,
         clock: Arc<dyn Clock>,
+        feeder: Option<Arc<Feeder>>,
         space: Arc<Space>,
     ) -> Self {
         let last = snapshots(&*config.snapshots).ok().and_then(|all| all.last().copied());
@@ -52,6 +55,7 @@ impl Checkpoints {
             tables,
             log,
             clock,
+            feeder,
             space,
             last: Mutex::new(last),
             written: AtomicU64::new(0),
@@ -110,9 +114,12 @@ impl Checkpoints {
         let name = snapshot_name(position);
         // The file is not to know what a power cut could take from the log.
         let mut behind = Ok(());
+        // And what left memory while it was written is in it, or in the store before it counts;
+        // what is void in the store is gone from there before the log forgets why.
         let mut read = || {
             behind = self.log.wait_durable(self.position()).or_else(|error| self.excuse(error));
-            behind.clone().map_err(std::io::Error::other)
+            behind.clone().map_err(std::io::Error::other)?;
+            self.settle()
         };
         let written =
             write_once(&*self.config.snapshots, &name, &header, &caches, &mut |_| (), &mut read);
@@ -122,6 +129,11 @@ impl Checkpoints {
         *last = Some(position);
         self.space.set_gap(false);
         self.forget_before(position)
+    }
+
+    fn settle(&self) -> std::io::Result<()> {
+        let feeder = self.feeder.as_ref();
+        feeder.map_or(Ok(()), |f| f.settle(self.clock.now()).map_err(std::io::Error::other))
     }
 
     /// Records that were refused for want of room are what a checkpoint makes up for.

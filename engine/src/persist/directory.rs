@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{LOG_BYTES_DEFAULT, PersistConfig, PersistError};
+use super::{LOG_BYTES_DEFAULT, PersistConfig, PersistError, StoreConfig};
 use crate::disk::{Disk, FileDisk, FolderLock};
 use crate::env::{os_seed, split_mix};
+use crate::store::{SledConfig, SledStore, Store};
 
 /// Says what the directory is; see [`Meta::text`].
 const META: &str = "meta";
 const FORMAT: &str = "data directory 1";
 const LOG: &str = "wal";
 const SNAPSHOTS: &str = "snapshots";
+const STORE: &str = "store";
 
 /// What to do with a damaged `meta`.
 const RESTORE: &str = "restore the file from a copy of the directory";
@@ -141,6 +143,7 @@ impl DataDirectory {
             log_bytes: LOG_BYTES_DEFAULT,
             log_file_bytes: LOG_BYTES_DEFAULT,
             dropped: Vec::new(),
+            store: Some(self.store()),
         })
     }
 
@@ -158,6 +161,18 @@ impl DataDirectory {
     /// [`PersistError::Io`].
     pub fn snapshots(&self) -> Result<Arc<dyn Disk>, PersistError> {
         self.folder(SNAPSHOTS)
+    }
+
+    /// The folder of what has no room in memory; made when there is something to store.
+    #[must_use]
+    pub fn store(&self) -> StoreConfig {
+        let path = self.path.join(STORE);
+        let exists = path.exists();
+        let open = move || {
+            let (store, report) = SledStore::open(SledConfig::new(&path))?;
+            Ok((Arc::new(store) as Arc<dyn Store>, report))
+        };
+        StoreConfig { open: Box::new(open), exists }
     }
 
     fn folder(&self, name: &str) -> Result<Arc<dyn Disk>, PersistError> {

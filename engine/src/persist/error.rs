@@ -49,6 +49,9 @@ pub enum PersistError {
         /// Their names.
         caches: String,
     },
+    /// What has no room in memory cannot be stored.
+    #[error("the store of what has no room in memory: {0}")]
+    Store(String),
     /// The log cannot be used.
     #[error(transparent)]
     Log(#[from] WalError),
@@ -71,7 +74,8 @@ impl PersistError {
             }
             PersistError::Lock(LockError::Io { .. })
             | PersistError::Io { .. }
-            | PersistError::Life(_) => false,
+            | PersistError::Life(_)
+            | PersistError::Store(_) => false,
         }
     }
 }

@@ -22,6 +22,8 @@
 //! | `offline.rs` | what is in a directory that no server uses |
 //! | `repair.rs` | what is whole of a damaged log, and its repair |
 //! | `checkpoint.rs` | when and how a snapshot file is written |
+//! | `overflow/` | entries that memory has no room for |
+//! | `preload.rs` | which entries are in memory after a start |
 
 mod change;
 mod checkpoint;
@@ -29,6 +31,8 @@ mod directory;
 mod error;
 mod journal;
 mod offline;
+mod overflow;
+mod preload;
 mod recovery;
 mod repair;
 mod replay;
@@ -38,24 +42,29 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 pub use directory::DataDirectory;
 pub use error::PersistError;
 pub use offline::{cache_names, read};
+pub use overflow::{OpenStore, OverflowStats, StoreConfig};
+pub use preload::Preload;
 pub use recovery::Recovered;
 pub use repair::LogCheck;
 pub use tables::discard;
 
 use crate::disk::Disk;
 use crate::env::Clock;
+use crate::load::{Flight, LoadError, Loader, Loads, Source};
 use crate::table::Table;
 use crate::wal::{Log, LogConfig, Lsn, WalConfig, WalError, WalKind};
 use checkpoint::Checkpoints;
 use journal::{Hook, TableJournal};
+use overflow::{Feeder, Overflow};
 use replay::replaying;
 use space::Space;
 use tables::Tables;
@@ -94,6 +103,8 @@ pub struct KeptTable {
     pub table: Arc<Table>,
     /// When its changes count as kept; not [`PersistMode::None`].
     pub mode: PersistMode,
+    /// Which of its entries are in memory after a start.
+    pub preload: Preload,
 }
 
 /// Where and how tables are kept.
@@ -106,6 +117,8 @@ pub struct PersistConfig {
     pub mapped: bool,
     /// Whose they are.
     pub storage_id: [u8; 16],
+    /// Where entries are stored that memory has no room for; `None` = they are lost.
+    pub store: Option<StoreConfig>,
     /// Bytes of the log at which a checkpoint is due, unless the tables hold twice as much.
     /// Default: 64 MiB.
     pub log_bytes: u64,
@@ -130,6 +143,7 @@ pub struct Persistence {
     hook: Arc<Hook>,
     tables: Arc<Tables>,
     space: Arc<Space>,
+    reads: Option<Reads>,
     checkpoints: Arc<Checkpoints>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -140,17 +154,22 @@ impl Persistence {
     /// # Errors
     /// [`PersistError`] names the file and the next step; the tables may be partly filled.
     pub fn open(
-        config: PersistConfig,
+        mut config: PersistConfig,
         tables: Vec<KeptTable>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Persistence, Recovered), PersistError> {
-        let (from, mut recovered) = recovery::read_snapshot(&config, &tables, clock.now())?;
+        let reads = config.store.take().map(|store| Reads::start(store, &tables, &clock));
+        let reads = reads.transpose()?;
+        let feeder = reads.as_ref().map(|reads| Arc::clone(&reads.feeder));
+        let (from, mut recovered) =
+            recovery::read_snapshot(&config, &tables, feeder.as_deref(), clock.now())?;
         let space = Arc::new(Space::new(Arc::clone(&config.log)));
         let kept_now = Arc::new(Tables::new(&tables));
         let hook =
             Arc::new(Hook::new(Arc::clone(&kept_now), Arc::clone(&clock), Arc::clone(&space)));
         let log_config = log_config(&config, from);
-        let (log, read) = replaying(&tables, clock.now(), recovery::threads(&config), |replay| {
+        let (threads, now) = (recovery::threads(&config), clock.now());
+        let (log, read) = replaying(&tables, feeder.as_deref(), now, threads, |replay| {
             replay.unclaimed = std::mem::take(&mut recovered.unclaimed);
             let mut visit = |lsn: Lsn, bytes: &[u8]| {
                 recovered.changes += 1;
@@ -170,11 +189,17 @@ impl Persistence {
         }
         // Versions of this life may be lost with it: that they were given out must not be.
         log.wait_durable(Lsn(log.next().0.saturating_sub(1)))?;
+        if let Some(feeder) = &feeder {
+            feeder.set_log(log.clone());
+            feeder.release();
+        }
         let (of_checkpoints, of_space) = (Arc::clone(&kept_now), Arc::clone(&space));
-        let checkpoints = Checkpoints::new(config, of_checkpoints, log.clone(), clock, of_space);
+        let checkpoints =
+            Checkpoints::new(config, of_checkpoints, log.clone(), clock, feeder, of_space);
         let checkpoints = Arc::new(checkpoints);
         let thread = Mutex::new(Some(checkpoint::spawn(&checkpoints)?));
-        Ok((Persistence { log, hook, tables: kept_now, space, checkpoints, thread }, recovered))
+        let tables = kept_now;
+        Ok((Persistence { log, hook, tables, space, reads, checkpoints, thread }, recovered))
     }
 
     /// The number of the last change so far.
@@ -258,6 +283,33 @@ impl Persistence {
         self.checkpoints.trouble()
     }
 
+    /// What brings the entries of a table into memory that are not there; `None` when there is no such
+    /// table, or evicted entries are lost.
+    #[must_use]
+    pub fn reader(&self, name: &str) -> Option<Reader> {
+        self.reads.as_ref()?.readers.read().get(name).cloned()
+    }
+
+    /// What of the tables is not in memory; `None` when evicted entries are lost.
+    #[must_use]
+    pub fn overflow(&self) -> Option<OverflowStats> {
+        Some(self.reads.as_ref()?.feeder.stats())
+    }
+
+    /// Keys of a table whose entries are not in memory, as far as is known.
+    #[must_use]
+    pub fn away(&self, name: &str) -> u64 {
+        let overflow = self.reads.as_ref().and_then(|reads| reads.feeder.overflow(name));
+        overflow.map_or(0, |overflow| overflow.away())
+    }
+
+    /// Keys that are on their way into memory.
+    #[must_use]
+    pub fn loads_waiting(&self) -> usize {
+        let Some(reads) = &self.reads else { return 0 };
+        reads.readers.read().values().map(|reader| reader.loads.waiting()).sum()
+    }
+
     /// Writes a checkpoint now.
     ///
     /// # Errors
@@ -277,6 +329,10 @@ impl Persistence {
             let _ = thread.join();
         }
         let last = self.checkpoints.write_if_changed();
+        if let Some(reads) = &self.reads {
+            reads.loader.stop();
+            reads.feeder.close();
+        }
         self.log.close()?;
         last
     }
@@ -285,6 +341,76 @@ impl Persistence {
 impl Drop for Persistence {
     fn drop(&mut self) {
         self.checkpoints.stop();
+        if let Some(reads) = &self.reads {
+            reads.loader.stop();
+            reads.feeder.close();
+        }
+    }
+}
+
+/// The way into the store and back.
+struct Reads {
+    feeder: Arc<Feeder>,
+    loader: Arc<Loader>,
+    /// By the name of the table.
+    readers: RwLock<BTreeMap<String, Reader>>,
+}
+
+impl Reads {
+    fn start(
+        store: StoreConfig,
+        tables: &[KeptTable],
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Reads, PersistError> {
+        let io = |action| move |source| PersistError::Io { path: "store".into(), action, source };
+        let of: Vec<_> = tables.iter().map(|kept| (kept.name.as_str(), &kept.table)).collect();
+        let feeder = Feeder::start(store, &of, Arc::clone(clock));
+        let feeder = Arc::new(feeder.map_err(io("start a thread"))?);
+        let loader = Loader::start(LOADERS).map_err(io("start a thread"))?;
+        let reads = Reads { feeder, loader, readers: RwLock::default() };
+        reads.feeder.overflows().into_iter().for_each(|overflow| reads.add(overflow));
+        Ok(reads)
+    }
+
+    fn add(&self, overflow: Arc<Overflow>) {
+        let source: Arc<dyn Source> = Arc::clone(&overflow) as _;
+        let (name, loads) = (overflow.name().to_owned(), self.loader.loads(source));
+        self.readers.write().insert(name, Reader { loads, overflow });
+    }
+
+    fn remove(&self, name: &str) {
+        self.readers.write().remove(name);
+        self.feeder.remove(name);
+    }
+}
+
+/// Threads that read the store.
+const LOADERS: usize = 2;
+
+/// Brings entries of a table into memory that are not there.
+#[derive(Clone)]
+pub struct Reader {
+    loads: Arc<Loads>,
+    overflow: Arc<Overflow>,
+}
+
+impl Reader {
+    /// Begins to bring the entry of a key into memory: the way on after
+    /// [`Error::Away`](crate::Error::Away).
+    ///
+    /// # Errors
+    /// As [`Loads::begin`].
+    pub fn begin(&self, key: &[u8]) -> Result<Flight, LoadError> {
+        self.loads.begin(key)
+    }
+
+    /// Whether there is room for what is evicted, or wakes the task when it is worth trying again:
+    /// the way on after [`Error::Behind`](crate::Error::Behind).
+    ///
+    /// # Errors
+    /// [`LoadError::Failed`]: there will be none for now.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), LoadError>> {
+        self.overflow.poll_room(cx)
     }
 }
 

@@ -3,14 +3,12 @@
 use std::path::Path;
 use std::thread;
 
+use super::overflow::Feeder;
+use super::preload::Target;
 use super::{KeptTable, PersistConfig, PersistError};
 use crate::disk::Disk;
 use crate::env::Timestamp;
-use crate::snapshot_file::{
-    RestoreCounts, RestoreTime, SnapshotFile, SnapshotFileError, prepare, remove_unfinished,
-    restore, restore_block,
-};
-use crate::table::Table;
+use crate::snapshot_file::{RestoreTime, SnapshotFile, remove_unfinished};
 use crate::wal::Lsn;
 
 /// What a snapshot file's name ends with, behind 16 hexadecimal digits of its log position.
@@ -24,6 +22,8 @@ const THREADS_MAX: usize = 4;
 pub struct Recovered {
     /// Entries that came back from the snapshot file.
     pub entries: u64,
+    /// Entries of it that were not to come into memory.
+    pub aside: u64,
     /// Changes of the log that were done again.
     pub changes: u64,
     /// What was cut off the end of the log, if anything: nobody was told that it is durable.
@@ -69,6 +69,7 @@ pub(super) fn newest(config: &PersistConfig) -> Result<Option<SnapshotFile>, Per
 pub(super) fn read_snapshot(
     config: &PersistConfig,
     tables: &[KeptTable],
+    feeder: Option<&Feeder>,
     now: Timestamp,
 ) -> Result<(Lsn, Recovered), PersistError> {
     let mut recovered = Recovered::default();
@@ -78,8 +79,11 @@ pub(super) fn read_snapshot(
         let place = file.cache(&cache.name).map(|(number, _)| number);
         if let Some((kept, number)) = wanted.zip(place) {
             let time = RestoreTime { now, read_until: now };
-            let counts = restore_in_parts(&file, number, &kept.table, time, threads(config))?;
-            recovered.entries += counts.stored;
+            let overflow = feeder.and_then(|feeder| feeder.overflow(&kept.name));
+            let target = Target { table: &kept.table, overflow: overflow.as_deref() };
+            let filled = target.fill(&file, number, &kept.preload, time, threads(config))?;
+            recovered.entries += filled.stored;
+            recovered.aside += filled.aside;
         } else if cache.entries > 0 {
             recovered.unclaimed.push(cache.name.clone());
         }
@@ -116,38 +120,4 @@ pub(super) fn check_unclaimed(
 pub(super) fn threads(config: &PersistConfig) -> usize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     if config.mapped && cores > 1 { cores.min(THREADS_MAX) } else { 0 }
-}
-
-/// Gives a table back what a file holds, each thread a part of its blocks: neighbours are of one
-/// segment, so the threads stay out of each other's way.
-fn restore_in_parts(
-    file: &SnapshotFile,
-    cache: usize,
-    table: &Table,
-    time: RestoreTime,
-    threads: usize,
-) -> Result<RestoreCounts, SnapshotFileError> {
-    if threads < 2 {
-        return restore(file, cache, table, time, &mut |_| ());
-    }
-    let (header, section) = prepare(file, cache, table)?;
-    let blocks: Vec<u32> = file.blocks(cache).collect();
-    table.reserve(section.entries);
-    let part = |blocks: &[u32]| {
-        blocks.iter().try_fold(RestoreCounts::default(), |counts, number| {
-            let block = file.block(*number)?;
-            Ok(counts.plus(restore_block(header, section, &block, table, time)))
-        })
-    };
-    let part = &part;
-    let restored = thread::scope(|scope| {
-        let parts = blocks.chunks(blocks.len().div_ceil(threads).max(1));
-        let running: Vec<_> = parts.map(|blocks| scope.spawn(move || part(blocks))).collect();
-        running.into_iter().try_fold(RestoreCounts::default(), |counts, thread| {
-            let done = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            done.map(|more| counts.plus(more))
-        })
-    });
-    table.reserve(0);
-    restored
 }

@@ -5,13 +5,18 @@
 //! done. What concerns all keys waits for what stands before it.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use super::{KeptTable, change};
+use parking_lot::Mutex;
+
+use super::overflow::{Feeder, Overflow};
+use super::{KeptTable, PersistError, change};
 use crate::env::Timestamp;
+use crate::error::Error;
 use crate::hash::KeyHash;
-use crate::table::{Change, Saved};
+use crate::table::{Change, Pinned, Saved};
 
 /// Bytes of changes that are handed over at once.
 const BATCH_BYTES: usize = if cfg!(test) { 256 } else { 64 << 10 };
@@ -45,46 +50,67 @@ struct Worker {
     filling: Batch,
 }
 
+/// A table, and where what it has no room for goes.
+struct Target<'t> {
+    kept: &'t KeptTable,
+    overflow: Option<Arc<Overflow>>,
+}
+
 /// Takes the records of a log in order.
 pub(super) struct Replay<'t> {
-    tables: &'t [KeptTable],
+    targets: &'t [Target<'t>],
     now: Timestamp,
     /// Tables that something is left of and that were not given.
     pub unclaimed: Vec<String>,
     /// None: everything is done where it is read.
     workers: Vec<Worker>,
+    /// Why a change could not be done.
+    failure: &'t Mutex<Option<String>>,
 }
 
 /// Calls `read` with what does the changes of `tables` again on up to `threads` threads, 0 = on
 /// this one; all is done when this returns.
-pub(super) fn replaying<T>(
+///
+/// # Errors
+/// Those of `read`, and [`PersistError::Store`] when there is no room for what comes back.
+pub(super) fn replaying<T, E: Into<PersistError>>(
     tables: &[KeptTable],
+    feeder: Option<&Feeder>,
     now: Timestamp,
     threads: usize,
-    read: impl FnOnce(&mut Replay<'_>) -> T,
-) -> T {
-    thread::scope(|scope| {
+    read: impl FnOnce(&mut Replay<'_>) -> Result<T, E>,
+) -> Result<T, PersistError> {
+    let overflow = |kept: &KeptTable| feeder.and_then(|feeder| feeder.overflow(&kept.name));
+    let targets: Vec<_> =
+        tables.iter().map(|kept| Target { kept, overflow: overflow(kept) }).collect();
+    let (targets, failure) = (&*targets, &Mutex::new(None));
+    let done = thread::scope(|scope| {
         let mut workers = Vec::new();
         for _ in 0..threads {
             let (sender, receiver) = sync_channel(BATCHES_MAX);
             let builder = thread::Builder::new().name("replay".to_owned());
             // With fewer threads it only takes longer.
-            if builder.spawn_scoped(scope, move || work(tables, now, &receiver)).is_ok() {
+            let work = move || work(targets, now, &receiver, failure);
+            if builder.spawn_scoped(scope, work).is_ok() {
                 workers.push(Worker { sender, filling: Batch::default() });
             }
         }
-        let mut replay = Replay { tables, now, unclaimed: Vec::new(), workers };
+        let mut replay = Replay { targets, now, unclaimed: Vec::new(), workers, failure };
         let done = read(&mut replay);
         replay.workers.iter_mut().for_each(Worker::send);
         done
-    })
+    });
+    match failure.lock().take() {
+        Some(why) => Err(PersistError::Store(why)),
+        None => done.map_err(Into::into),
+    }
 }
 
 impl Replay<'_> {
     /// Does the changes of a record again, or will before [`replaying`] returns.
     pub fn record(&mut self, bytes: &[u8]) -> Result<(), String> {
         let Some(name) = change::cache(bytes) else { return Err(unknown()) };
-        let table = self.tables.iter().position(|kept| kept.name == name);
+        let table = self.targets.iter().position(|target| target.kept.name == name);
         let done = change::each(bytes, |bytes, change| match table {
             Some(table) => self.change(table, bytes, &change),
             None => self.not_given(name, &change),
@@ -103,15 +129,15 @@ impl Replay<'_> {
     }
 
     fn change(&mut self, at: usize, bytes: &[u8], change: &Change<'_>) {
-        let Some(kept) = self.tables.get(at) else { return };
+        let Some(target) = self.targets.get(at) else { return };
         let (Change::Put { key, .. } | Change::Remove { key, .. }) = change else {
             self.wait();
-            return again(kept, change, self.now);
+            return target.again(change, self.now, self.failure);
         };
         if self.workers.is_empty() {
-            return again(kept, change, self.now);
+            return target.again(change, self.now, self.failure);
         }
-        let hash = kept.table.hash(key);
+        let hash = target.kept.table.hash(key);
         let worker = hash.segment as usize % self.workers.len();
         if let Some(worker) = self.workers.get_mut(worker) {
             worker.add(Place { table: at, hash, bytes: 0..0 }, bytes);
@@ -154,18 +180,24 @@ impl Worker {
     }
 }
 
-fn work(tables: &[KeptTable], now: Timestamp, receiver: &Receiver<Message>) {
+fn work(
+    targets: &[Target<'_>],
+    now: Timestamp,
+    receiver: &Receiver<Message>,
+    failure: &Mutex<Option<String>>,
+) {
     for message in receiver {
         match message {
-            Message::Do(batch) => batch.apply(tables, now),
+            Message::Do(batch) => batch.apply(targets, now, failure),
             Message::Tell(sender) => drop(sender.send(())),
         }
     }
 }
 
 impl Batch {
-    fn apply(&self, tables: &[KeptTable], now: Timestamp) {
-        let pinned: Vec<_> = tables.iter().map(|kept| kept.table.pin()).collect();
+    fn apply(&self, targets: &[Target<'_>], now: Timestamp, failure: &Mutex<Option<String>>) {
+        let pin = || targets.iter().map(|target| target.kept.table.pin()).collect();
+        let mut pinned: Vec<Pinned<'_>> = pin();
         for (at, place) in self.changes.iter().enumerate() {
             if let Some(next) = self.changes.get(at + AHEAD)
                 && let Some(pinned) = pinned.get(next.table)
@@ -173,23 +205,52 @@ impl Batch {
                 pinned.prefetch_line(next.hash);
             }
             let change = self.bytes.get(place.bytes.clone()).and_then(change::single);
-            if let Some((change, kept)) = change.zip(tables.get(place.table)) {
-                again(kept, &change, now);
+            let Some((change, target)) = change.zip(targets.get(place.table)) else { continue };
+            if target.try_again(&change, now).is_err() {
+                // Nothing that is evicted goes while somebody may still look at it.
+                pinned.clear();
+                target.again(&change, now, failure);
+                pinned = pin();
             }
         }
     }
 }
 
-fn again(kept: &KeptTable, change: &Change<'_>, now: Timestamp) {
-    match *change {
-        Change::Put { key, entry, epoch, seq } => {
-            let saved = Saved { key, entry, epoch, seq, accessed: now };
-            // What does not fit any more is evicted or, where nothing may be, left out.
-            let _ = kept.table.replay(&saved, now);
+impl Target<'_> {
+    /// Does a change again, waiting for room where there is none.
+    fn again(&self, change: &Change<'_>, now: Timestamp, failure: &Mutex<Option<String>>) {
+        let work = || self.try_again(change, now);
+        let done = match &self.overflow {
+            Some(overflow) => overflow.with_room(work),
+            None => work().map_err(|error| error.to_string()),
+        };
+        if let Err(why) = done {
+            failure.lock().get_or_insert(why);
         }
-        Change::Remove { key, seq, .. } => kept.table.replay_remove(key, seq, now),
-        Change::Life { seq } => kept.table.raise_all(seq),
-        Change::Clear => kept.table.replay_clear(now),
-        Change::Transaction(changes) => changes.iter().for_each(|one| again(kept, one, now)),
+    }
+
+    /// Does a change again; it may be done twice.
+    ///
+    /// # Errors
+    /// [`Error::Behind`]: there is no room now.
+    fn try_again(&self, change: &Change<'_>, now: Timestamp) -> Result<(), Error> {
+        let table = &self.kept.table;
+        match *change {
+            Change::Put { key, entry, epoch, seq } => {
+                let saved = Saved { key, entry, epoch, seq, accessed: now };
+                // What does not fit any more is evicted or, where nothing may be, left out.
+                return match table.replay(&saved, now) {
+                    Err(Error::Behind) => Err(Error::Behind),
+                    _ => Ok(()),
+                };
+            }
+            Change::Remove { key, seq, .. } => table.replay_remove(key, seq, now),
+            Change::Life { seq } => table.raise_all(seq),
+            Change::Clear => table.replay_clear(now),
+            Change::Transaction(changes) => {
+                return changes.iter().try_for_each(|one| self.try_again(one, now));
+            }
+        }
+        Ok(())
     }
 }

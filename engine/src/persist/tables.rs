@@ -94,6 +94,8 @@ impl Persistence {
     pub fn add_table(&self, kept: KeptTable) -> Result<(), PersistError> {
         let journal = TableJournal::new(&kept, self.log.clone(), Arc::clone(&self.space));
         self.tables.attach(&kept, journal);
+        // Ahead of the checkpoint that has the table: it waits for what the store is to forget.
+        self.reads.iter().for_each(|reads| reads.add(reads.feeder.add(&kept.name, &kept.table)));
         // Ahead of the first write: a checkpoint that forgets that part of the log has the table.
         self.tables.add(kept.clone());
         let begun = match self.tables.journal(&kept.name).map(|j| j.record(&Change::Clear)) {
@@ -102,6 +104,7 @@ impl Persistence {
         };
         let begun = begun.and_then(|()| Ok(self.log.wait_durable(self.last())?));
         if begun.is_err() {
+            self.reads.iter().for_each(|reads| reads.remove(&kept.name));
             self.tables.remove(&kept.name);
         }
         begun
@@ -121,6 +124,7 @@ impl Persistence {
         let _ = kept.table.clear(now);
         // Changes that wait to be seen must not be left waiting when the log forgets the table.
         let _ = self.log.wait_durable(self.last());
+        self.reads.iter().for_each(|reads| reads.remove(name));
         self.tables.remove(name);
         discard(&kept.table, now);
     }

@@ -38,12 +38,18 @@ impl Life {
     ) -> Life {
         let config = TableConfig { segments: Some(segments), seed, ..TableConfig::default() };
         let table = Arc::new(Table::new(&config, NOW).unwrap());
-        let kept = KeptTable { name: "default".to_owned(), table: Arc::clone(&table), mode };
+        let kept = KeptTable {
+            name: "default".to_owned(),
+            table: Arc::clone(&table),
+            mode,
+            preload: Preload::All,
+        };
         let config = PersistConfig {
             log,
             snapshots,
             mapped: false,
             storage_id: [3; 16],
+            store: None,
             log_bytes: 1 << 20,
             log_file_bytes: 4 << 10,
             dropped: Vec::new(),
@@ -292,9 +298,9 @@ fn threads_leave_what_one_does() {
             let config = TableConfig { segments: Some(8), seed: 9, ..TableConfig::default() };
             let table = Arc::new(Table::new(&config, NOW).unwrap());
             let (name, mode) = ("default".to_owned(), PersistMode::Async);
-            let kept = [KeptTable { name, table: Arc::clone(&table), mode }];
+            let kept = [KeptTable { name, table: Arc::clone(&table), mode, preload: Preload::All }];
             let wal = wal_config([3; 16], Lsn::NONE);
-            replaying(&kept, NOW, threads, |replay| {
+            replaying(&kept, None, NOW, threads, |replay| {
                 crate::wal::read(&disk, &wal, &mut |_, bytes| replay.record(bytes))
             })
             .unwrap();

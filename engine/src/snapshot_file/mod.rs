@@ -56,7 +56,7 @@ pub use import::{ImportError, ImportMode, import};
 pub use output::remove_unfinished;
 pub use reader::{Block, SnapshotFile};
 pub use record::{Idle, Record, Records};
-pub use restore::{RestoreCounts, RestoreTime, prepare, restore, restore_block};
+pub use restore::{RestoreCounts, RestoreTime, prepare, restore, restore_block, saved};
 pub use salvage::{Lost, Salvage, salvage};
 pub use source::Source;
 pub use write::{Progress, Summary, write, write_once};

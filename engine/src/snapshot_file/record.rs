@@ -2,7 +2,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | parts that follow the lengths: 1 flags, 2 deadline, 4 max-idle, 8 version, 16 marks |
+//! | 1 | parts that follow the lengths: 1 flags, 2 deadline, 4 max-idle, 8 version, 16 marks; 32, which has no bytes: the entry had been read |
 //! | 5 | sequence number |
 //! | 2 | segment |
 //! | 2 | length of the key in bytes |
@@ -23,7 +23,8 @@ const DEADLINE: u8 = 2;
 const IDLE: u8 = 4;
 const VERSION: u8 = 8;
 const MARKS: u8 = 16;
-const KNOWN: u8 = FLAGS | DEADLINE | IDLE | VERSION | MARKS;
+const HOT: u8 = 32;
+const KNOWN: u8 = FLAGS | DEADLINE | IDLE | VERSION | MARKS | HOT;
 
 /// How long an entry lives without being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct Record<'a> {
     pub chosen_version: Option<u64>,
     /// What it is marked with.
     pub marks: Marks,
+    /// Whether it had been read since it was stored.
+    pub hot: bool,
     /// The segment that it was in.
     pub segment: u16,
     /// Its sequence number there.
@@ -76,6 +79,7 @@ impl<'a> Record<'a> {
             idle: idle.map(|(max, age)| Idle { max, age }),
             chosen_version: entry.chosen_version(),
             marks: entry.marks(),
+            hot: entry.with_access().was_fetched(),
             segment,
             seq,
         }
@@ -89,6 +93,7 @@ impl<'a> Record<'a> {
             (self.idle.is_some(), IDLE),
             (self.chosen_version.is_some(), VERSION),
             (self.marks != Marks::default(), MARKS),
+            (self.hot, HOT),
         ];
         to.push(parts.iter().fold(0, |set, (is, bit)| if *is { set | bit } else { set }));
         put_u40(to, self.seq);
@@ -132,7 +137,8 @@ impl<'a> Record<'a> {
         let marks = Marks::of_bits(bits)?;
         let key = fields.take(usize::from(key_len)).filter(|key| !key.is_empty())?;
         let value = fields.take(usize::try_from(value_len).ok()?)?;
-        Some(Record { key, value, flags, deadline, idle, chosen_version, marks, segment, seq })
+        let hot = has(HOT);
+        Some(Record { key, value, flags, deadline, idle, chosen_version, marks, hot, segment, seq })
     }
 }
 

@@ -147,21 +147,7 @@ pub fn restore_block(
 ) -> RestoreCounts {
     let mut counts = RestoreCounts::default();
     for record in block.records() {
-        let saved = Saved {
-            key: record.key,
-            entry: NewEntry {
-                value: [record.value, b""],
-                flags: record.flags,
-                deadline: record.deadline,
-                max_idle: record.idle.map(|idle| idle.max),
-                version: record.chosen_version,
-                marks: record.marks,
-            },
-            epoch: section.epoch,
-            seq: record.seq,
-            accessed: accessed(&record, header.created, time),
-        };
-        match table.restore(&saved, time.now) {
+        match table.restore(&saved(header, section, &record, time), time.now) {
             Ok(Restored::Stored) => {
                 counts.stored += 1;
                 counts.bytes += record.key.len() as u64 + record.value.len() as u64;
@@ -172,6 +158,30 @@ pub fn restore_block(
         }
     }
     counts
+}
+
+/// A record as a table takes it back.
+#[must_use]
+pub fn saved<'r>(
+    header: &SnapshotHeader,
+    section: &CacheSection,
+    record: &Record<'r>,
+    time: RestoreTime,
+) -> Saved<'r> {
+    Saved {
+        key: record.key,
+        entry: NewEntry {
+            value: [record.value, b""],
+            flags: record.flags,
+            deadline: record.deadline,
+            max_idle: record.idle.map(|idle| idle.max),
+            version: record.chosen_version,
+            marks: record.marks,
+        },
+        epoch: section.epoch,
+        seq: record.seq,
+        accessed: accessed(record, header.created, time),
+    }
 }
 
 /// When the entry was read last, as far as it is known.

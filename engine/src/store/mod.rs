@@ -1,5 +1,6 @@
-//! Where committed entries rest on disk. A store is the *index* of committed data, fed in batches
-//! off the request path; the write-ahead log judges what is durable (docs/STORAGE.md).
+//! Where entries rest on disk that memory has no room for (`persist/overflow`), fed in batches off
+//! the request path. The write-ahead log judges what is durable, and a checkpoint is a snapshot file
+//! (docs/STORAGE.md).
 //!
 //! A store promises, whichever it is (the conformance suite in `suite.rs` holds all to it):
 //!
@@ -32,6 +33,7 @@ use std::path::PathBuf;
 
 pub use batch::{BATCH_BYTES_DEFAULT, Batch, KEY_LEN_MAX, VALUE_LEN_MAX};
 pub use error::{Damage, Error};
+pub use sled::{SledConfig, SledStore};
 
 use crate::env::Timestamp;
 

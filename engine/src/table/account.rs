@@ -24,6 +24,8 @@ pub(crate) struct Account {
     live: AtomicI64,
     /// Taken out of the table, but a reader may still look at it.
     retired: AtomicI64,
+    /// Evicted, and on its way to where it is kept.
+    queued: AtomicI64,
     max_bytes: AtomicU64,
     max_entries: u64,
     /// Region 0 is everything that has no region of its own.
@@ -42,6 +44,7 @@ impl Account {
         Account {
             live: AtomicI64::new(0),
             retired: AtomicI64::new(0),
+            queued: AtomicI64::new(0),
             max_bytes: AtomicU64::new(config.max_bytes),
             max_entries: config.max_entries.unwrap_or(UNLIMITED),
             regions: std::iter::once(region(None, None)).chain(own).collect(),
@@ -74,6 +77,23 @@ impl Account {
         self.retired.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Charges what was evicted and waits to be written, or (negative) what of it was.
+    pub fn charge_queued(&self, bytes: i64) {
+        self.queued.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that wait to be written.
+    pub fn queued(&self) -> u64 {
+        count(&self.queued)
+    }
+
+    /// Bytes that are held and will be free without more being evicted: what waits to be written,
+    /// and garbage up to an eighth of the limit. When readers keep more of it from being freed,
+    /// evicting what lives would only make more.
+    pub fn leaving(&self) -> u64 {
+        self.queued() + self.retired().min(self.max_bytes() / 8)
+    }
+
     /// Bytes of live memory.
     pub fn live(&self) -> u64 {
         count(&self.live)
@@ -103,15 +123,9 @@ impl Account {
         self.max_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Whether the table with `more` bytes is over its limit, garbage included.
-    pub fn is_over(&self, retired: u64, more: u64) -> bool {
-        self.held(retired) + more > self.max_bytes() || self.has_too_many_entries(more > 0)
-    }
-
-    /// Live memory and `retired` bytes of garbage, these up to an eighth of the limit: when readers
-    /// keep more of it from being freed, evicting what lives would only make more.
-    pub fn held(&self, retired: u64) -> u64 {
-        self.live() + retired.min(self.max_bytes() / 8)
+    /// Whether the table with `more` bytes is over its limit, those that are `leaving` included.
+    pub fn is_over(&self, leaving: u64, more: u64) -> bool {
+        self.live() + leaving + more > self.max_bytes() || self.has_too_many_entries(more > 0)
     }
 
     fn has_too_many_entries(&self, one_more: bool) -> bool {

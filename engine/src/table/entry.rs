@@ -53,6 +53,10 @@ impl<'t> Pinned<'t> {
         self
     }
 
+    pub(super) fn table(&self) -> &'t Table {
+        self.table
+    }
+
     fn segment(&self, hash: KeyHash) -> Option<&'t Segment> {
         self.table.segments.get(hash.segment as usize)
     }
@@ -475,7 +479,7 @@ impl<'g> EntryMut<'g, '_> {
         let found = self.take_found();
         let (seq, lack) = self.locked.put(self.hash, found, draft(self.key, new), visible)?;
         if let Some(lack) = lack {
-            self.table.relieve(lack.retired, self.now);
+            self.table.relieve(lack.leaving, self.now);
         }
         Ok(self.prepared(seq, new.version))
     }
@@ -513,9 +517,9 @@ impl<'g> EntryMut<'g, '_> {
     /// Deletes the entry; whether there was one.
     ///
     /// # Errors
-    /// [`Error::Unrecorded`]; the entry is as it was.
+    /// [`Error::Unrecorded`], [`Error::Away`]; the entry is as it was.
     pub fn remove(&mut self) -> Result<bool, Error> {
-        let found = self.take_found();
+        let found = self.found_to_remove()?;
         Ok(self.locked.remove(self.hash, found, Visible::Now)?.is_some())
     }
 
@@ -524,9 +528,21 @@ impl<'g> EntryMut<'g, '_> {
     /// # Errors
     /// As [`EntryMut::remove`].
     pub fn prepare_remove(&mut self) -> Result<Option<Prepared>, Error> {
-        let found = self.take_found();
+        let found = self.found_to_remove()?;
         let seq = self.locked.remove(self.hash, found, Visible::Later)?;
         Ok(seq.map(|seq| self.prepared(seq, None)))
+    }
+
+    fn found_to_remove(&mut self) -> Result<Found<'g>, Error> {
+        if self.is_away() { Err(Error::Away) } else { Ok(self.take_found()) }
+    }
+
+    /// Whether there may be an entry that is not in memory: then nothing can be said of the key
+    /// before it is loaded.
+    #[inline]
+    pub fn is_away(&mut self) -> bool {
+        let found = self.find();
+        self.locked.is_away(self.hash, found, self.key)
     }
 
     /// The time that the lock was taken with.

@@ -2,6 +2,7 @@
 //! read without a lock; writers take the lock of one segment at a time.
 
 mod account;
+mod away;
 mod bag;
 mod entry;
 mod index;
@@ -20,6 +21,9 @@ mod tests;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+pub(crate) use account::Account;
+pub(crate) use away::Compared;
+pub use away::{Back, Backing, Leaving};
 use sha2::{Digest, Sha256};
 
 pub use entry::{Entry, EntryMut, Hint, NewEntry, Pinned, Prepared};
@@ -41,7 +45,6 @@ use crate::eviction::PolicyKind;
 use crate::hash::{Hasher, KeyHash};
 use crate::memory::Allocator;
 use crate::metrics::MetricsSnapshot;
-use account::Account;
 use observer::Told;
 use segment::{Locked, Segment};
 use snapshot::Snapshots;
@@ -68,6 +71,8 @@ pub(crate) struct Shared {
     /// Who is told of changes, while `observed`. That is read under a segment's lock.
     observer: OnceLock<Arc<dyn Observer>>,
     observed: AtomicBool,
+    /// Where entries go that are evicted, if they are to be kept.
+    backing: OnceLock<Arc<dyn Backing>>,
     /// How many segments there are.
     segments: u64,
     /// When the table was made: access words count seconds from here.
@@ -138,7 +143,7 @@ pub struct Table {
 pub struct Usage {
     /// Entries, those that are expired or cleared but not removed yet included.
     pub entries: u64,
-    /// Bytes of everything the table holds, garbage included.
+    /// Bytes of everything the table holds, garbage and what waits to be written included.
     pub bytes: u64,
     /// Bytes of garbage that readers may still look at.
     pub retired_bytes: u64,
@@ -203,6 +208,9 @@ impl Table {
         let mut all: Vec<_> = self.segments.iter().map(|s| s.lock(&self.shared, now)).collect();
         journal.record(&Change::Clear)?;
         all.iter_mut().for_each(Locked::clear);
+        if let Some(backing) = self.shared.backing.get() {
+            backing.forget_all();
+        }
         Ok(())
     }
 
@@ -304,15 +312,15 @@ impl Table {
         if garbage {
             crossbeam_epoch::pin().flush();
         }
-        self.relieve(self.shared.account.retired(), now);
+        self.relieve(self.shared.account.leaving(), now);
         more
     }
 
     /// Evicts from other segments when the one that was written to could not give enough, in
-    /// which case the caller may hold its lock. `retired` bytes of garbage count as held.
-    fn relieve(&self, retired: u64, now: Timestamp) {
+    /// which case the caller may hold its lock. `leaving` bytes count as held.
+    fn relieve(&self, leaving: u64, now: Timestamp) {
         let mut idle = 0;
-        while self.shared.account.is_over(retired, 0) && idle < self.segments.len() {
+        while self.shared.account.is_over(leaving, 0) && idle < self.segments.len() {
             let at = self.relief.fetch_add(1, Ordering::Relaxed) % self.segments.len();
             let segment = self.segments.get(at).and_then(|s| s.try_lock(&self.shared, now));
             let helped = segment.is_some_and(|mut locked| locked.help_evict());
@@ -327,7 +335,7 @@ impl Table {
         let retired_bytes = account.retired();
         Usage {
             entries: account.entries(),
-            bytes: account.live() + retired_bytes,
+            bytes: account.live() + retired_bytes + account.queued(),
             retired_bytes,
             max_bytes: account.max_bytes(),
         }
@@ -414,6 +422,7 @@ impl Shared {
             journal: OnceLock::new(),
             observer: OnceLock::new(),
             observed: AtomicBool::new(false),
+            backing: OnceLock::new(),
             segments: u64::from(segments),
             origin: now,
             bag_bytes_max: usize::try_from(share).unwrap_or(0).clamp(1 << 10, 64 << 10),

@@ -41,11 +41,11 @@ pub enum Restored {
 }
 
 impl Saved<'_> {
-    fn order(&self) -> u64 {
+    pub(super) fn order(&self) -> u64 {
         u64::from(self.epoch) << SEQ_BITS | self.seq
     }
 
-    fn is_expired(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
         let idle = self.entry.max_idle.map(|max| self.accessed.saturating_add(u64::from(max)));
         self.entry.deadline.is_some_and(|at| at <= now) || idle.is_some_and(|at| at <= now)
     }
@@ -127,6 +127,7 @@ impl Table {
         if let Some(segment) = self.segments.get(hash.segment as usize) {
             let mut locked = segment.lock(&self.shared, now);
             locked.raise_seq(seq);
+            locked.forget(hash, key);
             let found = locked.find(hash, key);
             locked.remove_again(found, seq);
         }
@@ -138,6 +139,9 @@ impl Table {
     /// record comes again later), and keys need not be in the segments that they were in then.
     pub fn replay_clear(&self, now: Timestamp) {
         self.segments.iter().for_each(|segment| segment.lock(&self.shared, now).remove_all());
+        if let Some(backing) = self.shared.backing.get() {
+            backing.forget_all();
+        }
     }
 
     fn put_back(&self, saved: &Saved<'_>, now: Timestamp, again: bool) -> Result<Restored, Error> {
@@ -153,6 +157,9 @@ impl Table {
             // A hash names one of the segments that there are.
             None => return Ok(Restored::Newer),
         };
+        if again {
+            locked.forget(hash, saved.key);
+        }
         if again && is_ours {
             locked.raise_seq(saved.seq);
         }

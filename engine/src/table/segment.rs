@@ -11,6 +11,7 @@
 //!   older one; the older one goes when no open snapshot can see it.
 //! - A slot is in its region's policy exactly when its newest version is not a tombstone.
 
+mod away;
 mod publication;
 mod removal;
 mod restore;
@@ -29,7 +30,7 @@ use super::bag::Bag;
 use super::index::{Grower, Index, Place};
 use super::slots::{Access, Accesses, ReadBuffer, SlotMap, policy_hash};
 use super::version::{Draft, Marks, Version, VersionPtr};
-use super::{Change, KeyHash, Shared};
+use super::{Backing, Change, KeyHash, Shared};
 use crate::env::Timestamp;
 use crate::error::Error;
 use crate::eviction::{Entries, Policy, Reads, Slot};
@@ -103,8 +104,9 @@ pub(crate) type Found<'t> = Option<(Place<'t>, Version<'t>)>;
 /// The table is over its limit, and the segment has nothing more to give.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lack {
-    /// Bytes of garbage before anything was evicted for it: what went since is as good as free.
-    pub retired: u64,
+    /// Bytes that were leaving before anything was evicted for it: what went since is as good as
+    /// free.
+    pub leaving: u64,
 }
 
 /// When a write becomes visible.
@@ -312,7 +314,12 @@ impl<'t> Locked<'t> {
         }
         let timed = draft.deadline.is_some() || draft.max_idle.is_some();
         self.settle_step(found.is_none() || linked || timed);
-        let lack = self.evict_surplus(region, draft.charge(self.shared.allocator));
+        let lack = if visible == Visible::Together && self.backing().is_some() {
+            // Another key of the transaction may not leave memory before it is done.
+            Some(Lack { leaving: self.account().leaving() })
+        } else {
+            self.evict_surplus(region, draft.charge(self.shared.allocator))
+        };
         self.shared.watch_pressure(region);
         Ok((seq, lack))
     }
@@ -392,6 +399,7 @@ impl<'t> Locked<'t> {
         let published = now && self.w.pending.is_empty();
         if published {
             self.segment.committed.store(seq, Ordering::Release);
+            self.forget(hash, version.key());
         } else {
             let origin = self.origin;
             self.w.pending.push_back(Pending { seq, slot, done: now, origin, record });
@@ -477,6 +485,7 @@ impl<'t> Locked<'t> {
             let (epoch, seq) = (self.shared.epoch_u32(), old.seq());
             journal.record(&Change::Put { key: draft.key, entry: draft.entry(), epoch, seq })?;
         }
+        self.forget(hash, draft.key);
         let older = old.older();
         let (slot, region) = (old.slot(), self.w.slots.region(old.slot()));
         let draft = Draft { linked: old.is_linked(), ..draft };

@@ -14,11 +14,13 @@ const POINTER_BITS: u32 = 48;
 const POINTER_MASK: u64 = (1 << POINTER_BITS) - 1;
 /// The slot is in its region's policy.
 const ORDERED: u64 = 1 << 56;
+/// The entry is kept elsewhere too, exactly as it is.
+const COPIED: u64 = 1 << 57;
 
 /// The writer's map from slot to the newest version and the region it is charged to.
 #[derive(Default)]
 pub(crate) struct SlotMap {
-    /// Pointer in the low 48 bits, region in the next 8, [`ORDERED`]; free slots are 0.
+    /// Pointer in the low 48 bits, region in the next 8, [`ORDERED`], [`COPIED`]; free slots are 0.
     entries: Chunks<u64>,
     free: Vec<u32>,
     next: u32,
@@ -41,6 +43,15 @@ impl SlotMap {
     pub fn set(&mut self, slot: Slot, pointer: u64, region: u8, ordered: bool) {
         let ordered = if ordered { ORDERED } else { 0 };
         *self.entries.get_mut(slot.0) = pointer | u64::from(region) << POINTER_BITS | ordered;
+    }
+
+    /// Notes that the entry at `slot` is kept elsewhere too, until something else is set.
+    pub fn mark_copied(&mut self, slot: Slot) {
+        *self.entries.get_mut(slot.0) |= COPIED;
+    }
+
+    pub fn is_copied(&self, slot: Slot) -> bool {
+        self.entries.get(slot.0) & COPIED != 0
     }
 
     /// The region whose policy has the slot.

@@ -103,6 +103,12 @@ pub enum TransactionError {
         /// The keys, in ascending order.
         keys: Vec<Vec<u8>>,
     },
+    /// Entries are not in memory. When they have been loaded a new transaction may succeed.
+    #[error("{} entries are not in memory", keys.len())]
+    Away {
+        /// Their keys, in ascending order.
+        keys: Vec<Vec<u8>>,
+    },
     /// A prepared write in one of the segments waits for its owner to publish it; what comes
     /// behind it would be seen later than the rest. A later commit may succeed.
     #[error("a prepared write has to be published first")]
@@ -132,7 +138,7 @@ impl Transaction<'_> {
     /// What has expired or was evicted since is absent. The read counts for eviction and idle time.
     ///
     /// # Errors
-    /// [`TransactionError::TooLarge`].
+    /// [`TransactionError::TooLarge`], [`TransactionError::Away`].
     pub fn get(
         &mut self,
         key: &[u8],
@@ -143,6 +149,9 @@ impl Transaction<'_> {
         }
         let (hash, pinned) = (self.table.hash(key), self.table.pin());
         let entry = self.snapshot.get(&pinned, hash, key, now);
+        if entry.is_none() && pinned.is_away(hash, key, now) {
+            return Err(TransactionError::Away { keys: vec![key.to_vec()] });
+        }
         let seen = entry.map_or(Seen::Absent, |entry| Seen::Version(entry.seq()));
         self.touch(key, 0)?.seen.get_or_insert(seen);
         let entry = entry.inspect(|entry| pinned.note_read(hash, entry, now));

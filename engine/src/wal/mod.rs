@@ -58,3 +58,5 @@ pub use lsn::Lsn;
 pub use recovery::{Recovery, Torn, Visit, read};
 pub use repair::{FileReport, FileState, Lost, Report, Suspect, repair, survey};
 pub use single::Wal;
+#[cfg(test)]
+pub(crate) use waiters::block_on;

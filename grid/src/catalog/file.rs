@@ -213,7 +213,8 @@ mod tests {
         first.caches.truncate(1);
         let text = "catalog 1\nnext 99\ndropped crc32c\ndropped old\ncache 16 declared default\n  \
                     mode local\n  memory 256MiB\n  max_entries off\n  eviction w-tinylfu\n  \
-                    ttl off\n  max_idle off\n  segments off\n  persist none\n  regions off\n";
+                    ttl off\n  max_idle off\n  segments off\n  persist none\n  \
+                    preload all\n  regions off\n";
         assert_eq!(
             encode(&first),
             format!("{text}crc32c {:08x}\n", crc32c::crc32c(text.as_bytes()))

@@ -371,5 +371,6 @@ fn refused(error: ConfigError) -> CatalogError {
 fn kept_table(object: &Object) -> Option<KeptTable> {
     let (mode, name) = (object.options.persist, object.name.clone());
     let table = object.cache.as_ref()?.shared_table();
-    (mode != PersistMode::None).then_some(KeptTable { name, table, mode })
+    let preload = object.options.preload.clone();
+    (mode != PersistMode::None).then_some(KeptTable { name, table, mode, preload })
 }

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use isogrid_engine::persist::PersistMode;
+use isogrid_engine::persist::{PersistMode, Preload};
 use isogrid_engine::{Allocator, PolicyKind, RegionConfig, TableConfig};
 use thiserror::Error;
 
@@ -44,6 +44,8 @@ pub struct CacheOptions {
     pub segments: Option<u32>,
     /// When a write counts as kept. Default: none.
     pub persist: PersistMode,
+    /// Which of its entries are in memory after a start, where it is kept. Default: all.
+    pub preload: Preload,
     /// Key-prefix regions with limits of their own. Default: none.
     pub regions: Vec<RegionOptions>,
 }
@@ -72,6 +74,7 @@ impl Default for CacheOptions {
             max_idle: None,
             segments: None,
             persist: PersistMode::None,
+            preload: Preload::All,
             regions: Vec::new(),
         }
     }
@@ -123,7 +126,7 @@ struct Field {
     read: fn(&mut CacheOptions, &str) -> Option<()>,
 }
 
-static FIELDS: [Field; 9] = [
+static FIELDS: [Field; 10] = [
     Field {
         name: "mode",
         alias: "",
@@ -209,6 +212,18 @@ static FIELDS: [Field; 9] = [
         show: |options| persist_name(options.persist).to_owned(),
         read: |options, text| {
             options.persist = PersistMode::parse(text)?;
+            Some(())
+        },
+    },
+    Field {
+        name: "preload",
+        alias: "",
+        // From the next start on.
+        live: true,
+        allowed: "all, none, hot, or prefixes such as user:*,cart:*",
+        show: |options| options.preload.to_string(),
+        read: |options, text| {
+            options.preload = Preload::parse(text)?;
             Some(())
         },
     },
@@ -367,13 +382,14 @@ mod tests {
             ("max_idle", "5m"),
             ("segments", "16"),
             ("persist", "sync"),
+            ("preload", "user:*,cart:*"),
             ("regions", "user: 1MiB off lru  sess:= off 100 off"),
         ];
         let options = CacheOptions::default().with(&changes).unwrap();
         let texts: Vec<_> = options.texts().collect();
         let pairs: Vec<_> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
         assert_eq!(CacheOptions::default().with(&pairs), Ok(options.clone()));
-        assert_eq!(CacheOptions::default().differences(&options).len(), 8);
+        assert_eq!(CacheOptions::default().differences(&options).len(), 9);
         assert_eq!(options.differences(&options), []);
     }
 
@@ -391,6 +407,7 @@ mod tests {
             ("segments", "3"),
             ("segments", "131072"),
             ("persist", "always"),
+            ("preload", "some"),
             ("regions", "a off off"),
             ("regions", "a off off off a off off off"),
             ("name", "x"),

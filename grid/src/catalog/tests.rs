@@ -38,6 +38,7 @@ fn start_on(folder: Arc<dyn Disk>, declared: &CacheOptions) -> Result<Node, Stri
         log: Arc::clone(&folder),
         snapshots: folder,
         mapped: false,
+        store: None,
         storage_id: [3; 16],
         log_bytes: 1 << 20,
         log_file_bytes: 16 << 10,

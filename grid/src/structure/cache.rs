@@ -44,6 +44,10 @@ pub struct Cache {
 }
 
 /// Operations at one moment. What it reads stays valid while it lives.
+///
+/// Where the cache keeps what memory has no room for, an operation on an entry that is not in memory
+/// is refused as [`Error::Away`] and has done nothing: load the entry, then do it again. After a
+/// [`Batch::get`] that found nothing [`Batch::is_away`] says so.
 pub struct Batch<'c> {
     cache: &'c Cache,
     pinned: Pinned<'c>,
@@ -287,10 +291,13 @@ impl<'c> Batch<'c> {
     /// Reads an entry with everything that a read may do beside.
     ///
     /// # Errors
-    /// When there is no room for the entry that the read creates.
+    /// When there is no room for the entry that the read creates; [`Error::Away`].
     pub fn read(&self, hash: KeyHash, key: &[u8], how: &Read) -> Result<Option<Hit<'_>>, Error> {
         let entry = if how.quiet { self.peek(hash, key) } else { self.get(hash, key) };
         let Some(entry) = entry else {
+            if self.is_away(hash, key) {
+                return Err(Error::Away);
+            }
             return how.or_create.map(|span| self.create_for(hash, key, span, how)).transpose();
         };
         let mut hit = Hit::from(entry);
@@ -377,8 +384,12 @@ impl<'c> Batch<'c> {
     /// # Errors
     /// When there is no room; the entry is as it was.
     pub fn put(&self, hash: KeyHash, key: &[u8], put: &Put<'_>) -> Result<Written, Error> {
-        let mut slot = self.entry(hash, key)?;
-        if put.mode == Mode::Set && put.expected.is_none() {
+        let mut slot = self.slot(hash, key)?;
+        let blind = put.mode == Mode::Set && put.expected.is_none();
+        if !blind && slot.is_away() {
+            return Err(Error::Away);
+        }
+        if blind {
             let new = self.new_entry(put);
             return done(slot.put(&new)?, &new);
         }
@@ -546,7 +557,20 @@ impl<'c> Batch<'c> {
         Ok(Counted::Value { value, version, deadline, deadline_before: None, created: true })
     }
 
+    /// After a read that found nothing: whether the key may have an entry that is not in memory, so
+    /// that it must be loaded before anything can be said of it.
+    #[must_use]
+    pub fn is_away(&self, hash: KeyHash, key: &[u8]) -> bool {
+        self.pinned.is_away(hash, key, self.now)
+    }
+
+    /// The entry of a key, for a change that depends on what it is: refused while it is not in memory.
     fn entry<'k>(&self, hash: KeyHash, key: &'k [u8]) -> Result<EntryMut<'_, 'k>, Error> {
+        let mut slot = self.slot(hash, key)?;
+        if slot.is_away() { Err(Error::Away) } else { Ok(slot) }
+    }
+
+    fn slot<'k>(&self, hash: KeyHash, key: &'k [u8]) -> Result<EntryMut<'_, 'k>, Error> {
         self.pinned.entry(hash, key, self.now).ok_or(Error::KeyLength { len: key.len() })
     }
 }

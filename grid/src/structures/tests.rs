@@ -17,6 +17,7 @@ fn start(disk: &MemoryDisk, mode: PersistMode) -> (Structures, Arc<Persistence>)
         log: Arc::new(disk.clone()),
         snapshots: Arc::new(disk.clone()),
         mapped: false,
+        store: None,
         storage_id: [3; 16],
         log_bytes: 1 << 20,
         log_file_bytes: 16 << 10,

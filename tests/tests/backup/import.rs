@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use isogrid_engine::disk::MemoryDisk;
 use isogrid_engine::env::split_mix;
-use isogrid_engine::persist::{KeptTable, PersistConfig, PersistMode, Persistence, cache_names};
+use isogrid_engine::persist::{
+    KeptTable, PersistConfig, PersistMode, Persistence, Preload, cache_names,
+};
 use isogrid_engine::snapshot_file::{
     ImportMode, RestoreCounts, SnapshotFile, SnapshotHeader, SnapshotKind, import, write,
 };
@@ -162,7 +164,12 @@ fn what_has_expired_meanwhile_stays_away() {
 
 fn keep(disk: &MemoryDisk) -> (Arc<Table>, Persistence) {
     let (table, mode) = (table(4), PersistMode::Async);
-    let kept = KeptTable { name: "default".to_owned(), table: Arc::clone(&table), mode };
+    let kept = KeptTable {
+        name: "default".to_owned(),
+        table: Arc::clone(&table),
+        mode,
+        preload: Preload::All,
+    };
     let clock = Arc::new(ManualClock::at(NOW));
     (table, Persistence::open(config(disk), vec![kept], clock).unwrap().0)
 }
@@ -172,6 +179,7 @@ fn config(disk: &MemoryDisk) -> PersistConfig {
         log: Arc::new(disk.clone()),
         snapshots: Arc::new(disk.clone()),
         dropped: Vec::new(),
+        store: None,
         mapped: false,
         storage_id: [3; 16],
         log_bytes: 1 << 20,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use isogrid_engine::env::split_mix;
 use isogrid_engine::persist::{
-    DataDirectory, KeptTable, PersistConfig, PersistMode, Persistence, read,
+    DataDirectory, KeptTable, PersistConfig, PersistMode, Persistence, Preload, read,
 };
 use isogrid_engine::{Clock, Isolation, SystemClock, Table, TableConfig, TransactionError};
 use isogrid_tests::harness::temporary;
@@ -91,7 +91,7 @@ fn open(path: &Path, mode: PersistMode) -> (DataDirectory, PersistConfig, KeptTa
     };
     let table = TableConfig { segments: Some(SEGMENTS), seed: 1, ..TableConfig::default() };
     let table = Arc::new(Table::new(&table, SystemClock::new().now()).unwrap());
-    (directory, config, KeptTable { name: "bank".to_owned(), table, mode })
+    (directory, config, KeptTable { name: "bank".to_owned(), table, mode, preload: Preload::All })
 }
 
 /// The process that is killed.

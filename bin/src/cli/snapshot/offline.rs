@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use isogrid_engine::persist::{
-    DataDirectory, KeptTable, PersistError, PersistMode, Persistence, cache_names, read,
+    DataDirectory, KeptTable, PersistError, PersistMode, Persistence, Preload, cache_names, read,
 };
 use isogrid_engine::snapshot_file::{ImportMode, SnapshotFile, Summary};
 use isogrid_engine::{Clock, PolicyKind, SystemClock, Table, TableConfig};
@@ -56,6 +56,11 @@ pub fn save(file: &Path, dir: &Path, caches: &[String], overwrite: bool) -> Exit
 fn try_save(file: &Path, dir: &Path, caches: &[String]) -> Result<Summary, Error> {
     let directory = DataDirectory::existing(dir)?;
     let config = directory.config()?;
+    if directory.store().exists {
+        let why = "the directory has a store, with entries that a snapshot file would be without; \
+                   copy the directory instead";
+        return Err(Error::Refused(why.to_owned()));
+    }
     let dropped = CatalogFile::new(directory.root()?).read()?.dropped;
     let mut names: Vec<_> = cache_names(&config)?.difference(&dropped).cloned().collect();
     if let Some(name) = caches.iter().find(|name| !names.contains(name)) {
@@ -149,7 +154,7 @@ fn tables(names: &[String], now: u64) -> Result<Vec<KeptTable>, Error> {
     let kept = |name: &String| {
         let table = Table::new(&config, now).map_err(|error| Error::Refused(error.to_string()))?;
         let (name, table) = (name.clone(), Arc::new(table));
-        Ok(KeptTable { name, table, mode: PersistMode::Async })
+        Ok(KeptTable { name, table, mode: PersistMode::Async, preload: Preload::All })
     };
     names.iter().map(kept).collect()
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_TYPE, ETAG};
 use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
-use isogrid_engine::{Entry, Error, Unrecorded};
-use isogrid_grid::Cache;
+use isogrid_engine::load::LoadError;
+use isogrid_engine::{Entry, Error, KeyHash, Unrecorded};
 use isogrid_grid::structure::cache::{Counted, Lifespan, Mode, Put, Removal, Step, Written};
+use isogrid_grid::{Batch, Cache};
 use isogrid_wire::Limits;
 use isogrid_wire::memcached::value_len_max;
 use serde_json::json;
@@ -25,6 +26,7 @@ use super::target::{self, Target};
 use crate::server::connections::Spoken;
 use crate::server::counters::Counts;
 use crate::server::keeper::Keeper;
+use crate::server::loading::{Refusal, Stopped, loaded};
 use crate::server::node::Node;
 use isogrid_grid::unit::parse_span;
 
@@ -48,25 +50,64 @@ pub async fn get(call: Call) -> Answered {
     if conditions.matches.is_some() {
         return Err(Problem::invalid("if-match has no meaning for a read"));
     }
+    let quiet = request.method() == Method::HEAD;
+    let work = || read(&node, &cache, &key, conditions.differs.as_ref(), quiet);
+    when_loaded(&node, &cache, &key, work).await
+}
+
+fn read(
+    node: &Node,
+    cache: &Cache,
+    key: &[u8],
+    differs: Option<&Tags>,
+    quiet: bool,
+) -> Result<Answered, Stopped> {
     let now = node.now();
-    let (batch, hash) = (cache.batch(now), cache.hash(&key));
-    let entry = if request.method() == Method::HEAD {
-        batch.peek(hash, &key)
-    } else {
-        let entry = batch.get(hash, &key);
+    let (batch, hash) = (cache.batch(now), cache.hash(key));
+    let entry = if quiet { batch.peek(hash, key) } else { batch.get(hash, key) };
+    if entry.is_none() && batch.is_away(hash, key) {
+        return Err(Stopped::Away);
+    }
+    if !quiet {
         let hit = entry.is_some();
         let (hits, misses) = (u64::from(hit), u64::from(!hit));
         let counts = Counts { cmd_get: 1, get_hits: hits, get_misses: misses, ..Counts::default() };
-        count(&node, &cache, &counts);
-        entry
-    };
-    let Some(entry) = entry else { return Err(absent()) };
-    let mut response = match conditions.differs.filter(|tags| tags.name(entry.version())) {
+        count(node, cache, &counts);
+    }
+    let Some(entry) = entry else { return Ok(Err(absent())) };
+    let mut response = match differs.filter(|tags| tags.name(entry.version())) {
         Some(_) => empty(StatusCode::NOT_MODIFIED),
         None => whole(&entry),
     };
     describe(&mut response, &entry, now);
-    Ok(response)
+    Ok(Ok(response))
+}
+
+/// Does something with an entry once it is in memory.
+async fn when_loaded(
+    node: &Node,
+    cache: &Cache,
+    key: &[u8],
+    work: impl FnMut() -> Result<Answered, Stopped>,
+) -> Answered {
+    let refused = |refusal: Refusal| {
+        let code = match refusal {
+            Refusal::Load(LoadError::Damaged | LoadError::Failed) => Code::Storage,
+            Refusal::Load(LoadError::NoRoom) => Code::OutOfMemory,
+            Refusal::Load(LoadError::Busy) | Refusal::Crowded => Code::Overloaded,
+        };
+        Problem::new(code, refusal.text())
+    };
+    loaded(node, cache.name(), key, work).await.map_err(refused)?
+}
+
+/// The version of an entry, which must be in memory for that.
+fn version(batch: &Batch<'_>, hash: KeyHash, key: &[u8]) -> Result<Option<u64>, Stopped> {
+    match batch.peek(hash, key) {
+        Some(entry) => Ok(Some(entry.version())),
+        None if batch.is_away(hash, key) => Err(Stopped::Away),
+        None => Ok(None),
+    }
 }
 
 fn whole(entry: &Entry<'_>) -> Response<Body> {
@@ -128,27 +169,35 @@ pub async fn put(call: Call) -> Answered {
         marks: isogrid_engine::Marks::default(),
         len_max,
     };
-    let response = store(&node, &cache, &key, put, &conditions);
+    let work = || store(&node, &cache, &key, put, &conditions);
+    let response = when_loaded(&node, &cache, &key, work).await;
     kept(&mut keeper).await?;
     response
 }
 
-fn store(node: &Node, cache: &Cache, key: &[u8], mut put: Put<'_>, when: &Conditions) -> Answered {
+fn store(
+    node: &Node,
+    cache: &Cache,
+    key: &[u8],
+    mut put: Put<'_>,
+    when: &Conditions,
+) -> Result<Answered, Stopped> {
     let (batch, hash) = (cache.batch(node.now()), cache.hash(key));
-    let there = batch.peek(hash, key).map(|entry| entry.version());
+    let there = version(&batch, hash, key)?;
     match (&when.matches, &when.differs) {
         (Some(Tags::Any), _) => put.mode = Mode::Replace,
         (Some(tags), _) => match there.filter(|version| tags.name(*version)) {
             Some(version) => put.expected = Some(version),
-            None => return Err(conflict(there)),
+            None => return Ok(Err(conflict(there))),
         },
         (None, Some(Tags::Any)) => put.mode = Mode::Add,
         (None, Some(Tags::Versions(_))) => {
-            return Err(Problem::invalid("if-none-match of a PUT can only be *"));
+            return Ok(Err(Problem::invalid("if-none-match of a PUT can only be *")));
         }
         (None, None) => {}
     }
     let written = batch.put(hash, key, &put);
+    stop(&written)?;
     let mut counts = Counts { cmd_set: 1, ..Counts::default() };
     match &written {
         Ok(Written::Done { .. }) => counts.cas_hits += u64::from(put.expected.is_some()),
@@ -161,16 +210,22 @@ fn store(node: &Node, cache: &Cache, key: &[u8], mut put: Put<'_>, when: &Condit
         }
     }
     count(node, cache, &counts);
-    match written.map_err(|error| failed(&error))? {
-        Written::Done { version, .. } => {
+    Ok(match written.map_err(|error| failed(&error)) {
+        Ok(Written::Done { version, .. }) => {
             let created = there.is_none();
             let status = if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
             let mut response = empty(status);
             response.headers_mut().insert(ETAG, etag(version));
             Ok(response)
         }
-        Written::Refused | Written::Conflict | Written::Absent => Err(conflict(there)),
-    }
+        Ok(Written::Refused | Written::Conflict | Written::Absent) => Err(conflict(there)),
+        Err(problem) => Err(problem),
+    })
+}
+
+/// Passes on that an operation was stopped.
+fn stop<T>(done: &Result<T, Error>) -> Result<(), Stopped> {
+    done.as_ref().err().and_then(Stopped::of).map_or(Ok(()), Err)
 }
 
 /// DELETE.
@@ -183,20 +238,29 @@ pub async fn delete(call: Call) -> Answered {
         return Err(Problem::invalid("if-none-match has no meaning for a removal"));
     }
     let mut keeper = begin(&node, &cache);
-    let response = remove(&node, &cache, &key, conditions.matches);
+    let work = || remove(&node, &cache, &key, conditions.matches.as_ref());
+    let response = when_loaded(&node, &cache, &key, work).await;
     kept(&mut keeper).await?;
     response
 }
 
-fn remove(node: &Node, cache: &Cache, key: &[u8], matches: Option<Tags>) -> Answered {
+fn remove(
+    node: &Node,
+    cache: &Cache,
+    key: &[u8],
+    matches: Option<&Tags>,
+) -> Result<Answered, Stopped> {
     let (batch, hash) = (cache.batch(node.now()), cache.hash(key));
     let mut how = Removal::default();
-    if let Some(tags @ Tags::Versions(_)) = &matches {
-        let there = batch.peek(hash, key).map(|entry| entry.version());
-        let named = there.filter(|version| tags.name(*version));
-        how.expected = Some(named.ok_or_else(|| conflict(there))?);
+    if let Some(tags @ Tags::Versions(_)) = matches {
+        let there = version(&batch, hash, key)?;
+        how.expected = there.filter(|version| tags.name(*version));
+        if how.expected.is_none() {
+            return Ok(Err(conflict(there)));
+        }
     }
     let removed = batch.remove(hash, key, &how);
+    stop(&removed)?;
     let mut counts = Counts::default();
     match &removed {
         Ok(Written::Done { .. }) => counts.delete_hits += 1,
@@ -204,11 +268,12 @@ fn remove(node: &Node, cache: &Cache, key: &[u8], matches: Option<Tags>) -> Answ
         Err(error) => count_error(&mut counts, error),
     }
     count(node, cache, &counts);
-    match removed.map_err(|error| failed(&error))? {
-        Written::Done { .. } => Ok(empty(StatusCode::NO_CONTENT)),
-        _ if matches.is_some() => Err(conflict(None)),
-        _ => Err(absent()),
-    }
+    Ok(match removed.map_err(|error| failed(&error)) {
+        Ok(Written::Done { .. }) => Ok(empty(StatusCode::NO_CONTENT)),
+        Ok(_) if matches.is_some() => Err(conflict(None)),
+        Ok(_) => Err(absent()),
+        Err(problem) => Err(problem),
+    })
 }
 
 /// POST `../incr`.
@@ -226,13 +291,15 @@ pub async fn incr(call: Call) -> Answered {
     let or_create = initial.map(|initial| (initial, ttl));
     let step = Step { up, delta, or_create, touch: None, expected: None, version: None };
     let mut keeper = begin(&node, &cache);
-    let response = step_one(&node, &cache, &key, &step);
+    let work = || step_one(&node, &cache, &key, &step);
+    let response = when_loaded(&node, &cache, &key, work).await;
     kept(&mut keeper).await?;
     response
 }
 
-fn step_one(node: &Node, cache: &Cache, key: &[u8], step: &Step) -> Answered {
+fn step_one(node: &Node, cache: &Cache, key: &[u8], step: &Step) -> Result<Answered, Stopped> {
     let counted = cache.batch(node.now()).count(cache.hash(key), key, step);
+    stop(&counted)?;
     let mut counts = Counts::default();
     let (hits, misses) = if step.up {
         (&mut counts.incr_hits, &mut counts.incr_misses)
@@ -246,16 +313,17 @@ fn step_one(node: &Node, cache: &Cache, key: &[u8], step: &Step) -> Answered {
         Err(error) => count_error(&mut counts, error),
     }
     count(node, cache, &counts);
-    match counted.map_err(|error| failed(&error))? {
-        Counted::Value { value, version, .. } => {
+    Ok(match counted.map_err(|error| failed(&error)) {
+        Ok(Counted::Value { value, version, .. }) => {
             let mut response = json(&json!({ "value": value }));
             response.headers_mut().insert(ETAG, etag(version));
             Ok(response)
         }
-        Counted::NotANumber => Err(Problem::new(Code::NotANumber, "the value is no number")),
-        Counted::Absent => Err(absent()),
-        Counted::Conflict => Err(conflict(None)),
-    }
+        Ok(Counted::NotANumber) => Err(Problem::new(Code::NotANumber, "the value is no number")),
+        Ok(Counted::Absent) => Err(absent()),
+        Ok(Counted::Conflict) => Err(conflict(None)),
+        Err(problem) => Err(problem),
+    })
 }
 
 fn span(query: &Query, name: &str) -> Result<Option<u64>, Problem> {
@@ -296,6 +364,8 @@ fn count(node: &Node, cache: &Cache, counts: &Counts) {
 fn count_error(counts: &mut Counts, error: &Error) {
     match error {
         Error::Full { .. } => counts.store_no_memory += 1,
+        // Not executed yet.
+        Error::Away | Error::Behind => {}
         Error::ValueLength { .. } | Error::KeyLength { .. } => counts.store_too_large += 1,
         Error::Unrecorded(_) => counts.store_unrecorded += 1,
     }
@@ -305,6 +375,7 @@ fn count_error(counts: &mut Counts, error: &Error) {
 pub fn failed(error: &Error) -> Problem {
     let code = match error {
         Error::Full { .. } => Code::OutOfMemory,
+        Error::Away | Error::Behind => Code::Overloaded,
         Error::KeyLength { .. } => Code::KeyTooLarge,
         Error::ValueLength { .. } => Code::ValueTooLarge,
         Error::Unrecorded(Unrecorded::Busy) => Code::Overloaded,
@@ -360,7 +431,7 @@ mod tests {
         };
         let next = (number + 1).to_string();
         let when = Conditions { matches: Some(Tags::Versions(vec![version])), differs: None };
-        store(node, cache, b"n", put(next.as_bytes()), &when).is_ok()
+        store(node, cache, b"n", put(next.as_bytes()), &when).unwrap().is_ok()
     }
 
     /// The version is looked at under the lock of the entry, not only before: without that, of two
@@ -369,7 +440,7 @@ mod tests {
     fn no_update_is_lost_to_another_writer() {
         let node = Node::new(ServerConfig::default()).unwrap();
         let cache = node.catalog.cache("default").unwrap();
-        store(&node, &cache, b"n", put(b"0"), &Conditions::default()).unwrap();
+        store(&node, &cache, b"n", put(b"0"), &Conditions::default()).unwrap().unwrap();
         std::thread::scope(|scope| {
             for _ in 0..WRITERS {
                 scope.spawn(|| {

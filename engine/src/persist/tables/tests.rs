@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::{PersistConfig, Recovered};
+use super::super::{PersistConfig, Preload, Recovered};
 use super::*;
 use crate::disk::MemoryDisk;
 use crate::env::{ManualClock, split_mix};
@@ -20,7 +20,7 @@ fn table(seed: u64) -> Arc<Table> {
 }
 
 fn kept(name: &str, mode: PersistMode, seed: u64) -> KeptTable {
-    KeptTable { name: name.to_owned(), table: table(seed), mode }
+    KeptTable { name: name.to_owned(), table: table(seed), mode, preload: Preload::All }
 }
 
 fn put(table: &Table, key: &[u8], value: &[u8]) -> Result<u64, Error> {
@@ -51,6 +51,7 @@ fn open(
         storage_id: [3; 16],
         log_bytes: 1 << 20,
         log_file_bytes: 4 << 10,
+        store: None,
         dropped: dropped.iter().cloned().collect(),
     };
     Persistence::open(config, tables, Arc::new(ManualClock::at(NOW)))

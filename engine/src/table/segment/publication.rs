@@ -29,6 +29,7 @@ impl<'t> Locked<'t> {
             self.w.pending.pop_front();
             self.segment.committed.store(pending.seq, Ordering::Release);
             self.note_published(&pending, told);
+            self.forget_published(version_at(self.w.slots.pointer(pending.slot)));
         }
         self.note_unpublished();
     }

@@ -34,6 +34,7 @@ impl<'t> Locked<'t> {
             return Ok(alive.then_some(seq));
         }
         let kept = self.keep_for_telling();
+        self.forget(hash, old.key());
         self.take_out(old, true);
         self.w.seq += 1;
         self.segment.committed.store(self.w.seq, Ordering::Release);

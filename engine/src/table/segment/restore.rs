@@ -45,6 +45,33 @@ impl<'t> Locked<'t> {
         seq: u64,
         accessed: Timestamp,
     ) -> Result<(), Error> {
+        let region = self.shared.region_of(draft.key);
+        self.put_back_over(hash, draft, seq, accessed)?;
+        self.evict_surplus(region, 0);
+        Ok(())
+    }
+
+    /// As [`Locked::put_back`], for an entry that somebody waits for: nothing is evicted after it,
+    /// since that could be the entry itself. What is too much goes ahead of it, and with later writes.
+    pub fn bring_back(
+        &mut self,
+        hash: KeyHash,
+        draft: Draft<'_>,
+        seq: u64,
+        accessed: Timestamp,
+    ) -> Result<(), Error> {
+        let region = self.shared.region_of(draft.key);
+        self.evict_surplus(region, draft.charge(self.shared.allocator));
+        self.put_back_over(hash, draft, seq, accessed)
+    }
+
+    fn put_back_over(
+        &mut self,
+        hash: KeyHash,
+        draft: Draft<'_>,
+        seq: u64,
+        accessed: Timestamp,
+    ) -> Result<(), Error> {
         self.drain_reads();
         let region = self.shared.region_of(draft.key);
         self.make_room(hash, region, None, &draft)?;
@@ -56,7 +83,6 @@ impl<'t> Locked<'t> {
             self.tell_write(version, None);
         }
         self.settle();
-        self.evict_surplus(region, 0);
         self.shared.watch_pressure(region);
         Ok(())
     }

@@ -10,8 +10,9 @@ use crate::sync::Ordering;
 /// Expired entries that a write takes out itself where nothing may be evicted.
 const MAKE_ROOM_BUDGET: usize = 64;
 
-/// A victim whose newest write is not published yet stays; so many of them are passed over.
-const UNPUBLISHED_VICTIMS_MAX: usize = 8;
+/// A victim whose newest write is not published yet stays, and one that nobody can take over; so
+/// many of them are passed over.
+const KEPT_VICTIMS_MAX: usize = 8;
 
 impl<'t> Locked<'t> {
     /// Refuses a write that does not fit where nothing may be evicted for it. What was found may
@@ -28,7 +29,7 @@ impl<'t> Locked<'t> {
             return Err(self.full());
         }
         if self.shared.evicts(region) {
-            return Ok(found);
+            return if self.is_stuck(region, more as u64) { Err(Error::Behind) } else { Ok(found) };
         }
         let old = found.map_or(0, |(_, old)| old.charge(self.shared.allocator));
         let more = more.saturating_sub(old) as u64;
@@ -45,29 +46,38 @@ impl<'t> Locked<'t> {
         Ok(found)
     }
 
+    /// Whether there is no room for `more` bytes, and nobody takes what would be evicted for them.
+    fn is_stuck(&self, region: u8, more: u64) -> bool {
+        let Some(backing) = self.shared.backing.get() else { return false };
+        let account = self.account();
+        let over =
+            || account.is_over(account.leaving(), more) || account.is_region_over(region, more);
+        !backing.has_room() && over()
+    }
+
     /// Evicts from this segment until the table and the region are within their limits, or the
     /// segment has nothing more to give. `more` are the bytes of the write that asks: a segment
     /// with more than its share makes room for the next such write too, one with less takes that
     /// room. Otherwise the shares, which nothing holds together, would drift apart.
     pub(super) fn evict_surplus(&mut self, region: u8, more: usize) -> Option<Lack> {
-        // Garbage counts against the limit, but what this loop itself retires must not make it go
-        // on: it is as good as free.
-        let retired = self.account().retired();
+        // What is leaving counts against the limit, but what this loop itself sends away must not
+        // make it go on: it is as good as free.
+        let leaving = self.account().leaving();
         while self.account().is_region_over(region, 0) && self.evict_one(region) {}
-        while self.account().is_over(retired, 0) || self.makes_way(retired, more) {
+        while self.account().is_over(leaving, 0) || self.makes_way(leaving, more) {
             let victim = self.fullest_region();
             if !victim.is_some_and(|victim| self.evict_one(victim)) {
-                return self.account().is_over(retired, 0).then_some(Lack { retired });
+                return self.account().is_over(leaving, 0).then_some(Lack { leaving });
             }
         }
         None
     }
 
     /// Whether it has more than its share of the table's bytes, and the table no room for `more`.
-    pub(super) fn makes_way(&self, retired: u64, more: usize) -> bool {
+    pub(super) fn makes_way(&self, leaving: u64, more: usize) -> bool {
         let live = self.account().live();
         let own = u64::try_from(self.w.entry_bytes).unwrap_or(0) + self.w.charged as u64;
-        self.account().held(retired) + more as u64 > self.account().max_bytes()
+        live + leaving + more as u64 > self.account().max_bytes()
             && own * self.shared.segments > live
     }
 
@@ -86,16 +96,17 @@ impl<'t> Locked<'t> {
     }
 
     pub(super) fn evict_one(&mut self, region: u8) -> bool {
-        let mut unpublished = Vec::new();
+        let mut kept = Vec::new();
         let mut evicted = false;
-        while unpublished.len() < UNPUBLISHED_VICTIMS_MAX {
+        while kept.len() < KEPT_VICTIMS_MAX {
             let victim = with_policy!(self, region, |policy, view| policy.evict(&view)).flatten();
             let Some(version) = victim.and_then(|slot| version_at(self.w.slots.pointer(slot)))
             else {
                 break;
             };
-            if version.seq() > self.segment.committed.load(Ordering::Relaxed) {
-                unpublished.push(version);
+            let published = version.seq() <= self.segment.committed.load(Ordering::Relaxed);
+            if !published || !self.hand_over(version) {
+                kept.push(version);
                 continue;
             }
             self.count_eviction(version);
@@ -107,7 +118,7 @@ impl<'t> Locked<'t> {
             evicted = true;
             break;
         }
-        for version in unpublished {
+        for version in kept {
             let hash = policy_hash(self.shared.hasher.index_hash(version.key()));
             let bytes = weight(version.charge(self.shared.allocator));
             with_policy!(self, region, |p, view| p.insert(version.slot(), hash, bytes, &view));

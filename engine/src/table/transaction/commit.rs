@@ -53,7 +53,7 @@ impl Transaction<'_> {
         let lack = commit.lack;
         drop(commit);
         if let Some(lack) = lack {
-            table.relieve(lack.retired, now);
+            table.relieve(lack.leaving, now);
         }
         result
     }
@@ -83,14 +83,23 @@ impl<'t> Commit<'t> {
         keys: &[Key<'_>],
         snapshot: &Snapshot<'_>,
     ) -> Result<(), TransactionError> {
-        let (mut changed, mut blocked, waits) = (Vec::new(), false, self.waits);
+        let (mut changed, mut away) = (Vec::new(), Vec::new());
+        let (mut blocked, waits) = (false, self.waits);
         for (key, touched) in keys {
             let hash = touched.hash;
             let Some(part) = self.part(hash.segment) else { continue };
             if part.locked.has_changed(hash, key, touched.seen, snapshot.mark(hash.segment)) {
                 changed.push(key.to_vec());
             }
+            let found = part.locked.find(hash, key);
+            if part.locked.is_away(hash, found, key) {
+                away.push(key.to_vec());
+            }
             blocked |= touched.write.is_some() && !part.locked.may_publish(waits);
+        }
+        if !away.is_empty() {
+            away.sort_unstable();
+            return Err(TransactionError::Away { keys: away });
         }
         if !changed.is_empty() {
             changed.sort_unstable();

@@ -40,6 +40,12 @@ impl<'a> PlainGet<'a> {
         self.text.value(self.key, flags, cas, value, b"\r\nEND\r\n", out);
     }
 
+    /// How any other answer looks.
+    #[must_use]
+    pub fn framing(&self) -> Framing<'static> {
+        Framing::Text(self.text)
+    }
+
     /// Answers that there is none.
     #[inline]
     pub fn miss(&self, out: &mut Output) {

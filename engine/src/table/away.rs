@@ -1,0 +1,182 @@
+//! Entries that are not in memory: where a table puts what it evicts, so that it is not lost.
+//!
+//! An entry is in memory or *away*, in the table's [`Backing`]. It leaves memory by
+//! [`Backing::take`], ahead of being taken out of the index, and it comes back by
+//! [`Table::bring_back`]. A copy that stays behind then is as good as the entry until that changes:
+//! each change of a key tells the backing to [`forget`](Backing::forget) it.
+//!
+//! Whoever decides by what a key holds must have it in memory: such operations are refused as
+//! [`Error::Away`] while it is not.
+
+use std::sync::Arc;
+
+use super::entry::{check, draft};
+use super::version::Draft;
+use super::{Account, KeyHash, NewEntry, Pinned, Saved, Table};
+use crate::env::Timestamp;
+use crate::error::Error;
+
+/// An entry on its way out of memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Leaving<'a> {
+    /// Its key.
+    pub key: &'a [u8],
+    /// What was stored; its version only where the writer chose it.
+    pub entry: NewEntry<'a>,
+    /// The epoch of its sequence number.
+    pub epoch: u32,
+    /// Its sequence number.
+    pub seq: u64,
+    /// When it was read last, ms; counts where there is a max-idle time.
+    pub accessed: Timestamp,
+}
+
+/// Where the entries of a table are that it had no room for. All calls come under the lock of the
+/// key's segment, unless said otherwise, and must not wait for anything but short locks.
+pub trait Backing: Send + Sync {
+    /// Takes an entry that is about to leave memory; false when there is no room, and the entry
+    /// stays.
+    fn take(&self, hash: KeyHash, entry: &Leaving<'_>) -> bool;
+
+    /// Whether [`Backing::take`] has room. May be called without a lock.
+    fn has_room(&self) -> bool;
+
+    /// Whether an entry of the key may be here, or `in_memory` says that it is there. Both are asked
+    /// at one moment: no entry is on its way between the two. May be called without a lock.
+    fn may_hold(&self, hash: KeyHash, key: &[u8], in_memory: &mut dyn FnMut() -> bool) -> bool;
+
+    /// The entry of a key that is here, if any, is void: the key was changed.
+    fn forget(&self, hash: KeyHash, key: &[u8]);
+
+    /// All that is here is void. The locks of all segments are held.
+    fn forget_all(&self);
+}
+
+/// What became of an entry that was to come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Back {
+    /// It is in memory.
+    Stored,
+    /// Memory has an entry of the key.
+    There,
+    /// Memory has an entry of the key that is not published yet: what it replaces is still here, and
+    /// to be seen if it is taken back.
+    Unpublished,
+    /// It is not what the key holds any more.
+    Void,
+    /// Its time is over.
+    Expired,
+}
+
+impl Table {
+    /// From now on what is evicted goes to `backing`. Only the first call counts.
+    pub fn set_backing(&self, backing: Arc<dyn Backing>) {
+        let _ = self.shared.backing.set(backing);
+    }
+
+    /// Gives an entry back that had left memory, with the version that it had. `valid` is asked
+    /// under the lock of its segment whether it is still what the key holds. The backing keeps its
+    /// copy: while the entry is not changed it leaves memory again without a word.
+    ///
+    /// # Errors
+    /// [`Error`] says why not; the table is as it was.
+    pub fn bring_back(
+        &self,
+        saved: &Saved<'_>,
+        now: Timestamp,
+        valid: &mut dyn FnMut() -> bool,
+    ) -> Result<Back, Error> {
+        check(saved.key, &saved.entry)?;
+        let hash = self.hash(saved.key);
+        let Some(segment) = self.segments.get(hash.segment as usize) else { return Ok(Back::Void) };
+        let mut locked = segment.lock(&self.shared, now);
+        let found = locked.find(hash, saved.key);
+        if let Some((_, version)) = found.filter(|(_, version)| version.seq() > locked.published())
+        {
+            return Ok(if version.older().is_some() { Back::There } else { Back::Unpublished });
+        }
+        if locked.is_there(found) {
+            return Ok(Back::There);
+        }
+        if !valid() {
+            return Ok(Back::Void);
+        }
+        if saved.is_expired(now) {
+            return Ok(Back::Expired);
+        }
+        let mut draft = draft(saved.key, &saved.entry);
+        // Another epoch's number means nothing here: the version stays as a chosen one.
+        let own = u64::from(saved.epoch) == self.shared.epoch && locked.was_published(saved.seq);
+        let seq = if own { saved.seq } else { locked.published() };
+        if !own {
+            draft = Draft { version: Some(saved.entry.version.unwrap_or(saved.order())), ..draft };
+        }
+        locked.bring_back(hash, draft, seq, saved.accessed)?;
+        if own && saved.entry.max_idle.is_none() {
+            locked.mark_copied(hash, saved.key);
+        }
+        Ok(Back::Stored)
+    }
+
+    /// What memory holds of a key that the backing holds `saved` of. Where it is the same, and `quiet`
+    /// says under the lock that nothing else is to become of the backing's copy, that is remembered
+    /// as one.
+    pub(crate) fn compare(
+        &self,
+        saved: &Saved<'_>,
+        now: Timestamp,
+        quiet: &mut dyn FnMut() -> bool,
+    ) -> Compared {
+        let hash = self.hash(saved.key);
+        let Some(segment) = self.segments.get(hash.segment as usize) else {
+            return Compared::Absent;
+        };
+        let mut locked = segment.lock(&self.shared, now);
+        let Some((_, version)) = locked.find(hash, saved.key) else { return Compared::Absent };
+        let entry = &saved.entry;
+        let same = version.seq() == saved.seq
+            && u64::from(saved.epoch) == self.shared.epoch
+            && entry.max_idle.is_none()
+            && version.max_idle().is_none()
+            && version.flags() == entry.flags
+            && version.deadline() == entry.deadline
+            && version.version() == entry.version
+            && version.marks() == entry.marks;
+        if !same || !quiet() {
+            return Compared::Other;
+        }
+        locked.mark_copied(hash, saved.key);
+        Compared::Same
+    }
+
+    /// The account, for what the backing holds on the table's behalf.
+    pub(crate) fn account(&self) -> Arc<Account> {
+        Arc::clone(&self.shared.account)
+    }
+
+    /// Waits until nobody is within a change that was begun before.
+    pub(crate) fn pass_all_locks(&self, now: Timestamp) {
+        self.segments.iter().for_each(|segment| drop(segment.lock(&self.shared, now)));
+    }
+}
+
+/// What memory holds of a key that its backing holds too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compared {
+    /// Nothing.
+    Absent,
+    /// The same.
+    Same,
+    /// Something else.
+    Other,
+}
+
+impl Pinned<'_> {
+    /// After a read that found nothing: whether the entry may be away. Then it must be loaded before
+    /// anything can be said of the key.
+    #[must_use]
+    pub fn is_away(&self, hash: KeyHash, key: &[u8], now: Timestamp) -> bool {
+        let Some(backing) = self.table().shared.backing.get() else { return false };
+        backing.may_hold(hash, key, &mut || self.peek(hash, key, now).is_some())
+    }
+}
