@@ -41,6 +41,9 @@ pub enum PersistError {
     /// The log cannot be used.
     #[error(transparent)]
     Log(#[from] WalError),
+    /// The store of caches that are written behind cannot be used.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
     /// A snapshot file cannot be used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotFileError),

@@ -19,7 +19,9 @@
 //! | `space.rs` | refuses changes before the disk is full |
 //! | `recovery.rs` | from snapshot file and log to tables |
 //! | `checkpoint.rs` | when and how a snapshot file is written |
+//! | [`behind`] | tables without a log: their changes reach a store later |
 
+pub mod behind;
 mod change;
 mod checkpoint;
 mod directory;
@@ -59,12 +61,18 @@ pub enum PersistMode {
     Async,
     /// When it is durable; readers do not see it before.
     Sync,
+    /// At once; it is written to a store a moment later ([`behind`]).
+    Behind,
 }
 
 impl PersistMode {
     /// The modes and their names.
-    pub const NAMES: [(&'static str, PersistMode); 3] =
-        [("none", Self::None), ("async", Self::Async), ("sync", Self::Sync)];
+    pub const NAMES: [(&'static str, PersistMode); 4] = [
+        ("none", Self::None),
+        ("async", Self::Async),
+        ("sync", Self::Sync),
+        ("behind", Self::Behind),
+    ];
 
     /// The mode of this name.
     #[must_use]
@@ -80,7 +88,7 @@ pub struct KeptTable {
     pub name: String,
     /// The table, empty.
     pub table: Arc<Table>,
-    /// When its changes count as kept; not [`PersistMode::None`].
+    /// When its changes count as kept: [`PersistMode::Async`] or [`PersistMode::Sync`].
     pub mode: PersistMode,
 }
 
