@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use super::PersistError;
 use crate::disk::{Disk, FileDisk, FolderLock};
-use crate::env::{os_seed, split_mix};
+use crate::env::{Timestamp, os_seed, split_mix};
+use crate::store::{self, Report, Store};
 
 /// Says what the directory is: `data directory 1` and the storage id, a line each.
 const META: &str = "meta";
 const FORMAT: &str = "data directory 1";
 const LOG: &str = "wal";
 const SNAPSHOTS: &str = "snapshots";
+const STORE: &str = "store";
 
 /// A data directory that this process alone uses.
 pub struct DataDirectory {
@@ -62,6 +64,28 @@ impl DataDirectory {
     /// [`PersistError::Io`].
     pub fn snapshots(&self) -> Result<Arc<dyn Disk>, PersistError> {
         self.folder(SNAPSHOTS)
+    }
+
+    /// The store of caches that are written behind.
+    ///
+    /// # Errors
+    /// [`PersistError::Store`].
+    pub fn store(&self) -> Result<(Arc<dyn Store>, Report), PersistError> {
+        Ok(store::open(&self.path.join(STORE))?)
+    }
+
+    /// Moves a store aside that no cache uses: what it holds grows old, and must not come back when
+    /// it is used again. Where it is now, if there is one.
+    ///
+    /// # Errors
+    /// [`PersistError::Io`].
+    pub fn put_store_aside(&self, now: Timestamp) -> Result<Option<PathBuf>, PersistError> {
+        let (path, aside) = (self.path.join(STORE), self.path.join(format!("store-unused-{now}")));
+        match fs::rename(&path, &aside) {
+            Ok(()) => Ok(Some(aside)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(PersistError::Io { path, action: "move it aside", source }),
+        }
     }
 
     fn folder(&self, name: &str) -> Result<Arc<dyn Disk>, PersistError> {

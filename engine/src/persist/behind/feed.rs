@@ -47,8 +47,8 @@ pub(super) struct Counts {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub dirty: Dirty,
-    /// When the cache was cleared, if the store does not know yet. Everything that waits came
-    /// after it.
+    /// Set when the cache was cleared and the store does not know yet: since when it is behind.
+    /// Everything that waits came after the clear.
     pub cleared: Option<Timestamp>,
     /// The highest sequence number of the table.
     pub highest: u64,
@@ -88,17 +88,17 @@ impl Feed {
         EARLY_BYTES.min(self.bytes_max / 2)
     }
 
-    /// These were not written: `units`, and that the cache was cleared at that time.
+    /// These were not written: `units`, and a clear before them.
     pub fn put_back(&self, units: &[Unit], cleared: Option<Timestamp>) {
         let mut state = self.state.lock();
         state.dirty.put_back(units);
-        state.cleared = cleared.or(state.cleared);
+        state.cleared = cleared.into_iter().chain(state.cleared).min();
     }
 
     /// How far behind the store is.
     pub fn lag(&self, now: Timestamp) -> Lag {
         let state = self.state.lock();
-        let oldest = state.dirty.oldest().into_iter().chain(state.cleared).min();
+        let oldest = state.oldest();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Lag {
             entries: state.dirty.len() as u64 + u64::from(state.cleared.is_some()),
@@ -155,14 +155,20 @@ impl Feed {
     fn clear(&self) {
         let now = self.clock.now();
         let mut state = self.state.lock();
+        // The store is behind since the oldest change that this one supersedes.
+        state.cleared = state.oldest().or(Some(now));
         state.dirty.clear();
-        state.cleared = Some(now);
         drop(state);
         self.signal.wake();
     }
 }
 
 impl State {
+    /// Since when the store is behind.
+    fn oldest(&self) -> Option<Timestamp> {
+        self.dirty.oldest().into_iter().chain(self.cleared).min()
+    }
+
     fn growth(&self, change: &Change<'_>) -> usize {
         match change {
             Change::Put { key, entry, .. } => {
