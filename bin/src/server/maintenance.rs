@@ -34,6 +34,7 @@ pub async fn run(node: Arc<Node>) {
             exposed.warn(node.now());
             if let Some(data) = node.data.get() {
                 watch.look(&data.persistence);
+                data.behind.iter().for_each(|behind| watch.look_behind(behind));
             }
         }
     }

@@ -42,6 +42,7 @@ pub struct Node {
     /// What is kept on disk; set before the node listens.
     pub data: OnceLock<Data>,
     stopping: AtomicBool,
+    hurried: AtomicBool,
     stop: Notify,
 }
 
@@ -83,6 +84,7 @@ impl Node {
             started,
             data: OnceLock::new(),
             stopping: AtomicBool::new(false),
+            hurried: AtomicBool::new(false),
             stop: Notify::new(),
         }))
     }
@@ -137,6 +139,16 @@ impl Node {
     #[inline]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Ends the writing of what is behind: somebody asked twice.
+    pub fn hurry(&self) {
+        self.hurried.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody asked twice to stop.
+    pub fn is_hurried(&self) -> bool {
+        self.hurried.load(Ordering::Acquire)
     }
 
     /// Waits until the node is told to stop.

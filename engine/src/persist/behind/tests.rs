@@ -59,6 +59,15 @@ impl Life {
         segments: u32,
         bytes_max: usize,
     ) -> Self {
+        Self::on(Arc::clone(store) as _, clock, segments, bytes_max)
+    }
+
+    fn on(
+        store: Arc<dyn Store>,
+        clock: &Arc<ManualClock>,
+        segments: u32,
+        bytes_max: usize,
+    ) -> Self {
         let config = TableConfig { segments: Some(segments), seed: 7, ..TableConfig::default() };
         let table = Arc::new(Table::new(&config, clock.now()).unwrap());
         let config = BehindTable {
@@ -71,7 +80,7 @@ impl Life {
         let feed = Arc::new(Feed::new(config, own, Arc::default()));
         let applied = store.applied().unwrap_or(Position(0));
         let config = BehindConfig {
-            store: Arc::clone(store) as _,
+            store,
             report: Report { applied, ..Report::default() },
             storage_id: [3; 16],
         };

@@ -4,13 +4,18 @@
 use super::*;
 use crate::env::split_mix;
 use crate::store::fault::Tear;
-use crate::store::sled::{SledConfig, SledStore};
 use crate::table::Isolation;
 
 const KEYS: u64 = 16;
 
-/// What happened to a store between two lives.
-type End<S> = fn(&Arc<S>, &mut u64);
+/// A store under test.
+struct Bed<'a> {
+    store: Arc<dyn Store>,
+    /// Lets it fail, or not any more.
+    fail: &'a dyn Fn(bool),
+    /// What happens to it between two lives.
+    end: &'a dyn Fn(&mut u64),
+}
 
 /// Everything that a table showed, with when.
 struct History(Vec<(Timestamp, Image)>);
@@ -65,14 +70,15 @@ fn check(history: &History, image: &Image, floor: Timestamp, replay: &str) {
     assert!((1..4).all(|n| pair(n) == pair(0)), "half of a transaction; {replay}");
 }
 
-fn lives<S: Store + 'static>(store: &Arc<S>, seed: u64, fail: fn(&S, bool), end: End<S>) {
+fn lives(bed: &Bed<'_>, seed: u64) {
+    let Bed { store, fail, end } = bed;
     let (mut rng, clock) = (seed, Arc::new(ManualClock::at(NOW)));
     let replay = format!("ISOGRID_SEED={seed} cargo test -p isogrid-engine --lib lives");
     let mut highest = 0;
     let mut image = Image::new();
     for _ in 0..3 {
         let segments = 1 << (split_mix(&mut rng) % 4);
-        let mut life = Life::with(store, &clock, segments, 1 << 20);
+        let mut life = Life::on(Arc::clone(store), &clock, segments, 1 << 20);
         assert_eq!(life.image(), image, "{replay}");
         let mut history = History(vec![(clock.now(), image)]);
         // When the store is known to have had everything.
@@ -81,8 +87,8 @@ fn lives<S: Store + 'static>(store: &Arc<S>, seed: u64, fail: fn(&S, bool), end:
             change(&life, &mut rng);
             history.0.push((clock.now(), life.image()));
             match split_mix(&mut rng) % 8 {
-                0 => fail(store, true),
-                1 => fail(store, false),
+                0 => fail(true),
+                1 => fail(false),
                 2..=4 => life.pass(split_mix(&mut rng) % 900),
                 _ => {}
             }
@@ -92,14 +98,14 @@ fn lives<S: Store + 'static>(store: &Arc<S>, seed: u64, fail: fn(&S, bool), end:
                 assert!(life.lag().oldest_ms <= DELAY, "{:?}; {replay}", life.lag());
             }
         }
-        fail(store, false);
+        fail(false);
         // As it is now: what had a deadline may be gone since the last change.
         history.0.push((clock.now(), life.image()));
         let seen = history.0.iter().flat_map(|(_, image)| image.values()).map(|shown| shown.3);
         highest = seen.max().unwrap_or(0).max(highest);
         drop(life);
-        end(store, &mut rng);
-        let after = Life::with(store, &clock, 2, 1 << 20);
+        end(&mut rng);
+        let after = Life::on(Arc::clone(store), &clock, 2, 1 << 20);
         image = after.image();
         check(&history, &image, floor, &replay);
         let next = after.put("next", "").unwrap();
@@ -117,30 +123,30 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
 #[test]
 fn a_crash_leaves_what_was_and_is_late_by_the_delay_at_most() {
     for seed in seeds(60) {
-        lives(
-            &Arc::new(MemoryStore::new()),
-            seed,
-            |_, _| {},
-            |store, rng| {
-                store.crash(usize::try_from(split_mix(rng) % 3).unwrap());
-                store.reopen().unwrap();
-            },
-        );
+        let store = Arc::new(MemoryStore::new());
+        let end = |rng: &mut u64| {
+            store.crash(usize::try_from(split_mix(rng) % 3).unwrap());
+            store.reopen().unwrap();
+        };
+        let bed = Bed { store: Arc::clone(&store) as _, fail: &|_| (), end: &end };
+        lives(&bed, seed);
     }
 }
 
 #[test]
 fn a_failing_store_that_crashes_too() {
     for seed in seeds(60) {
-        let fail: fn(&Faulty, bool) = |store, fails| {
+        let store = faulty();
+        let fail = |fails: bool| {
             let error = if store.calls().is_multiple_of(2) { io_error() } else { full() };
             store.fail_writes(fails.then_some(error));
         };
-        lives(&faulty(), seed, fail, |store, rng| {
+        let end = |rng: &mut u64| {
             store.crash(if split_mix(rng) & 1 == 0 { Tear::Lose } else { Tear::Keep }).unwrap();
             store.inner().crash(0);
             store.reopen().unwrap();
-        });
+        };
+        lives(&Bed { store: Arc::clone(&store) as _, fail: &fail, end: &end }, seed);
     }
 }
 
@@ -149,8 +155,10 @@ fn the_store_on_disk() {
     for seed in seeds(2) {
         let name = format!("isogrid-behind-{}-{seed}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        let (store, _) = SledStore::open(SledConfig::new(&path)).unwrap();
-        lives(&Arc::new(store), seed, |_, _| {}, |store, _| drop(store.reopen().unwrap()));
+        let (store, _) = crate::store::open(&path).unwrap();
+        let end = |_: &mut u64| drop(store.reopen().unwrap());
+        lives(&Bed { store: Arc::clone(&store), fail: &|_| (), end: &end }, seed);
+        drop(store);
         std::fs::remove_dir_all(&path).unwrap();
     }
 }
