@@ -1,10 +1,5 @@
 //! The real server with `persist = behind`: stopped, killed, on a disk that fills up.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "tests may panic, and wait for real processes"
-)]
+#![expect(clippy::indexing_slicing, reason = "tests may panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -164,7 +164,7 @@ fn nothing_is_lost_goes_back_or_is_torn_apart() {
     let given = std::env::var("ISOGRID_SEED").ok().and_then(|seed| seed.parse().ok());
     let cases = std::env::var("ISOGRID_MODEL_CASES").ok().and_then(|n| n.parse().ok());
     for seed in given.map_or(0..cases.unwrap_or(500), |seed: u64| seed..seed + 1) {
-        let replay = format!("ISOGRID_SEED={seed} cargo test -p isogrid-engine --lib dirty");
+        let replay = format!("ISOGRID_SEED={seed} cargo test --lib dirty");
         let run = std::panic::catch_unwind(|| history(seed));
         assert!(run.is_ok(), "replay: {replay}");
     }

@@ -73,7 +73,7 @@ fn check(history: &History, image: &Image, floor: Timestamp, replay: &str) {
 fn lives(bed: &Bed<'_>, seed: u64) {
     let Bed { store, fail, end } = bed;
     let (mut rng, clock) = (seed, Arc::new(ManualClock::at(NOW)));
-    let replay = format!("ISOGRID_SEED={seed} cargo test -p isogrid-engine --lib lives");
+    let replay = format!("ISOGRID_SEED={seed} cargo test --lib lives");
     let mut highest = 0;
     let mut image = Image::new();
     for _ in 0..3 {
@@ -153,7 +153,7 @@ fn a_failing_store_that_crashes_too() {
 #[test]
 fn the_store_on_disk() {
     for seed in seeds(2) {
-        let name = format!("isogrid-behind-{}-{seed}", std::process::id());
+        let name = format!("behind-{}-{seed}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let (store, _) = crate::store::open(&path).unwrap();
         let end = |_: &mut u64| drop(store.reopen().unwrap());
