@@ -77,7 +77,7 @@ fn open_behind(
     node: &Node,
 ) -> Result<Option<Behind>, PersistError> {
     if tables.is_empty() {
-        if let Some(path) = directory.put_store_aside(node.now())? {
+        if let Some(path) = directory.put_behind_aside(node.now())? {
             tracing::warn!(
                 event = "store_aside",
                 path = %path.display(),
@@ -87,7 +87,7 @@ fn open_behind(
         return Ok(None);
     }
     let begun = node.now();
-    let (store, report) = directory.store()?;
+    let (store, report) = directory.behind_store()?;
     let config = BehindConfig { store, report, storage_id: directory.storage_id() };
     let (behind, recovered) = Behind::open(config, tables, clock)?;
     tell_behind(&recovered, node.now() - begun);

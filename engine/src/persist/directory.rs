@@ -15,7 +15,7 @@ const META: &str = "meta";
 const FORMAT: &str = "data directory 1";
 const LOG: &str = "wal";
 const SNAPSHOTS: &str = "snapshots";
-const STORE: &str = "store";
+const BEHIND: &str = "behind";
 
 /// A data directory that this process alone uses.
 pub struct DataDirectory {
@@ -70,8 +70,8 @@ impl DataDirectory {
     ///
     /// # Errors
     /// [`PersistError::Store`].
-    pub fn store(&self) -> Result<(Arc<dyn Store>, Report), PersistError> {
-        Ok(store::open(&self.path.join(STORE))?)
+    pub fn behind_store(&self) -> Result<(Arc<dyn Store>, Report), PersistError> {
+        Ok(store::open(&self.path.join(BEHIND))?)
     }
 
     /// Moves a store aside that no cache uses: what it holds grows old, and must not come back when
@@ -79,8 +79,9 @@ impl DataDirectory {
     ///
     /// # Errors
     /// [`PersistError::Io`].
-    pub fn put_store_aside(&self, now: Timestamp) -> Result<Option<PathBuf>, PersistError> {
-        let (path, aside) = (self.path.join(STORE), self.path.join(format!("store-unused-{now}")));
+    pub fn put_behind_aside(&self, now: Timestamp) -> Result<Option<PathBuf>, PersistError> {
+        let (path, aside) =
+            (self.path.join(BEHIND), self.path.join(format!("behind-unused-{now}")));
         match fs::rename(&path, &aside) {
             Ok(()) => Ok(Some(aside)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
