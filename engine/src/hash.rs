@@ -4,6 +4,9 @@
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 use xxhash_rust::xxh64::xxh64;
 
+/// A map whose hasher is seeded anew for each process, so that nobody can choose keys that collide.
+pub(crate) type RandomMap<K, V> = hashbrown::HashMap<K, V>;
+
 /// The hashes of one key in one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyHash {

@@ -77,7 +77,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DIR", help_heading = "Cache")]
     data_dir: Option<String>,
     /// When a write to the cache `default` is acknowledged: none (at once, nothing is kept),
-    /// async (it survives a kill) or sync (it survives a power cut)
+    /// async (it survives a kill), sync (it survives a power cut) or behind (at once, it is written
+    /// a moment later)
     /// [key: cache.default.persist] [default: async]
     #[arg(long, value_name = "MODE", help_heading = "Cache")]
     persist: Option<String>,
@@ -236,7 +237,7 @@ mod tests {
             ("--http 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
             ("--native 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
             ("--http 127.0.0.1:7400", "two listeners have the address 127.0.0.1:7400"),
-            ("--persist always", "one of none, async, sync"),
+            ("--persist always", "one of none, async, sync, behind"),
             ("--memory 10", "flag --memory"),
             ("--eviction lur", "one of s3-fifo, w-tinylfu"),
             ("--memcached 127.0.0.1:65000 --port-offset 1000", "is more than 65535"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use isogrid_engine::eviction::PolicyKind;
 use isogrid_engine::persist::LOG_BYTES_DEFAULT;
+use isogrid_engine::persist::behind::{DELAY_MS_DEFAULT, WAITING_BYTES_DEFAULT};
 
 /// Everything that a node needs to know to start.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +90,9 @@ pub struct NodeConfig {
     pub data_dir: Option<String>,
     /// Bytes of the log between two checkpoints, and of its files. Default: 64 MiB.
     pub log_size: u64,
+    /// How long a SIGTERM waits for changes that are written behind; `None` = until all are
+    /// written. Default: none.
+    pub behind_timeout: Option<Duration>,
 }
 
 impl Default for NodeConfig {
@@ -100,6 +104,7 @@ impl Default for NodeConfig {
             memory: None,
             data_dir: Some("isogrid-data".to_owned()),
             log_size: LOG_BYTES_DEFAULT,
+            behind_timeout: None,
         }
     }
 }
@@ -301,6 +306,10 @@ pub struct CacheConfig {
     ///
     /// [`Preload`]: isogrid_engine::persist::Preload
     pub preload: String,
+    /// How long a change waits before it is written behind. Default: 1 s.
+    pub behind_delay: Duration,
+    /// Bytes of changes that may wait to be written behind. Default: 64 MiB. Minimum: 64 KiB.
+    pub behind_queue: u64,
     /// Key-prefix regions with limits of their own.
     pub regions: Vec<RegionConfig>,
 }
@@ -321,6 +330,8 @@ impl Default for CacheConfig {
             segments: None,
             persist: "async".to_owned(),
             preload: "all".to_owned(),
+            behind_delay: Duration::from_millis(DELAY_MS_DEFAULT),
+            behind_queue: WAITING_BYTES_DEFAULT,
             regions: Vec::new(),
         }
     }

@@ -20,7 +20,7 @@ const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 const LIFE: Form = Form::OrOff(&Form::Span(1, 100 * YEAR));
 
 /// Keys at the top and in `[node]`, `[protocol]`, `[limits]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 27] = [
+pub static ROOT: [Key<ServerConfig>; 28] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -61,6 +61,13 @@ pub static ROOT: [Key<ServerConfig>; 27] = [
         field!(ServerConfig, node.log_size),
         "How long the log of changes gets before a checkpoint lets it begin anew. It may get half \
          as long as the caches are large, if that is more.",
+    ),
+    Key::new(
+        "node.behind_timeout",
+        Form::OrOff(&Form::Span(SECOND, 24 * HOUR)),
+        field!(ServerConfig, node.behind_timeout),
+        "How long a SIGTERM waits until the changes of caches with `persist` = behind are written; \
+         off waits for all of them. What is left then, or at a second SIGTERM, is lost and said.",
     ),
     Key::new(
         "memcached",
@@ -230,7 +237,7 @@ pub static LISTENER: [Key<ListenerConfig>; 5] = [
 ];
 
 /// Keys of `[[cache]]`.
-pub static CACHE: [Key<CacheConfig>; 9] = [
+pub static CACHE: [Key<CacheConfig>; 11] = [
     Key::new("name", CACHE_NAME, field!(CacheConfig, name), "The cache's name; each name once."),
     Key::new(
         "memory",
@@ -276,7 +283,21 @@ pub static CACHE: [Key<CacheConfig>; 9] = [
         field!(CacheConfig, persist),
         "When a write is acknowledged: none, at once, and the cache is empty after a restart; \
          async, when it is in the log, which survives a kill, and a power cut after 100 ms; sync, \
-         when it is safe on the disk.",
+         when it is safe on the disk; behind, at once, and it is written a moment later, the newest \
+         change of each key: a crash takes what was not written yet.",
+    ),
+    Key::new(
+        "behind_delay",
+        Form::Span(0, HOUR),
+        field!(CacheConfig, behind_delay),
+        "With `persist` = behind: how long a change waits before it is written, if not many wait.",
+    ),
+    Key::new(
+        "behind_queue",
+        Form::Size(64 * KIB, TIB),
+        field!(CacheConfig, behind_queue),
+        "With `persist` = behind: how many bytes of changes may wait, about 200 a key beside key \
+         and value; it is memory over `memory`. A write over it is refused with SERVER_ERROR busy.",
     ),
     Key::new(
         "preload",
@@ -320,9 +341,9 @@ pub static REGION: [Key<RegionConfig>; 4] = [
 
 const CACHE_NAME: Form = Form::Text("1 to 64 of A-Z, a-z, 0-9, _, . and -", is_cache_name);
 
-const PERSIST_MODES: [&str; 3] = {
-    let [(none, _), (at_once, _), (safe, _)] = PersistMode::NAMES;
-    [none, at_once, safe]
+const PERSIST_MODES: [&str; 4] = {
+    let [(none, _), (at_once, _), (safe, _), (behind, _)] = PersistMode::NAMES;
+    [none, at_once, safe, behind]
 };
 
 fn is_preload(text: &str) -> bool {

@@ -17,9 +17,9 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// The keeper of a connection to a cache of this mode; `None` when nothing is kept.
+    /// The keeper of a connection to a cache of this mode; `None` when no answer waits for a log.
     pub fn new(persistence: Option<&Arc<Persistence>>, mode: PersistMode) -> Option<Keeper> {
-        let persistence = persistence.filter(|_| mode != PersistMode::None)?;
+        let persistence = persistence.filter(|_| mode.is_logged())?;
         let (persistence, sync) = (Arc::clone(persistence), mode == PersistMode::Sync);
         Some(Keeper { persistence, sync, wrote: None, waits: None })
     }

@@ -187,7 +187,7 @@ async fn serve(node: Arc<Node>, http: Vec<String>, listeners: Vec<Listener>) -> 
     locks.abort();
     if node.data.get().is_some() {
         let of_thread = Arc::clone(&node);
-        let close = move || of_thread.data.get().map_or((), data::Data::close);
+        let close = move || of_thread.data.get().map_or((), |data| data.close(&of_thread));
         let _ = tokio::task::spawn_blocking(close).await;
     }
     tracing::info!(event = "stopped", connections_left = node.connections.open());
@@ -201,14 +201,22 @@ fn stop_on_signals(node: &Arc<Node>) -> Result<(), Error> {
     let mut graceful = signal(SignalKind::user_defined1()).map_err(failed())?;
     let node = Arc::clone(node);
     tokio::spawn(async move {
-        let name = tokio::select! {
-            biased;
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-            _ = graceful.recv() => "SIGUSR1",
-        };
-        tracing::info!(event = "draining", signal = name, connections = node.connections.open());
-        node.stop();
+        loop {
+            let name = tokio::select! {
+                biased;
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+                _ = graceful.recv() => "SIGUSR1",
+            };
+            if node.is_stopping() {
+                node.hurry();
+                tracing::warn!(event = "hurried", signal = name, "what is not written yet is left");
+                return;
+            }
+            let connections = node.connections.open();
+            tracing::info!(event = "draining", signal = name, connections);
+            node.stop();
+        }
     });
     Ok(())
 }

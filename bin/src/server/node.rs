@@ -60,6 +60,7 @@ pub struct Node {
     /// Changes the level of the log.
     pub log: LogLevel,
     stopping: AtomicBool,
+    hurried: AtomicBool,
     stop: Notify,
 }
 
@@ -107,6 +108,7 @@ impl Node {
             health: Health::default(),
             log: LogLevel::default(),
             stopping: AtomicBool::new(false),
+            hurried: AtomicBool::new(false),
             stop: Notify::new(),
         }))
     }
@@ -119,7 +121,9 @@ impl Node {
         let data = Data::open(self)?;
         let persistence = data.as_ref().map(|data| Arc::clone(&data.persistence));
         self.structures.begin(persistence, self.now()).map_err(super::Error::Structures)?;
-        data.map(|data| self.data.set(data));
+        if let Some(data) = data {
+            let _ = self.data.set(data);
+        }
         Ok(())
     }
 
@@ -168,6 +172,16 @@ impl Node {
     #[inline]
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Ends the writing of what is behind: somebody asked twice.
+    pub fn hurry(&self) {
+        self.hurried.store(true, Ordering::Release);
+    }
+
+    /// Whether somebody asked twice to stop.
+    pub fn is_hurried(&self) -> bool {
+        self.hurried.load(Ordering::Acquire)
     }
 
     /// Waits until the node is told to stop.

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::sync::atomic::Ordering;
 
 use isogrid_engine::persist::Persistence;
+use isogrid_engine::persist::behind::Behind;
 use isogrid_grid::Cache;
 use isogrid_wire::Output;
 use isogrid_wire::memcached::{Framing, Refusal, Reply};
@@ -140,13 +141,13 @@ fn general(node: &Node, cache: &Cache, now: u64) -> Rows {
     rows.put("pointer_size", usize::BITS);
     rows.put("rusage_user", user);
     rows.put("rusage_system", system);
-    connections(node, &mut rows);
+    connections(node, cache, &mut rows);
     commands(node, cache, &mut rows);
     storage(cache, &mut rows);
     rows
 }
 
-fn connections(node: &Node, rows: &mut Rows) {
+fn connections(node: &Node, cache: &Cache, rows: &mut Rows) {
     let connections = &node.connections;
     rows.put("max_connections", node.config.limits.max_connections);
     rows.put("curr_connections", connections.open());
@@ -159,6 +160,9 @@ fn connections(node: &Node, rows: &mut Rows) {
     rows.put("insecure_listeners", exposed.count());
     if let Some(data) = node.data.get() {
         kept(&data.persistence, rows);
+        if let Some(behind) = &data.behind {
+            written_behind(behind, cache.name(), rows);
+        }
     }
     rows.put("connection_structures", connections.open());
     rows.zeros(&["response_obj_oom", "response_obj_count", "response_obj_bytes"]);
@@ -184,6 +188,21 @@ fn kept(persistence: &Persistence, rows: &mut Rows) {
     rows.put("storage_damaged", stats.damaged);
     rows.put("storage_store_failures", stats.failures);
     rows.put("storage_store_failed", u8::from(stats.trouble.is_some()));
+}
+
+/// How far the store is behind the cache of the connection.
+fn written_behind(behind: &Behind, cache: &str, rows: &mut Rows) {
+    let Some(lag) = behind.lag(cache) else { return };
+    rows.put("behind_entries", lag.entries);
+    rows.put("behind_bytes", lag.bytes);
+    rows.put("behind_oldest_ms", lag.oldest_ms);
+    rows.put("behind_failing", lag.failing);
+    rows.put("behind_coalesced", lag.coalesced);
+    rows.put("behind_batches", lag.batches);
+    rows.put("behind_written", lag.written);
+    rows.put("behind_retries", lag.retries);
+    rows.put("behind_refused", lag.refused);
+    rows.put("behind_store_failed", u8::from(behind.trouble().is_some()));
 }
 
 fn commands(node: &Node, cache: &Cache, rows: &mut Rows) {

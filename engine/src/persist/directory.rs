@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{LOG_BYTES_DEFAULT, PersistConfig, PersistError, StoreConfig};
 use crate::disk::{Disk, FileDisk, FolderLock};
-use crate::env::{os_seed, split_mix};
-use crate::store::{SledConfig, SledStore, Store};
+use crate::env::{Timestamp, os_seed, split_mix};
+use crate::store::{self, Report, Store};
 
 /// Says what the directory is; see [`Meta::text`].
 const META: &str = "meta";
@@ -17,6 +17,7 @@ const FORMAT: &str = "data directory 1";
 const LOG: &str = "wal";
 const SNAPSHOTS: &str = "snapshots";
 const STORE: &str = "store";
+const BEHIND: &str = "behind";
 
 /// What to do with a damaged `meta`.
 const RESTORE: &str = "restore the file from a copy of the directory";
@@ -168,11 +169,30 @@ impl DataDirectory {
     pub fn store(&self) -> StoreConfig {
         let path = self.path.join(STORE);
         let exists = path.exists();
-        let open = move || {
-            let (store, report) = SledStore::open(SledConfig::new(&path))?;
-            Ok((Arc::new(store) as Arc<dyn Store>, report))
-        };
-        StoreConfig { open: Box::new(open), exists }
+        StoreConfig { open: Box::new(move || store::open(&path)), exists }
+    }
+
+    /// The store of caches that are written behind.
+    ///
+    /// # Errors
+    /// [`PersistError::Behind`].
+    pub fn behind_store(&self) -> Result<(Arc<dyn Store>, Report), PersistError> {
+        Ok(store::open(&self.path.join(BEHIND))?)
+    }
+
+    /// Moves a store aside that no cache uses: what it holds grows old, and must not come back when
+    /// it is used again. Where it is now, if there is one.
+    ///
+    /// # Errors
+    /// [`PersistError::Io`].
+    pub fn put_behind_aside(&self, now: Timestamp) -> Result<Option<PathBuf>, PersistError> {
+        let (path, aside) =
+            (self.path.join(BEHIND), self.path.join(format!("behind-unused-{now}")));
+        match fs::rename(&path, &aside) {
+            Ok(()) => Ok(Some(aside)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(PersistError::Io { path, action: "move it aside", source }),
+        }
     }
 
     fn folder(&self, name: &str) -> Result<Arc<dyn Disk>, PersistError> {

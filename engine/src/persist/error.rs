@@ -55,6 +55,9 @@ pub enum PersistError {
     /// The log cannot be used.
     #[error(transparent)]
     Log(#[from] WalError),
+    /// The store of caches that are written behind cannot be used.
+    #[error(transparent)]
+    Behind(#[from] crate::store::Error),
     /// A snapshot file cannot be used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotFileError),
@@ -75,7 +78,8 @@ impl PersistError {
             PersistError::Lock(LockError::Io { .. })
             | PersistError::Io { .. }
             | PersistError::Life(_)
-            | PersistError::Store(_) => false,
+            | PersistError::Store(_)
+            | PersistError::Behind(_) => false,
         }
     }
 }

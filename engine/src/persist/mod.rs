@@ -24,7 +24,9 @@
 //! | `checkpoint.rs` | when and how a snapshot file is written |
 //! | `overflow/` | entries that memory has no room for |
 //! | `preload.rs` | which entries are in memory after a start |
+//! | [`behind`] | tables without a log: their changes reach a store later |
 
+pub mod behind;
 mod change;
 mod checkpoint;
 mod directory;
@@ -80,17 +82,29 @@ pub enum PersistMode {
     Async,
     /// When it is durable; readers do not see it before.
     Sync,
+    /// At once; it is written to a store a moment later ([`behind`]).
+    Behind,
 }
 
 impl PersistMode {
     /// The modes and their names.
-    pub const NAMES: [(&'static str, PersistMode); 3] =
-        [("none", Self::None), ("async", Self::Async), ("sync", Self::Sync)];
+    pub const NAMES: [(&'static str, PersistMode); 4] = [
+        ("none", Self::None),
+        ("async", Self::Async),
+        ("sync", Self::Sync),
+        ("behind", Self::Behind),
+    ];
 
     /// The mode of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<PersistMode> {
         Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, mode)| *mode)
+    }
+
+    /// Whether changes are recorded in the log.
+    #[must_use]
+    pub fn is_logged(self) -> bool {
+        matches!(self, Self::Async | Self::Sync)
     }
 }
 
@@ -101,7 +115,7 @@ pub struct KeptTable {
     pub name: String,
     /// The table, empty.
     pub table: Arc<Table>,
-    /// When its changes count as kept; not [`PersistMode::None`].
+    /// When its changes count as kept: [`PersistMode::Async`] or [`PersistMode::Sync`].
     pub mode: PersistMode,
     /// Which of its entries are in memory after a start.
     pub preload: Preload,

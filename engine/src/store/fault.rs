@@ -49,6 +49,10 @@ pub struct FaultStore<S> {
 struct Faults {
     calls: u64,
     fail: BTreeMap<u64, Error>,
+    /// Keys that no commit may touch.
+    bad: BTreeMap<Vec<u8>, Error>,
+    /// What every call that writes says, as long as it lasts.
+    down: Option<Error>,
     held: Option<Batch>,
 }
 
@@ -68,6 +72,21 @@ impl<S: Store> FaultStore<S> {
     /// not passed on.
     pub fn fail(&self, n: u64, error: Error) {
         self.faults.lock().fail.insert(n, error);
+    }
+
+    /// From now on each commit that touches `key`, of whichever cache, fails with `error`; `None` =
+    /// no more.
+    pub fn fail_key(&self, key: &[u8], error: Option<Error>) {
+        let mut faults = self.faults.lock();
+        match error {
+            Some(error) => faults.bad.insert(key.to_vec(), error),
+            None => faults.bad.remove(key),
+        };
+    }
+
+    /// From now on commits, checkpoints, clears and reopens fail with `error`; `None` = no more.
+    pub fn fail_writes(&self, error: Option<Error>) {
+        self.faults.lock().down = error;
     }
 
     /// Calls so far.
@@ -110,7 +129,9 @@ impl<S: Store> FaultStore<S> {
             let mut faults = self.faults.lock();
             let n = faults.calls;
             faults.calls += 1;
-            (n, faults.fail.remove(&n))
+            let writes =
+                matches!(call, Call::Commit | Call::Checkpoint | Call::Clear | Call::Reopen);
+            (n, faults.fail.remove(&n).or_else(|| faults.down.clone().filter(|_| writes)))
         };
         self.hook.iter().for_each(|hook| hook(n, call));
         error.map_or(Ok(()), Err)
@@ -134,6 +155,11 @@ impl<S: Store> Store for FaultStore<S> {
 
     fn commit(&self, batch: &Batch) -> Result<(), Error> {
         self.enter(Call::Commit)?;
+        let bad = self.faults.lock().bad.clone();
+        let touched = batch.ops.keys().find_map(|(_, key)| bad.get(&**key));
+        if let Some(error) = touched {
+            return Err(error.clone());
+        }
         self.land()?;
         let applied = self.inner.applied()?;
         if batch.position() < applied {
@@ -216,6 +242,25 @@ mod tests {
         }
         batch.advance(Position(n));
         batch
+    }
+
+    #[test]
+    fn a_key_or_all_writes_fail_until_told_otherwise() {
+        let store = FaultStore::new(MemoryStore::new());
+        let touches = |key: &[u8], n: u64| {
+            let mut batch = Batch::default();
+            batch.delete(CACHE, key).expect("fits");
+            batch.advance(Position(n));
+            store.commit(&batch)
+        };
+        store.fail_key(b"a", Some(Error::Closed));
+        assert_eq!((touches(b"a", 1), touches(b"b", 1)), (Err(Error::Closed), Ok(())));
+        store.fail_key(b"a", None);
+        assert_eq!(touches(b"a", 2), Ok(()));
+        store.fail_writes(Some(Error::Closed));
+        assert_eq!((touches(b"a", 3), store.get(CACHE, b"a")), (Err(Error::Closed), Ok(None)));
+        store.fail_writes(None);
+        assert_eq!(touches(b"a", 3), Ok(()));
     }
 
     #[test]

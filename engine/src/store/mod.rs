@@ -29,13 +29,23 @@ pub mod suite;
 mod tree;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use batch::{BATCH_BYTES_DEFAULT, Batch, KEY_LEN_MAX, VALUE_LEN_MAX};
 pub use error::{Damage, Error};
 pub use sled::{SledConfig, SledStore};
 
 use crate::env::Timestamp;
+
+/// Opens the embedded store of a folder, or makes it.
+///
+/// # Errors
+/// As [`SledStore::open`](sled::SledStore::open).
+pub fn open(folder: &Path) -> Result<(Arc<dyn Store>, Report), Error> {
+    let (store, report) = sled::SledStore::open(sled::SledConfig::new(folder))?;
+    Ok((Arc::new(store), report))
+}
 
 /// The number of a cache in a store. Given out once and never reused for another cache, since
 /// [`Store::clear`] is not atomic.

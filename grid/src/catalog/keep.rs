@@ -69,7 +69,7 @@ impl Catalog {
         }
         let lives = |record: &&Record| {
             let declared = known.by_name(Kind::Cache, &record.name).is_some();
-            let kept = record.options.persist != PersistMode::None;
+            let kept = record.options.persist.is_logged();
             !declared && (kept || record.origin == Origin::Created)
         };
         for Record { id, name, origin, options } in contents.caches.iter().filter(lives) {
@@ -97,7 +97,7 @@ impl Catalog {
     #[must_use]
     pub fn dropped(&self) -> Vec<String> {
         let index = self.index.load();
-        let empty = index.caches().filter(|object| object.options.persist == PersistMode::None);
+        let empty = index.caches().filter(|object| !object.options.persist.is_logged());
         let empty = empty.map(|object| object.name.clone());
         self.state.lock().dropped.iter().cloned().chain(empty).collect()
     }
@@ -191,7 +191,7 @@ impl State {
         index: &Index,
     ) -> Result<(), CatalogError> {
         self.forget_dropped();
-        let kept = object.options.persist != PersistMode::None && self.keep.is_some();
+        let kept = object.options.persist.is_logged() && self.keep.is_some();
         let added = kept && self.dropped.insert(object.name.clone());
         let written = self.write(index);
         if added && written.is_err() {

@@ -229,6 +229,14 @@ impl Catalog {
         if !is_name(name) {
             return Err(CatalogError::Name { name: name.to_owned() });
         }
+        if options.persist == PersistMode::Behind {
+            return Err(OptionError::Value {
+                name: "persist",
+                value: persist_name(options.persist).to_owned(),
+                allowed: "none, async or sync here; behind is for caches of the configuration",
+            }
+            .into());
+        }
         if options.persist != PersistMode::None && state.keep.is_none() {
             return Err(CatalogError::NothingIsKept { mode: persist_name(options.persist) });
         }
@@ -372,5 +380,5 @@ fn kept_table(object: &Object) -> Option<KeptTable> {
     let (mode, name) = (object.options.persist, object.name.clone());
     let table = object.cache.as_ref()?.shared_table();
     let preload = object.options.preload.clone();
-    (mode != PersistMode::None).then_some(KeptTable { name, table, mode, preload })
+    mode.is_logged().then_some(KeptTable { name, table, mode, preload })
 }

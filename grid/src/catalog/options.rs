@@ -208,7 +208,7 @@ static FIELDS: [Field; 10] = [
         name: "persist",
         alias: "",
         live: false,
-        allowed: "one of none, async, sync",
+        allowed: "one of none, async, sync, behind",
         show: |options| persist_name(options.persist).to_owned(),
         read: |options, text| {
             options.persist = PersistMode::parse(text)?;

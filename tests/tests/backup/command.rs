@@ -181,7 +181,7 @@ fn put(node: &Node, key: &[u8]) {
 }
 
 fn close(node: &Node) {
-    node.data.get().unwrap().close();
+    node.data.get().unwrap().close(node);
 }
 
 #[test]

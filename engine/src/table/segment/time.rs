@@ -36,6 +36,9 @@ impl Locked<'_> {
             if !self.segment.accesses.get(version.slot()).fetched() {
                 count(&self.segment.metrics.expired_unfetched);
             }
+            if let Some(journal) = self.shared.journal.get() {
+                journal.expired(version.key());
+            }
             self.take_out(version, true);
             self.tell_gone(EventKind::Expire, version);
         }

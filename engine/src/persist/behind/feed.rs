@@ -1,0 +1,254 @@
+//! The way of one cache's changes to the store: its journal, and what the writer takes from it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::dirty::{Dirty, Unit};
+use super::signal::Signal;
+use super::{BehindTable, Lag};
+use crate::env::{Clock, Timestamp};
+use crate::store::Stored;
+use crate::table::{Change, Entry, Journal, NewEntry, SEQ_BITS, Table, Unrecorded};
+
+/// Bytes that wait at which they are written before they are due: what the store takes at once.
+const EARLY_BYTES: usize = 1 << 20;
+
+/// A mark of the store: the version was chosen by the writer, the table had its own number for it.
+pub(super) const CHOSEN: u8 = 1 << 7;
+
+/// One cache on its way to the store.
+pub(super) struct Feed {
+    pub name: String,
+    pub table: Arc<Table>,
+    /// How long a change waits, ms.
+    delay: u64,
+    /// Bytes that may wait.
+    bytes_max: usize,
+    clock: Arc<dyn Clock>,
+    signal: Arc<Signal>,
+    /// The disk is full: what a refusal says.
+    pub out_of_space: AtomicBool,
+    pub counts: Counts,
+    state: Mutex<State>,
+}
+
+/// What the writer counts.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub batches: AtomicU64,
+    pub written: AtomicU64,
+    pub retries: AtomicU64,
+    pub refused: AtomicU64,
+}
+
+/// What is not durable, and how far sequence numbers may go.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub dirty: Dirty,
+    /// Set when the cache was cleared and the store does not know yet: since when it is behind.
+    /// Everything that waits came after the clear.
+    pub cleared: Option<Timestamp>,
+    /// The highest sequence number of the table.
+    pub highest: u64,
+    /// The highest one that may be given: the store knows durably that they may be.
+    pub ceiling: u64,
+}
+
+impl Feed {
+    pub fn new(config: BehindTable, clock: Arc<dyn Clock>, signal: Arc<Signal>) -> Self {
+        Feed {
+            name: config.name,
+            table: config.table,
+            delay: config.delay_ms,
+            bytes_max: config.bytes_max,
+            clock,
+            signal,
+            out_of_space: AtomicBool::new(false),
+            counts: Counts::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// When there is something to write; `None` = nothing waits.
+    pub fn due(&self) -> Option<Timestamp> {
+        let state = self.state.lock();
+        let first = state.dirty.oldest_queued().into_iter().chain(state.cleared).min();
+        let early = state.dirty.bytes() >= self.early_bytes();
+        let due = first.map(|since| if early { 0 } else { since.saturating_add(self.delay) });
+        due.into_iter().chain(state.dirty.next_retry()).min()
+    }
+
+    fn early_bytes(&self) -> usize {
+        EARLY_BYTES.min(self.bytes_max / 2)
+    }
+
+    /// These were not written: `units`, and a clear before them.
+    pub fn put_back(&self, units: &[Unit], cleared: Option<Timestamp>) {
+        let mut state = self.state.lock();
+        state.dirty.put_back(units);
+        state.cleared = cleared.into_iter().chain(state.cleared).min();
+    }
+
+    /// How far behind the store is.
+    pub fn lag(&self, now: Timestamp) -> Lag {
+        let state = self.state.lock();
+        let oldest = state.oldest();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Lag {
+            entries: state.dirty.len() as u64 + u64::from(state.cleared.is_some()),
+            bytes: state.dirty.bytes() as u64,
+            oldest_ms: oldest.map_or(0, |since| now.saturating_sub(since)),
+            failing: state.dirty.failing() as u64,
+            coalesced: state.dirty.coalesced(),
+            batches: count(&self.counts.batches),
+            written: count(&self.counts.written),
+            retries: count(&self.counts.retries),
+            refused: count(&self.counts.refused),
+        }
+    }
+
+    fn refuse(&self) -> Unrecorded {
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        let full = self.out_of_space.load(Ordering::Relaxed);
+        if full { Unrecorded::OutOfSpace } else { Unrecorded::Busy }
+    }
+
+    /// Notes changes if all of them fit into `bytes_max`; whether they do. What is larger than that
+    /// is taken where nothing else waits.
+    fn note(&self, changes: &[Change<'_>], bytes_max: usize) -> bool {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        let growth: usize = changes.iter().map(|change| state.growth(change)).sum();
+        let was = state.dirty.bytes();
+        let fits = growth == 0 || was == 0 || was.saturating_add(growth) <= bytes_max;
+        if !fits || changes.iter().any(|change| place(change).1 > state.ceiling) {
+            return false;
+        }
+        let mut first = false;
+        for change in changes {
+            let (key, seq) = place(change);
+            state.highest = state.highest.max(seq);
+            first |= state.dirty.note(key, stored(change), now);
+        }
+        if changes.len() > 1 {
+            state.dirty.join(changes.iter().map(|change| place(change).0));
+        }
+        let early = self.early_bytes();
+        let early = was < early && state.dirty.bytes() >= early;
+        drop(state);
+        if first || early {
+            self.signal.wake();
+        }
+        true
+    }
+
+    fn must_note(&self, changes: &[Change<'_>]) -> Result<(), Unrecorded> {
+        if self.note(changes, self.bytes_max) { Ok(()) } else { Err(self.refuse()) }
+    }
+
+    fn clear(&self) {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        // The store is behind since the oldest change that this one supersedes.
+        state.cleared = state.oldest().or(Some(now));
+        state.dirty.clear();
+        drop(state);
+        self.signal.wake();
+    }
+}
+
+impl State {
+    /// Since when the store is behind.
+    fn oldest(&self) -> Option<Timestamp> {
+        self.dirty.oldest().into_iter().chain(self.cleared).min()
+    }
+
+    fn growth(&self, change: &Change<'_>) -> usize {
+        match change {
+            Change::Put { key, entry, .. } => {
+                self.dirty.growth(key, entry.value.iter().map(|piece| piece.len()).sum())
+            }
+            other => self.dirty.growth(place(other).0, 0),
+        }
+    }
+}
+
+impl Journal for Feed {
+    fn record(&self, change: &Change<'_>) -> Result<u64, Unrecorded> {
+        match change {
+            Change::Put { .. } | Change::Remove { .. } => {
+                self.must_note(std::slice::from_ref(change))?;
+            }
+            Change::Transaction(changes) => self.must_note(changes)?,
+            Change::Clear => self.clear(),
+            // The ceiling says so before it is needed.
+            Change::Life { .. } => {}
+        }
+        Ok(0)
+    }
+
+    fn publishes(&self) -> bool {
+        false
+    }
+
+    /// Not at the cost of changes: where many wait it stays in the store, and a restart finds it
+    /// expired.
+    fn expired(&self, key: &[u8]) {
+        self.note(&[removal(key)], self.bytes_max / 2);
+    }
+
+    fn forget(&self, key: &[u8]) -> Result<(), Unrecorded> {
+        self.must_note(&[removal(key)])
+    }
+}
+
+/// A removal that needs no number: nobody sees it.
+fn removal(key: &[u8]) -> Change<'_> {
+    Change::Remove { key, epoch: 0, seq: 0 }
+}
+
+/// The key of a put or a removal and its sequence number.
+fn place<'a>(change: &Change<'a>) -> (&'a [u8], u64) {
+    match *change {
+        Change::Put { key, seq, .. } | Change::Remove { key, seq, .. } => (key, seq),
+        Change::Clear | Change::Life { .. } | Change::Transaction(_) => (b"", 0),
+    }
+}
+
+/// What a change leaves of its key.
+fn stored(change: &Change<'_>) -> Option<Stored> {
+    let Change::Put { entry, epoch, seq, .. } = change else { return None };
+    Some(store_entry(entry, u64::from(*epoch) << SEQ_BITS | seq))
+}
+
+/// An entry as the store keeps it; `version` is the table's own.
+fn store_entry(entry: &NewEntry<'_>, version: u64) -> Stored {
+    let marks = u8::try_from(entry.marks.bits()).unwrap_or(0);
+    Stored {
+        value: entry.value.concat(),
+        version: entry.version.unwrap_or(version),
+        flags: entry.flags,
+        deadline: entry.deadline,
+        max_idle: entry.max_idle,
+        marks: marks | if entry.version.is_some() { CHOSEN } else { 0 },
+    }
+}
+
+/// An entry of the table as the store keeps it.
+pub(super) fn entry_stored(entry: &Entry<'_>) -> Stored {
+    let new = NewEntry {
+        value: [entry.value(), b""],
+        flags: entry.flags(),
+        deadline: entry.deadline(),
+        max_idle: entry.max_idle(),
+        version: entry.chosen_version(),
+        marks: entry.marks(),
+    };
+    store_entry(&new, entry.version())
+}
