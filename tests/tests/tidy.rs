@@ -41,7 +41,7 @@ const OUTSIDE: [(&str, &[&str]); 3] = [
             "xxhash-rust",
         ],
     ),
-    ("wire", &["memchr"]),
+    ("wire", &["hmac", "memchr", "pbkdf2", "sha2", "subtle"]),
     ("grid", &["isogrid-engine", "thiserror"]),
 ];
 

@@ -1,9 +1,11 @@
 //! The command line: arguments to configuration to run to exit code.
 
+mod audit;
 mod config;
 mod memcached;
 mod serve;
 mod snapshot;
+mod user;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -52,6 +54,10 @@ enum Command {
     Config(config::ConfigArgs),
     /// Check snapshot files.
     Snapshot(snapshot::SnapshotArgs),
+    /// Add, change, remove and list users.
+    User(user::UserArgs),
+    /// Check audit logs.
+    Audit(audit::AuditArgs),
     /// Print the version.
     Version,
 }
@@ -67,6 +73,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Memcached { args } => memcached::main(args),
         Command::Config(args) => config::main(&args),
         Command::Snapshot(args) => snapshot::main(&args),
+        Command::User(args) => user::main(&args),
+        Command::Audit(args) => audit::main(&args),
         Command::Version => {
             println!("isogrid {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -87,7 +95,9 @@ fn run(config: ServerConfig) -> ExitCode {
             eprintln!("error: {error}");
             match error {
                 // A directory that is not to be touched is as good as a refused configuration.
-                crate::server::Error::Data(_) => ExitCode::from(REFUSED),
+                crate::server::Error::Data(_)
+                | crate::server::Error::Users(_)
+                | crate::server::Error::Tls(_) => ExitCode::from(REFUSED),
                 _ => ExitCode::FAILURE,
             }
         }

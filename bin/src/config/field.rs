@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::model::{LogFormat, ProtocolChoice};
+use super::model::{ClientCertificates, ListenerTls, LogFormat, ProtocolChoice, TlsMode};
 use super::unit::{parse_size, parse_span, show_size, show_span};
+use crate::security::Mode;
 
 /// A value as it was written, before anything is known about its type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -257,6 +258,16 @@ macro_rules! choice {
     };
 }
 choice!(ProtocolChoice, "auto" => Self::Auto, "ascii" => Self::Ascii, "binary" => Self::Binary);
+choice!(Mode, "auto" => Self::Auto, "on" => Self::On, "off" => Self::Off);
+choice!(TlsMode, "off" => Self::Off, "on" => Self::On, "optional" => Self::Optional);
+choice!(
+    ListenerTls,
+    "node" => Self::Node, "off" => Self::Off, "on" => Self::On, "optional" => Self::Optional
+);
+choice!(
+    ClientCertificates,
+    "off" => Self::Off, "optional" => Self::Optional, "required" => Self::Required
+);
 choice!(LogFormat, "pretty" => Self::Pretty, "json" => Self::Json);
 
 #[cfg(test)]

@@ -56,6 +56,23 @@ pub struct Info {
 }
 
 impl Info {
+    fn new(peer: Peer, local: String, now: u64) -> Self {
+        Info {
+            peer,
+            local,
+            state: AtomicU8::new(State::Idle as u8),
+            since: AtomicU64::new(now),
+            ended: OnceLock::new(),
+            waker: OnceLock::new(),
+        }
+    }
+
+    /// A connection that is none.
+    #[cfg(test)]
+    pub fn of_test() -> Self {
+        Info::new(Peer { name: String::new(), address: None }, String::new(), 0)
+    }
+
     /// Remembers how to wake the connection's task.
     pub fn set_waker(&self, waker: &Waker) {
         self.waker.get_or_init(|| waker.clone());
@@ -84,7 +101,8 @@ impl Info {
         self.ended.get().copied()
     }
 
-    fn end(&self, why: &'static str) {
+    /// Ends the connection.
+    pub fn end(&self, why: &'static str) {
         self.ended.get_or_init(|| why);
         self.wake();
     }
@@ -167,14 +185,7 @@ impl Connections {
             return Err(refused);
         }
         this.total.fetch_add(1, Ordering::Relaxed);
-        let info = Arc::new(Info {
-            peer,
-            local,
-            state: AtomicU8::new(State::Idle as u8),
-            since: AtomicU64::new(node.now()),
-            ended: OnceLock::new(),
-            waker: OnceLock::new(),
-        });
+        let info = Arc::new(Info::new(peer, local, node.now()));
         let id = present.next;
         present.next += 1;
         present.by_id.insert(id, Arc::clone(&info));

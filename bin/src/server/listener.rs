@@ -17,10 +17,13 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::connection::Connection;
 use super::connections::{Connections, Peer, Place, Refused};
+use super::guard::Guard;
+use super::login::Client;
 use super::node::Node;
+use super::secure::secure;
 use super::session::{Rights, Session};
 use super::stream::Stream;
-use crate::config::{Address, ListenerConfig, ProtocolChoice};
+use crate::config::{Address, ListenerConfig, ProtocolChoice, TlsMode};
 
 /// How long accepting waits when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -41,8 +44,14 @@ pub struct Listener {
     pub address: String,
     /// Its TCP port, if it has one.
     pub port: Option<u16>,
+    face: Arc<Face>,
+}
+
+/// What a listener's connections have in common.
+struct Face {
     config: ListenerConfig,
     cache: Arc<Cache>,
+    tls: TlsMode,
 }
 
 impl Listener {
@@ -66,7 +75,9 @@ impl Listener {
                 (Bound::Unix(listener), format!("unix:{}", path.display()), None)
             }
         };
-        Ok(Listener { socket, address, port, config: config.clone(), cache })
+        let tls = node.config.tls_of(config);
+        let face = Arc::new(Face { config: config.clone(), cache, tls });
+        Ok(Listener { socket, address, port, face })
     }
 
     /// Accepts connections until the node stops.
@@ -121,7 +132,16 @@ impl Listener {
         };
         let address = peer.address;
         match Connections::admit(node, peer, local) {
-            Ok(place) => drop(tokio::spawn(self.connection(node, stream, place))),
+            Ok(place) => match (stream, &node.tls) {
+                (Stream::Tcp(stream), Some(_)) if self.face.tls != TlsMode::Off => {
+                    let (face, node) = (Arc::clone(&self.face), Arc::clone(node));
+                    drop(tokio::spawn(face.secured(node, stream, place)));
+                }
+                (stream, _) => {
+                    let client = Client { address, ..Client::default() };
+                    drop(tokio::spawn(self.face.connection(node, stream, place, client)));
+                }
+            },
             Err(refused) => {
                 self.log_refusal(node, refused, address);
                 tokio::spawn(refuse(stream, refused));
@@ -151,8 +171,24 @@ impl Listener {
             tracing::warn!(event = "accept_failed", address = self.address, %error, left_out);
         }
     }
+}
 
-    fn connection(&self, node: &Arc<Node>, stream: Stream, place: Place) -> Connection {
+impl Face {
+    /// The handshake, and then the conversation.
+    async fn secured(self: Arc<Self>, node: Arc<Node>, stream: TcpStream, place: Place) {
+        let Some(tls) = &node.tls else { return };
+        if let Some((stream, client)) = secure(&node, tls, stream, self.tls, &place).await {
+            self.connection(&node, stream, place, client).await;
+        }
+    }
+
+    fn connection(
+        &self,
+        node: &Arc<Node>,
+        stream: Stream,
+        place: Place,
+        client: Client,
+    ) -> Connection {
         let limits =
             Limits { item_size_max: node.config.limits.max_item_size, ..Limits::default() };
         let protocols = match self.config.protocol {
@@ -161,14 +197,19 @@ impl Listener {
             ProtocolChoice::Binary => Protocols::Binary,
         };
         let rights = Rights { flush: self.config.flush };
-        let session = Session::new(Arc::clone(node), Arc::clone(&self.cache), rights);
+        let guard = node.security.is_required().then(|| {
+            let stay = node.unauthenticated.enter(&place.info, node.now());
+            let cache = self.cache.name().to_owned();
+            Box::new(Guard::new(Arc::clone(node), cache, client, stay))
+        });
+        let session = Session::new(Arc::clone(node), Arc::clone(&self.cache), rights, guard);
         Connection::new(stream, session, Decoder::new(limits, protocols), place)
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Address::Unix(path, _) = &self.config.address {
+        if let Address::Unix(path, _) = &self.face.config.address {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -182,6 +223,7 @@ async fn refuse(stream: Stream, refused: Refused) {
     let _ = match stream {
         Stream::Tcp(mut stream) => say::<TcpStream>(&mut stream, why).await,
         Stream::Unix(mut stream) => say::<UnixStream>(&mut stream, why).await,
+        Stream::Tls(mut stream) => say(&mut *stream, why).await,
     };
 }
 

@@ -10,17 +10,24 @@ pub mod dispatch;
 pub mod dump;
 pub mod exposed;
 pub mod files;
+pub mod guard;
+mod guarded;
 pub mod keeper;
 pub mod listener;
 pub mod log_limit;
+pub mod login;
 pub mod maintenance;
+pub mod newcomers;
 pub mod node;
 pub mod open_files;
+pub mod reload;
+pub mod secure;
 pub mod session;
 pub mod settings;
 pub mod stats;
 pub mod stream;
 pub mod telemetry;
+pub mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +70,12 @@ pub enum Error {
     /// The data directory cannot be used as it is.
     #[error(transparent)]
     Data(isogrid_engine::persist::PersistError),
+    /// The users or the audit log cannot be used.
+    #[error("{0}\n  help: `isogrid user ls` checks the file of users")]
+    Users(crate::security::users_file::UsersFileError),
+    /// TLS cannot be spoken.
+    #[error("{0}")]
+    Tls(tls::TlsError),
     /// The runtime or a signal handler could not be set up.
     #[error("{what}: {source}")]
     Io {
@@ -128,6 +141,7 @@ async fn serve(node: Arc<Node>) -> Result<(), Error> {
         listeners.push(Listener::bind(&node, config)?);
     }
     stop_on_signals(&node)?;
+    reload::on_hangup(&node)?;
     let _pid_file = node.config.pid_file.as_deref().map(files::PidFile::write);
     if let Some(path) = &node.config.port_file {
         files::write_ports(path, &listeners);
@@ -144,6 +158,9 @@ async fn serve(node: Arc<Node>) -> Result<(), Error> {
     }
     drain(&node).await;
     maintenance.abort();
+    if let Some(audit) = node.security.audit() {
+        audit.close();
+    }
     if node.data.get().is_some() {
         let of_thread = Arc::clone(&node);
         let close = move || of_thread.data.get().map_or((), data::Data::close);

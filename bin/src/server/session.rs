@@ -13,6 +13,7 @@ use super::connection::OUTPUT_LEN_MAX;
 use super::counters::Counts;
 use super::dispatch::Dispatch;
 use super::dump::Dump;
+use super::guard::Guard;
 use super::keeper::Keeper;
 use super::node::Node;
 
@@ -71,6 +72,8 @@ pub struct Session {
     pub now: u64,
     /// What the answers wait for, when the cache is kept on disk.
     pub keeper: Option<Keeper>,
+    /// Who the client is and what it may do, where logins are required.
+    pub guard: Option<Box<Guard>>,
     rights: Rights,
     stream: Option<Stream>,
 }
@@ -127,7 +130,13 @@ impl<'b> Decoded<'_, 'b> {
                 matches!(get.keys, Keys::Line(line) if line.len() > LONG_LINE_LEN)
             }
             Decoded::Other(request, ..) => {
-                matches!(request, Request::Dump { .. } | Request::Stats { .. } | Request::Quit)
+                matches!(
+                    request,
+                    Request::Dump { .. }
+                        | Request::Stats { .. }
+                        | Request::Quit
+                        | Request::SaslAuth { .. }
+                )
             }
             Decoded::Get(..) | Decoded::Set(..) => false,
         }
@@ -136,9 +145,15 @@ impl<'b> Decoded<'_, 'b> {
 
 impl Session {
     /// The session of a new connection.
-    pub fn new(node: Arc<Node>, cache: Arc<Cache>, rights: Rights) -> Self {
+    pub fn new(
+        node: Arc<Node>,
+        cache: Arc<Cache>,
+        rights: Rights,
+        guard: Option<Box<Guard>>,
+    ) -> Self {
         let (now, keeper) = (node.now(), node.keeper(cache.name()));
-        Session { node, cache, counts: Counts::default(), now, keeper, rights, stream: None }
+        let counts = Counts::default();
+        Session { node, cache, counts, now, keeper, guard, rights, stream: None }
     }
 
     /// Begins a run of turns.
@@ -169,6 +184,12 @@ impl Session {
         }
         let cache = Arc::clone(&self.cache);
         let batch = cache.batch(self.now);
+        if let Some(guard) = &self.guard
+            && !guard.is_free()
+        {
+            self.guarded(&batch, decoder, input, out, &mut done);
+            return done;
+        }
         match decoder.plain_get(input) {
             Some((get, len)) if len == input.len() => {
                 done.consumed = len;
@@ -269,7 +290,7 @@ impl Session {
         len
     }
 
-    fn execute(
+    pub(super) fn execute(
         &mut self,
         batch: &Batch<'_>,
         request: &Request<'_>,
@@ -278,6 +299,9 @@ impl Session {
         out: &mut Output,
         done: &mut Done,
     ) {
+        if self.guard.is_some() && self.stops(request, framing, out, done) {
+            return;
+        }
         if let Request::Get(get) = request
             && !matches!(framing, Framing::Meta(_))
             && get.touch.is_none()
@@ -308,8 +332,9 @@ impl Session {
 
     /// Whether what follows must not be executed yet: it could not see what was written.
     #[inline]
-    fn must_wait(&self) -> bool {
+    pub(super) fn must_wait(&self) -> bool {
         self.keeper.as_ref().is_some_and(|keeper| keeper.is_sync() && keeper.waits())
+            || self.guard.as_ref().is_some_and(|guard| guard.is_pending())
     }
 
     #[inline]
@@ -443,7 +468,7 @@ impl Session {
 
 /// Decodes the next request, if there is a whole one.
 #[inline]
-fn decode_any<'a>(
+pub(super) fn decode_any<'a>(
     decoder: &mut Decoder,
     rest: &'a [u8],
     done: &mut Done,

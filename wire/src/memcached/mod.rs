@@ -24,4 +24,4 @@ pub use request::{
     Arithmetic, Delete, DumpFormat, Exptime, Get, Key, Keys, Order, Refusal, Request, Store,
     StoreMode,
 };
-pub use text::{PlainGet, PlainSet, Text};
+pub use text::{LOGIN_LEN_MAX, Login, PlainGet, PlainSet, Text};
