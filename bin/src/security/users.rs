@@ -160,7 +160,7 @@ mod tests {
     fn users() -> Users {
         let roles = ["read@*", "write@own/app:"].map(|role| Role::parse(role).unwrap());
         let user = User {
-            verifier: Some(Verifier::derive(b"secret", &[1; 16])),
+            verifier: Some(Verifier::derive(b"pass-phrase", &[1; 16])),
             token: Some(Sha256::digest(b"token").into()),
             roles: roles.into(),
         };
@@ -173,7 +173,7 @@ mod tests {
     fn the_file_reads_what_it_shows() {
         let text = users().show();
         assert_eq!(Users::parse(&text).unwrap(), users(), "{text}");
-        assert!(!text.contains("secret") && text.contains("\"write@own/app:\""));
+        assert!(!text.contains("pass-phrase") && text.contains("\"write@own/app:\""));
         assert_eq!(Users::parse("").unwrap(), Users::default());
     }
 

@@ -118,7 +118,7 @@ fn the_three_commands_of_the_page() {
     let server = Server::ready(command).unwrap();
     let port = server.addresses()[0].rsplit_once(':').unwrap().1.to_owned();
     let script = format!(
-        "printf 'set x 0 0 14\\r\\napp change-me-1\\r\\nset k 0 0 1\\r\\n1\\r\\nget k\\r\\nquit\\r\\n' \
+        "printf 'set x 0 0 15\\r\\napp change-me-1\\r\\nset k 0 0 1\\r\\n1\\r\\nget k\\r\\nquit\\r\\n' \
          | openssl s_client -quiet -CAfile cert.pem -verify_return_error \
          -connect localhost:{port}"
     );

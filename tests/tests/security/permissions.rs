@@ -66,7 +66,7 @@ fn expected(row: &Row, who: &str, cache: &str, prefix: &str) -> bool {
     };
     row.needs == "open"
         || who == "admin"
-        || (who != ""
+        || (!who.is_empty()
             && cache == "own"
             && row.needs.split(',').all(|one| permissions.split(',').any(|has| has == one))
             && match row.scope.as_str() {
