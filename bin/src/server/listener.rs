@@ -197,12 +197,12 @@ impl Face {
             ProtocolChoice::Binary => Protocols::Binary,
         };
         let rights = Rights { flush: self.config.flush };
-        let guard = node.security.is_required().then(|| {
+        let mut session = Session::new(Arc::clone(node), Arc::clone(&self.cache), rights);
+        session.guard = node.security.is_required().then(|| {
             let stay = node.unauthenticated.enter(&place.info, node.now());
             let cache = self.cache.name().to_owned();
             Box::new(Guard::new(Arc::clone(node), cache, client, stay))
         });
-        let session = Session::new(Arc::clone(node), Arc::clone(&self.cache), rights, guard);
         Connection::new(stream, session, Decoder::new(limits, protocols), place)
     }
 }

@@ -144,16 +144,11 @@ impl<'b> Decoded<'_, 'b> {
 }
 
 impl Session {
-    /// The session of a new connection.
-    pub fn new(
-        node: Arc<Node>,
-        cache: Arc<Cache>,
-        rights: Rights,
-        guard: Option<Box<Guard>>,
-    ) -> Self {
+    /// The session of a new connection, without a guard.
+    pub fn new(node: Arc<Node>, cache: Arc<Cache>, rights: Rights) -> Self {
         let (now, keeper) = (node.now(), node.keeper(cache.name()));
         let counts = Counts::default();
-        Session { node, cache, counts, now, keeper, guard, rights, stream: None }
+        Session { node, cache, counts, now, keeper, guard: None, rights, stream: None }
     }
 
     /// Begins a run of turns.
