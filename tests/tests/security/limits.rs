@@ -12,10 +12,13 @@ fn users() -> Users {
     users
 }
 
+/// Nothing but the limit that is tested ends a connection.
+const PATIENT: [&str; 2] = ["--set", "limits.login_timeout=off"];
+
 #[test]
 fn three_failed_logins_end_a_connection() {
     let users = users();
-    let server = guarded(&users, &[]);
+    let server = guarded(&users, &PATIENT);
     let mut client = server.connect();
     for _ in 0..2 {
         assert_eq!(client.log_in("app", "wrong"), "CLIENT_ERROR authentication failure");
@@ -31,7 +34,7 @@ fn three_failed_logins_end_a_connection() {
 #[test]
 fn four_kib_each_way_and_no_more() {
     let users = users();
-    let server = guarded(&users, &[]);
+    let server = guarded(&users, &PATIENT);
     // 32 bytes come for each line of 5; answers reach 4 KiB with the 128th.
     let mut client = server.connect();
     (0..128).for_each(|_| client.ask("get\r\n", "CLIENT_ERROR unauthenticated\r\n"));
@@ -39,6 +42,12 @@ fn four_kib_each_way_and_no_more() {
     client.send("get\r\n".repeat(1_000));
     let got = client.rest().unwrap();
     assert!((4 << 10..5 << 10).contains(&got.len()), "{} bytes", got.len());
+    // Two logins of 2,052 bytes are more than 4 KiB: the second is the last.
+    let mut client = server.connect();
+    let long = "x".repeat(2_030);
+    assert_eq!(client.log_in("app", &long), "CLIENT_ERROR authentication failure");
+    assert_eq!(client.log_in("app", &long), "CLIENT_ERROR authentication failure");
+    client.closed();
     // Lines that nobody ends.
     let mut client = server.connect();
     let _ = client.try_send("x".repeat(5_000));

@@ -1,4 +1,4 @@
-//! Every command and opcode of memcached's protocols, by each of four identities, on the own cache,
+//! Every command and opcode of memcached's protocols, by each of five identities, on the own cache,
 //! on another one, and on keys with another prefix. The table of what each needs is in
 //! `tests/vectors/security/memcached.txt`; a command without a row there fails.
 
@@ -11,11 +11,12 @@ use super::PASSWORD;
 
 const TABLE: &str = include_str!("../../vectors/security/memcached.txt");
 
-/// The four: nobody, one who may read the own cache, one who may read, write and delete keys of
-/// one prefix there, one who may do everything.
-const ROLES: [(&str, &[&str]); 4] = [
+/// Nobody; one who may read the own cache; one who may write there and not read; one who may read,
+/// write and delete keys of one prefix there; one who may do everything.
+const ROLES: [(&str, &[&str]); 5] = [
     ("", &[]),
     ("reader", &["read@own"]),
+    ("filler", &["write@own"]),
     ("writer", &["read,write,delete@own/app:"]),
     ("admin", &["all@*"]),
 ];
@@ -61,6 +62,7 @@ fn bytes(name: &str, send: &str) -> Vec<u8> {
 fn expected(row: &Row, who: &str, cache: &str, prefix: &str) -> bool {
     let permissions = match who {
         "reader" => "read",
+        "filler" => "write",
         "writer" => "read,write,delete",
         _ => "",
     };
@@ -70,8 +72,8 @@ fn expected(row: &Row, who: &str, cache: &str, prefix: &str) -> bool {
             && cache == "own"
             && row.needs.split(',').all(|one| permissions.split(',').any(|has| has == one))
             && match row.scope.as_str() {
-                "key" => who == "reader" || prefix == "app:",
-                "cache" => who == "reader",
+                "key" => who != "writer" || prefix == "app:",
+                "cache" => who != "writer",
                 _ => false,
             })
 }
