@@ -79,6 +79,14 @@ impl Client {
         super::tls::connect(address, config).map(|stream| Client::new(Box::new(stream)))
     }
 
+    /// The same, by [`super::tls::connect_narrow`].
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    pub fn tls_narrow(address: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Client> {
+        super::tls::connect_narrow(address, config).map(|stream| Client::new(Box::new(stream)))
+    }
+
     fn new(socket: Box<dyn Socket>) -> Client {
         socket.set_patience(PATIENCE);
         Client { socket, received: Vec::new() }

@@ -11,6 +11,7 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use socket2::{Domain, Socket, Type};
 
 use super::temporary;
 
@@ -108,7 +109,28 @@ pub fn connect(
     address: SocketAddr,
     config: &Arc<ClientConfig>,
 ) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
-    let mut stream = TcpStream::connect(address)?;
+    over(TcpStream::connect(address)?, config)
+}
+
+/// The same, with room for little more than nothing on its way to the client: what the server
+/// writes waits in the server.
+///
+/// # Errors
+/// When the handshake fails.
+pub fn connect_narrow(
+    address: SocketAddr,
+    config: &Arc<ClientConfig>,
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_recv_buffer_size(4 << 10)?;
+    socket.connect(&address.into())?;
+    over(TcpStream::from(socket), config)
+}
+
+fn over(
+    mut stream: TcpStream,
+    config: &Arc<ClientConfig>,
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(super::PATIENCE))?;
     let name = ServerName::try_from("localhost").unwrap();

@@ -6,11 +6,13 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use isogrid_tests::harness::tls::Authority;
+use isogrid_tests::harness::tls::{self, Authority};
 use isogrid_tests::harness::{
     Client, Server, Users, has, opcode, raise_open_files, request, wait_until,
 };
 use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::{PASSWORD, guarded};
 
@@ -60,6 +62,44 @@ fn text_and_binary_and_large_values_over_tls() {
     client.send("version\r\n");
     let rest = client.rest().unwrap();
     assert!(!String::from_utf8_lossy(&rest).contains("VERSION"), "nothing in the clear");
+}
+
+/// What the socket does not take waits in the TLS stream, and its last bytes come without being
+/// asked for again: answers that end just where the socket is full.
+#[test]
+fn the_end_of_an_answer_comes_though_the_client_is_slow() {
+    const ANSWER_LEN: u64 = "VALUE k 0 9000\r\n".len() as u64 + 9_000 + "\r\nEND\r\n".len() as u64;
+    let authority = authority();
+    let server = serve(&authority, "optional", &[]);
+    let config = authority.client(None);
+    let mut control = server.connect();
+    control.ask(format!("set k 0 0 9000\r\n{}\r\n", "v".repeat(9_000)), "STORED\r\n");
+    // How many answers the server gets rid of while nobody reads them.
+    let mut stalled = |gets: u64| {
+        let before = control.stat("bytes_written");
+        let mut client = Client::tls_narrow(server.address(), &config).unwrap();
+        client.send("get k\r\n".repeat(usize::try_from(gets).unwrap()));
+        let mut written = 0;
+        loop {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let now = control.stat("bytes_written") - before;
+            // The figures themselves are written, too: a few KiB.
+            if now - written < ANSWER_LEN {
+                return (client, now / ANSWER_LEN);
+            }
+            written = now;
+        }
+    };
+    let (_, full) = stalled(2_000);
+    assert!(full < 2_000, "the socket takes everything");
+    for less in 0..8 {
+        let gets = full - less;
+        let (mut client, _) = stalled(gets);
+        for n in 0..gets {
+            assert_eq!(client.line(), "VALUE k 0 9000", "answer {n} of {gets}");
+            assert_eq!((client.line().len(), client.line().as_str()), (9_000, "END"));
+        }
+    }
 }
 
 #[test]
@@ -209,6 +249,9 @@ fn certificates_change_under_load() {
             server.signal("HUP");
             let seen = || server.log().matches("certificate_loaded").count() >= round;
             wait_until("the certificate is read again", seen);
+            let shown = tls::connect(server.address(), &config).unwrap();
+            let is = CertificateDer::from_pem_file(authority.path("server.pem")).unwrap();
+            assert_eq!(shown.conn.peer_certificates().unwrap(), [is], "round {round}");
         }
         let before = asked.load(Ordering::Relaxed);
         wait_until("the first connection lives", || asked.load(Ordering::Relaxed) > before + 10);
