@@ -223,6 +223,14 @@ fn half_handshakes_end_and_keep_nobody_out() {
     client.ask("mn\r\n", "MN\r\n");
 }
 
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn certificates_change_under_load() {
     let authority = authority();
@@ -232,6 +240,8 @@ fn certificates_change_under_load() {
     std::thread::scope(|scope| {
         let mut first = Client::tls(server.address(), &config).unwrap();
         let (stop, asked) = (&stop, &asked);
+        // Also when something fails: the others would go on for ever.
+        let ending = SetOnDrop(stop);
         scope.spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 first.ask("set a 0 0 1\r\n1\r\nget a\r\n", "STORED\r\nVALUE a 0 1\r\n1\r\nEND\r\n");
@@ -255,7 +265,7 @@ fn certificates_change_under_load() {
         }
         let before = asked.load(Ordering::Relaxed);
         wait_until("the first connection lives", || asked.load(Ordering::Relaxed) > before + 10);
-        stop.store(true, Ordering::Relaxed);
+        drop(ending);
     });
     // A bad one changes nothing.
     std::fs::write(authority.path("server.pem"), "rubbish").unwrap();
