@@ -49,7 +49,7 @@ fn help_and_version_begin_as_memcached_s() {
     }
     let help = text(&said(&["-h"]).stdout);
     assert!(help.contains("--unix-socket"), "scripts look for it");
-    for absent in ["enable-ssl", "ext_path", "proxy_config"] {
+    for absent in ["ext_path", "proxy_config"] {
         assert!(!help.contains(absent), "scripts would take {absent} for a promise");
     }
 }

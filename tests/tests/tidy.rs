@@ -41,7 +41,7 @@ const OUTSIDE: [(&str, &[&str]); 3] = [
             "xxhash-rust",
         ],
     ),
-    ("wire", &["memchr", "serde", "serde_json"]),
+    ("wire", &["hmac", "memchr", "pbkdf2", "serde", "serde_json", "sha2", "subtle"]),
     ("grid", &["arc-swap", "crc32c", "isogrid-engine", "parking_lot", "thiserror"]),
 ];
 

@@ -3,10 +3,12 @@
 //! storage lives here.
 #![forbid(unsafe_code)]
 
+pub mod base64;
 pub mod limits;
 pub mod memcached;
 pub mod native;
 pub mod output;
+pub mod scram;
 
 pub use limits::Limits;
 pub use output::Output;

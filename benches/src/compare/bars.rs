@@ -23,6 +23,9 @@ pub const START_MS: Bar = Bar { bar: 100.0, goal: 50.0 };
 /// Memory of an idle server, in MiB.
 pub const IDLE_RSS_MIB: Bar = Bar { bar: 20.0, goal: 10.0 };
 
+/// Server CPU per request over TLS against without, 32 requests a batch.
+pub const TLS_CPU_DEPTH_32: Bar = Bar { bar: 1.35, goal: 1.25 };
+
 /// A measure against its bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

@@ -39,6 +39,7 @@ Examples:
   compare churn --sets 10000000 --limit-mib 128
   compare start --connections 1000
   compare hit-ratio traces/ --policies w-tinylfu,s3-fifo
+  compare tls --depths 1,32                 what TLS costs
   compare kv --without isogrid              the baselines alone
   compare kv --sets 100 --depths 1,32       sets alone, e.g. for what durability costs:
   compare kv --sets 100 --redis-args '--appendonly yes --appendfsync everysec'
@@ -103,6 +104,8 @@ pub struct LabArgs {
 pub enum Scenario {
     /// Gets and sets: throughput, latency and server CPU per request.
     Kv(KvArgs),
+    /// Server CPU per request over TLS and without, Isogrid alone; `--multiget` says nothing here.
+    Tls(KvArgs),
     /// Bytes an item over its key and value.
     Memory(MemoryArgs),
     /// Memory over the limit after many sets of mixed sizes.

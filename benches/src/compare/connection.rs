@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
+use rustls::ClientConfig;
 
 use super::Result;
 use super::protocol::{Protocol, Reply};
+use super::stream::Stream;
 use super::traffic::{Request, Traffic};
 use super::values::Values;
 
@@ -18,7 +20,7 @@ const INPUT_BYTES: usize = 32 * 1024;
 
 /// A connection and what it still waits for.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     protocol: Protocol,
     output: Vec<u8>,
     written: usize,
@@ -29,18 +31,16 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects and registers for edge-triggered events.
+    /// Connects, over TLS where there is a configuration for it, and registers for edge-triggered
+    /// events.
     pub fn open(
         address: SocketAddr,
+        tls: Option<&Arc<ClientConfig>>,
         protocol: Protocol,
         registry: &Registry,
         token: Token,
     ) -> Result<Self> {
-        let socket = std::net::TcpStream::connect(address)?;
-        socket.set_nodelay(true)?;
-        socket.set_nonblocking(true)?;
-        let mut stream = TcpStream::from_std(socket);
-        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        let stream = Stream::open(address, tls, registry, token)?;
         let (output, input) = (Vec::new(), vec![0; INPUT_BYTES]);
         let pending = VecDeque::new();
         Ok(Self { stream, protocol, output, written: 0, input, filled: 0, pending, sent_at: None })
@@ -90,7 +90,10 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        match self.stream.flush() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Reads what has arrived and hands each complete reply to `on_reply`.
@@ -113,7 +116,7 @@ impl Connection {
             Ok(0) => Err("the server closed a connection".into()),
             Ok(count) => {
                 self.filled += count;
-                Ok(count == size)
+                Ok(count == size || !self.stream.is_emptied_by_short_reads())
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(false),
             Err(error) => Err(error.into()),

@@ -82,11 +82,27 @@ impl Lab {
         memory_mib: u64,
         eviction: Option<&str>,
     ) -> Result<Server> {
+        self.start_one(product, memory_mib, eviction, "")
+    }
+
+    /// Starts one of them with more arguments than the command line has for it.
+    pub fn start_adding(&self, product: Product, memory_mib: u64, more: &str) -> Result<Server> {
+        self.start_one(product, memory_mib, None, more)
+    }
+
+    fn start_one(
+        &self,
+        product: Product,
+        memory_mib: u64,
+        eviction: Option<&str>,
+        more: &str,
+    ) -> Result<Server> {
         let found = self.binaries.iter().find(|binary| binary.product == product);
         let Binary { path, added, .. } =
             found.ok_or_else(|| format!("{product} does not take part"))?;
-        let cores = self.cores;
-        Server::start(product, &Start { binary: path, memory_mib, eviction, added, cores })
+        let (cores, added) = (self.cores, format!("{added} {more}"));
+        let how = Start { binary: path, memory_mib, eviction, added: &added, cores };
+        Server::start(product, &how)
     }
 }
 

@@ -3,10 +3,12 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use mio::{Events, Poll, Token};
+use rustls::ClientConfig;
 
 use super::Result;
 use super::clock::now;
@@ -44,8 +46,19 @@ pub struct Outcome {
 impl Load {
     /// Opens the connections; they last until the load is dropped.
     pub fn connect(address: SocketAddr, protocol: Protocol, connections: usize) -> Result<Self> {
+        Load::connect_over(None, address, protocol, connections)
+    }
+
+    /// As [`Load::connect`], over TLS where there is a configuration for it.
+    pub fn connect_over(
+        tls: Option<&Arc<ClientConfig>>,
+        address: SocketAddr,
+        protocol: Protocol,
+        connections: usize,
+    ) -> Result<Self> {
         let poll = Poll::new()?;
-        let open = |number| Connection::open(address, protocol, poll.registry(), Token(number));
+        let open =
+            |number| Connection::open(address, tls, protocol, poll.registry(), Token(number));
         let connections = (0..connections).map(open).collect::<Result<_>>()?;
         Ok(Self { poll, connections, values: Values::new() })
     }

@@ -30,7 +30,9 @@ mod resp;
 mod server;
 mod start;
 mod statistics;
+mod stream;
 mod table;
+mod tls;
 mod traffic;
 mod values;
 
@@ -70,6 +72,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
 fn run_one(lab: &Lab, scenario: &Scenario) -> Result<Table> {
     match scenario {
         Scenario::Kv(arguments) => kv::run(lab, arguments),
+        Scenario::Tls(arguments) => tls::run(lab, arguments),
         Scenario::Memory(arguments) => memory::run(lab, arguments),
         Scenario::Churn(arguments) => churn::run(lab, arguments),
         Scenario::Start(arguments) => start::run(lab, arguments),

@@ -1,11 +1,13 @@
 //! The command line: arguments to configuration to run to exit code.
 
+mod audit;
 mod config;
 mod log;
 mod memcached;
 mod serve;
 mod snapshot;
 mod table;
+mod user;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -57,6 +59,10 @@ enum Command {
     Log(log::LogArgs),
     /// Save, load and check snapshot files.
     Snapshot(snapshot::SnapshotArgs),
+    /// Add, change, remove and list users.
+    User(user::UserArgs),
+    /// Check audit logs.
+    Audit(audit::AuditArgs),
     /// Print the version.
     Version,
 }
@@ -73,6 +79,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Config(args) => config::main(&args),
         Command::Log(args) => log::main(&args),
         Command::Snapshot(args) => snapshot::main(&args),
+        Command::User(args) => user::main(&args),
+        Command::Audit(args) => audit::main(&args),
         Command::Version => {
             println!("isogrid {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -93,9 +101,10 @@ fn run(loaded: impl Into<Loaded>) -> ExitCode {
             eprintln!("error: {error}");
             match error {
                 // A directory that is not to be touched is as good as a refused configuration.
-                crate::server::Error::Data { .. } | crate::server::Error::Catalog(_) => {
-                    ExitCode::from(REFUSED)
-                }
+                crate::server::Error::Data { .. }
+                | crate::server::Error::Catalog(_)
+                | crate::server::Error::Users(_)
+                | crate::server::Error::Tls(_) => ExitCode::from(REFUSED),
                 _ => ExitCode::FAILURE,
             }
         }

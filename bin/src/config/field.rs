@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::model::{Accept, LogFormat, ProtocolChoice};
+use super::model::{Accept, ClientCertificates, ListenerTls, LogFormat, ProtocolChoice, TlsMode};
+use crate::security::Mode;
 use isogrid_grid::unit::{parse_size, parse_span, show_size, show_span};
 
 /// A value as it was written, before anything is known about its type.
@@ -281,6 +282,16 @@ macro_rules! choice {
     };
 }
 choice!(ProtocolChoice, "auto" => Self::Auto, "ascii" => Self::Ascii, "binary" => Self::Binary);
+choice!(Mode, "auto" => Self::Auto, "on" => Self::On, "off" => Self::Off);
+choice!(TlsMode, "off" => Self::Off, "on" => Self::On, "optional" => Self::Optional);
+choice!(
+    ListenerTls,
+    "node" => Self::Node, "off" => Self::Off, "on" => Self::On, "optional" => Self::Optional
+);
+choice!(
+    ClientCertificates,
+    "off" => Self::Off, "optional" => Self::Optional, "required" => Self::Required
+);
 choice!(LogFormat, "pretty" => Self::Pretty, "json" => Self::Json);
 
 #[cfg(test)]

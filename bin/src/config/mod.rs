@@ -20,11 +20,12 @@ mod suggest;
 mod table;
 mod validate;
 
-pub use exposure::{Exposure, refuse_exposure};
+pub use exposure::{Exposure, exposed, refuse_exposure};
 pub use layer::{Loaded, Setting, Sources, load};
 pub use model::{
-    Accept, Address, CacheConfig, CacheLimits, LimitsConfig, ListenerConfig, LogConfig, LogFormat,
-    NodeConfig, ProtocolChoice, ProtocolConfig, RegionConfig, ServerConfig,
+    Accept, Address, AuthConfig, CacheConfig, CacheLimits, ClientCertificates, LimitsConfig,
+    ListenerConfig, ListenerTls, LogConfig, LogFormat, NodeConfig, ProtocolChoice, ProtocolConfig,
+    RegionConfig, ServerConfig, TlsConfig, TlsMode,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use reference::{explain, explain_all, markdown, template};

@@ -3,12 +3,14 @@
 use std::fmt::{self, Display, Formatter};
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use isogrid_engine::eviction::PolicyKind;
 use isogrid_engine::persist::LOG_BYTES_DEFAULT;
 use isogrid_engine::persist::behind::{DELAY_MS_DEFAULT, WAITING_BYTES_DEFAULT};
+
+use crate::security::Mode;
 
 /// Everything that a node needs to know to start.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +30,10 @@ pub struct ServerConfig {
     pub caches: Vec<CacheConfig>,
     /// What a client may ask for at most.
     pub limits: LimitsConfig,
+    /// Who may do what.
+    pub auth: AuthConfig,
+    /// TLS.
+    pub tls: TlsConfig,
     /// Logs.
     pub log: LogConfig,
     /// Where to write the bound TCP ports, as `TCP INET: port` lines (memcached's
@@ -47,6 +53,8 @@ impl Default for ServerConfig {
             protocol: ProtocolConfig::default(),
             caches: vec![CacheConfig::default()],
             limits: LimitsConfig::default(),
+            auth: AuthConfig::default(),
+            tls: TlsConfig::default(),
             log: LogConfig::default(),
             port_file: None,
             pid_file: None,
@@ -221,6 +229,8 @@ pub struct ListenerConfig {
     pub cache: String,
     /// Whether `flush_all` is allowed here (memcached's `-F` denies it). Default: true.
     pub flush: bool,
+    /// Whether TLS is spoken here. Default: as `[tls]` says.
+    pub tls: ListenerTls,
 }
 
 impl Default for ListenerConfig {
@@ -231,6 +241,7 @@ impl Default for ListenerConfig {
             protocol: ProtocolChoice::Auto,
             cache: CacheConfig::DEFAULT.to_owned(),
             flush: true,
+            tls: ListenerTls::Node,
         }
     }
 }
@@ -380,6 +391,15 @@ pub struct LimitsConfig {
     /// Requests of one connection before others get their turn (memcached's `-R`). Default: 32
     /// (drop-in: 20).
     pub requests_per_turn: usize,
+    /// Connections at once that have to log in and have not; over it the oldest is closed.
+    /// Default: 512.
+    pub unauthenticated: usize,
+    /// Close a connection that has not logged in for so long; `None` = never. Default: 10 s
+    /// (drop-in: never).
+    pub login_timeout: Option<Duration>,
+    /// Close a connection after so many failed logins, and one that sends or gets more than 4 KiB
+    /// before it has logged in; `None` = never. Default: 3 (drop-in: never).
+    pub login_tries: Option<u64>,
 }
 
 impl Default for LimitsConfig {
@@ -395,8 +415,139 @@ impl Default for LimitsConfig {
             write_timeout: Some(Duration::from_secs(30)),
             handshake_timeout: Duration::from_secs(10),
             requests_per_turn: 32,
+            unauthenticated: 512,
+            login_timeout: Some(Duration::from_secs(10)),
+            login_tries: Some(3),
         }
     }
+}
+
+/// Who may do what.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuthConfig {
+    /// When connections have to log in. Default: auto.
+    pub mode: Mode,
+    /// The file of users; `auto` = `security/users.toml` in the data directory. Default: auto.
+    pub users: String,
+    /// The audit log; `auto` = `security/audit.jsonl` in the data directory, `None` = none.
+    /// Default: auto.
+    pub audit: Option<String>,
+    /// memcached's `-Y` and `MEMCACHED_SASL_PWDB`: a file of `user:password` lines in the place of
+    /// the file of users. Default: none.
+    pub passwords: Option<PathBuf>,
+}
+
+impl AuthConfig {
+    /// The folder in the data directory that the files are in unless configured otherwise.
+    const FOLDER: &str = "security";
+    /// Stands for a file in that folder.
+    const AUTO: &str = "auto";
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        let auto = Self::AUTO.to_owned();
+        Self { mode: Mode::Auto, users: auto.clone(), audit: Some(auto), passwords: None }
+    }
+}
+
+impl ServerConfig {
+    /// The file of users; `None` when there is no place for it.
+    pub fn users_file(&self) -> Option<PathBuf> {
+        self.security_file(&self.auth.users, "users.toml")
+    }
+
+    /// The audit log; `None` for none.
+    pub fn audit_file(&self) -> Option<PathBuf> {
+        self.security_file(self.auth.audit.as_ref()?, "audit.jsonl")
+    }
+
+    /// The folder of the files of security in the data directory, if there is one.
+    pub fn security_folder(&self) -> Option<PathBuf> {
+        Some(Path::new(self.node.data_dir.as_ref()?).join(AuthConfig::FOLDER))
+    }
+
+    fn security_file(&self, said: &str, name: &str) -> Option<PathBuf> {
+        if said == AuthConfig::AUTO {
+            return Some(self.security_folder()?.join(name));
+        }
+        Some(PathBuf::from(said))
+    }
+
+    /// What of TLS a listener speaks.
+    pub fn tls_of(&self, listener: &ListenerConfig) -> TlsMode {
+        match (&listener.address, listener.tls) {
+            (Address::Unix(..), _) | (_, ListenerTls::Off) => TlsMode::Off,
+            (_, ListenerTls::On) => TlsMode::On,
+            (_, ListenerTls::Optional) => TlsMode::Optional,
+            (_, ListenerTls::Node) => self.tls.mode,
+        }
+    }
+}
+
+/// TLS.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TlsConfig {
+    /// Whether TLS is spoken, where a listener does not say. Default: off.
+    pub mode: TlsMode,
+    /// A PEM file: the certificate, then those that lead to its authority. Default: none.
+    pub cert: Option<String>,
+    /// A PEM file with the certificate's private key. Default: none.
+    pub key: Option<String>,
+    /// A PEM file: the authorities of client certificates. Default: none.
+    pub ca: Option<String>,
+    /// Whether clients show certificates. Default: off.
+    pub client: ClientCertificates,
+    /// The oldest version spoken, `1.2` or `1.3`. Default: 1.2.
+    pub min_version: String,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self {
+            mode: TlsMode::Off,
+            cert: None,
+            key: None,
+            ca: None,
+            client: ClientCertificates::Off,
+            min_version: "1.2".to_owned(),
+        }
+    }
+}
+
+/// Whether TLS is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Never.
+    Off,
+    /// Always.
+    On,
+    /// By those who begin with it.
+    Optional,
+}
+
+/// Whether TLS is spoken on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerTls {
+    /// As `[tls]` says.
+    Node,
+    /// Never.
+    Off,
+    /// Always.
+    On,
+    /// By those who begin with it.
+    Optional,
+}
+
+/// Whether clients show certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// They are not asked to.
+    Off,
+    /// They may; one that is shown must be good.
+    Optional,
+    /// They must.
+    Required,
 }
 
 /// Logs.

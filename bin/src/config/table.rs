@@ -19,8 +19,8 @@ const ENTRIES: Form = Form::OrOff(&Form::Count(1, 1 << 40));
 const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 const LIFE: Form = Form::OrOff(&Form::Span(1, 100 * YEAR));
 
-/// Keys at the top and in `[node]`, `[protocol]`, `[limits]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 28] = [
+/// Keys at the top and in `[node]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
+pub static ROOT: [Key<ServerConfig>; 40] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -51,7 +51,7 @@ pub static ROOT: [Key<ServerConfig>; 28] = [
     ),
     Key::new(
         "node.data_dir",
-        Form::OrOff(&Form::Text("a path", is_path)),
+        Form::OrOff(&PATH),
         field!(ServerConfig, node.data_dir),
         "The directory that caches are kept in, as their `persist` says; off keeps nothing.",
     ),
@@ -192,6 +192,87 @@ pub static ROOT: [Key<ServerConfig>; 28] = [
         "Requests of one connection before others get their turn (memcached's -R).",
     ),
     Key::new(
+        "limits.unauthenticated",
+        Form::Count(1, 1_000_000),
+        field!(ServerConfig, limits.unauthenticated),
+        "Connections at once that have to log in and have not; for one more the oldest is closed.",
+    ),
+    Key::new(
+        "limits.login_timeout",
+        TIMEOUT,
+        field!(ServerConfig, limits.login_timeout),
+        "A connection that has to log in and has not for so long is closed.",
+    ),
+    Key::new(
+        "limits.login_tries",
+        Form::OrOff(&Form::Count(1, 1_000)),
+        field!(ServerConfig, limits.login_tries),
+        "A connection is closed after so many failed logins, and when it sends or gets more than \
+         4 KiB before it has logged in; off allows both without end, as memcached does.",
+    ),
+    Key::new(
+        "auth.mode",
+        Form::Choice(&["auto", "on", "off"]),
+        field!(ServerConfig, auth.mode),
+        "When connections have to log in: on, always; auto, as soon as there is a user; off, never. \
+         A server that starts with on and without users makes the user `admin`, and leaves the \
+         password in `security/admin-password` in the data directory.",
+    ),
+    Key::new(
+        "auth.users",
+        PATH,
+        field!(ServerConfig, auth.users),
+        "The file of users, as `isogrid user` writes it; auto is `security/users.toml` in the data \
+         directory.",
+    ),
+    Key::new(
+        "auth.audit",
+        Form::OrOff(&PATH),
+        field!(ServerConfig, auth.audit),
+        "The file that logins, denials and what administrators do are recorded in, while \
+         connections have to log in; auto is `security/audit.jsonl` in the data directory.",
+    ),
+    Key::new(
+        "tls.mode",
+        Form::Choice(&["off", "on", "optional"]),
+        field!(ServerConfig, tls.mode),
+        "Whether TLS is spoken where a listener does not say; optional means by those who begin \
+         with it. Unix sockets do without.",
+    ),
+    Key::new(
+        "tls.cert",
+        Form::OrOff(&PATH),
+        field!(ServerConfig, tls.cert),
+        "A PEM file with the server's certificate, followed by those that lead to its authority. \
+         Certificates, key and authorities are read again when the files change, each minute, and \
+         at SIGHUP; connections live on.",
+    ),
+    Key::new(
+        "tls.key",
+        Form::OrOff(&PATH),
+        field!(ServerConfig, tls.key),
+        "A PEM file with the certificate's private key.",
+    ),
+    Key::new(
+        "tls.ca",
+        Form::OrOff(&PATH),
+        field!(ServerConfig, tls.ca),
+        "A PEM file with the authorities that client certificates come from.",
+    ),
+    Key::new(
+        "tls.client",
+        Form::Choice(&["off", "optional", "required"]),
+        field!(ServerConfig, tls.client),
+        "Whether clients show certificates. Where connections have to log in, one whose common \
+         name is a user's is logged in by it.",
+    ),
+    Key::new(
+        "tls.min_version",
+        Form::Choice(&["1.2", "1.3"]),
+        field!(ServerConfig, tls.min_version),
+        "The oldest version of TLS that is spoken.",
+    ),
+    Key::new(
         "log.format",
         Form::Choice(&["pretty", "json"]),
         field!(ServerConfig, log.format),
@@ -207,7 +288,7 @@ pub static ROOT: [Key<ServerConfig>; 28] = [
 ];
 
 /// Keys of `[[listener]]`.
-pub static LISTENER: [Key<ListenerConfig>; 5] = [
+pub static LISTENER: [Key<ListenerConfig>; 6] = [
     Key::new(
         "address",
         Form::Address,
@@ -233,6 +314,12 @@ pub static LISTENER: [Key<ListenerConfig>; 5] = [
         Form::Flag,
         field!(ListenerConfig, flush),
         "Whether `flush_all` is allowed here (memcached's -F says no).",
+    ),
+    Key::new(
+        "tls",
+        Form::Choice(&["node", "off", "on", "optional"]),
+        field!(ListenerConfig, tls),
+        "Whether TLS is spoken here; node means as `[tls]` says.",
     ),
 ];
 
@@ -338,6 +425,8 @@ pub static REGION: [Key<RegionConfig>; 4] = [
     )
     .default_is("the cache's"),
 ];
+
+const PATH: Form = Form::Text("a path", is_path);
 
 const CACHE_NAME: Form = Form::Text("1 to 64 of A-Z, a-z, 0-9, _, . and -", is_cache_name);
 

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::model::{Address, CacheConfig, ListenerConfig, ServerConfig};
+use super::model::{
+    Address, CacheConfig, ClientCertificates, ListenerConfig, ServerConfig, TlsMode,
+};
 use super::problem::{Origin, Problem, Problems};
 use super::suggest::nearest;
+use crate::security::Mode;
 use isogrid_grid::unit::show_size;
 
 /// The names of the eviction policies, as the engine has them.
@@ -19,6 +22,7 @@ pub fn validate(config: &ServerConfig) -> Result<(), Problems> {
     let mut found = Vec::new();
     check_caches(config, &mut found);
     check_listeners(config, &mut found);
+    check_security(config, &mut found);
     if found.is_empty() { Ok(()) } else { Err(Problems(found)) }
 }
 
@@ -86,6 +90,27 @@ fn check_listeners(config: &ServerConfig, found: &mut Vec<Problem>) {
             found.push(problem(what, "give each listener an address of its own"));
         }
         addresses.push(listener.address);
+    }
+}
+
+fn check_security(config: &ServerConfig, found: &mut Vec<Problem>) {
+    let speaks = |listener: &ListenerConfig| config.tls_of(listener) != TlsMode::Off;
+    let tls = &config.tls;
+    if config.memcached.iter().any(speaks) && (tls.cert.is_none() || tls.key.is_none()) {
+        let what = "a listener speaks TLS, and there is no certificate";
+        found.push(problem(
+            what,
+            "set tls.cert and tls.key to PEM files; docs/SECURITY.md makes some",
+        ));
+    }
+    if tls.client != ClientCertificates::Off && tls.ca.is_none() {
+        let what = "tls.client asks for certificates, and no authority is known";
+        found.push(problem(what, "set tls.ca to a PEM file with the authorities"));
+    }
+    let nowhere = config.users_file().is_none() && config.auth.passwords.is_none();
+    if config.auth.mode == Mode::On && nowhere {
+        let what = "auth.mode = on, and there is no place for users without a data directory";
+        found.push(problem(what, "set auth.users to a file, or node.data_dir to a directory"));
     }
 }
 

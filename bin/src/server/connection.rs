@@ -51,6 +51,8 @@ pub struct Connection {
     needed: usize,
     /// Output that the client has not read yet.
     unsent: Output,
+    /// Output that the stream has taken and may not have sent yet.
+    unflushed: bool,
     /// Why the connection ends once `unsent` is written.
     closing: Option<&'static str>,
 }
@@ -61,7 +63,7 @@ type Ended = Result<&'static str, io::Error>;
 impl Connection {
     /// A connection that was just accepted.
     pub fn new(arrival: Arrival, session: Session, decoder: Decoder) -> Self {
-        let Arrival { stream, first, place } = arrival;
+        let Arrival { stream, first, place, .. } = arrival;
         Connection {
             stream,
             session,
@@ -72,6 +74,7 @@ impl Connection {
             input: first,
             needed: 1,
             unsent: Output::new(),
+            unflushed: false,
             closing: None,
         }
     }
@@ -87,10 +90,16 @@ impl Connection {
                 output.clear();
                 return Poll::Ready(Ok(UNKEPT));
             }
-            if !output.is_empty() {
+            if self.session.guard.is_some()
+                && let Some(why) = ready!(self.poll_guard(cx, output))
+            {
+                return Poll::Ready(Ok(why));
+            }
+            if !output.is_empty() || self.unflushed {
                 ready!(self.write(cx, output))?;
             }
             if let Some(why) = self.closing {
+                ready!(self.stream.poll_farewell(cx))?;
                 return Poll::Ready(Ok(why));
             }
             ready!(self.poll_loaded(cx));
@@ -129,6 +138,25 @@ impl Connection {
             Some(loading) if loading.waits() => loading.poll(cx),
             _ => Poll::Ready(()),
         }
+    }
+
+    /// Waits until it is decided who the client is; why the connection ends at once, if it does.
+    #[cold]
+    fn poll_guard(
+        &mut self,
+        cx: &mut Context<'_>,
+        output: &mut Output,
+    ) -> Poll<Option<&'static str>> {
+        let Some(guard) = &mut self.session.guard else { return Poll::Ready(None) };
+        if let Some(why) = guard.refresh() {
+            return Poll::Ready(Some(why));
+        }
+        // A client that guesses gets its answer, and then the end.
+        let failures = guard.failures();
+        let why = ready!(guard.poll(cx, output));
+        self.session.counts.auth_errors += guard.failures() - failures;
+        self.closing = self.closing.or(why);
+        Poll::Ready(None)
     }
 
     /// Decodes and executes what is there.
@@ -190,8 +218,13 @@ impl Connection {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             output.advance(written);
+            self.unflushed = self.stream.holds_back();
             self.session.counts.bytes_written += written as u64;
             self.place.info.set_state(State::Writing, self.session.now);
+        }
+        if self.unflushed {
+            ready!(self.stream.poll_flush(cx))?;
+            self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }
@@ -234,7 +267,7 @@ impl Connection {
     }
 
     fn note_state(&self) {
-        let state = if !self.unsent.is_empty() {
+        let state = if !self.unsent.is_empty() || self.unflushed {
             State::Writing
         } else if self.end > self.start || self.needed > 1 {
             State::Reading

@@ -101,6 +101,25 @@ pub struct Info {
 }
 
 impl Info {
+    fn new(peer: Peer, local: String, spoken: Spoken, now: u64) -> Self {
+        Info {
+            peer,
+            local,
+            spoken: AtomicU8::new(spoken as u8),
+            state: AtomicU8::new(State::Idle as u8),
+            since: AtomicU64::new(now),
+            ended: OnceLock::new(),
+            waker: OnceLock::new(),
+        }
+    }
+
+    /// A connection that is none.
+    #[cfg(test)]
+    pub fn of_test() -> Self {
+        let peer = Peer { name: String::new(), address: None };
+        Info::new(peer, String::new(), Spoken::Unknown, 0)
+    }
+
     /// Remembers how to wake the connection's task.
     pub fn set_waker(&self, waker: &Waker) {
         self.waker.get_or_init(|| waker.clone());
@@ -140,7 +159,8 @@ impl Info {
         self.ended.get().copied()
     }
 
-    fn end(&self, why: &'static str) {
+    /// Ends the connection.
+    pub fn end(&self, why: &'static str) {
         self.ended.get_or_init(|| why);
         self.wake();
     }
@@ -241,15 +261,7 @@ impl Connections {
             return Err(refused);
         }
         this.total.fetch_add(1, Ordering::Relaxed);
-        let info = Arc::new(Info {
-            peer,
-            local,
-            spoken: AtomicU8::new(spoken as u8),
-            state: AtomicU8::new(State::Idle as u8),
-            since: AtomicU64::new(node.now()),
-            ended: OnceLock::new(),
-            waker: OnceLock::new(),
-        });
+        let info = Arc::new(Info::new(peer, local, spoken, node.now()));
         let id = present.next;
         present.next += 1;
         present.by_id.insert(id, Arc::clone(&info));

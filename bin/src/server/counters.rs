@@ -103,6 +103,10 @@ counts! {
     conn_yields,
     /// Requests that no decoder could read.
     protocol_errors,
+    /// Logins tried over memcached's protocols.
+    auth_cmds,
+    /// ... and requests of clients that had not logged in, and logins that failed.
+    auth_errors,
 }
 
 /// The counters of the server's caches, each by protocol.

@@ -477,8 +477,10 @@ impl Dispatch<'_> {
             Request::Watch { .. } => {
                 self.reply(&Reply::Refused(Refusal::Client("watch commands not allowed")), out);
             }
-            Request::RefreshCerts => {
-                self.reply(&Reply::Refused(Refusal::Line("Error TLS not enabled")), out);
+            Request::RefreshCerts => self.refresh_certificates(out),
+            // Where logins are required they do not come as far as this.
+            Request::SaslList | Request::SaslAuth { .. } => {
+                self.reply(&Reply::Refused(Refusal::Unknown), out);
             }
             Request::Accepted => self.reply(&Reply::Ok, out),
             Request::Refused(refusal) => {
@@ -510,6 +512,20 @@ impl Dispatch<'_> {
         match self.cache.clear(at, self.now) {
             Ok(()) => self.reply(&Reply::Ok, out),
             Err(error) => self.failed(&error, out),
+        }
+    }
+
+    fn refresh_certificates(&mut self, out: &mut Output) {
+        let Some(tls) = &self.node.tls else {
+            return self.reply(&Reply::Refused(Refusal::Line("Error TLS not enabled")), out);
+        };
+        match tls.reload(self.now) {
+            Ok(()) => self.reply(&Reply::Ok, out),
+            Err(error) => {
+                tracing::error!(event = "certificate_not_loaded", %error);
+                let refusal = Refusal::Line("ERROR certificates not loaded: see the server's log");
+                self.reply(&Reply::Refused(refusal), out);
+            }
         }
     }
 

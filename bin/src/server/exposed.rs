@@ -2,7 +2,7 @@
 //! said at the start and then each hour, so that nobody forgets an override that was meant for a
 //! day.
 
-use crate::config::ListenerConfig;
+use crate::config::{ServerConfig, exposed};
 
 /// Between two warnings, ms.
 const PAUSE: u64 = 3_600_000;
@@ -14,13 +14,11 @@ pub struct Exposed {
 }
 
 impl Exposed {
-    /// Those of `listeners` that other machines reach; a first warning is due.
-    pub fn new(listeners: &[ListenerConfig]) -> Self {
-        let exposed = listeners.iter().filter(|listener| !listener.address.is_local());
-        Exposed {
-            addresses: exposed.map(|listener| listener.address.to_string()).collect(),
-            next: 0,
-        }
+    /// The listeners that other machines reach without a login or without TLS; a first warning
+    /// is due.
+    pub fn new(config: &ServerConfig) -> Self {
+        let addresses = exposed(config).into_iter().map(|listener| listener.address.to_string());
+        Exposed { addresses: addresses.collect(), next: 0 }
     }
 
     /// Warns at `now` when it is time to; says whether it did.
@@ -32,8 +30,8 @@ impl Exposed {
         tracing::warn!(
             event = "insecure",
             listeners = self.addresses.join(","),
-            "other machines can read and write everything: there is no authentication and no \
-             TLS; listen on 127.0.0.1, [::1] or unix:PATH to end this"
+            "other machines may read and write without a login or without TLS: set auth.mode=on \
+             and tls.mode=on, or listen on 127.0.0.1, [::1] or unix:PATH to end this"
         );
         true
     }
@@ -42,7 +40,7 @@ impl Exposed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Address;
+    use crate::config::{Address, ListenerConfig};
 
     const START: u64 = 1_700_000_000_000;
 
@@ -51,7 +49,8 @@ mod tests {
             address: Address::Tcp(text.parse().unwrap()),
             ..Default::default()
         };
-        Exposed::new(&addresses.iter().map(listener).collect::<Vec<_>>())
+        let memcached = addresses.iter().map(listener).collect();
+        Exposed::new(&ServerConfig { memcached, ..Default::default() })
     }
 
     #[test]

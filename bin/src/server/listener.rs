@@ -18,11 +18,14 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use super::connection::Connection;
 use super::connections::{Connections, Peer, Place, Refused, Spoken};
 use super::detect::{Detected, detect, only};
+use super::guard::Guard;
 use super::http;
+use super::login::Client;
 use super::node::Node;
+use super::secure::secure;
 use super::session::{Rights, Session};
 use super::stream::Stream;
-use crate::config::{Address, ListenerConfig, ProtocolChoice};
+use crate::config::{Address, ListenerConfig, ProtocolChoice, TlsMode};
 
 /// How long accepting waits when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -48,7 +51,14 @@ pub struct Listener {
     pub port: Option<u16>,
     /// How it was configured.
     pub config: ListenerConfig,
+    face: Arc<Face>,
+}
+
+/// What a listener's connections have in common.
+struct Face {
+    config: ListenerConfig,
     cache: Arc<Cache>,
+    tls: TlsMode,
     /// What every connection speaks, when nothing has to be told apart.
     only: Option<Spoken>,
     http: http::Service,
@@ -79,18 +89,19 @@ impl Listener {
                 (Bound::Unix(listener), format!("unix:{}", path.display()), None)
             }
         };
-        let (only, http, config) = (only(config.accept), http.clone(), config.clone());
-        Ok(Listener { socket, address, port, config, cache, only, http })
+        let (tls, only, http) = (node.config.tls_of(config), only(config.accept), http.clone());
+        let face = Arc::new(Face { config: config.clone(), cache, tls, only, http });
+        Ok(Listener { socket, address, port, config: config.clone(), face })
     }
 
     /// Whether HTTP is all that is spoken here.
     pub fn is_http_alone(&self) -> bool {
-        self.only == Some(Spoken::Http)
+        self.face.only == Some(Spoken::Http)
     }
 
     /// What connections are taken for until they have said anything.
     fn expected(&self) -> Spoken {
-        self.only.unwrap_or(Spoken::Unknown)
+        self.face.only.unwrap_or(Spoken::Unknown)
     }
 
     /// Accepts connections until the node stops. A listener for HTTP alone goes on until its task
@@ -154,28 +165,12 @@ impl Listener {
         };
         let address = peer.address;
         match Connections::admit(node, peer, local, self.expected()) {
-            Ok(place) => self.begin(node, stream, place),
+            Ok(place) => self.face.begin(node, stream, place),
             Err(refused) => {
                 self.log_refusal(node, refused, address);
                 tokio::spawn(refuse(stream, refused, self.expected()));
             }
         }
-    }
-
-    /// Begins to serve a connection that has its place.
-    fn begin(&self, node: &Arc<Node>, stream: Stream, place: Place) {
-        let arrival = Arrival { stream, first: Vec::new(), place };
-        match self.only {
-            Some(Spoken::Memcached) => drop(tokio::spawn(self.memcached(node, arrival))),
-            Some(Spoken::Http) => drop(tokio::spawn(http::serve(self.http.clone(), arrival))),
-            _ => drop(tokio::spawn(self.several().serve(Arc::clone(node), arrival))),
-        }
-    }
-
-    /// What serves connections that have to say first what they speak.
-    fn several(&self) -> Several {
-        let config = self.config.clone();
-        Several { config, cache: Arc::clone(&self.cache), http: self.http.clone() }
     }
 
     fn log_refusal(&self, node: &Node, refused: Refused, peer: Option<IpAddr>) {
@@ -200,50 +195,65 @@ impl Listener {
             tracing::warn!(event = "accept_failed", address = self.address, %error, left_out);
         }
     }
+}
+
+impl Face {
+    /// Begins to serve a connection that has its place.
+    fn begin(self: &Arc<Self>, node: &Arc<Node>, stream: Stream, place: Place) {
+        let client = Client { address: place.info.peer.address, ..Client::default() };
+        match stream {
+            Stream::Tcp(stream) if self.tls != TlsMode::Off && node.tls.is_some() => {
+                let (face, node) = (Arc::clone(self), Arc::clone(node));
+                drop(tokio::spawn(face.secured(node, stream, place)));
+            }
+            stream if self.only == Some(Spoken::Memcached) => {
+                let arrival = Arrival { stream, first: Vec::new(), place, client };
+                drop(tokio::spawn(self.memcached(node, arrival)));
+            }
+            stream => {
+                let arrival = Arrival { stream, first: Vec::new(), place, client };
+                drop(tokio::spawn(Arc::clone(self).converse(Arc::clone(node), arrival)));
+            }
+        }
+    }
+
+    /// The handshake, and then the conversation.
+    async fn secured(self: Arc<Self>, node: Arc<Node>, stream: TcpStream, place: Place) {
+        let Some(tls) = &node.tls else { return };
+        if let Some((stream, client)) = secure(&node, tls, stream, self.tls, &place).await {
+            let arrival = Arrival { stream, first: Vec::new(), place, client };
+            self.converse(Arc::clone(&node), arrival).await;
+        }
+    }
+
+    async fn converse(self: Arc<Self>, node: Arc<Node>, arrival: Arrival) {
+        match self.only {
+            Some(Spoken::Memcached) => self.memcached(&node, arrival).await,
+            Some(Spoken::Http) => http::serve(self.http.clone(), arrival).await,
+            _ => self.several(node, arrival).await,
+        }
+    }
 
     fn memcached(&self, node: &Arc<Node>, arrival: Arrival) -> Connection {
-        memcached(node, &self.config, Arc::clone(&self.cache), arrival)
+        let limits =
+            Limits { item_size_max: node.config.limits.max_item_size, ..Limits::default() };
+        let protocols = match self.config.protocol {
+            ProtocolChoice::Auto => Protocols::Auto,
+            ProtocolChoice::Ascii => Protocols::Ascii,
+            ProtocolChoice::Binary => Protocols::Binary,
+        };
+        let rights = Rights { flush: self.config.flush };
+        let mut session = Session::new(Arc::clone(node), Arc::clone(&self.cache), rights);
+        session.guard = node.security.is_required().then(|| {
+            let stay = node.unauthenticated.enter(&arrival.place.info, node.now());
+            let cache = self.cache.name().to_owned();
+            Box::new(Guard::new(Arc::clone(node), cache, arrival.client.clone(), stay))
+        });
+        Connection::new(arrival, session, Decoder::new(limits, protocols))
     }
-}
 
-fn memcached(
-    node: &Arc<Node>,
-    config: &ListenerConfig,
-    cache: Arc<Cache>,
-    arrival: Arrival,
-) -> Connection {
-    let limits = Limits { item_size_max: node.config.limits.max_item_size, ..Limits::default() };
-    let protocols = match config.protocol {
-        ProtocolChoice::Auto => Protocols::Auto,
-        ProtocolChoice::Ascii => Protocols::Ascii,
-        ProtocolChoice::Binary => Protocols::Binary,
-    };
-    let session = Session::new(Arc::clone(node), cache, Rights { flush: config.flush });
-    Connection::new(arrival, session, Decoder::new(limits, protocols))
-}
-
-/// A connection that has its place, and what was read of it to see what it speaks.
-pub struct Arrival {
-    /// The socket.
-    pub stream: Stream,
-    /// What the client sent first, if it was read already.
-    pub first: Vec<u8>,
-    /// Its place among the connections.
-    pub place: Place,
-}
-
-/// Bytes read to see what a connection speaks: one would do, a whole short request saves a read.
-const FIRST_LEN: usize = 1 << 10;
-
-/// Serves connections of a listener that accepts several protocols.
-struct Several {
-    config: ListenerConfig,
-    cache: Arc<Cache>,
-    http: http::Service,
-}
-
-impl Several {
-    async fn serve(self, node: Arc<Node>, mut arrival: Arrival) {
+    /// Serves a connection of a listener that accepts several protocols.
+    async fn several(&self, node: Arc<Node>, mut arrival: Arrival) {
         let unserved = &node.connections.unserved;
         let first = tokio::select! {
             biased;
@@ -259,11 +269,11 @@ impl Several {
         match detect(first, self.config.accept) {
             Detected::Served(Spoken::Memcached) => {
                 arrival.place.info.set_spoken(Spoken::Memcached);
-                memcached(&node, &self.config, self.cache, arrival).await;
+                self.memcached(&node, arrival).await;
             }
             Detected::Served(Spoken::Http) => {
                 arrival.place.info.set_spoken(Spoken::Http);
-                http::serve(self.http, arrival).await;
+                http::serve(self.http.clone(), arrival).await;
             }
             Detected::Served(Spoken::Native | Spoken::Unknown) => {
                 unserved.not_accepted.fetch_add(1, Ordering::Relaxed);
@@ -280,6 +290,21 @@ impl Several {
         }
     }
 }
+
+/// A connection that has its place, and what was read of it to see what it speaks.
+pub struct Arrival {
+    /// The socket.
+    pub stream: Stream,
+    /// What the client sent first, if it was read already.
+    pub first: Vec<u8>,
+    /// Its place among the connections.
+    pub place: Place,
+    /// Who is at the other end.
+    pub client: Client,
+}
+
+/// Bytes read to see what a connection speaks: one would do, a whole short request saves a read.
+const FIRST_LEN: usize = 1 << 10;
 
 /// Reads what comes first; `None` when the client closes, an error when nothing comes in time.
 async fn read_first(
@@ -305,7 +330,7 @@ fn log_unserved(node: &Node, arrival: &Arrival, why: &str) {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Address::Unix(path, _) = &self.config.address {
+        if let Address::Unix(path, _) = &self.face.config.address {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -320,6 +345,7 @@ async fn refuse(stream: Stream, refused: Refused, spoken: Spoken) {
     let _ = match stream {
         Stream::Tcp(mut stream) => say::<TcpStream>(&mut stream, why).await,
         Stream::Unix(mut stream) => say::<UnixStream>(&mut stream, why).await,
+        Stream::Tls(mut stream) => say(&mut *stream, why).await,
     };
 }
 

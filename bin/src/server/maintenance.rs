@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::data::Watch;
 use super::exposed::Exposed;
 use super::node::Node;
+use super::reload::Reload;
+use super::secure::HANDSHAKE_TIMEOUT;
 
 /// How often caches are looked after: with the wheel's tick of 32 ms expired entries are gone
 /// within 100 ms.
@@ -20,7 +22,8 @@ const SWEEP_TICKS: u32 = 10;
 pub async fn run(node: Arc<Node>) {
     let mut ticks = 0u32;
     let mut watch = Watch::default();
-    let mut exposed = Exposed::new(&node.config.listeners());
+    let mut reload = Reload::new(&node);
+    let mut exposed = Exposed::new(&node.config);
     loop {
         tokio::time::sleep(TICK).await;
         ticks = ticks.wrapping_add(1);
@@ -31,7 +34,12 @@ pub async fn run(node: Arc<Node>) {
         }
         if ticks.is_multiple_of(SWEEP_TICKS) {
             node.connections.sweep(&node.config.limits, node.now());
+            node.handshakes.sweep(HANDSHAKE_TIMEOUT, node.now());
+            if let Some(limit) = node.config.limits.login_timeout {
+                node.unauthenticated.sweep(limit, node.now());
+            }
             exposed.warn(node.now());
+            reload.look(&node);
             if let Some(data) = node.data.get() {
                 watch.look(&data.persistence);
                 let of_thread = Arc::clone(&node);

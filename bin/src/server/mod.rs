@@ -14,6 +14,8 @@ pub mod dispatch;
 pub mod dump;
 pub mod exposed;
 pub mod files;
+pub mod guard;
+mod guarded;
 pub mod health;
 pub mod http;
 pub mod keeper;
@@ -21,15 +23,20 @@ pub mod listener;
 pub mod loading;
 pub mod locks;
 pub mod log_limit;
+pub mod login;
 pub mod maintenance;
 pub mod metrics;
+pub mod newcomers;
 pub mod node;
 pub mod open_files;
+pub mod reload;
+pub mod secure;
 pub mod session;
 pub mod settings;
 pub mod stats;
 pub mod stream;
 pub mod telemetry;
+pub mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +90,12 @@ pub enum Error {
     /// The fencing tokens cannot be reserved.
     #[error(transparent)]
     Structures(isogrid_grid::structures::ReserveError),
+    /// The users or the audit log cannot be used.
+    #[error("{0}\n  help: `isogrid user ls` checks the file of users")]
+    Users(crate::security::users_file::UsersFileError),
+    /// TLS cannot be spoken.
+    #[error("{0}")]
+    Tls(tls::TlsError),
     /// The runtime or a signal handler could not be set up.
     #[error("{what}: {source}")]
     Io {
@@ -169,6 +182,7 @@ fn accept(node: &Arc<Node>, listeners: Vec<Listener>) -> Vec<tokio::task::JoinHa
 /// is spoken, already.
 async fn serve(node: Arc<Node>, http: Vec<String>, listeners: Vec<Listener>) -> Result<(), Error> {
     stop_on_signals(&node)?;
+    reload::on_hangup(&node)?;
     let _pid_file = node.config.pid_file.as_deref().map(files::PidFile::write);
     if let Some(path) = &node.config.port_file {
         files::write_ports(path, &listeners);
@@ -185,6 +199,9 @@ async fn serve(node: Arc<Node>, http: Vec<String>, listeners: Vec<Listener>) -> 
     drain(&node).await;
     maintenance.abort();
     locks.abort();
+    if let Some(audit) = node.security.audit() {
+        audit.close();
+    }
     if node.data.get().is_some() {
         let of_thread = Arc::clone(&node);
         let close = move || of_thread.data.get().map_or((), |data| data.close(&of_thread));

@@ -22,8 +22,12 @@ use super::keeper::Keeper;
 use super::loading::Loading;
 use super::locks::Waiting;
 use super::log_limit::LogLimit;
+use super::newcomers::Newcomers;
+use super::secure::HANDSHAKES_MAX;
 use super::telemetry::LogLevel;
-use crate::config::{self, Loaded, Origin, ServerConfig};
+use super::tls::Tls;
+use crate::config::{self, Loaded, Origin, ServerConfig, TlsMode};
+use crate::security::{Security, Settings, Source};
 
 /// A running server.
 pub struct Node {
@@ -41,6 +45,14 @@ pub struct Node {
     pub counters: AllCounters,
     /// Who is connected.
     pub connections: Connections,
+    /// Connections whose TLS handshake is not done.
+    pub handshakes: Arc<Newcomers>,
+    /// Connections that have to log in and have not.
+    pub unauthenticated: Arc<Newcomers>,
+    /// Users, logins and the audit log.
+    pub security: Security,
+    /// The certificate in force, where a listener speaks TLS.
+    pub tls: Option<Tls>,
     /// Lines of the log that clients can cause.
     pub log_limits: LogLimits,
     /// Reads by key prefix, when switched on.
@@ -81,7 +93,8 @@ impl Node {
     /// A node with its caches, not listening yet.
     ///
     /// # Errors
-    /// When a cache cannot be made from its configuration.
+    /// When a cache cannot be made from its configuration, or users or certificates cannot be
+    /// read.
     pub fn new(loaded: impl Into<Loaded>) -> Result<Arc<Node>, super::Error> {
         let Loaded { config, origins, .. } = loaded.into();
         let clock = SystemClock::new();
@@ -95,6 +108,18 @@ impl Node {
             verbosity: AtomicU32::new(config.protocol.verbosity),
             memory_limit: AtomicU64::new(limit),
             connections: Connections::new(&config.limits),
+            handshakes: Newcomers::new(
+                HANDSHAKES_MAX,
+                "too many handshakes at once",
+                "the handshake took too long",
+            ),
+            unauthenticated: Newcomers::new(
+                config.limits.unauthenticated,
+                "too many connections that have not logged in",
+                "not logged in for login_timeout",
+            ),
+            security: Security::open(security_settings(&config)).map_err(super::Error::Users)?,
+            tls: open_tls(&config, started)?,
             log_limits: LogLimits::default(),
             config,
             origins,
@@ -191,6 +216,20 @@ impl Node {
             stop.await;
         }
     }
+}
+
+fn security_settings(config: &ServerConfig) -> Settings {
+    let source = match &config.auth.passwords {
+        Some(path) => Some(Source::Passwords(path.clone())),
+        None => config.users_file().map(Source::Users),
+    };
+    Settings { mode: config.auth.mode, source, audit: config.audit_file() }
+}
+
+fn open_tls(config: &ServerConfig, now: u64) -> Result<Option<Tls>, super::Error> {
+    let speaks = |listener| config.tls_of(listener) != TlsMode::Off;
+    let wanted = config.memcached.iter().any(speaks);
+    wanted.then(|| Tls::open(&config.tls, now)).transpose().map_err(super::Error::Tls)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -14,6 +14,7 @@ use super::connections::Spoken;
 use super::counters::{Counters, Counts};
 use super::dispatch::Dispatch;
 use super::dump::Dump;
+use super::guard::Guard;
 use super::keeper::Keeper;
 use super::loading::{Loading, Stopped};
 use super::node::Node;
@@ -77,6 +78,8 @@ pub struct Session {
     pub keeper: Option<Keeper>,
     /// What the requests wait for, when entries may be on disk alone.
     pub loading: Option<Loading>,
+    /// Who the client is and what it may do, where logins are required.
+    pub guard: Option<Box<Guard>>,
     rights: Rights,
     stream: Option<Stream>,
 }
@@ -133,7 +136,13 @@ impl<'b> Decoded<'_, 'b> {
                 matches!(get.keys, Keys::Line(line) if line.len() > LONG_LINE_LEN)
             }
             Decoded::Other(request, ..) => {
-                matches!(request, Request::Dump { .. } | Request::Stats { .. } | Request::Quit)
+                matches!(
+                    request,
+                    Request::Dump { .. }
+                        | Request::Stats { .. }
+                        | Request::Quit
+                        | Request::SaslAuth { .. }
+                )
             }
             Decoded::Get(..) | Decoded::Set(..) => false,
         }
@@ -141,12 +150,13 @@ impl<'b> Decoded<'_, 'b> {
 }
 
 impl Session {
-    /// The session of a new connection.
+    /// The session of a new connection, without a guard.
     pub fn new(node: Arc<Node>, cache: Arc<Cache>, rights: Rights) -> Self {
         let (now, keeper) = (node.now(), node.keeper(cache.name()));
         let (loading, counts) = (node.loading(cache.name()), Counts::default());
         let counters = node.counters.of(cache.name(), Spoken::Memcached);
-        Session { node, cache, counts, counters, now, keeper, loading, rights, stream: None }
+        let guard = None;
+        Session { node, cache, counts, counters, now, keeper, loading, guard, rights, stream: None }
     }
 
     /// Begins a run of turns.
@@ -181,6 +191,13 @@ impl Session {
         }
         let cache = Arc::clone(&self.cache);
         let batch = cache.batch(self.now);
+        if let Some(guard) = &self.guard
+            && !guard.is_free()
+        {
+            self.guarded(&batch, decoder, input, out, &mut done);
+            self.note_progress(&done);
+            return done;
+        }
         match decoder.plain_get(input) {
             Some((get, len)) if len == input.len() => {
                 done.consumed = len;
@@ -190,10 +207,15 @@ impl Session {
             }
             _ => self.batches(&batch, decoder, input, out, &mut done),
         }
+        self.note_progress(&done);
+        done
+    }
+
+    #[inline]
+    fn note_progress(&mut self, done: &Done) {
         if done.consumed > 0 {
             self.loading.iter_mut().for_each(Loading::went_on);
         }
-        done
     }
 
     #[inline(never)]
@@ -368,7 +390,7 @@ impl Session {
         len
     }
 
-    fn execute(
+    pub(super) fn execute(
         &mut self,
         batch: &Batch<'_>,
         request: &Request<'_>,
@@ -377,6 +399,9 @@ impl Session {
         out: &mut Output,
         done: &mut Done,
     ) -> Result<(), Stopped> {
+        if self.guard.is_some() && self.stops(request, framing, out, done) {
+            return Ok(());
+        }
         if let Request::Get(get) = request {
             if !matches!(framing, Framing::Meta(_)) && get.touch.is_none() {
                 return self.get_line(batch, &get.keys, framing, out);
@@ -427,8 +452,9 @@ impl Session {
 
     /// Whether what follows must not be executed yet: it could not see what was written.
     #[inline]
-    fn must_wait(&self) -> bool {
+    pub(super) fn must_wait(&self) -> bool {
         self.keeper.as_ref().is_some_and(|keeper| keeper.is_sync() && keeper.waits())
+            || self.guard.as_ref().is_some_and(|guard| guard.is_pending())
     }
 
     #[inline]
@@ -608,7 +634,7 @@ impl Session {
 
 /// Decodes the next request, if there is a whole one.
 #[inline]
-fn decode_any<'a>(
+pub(super) fn decode_any<'a>(
     decoder: &mut Decoder,
     rest: &'a [u8],
     done: &mut Done,

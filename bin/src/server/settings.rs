@@ -6,7 +6,7 @@ use isogrid_grid::Cache;
 
 use super::node::Node;
 use super::stats::Rows;
-use crate::config::{Address, ProtocolChoice};
+use crate::config::{Address, ClientCertificates, ProtocolChoice};
 
 /// The rows of `stats settings`.
 pub fn rows(node: &Node, cache: &Cache) -> Rows {
@@ -15,6 +15,7 @@ pub fn rows(node: &Node, cache: &Cache) -> Rows {
     behaviour(node, cache, &mut rows);
     allocator(&mut rows);
     absent(&mut rows);
+    tls(node, &mut rows);
     rows
 }
 
@@ -66,8 +67,10 @@ fn behaviour(node: &Node, cache: &Cache, rows: &mut Rows) {
         ProtocolChoice::Binary => "binary",
     };
     rows.put("binding_protocol", choice);
-    rows.put("auth_enabled_sasl", "no");
-    rows.put("auth_enabled_ascii", "no");
+    let (required, protocols) = (node.security.is_required(), &node.config.memcached);
+    let speaks = |no| required && protocols.iter().any(|listener| listener.protocol != no);
+    rows.put("auth_enabled_sasl", on(speaks(ProtocolChoice::Ascii)));
+    rows.put("auth_enabled_ascii", on(speaks(ProtocolChoice::Binary)));
     rows.put("item_size_max", limits.max_item_size);
     rows.put("maxconns_per_address", limits.max_connections_per_address.unwrap_or(0));
     rows.put("maxconns_fast", on(limits.refuse_fast));
@@ -110,7 +113,7 @@ fn allocator(rows: &mut Rows) {
     }
 }
 
-/// What memcached has and we do not: external storage, TLS (until it comes), NAPI ids.
+/// What memcached has and we do not: external storage, NAPI ids.
 fn absent(rows: &mut Rows) {
     for name in [
         "ext_item_size",
@@ -127,20 +130,31 @@ fn absent(rows: &mut Rows) {
     ] {
         rows.put(name, 0);
     }
-    rows.put("ssl_enabled", "no");
-    for name in ["ssl_chain_cert", "ssl_key"] {
-        rows.put(name, "(null)");
-    }
-    rows.put("ssl_verify_mode", 0);
-    rows.put("ssl_keyformat", 0);
-    for name in ["ssl_ciphers", "ssl_ca_cert"] {
-        rows.put(name, "NULL");
-    }
-    rows.put("ssl_wbuf_size", 0);
-    for name in ["ssl_session_cache", "ssl_kernel_tls"] {
-        rows.put(name, "no");
-    }
-    rows.put("ssl_min_version", "(null)");
     rows.put("num_napi_ids", "(null)");
     rows.put("memory_file", "(null)");
+}
+
+fn tls(node: &Node, rows: &mut Rows) {
+    let tls = &node.config.tls;
+    let file = |path: &Option<String>, none: &str| path.as_deref().unwrap_or(none).to_owned();
+    rows.put("ssl_enabled", on(node.tls.is_some()));
+    rows.put("ssl_chain_cert", file(&tls.cert, "(null)"));
+    rows.put("ssl_key", file(&tls.key, "(null)"));
+    let verify = match tls.client {
+        ClientCertificates::Off => 0,
+        ClientCertificates::Optional => 1,
+        ClientCertificates::Required => 2,
+    };
+    rows.put("ssl_verify_mode", verify);
+    rows.put("ssl_keyformat", 1);
+    rows.put("ssl_ciphers", "NULL");
+    rows.put("ssl_ca_cert", file(&tls.ca, "NULL"));
+    rows.put("ssl_wbuf_size", 0);
+    rows.put("ssl_session_cache", on(node.tls.is_some()));
+    rows.put("ssl_kernel_tls", "no");
+    let version = node.tls.as_ref().map_or("(null)", |_| match tls.min_version.as_str() {
+        "1.3" => "tlsv1.3",
+        _ => "tlsv1.2",
+    });
+    rows.put("ssl_min_version", version);
 }

@@ -16,6 +16,7 @@ use super::dispatch::VERSION;
 use super::dump;
 use super::node::Node;
 use super::settings;
+use crate::config::exposed;
 
 /// What a `stats` request is answered with.
 pub enum Answer {
@@ -66,6 +67,24 @@ pub fn answer(node: &Node, cache: &Cache, argument: &[u8], now: u64) -> Answer {
         [b"cachedump", class, most, ..] => cachedump(node, cache, class, most, now),
         [b"cachedump", ..] => Answer::Refused(Refusal::Client("bad command line")),
         _ => Answer::Refused(Refusal::Unknown),
+    }
+}
+
+/// Logins and TLS, where there are any.
+fn security(node: &Node, rows: &mut Rows) {
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    if node.security.is_required() {
+        rows.put("auth_denied", count(&node.security.denied));
+        rows.put("unauthenticated_connections", node.unauthenticated.len());
+        rows.put("unauthenticated_closed", count(&node.unauthenticated.closed));
+    }
+    if let Some(tls) = &node.tls {
+        rows.put("ssl_new_sessions", count(&tls.handshakes));
+        rows.put("ssl_handshake_errors", count(&tls.failures) + count(&node.handshakes.closed));
+        let age = node.now().saturating_sub(tls.loaded_at()) / 1_000;
+        rows.put("time_since_server_cert_refresh", age);
+        let left = tls.expires().map(|end| end.saturating_sub(node.now()) / 1_000);
+        rows.put("ssl_certificate_seconds_left", left.unwrap_or_default());
     }
 }
 
@@ -155,9 +174,8 @@ fn connections(node: &Node, cache: &Cache, rows: &mut Rows) {
     rows.put("rejected_connections", connections.rejected.load(Ordering::Relaxed));
     let by_address = connections.rejected_by_address.load(Ordering::Relaxed);
     rows.put("rejected_connections_per_address", by_address);
-    let listeners = node.config.listeners();
-    let exposed = listeners.iter().filter(|listener| !listener.address.is_local());
-    rows.put("insecure_listeners", exposed.count());
+    rows.put("insecure_listeners", exposed(&node.config).len());
+    security(node, rows);
     if let Some(data) = node.data.get() {
         kept(&data.persistence, rows);
         if let Some(behind) = &data.behind {
@@ -233,8 +251,8 @@ fn commands(node: &Node, cache: &Cache, rows: &mut Rows) {
         ("store_too_large", counts.store_too_large),
         ("store_no_memory", counts.store_no_memory),
         ("store_unrecorded", counts.store_unrecorded),
-        ("auth_cmds", 0),
-        ("auth_errors", 0),
+        ("auth_cmds", counts.auth_cmds),
+        ("auth_errors", counts.auth_errors),
         ("bytes_read", counts.bytes_read),
         ("bytes_written", counts.bytes_written),
         ("limit_maxbytes", node.memory_limit.load(Ordering::Relaxed)),

@@ -279,6 +279,10 @@ fn check_kept(path: &Path) -> Result<(), PersistError> {
     })
 }
 
+/// What may lie there before us: the lock, what file systems put there, and the users of the
+/// server, who may be there before its data.
+const BESIDE: [&str; 3] = ["lock", "lost+found", "security"];
+
 /// Refuses to begin where something lies already: it may be half of a directory of ours.
 fn check_empty(path: &Path) -> Result<(), PersistError> {
     let io =
@@ -286,8 +290,8 @@ fn check_empty(path: &Path) -> Result<(), PersistError> {
     for entry in fs::read_dir(path).map_err(io)? {
         let name = entry.map_err(io)?.file_name();
         let name = name.to_string_lossy();
-        // What a start leaves that did not come to its end, and what file systems put there.
-        if !name.starts_with(META) && name != "lock" && name != "lost+found" {
+        // What a start leaves that did not come to its end.
+        if !name.starts_with(META) && !BESIDE.contains(&&*name) {
             return Err(PersistError::Foreign {
                 path: path.to_owned(),
                 found: format!("there is no file `{META}`, but there is {name:?}"),

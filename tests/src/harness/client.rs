@@ -4,8 +4,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, Socket as RawSocket, Type};
 
 use super::PATIENCE;
@@ -33,6 +35,15 @@ macro_rules! socket {
 socket!(TcpStream);
 socket!(UnixStream);
 
+impl Socket for StreamOwned<ClientConnection, TcpStream> {
+    fn shutdown_write(&self) {
+        let _ = self.sock.shutdown(Shutdown::Write);
+    }
+    fn set_patience(&self, patience: Duration) {
+        self.sock.set_patience(patience);
+    }
+}
+
 /// A raw client.
 pub struct Client {
     socket: Box<dyn Socket>,
@@ -58,6 +69,22 @@ impl Client {
     /// Connects over a unix socket.
     pub fn unix(path: &Path) -> Client {
         Client::new(Box::new(UnixStream::connect(path).unwrap()))
+    }
+
+    /// Speaks over TLS from now on, the handshake done.
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    pub fn tls(address: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Client> {
+        super::tls::connect(address, config).map(|stream| Client::new(Box::new(stream)))
+    }
+
+    /// The same, by [`super::tls::connect_narrow`].
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    pub fn tls_narrow(address: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Client> {
+        super::tls::connect_narrow(address, config).map(|stream| Client::new(Box::new(stream)))
     }
 
     fn new(socket: Box<dyn Socket>) -> Client {
@@ -147,6 +174,11 @@ impl Client {
             }
         }
         None
+    }
+
+    /// Whether the next that comes is this; false when the server closes instead.
+    pub fn rest_after(&mut self, expected: &str) -> bool {
+        self.bytes_or_end(expected.len()) == expected.as_bytes()
     }
 
     /// The server closes and says nothing more.

@@ -14,7 +14,9 @@ mod mount;
 mod packet;
 mod process;
 mod server;
+pub mod tls;
 mod tool;
+mod users;
 
 pub use binary::isogrid;
 pub use client::Client;
@@ -24,6 +26,7 @@ pub use packet::{HEADER_LEN, Packet, magic, opcode, request};
 pub use process::{open_files, raise_open_files, resident_kib, run};
 pub use server::{Server, StartError, temporary};
 pub use tool::has;
+pub use users::Users;
 
 use std::time::{Duration, Instant};
 

@@ -30,6 +30,9 @@ pub mod opcode {
     pub const SETQ: u8 = 0x11;
     pub const TOUCH: u8 = 0x1c;
     pub const GAT: u8 = 0x1d;
+    pub const SASL_LIST: u8 = 0x20;
+    pub const SASL_AUTH: u8 = 0x21;
+    pub const SASL_STEP: u8 = 0x22;
 }
 
 /// The length of a packet's header.

@@ -58,6 +58,16 @@ impl Server {
         Server::spawn(&mut command)
     }
 
+    /// A command that becomes a server which logs JSON.
+    ///
+    /// # Errors
+    /// When it ends before it is ready.
+    pub fn ready(mut command: Command) -> Result<Server, StartError> {
+        let mut server = Server::spawn(&mut command);
+        server.until_ready()?;
+        Ok(server)
+    }
+
     /// Waits until a server that was begun is ready.
     pub fn until_ready(&mut self) -> Result<(), StartError> {
         self.wait_for(|server| server.ready_line().is_some())?;

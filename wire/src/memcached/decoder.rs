@@ -4,7 +4,7 @@
 //! a refused data block is still to be swallowed, how far a half line was searched for its end,
 //! and which protocol the connection speaks.
 
-use super::text::{PlainGet, PlainSet};
+use super::text::{Login, PlainGet, PlainSet};
 use super::{Framing, Request, binary, text};
 use crate::Limits;
 
@@ -93,6 +93,26 @@ impl Decoder {
         };
         decoded.consumed += swallowed;
         decoded
+    }
+
+    /// Whether the connection, whose first byte this is, speaks binary. The first answer holds for
+    /// as long as it lives.
+    pub fn speaks_binary(&mut self, first: u8) -> bool {
+        self.chosen(first) == Protocols::Binary
+    }
+
+    /// Takes a login off the front of `input`, on a text connection that has not logged in, with
+    /// how much of it is done with.
+    pub fn login<'a>(&mut self, input: &'a [u8]) -> (usize, Login<'a>) {
+        text::Login::parse(input, &self.limits)
+    }
+
+    /// The framing of the binary request that `input` begins with, once its header is there and
+    /// when it is none that a client may send which has not logged in: to list the mechanisms, to
+    /// log in, to ask for the version.
+    #[must_use]
+    pub fn beyond_login(input: &[u8]) -> Option<Framing<'static>> {
+        binary::beyond_login(input).map(Framing::Binary)
     }
 
     /// Takes a plain get off the front of `input`, with the length of its line. `None` says

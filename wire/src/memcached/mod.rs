@@ -25,4 +25,4 @@ pub use request::{
     StoreMode,
 };
 pub use size::value_len_max;
-pub use text::{PlainGet, PlainSet, Text};
+pub use text::{LOGIN_LEN_MAX, Login, PlainGet, PlainSet, Text};

@@ -147,6 +147,8 @@ pub enum Reply<'a> {
     StatEnd,
     /// `RESET`.
     Reset,
+    /// Binary: the login goes on with a SASL_STEP.
+    Continue,
     /// A line of text as it is, `\r\n` added; dumps use it with their own line ends by
     /// [`Reply::Raw`].
     Line(&'a str),

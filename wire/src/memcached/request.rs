@@ -83,6 +83,17 @@ pub enum Request<'a> {
     },
     /// `refresh_certs`: read the TLS certificates again.
     RefreshCerts,
+    /// Binary SASL_LIST_MECHS.
+    SaslList,
+    /// Binary SASL_AUTH and SASL_STEP.
+    SaslAuth {
+        /// The name of the mechanism.
+        mechanism: &'a [u8],
+        /// What the mechanism says; both are empty when they are longer than any login.
+        data: &'a [u8],
+        /// Whether this goes on with a login that has begun.
+        step: bool,
+    },
     /// A command that memcached has for its slab allocator or LRU threads and that changes
     /// nothing here (`slabs automove`, `lru mode`, `lru_crawler sleep`, ...): answered `OK`.
     Accepted,
@@ -331,6 +342,8 @@ pub enum Refusal {
     Server(&'static str),
     /// `SERVER_ERROR object too large for cache` where no key could be read; binary 0x03.
     TooLarge,
+    /// `CLIENT_ERROR <text>` to who may not do this; binary status 0x20, whatever the text.
+    Denied(&'static str),
     /// `ERROR: ...` and other lines verbatim.
     Line(&'static str),
 }

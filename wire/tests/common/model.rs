@@ -106,6 +106,9 @@ impl Model {
             }
             Request::RefreshCerts => answer(Reply::Line("Error TLS not enabled")),
             Request::Dump { .. } => answer(Reply::StatEnd),
+            Request::SaslList | Request::SaslAuth { .. } => {
+                answer(Reply::Refused(Refusal::Unknown));
+            }
             Request::Refused(refusal) => answer(Reply::Refused(*refusal)),
             Request::Verbosity { .. }
             | Request::Quit

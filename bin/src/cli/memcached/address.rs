@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use super::{Failure, exit};
 
 /// The addresses of a list like `127.0.0.1,[::1]:11212,notls:localhost`; a port that is not said
-/// is `port`, as memcached counts them: -1 is a free one, 0 is none.
-pub fn parse_list(list: &str, port: i64) -> Result<Vec<SocketAddr>, Failure> {
+/// is `port`, as memcached counts them: -1 is a free one, 0 is none. Each with whether it is to do
+/// without TLS.
+pub fn parse_list(list: &str, port: i64) -> Result<Vec<(SocketAddr, bool)>, Failure> {
     let parts = list.split([',', ';']).filter(|part| !part.is_empty());
     let resolved: Result<Vec<_>, _> = parts.map(|part| parse_one(part, port)).collect();
     let failed = |why| {
@@ -25,16 +26,17 @@ pub fn port_to_bind(port: i64) -> Result<Option<u16>, String> {
     }
 }
 
-fn parse_one(part: &str, port: i64) -> Result<Vec<SocketAddr>, String> {
-    let part = part.strip_prefix("notls:").unwrap_or(part);
+fn parse_one(part: &str, port: i64) -> Result<Vec<(SocketAddr, bool)>, String> {
+    let (part, plain) = part.strip_prefix("notls:").map_or((part, false), |part| (part, true));
     let (host, port) = split_port(part, port)?;
     let Some(port) = port_to_bind(port)? else { return Ok(Vec::new()) };
     if host == "*" {
-        return Ok(everywhere().into_iter().map(|ip| SocketAddr::new(ip, port)).collect());
+        let everywhere = everywhere().into_iter().map(|ip| SocketAddr::new(ip, port));
+        return Ok(everywhere.map(|address| (address, plain)).collect());
     }
     let found = (host, port).to_socket_addrs();
     let found = found.map_err(|_| "getaddrinfo(): Name or service not known".to_owned())?;
-    Ok(found.collect())
+    Ok(found.map(|address| (address, plain)).collect())
 }
 
 /// A port follows the only colon, or the bracket that closes an IPv6 address.
@@ -74,8 +76,8 @@ mod tests {
             ("127.0.0.1", "127.0.0.1:11211"),
             ("127.0.0.1:1,127.0.0.2", "127.0.0.1:1 127.0.0.2:11211"),
             ("::1", "[::1]:11211"),
-            ("[::1]:2;notls:10.0.0.1:3", "[::1]:2 10.0.0.1:3"),
-            ("notls:[::1]", "[::1]:11211"),
+            ("[::1]:2;notls:10.0.0.1:3", "[::1]:2 !10.0.0.1:3"),
+            ("notls:[::1]", "![::1]:11211"),
             ("127.0.0.1:-1", "127.0.0.1:0"),
             ("127.0.0.1:0", ""),
             ("127.0.0.1:", "Invalid port number: \"\""),
@@ -85,7 +87,13 @@ mod tests {
             ("256.1.1.1", "getaddrinfo(): Name or service not known"),
         ] {
             let got = match parse_list(list, 11211) {
-                Ok(found) => found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+                Ok(found) => {
+                    let shown = found.iter().map(|(address, plain)| {
+                        let mark = if *plain { "!" } else { "" };
+                        format!("{mark}{address}")
+                    });
+                    shown.collect::<Vec<_>>().join(" ")
+                }
                 Err(failure) => {
                     assert_eq!(failure.code, 71);
                     failure.message.lines().next().unwrap_or_default().to_owned()
@@ -98,6 +106,8 @@ mod tests {
     #[test]
     fn a_star_is_every_interface() {
         let found = parse_list("*:5", 0).unwrap();
-        assert!(found.iter().all(|address| address.ip().is_unspecified() && address.port() == 5));
+        assert!(
+            found.iter().all(|(address, _)| address.ip().is_unspecified() && address.port() == 5)
+        );
     }
 }

@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use super::address::{parse_list, port_to_bind};
 use super::{Failure, exit, getopt, help, suboption};
 use crate::config::{
-    Address, CacheConfig, LimitsConfig, ListenerConfig, LogConfig, LogFormat, NodeConfig,
-    ProtocolChoice, ProtocolConfig, ServerConfig,
+    Address, AuthConfig, CacheConfig, LimitsConfig, ListenerConfig, ListenerTls, LogConfig,
+    LogFormat, NodeConfig, ProtocolChoice, ProtocolConfig, ServerConfig, TlsMode,
 };
+use crate::security::Mode;
+
+/// Names the file of users for `-S`, as in memcached's own builds.
+const PASSWORDS_ENV: &str = "MEMCACHED_SASL_PWDB";
 
 const KIB: i64 = 1 << 10;
 const MIB: i64 = 1 << 20;
@@ -32,6 +36,8 @@ pub struct Launch {
     pub keep_directory: bool,
     /// Flags that were accepted and do nothing, with the reason.
     pub notes: Vec<String>,
+    /// `-S`: clients log in over SASL.
+    sasl: bool,
     sockets: Sockets,
 }
 
@@ -41,7 +47,8 @@ struct Sockets {
     interfaces: Vec<String>,
     unix: Option<PathBuf>,
     mask: u32,
-    protocol: ProtocolChoice,
+    /// `-B`, when it is said.
+    protocol: Option<ProtocolChoice>,
     flush: bool,
 }
 
@@ -52,7 +59,7 @@ impl Default for Launch {
             interfaces: Vec::new(),
             unix: None,
             mask: Address::UNIX_MASK,
-            protocol: ProtocolChoice::Auto,
+            protocol: None,
             flush: true,
         };
         Self {
@@ -61,6 +68,7 @@ impl Default for Launch {
             daemon: false,
             keep_directory: false,
             notes: Vec::new(),
+            sasl: false,
             sockets,
         }
     }
@@ -75,6 +83,7 @@ fn memcached_defaults() -> ServerConfig {
         http: Vec::new(),
         node: NodeConfig { threads: 4, data_dir: None, ..Default::default() },
         protocol: ProtocolConfig { drop_in: true, ..Default::default() },
+        auth: AuthConfig { mode: Mode::Off, audit: None, ..Default::default() },
         caches: vec![cache],
         limits: LimitsConfig {
             max_connections: 1_024,
@@ -83,6 +92,8 @@ fn memcached_defaults() -> ServerConfig {
             request_timeout: None,
             write_timeout: None,
             requests_per_turn: 20,
+            login_timeout: None,
+            login_tries: None,
             ..Default::default()
         },
         log: LogConfig { format: LogFormat::Pretty, ..Default::default() },
@@ -116,14 +127,17 @@ impl Launch {
             's' => self.sockets.unix = Some(PathBuf::from(value)),
             'a' => self.sockets.mask = u32::from_str_radix(value, 8).unwrap_or(0) & 0o777,
             'l' => self.sockets.interfaces.push(value.to_owned()),
-            'B' => self.sockets.protocol = protocol(value)?,
+            'B' => self.sockets.protocol = Some(protocol(value)?),
             'F' => self.sockets.flush = false,
             'u' => self.user = Some(value.to_owned()),
             'd' => self.daemon = true,
             'P' => self.config.pid_file = Some(PathBuf::from(value)),
             'o' => suboption::apply(value, self)?,
             'r' => self.keep_directory = true,
-            'U' | 'S' | 'Y' | 'Z' | 'e' => refuse(letter, value)?,
+            'S' => self.sasl = true,
+            'Y' => self.config.auth.passwords = Some(PathBuf::from(value)),
+            'Z' => self.config.tls.mode = TlsMode::On,
+            'U' | 'e' => refuse(letter, value)?,
             'f' | 'n' | 'k' | 'L' | 'W' | 'N' => self.pass_over(letter, value)?,
             _ => self.tune(letter, value)?,
         }
@@ -186,10 +200,12 @@ impl Launch {
             return Err(Failure::new(exit::USAGE, message));
         }
         self.config.log.level = level(self.config.protocol.verbosity).to_owned();
-        let listener = |address| ListenerConfig {
+        let protocol = self.logins()?;
+        let listener = |(address, tls)| ListenerConfig {
             address,
-            protocol: self.sockets.protocol,
+            protocol,
             flush: self.sockets.flush,
+            tls,
             ..Default::default()
         };
         self.config.memcached = self.sockets.addresses()?.into_iter().map(listener).collect();
@@ -197,21 +213,52 @@ impl Launch {
     }
 }
 
+impl Launch {
+    /// Follows `-S` and `-Y`, each of which fits one protocol alone: which one is spoken.
+    fn logins(&mut self) -> Result<ProtocolChoice, Failure> {
+        let said = self.sockets.protocol;
+        let refuse = |message: &str| Err(Failure::new(exit::USAGE, message));
+        let auth = &mut self.config.auth;
+        if self.sasl {
+            if auth.passwords.is_some() || !matches!(said, None | Some(ProtocolChoice::Binary)) {
+                return refuse("ERROR: You cannot allow the ASCII protocol while using SASL.");
+            }
+            let Some(file) = std::env::var_os(PASSWORDS_ENV) else {
+                return refuse(&format!(
+                    "Error initializing sasl.\nName a file of user:password lines in {PASSWORDS_ENV}."
+                ));
+            };
+            auth.passwords = Some(PathBuf::from(file));
+        } else if auth.passwords.is_none() {
+            return Ok(said.unwrap_or(ProtocolChoice::Auto));
+        } else if said == Some(ProtocolChoice::Binary) {
+            return refuse(
+                "ERROR: You cannot allow the BINARY protocol while using ascii authentication \
+                 tokens.",
+            );
+        }
+        auth.mode = Mode::On;
+        Ok(if self.sasl { ProtocolChoice::Binary } else { ProtocolChoice::Ascii })
+    }
+}
+
 impl Sockets {
     /// A unix socket stands alone; without `-l` only this machine is served.
-    fn addresses(&self) -> Result<Vec<Address>, Failure> {
+    fn addresses(&self) -> Result<Vec<(Address, ListenerTls)>, Failure> {
+        let node = ListenerTls::Node;
         if let Some(path) = &self.unix {
-            return Ok(vec![Address::Unix(path.clone(), self.mask)]);
+            return Ok(vec![(Address::Unix(path.clone(), self.mask), node)]);
         }
         if self.interfaces.is_empty() {
             let port = port_to_bind(self.port).unwrap_or_default();
             return Ok(port
-                .map(|p| Address::Tcp(([127, 0, 0, 1], p).into()))
+                .map(|p| (Address::Tcp(([127, 0, 0, 1], p).into()), node))
                 .into_iter()
                 .collect());
         }
         let addresses = parse_list(&self.interfaces.join(","), self.port)?;
-        Ok(addresses.into_iter().map(Address::Tcp).collect())
+        let tls = |plain| if plain { ListenerTls::Off } else { node };
+        Ok(addresses.into_iter().map(|(to, plain)| (Address::Tcp(to), tls(plain))).collect())
     }
 }
 
@@ -237,14 +284,11 @@ fn protocol(value: &str) -> Result<ProtocolChoice, Failure> {
     }
 }
 
-/// Refuses what would be a broken promise: reachable over UDP, kept on disk, or secured.
+/// Refuses what would be a broken promise: reachable over UDP, or kept on disk.
 fn refuse(letter: char, value: &str) -> Result<(), Failure> {
     let what = match letter {
         'U' if port(value)? == 0 => return Ok(()),
         'U' => "UDP support: an open UDP port amplifies attacks. Use -U 0 and TCP",
-        'S' => "SASL support: authentication comes with a later version",
-        'Y' => "support for an authentication file: it comes with a later version",
-        'Z' => "TLS support: it comes with a later version",
         _ => "support for restartable memory: it comes with a later version",
     };
     let message = format!("-{letter} refused: this server is not built with {what}.");

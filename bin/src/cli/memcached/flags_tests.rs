@@ -111,9 +111,10 @@ fn refusals() {
         ("-o bogus", 1, "Illegal suboption \"bogus\""),
         ("-z", 1, "memcached: invalid option -- 'z'"),
         ("-U 11211", 64, "-U refused: this server is not built with UDP support"),
-        ("-S", 64, "-S refused: this server is not built with SASL support"),
-        ("-Y /x", 64, "-Y refused: this server is not built with support for an auth"),
-        ("-Z", 64, "-Z refused: this server is not built with TLS support"),
+        ("-S -B ascii", 64, "ERROR: You cannot allow the ASCII protocol while using SASL."),
+        ("-S -B auto", 64, "ERROR: You cannot allow the ASCII protocol while using SASL."),
+        ("-S", 64, "Error initializing sasl."),
+        ("-Y /x -B binary", 64, "ERROR: You cannot allow the BINARY protocol while using ascii"),
         ("-e /x", 64, "-e refused: this server is not built with support for restartable"),
     ] {
         let Err(failure) = launch(line) else { panic!("{line} is accepted") };
@@ -134,10 +135,27 @@ fn help_and_version_begin_with_the_name_that_tools_look_for() {
 #[test]
 fn the_help_promises_nothing_that_is_not_there() {
     let help = help::text();
-    for word in ["sasl", "enable-ssl", "ext_path", "proxy_config"] {
+    for word in ["ext_path", "proxy_config"] {
         assert!(!help.contains(word), "{word}");
     }
-    assert!(help.contains("unix-socket"));
+    for word in ["unix-socket", "enable-sasl", "enable-ssl", "auth-file"] {
+        assert!(help.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn logins_and_tls() {
+    let config = launch("-Y /x -Z -l 127.0.0.1,notls:127.0.0.2 -o ssl_chain_cert=/c,ssl_key=/k")
+        .unwrap()
+        .config;
+    assert_eq!(config.auth.passwords, Some(PathBuf::from("/x")));
+    assert_eq!((config.auth.mode, &config.auth.audit), (Mode::On, &None));
+    assert_eq!(config.memcached[0].protocol, ProtocolChoice::Ascii);
+    let tls: Vec<_> = config.memcached.iter().map(|l| config.tls_of(l)).collect();
+    assert_eq!(tls, [TlsMode::On, TlsMode::Off]);
+    let (cert, key) = (config.tls.cert.as_deref(), config.tls.key.as_deref());
+    assert_eq!((cert, key), (Some("/c"), Some("/k")));
+    assert_eq!(launch("").unwrap().config.auth.mode, Mode::Off);
 }
 
 #[test]

@@ -35,7 +35,8 @@ isogrid in the place of memcached. Examples:
 -A, --enable-shutdown     enable ascii \"shutdown\" command
 -l, --listen=<addr>       interface to listen on, several with commas or repeated, each
                           with its own :port if wanted (default: 127.0.0.1). One that
-                          other machines reach needs ISOGRID_INSECURE=1 in the environment
+                          other machines reach needs -Z with -S or -Y, or ISOGRID_INSECURE=1
+                          in the environment
 -d, --daemon              run as a daemon
 -r, --enable-coredumps    with -d, stay in the current directory
 -u, --user=<user>         assume identity of <username> (only when run as root)
@@ -56,12 +57,22 @@ isogrid in the place of memcached. Examples:
 -b, --listen-backlog=<num> set the backlog queue limit (default: 1024)
 -B, --protocol=<name>     protocol - one of ascii, binary, or auto (default: auto-negotiate)
 -I, --max-item-size=<num> adjusts max item size (default: 1m, min: 1k, max: 1024m)
+-S, --enable-sasl         clients log in by SASL PLAIN, over the binary protocol alone; the
+                          users are user:password lines of the file MEMCACHED_SASL_PWDB names
+-Y, --auth-file=<file>    clients log in over the ascii protocol alone, by a set whose value is
+                          \"user password\"; the file has user:password lines
+-Z, --enable-ssl          TLS on every TCP address but those of -l notls:<addr>
 -F, --disable-flush-all   disable flush_all command
 -X, --disable-dumping     disable stats cachedump and lru_crawler metadump
 -o, --extended            comma separated list of extended options
    - maxconns_fast:       immediately close new connections after limit (default: enabled)
    - no_maxconns_fast:    leave them waiting instead
    - idle_timeout:        timeout for idle connections in seconds (default: 0, no timeout)
+   - ssl_chain_cert:      certificate chain file in PEM format
+   - ssl_key:             private key, in PEM format
+   - ssl_ca_cert:         PEM format file of acceptable client CA's
+   - ssl_verify_mode:     client certificates: 0 none (default), 1 optional, 2 and 3 required
+   - ssl_min_version:     0 to 2 are TLS 1.2 (default), 3 is TLS 1.3
 
 Accepted and ignored, with a note at -v: -k -f -n -L -W -N, and the -o options that tune
 slabs, hash table, LRU threads and log buffers.

@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use super::flags::{Launch, atoi};
 use super::{Failure, exit};
+use crate::config::ClientCertificates;
 
 /// Tuning of things that this server does not have or tunes itself: accepted, with a note.
 /// Each with whether memcached wants a value behind the name.
-const IGNORED: [(&str, bool); 39] = [
+const IGNORED: [(&str, bool); 43] = [
+    ("ssl_ciphers", true),
+    ("ssl_wbuf_size", true),
+    ("ssl_session_cache", false),
+    ("ssl_kernel_tls", false),
     ("hashpower", true),
     ("no_hashexpand", false),
     ("slab_reassign", false),
@@ -50,8 +55,7 @@ const IGNORED: [(&str, bool); 39] = [
 ];
 
 /// Beginnings of names that promise something that this server does not do.
-const REFUSED: [(&str, &str); 3] = [
-    ("ssl_", "This server is not built with TLS support."),
+const REFUSED: [(&str, &str); 2] = [
     ("ext_", "This server is not built with external storage."),
     ("proxy_", "This server is not built with a proxy."),
 ];
@@ -71,7 +75,35 @@ fn apply_one(option: &str, launch: &mut Launch) -> Result<(), Failure> {
         "maxconns_fast" => limits.refuse_fast = true,
         "no_maxconns_fast" => limits.refuse_fast = false,
         "idle_timeout" => limits.idle_timeout = idle_timeout(value)?,
+        "ssl_chain_cert" | "ssl_key" | "ssl_ca_cert" | "ssl_verify_mode" | "ssl_min_version"
+        | "ssl_keyformat" => tls(name, value, launch)?,
         _ => pass_over(option, name, value, launch)?,
+    }
+    Ok(())
+}
+
+/// `ssl_*`: files, and what clients are asked for.
+fn tls(name: &str, value: Option<&str>, launch: &mut Launch) -> Result<(), Failure> {
+    let value = value.ok_or_else(|| missing(name))?;
+    let tls = &mut launch.config.tls;
+    let bad = || failure(&format!("Invalid {name}. Use help to see valid options."));
+    match (name, value) {
+        ("ssl_chain_cert", path) => tls.cert = Some(path.to_owned()),
+        ("ssl_key", path) => tls.key = Some(path.to_owned()),
+        ("ssl_ca_cert", path) => tls.ca = Some(path.to_owned()),
+        ("ssl_keyformat", "1" | "PEM") => {}
+        ("ssl_keyformat", _) => {
+            return Err(failure("Only PEM keys are supported: leave ssl_keyformat out."));
+        }
+        // Without certificates, with those who have one, with none but those; "once" is for
+        // renegotiation, which there is none of.
+        ("ssl_verify_mode", "0") => tls.client = ClientCertificates::Off,
+        ("ssl_verify_mode", "1") => tls.client = ClientCertificates::Optional,
+        ("ssl_verify_mode", "2" | "3") => tls.client = ClientCertificates::Required,
+        // TLS 1.0 and 1.1 are not spoken at all.
+        ("ssl_min_version", "0" | "1" | "2") => "1.2".clone_into(&mut tls.min_version),
+        ("ssl_min_version", "3") => "1.3".clone_into(&mut tls.min_version),
+        _ => return Err(bad()),
     }
     Ok(())
 }
@@ -158,7 +190,11 @@ mod tests {
             ("hash_algorithm=x", "Unknown hash_algorithm option (jenkins, murmur3, xxh3)"),
             ("hashpower=5", "Initial hashtable multiplier of 5 is too low"),
             ("tail_repair_time=1", "Cannot set tail_repair_time to less than 10 seconds"),
-            ("ssl_key=x", "This server is not built with TLS support."),
+            ("ssl_key=x,ssl_chain_cert=y,ssl_verify_mode=2,ssl_min_version=3", ""),
+            ("ssl_chain_cert", "Missing ssl_chain_cert argument"),
+            ("ssl_verify_mode=9", "Invalid ssl_verify_mode. Use help to see valid options."),
+            ("ssl_min_version=9", "Invalid ssl_min_version. Use help to see valid options."),
+            ("ssl_bogus=1", "Illegal suboption \"ssl_bogus=1\""),
             ("ext_path=/x:1G", "This server is not built with external storage."),
         ] {
             let got = apply(list, &mut Launch::default()).err().map(|f| f.message);

@@ -28,7 +28,7 @@ const PREFIX: &str = "/v1/admin/";
 /// Calls a method.
 pub async fn call(call: Call) -> Result<Response<Body>, Problem> {
     let Call { node, request } = call;
-    let method = method(&request)?;
+    let method = method(request.uri().path())?;
     let streams = accepts_stream(&request);
     let (parts, body) = request.into_parts();
     let bytes = body::read(&parts.headers, body, PARAMS_LEN_MAX).await?;
@@ -56,8 +56,12 @@ pub async fn call(call: Call) -> Result<Response<Body>, Problem> {
     Ok(with_type(StatusCode::OK, NDJSON, Body::new(Lines(lines))))
 }
 
-fn method(request: &Request<Body>) -> Result<&'static Method, Problem> {
-    let name = request.uri().path().strip_prefix(PREFIX).unwrap_or_default();
+/// The method that a path names.
+///
+/// # Errors
+/// When there is none.
+pub fn method(path: &str) -> Result<&'static Method, Problem> {
+    let name = path.strip_prefix(PREFIX).unwrap_or_default();
     let unknown = || Problem::new(Code::NoSuchObject, format!("there is no method `{name}`"));
     METHODS.iter().find(|method| method.name == name).ok_or_else(unknown)
 }

@@ -1,5 +1,5 @@
-//! Who may ask. There is no authentication yet, so a server that only its own machine reaches has
-//! to make sure that it is a program of that machine that asks, and not a page in a browser there:
+//! From where may be asked. Where nobody logs in, a server that only its own machine reaches has to
+//! make sure that it is a program of that machine that asks, and not a page in a browser there:
 //! a page may send requests to any address (cross-site requests), and may read the answers when
 //! its own name suddenly resolves to 127.0.0.1 (DNS rebinding).
 

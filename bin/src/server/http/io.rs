@@ -93,7 +93,8 @@ impl AsyncWrite for Tracked {
     }
 
     /// Called when everything was written.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.stream.poll_flush(cx))?;
         if self.info.state().0 == State::Writing {
             self.info.set_state(State::Idle, self.node.now());
         }

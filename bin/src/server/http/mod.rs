@@ -14,8 +14,10 @@ mod guard;
 mod health;
 mod io;
 mod json;
+mod login;
 mod metrics;
 mod openapi;
+mod permit;
 mod problem;
 mod query;
 mod reference;
@@ -27,12 +29,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 
 use self::io::Tracked;
+use self::login::Caller;
 use super::listener::Arrival;
 use super::node::Node;
 pub use reference::markdown;
@@ -57,7 +60,7 @@ impl Service {
 /// Serves a connection to its end.
 pub async fn serve(service: Service, arrival: Arrival) {
     let Service { node, router } = service;
-    let Arrival { stream, first, place } = arrival;
+    let Arrival { stream, first, place, client } = arrival;
     let info = Arc::clone(&place.info);
     let mut stopping = node.is_stopping();
     let tracked = Tracked::new(stream, first, Arc::clone(&info), Arc::clone(&node));
@@ -66,7 +69,8 @@ pub async fn serve(service: Service, arrival: Arrival) {
     protocol.header_read_timeout(None).max_header_size(HEAD_LEN_MAX).max_buf_size(2 * HEAD_LEN_MAX);
     // `printf .. | nc` says that it has no more to send and waits for its answer.
     protocol.half_close(true).keep_alive(!stopping);
-    let requests = TowerToHyperService::new(router);
+    let caller = Arc::new(Caller::new(&node, &info, client));
+    let requests = TowerToHyperService::new(router.layer(Extension(caller)));
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(tracked), requests));
     let ended = std::future::poll_fn(|cx| {
         info.set_waker(cx.waker());

@@ -2,10 +2,13 @@
 //! next step, the same as the native protocol would say.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
+
+/// What a client is asked for that has to log in.
+const CHALLENGE: &str = "Basic realm=\"isogrid\", charset=\"UTF-8\"";
 
 /// Whether it helps to ask again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +58,9 @@ macro_rules! codes {
 
 codes! {
     1003 UnsupportedOp METHOD_NOT_ALLOWED Never "see /v1/openapi.json for what can be asked",
-    2003 Forbidden FORBIDDEN Never "ask from this machine, by its address or as localhost",
+    2001 AuthRequired UNAUTHORIZED Never "send `Authorization: Basic` or `Bearer`; `isogrid user` knows who may",
+    2002 AuthFailed UNAUTHORIZED Never "check the name and the password or token with `isogrid user ls`",
+    2003 Forbidden FORBIDDEN Never "`isogrid user ls` says what a user may do; where nobody logs in, ask from this machine, by its address or as localhost",
     3001 InvalidArgument BAD_REQUEST Never "see /v1/openapi.json for what is allowed",
     3002 NoSuchObject NOT_FOUND Never "GET /v1/caches lists the caches, /v1/openapi.json the paths",
     3005 KeyTooLarge BAD_REQUEST Never "keys have 1 to 65535 bytes",
@@ -122,6 +127,9 @@ impl IntoResponse for Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.code.is_some_and(|code| code.entry().2 == Retry::Same) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
         response
     }

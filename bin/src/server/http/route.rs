@@ -10,9 +10,11 @@ use axum::http::{HeaderValue, Request, Response, header};
 use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, on};
 
-use super::guard;
+use super::permit::Asked;
 use super::problem::{Code, Problem};
 use super::routes::ROUTES;
+use super::{guard, permit};
+use crate::security::OpClass;
 use crate::server::node::Node;
 
 /// A request on its way to its handler.
@@ -97,12 +99,27 @@ pub struct Reply {
     pub doc: &'static str,
 }
 
+/// What somebody has to be permitted to ask a thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing.
+    Open,
+    /// Something of the node.
+    Node(OpClass),
+    /// Something of the entry in the path, without this suffix.
+    Entry(OpClass, &'static str),
+    /// What the method in the path says.
+    Method,
+}
+
 /// One thing that can be asked.
 pub struct Route {
     /// With which method.
     pub verb: Verb,
     /// Where; `{key}` is everything that is left of the path but for what follows it.
     pub path: &'static str,
+    /// Who may ask, where users log in.
+    pub access: Access,
     /// What it does.
     pub doc: &'static str,
     /// Whether it is answered while the server starts.
@@ -134,7 +151,11 @@ pub fn router(node: &Arc<Node>) -> Router {
 }
 
 async fn answer(node: Arc<Node>, route: &Route, request: Request<Body>) -> Response<Body> {
-    let answered = match guard::check(&node, request.headers(), route.anytime) {
+    let checked = match guard::check(&node, request.headers(), route.anytime) {
+        Ok(()) => permit::check(&node, route, Asked::of(&request)).await,
+        Err(problem) => Err(problem),
+    };
+    let answered = match checked {
         Ok(()) => (route.handler)(Call { node, request }).await,
         Err(problem) => Err(problem),
     };

@@ -4,8 +4,9 @@
 use super::admin::NDJSON;
 use super::json::{JSON, TEXT};
 use super::metrics::{OPENMETRICS, PROMETHEUS};
-use super::route::{In, Param, Reply, Route, Verb};
+use super::route::{Access, In, Param, Reply, Route, Verb};
 use super::{admin, caches, entries, health, metrics, openapi};
+use crate::security::OpClass;
 use crate::server::health::{live, ready, startup};
 
 /// The media type of problems.
@@ -26,7 +27,9 @@ const fn header(name: &'static str, doc: &'static str, example: &'static str) ->
 }
 
 const INVALID: Reply = reply(400, &[PROBLEM], "the request is malformed");
-const FORBIDDEN: Reply = reply(403, &[PROBLEM], "a page in a browser asks, or a foreign host");
+const UNAUTHORIZED: Reply = reply(401, &[PROBLEM], "who asks has to log in");
+const FORBIDDEN: Reply =
+    reply(403, &[PROBLEM], "the user may not, a page in a browser asks, or a foreign host");
 const ABSENT: Reply = reply(404, &[PROBLEM], "there is no such cache or entry");
 const CHANGED: Reply = reply(412, &[PROBLEM], "the condition does not hold");
 const TOO_LARGE: Reply = reply(413, &[PROBLEM], "the body is larger than an item may be");
@@ -49,6 +52,7 @@ macro_rules! probe {
         Route {
             verb: Verb::$verb,
             path: $path,
+            access: Access::Open,
             doc: $doc,
             anytime: true,
             params: &[VERBOSE],
@@ -74,46 +78,63 @@ pub static ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,
         path: "/metrics",
+        access: Access::Node(OpClass::Monitor),
         doc: "Everything that is counted, for Prometheus.",
         anytime: true,
         params: &[],
         body: "",
-        replies: &[reply(200, &[PROMETHEUS, OPENMETRICS], "the metrics"), INVALID, FORBIDDEN],
+        replies: &[
+            reply(200, &[PROMETHEUS, OPENMETRICS], "the metrics"),
+            INVALID,
+            UNAUTHORIZED,
+            FORBIDDEN,
+        ],
         handler: |call| Box::pin(metrics::get(call)),
     },
     Route {
         verb: Verb::Get,
         path: "/v1/openapi.json",
+        access: Access::Open,
         doc: "This description of everything that can be asked.",
         anytime: true,
         params: &[],
         body: "",
-        replies: &[reply(200, &[JSON], "the document"), INVALID, FORBIDDEN],
+        replies: &[reply(200, &[JSON], "the document"), INVALID, UNAUTHORIZED, FORBIDDEN],
         handler: |call| Box::pin(openapi::get(call)),
     },
     Route {
         verb: Verb::Get,
         path: "/v1/caches",
+        access: Access::Node(OpClass::Monitor),
         doc: "The caches, with their entries and bytes.",
         anytime: false,
         params: &[],
         body: "",
-        replies: &[reply(200, &[JSON], "the list"), INVALID, FORBIDDEN, UNAVAILABLE],
+        replies: &[reply(200, &[JSON], "the list"), INVALID, UNAUTHORIZED, FORBIDDEN, UNAVAILABLE],
         handler: |call| Box::pin(caches::all(call)),
     },
     Route {
         verb: Verb::Get,
         path: "/v1/caches/{name}",
+        access: Access::Node(OpClass::Monitor),
         doc: "How a cache is configured and doing.",
         anytime: false,
         params: &[],
         body: "",
-        replies: &[reply(200, &[JSON], "the cache"), INVALID, FORBIDDEN, ABSENT, UNAVAILABLE],
+        replies: &[
+            reply(200, &[JSON], "the cache"),
+            INVALID,
+            UNAUTHORIZED,
+            FORBIDDEN,
+            ABSENT,
+            UNAVAILABLE,
+        ],
         handler: |call| Box::pin(caches::one(call)),
     },
     Route {
         verb: Verb::Put,
         path: "/v1/caches/{name}/entries/{key}",
+        access: Access::Entry(OpClass::Write, ""),
         doc: "Stores a value.",
         anytime: false,
         params: &[
@@ -128,6 +149,7 @@ pub static ROUTES: &[Route] = &[
             reply(201, &[], "stored, a new entry"),
             reply(204, &[], "stored over what was there"),
             INVALID,
+            UNAUTHORIZED,
             FORBIDDEN,
             ABSENT,
             CHANGED,
@@ -141,6 +163,7 @@ pub static ROUTES: &[Route] = &[
     Route {
         verb: Verb::Get,
         path: "/v1/caches/{name}/entries/{key}",
+        access: Access::Entry(OpClass::Read, ""),
         doc: "Reads a value. HEAD says the same without the value and leaves no trace of a read.",
         anytime: false,
         params: &[header("if-none-match", "Not when the version is one of these.", "\"1\"")],
@@ -149,6 +172,7 @@ pub static ROUTES: &[Route] = &[
             reply(200, &[OCTETS], "the value"),
             reply(304, &[], "the version is one of those named"),
             INVALID,
+            UNAUTHORIZED,
             FORBIDDEN,
             ABSENT,
             UNAVAILABLE,
@@ -158,6 +182,7 @@ pub static ROUTES: &[Route] = &[
     Route {
         verb: Verb::Post,
         path: "/v1/caches/{name}/entries/{key}/incr",
+        access: Access::Entry(OpClass::ReadWrite, "/incr"),
         doc: "Counts decimal text up, or down to 0 at the least.",
         anytime: false,
         params: &[
@@ -169,6 +194,7 @@ pub static ROUTES: &[Route] = &[
         replies: &[
             reply(200, &[JSON], "`value` as it is now"),
             INVALID,
+            UNAUTHORIZED,
             FORBIDDEN,
             ABSENT,
             reply(409, &[PROBLEM], "the value is no number"),
@@ -181,6 +207,7 @@ pub static ROUTES: &[Route] = &[
     Route {
         verb: Verb::Delete,
         path: "/v1/caches/{name}/entries/{key}",
+        access: Access::Entry(OpClass::Delete, ""),
         doc: "Removes an entry.",
         anytime: false,
         params: &[IF_MATCH],
@@ -188,6 +215,7 @@ pub static ROUTES: &[Route] = &[
         replies: &[
             reply(204, &[], "removed"),
             INVALID,
+            UNAUTHORIZED,
             FORBIDDEN,
             ABSENT,
             CHANGED,
@@ -199,6 +227,7 @@ pub static ROUTES: &[Route] = &[
     Route {
         verb: Verb::Post,
         path: "/v1/admin/{method}",
+        access: Access::Method,
         doc: "Does what an operator asks for; accepting application/x-ndjson, progress comes as \
               lines, the last one with `result` or `error`.",
         anytime: false,
@@ -207,6 +236,7 @@ pub static ROUTES: &[Route] = &[
         replies: &[
             reply(200, &[JSON, NDJSON], "the result"),
             INVALID,
+            UNAUTHORIZED,
             FORBIDDEN,
             ABSENT,
             TOO_LARGE,

@@ -20,16 +20,23 @@ pub struct Target {
     pub key: Vec<u8>,
 }
 
+/// The name of the cache in a path.
+///
+/// # Errors
+/// When it is malformed.
+pub fn cache_name(path: &str) -> Result<String, Problem> {
+    let rest = path.strip_prefix(CACHES).unwrap_or_default();
+    let name = rest.split('/').next().unwrap_or_default();
+    let name = decode(name).and_then(|name| String::from_utf8(name).ok());
+    name.ok_or_else(|| Problem::invalid("the cache's name is not encoded well"))
+}
+
 /// The cache that a path names.
 ///
 /// # Errors
 /// When there is none of that name.
 pub fn cache(node: &Node, path: &str) -> Result<Arc<Cache>, Problem> {
-    let rest = path.strip_prefix(CACHES).unwrap_or_default();
-    let name = rest.split('/').next().unwrap_or_default();
-    let name = decode(name).and_then(|name| String::from_utf8(name).ok());
-    let name = name.ok_or_else(|| Problem::invalid("the cache's name is not encoded well"))?;
-    named(node, &name)
+    named(node, &cache_name(path)?)
 }
 
 /// The cache of this name.
@@ -41,12 +48,11 @@ pub fn named(node: &Node, name: &str) -> Result<Arc<Cache>, Problem> {
     node.catalog.cache(name).ok_or_else(unknown)
 }
 
-/// The entry that a path names, without `suffix` behind it.
+/// The key in a path, without `suffix` behind it.
 ///
 /// # Errors
-/// When there is no such cache, or the key is malformed.
-pub fn entry(node: &Node, path: &str, suffix: &str) -> Result<Target, Problem> {
-    let cache = cache(node, path)?;
+/// When it is malformed.
+pub fn key(path: &str, suffix: &str) -> Result<Vec<u8>, Problem> {
     let key = path.split_once(ENTRIES).and_then(|(_, key)| key.strip_suffix(suffix));
     let key = key.ok_or_else(|| {
         Problem::new(Code::NoSuchObject, format!("`{path}` does not end with {suffix}"))
@@ -56,5 +62,13 @@ pub fn entry(node: &Node, path: &str, suffix: &str) -> Result<Target, Problem> {
     if key.is_empty() || key.len() > usize::from(u16::MAX) {
         return Err(Problem::new(Code::KeyTooLarge, format!("a key of {} bytes", key.len())));
     }
-    Ok(Target { cache, key })
+    Ok(key)
+}
+
+/// The entry that a path names, without `suffix` behind it.
+///
+/// # Errors
+/// When there is no such cache, or the key is malformed.
+pub fn entry(node: &Node, path: &str, suffix: &str) -> Result<Target, Problem> {
+    Ok(Target { cache: cache(node, path)?, key: key(path, suffix)? })
 }

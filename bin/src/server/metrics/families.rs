@@ -6,6 +6,7 @@ use isogrid_engine::persist::Persistence;
 
 use super::family::{Family, Kind, Number, Sample, by, one};
 use super::scrape::Scrape;
+use crate::config::exposed;
 use crate::server::connections::Spoken;
 use crate::server::counters::Counts;
 use crate::server::health::{State, ready};
@@ -63,7 +64,7 @@ families! {
         |s| by(by_protocol(s, |counts| counts.protocol_errors));
     Gauge "isogrid_insecure_listeners" []
         "Listeners that other machines reach without authentication and TLS",
-        |s| one(s.node.config.listeners().iter().filter(|l| !l.address.is_local()).count() as u64);
+        |s| one(exposed(&s.node.config).len() as u64);
     Gauge "isogrid_storage_log_bytes" [] "Bytes of the write-ahead log", |s| kept(s, Persistence::log_bytes);
     Counter "isogrid_storage_checkpoints" [] "Checkpoints written",
         |s| kept(s, Persistence::checkpoints);

@@ -7,6 +7,7 @@ use super::encode::Binary;
 use super::opcode::{Command, Opcode};
 use crate::Limits;
 use crate::memcached::decoder::Parsed;
+use crate::memcached::text::LOGIN_LEN_MAX;
 use crate::memcached::{
     Arithmetic, Delete, Framing, Get, Keys, Refusal, Request, Store, StoreMode, size,
 };
@@ -22,6 +23,9 @@ pub(super) const INVALID: Refusal = Refusal::Client("Invalid arguments");
 
 /// The expiry that tells a counter not to create itself.
 const DO_NOT_CREATE: u32 = u32::MAX;
+
+/// The opcode that goes on with a login.
+const SASL_STEP: u8 = 0x22;
 
 /// The fields of a header that count.
 struct Header {
@@ -102,11 +106,33 @@ pub(in crate::memcached) fn parse<'a>(
         return last(INVALID, framing);
     }
     match opcode.command {
-        Command::Unknown | Command::SaslList | Command::SaslAuth => {
-            whole(Request::Refused(Refusal::Unknown), framing, &header)
-        }
+        Command::Unknown => whole(Request::Refused(Refusal::Unknown), framing, &header),
+        Command::SaslAuth => sasl(&header, framing, body),
         command => body_of(command, &header, framing, body, limits),
     }
+}
+
+/// See [`crate::memcached::Decoder::beyond_login`].
+pub(in crate::memcached) fn beyond_login(input: &[u8]) -> Option<Binary> {
+    let header =
+        Header::read(input.get(..HEADER_LEN)?).filter(|_| input.first() == Some(&MAGIC))?;
+    let login = matches!(
+        Opcode::of(header.opcode).command,
+        Command::SaslList | Command::SaslAuth | Command::Version
+    );
+    (!login).then(|| Binary::new(header.opcode, header.opaque).last())
+}
+
+/// A login longer than any is not waited for.
+fn sasl<'a>(header: &Header, framing: Binary, body: &'a [u8]) -> Parsed<'a> {
+    let body = match body.get(..header.body_len) {
+        _ if header.body_len > LOGIN_LEN_MAX => &[],
+        None => return Parsed::Incomplete { block: header.body_len },
+        Some(body) => body,
+    };
+    let (mechanism, data) = body.split_at_checked(header.key_len).unwrap_or_default();
+    let step = header.opcode == SASL_STEP;
+    whole(Request::SaslAuth { mechanism, data, step }, framing, header)
 }
 
 fn body_of<'a>(
@@ -169,6 +195,7 @@ fn request<'a>(
         Command::Quit => Request::Quit,
         Command::Noop => Request::Noop,
         Command::Version => Request::Version,
+        Command::SaslList => Request::SaslList,
         _ => return None,
     })
 }

@@ -27,6 +27,7 @@ enum Status {
     NotStored = 0x05,
     NonNumeric = 0x06,
     AuthFailure = 0x20,
+    Continue = 0x21,
     Unknown = 0x81,
     OutOfMemory = 0x82,
 }
@@ -34,7 +35,7 @@ enum Status {
 impl Status {
     fn text(self) -> &'static str {
         match self {
-            Status::Ok => "",
+            Status::Ok | Status::Continue => "",
             Status::NotFound => "Not found",
             Status::Exists => "Data exists for key.",
             Status::TooLarge => "Too large.",
@@ -100,6 +101,7 @@ impl Binary {
                 let key = name.as_bytes();
                 self.success(Head { key, ..Head::default() }, value.as_bytes(), out);
             }
+            Reply::Continue => self.failure(Status::Continue, out),
             Reply::NotStored { .. }
             | Reply::Exists { .. }
             | Reply::NotFound { .. }
@@ -169,6 +171,7 @@ fn failure(command: Command, reply: &Reply<'_>) -> Status {
         (_, Reply::NonNumeric) => Status::NonNumeric,
         (_, Reply::TooLarge | Reply::Refused(Refusal::TooLarge)) => Status::TooLarge,
         (_, Reply::OutOfMemory | Reply::Refused(Refusal::Server(_))) => Status::OutOfMemory,
+        (_, Reply::Refused(Refusal::Denied(_))) => Status::AuthFailure,
         // Refused by the server, not by the decoder, which ends the connection.
         (Command::Flush, Reply::Refused(Refusal::Client(FLUSH_NOT_ALLOWED))) => Status::AuthFailure,
         (Command::Stat, Reply::Refused(refusal)) if *refusal != INVALID => Status::NotFound,
@@ -234,6 +237,9 @@ mod tests {
         check(0x10, &client("usage: stats detail on|off|dump"), Some(1));
         check(0x10, &Reply::Refused(INVALID), Some(4));
         check(0x7f, &Reply::Refused(Refusal::Unknown), Some(0x81));
+        check(0x11, &Reply::Refused(Refusal::Denied("why")), Some(0x20));
+        check(0x21, &Reply::Continue, Some(0x21));
+        check(0x20, &Reply::Line("PLAIN"), Some(0));
         let closes = |opcode, reply: Reply<'_>| Binary::new(opcode, [0; 4]).closes(&reply);
         assert!(closes(0x01, client("too odd")) && closes(0x07, Reply::Ok));
         assert!(!closes(0x08, client(FLUSH_NOT_ALLOWED)) && !closes(0x01, Reply::TooLarge));

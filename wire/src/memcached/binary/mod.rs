@@ -4,5 +4,5 @@ mod decode;
 mod encode;
 mod opcode;
 
-pub(super) use decode::{HEADER_LEN, MAGIC, parse};
+pub(super) use decode::{HEADER_LEN, MAGIC, beyond_login, parse};
 pub use encode::Binary;

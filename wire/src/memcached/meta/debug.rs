@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{Meta, base64, refuse, whole};
+use super::{Meta, refuse, whole};
+use crate::base64;
 use crate::memcached::Request;
 use crate::memcached::decoder::Parsed;
 use crate::memcached::text::{BAD_LINE, Line};

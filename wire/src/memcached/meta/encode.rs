@@ -1,11 +1,10 @@
 //! Replies of the meta protocol: a code of two letters, then what the flags asked for, in the
 //! order asked.
 
-use super::base64;
 use super::flags::Flags;
-use crate::Output;
 use crate::memcached::text::{Words, lines, put_block};
 use crate::memcached::{Item, Reply};
+use crate::{Output, base64};
 
 /// The command that is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

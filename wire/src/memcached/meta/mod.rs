@@ -1,7 +1,6 @@
 //! The meta protocol: `mg ms md ma mn me`, a key and flags of one letter.
 
 mod arithmetic;
-mod base64;
 mod debug;
 mod delete;
 mod encode;
@@ -21,6 +20,7 @@ use std::borrow::Cow;
 use super::decoder::Parsed;
 use super::text::{BAD_LINE, Line};
 use super::{Framing, Key, Refusal, Request};
+use crate::base64;
 use encode::Verb;
 use flags::Flags;
 

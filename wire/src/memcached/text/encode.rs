@@ -190,7 +190,7 @@ const NON_NUMERIC: &str = "cannot increment or decrement non-numeric value";
 fn refused(refusal: Refusal, out: &mut Output) {
     match refusal {
         Refusal::Unknown => put_line(&["ERROR"], out),
-        Refusal::Client(why) => put_line(&["CLIENT_ERROR ", why], out),
+        Refusal::Client(why) | Refusal::Denied(why) => put_line(&["CLIENT_ERROR ", why], out),
         Refusal::Server(why) => put_line(&["SERVER_ERROR ", why], out),
         Refusal::TooLarge => put_line(&["SERVER_ERROR object too large for cache"], out),
         Refusal::Line(line) => put_line(&[line], out),

@@ -5,6 +5,7 @@ mod arithmetic;
 mod delete;
 mod encode;
 mod get;
+mod login;
 mod plain;
 mod store;
 mod touch;
@@ -13,6 +14,7 @@ mod words;
 
 pub use encode::Text;
 pub(super) use encode::{lines, put_block};
+pub use login::{LOGIN_LEN_MAX, Login};
 pub use plain::{PlainGet, PlainSet};
 pub(super) use words::{Words, client_flags, exptime, length, signed, unsigned};
 

@@ -1,11 +1,12 @@
-//! Base64 with padding, for keys (RFC 4648, section 4).
+//! Base64 with padding, for keys and for the messages of a login (RFC 4648, section 4).
 
 use crate::Output;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// The bytes behind `text`; none when it is empty or not base64.
-pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+#[must_use]
+pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     if text.is_empty() || !text.len().is_multiple_of(4) {
         return None;
     }
@@ -24,7 +25,7 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Appends `bytes` as base64.
-pub(super) fn encode(bytes: &[u8], out: &mut Output) {
+pub fn encode(bytes: &[u8], out: &mut Output) {
     for group in bytes.chunks(3) {
         let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or(0));
         let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
@@ -33,6 +34,14 @@ pub(super) fn encode(bytes: &[u8], out: &mut Output) {
             out.put_u8(digit);
         }
     }
+}
+
+/// `bytes` as base64.
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
+    let mut out = Output::new();
+    encode(bytes, &mut out);
+    out.to_vec().into_iter().map(char::from).collect()
 }
 
 fn value(digit: u8) -> Option<u32> {
