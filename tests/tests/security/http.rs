@@ -102,7 +102,7 @@ fn what_is_wrong_is_refused_and_says_how_to_log_in() {
 fn tokens_and_changes_of_users_count_at_once() {
     let users = Users::new();
     let server = serve(&users);
-    let token = users.user(&["add", "ci", "--role", "read@*,write@*", "--token"], "");
+    let token = users.user(&["add", "ci", "--role", "read,write@*", "--token"], "");
     let header =
         format!("authorization: Bearer {}", String::from_utf8(token.stdout).unwrap().trim());
     let mut client = server.connect_http();
