@@ -7,7 +7,8 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use isogrid::config::ServerConfig;
 use isogrid::server::Node;
-use isogrid::server::session::{Rights, Session};
+use isogrid::server::connection::Conversation;
+use isogrid::server::session::{Memcached, Rights, Session};
 use isogrid_wire::memcached::{Decoder, Framing, Item, Protocols, Reply, Request, Step, Value};
 use isogrid_wire::{Limits, Output};
 
@@ -106,30 +107,29 @@ fn codecs(c: &mut Criterion) {
 }
 
 /// A connection's conversation with a server that has no sockets.
-struct Conversation {
-    session: Session,
-    decoder: Decoder,
+struct Client {
+    memcached: Memcached,
     out: Output,
 }
 
-impl Conversation {
+impl Client {
     fn new() -> Self {
         let node = Node::new(ServerConfig::default()).unwrap();
         let cache = node.catalog.cache("default").unwrap();
         let session = Session::new(node, cache, Rights { flush: false });
         let decoder = Decoder::new(Limits::default(), Protocols::Auto);
-        Conversation { session, decoder, out: Output::new() }
+        Client { memcached: Memcached::new(session, decoder), out: Output::new() }
     }
 
     /// One read's worth of requests.
     fn say(&mut self, input: &[u8]) {
-        self.session.begin();
+        self.memcached.begin();
         let mut rest = input;
         while !rest.is_empty() {
-            let done = self.session.turn(&mut self.decoder, rest, &mut self.out);
+            let done = self.memcached.turn(rest, &mut self.out);
             rest = &rest[done.consumed..];
         }
-        self.session.end();
+        self.memcached.end();
         black_box(self.out.len());
         self.out.clear();
     }
@@ -139,13 +139,13 @@ fn whole_path(c: &mut Criterion) {
     let mut group = c.benchmark_group("request");
     group.throughput(Throughput::Elements(PIPELINED as u64));
     for (name, get, set) in CODECS {
-        let mut conversation = Conversation::new();
-        (0..KEYS).for_each(|key| conversation.say(&set(key)));
+        let mut client = Client::new();
+        (0..KEYS).for_each(|key| client.say(&set(key)));
         for (what, one) in [("get", get), ("set", set)] {
             let inputs: Vec<_> = (0..256).map(|n| pipelined(one, n * 31)).collect();
             let mut turns = inputs.iter().cycle();
             group.bench_function(format!("{name} {what}"), |b| {
-                b.iter(|| conversation.say(turns.next().unwrap()));
+                b.iter(|| client.say(turns.next().unwrap()));
             });
         }
     }

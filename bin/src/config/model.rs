@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use isogrid_engine::eviction::PolicyKind;
-use isogrid_engine::persist::LOG_BYTES_DEFAULT;
 use isogrid_engine::persist::behind::{DELAY_MS_DEFAULT, WAITING_BYTES_DEFAULT};
+use isogrid_engine::persist::{LOG_BYTES_DEFAULT, PersistMode};
 
 use crate::security::Mode;
 
@@ -63,6 +63,15 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
+    /// How the first cache that is kept at all is kept; so is what is no cache.
+    pub fn kept_mode(&self) -> Option<PersistMode> {
+        let modes = self.caches.iter().filter_map(|cache| PersistMode::parse(&cache.persist));
+        let modes: Vec<_> = modes.filter(|mode| *mode != PersistMode::None).collect();
+        let logged = modes.iter().copied().find(|mode| mode.is_logged());
+        // Beside caches that are written behind there is a log for what else is kept.
+        logged.or((!modes.is_empty()).then_some(PersistMode::Async))
+    }
+
     /// Every listener, whichever key it stands under.
     pub fn listeners(&self) -> Vec<ListenerConfig> {
         let first = self.caches.first().map(|cache| cache.name.clone()).unwrap_or_default();

@@ -37,12 +37,7 @@ impl Data {
     /// [`enum@Error`] names the file and the next step.
     pub fn open(node: &Node) -> Result<Option<Data>, Error> {
         let Some(path) = &node.config.node.data_dir else { return Ok(None) };
-        let modes = node.config.caches.iter().filter_map(|c| PersistMode::parse(&c.persist));
-        let modes: Vec<_> = modes.filter(|mode| *mode != PersistMode::None).collect();
-        if modes.is_empty() {
-            return Ok(None);
-        }
-        let mode = modes.into_iter().find(|mode| mode.is_logged()).unwrap_or(PersistMode::Async);
+        let Some(mode) = node.config.kept_mode() else { return Ok(None) };
         let path = Path::new(path);
         let failed = |source| Error::Data { path: path.to_owned(), source };
         let directory = DataDirectory::open(path).map_err(failed)?;

@@ -1,17 +1,38 @@
 //! Turns of a connection that has to log in, or whose user may do some things and not others: one
 //! request at a time, each with a look at what is permitted.
 
+use std::task::{Context, Poll, ready};
+
 use isogrid_grid::Batch;
 use isogrid_wire::Output;
 use isogrid_wire::memcached::{Decoder, Framing, Login, Refusal, Reply, Request, Text};
 
-use super::connection::OUTPUT_LEN_MAX;
-use super::session::{Done, Session, Turn, decode_any};
+use super::connection::{Done, OUTPUT_LEN_MAX, Turn};
+use super::session::{Session, decode_any};
 
 /// What a client reads that may not do what it asked for.
 pub const DENIED: Refusal = Refusal::Denied("permission denied");
 
 impl Session {
+    /// Waits until it is decided who the client is. Why the connection ends behind the answer, if
+    /// it does; why it ends at once.
+    #[cold]
+    pub(super) fn poll_guard(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Output,
+    ) -> Poll<Result<Option<&'static str>, &'static str>> {
+        let Some(guard) = &mut self.guard else { return Poll::Ready(Ok(None)) };
+        if let Some(why) = guard.refresh() {
+            return Poll::Ready(Err(why));
+        }
+        // A client that guesses gets its answer, and then the end.
+        let failures = guard.failures();
+        let why = ready!(guard.poll(cx, out));
+        self.counts.auth_errors += guard.failures() - failures;
+        Poll::Ready(Ok(why))
+    }
+
     /// Decodes, checks and executes what is in `input`, a request at a time.
     #[inline(never)]
     pub(super) fn guarded(

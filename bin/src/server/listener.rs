@@ -21,9 +21,10 @@ use super::detect::{Detected, detect, only};
 use super::guard::Guard;
 use super::http;
 use super::login::Client;
+use super::native;
 use super::node::Node;
 use super::secure::secure;
-use super::session::{Rights, Session};
+use super::session::{Memcached, Rights, Session};
 use super::stream::Stream;
 use crate::config::{Address, ListenerConfig, ProtocolChoice, TlsMode};
 
@@ -234,7 +235,7 @@ impl Face {
         }
     }
 
-    fn memcached(&self, node: &Arc<Node>, arrival: Arrival) -> Connection {
+    fn memcached(&self, node: &Arc<Node>, arrival: Arrival) -> Connection<Memcached> {
         let limits =
             Limits { item_size_max: node.config.limits.max_item_size, ..Limits::default() };
         let protocols = match self.config.protocol {
@@ -249,7 +250,7 @@ impl Face {
             let cache = self.cache.name().to_owned();
             Box::new(Guard::new(Arc::clone(node), cache, arrival.client.clone(), stay))
         });
-        Connection::new(arrival, session, Decoder::new(limits, protocols))
+        Connection::new(arrival, Memcached::new(session, Decoder::new(limits, protocols)))
     }
 
     /// Serves a connection of a listener that accepts several protocols.
@@ -276,8 +277,8 @@ impl Face {
                 http::serve(self.http.clone(), arrival).await;
             }
             Detected::Served(Spoken::Native | Spoken::Unknown) => {
-                unserved.not_accepted.fetch_add(1, Ordering::Relaxed);
-                log_unserved(&node, &arrival, "this version does not speak the native protocol");
+                arrival.place.info.set_spoken(Spoken::Native);
+                native::connection(&node, arrival).await;
             }
             Detected::NotAccepted(protocol) => {
                 unserved.not_accepted.fetch_add(1, Ordering::Relaxed);

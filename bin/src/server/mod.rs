@@ -26,6 +26,7 @@ pub mod log_limit;
 pub mod login;
 pub mod maintenance;
 pub mod metrics;
+pub mod native;
 pub mod newcomers;
 pub mod node;
 pub mod open_files;

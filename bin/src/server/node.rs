@@ -10,6 +10,7 @@ use isogrid_engine::{Allocator, Clock, SystemClock};
 use isogrid_grid::catalog::{
     CacheOptions, CatalogLimits, Kind, Object, RegionOptions, persist_name,
 };
+use isogrid_grid::structure::lock::{LockOp, LockReply};
 use isogrid_grid::{Catalog, Structures};
 use tokio::sync::Notify;
 
@@ -20,8 +21,10 @@ use super::detail::Detail;
 use super::health::Health;
 use super::keeper::Keeper;
 use super::loading::Loading;
-use super::locks::Waiting;
+use super::locks::{Answer, Waiting};
 use super::log_limit::LogLimit;
+use super::native::once::Answers;
+use super::native::open_tx::Transactions;
 use super::newcomers::Newcomers;
 use super::secure::HANDSHAKES_MAX;
 use super::telemetry::LogLevel;
@@ -41,6 +44,10 @@ pub struct Node {
     pub structures: Structures,
     /// Who waits for a lock or a semaphore.
     pub waiting: Waiting,
+    /// Answers to requests that may come twice.
+    pub answers: Answers,
+    /// How transactions stand.
+    pub transactions: Transactions,
     /// What it counts.
     pub counters: AllCounters,
     /// Who is connected.
@@ -126,6 +133,8 @@ impl Node {
             catalog,
             structures,
             waiting: Waiting::default(),
+            answers: Answers::default(),
+            transactions: Transactions::default(),
             counters: AllCounters::default(),
             clock,
             started,
@@ -179,6 +188,19 @@ impl Node {
     /// What brings entries of a cache into memory that are not there.
     pub fn loading(&self, cache: &str) -> Option<Loading> {
         self.data.get()?.persistence.reader(cache).map(Loading::new)
+    }
+
+    /// When a change of counters counts as kept: the mode in which the data directory keeps them.
+    pub fn structures_mode(&self) -> PersistMode {
+        self.data.get().and_then(|_| self.config.kept_mode()).unwrap_or_default()
+    }
+
+    /// Does an operation on leases, locks and semaphores that does not wait.
+    pub fn structures_lock(self: &Arc<Self>, op: LockOp<'_>) -> LockReply {
+        match self.waiting.apply(self, op) {
+            Answer::Now(reply) => reply,
+            Answer::Later(_) => LockReply::Held { holder: None },
+        }
     }
 
     /// The time now, ms.

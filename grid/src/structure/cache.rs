@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use isogrid_engine::{
-    ConfigError, Entry, EntryMut, Error, Hint, KeyHash, Marks, NewEntry, Pinned, Table,
-    TableConfig, Timestamp,
+    ConfigError, Entry, EntryMut, Error, Hint, Isolation, KeyHash, Marks, NewEntry, Pinned, Table,
+    TableConfig, Timestamp, Transaction,
 };
 
+pub use self::edit::{Action, Decision, Edit, Edited, Pending, Refusal, Scratch, There};
 pub use self::operation::{Counted, Hit, Lifespan, Mode, Put, Read, Removal, Step, Written};
 use super::number::{self, Digits};
 use crate::events::{
@@ -16,6 +17,7 @@ use crate::events::{
     TrackOptions, Tracker, WatchError,
 };
 
+mod edit;
 mod operation;
 
 /// The configuration of one cache.
@@ -39,7 +41,8 @@ pub struct Cache {
     default_max_idle: AtomicU32,
     /// When a clear is due; 0 = none.
     clear_at: AtomicU64,
-    clearing: Mutex<()>,
+    /// Held while it is cleared; how often it was.
+    clearing: Mutex<u64>,
     hub: Arc<Hub>,
 }
 
@@ -62,7 +65,7 @@ impl Cache {
     pub fn new(name: &str, config: CacheConfig, now: Timestamp) -> Result<Cache, ConfigError> {
         let table = Arc::new(Table::new(&config.table, now)?);
         let (default_ttl, default_max_idle) = (AtomicU64::new(0), AtomicU32::new(0));
-        let (clear_at, clearing, hub) = (AtomicU64::new(0), Mutex::new(()), Arc::default());
+        let (clear_at, clearing, hub) = (AtomicU64::new(0), Mutex::new(0), Arc::default());
         let (ttl, max_idle) = (config.default_ttl, config.default_max_idle);
         let name = name.to_owned();
         let cache =
@@ -141,13 +144,20 @@ impl Cache {
 
     #[cold]
     fn clear_now(&self, now: Timestamp) -> Result<(), Error> {
-        let _one = self.clearing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cleared = self.clearing.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.clear_at.load(Ordering::Acquire);
         if at != 0 && at <= now {
             self.table.clear(now)?;
             self.clear_at.store(0, Ordering::Release);
+            *cleared += 1;
         }
         Ok(())
+    }
+
+    /// How often it was cleared since the start.
+    #[must_use]
+    pub fn cleared(&self) -> u64 {
+        *self.clearing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Background work that is due; whether there is more to do at once.
@@ -155,6 +165,13 @@ impl Cache {
         self.clear_if_due(now);
         self.hub.rest(&self.table, now);
         self.table.maintain(now, budget)
+    }
+
+    /// Begins a transaction over the keys of this cache.
+    #[must_use]
+    pub fn transaction(&self, isolation: Isolation, now: Timestamp) -> Transaction<'static> {
+        self.clear_if_due(now);
+        self.table.shared_transaction(isolation, now)
     }
 
     /// Begins to listen to what changes.

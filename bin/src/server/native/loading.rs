@@ -1,0 +1,138 @@
+//! What a request needs and is not in memory: it is brought there before the request is executed,
+//! and what the client sent after it waits.
+
+use std::task::{Context, Poll};
+
+use isogrid_engine::load::LoadError;
+use isogrid_grid::catalog::{Index, Object};
+use isogrid_wire::native::{
+    ErrorCode, Limits, List, Reader, Request, SubRequest, batch, cache, tx,
+};
+
+use super::edit;
+use super::failure::Failure;
+use super::session::Session;
+use crate::server::loading::{Loading, Refusal, Stopped};
+
+impl Session {
+    /// Whether a request has to wait until what it needs is in memory, which is begun.
+    ///
+    /// # Errors
+    /// It cannot be brought there.
+    pub fn lacks(
+        &mut self,
+        index: &Index,
+        object: u32,
+        request: &Request<'_>,
+    ) -> Result<bool, Failure> {
+        // Where nothing is kept nothing is away.
+        if self.node.data.get().is_none() {
+            return Ok(false);
+        }
+        let (limits, mut waits, mut refused) = (self.limits, false, Ok(()));
+        needed(object, request, &limits, &mut |id, key| {
+            let kept = index.by_id(id).filter(|object| object.options.persist.is_logged());
+            match kept.map_or(Ok(false), |object| self.load(object, key)) {
+                Ok(lacks) => waits |= lacks,
+                Err(failure) => refused = Err(failure),
+            }
+        });
+        refused.map(|()| waits)
+    }
+
+    /// Begins to bring the entry of a key into memory, unless it is there or nowhere.
+    fn load(&mut self, object: &Object, key: &[u8]) -> Result<bool, Failure> {
+        let Some(cache) = &object.cache else { return Ok(false) };
+        let is_away = cache.batch(self.now).is_away(cache.hash(key), key);
+        if let Some(loading) = self.loading.get_mut(&object.id) {
+            if let Some(refusal) = loading.take_refusal() {
+                return Err(refusal.into());
+            }
+            if !is_away {
+                loading.went_on();
+            }
+        }
+        if !is_away {
+            return Ok(false);
+        }
+        if !self.loading.contains_key(&object.id) {
+            let Some(loading) = self.node.loading(&object.name) else { return Ok(false) };
+            self.loading.insert(object.id, loading);
+        }
+        if let Some(loading) = self.loading.get_mut(&object.id) {
+            loading.load(key);
+            loading.stopped(Stopped::Away);
+        }
+        Ok(true)
+    }
+
+    /// Waits until all that was begun is in memory, or cannot be.
+    pub fn poll_loading(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut all = Poll::Ready(());
+        for loading in self.loading.values_mut().filter(|loading| loading.waits()) {
+            if Loading::poll(loading, cx).is_pending() {
+                all = Poll::Pending;
+            }
+        }
+        all
+    }
+}
+
+/// Names the keys that must be in memory for a request, with the object that each is of.
+fn needed(object: u32, request: &Request<'_>, limits: &Limits, need: &mut dyn FnMut(u32, &[u8])) {
+    let mut inside = |requests: &List<'_, SubRequest<'_>>| {
+        for sub in *requests {
+            if let Ok(Request::Cache(inner)) =
+                Request::decode(sub.op, Reader::new(sub.body, limits))
+            {
+                of_cache(&inner, limits, &mut |key| need(sub.object, key));
+            }
+        }
+    };
+    match request {
+        Request::Cache(request) => of_cache(request, limits, &mut |key| need(object, key)),
+        Request::Batch(batch::Request::Batch(batch)) => inside(&batch.requests),
+        Request::Tx(tx::Request::Exec(exec)) => {
+            inside(&exec.then);
+            inside(&exec.otherwise);
+            exec.compare.iter().for_each(|compare| need(compare.object, compare.key.0));
+        }
+        Request::Tx(tx::Request::CommitOcc(commit)) => {
+            commit.reads.iter().for_each(|read| need(read.object, read.key.0));
+            commit.writes.iter().for_each(|write| need(write.object, write.key.0));
+        }
+        _ => {}
+    }
+}
+
+fn of_cache(request: &cache::Request<'_>, limits: &Limits, need: &mut dyn FnMut(&[u8])) {
+    use cache::Request::{Get, GetMany, PutMany, RemoveMany, TouchMany};
+    if let Ok(Some((key, edit))) = edit::of(request, limits.value_len_max) {
+        if !edit.is_blind() {
+            need(key);
+        }
+        return;
+    }
+    match request {
+        Get(get) => need(get.key.0),
+        GetMany(many) => many.keys.iter().for_each(|key| need(key.0)),
+        PutMany(many) if many.write.switches != 0 => {
+            many.entries.iter().for_each(|entry| need(entry.key.0));
+        }
+        RemoveMany(many) => many.keys.iter().for_each(|key| need(key.0)),
+        TouchMany(many) => many.keys.iter().for_each(|key| need(key.0)),
+        _ => {}
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal {
+            Refusal::Load(LoadError::Damaged) => ErrorCode::Corrupt,
+            Refusal::Load(LoadError::Failed) => ErrorCode::Storage,
+            Refusal::Load(LoadError::NoRoom) => ErrorCode::OutOfMemory,
+            Refusal::Load(LoadError::Busy) | Refusal::Crowded => ErrorCode::Overloaded,
+        };
+        Failure::new(code, refusal.text())
+    }
+}
