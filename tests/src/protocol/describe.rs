@@ -159,7 +159,7 @@ fn spell(kind: &Type, types: &mut Map<String, Value>) -> Value {
         }
         _ => {}
     }
-    spelled(kind).into()
+    kind.to_string().into()
 }
 
 fn of_options(options: &Options, types: &mut Map<String, Value>) -> Value {
@@ -172,28 +172,4 @@ fn of_options(options: &Options, types: &mut Map<String, Value>) -> Value {
         "kind": "options", "doc": text(options.doc), "width": options.width,
         "open": options.open, "bits": bits,
     })
-}
-
-/// The name of a type in documents.
-pub(super) fn spelled(kind: &Type) -> String {
-    match kind {
-        Type::U8 => "u8".to_owned(),
-        Type::U16 => "u16".to_owned(),
-        Type::U32 => "u32".to_owned(),
-        Type::U64 => "u64".to_owned(),
-        Type::I64 => "i64".to_owned(),
-        Type::Bool => "bool".to_owned(),
-        Type::Varint => "varint".to_owned(),
-        Type::Ms => "ms".to_owned(),
-        Type::Bytes => "bytes".to_owned(),
-        Type::Str => "str".to_owned(),
-        Type::Key => "key".to_owned(),
-        Type::Value => "value".to_owned(),
-        Type::Json => "json".to_owned(),
-        Type::List(item) => format!("list<{}>", spelled(item)),
-        Type::Opt(item) => format!("opt<{}>", spelled(item)),
-        Type::Record(record) => record.name.to_owned(),
-        Type::Choice(choices) => choices.name.to_owned(),
-        Type::Options(options) => options.name.to_owned(),
-    }
 }
