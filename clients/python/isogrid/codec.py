@@ -127,6 +127,7 @@ class Bytes(Type):
 
     def __init__(self, fewest: int = 0, limit: str = "", too_large: str = "") -> None:
         self.fewest, self.limit, self.too_large = fewest, limit, too_large
+        self.least = 1 + fewest
 
     def check(self, length: int, limits: Limits) -> None:
         if length < self.fewest:
@@ -182,6 +183,8 @@ def _depth(text: str) -> int:
 
 class Json(Str):
     """The text of one JSON object."""
+
+    least = 3
 
     def check(self, text: str, limits: Limits) -> str:
         if len(text.encode("utf-8")) > limits["json_len"] or _depth(text) > limits["json_depth"]:

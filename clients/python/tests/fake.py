@@ -20,6 +20,8 @@ class Peer:
     def __init__(self, sock: socket.socket, number: int) -> None:
         self.socket, self.number = sock, number
         self.hello: dict[str, Any] = {}
+        self.resolved = 0
+        """How many objects were resolved: each time they get the next number."""
         self._frames, self._parts = FrameDecoder(), Reassembly()
         self._come: list[Message] = []
 
@@ -48,7 +50,9 @@ class Peer:
         while True:
             message = self.any()
             if message.op == "catalog.RESOLVE":
-                self.reply(message, id=OBJECT, props="{}", permissions=3)
+                number = OBJECT + self.resolved
+                self.resolved += 1
+                self.reply(message, id=number, props="{}", permissions=3)
             elif message.type == "REQ":
                 return message
 

@@ -146,12 +146,17 @@ class Outcomes(unittest.TestCase):
                 self.assertEqual(caught.exception.name, name)
 
     def test_a_dropped_object_is_resolved_once_more(self) -> None:
+        numbers: list[int] = []
+
         def script(peer: Peer) -> None:
             peer.greet()
-            peer.fail(peer.request(), "NO_SUCH_OBJECT")
-            peer.reply(peer.request(), "NOT_FOUND")
-            peer.fail(peer.request(), "NO_SUCH_OBJECT")
-            peer.fail(peer.request(), "NO_SUCH_OBJECT")
+            for dropped in (True, False, True, True):
+                request = peer.request()
+                numbers.append(request.object - OBJECT)
+                if dropped:
+                    peer.fail(request, "NO_SUCH_OBJECT")
+                else:
+                    peer.reply(request, "NOT_FOUND")
             peer.until_end()
 
         with FakeServer(script) as server, Client(server.address) as client:
@@ -159,6 +164,7 @@ class Outcomes(unittest.TestCase):
             with self.assertRaises(Failed) as caught:
                 client.cache("c").get("k")
         self.assertEqual(caught.exception.name, "NO_SUCH_OBJECT")
+        self.assertEqual(numbers, [0, 1, 1, 2])
 
     def test_an_error_says_what_the_server_said(self) -> None:
         def script(peer: Peer) -> None:
@@ -300,6 +306,22 @@ class Liveness(unittest.TestCase):
 
         with FakeServer(script) as server, Client(server.address) as client:
             client.ping()
+
+    def test_class_other_goes_to_another_member(self) -> None:
+        def refusing(peer: Peer) -> None:
+            peer.greet()
+            peer.fail(peer.request(), "NOT_OWNER")
+            assert peer.until_end() == []
+
+        def serving(peer: Peer) -> None:
+            peer.greet()
+            peer.reply(peer.request(), data=b"here")
+            peer.until_end()
+
+        with FakeServer(refusing) as first, FakeServer(serving) as second:
+            with Client(first.address, second.address) as client:
+                answer = client.call("conn.ECHO", {"data": b"where"})
+        self.assertEqual(answer.result["data"], b"here")
 
     def test_a_silent_server_is_pinged_and_then_left(self) -> None:
         pinged = threading.Event()
