@@ -84,11 +84,13 @@ class Client:
         if it is there with other options that is Failed (OBJECT_EXISTS)."""
         return Cache(self, self._target("CACHE", name, options))
 
-    def counters(self, name: str, options: Optional[Mapping[str, Any]] = None) -> Counters:
+    def counters(
+        self, name: str = "default", options: Optional[Mapping[str, Any]] = None
+    ) -> Counters:
         """The space of counters of this name; `options` as for `cache`."""
         return Counters(self, self._target("COUNTERS", name, options))
 
-    def locks(self, name: str, options: Optional[Mapping[str, Any]] = None) -> Locks:
+    def locks(self, name: str = "default", options: Optional[Mapping[str, Any]] = None) -> Locks:
         """The space of locks of this name; `options` as for `cache`."""
         return Locks(self, self._target("LOCKS", name, options))
 

@@ -95,7 +95,7 @@ OPERATIONS: dict[str, Any] = {
     'lease.LOCK': {'code': 1030, 'repeat': 'I', 'request': (('key', 'key'), ('mode', 'LockMode'), ('wait', 'ms')), 'replies': {'OK': (('fence', 'u64'),), 'NOT_STORED': (('holder', 'json'),)}, 'item': None, 'trailer': None},
     'lease.UNLOCK': {'code': 1031, 'repeat': 'I', 'request': (('key', 'key'), ('fence', 'u64')), 'replies': {'OK': (), 'NOT_FOUND': ()}, 'item': None, 'trailer': None},
     'lease.LOCK_INFO': {'code': 1032, 'repeat': 'R', 'request': (('key', 'key'),), 'replies': {'OK': (('lock', 'json'),), 'NOT_FOUND': ()}, 'item': None, 'trailer': None},
-    'lease.SEM_ACQUIRE': {'code': 1033, 'repeat': 'D', 'request': (('key', 'key'), ('permits', 'u32'), ('wait', 'ms')), 'replies': {'OK': (('left', 'u32'),), 'NOT_STORED': (('left', 'u32'),)}, 'item': None, 'trailer': None},
+    'lease.SEM_ACQUIRE': {'code': 1033, 'repeat': 'D', 'request': (('key', 'key'), ('permits', 'u32'), ('of', 'u32'), ('wait', 'ms')), 'replies': {'OK': (('left', 'u32'),), 'NOT_STORED': (('left', 'u32'),)}, 'item': None, 'trailer': None},
     'lease.SEM_RELEASE': {'code': 1034, 'repeat': 'D', 'request': (('key', 'key'), ('permits', 'u32')), 'replies': {'OK': (('left', 'u32'),)}, 'item': None, 'trailer': None},
     'catalog.RESOLVE': {'code': 2305, 'repeat': 'R', 'request': (('kind', 'ObjectKind'), ('name', 'str'), ('create', 'bool')), 'replies': {'OK': (('id', 'u32'), ('props', 'json'), ('permissions', 'u32')), 'NOT_FOUND': ()}, 'item': None, 'trailer': None},
     'catalog.CREATE': {'code': 2306, 'repeat': 'I', 'request': (('kind', 'ObjectKind'), ('name', 'str'), ('mode', 'CreateMode'), ('options', 'json')), 'replies': {'OK': (('id', 'u32'), ('created', 'bool'), ('props', 'json'))}, 'item': None, 'trailer': None},
