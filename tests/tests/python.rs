@@ -34,14 +34,9 @@ fn outcomes_retries_streams_and_locks_against_a_server_that_misbehaves() {
     assert!(unittest(&["tests.test_client"], None).is_none_or(|ran| ran >= 30));
 }
 
-/// What of the live tests the server has the operations for.
-const LIVE: [&str; 5] = ["Caches", "Objects", "Administration", "CountersAndLocks", "Streams"];
-
 #[test]
-fn caches_counters_locks_and_streams_of_a_live_server() {
+fn caches_counters_locks_transactions_and_streams_of_a_live_server() {
     let server = Server::isogrid(&["--native", "127.0.0.1:0", "--memcached", "off"]);
     let address = server.bound_for("native").remove(0);
-    let modules = LIVE.map(|name| format!("tests.test_live.{name}"));
-    let modules = modules.each_ref().map(String::as_str);
-    assert!(unittest(&modules, Some(&address)).is_none_or(|ran| ran >= 20));
+    assert!(unittest(&["tests.test_live"], Some(&address)).is_none_or(|ran| ran >= 24));
 }

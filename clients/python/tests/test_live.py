@@ -261,21 +261,20 @@ class CountersAndLocks(Live):
 
 class Transactions(Live):
     def test_all_or_nothing(self) -> None:
-        cache, other = self.cache, self.client.cache(f"{self.name}-t", {})
-        self.addCleanup(self.client.drop, "CACHE", f"{self.name}-t")
+        cache = self.cache
         cache.put("a", "1")
         with self.assertRaises(Conflict):
             with self.client.transaction() as tx:
                 tx.get(cache, "a")
                 cache.put("a", "2")
-                tx.put(other, "b", "late")
-        self.assertIsNone(other.get("b"))
+                tx.put(cache, "b", "late")
+        self.assertIsNone(cache.get("b"))
         with self.client.transaction() as tx:
             self.assertEqual(tx.get(cache, "a"), b"2")
-            self.assertIsNone(tx.get(other, "b"))
-            tx.put(other, "b", "3")
+            self.assertIsNone(tx.get(cache, "b"))
+            tx.put(cache, "b", "3")
             tx.remove(cache, "a")
-        self.assertEqual((cache.get("a"), other.get("b")), (None, b"3"))
+        self.assertEqual((cache.get("a"), cache.get("b")), (None, b"3"))
 
     def test_no_update_is_lost(self) -> None:
         self.cache.put("n", "0")

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
-use isogrid_wire::native::dynamic::{decode_frame, encode_frame};
+use isogrid_wire::native::dynamic::{decode_frame, encode_frame, from_hex, to_hex};
 use isogrid_wire::native::handshake::{from_payload, to_payload};
 use isogrid_wire::native::preface::{ClientPreface, PREFACE_LEN, ServerPreface};
+use isogrid_wire::native::schema::Group;
 use isogrid_wire::native::{
-    Assembled, ErrorBody, ErrorCode, Frame, HEADER_LEN, Header, Kind, Limits, Reassembly,
+    Assembled, ErrorBody, ErrorCode, Frame, GROUPS, HEADER_LEN, Header, Kind, Limits, Reassembly,
 };
 use serde_json::{Map, Value, json};
 
@@ -215,6 +216,28 @@ pub fn said(frame: &Value) -> Value {
         Some("ERR") => json!(["ERR", error_name(frame)]),
         _ => panic!("no answer: {frame}"),
     }
+}
+
+/// A request within another one.
+pub fn sub_request(op: &str, object: u64, body: Value) -> Value {
+    let whole = bytes_of(&request(op, object, 1, body, &json!({})));
+    let code = u16::from_be_bytes([whole[6], whole[7]]);
+    json!({"op": code, "object": object, "body": {"hex": to_hex(&whole[HEADER_LEN + 8..])}})
+}
+
+/// The answer to a request within another one, as [`said`] has it.
+pub fn sub_answer(op: &str, reply: &Value) -> Value {
+    let kind = if reply["kind"] == "RES" { Kind::Res } else { Kind::Err };
+    let payload = match &reply["payload"] {
+        Value::String(text) => text.clone().into_bytes(),
+        other => from_hex(other["hex"].as_str().unwrap()).unwrap(),
+    };
+    let group = |group: &&Group| op.starts_with(&format!("{}.", group.name));
+    let operations = GROUPS.iter().find(|one| group(one)).unwrap().operations;
+    let code = operations.iter().find(|one| op.ends_with(&format!(".{}", one.name))).unwrap().code;
+    let frame = Frame { header: Header::new(kind, code, 1, 0), payload: &payload };
+    let limits = Limits::default();
+    said(&decode_frame(&frame, &limits).unwrap())
 }
 
 /// The name of the code of an `ERR`.

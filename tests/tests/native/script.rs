@@ -8,11 +8,13 @@
 //!
 //! `$name` in a request stands for what was bound before, in an answer it binds what is there and
 //! must be the same from then on; `$_` is anything. A name alone in a string keeps the value's type.
+//! Requests within a request are `{"sub":"cache.GET","object":..,"body":{..}}`, and their answers
+//! `{"sub":"cache.GET","is":["OK",{..}]}`.
 
 use std::collections::BTreeMap;
 
 use isogrid_tests::harness::Native;
-use isogrid_tests::harness::native::{COUNTERS, LOCKS};
+use isogrid_tests::harness::native::{COUNTERS, LOCKS, sub_answer, sub_request};
 use serde_json::{Value, json};
 
 use super::server;
@@ -49,9 +51,15 @@ fn admin_and_batch() {
     run(include_str!("../../vectors/native/admin.txt"));
 }
 
+#[test]
+fn tx() {
+    run(include_str!("../../vectors/native/tx.txt"));
+}
+
 fn run(script: &str) {
     let server = server(&[]);
-    let mut client = server.native();
+    let hello = json!({"client": {"instance": "8f3c2b52-6d1c-4d0a-9a53-0d6f3a2e7b11"}});
+    let mut client = Native::begin(server.native_raw(), &hello);
     let mut bound = Bound::from([
         ("cache".to_owned(), json!(client.cache("default"))),
         ("counters".to_owned(), json!(COUNTERS)),
@@ -93,6 +101,10 @@ fn fill(document: &Value, bound: &Bound) -> Value {
             None => document.clone(),
         },
         Value::Array(all) => all.iter().map(|one| fill(one, bound)).collect(),
+        Value::Object(all) if all.contains_key("sub") => {
+            let (op, body) = (all["sub"].as_str().unwrap(), fill(&all["body"], bound));
+            sub_request(op, fill(&all["object"], bound).as_u64().unwrap(), body)
+        }
         Value::Object(all) => {
             all.iter().map(|(name, value)| (name.clone(), fill(value, bound))).collect()
         }
@@ -111,6 +123,13 @@ fn matches(expected: &Value, is: &Value, bound: &mut Bound) -> bool {
         // A document within the document.
         (Value::Object(_), Value::String(text)) => {
             serde_json::from_str(text).is_ok_and(|is: Value| matches(expected, &is, bound))
+        }
+        (Value::Object(all), is) if all.contains_key("sub") => {
+            let answer = sub_answer(all["sub"].as_str().unwrap(), is);
+            matches(&all["is"], &answer, bound) || {
+                eprintln!("{answer}");
+                false
+            }
         }
         (Value::Array(expected), Value::Array(is)) => {
             expected.len() == is.len()
