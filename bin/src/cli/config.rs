@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::output::{fail, say};
 use super::serve::FileArgs;
 use super::{USAGE, refuse};
 use crate::config::{Sources, explain, explain_all, load, markdown, show, template};
@@ -83,15 +84,4 @@ fn init(file: &Path) -> ExitCode {
         Ok(()) => say(&format!("{} written; see `isogrid config explain all`\n", file.display())),
         Err(error) => fail(&format!("cannot write {}: {error}", file.display()), 1),
     }
-}
-
-/// Data goes to stdout; a reader that has gone is no failure of ours.
-fn say(text: &str) -> ExitCode {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
-}
-
-fn fail(why: &str, code: u8) -> ExitCode {
-    eprintln!("error: {why}");
-    ExitCode::from(code)
 }

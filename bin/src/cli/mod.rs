@@ -2,8 +2,13 @@
 
 mod audit;
 mod config;
+mod doctor;
+mod explain;
 mod log;
 mod memcached;
+mod output;
+mod pages;
+mod proto;
 mod serve;
 mod snapshot;
 mod table;
@@ -24,6 +29,9 @@ pub const REFUSED: u8 = 78;
 /// The exit code of a wrong use of the command line.
 pub const USAGE: u8 = 2;
 
+/// The exit code when what is asked for is not there.
+pub const NOT_FOUND: u8 = 3;
+
 /// What `isogrid --help` says after the commands.
 const EXAMPLES: &str = "\
 Examples:
@@ -31,8 +39,9 @@ Examples:
   isogrid serve --memory 4GiB --eviction s3-fifo
   isogrid memcached -m 1024 -c 4096 -p 11211     # memcached's own flags
   isogrid config init && isogrid serve -c isogrid.toml
+  isogrid doctor                                 # is this machine fit for it?
 
-Exit codes: 0 ok, 1 failed, 2 wrong use, 78 configuration or data directory refused.";
+Exit codes: 0 ok, 1 failed, 2 wrong use, 3 not found, 78 configuration or data directory refused.";
 
 #[derive(Parser)]
 #[command(name = "isogrid", version, about = "A data grid that speaks memcached.")]
@@ -63,6 +72,16 @@ enum Command {
     User(user::UserArgs),
     /// Check audit logs.
     Audit(audit::AuditArgs),
+    /// Check whether this machine and the configuration are fit for a server.
+    Doctor(doctor::DoctorArgs),
+    /// Say what an error means and what to do about it.
+    Explain(explain::ExplainArgs),
+    /// Decode and encode frames of the native protocol, and show its operations.
+    Proto(proto::ProtoArgs),
+    /// Print a script that completes commands and flags in a shell.
+    Completion(pages::CompletionArgs),
+    /// Print the manual page, or write all of them.
+    Man(pages::ManArgs),
     /// Print the version.
     Version,
 }
@@ -81,6 +100,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Snapshot(args) => snapshot::main(&args),
         Command::User(args) => user::main(&args),
         Command::Audit(args) => audit::main(&args),
+        Command::Doctor(args) => doctor::main(&args),
+        Command::Explain(args) => explain::main(&args),
+        Command::Proto(args) => proto::main(&args),
+        Command::Completion(args) => pages::completion(&args),
+        Command::Man(args) => pages::man(&args),
         Command::Version => {
             println!("isogrid {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

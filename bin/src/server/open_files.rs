@@ -36,8 +36,13 @@ fn raise(wanted: u64) -> u64 {
     setrlimit(Resource::Nofile, limit).map_or(current, |()| raised)
 }
 
+/// The most that the system lets the limit be raised to.
+pub fn hard_limit() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
 /// What remains for connections; half where the limit is small.
-fn places(open_files: u64) -> u64 {
+pub fn places(open_files: u64) -> u64 {
     open_files - RESERVED.min(open_files / 2)
 }
 

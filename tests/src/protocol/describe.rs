@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use isogrid_wire::native::control::GoAwayReason;
+use isogrid_wire::native::control::{GoAway, GoAwayReason};
 use isogrid_wire::native::ext::{ReplyExt, RequestExt};
 use isogrid_wire::native::schema::{Choices, Field, Group, Operation, Options, Record, Type};
 use isogrid_wire::native::{
-    Codec, ErrorCode, GROUPS, JSON_DEPTH_MAX, JSON_LEN_MAX, Kind, Limits, RESERVED_GROUPS, Status,
-    handshake,
+    Codec, ErrorBody, ErrorCode, GROUPS, JSON_DEPTH_MAX, JSON_LEN_MAX, Kind, Limits,
+    RESERVED_GROUPS, Status, handshake,
 };
 use serde_json::{Map, Value, json};
 
@@ -28,11 +28,13 @@ pub(super) fn protocol() -> String {
     };
     let request_tags = tags(RequestExt::TAGS, &mut types);
     let reply_tags = tags(ReplyExt::TAGS, &mut types);
-    let payload = spell(&isogrid_wire::native::ErrorBody::TYPE, &mut types);
-    for kind in [Status::TYPE, GoAwayReason::TYPE, isogrid_wire::native::control::GoAway::TYPE] {
+    let untold = [ErrorBody::TYPE, Status::TYPE, GoAwayReason::TYPE, GoAway::TYPE];
+    for kind in untold {
         spell(&kind, &mut types);
     }
-    let frames = Kind::ALL.iter().map(|kind| json!({ "type": *kind as u8, "name": kind.word() }));
+    let frames = Kind::ALL.iter().map(
+        |kind| json!({ "type": *kind as u8, "name": kind.word(), "payload": payload_of(*kind) }),
+    );
     let errors = ErrorCode::ALL.iter().map(|code| {
         let info = code.info();
         json!({
@@ -47,7 +49,6 @@ pub(super) fn protocol() -> String {
         json!({ "announced": limits, "json_len": JSON_LEN_MAX, "json_depth": JSON_DEPTH_MAX });
     let sections = [
         ("frames", lines(frames)),
-        ("error_payload", payload.to_string()),
         ("limits", canonical(&limits).to_string()),
         ("request_tags", lines(request_tags)),
         ("reply_tags", lines(reply_tags)),
@@ -71,6 +72,20 @@ fn object_lines(object: &Map<String, Value>) -> String {
     let line = |(key, value): (&String, &Value)| format!("  \"{key}\": {}", canonical(value));
     let lines: Vec<_> = sorted.into_iter().map(line).collect();
     format!("{{\n{}\n}}", lines.join(",\n"))
+}
+
+/// What a frame carries that belongs to no operation: a type, or fields; null where the operation
+/// says it.
+fn payload_of(kind: Kind) -> Value {
+    match kind {
+        Kind::Req | Kind::Res | Kind::Item => Value::Null,
+        Kind::Err => "ErrorBody".into(),
+        Kind::GoAway => "GoAway".into(),
+        Kind::Hello | Kind::Welcome | Kind::Auth => "json".into(),
+        Kind::Credit => json!([{ "name": "items", "type": "u32" }]),
+        Kind::Cancel => json!([]),
+        Kind::Ping | Kind::Pong => json!([{ "name": "opaque", "type": "u64" }]),
+    }
 }
 
 /// A doc comment as one line.
@@ -144,7 +159,7 @@ fn spell(kind: &Type, types: &mut Map<String, Value>) -> Value {
         }
         _ => {}
     }
-    spelled(kind).into()
+    kind.to_string().into()
 }
 
 fn of_options(options: &Options, types: &mut Map<String, Value>) -> Value {
@@ -157,28 +172,4 @@ fn of_options(options: &Options, types: &mut Map<String, Value>) -> Value {
         "kind": "options", "doc": text(options.doc), "width": options.width,
         "open": options.open, "bits": bits,
     })
-}
-
-/// The name of a type in documents.
-pub(super) fn spelled(kind: &Type) -> String {
-    match kind {
-        Type::U8 => "u8".to_owned(),
-        Type::U16 => "u16".to_owned(),
-        Type::U32 => "u32".to_owned(),
-        Type::U64 => "u64".to_owned(),
-        Type::I64 => "i64".to_owned(),
-        Type::Bool => "bool".to_owned(),
-        Type::Varint => "varint".to_owned(),
-        Type::Ms => "ms".to_owned(),
-        Type::Bytes => "bytes".to_owned(),
-        Type::Str => "str".to_owned(),
-        Type::Key => "key".to_owned(),
-        Type::Value => "value".to_owned(),
-        Type::Json => "json".to_owned(),
-        Type::List(item) => format!("list<{}>", spelled(item)),
-        Type::Opt(item) => format!("opt<{}>", spelled(item)),
-        Type::Record(record) => record.name.to_owned(),
-        Type::Choice(choices) => choices.name.to_owned(),
-        Type::Options(options) => options.name.to_owned(),
-    }
 }

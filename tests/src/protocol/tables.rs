@@ -7,7 +7,7 @@ use isogrid_wire::native::ext::{ReplyExt, RequestExt};
 use isogrid_wire::native::schema::{Choices, Field, Group, Operation, Options, Record, Type};
 use isogrid_wire::native::{ErrorCode, GROUPS, Kind, RESERVED_GROUPS, Status};
 
-use super::describe::{spelled, text};
+use super::describe::text;
 
 const BEGIN: &str = "<!-- generated: ";
 const END: &str = "<!-- end -->";
@@ -87,7 +87,7 @@ fn errors() -> Vec<Vec<String>> {
 
 fn tags(tags: &[(u8, &str, &str, Type)]) -> Vec<Vec<String>> {
     let row = |(tag, name, doc, kind): &(u8, &str, &str, Type)| {
-        vec![format!("0x{tag:02x}"), format!("`{name}`"), format!("`{}`", spelled(kind)), text(doc)]
+        vec![format!("0x{tag:02x}"), format!("`{name}`"), format!("`{kind}`"), text(doc)]
     };
     tags.iter().map(row).collect()
 }
@@ -143,15 +143,10 @@ fn of_operation(operation: &Operation) -> String {
         rows.extend(fields_rows(&part, reply.fields));
     }
     if let Some(item) = operation.item {
-        rows.push(vec![
-            "each item".into(),
-            String::new(),
-            format!("`{}`", spelled(&item)),
-            String::new(),
-        ]);
+        rows.push(vec!["each item".into(), String::new(), format!("`{item}`"), String::new()]);
     }
     if let Some(trailer) = operation.trailer {
-        let kind = format!("`{}`", spelled(&trailer));
+        let kind = format!("`{trailer}`");
         rows.push(vec!["behind the items".into(), String::new(), kind, String::new()]);
     }
     out += &table(&["", "field", "type", "meaning"], rows);
@@ -166,12 +161,7 @@ fn fields_rows(part: &str, fields: &[Field]) -> Vec<Vec<String>> {
     }
     let row = |(at, field): (usize, &Field)| {
         let part = if at == 0 { part.clone() } else { String::new() };
-        vec![
-            part,
-            format!("`{}`", field.name),
-            format!("`{}`", spelled(&field.kind)),
-            text(field.doc),
-        ]
+        vec![part, format!("`{}`", field.name), format!("`{}`", field.kind), text(field.doc)]
     };
     fields.iter().enumerate().map(row).collect()
 }
@@ -206,11 +196,7 @@ fn collect(kind: &Type, found: &mut BTreeMap<String, String>) {
         Type::Record(Record { name, doc, fields }) => {
             fields.iter().for_each(|field| collect(&field.kind, found));
             let row = |field: &Field| {
-                vec![
-                    format!("`{}`", field.name),
-                    format!("`{}`", spelled(&field.kind)),
-                    text(field.doc),
-                ]
+                vec![format!("`{}`", field.name), format!("`{}`", field.kind), text(field.doc)]
             };
             let rows = table(&["field", "type", "meaning"], fields.iter().map(row).collect());
             found.insert((*name).to_owned(), format!("#### {name}\n\n{}\n\n{rows}\n", text(doc)));
@@ -235,7 +221,7 @@ fn of_options(options: &Options, found: &mut BTreeMap<String, String>) -> String
     let mut rows = Vec::new();
     for bit in *bits {
         bit.operand.iter().for_each(|kind| collect(kind, found));
-        let operand = bit.operand.map_or(String::new(), |kind| format!("`{}`", spelled(&kind)));
+        let operand = bit.operand.map_or(String::new(), |kind| format!("`{kind}`"));
         let number = format!("0x{:0digits$x}", bit.bit, digits = width * 2);
         rows.push(vec![number, format!("`{}`", bit.name), operand, text(bit.doc)]);
     }

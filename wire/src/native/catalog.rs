@@ -119,7 +119,8 @@ group! {
         NotFound {}
     }
 
-    /// The objects that the caller may know of: `{"objects":[{"kind","name","id"}]}`.
+    /// The objects that the caller may know of: `{"objects":[{"kind","name","id"}]}`, the kind in small
+    /// letters.
     0x0905 LIST ListObjects<'a> (Read, None, none) {
         /// Of which kind.
         kind: ObjectKind,

@@ -45,6 +45,33 @@ pub enum Type {
     Options(&'static Options),
 }
 
+/// As it is written in documents: `u32`, `list<key>`, the name of a record.
+impl std::fmt::Display for Type {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = match self {
+            Type::U8 => "u8",
+            Type::U16 => "u16",
+            Type::U32 => "u32",
+            Type::U64 => "u64",
+            Type::I64 => "i64",
+            Type::Bool => "bool",
+            Type::Varint => "varint",
+            Type::Ms => "ms",
+            Type::Bytes => "bytes",
+            Type::Str => "str",
+            Type::Key => "key",
+            Type::Value => "value",
+            Type::Json => "json",
+            Type::List(item) => return write!(f, "list<{item}>"),
+            Type::Opt(item) => return write!(f, "opt<{item}>"),
+            Type::Record(record) => record.name,
+            Type::Choice(choices) => choices.name,
+            Type::Options(options) => options.name,
+        };
+        f.write_str(name)
+    }
+}
+
 /// Fields in a row.
 #[derive(Debug)]
 pub struct Record {

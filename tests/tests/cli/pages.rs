@@ -1,0 +1,87 @@
+//! `isogrid completion` and `isogrid man`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use isogrid_tests::harness::{has, isogrid, temporary};
+
+use crate::said;
+
+const COMMANDS: [&str; 6] = ["serve", "memcached", "config", "snapshot", "doctor", "explain"];
+
+#[test]
+fn each_shell_gets_a_script_with_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (code, script, error) = said(&["completion", shell]);
+        assert_eq!((code, error.as_str()), (Some(0), ""), "{shell}");
+        for command in COMMANDS {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+    let (code, out, error) = said(&["completion", "bsh"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(error.contains("bash"), "{error}");
+}
+
+/// What bash offers behind `words`, the last of which is being typed.
+fn offered(script: &Path, words: &[&str]) -> String {
+    let line = format!(
+        "source {}; COMP_WORDS=({}); COMP_CWORD={}; _isogrid isogrid {} {}; echo ${{COMPREPLY[@]}}",
+        script.display(),
+        words.join(" "),
+        words.len() - 1,
+        words[words.len() - 1],
+        words[words.len() - 2],
+    );
+    let output = Command::new("bash").args(["--norc", "-c", &line]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn bash_completes_commands_and_flags() {
+    if !has("bash", "apt-get install bash") {
+        return;
+    }
+    let script = temporary("completion");
+    fs::write(&script, said(&["completion", "bash"]).1).unwrap();
+    for (words, completed) in [
+        (&["isogrid", "doc"][..], "doctor"),
+        (&["isogrid", "config", "ex"], "explain"),
+        (&["isogrid", "serve", "--eph"], "--ephemeral"),
+    ] {
+        assert_eq!(offered(&script, words), completed, "{words:?}");
+    }
+    fs::remove_file(script).unwrap();
+}
+
+#[test]
+fn there_is_a_manual_page_for_every_command() {
+    let (code, page, _) = said(&["man"]);
+    assert_eq!(code, Some(0));
+    assert!(page.contains(".TH isogrid 1"), "{page}");
+    let dir = temporary("man");
+    let (code, out, error) = said(&["man", dir.to_str().unwrap()]);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    assert_eq!(
+        fs::read_to_string(dir.join("isogrid.1")).unwrap().lines().next(),
+        page.lines().next()
+    );
+    for command in COMMANDS.iter().chain(&["config-show", "snapshot-save", "proto-decode"]) {
+        let file = dir.join(format!("isogrid-{command}.1"));
+        let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{command}: {e}"));
+        assert!(text.contains(&format!("isogrid\\-{}", command.replace('-', "\\-"))), "{text}");
+    }
+    let pages = fs::read_dir(&dir).unwrap().count();
+    assert!(out.ends_with(&format!(": {pages} pages\n")), "{out}");
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_said() {
+    let inside = isogrid().join("man");
+    let (code, out, error) = said(&["man", inside.to_str().unwrap()]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(error.contains("cannot write to"), "{error}");
+}

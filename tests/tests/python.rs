@@ -1,0 +1,42 @@
+//! The Python client (`clients/python`): its own tests, with the vectors and a live server.
+//!
+//! `python3 -m unittest` in `clients/python` runs them alone; `ISOGRID_ADDRESS` names a server.
+#![allow(clippy::unwrap_used, reason = "a failing test may panic")]
+
+use std::process::Command;
+
+use isogrid_tests::harness::{Server, has};
+use isogrid_tests::tidy::root;
+
+/// Runs modules of the client's tests, and says how many tests there were.
+fn unittest(modules: &[&str], address: Option<&str>) -> Option<u32> {
+    if !has("python3", "apt-get install python3") {
+        return None;
+    }
+    let mut command = Command::new("python3");
+    command.args(["-m", "unittest"]).args(modules).current_dir(root().join("clients/python"));
+    command.env_remove("ISOGRID_ADDRESS").env("PYTHONDONTWRITEBYTECODE", "1");
+    command.envs(address.map(|address| ("ISOGRID_ADDRESS", address)));
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && !said.contains("skipped"), "{command:?}\n{said}");
+    let ran = said.lines().find_map(|line| line.strip_prefix("Ran ")?.split(' ').next());
+    Some(ran.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{said}")))
+}
+
+#[test]
+fn every_vector_both_ways_and_the_refused_ones_refused() {
+    assert!(unittest(&["tests.test_vectors"], None).is_none_or(|ran| ran >= 9));
+}
+
+#[test]
+fn outcomes_retries_streams_and_locks_against_a_server_that_misbehaves() {
+    assert!(unittest(&["tests.test_client"], None).is_none_or(|ran| ran >= 30));
+}
+
+#[test]
+fn caches_counters_locks_transactions_and_streams_of_a_live_server() {
+    let server = Server::isogrid(&["--native", "127.0.0.1:0", "--memcached", "off"]);
+    let address = server.bound_for("native").remove(0);
+    assert!(unittest(&["tests.test_live"], Some(&address)).is_none_or(|ran| ran >= 24));
+}
