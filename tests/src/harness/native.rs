@@ -34,8 +34,10 @@ pub struct Native {
 impl Native {
     /// Shakes hands on a connection.
     pub fn begin(raw: Client, hello: &Value) -> Native {
-        let limits = Limits { frame_len_max: 32 << 20, ..Limits::default() };
-        let limits = Limits { message_len_max: 32 << 20, value_len_max: 32 << 20, ..limits };
+        // The server keeps to what the client says that it takes.
+        let frame_len_max = hello["max_frame"].as_u64().map_or(1 << 20, |max| max as usize);
+        let (message_len_max, value_len_max) = (32 << 20, 32 << 20);
+        let limits = Limits { frame_len_max, message_len_max, value_len_max, ..Limits::default() };
         let (welcome, aside) = (Value::Null, VecDeque::new());
         let reassembly = Reassembly::new(&limits);
         let mut client = Native { raw, welcome, limits, reassembly, next: 1, aside };
