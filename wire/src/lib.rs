@@ -3,6 +3,8 @@
 //! storage lives here.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod limits;
 pub mod memcached;
 pub mod native;
