@@ -61,6 +61,13 @@ impl Handle {
         result.unwrap_or(Err(Error::unknown(Cause::Closed)))
     }
 
+    /// Asks, and does not want to know what comes of it.
+    pub fn detach(&self, request: Request) {
+        let (nobody, _) = oneshot::channel();
+        // A task that has ended has no connection on which anything could be done.
+        drop(self.send(request, Waiter::One(nobody)));
+    }
+
     /// Opens a stream; it ends when the interest is dropped, if not before.
     pub fn stream(&self, request: Request, to: Box<dyn Consumer>) -> Result<Interest, Error> {
         let id = self.send(request, Waiter::Stream(to))?;

@@ -1,12 +1,23 @@
 //! A client for GNP.
 
-mod core;
 mod error;
-mod handle;
-mod object;
+
+mod core;
 mod options;
+
+mod handle;
 mod shell;
 mod socket;
+
+mod object;
+mod stream;
+
+pub mod cache;
+pub mod counter;
+mod lease;
+pub mod lock;
+pub mod memo;
+pub mod transaction;
 
 use tokio::sync::mpsc;
 
@@ -15,17 +26,13 @@ use self::handle::Handle;
 use self::shell::Shell;
 use crate::native::conn;
 
+pub use cache::Cache;
+pub use counter::Counters;
 pub use error::{Cause, Error, Outcome, Refusal};
+pub use lock::{Guard, Locks};
+pub use memo::Memo;
 pub use options::Options;
-
-/// An entry that a transaction read and somebody else changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConflictKey {
-    /// The cache.
-    pub cache: String,
-    /// The entry.
-    pub key: Vec<u8>,
-}
+pub use transaction::{ConflictKey, Transaction};
 
 /// A client: one pipelined connection to a member, kept for as long as a clone of it lives.
 #[derive(Debug, Clone)]

@@ -13,20 +13,30 @@ use crate::native::catalog::{Create, CreateMode, CreateReply, ObjectKind, Resolv
 use crate::native::schema::Repeat;
 use crate::native::{ErrorCode, Json};
 
+/// What to do about an object that is not there.
+#[derive(Debug)]
+pub enum Make {
+    /// Fail.
+    Never,
+    /// Make it with default options.
+    Plain,
+    /// Make it with these options, a JSON object; they are compared if it is there.
+    With(String),
+}
+
 /// A named object.
 #[derive(Debug)]
 pub struct Object {
     pub handle: Handle,
     pub kind: ObjectKind,
     pub name: String,
-    /// The options to make it with if it is not there; `None`: it must be there.
-    make: Option<String>,
+    make: Make,
     /// Life and number in one word; 0: not known.
     known: AtomicU64,
 }
 
 impl Object {
-    pub fn new(handle: Handle, kind: ObjectKind, name: &str, make: Option<String>) -> Self {
+    pub fn new(handle: Handle, kind: ObjectKind, name: &str, make: Make) -> Self {
         Object { handle, kind, name: name.to_owned(), make, known: AtomicU64::new(0) }
     }
 
@@ -41,22 +51,21 @@ impl Object {
     async fn ask(&self, deadline: Instant) -> Result<(Life, u32), Error> {
         let (kind, name) = (self.kind, self.name.as_str());
         let (life, id) = match &self.make {
-            Some(options) => {
-                let options = Json(options);
-                let mode = CreateMode::OpenOrCreate;
+            Make::With(options) => {
+                let (mode, options) = (CreateMode::OpenOrCreate, Json(options));
                 let create = Create { kind, name, mode, options };
                 let reply = self.within(deadline, self.handle.request(&create)).await?;
                 let CreateReply::Ok { id, .. } = decode::<Create<'_>>(&reply)?;
                 (reply.life, id)
             }
-            None => {
-                let resolve = Resolve { kind, name, create: false };
+            Make::Never | Make::Plain => {
+                let create = matches!(self.make, Make::Plain);
+                let resolve = Resolve { kind, name, create };
                 let reply = self.within(deadline, self.handle.request(&resolve)).await?;
                 match decode::<Resolve<'_>>(&reply)? {
                     ResolveReply::Ok { id, .. } => (reply.life, id),
                     ResolveReply::NotFound {} => {
-                        let name = self.name.clone();
-                        return Err(Error::failed(Cause::NoSuchObject(name)));
+                        return Err(Error::failed(Cause::NoSuchObject(self.name.clone())));
                     }
                 }
             }

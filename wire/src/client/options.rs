@@ -129,6 +129,11 @@ fn chance(which: u64) -> u64 {
     RandomState::new().hash_one(which)
 }
 
+/// Any span between the half of `span` and all of it.
+pub(super) fn about(span: Duration) -> Duration {
+    super::core::about(chance(3), span)
+}
+
 /// A UUID of version 4 from 128 bits of chance.
 fn uuid(high: u64, low: u64) -> String {
     let (high, low) = (high & !0xf000 | 0x4000, low & !(0b11 << 62) | 0b10 << 62);

@@ -275,6 +275,11 @@ impl Core {
     }
 }
 
+/// Any span between the half of `span` and all of it.
+pub fn about(seed: u64, span: Duration) -> Duration {
+    Random::new(seed).about(span)
+}
+
 /// A tag is not sent again after so long, nor after so many others: the server remembers answers
 /// for twice that (10 minutes, 65,536), and must not take an old tag for a new one.
 const TAG_AGE_MAX: Duration = Duration::from_secs(300);

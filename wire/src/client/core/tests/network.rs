@@ -25,14 +25,16 @@ pub enum Happening {
     Tick,
 }
 
+/// How a request ended, and when.
+pub type End = (Moment, Result<Reply, Error>);
+
 pub struct World {
     pub now: Moment,
     pub random: Random,
     pub core: Core,
     pub servers: [Server; 2],
     pub ledger: Ledger,
-    /// How each request ended, and when.
-    pub ends: BTreeMap<CallId, Vec<(Moment, Result<Reply, Error>)>>,
+    pub ends: BTreeMap<CallId, Vec<End>>,
     pub items: BTreeMap<CallId, usize>,
     pub connects: u64,
     queue: BTreeMap<(Moment, u64), Happening>,
@@ -115,7 +117,7 @@ impl World {
                 self.step(Event::Connected(link));
             }
             Happening::Refused(link) => self.broken(link),
-            Happening::ToServer(link, bytes) => self.to_server(link, &bytes),
+            Happening::ToServer(link, bytes) => self.arrive(link, &bytes),
             Happening::ToClient(link, bytes) => {
                 // A socket gives bytes in pieces of any size.
                 let cut = usize::try_from(self.random.number()).unwrap() % (bytes.len() + 1);
@@ -156,7 +158,7 @@ impl World {
     }
 
     /// What was sent arrives, even if the client has closed the connection meanwhile.
-    fn to_server(&mut self, link: LinkId, bytes: &[u8]) {
+    fn arrive(&mut self, link: LinkId, bytes: &[u8]) {
         let Some(peer) = self.peers.get_mut(&link) else { return };
         let server = &mut self.servers[peer.server];
         if !server.up || server.life != peer.life {
