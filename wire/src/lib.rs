@@ -1,6 +1,7 @@
 //! The protocols of Isogrid as sans-IO codecs: memcached's three in [`memcached`], Isogrid's own
 //! in [`native`]. Bytes in, requests out; replies in, bytes out. No socket, clock, thread or
-//! storage lives here.
+//! storage lives here, but for the feature `client`: the module `client` speaks the native
+//! protocol over tokio's sockets.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "client")]

@@ -1,4 +1,19 @@
 //! Counters of 64 bits with a sign.
+//!
+//! ```no_run
+//! use isogrid_wire::client::counter::Added;
+//! use isogrid_wire::client::{Client, Error};
+//!
+//! # async fn example(client: Client) -> Result<(), Error> {
+//! let hits = client.counters("hits").await?;
+//! if let Added::Done(now) = hits.add("front page", 1).await? {
+//!     println!("{now} hits");
+//! }
+//! let invoice = hits.ids("invoices", 10).await?.first;
+//! println!("ten numbers from {invoice} are ours");
+//! # Ok(())
+//! # }
+//! ```
 
 use std::sync::Arc;
 

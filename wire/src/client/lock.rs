@@ -1,4 +1,25 @@
 //! Locks and semaphores.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use isogrid_wire::client::{Cache, Client, Error};
+//! use isogrid_wire::client::lock::Taken;
+//!
+//! # async fn example(client: Client, report: Cache) -> Result<(), Error> {
+//! let locks = client.locks("jobs").await?;
+//! match locks.lock(b"nightly").wait(Duration::from_secs(5)).acquire().await? {
+//!     Taken::Busy { holder } => println!("held by {holder}"),
+//!     Taken::Held(guard) => {
+//!         tokio::select! {
+//!             () = guard.lost() => println!("somebody else may have it: stop"),
+//!             done = async { report.put(b"total", b"17").fence(&guard).await } => drop(done?),
+//!         }
+//!         guard.release().await?;
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 use std::sync::Arc;
 use std::time::Duration;

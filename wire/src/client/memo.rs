@@ -1,5 +1,24 @@
 //! Computes what is not there: once, however many ask for it at the same time, on whatever
 //! clients.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use isogrid_wire::client::{Client, Error};
+//!
+//! # async fn slow(id: u32) -> Result<Vec<u8>, std::io::Error> { Ok(id.to_be_bytes().to_vec()) }
+//! # async fn example(client: Client) -> Result<(), Error> {
+//! let reports = client.cache("reports").open().await?;
+//! let memo = client
+//!     .memo(&reports)
+//!     .ttl(Duration::from_secs(60))
+//!     .stale_while_revalidate(Duration::from_secs(600))
+//!     .open()
+//!     .await?;
+//! let report = memo.get(b"7", || slow(7)).await;
+//! # drop(report);
+//! # Ok(())
+//! # }
+//! ```
 
 mod flight;
 

@@ -1,4 +1,23 @@
 //! Transactions over entries of any caches: all or nothing.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use isogrid_wire::client::{Cache, Client, Error};
+//!
+//! # async fn example(client: Client, stock: Cache, orders: Cache) -> Result<(), Error> {
+//! let left = client
+//!     .transact(Duration::from_secs(2), async |tx| {
+//!         let apples = tx.get(&stock, b"apples").await?.unwrap_or_default();
+//!         let left = apples.len().saturating_sub(1);
+//!         tx.put(&stock, b"apples", &vec![b'*'; left]);
+//!         tx.put(&orders, b"42", b"one apple");
+//!         Ok(left)
+//!     })
+//!     .await?;
+//! println!("{left} apples are left");
+//! # Ok(())
+//! # }
+//! ```
 
 use std::collections::BTreeMap;
 use std::time::Duration;

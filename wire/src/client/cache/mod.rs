@@ -1,4 +1,37 @@
 //! Named caches.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use isogrid_wire::client::cache::{Change, Written};
+//! use isogrid_wire::client::{Client, Error};
+//!
+//! # async fn example(client: Client) -> Result<(), Error> {
+//! let users = client.cache("users").near(10_000).open().await?;
+//!
+//! match users.put_if_absent(b"ann", b"1").flags(7).return_prev().await? {
+//!     Written::Stored { version, .. } => println!("made, version {version}"),
+//!     Written::NotStored { prev, .. } => println!("is there: {prev:?}"),
+//!     Written::Mismatch { .. } => unreachable!("no version was asked for"),
+//! }
+//! users.touch(b"ann").idle(Duration::from_secs(1_800)).await?;
+//! let found = users.get_many(&[b"ann", b"bob"]).await?;
+//! assert!(found[0].is_some());
+//!
+//! let mut scan = users.scan().glob("a*").keys_only();
+//! while let Some(found) = scan.next().await? {
+//!     println!("{:?}", found.key);
+//! }
+//!
+//! let mut changes = users.listen().initial_state().open().await?;
+//! loop {
+//!     match changes.next().await? {
+//!         Change::Created { key, .. } | Change::Updated { key, .. } => println!("set {key:?}"),
+//!         Change::Gone { key, why, .. } => println!("{why:?} {key:?}"),
+//!         Change::Resync => println!("forget all of it: it is told anew"),
+//!     }
+//! }
+//! # }
+//! ```
 
 mod entry;
 mod listen;
