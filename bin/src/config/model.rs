@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use isogrid_engine::eviction::PolicyKind;
-use isogrid_engine::persist::LOG_BYTES_DEFAULT;
+use isogrid_engine::persist::{LOG_BYTES_DEFAULT, PersistMode};
 
 /// Everything that a node needs to know to start.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +70,14 @@ impl ServerConfig {
             ..ListenerConfig::default()
         });
         self.memcached.iter().cloned().chain(native).chain(http).collect()
+    }
+}
+
+impl ServerConfig {
+    /// How the first cache that is kept at all is kept; so is what is no cache.
+    pub fn kept_mode(&self) -> Option<PersistMode> {
+        let mut modes = self.caches.iter().filter_map(|cache| PersistMode::parse(&cache.persist));
+        modes.find(|mode| *mode != PersistMode::None)
     }
 }
 

@@ -1,5 +1,6 @@
 //! One connection: read what is there, decode all, execute all, encode all into one buffer, one
-//! write. The buffers belong to the thread; a connection that waits holds none.
+//! write. The buffers belong to the thread; a connection that waits holds none. What is said is
+//! for its [`Conversation`] to know.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -7,13 +8,11 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use isogrid_engine::wal::WalError;
 use isogrid_wire::Output;
-use isogrid_wire::memcached::Decoder;
 
 use super::connections::{Place, State};
+use super::counters::Counts;
 use super::listener::Arrival;
-use super::session::{Session, Turn};
 use super::stream::Stream;
 
 /// Bytes that one read takes at the most, unless a large value is on its way.
@@ -32,16 +31,87 @@ thread_local! {
 
 /// The ordinary ends of a connection, not worth a line in the log.
 const CLOSED_BY_CLIENT: &str = "closed by the client";
-/// Writes whose outcome nobody knows were under way.
-const UNKEPT: &str = "the log failed; it is unknown whether the last writes are kept";
 /// The end of a connection that the client asked for; not worth a line in the log either.
 pub const LAST_ANSWER: &str = "the last answer of the connection";
 
+/// Whether a connection goes on at once or lets others have their turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Go on.
+    Go,
+    /// Let others have their turn; there is more input.
+    Yield,
+}
+
+/// What one turn did.
+pub struct Done {
+    /// Input bytes that are done with.
+    pub consumed: usize,
+    /// How much input is needed before the next turn can do anything.
+    pub needed: usize,
+    /// Why the connection ends after the output, if it does.
+    pub close: Option<&'static str>,
+    /// Whether others are to have their turn.
+    pub turn: Turn,
+}
+
+/// What a connection says: requests in, answers out. No socket in there.
+pub trait Conversation: Unpin {
+    /// Begins a run of turns.
+    fn begin(&mut self);
+
+    /// Ends a run of turns.
+    fn end(&mut self);
+
+    /// The time of this run, ms.
+    fn now(&self) -> u64;
+
+    /// Where this run is counted.
+    fn counts(&mut self) -> &mut Counts;
+
+    /// Notes that bytes were read.
+    fn was_read(&mut self) {}
+
+    /// Decodes, executes and answers what is in `input`.
+    fn turn(&mut self, input: &[u8], out: &mut Output) -> Done;
+
+    /// Whether a turn has something to say without more input.
+    fn is_streaming(&self) -> bool {
+        false
+    }
+
+    /// Whether the conversation ends when the client says nothing.
+    fn ends_in_silence(&self) -> bool;
+
+    /// Whether answers have to wait until what they say is kept.
+    fn keeps(&self) -> bool;
+
+    /// Waits until what the answers say is kept.
+    ///
+    /// # Errors
+    /// Why the connection ends without them.
+    fn poll_kept(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Output,
+    ) -> Poll<Result<(), &'static str>>;
+
+    /// Says what is to be said though nothing was asked now. When it says nothing, the task is
+    /// woken as soon as that changes. Why the connection ends behind that, if it does.
+    fn poll_more(&mut self, _: &mut Context<'_>, _: &mut Output) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether more requests may be taken; if not, the task is woken when that changes.
+    fn has_room(&self) -> bool {
+        true
+    }
+}
+
 /// A connection's task.
-pub struct Connection {
+pub struct Connection<C> {
     stream: Stream,
-    session: Session,
-    decoder: Decoder,
+    conversation: C,
     place: Place,
     /// Input that is not consumed yet: bytes `start..end` of `input`.
     input: Vec<u8>,
@@ -58,14 +128,13 @@ pub struct Connection {
 /// Why a connection is over, for the log.
 type Ended = Result<&'static str, io::Error>;
 
-impl Connection {
+impl<C: Conversation> Connection<C> {
     /// A connection that was just accepted.
-    pub fn new(arrival: Arrival, session: Session, decoder: Decoder) -> Self {
+    pub fn new(arrival: Arrival, conversation: C) -> Self {
         let Arrival { stream, first, place } = arrival;
         Connection {
             stream,
-            session,
-            decoder,
+            conversation,
             place,
             start: 0,
             end: first.len(),
@@ -82,10 +151,8 @@ impl Connection {
             if let Some(why) = self.place.info.ended() {
                 return Poll::Ready(Ok(why));
             }
-            if ready!(self.poll_kept(cx)).is_err() {
-                // Nobody knows what became of the writes, so no answer is the only true one.
-                output.clear();
-                return Poll::Ready(Ok(UNKEPT));
+            if let Err(why) = ready!(self.conversation.poll_kept(cx, output)) {
+                return Poll::Ready(Ok(why));
             }
             if !output.is_empty() {
                 ready!(self.write(cx, output))?;
@@ -93,9 +160,26 @@ impl Connection {
             if let Some(why) = self.closing {
                 return Poll::Ready(Ok(why));
             }
-            if self.end - self.start < self.needed && !self.session.is_streaming() {
-                if ready!(self.read(cx))? == 0 {
-                    return Poll::Ready(Ok(CLOSED_BY_CLIENT));
+            self.closing = self.conversation.poll_more(cx, output);
+            let said = !output.is_empty();
+            if said || self.closing.is_some() {
+                ready!(self.write(cx, output))?;
+            }
+            if self.closing.is_some() {
+                continue;
+            }
+            if !self.conversation.has_room() {
+                if said {
+                    continue;
+                }
+                return Poll::Pending;
+            }
+            if self.end - self.start < self.needed && !self.conversation.is_streaming() {
+                match self.read(cx)? {
+                    Poll::Ready(0) => return Poll::Ready(Ok(CLOSED_BY_CLIENT)),
+                    Poll::Ready(_) => {}
+                    Poll::Pending if said => continue,
+                    Poll::Pending => return Poll::Pending,
                 }
                 if self.end - self.start < self.needed {
                     continue;
@@ -103,7 +187,7 @@ impl Connection {
             }
             if self.turn(output) == Turn::Yield {
                 // Answers that wait go out with the next turn.
-                if self.session.keeper.is_none() {
+                if !self.conversation.keeps() {
                     ready!(self.write(cx, output))?;
                 }
                 cx.waker().wake_by_ref();
@@ -112,19 +196,10 @@ impl Connection {
         }
     }
 
-    /// Waits until what the answers say is kept.
-    #[inline]
-    fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), WalError>> {
-        match &mut self.session.keeper {
-            Some(keeper) if keeper.waits() => keeper.poll_kept(cx),
-            _ => Poll::Ready(Ok(())),
-        }
-    }
-
     /// Decodes and executes what is there.
     fn turn(&mut self, output: &mut Output) -> Turn {
         let input = self.input.get(self.start..self.end).unwrap_or_default();
-        let done = self.session.turn(&mut self.decoder, input, output);
+        let done = self.conversation.turn(input, output);
         self.start += done.consumed;
         self.needed = done.needed;
         self.closing = done.close;
@@ -143,11 +218,11 @@ impl Connection {
             Poll::Ready(read) => {
                 let read = read?;
                 self.end += read;
-                self.session.counts.bytes_read += read as u64;
+                self.conversation.counts().bytes_read += read as u64;
+                self.conversation.was_read();
                 Poll::Ready(Ok(read))
             }
-            // Nothing more will come of a node that stops.
-            Poll::Pending if self.session.node.is_stopping() => Poll::Ready(Ok(0)),
+            Poll::Pending if self.conversation.ends_in_silence() => Poll::Ready(Ok(0)),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -180,8 +255,8 @@ impl Connection {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             output.advance(written);
-            self.session.counts.bytes_written += written as u64;
-            self.place.info.set_state(State::Writing, self.session.now);
+            self.conversation.counts().bytes_written += written as u64;
+            self.place.info.set_state(State::Writing, self.conversation.now());
         }
         Poll::Ready(Ok(()))
     }
@@ -233,12 +308,12 @@ impl Connection {
         };
         let (before, _) = self.place.info.state();
         if state == State::Idle || state != before {
-            self.place.info.set_state(state, self.session.now);
+            self.place.info.set_state(state, self.conversation.now());
         }
     }
 }
 
-impl Future for Connection {
+impl<C: Conversation> Future for Connection<C> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -246,9 +321,9 @@ impl Future for Connection {
         this.place.info.set_waker(cx.waker());
         let polled = BUFFERS.with_borrow_mut(|(input, output)| {
             this.take_buffers(input, output);
-            this.session.begin();
+            this.conversation.begin();
             let polled = this.turns(cx, output);
-            this.session.end();
+            this.conversation.end();
             this.give_buffers(input, output);
             polled
         });

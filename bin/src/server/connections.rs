@@ -331,6 +331,13 @@ impl Connections {
     }
 }
 
+impl Place {
+    /// The connection's number, from 1 on; no other connection ever has it.
+    pub fn number(&self) -> u64 {
+        self.id + 1
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let this = &self.node.connections;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use isogrid_engine::persist::{
-    DataDirectory, KeptTable, PersistConfig, PersistError, PersistMode, Persistence, Recovered,
+    DataDirectory, KeptTable, PersistConfig, PersistError, Persistence, Recovered,
 };
 use isogrid_engine::wal::WalError;
 use isogrid_engine::{Clock, SystemClock};
@@ -28,8 +28,7 @@ impl Data {
     /// [`enum@Error`] names the file and the next step.
     pub fn open(node: &Node) -> Result<Option<Data>, Error> {
         let Some(path) = &node.config.node.data_dir else { return Ok(None) };
-        let mut modes = node.config.caches.iter().filter_map(|c| PersistMode::parse(&c.persist));
-        let Some(mode) = modes.find(|mode| *mode != PersistMode::None) else { return Ok(None) };
+        let Some(mode) = node.config.kept_mode() else { return Ok(None) };
         let path = Path::new(path);
         let failed = |source| Error::Data { path: path.to_owned(), source };
         let directory = DataDirectory::open(path).map_err(failed)?;

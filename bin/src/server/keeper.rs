@@ -10,6 +10,8 @@ use isogrid_engine::wal::{Lsn, WalError};
 pub struct Keeper {
     persistence: Arc<Persistence>,
     sync: bool,
+    /// The connection writes to caches of several modes: how long it waits is said with each write.
+    mixed: bool,
     /// The connection has written since it waited last, and when it began to.
     wrote: Option<Moment>,
     /// What it waits for.
@@ -21,7 +23,21 @@ impl Keeper {
     pub fn new(persistence: Option<&Arc<Persistence>>, mode: PersistMode) -> Option<Keeper> {
         let persistence = persistence.filter(|_| mode != PersistMode::None)?;
         let (persistence, sync) = (Arc::clone(persistence), mode == PersistMode::Sync);
-        Some(Keeper { persistence, sync, wrote: None, waits: None })
+        Some(Keeper { persistence, sync, mixed: false, wrote: None, waits: None })
+    }
+
+    /// The keeper of a connection to caches of any mode.
+    pub fn of_any(persistence: Option<&Arc<Persistence>>) -> Option<Keeper> {
+        let keeper = Keeper::new(persistence, PersistMode::Async)?;
+        Some(Keeper { mixed: true, ..keeper })
+    }
+
+    /// As [`Keeper::wrote`], for a keeper of any mode: the write is to a cache of this mode.
+    pub fn wrote_to(&mut self, mode: PersistMode) {
+        if mode != PersistMode::None {
+            self.sync |= mode == PersistMode::Sync;
+            self.wrote();
+        }
     }
 
     /// Whether writes are seen only when they are kept: then what follows a write in the same
@@ -62,6 +78,7 @@ impl Keeper {
             self.persistence.flush(since, last)
         };
         self.waits = None;
+        self.sync &= !self.mixed;
         Poll::Ready(kept)
     }
 }

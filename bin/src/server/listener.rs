@@ -19,8 +19,9 @@ use super::connection::Connection;
 use super::connections::{Connections, Peer, Place, Refused, Spoken};
 use super::detect::{Detected, detect, only};
 use super::http;
+use super::native;
 use super::node::Node;
-use super::session::{Rights, Session};
+use super::session::{Memcached, Rights, Session};
 use super::stream::Stream;
 use crate::config::{Address, ListenerConfig, ProtocolChoice};
 
@@ -201,7 +202,7 @@ impl Listener {
         }
     }
 
-    fn memcached(&self, node: &Arc<Node>, arrival: Arrival) -> Connection {
+    fn memcached(&self, node: &Arc<Node>, arrival: Arrival) -> Connection<Memcached> {
         memcached(node, &self.config, Arc::clone(&self.cache), arrival)
     }
 }
@@ -211,7 +212,7 @@ fn memcached(
     config: &ListenerConfig,
     cache: Arc<Cache>,
     arrival: Arrival,
-) -> Connection {
+) -> Connection<Memcached> {
     let limits = Limits { item_size_max: node.config.limits.max_item_size, ..Limits::default() };
     let protocols = match config.protocol {
         ProtocolChoice::Auto => Protocols::Auto,
@@ -219,7 +220,7 @@ fn memcached(
         ProtocolChoice::Binary => Protocols::Binary,
     };
     let session = Session::new(Arc::clone(node), cache, Rights { flush: config.flush });
-    Connection::new(arrival, session, Decoder::new(limits, protocols))
+    Connection::new(arrival, Memcached::new(session, Decoder::new(limits, protocols)))
 }
 
 /// A connection that has its place, and what was read of it to see what it speaks.
@@ -266,8 +267,8 @@ impl Several {
                 http::serve(self.http, arrival).await;
             }
             Detected::Served(Spoken::Native | Spoken::Unknown) => {
-                unserved.not_accepted.fetch_add(1, Ordering::Relaxed);
-                log_unserved(&node, &arrival, "this version does not speak the native protocol");
+                arrival.place.info.set_spoken(Spoken::Native);
+                native::connection(&node, arrival).await;
             }
             Detected::NotAccepted(protocol) => {
                 unserved.not_accepted.fetch_add(1, Ordering::Relaxed);

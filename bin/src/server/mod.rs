@@ -22,6 +22,7 @@ pub mod locks;
 pub mod log_limit;
 pub mod maintenance;
 pub mod metrics;
+pub mod native;
 pub mod node;
 pub mod open_files;
 pub mod session;

@@ -10,6 +10,7 @@ use isogrid_engine::{Allocator, Clock, SystemClock};
 use isogrid_grid::catalog::{
     CacheOptions, CatalogLimits, Kind, Object, RegionOptions, persist_name,
 };
+use isogrid_grid::structure::lock::{LockOp, LockReply};
 use isogrid_grid::{Catalog, Structures};
 use tokio::sync::Notify;
 
@@ -19,7 +20,7 @@ use super::data::Data;
 use super::detail::Detail;
 use super::health::Health;
 use super::keeper::Keeper;
-use super::locks::Waiting;
+use super::locks::{Answer, Waiting};
 use super::log_limit::LogLimit;
 use super::telemetry::LogLevel;
 use crate::config::{self, Loaded, Origin, ServerConfig};
@@ -144,6 +145,19 @@ impl Node {
     pub fn keeper(&self, cache: &str) -> Option<Keeper> {
         let mode = self.catalog.find(Kind::Cache, cache).ok()?.options.persist;
         Keeper::new(self.data.get().map(|data| &data.persistence), mode)
+    }
+
+    /// When a change of counters counts as kept: the mode in which the data directory keeps them.
+    pub fn structures_mode(&self) -> PersistMode {
+        self.data.get().and_then(|_| self.config.kept_mode()).unwrap_or_default()
+    }
+
+    /// Does an operation on leases, locks and semaphores that does not wait.
+    pub fn structures_lock(self: &Arc<Self>, op: LockOp<'_>) -> LockReply {
+        match self.waiting.apply(self, op) {
+            Answer::Now(reply) => reply,
+            Answer::Later(_) => LockReply::Held { holder: None },
+        }
     }
 
     /// The time now, ms.

@@ -1,6 +1,7 @@
 //! What a connection says: requests in, replies out, a batch at a time. No socket in here.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use isogrid_engine::{Entry, Hint, KeyHash};
 use isogrid_grid::{Batch, Cache};
@@ -9,7 +10,7 @@ use isogrid_wire::memcached::{
     Decoder, Framing, Keys, PlainGet, PlainSet, Reply, Request, Step, Value,
 };
 
-use super::connection::OUTPUT_LEN_MAX;
+use super::connection::{Conversation, Done, OUTPUT_LEN_MAX, Turn};
 use super::connections::Spoken;
 use super::counters::{Counters, Counts};
 use super::dispatch::Dispatch;
@@ -23,6 +24,8 @@ const BATCH: usize = 32;
 const KEYS: usize = 32;
 /// A line of more keys than this ends its batch, so that its answer can be sent in parts.
 const LONG_LINE_LEN: usize = 2048;
+/// Writes whose outcome nobody knows were under way.
+const UNKEPT: &str = "the log failed; it is unknown whether the last writes are kept";
 
 /// The listener's part in how requests are answered.
 #[derive(Debug, Clone, Copy)]
@@ -31,33 +34,83 @@ pub struct Rights {
     pub flush: bool,
 }
 
-/// Whether a connection goes on at once or lets others have their turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// Go on.
-    Go,
-    /// Let others have their turn; there is more input.
-    Yield,
-}
-
-/// What one turn did.
-pub struct Done {
-    /// Input bytes that are done with.
-    pub consumed: usize,
-    /// How much input is needed before the next turn can do anything.
-    pub needed: usize,
-    /// Why the connection ends after the output, if it does.
-    pub close: Option<&'static str>,
-    /// Whether others are to have their turn.
-    pub turn: Turn,
-}
-
 /// An answer that is too long for one turn.
 enum Stream {
     /// The keys that are left of a long line.
     Get { line: Vec<u8>, framing: Framing<'static> },
     /// A dump of all keys.
     Dump(Dump),
+}
+
+/// A conversation in one of memcached's protocols.
+pub struct Memcached {
+    session: Session,
+    decoder: Decoder,
+}
+
+impl Memcached {
+    /// The conversation of a new connection.
+    pub fn new(session: Session, decoder: Decoder) -> Self {
+        Memcached { session, decoder }
+    }
+}
+
+impl Conversation for Memcached {
+    #[inline]
+    fn begin(&mut self) {
+        self.session.now = self.session.node.now();
+    }
+
+    #[inline]
+    fn end(&mut self) {
+        self.session.counters.add(&std::mem::take(&mut self.session.counts));
+    }
+
+    #[inline]
+    fn now(&self) -> u64 {
+        self.session.now
+    }
+
+    #[inline]
+    fn counts(&mut self) -> &mut Counts {
+        &mut self.session.counts
+    }
+
+    #[inline]
+    fn turn(&mut self, input: &[u8], out: &mut Output) -> Done {
+        self.session.turn(&mut self.decoder, input, out)
+    }
+
+    #[inline]
+    fn is_streaming(&self) -> bool {
+        self.session.is_streaming()
+    }
+
+    /// Nothing more will come of a node that stops.
+    fn ends_in_silence(&self) -> bool {
+        self.session.node.is_stopping()
+    }
+
+    #[inline]
+    fn keeps(&self) -> bool {
+        self.session.keeper.is_some()
+    }
+
+    #[inline]
+    fn poll_kept(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Output,
+    ) -> Poll<Result<(), &'static str>> {
+        let Some(keeper) = self.session.keeper.as_mut().filter(|keeper| keeper.waits()) else {
+            return Poll::Ready(Ok(()));
+        };
+        Poll::Ready(ready!(keeper.poll_kept(cx)).map_err(|_| {
+            // Nobody knows what became of the writes, so no answer is the only true one.
+            out.clear();
+            UNKEPT
+        }))
+    }
 }
 
 /// The state of one connection's conversation.
@@ -144,18 +197,6 @@ impl Session {
         let counters = node.counters.of(cache.name(), Spoken::Memcached);
         let counts = Counts::default();
         Session { node, cache, counts, counters, now, keeper, rights, stream: None }
-    }
-
-    /// Begins a run of turns.
-    #[inline]
-    pub fn begin(&mut self) {
-        self.now = self.node.now();
-    }
-
-    /// Ends a run of turns: its counts are added up.
-    #[inline]
-    pub fn end(&mut self) {
-        self.counters.add(&std::mem::take(&mut self.counts));
     }
 
     /// Whether a turn has something to say without more input.

@@ -9,6 +9,7 @@ use isogrid_engine::{
     TableConfig, Timestamp,
 };
 
+pub use self::edit::{Action, Decision, Edit, Edited, Refusal, Scratch, There};
 pub use self::operation::{Counted, Hit, Lifespan, Mode, Put, Read, Removal, Step, Written};
 use super::number::{self, Digits};
 use crate::events::{
@@ -16,6 +17,7 @@ use crate::events::{
     TrackOptions, Tracker, WatchError,
 };
 
+mod edit;
 mod operation;
 
 /// The configuration of one cache.
@@ -39,7 +41,8 @@ pub struct Cache {
     default_max_idle: AtomicU32,
     /// When a clear is due; 0 = none.
     clear_at: AtomicU64,
-    clearing: Mutex<()>,
+    /// Held while it is cleared; how often it was.
+    clearing: Mutex<u64>,
     hub: Arc<Hub>,
 }
 
@@ -58,7 +61,7 @@ impl Cache {
     pub fn new(name: &str, config: CacheConfig, now: Timestamp) -> Result<Cache, ConfigError> {
         let table = Arc::new(Table::new(&config.table, now)?);
         let (default_ttl, default_max_idle) = (AtomicU64::new(0), AtomicU32::new(0));
-        let (clear_at, clearing, hub) = (AtomicU64::new(0), Mutex::new(()), Arc::default());
+        let (clear_at, clearing, hub) = (AtomicU64::new(0), Mutex::new(0), Arc::default());
         let (ttl, max_idle) = (config.default_ttl, config.default_max_idle);
         let name = name.to_owned();
         let cache =
@@ -137,13 +140,20 @@ impl Cache {
 
     #[cold]
     fn clear_now(&self, now: Timestamp) -> Result<(), Error> {
-        let _one = self.clearing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cleared = self.clearing.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.clear_at.load(Ordering::Acquire);
         if at != 0 && at <= now {
             self.table.clear(now)?;
             self.clear_at.store(0, Ordering::Release);
+            *cleared += 1;
         }
         Ok(())
+    }
+
+    /// How often it was cleared since the start.
+    #[must_use]
+    pub fn cleared(&self) -> u64 {
+        *self.clearing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Background work that is due; whether there is more to do at once.

@@ -162,7 +162,7 @@ group! {
     0x0913 NODE_STATS NodeStats (Read, Monitor, none) {} => NodeStatsReply<'a> {
         /// Always.
         Ok {
-            /// Names and numbers, as in `/metrics`.
+            /// As the method `node.stats` of group 0x0a has it.
             stats: Json<'a>,
         }
     }

@@ -14,7 +14,8 @@ group! {
         Ok {}
     }
 
-    /// Answers once everything that was sent before it on this connection is finished.
+    /// Answers once everything that was sent before it on this connection is finished, streams
+    /// apart.
     0x0002 FENCE Fence (Read, None, none) {} => FenceReply {
         /// Nothing that was sent before is under way any more.
         Ok {}

@@ -138,13 +138,16 @@ group! {
         NotFound {}
     }
 
-    /// Takes permits of a semaphore for the lease of the extension, and waits for them. How many
-    /// permits a semaphore has is said by the space's options.
+    /// Takes permits of a semaphore for the lease of the extension, and waits for them. Who takes
+    /// the first permit says how many there are.
     0x0409 SEM_ACQUIRE SemAcquire<'a> (Dedup, Write, key) {
         /// The semaphore.
         key: Key<'a>,
         /// How many; all or none.
         permits: u32,
+        /// How many the semaphore has in all. As long as any is taken, another number is
+        /// `INVALID_ARGUMENT`.
+        of: u32,
         /// How long to wait; 0: not at all.
         wait: Ms,
     } => SemAcquireReply {

@@ -1,0 +1,80 @@
+//! Group 0x0A: administration, by the registry that HTTP has too.
+
+use std::sync::Arc;
+
+use isogrid_wire::native::admin::{CallReply, Request, StreamReply};
+use isogrid_wire::native::{ErrorCode, Json};
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+
+use super::failure::Failure;
+use super::live::Live;
+use super::reply::Given;
+use super::request::Flow;
+use super::session::Session;
+use crate::server::admin::{Invocation, METHODS, Method, Progress};
+
+/// Steps that wait to be told; more are left out.
+const STEPS_MAX: usize = 16;
+
+impl Session {
+    /// Executes a request of this group.
+    ///
+    /// # Errors
+    /// There is no such method, or it takes something else.
+    pub fn admin(&self, request: &Request<'_>) -> Result<Flow, Failure> {
+        match *request {
+            Request::Call(call) => {
+                let (method, params) = find(call.method, &call.arguments)?;
+                let (node, progress) = (Arc::clone(&self.node), Progress::default());
+                let outcome = (method.handler)(Invocation { node, params, progress });
+                Ok(Flow::Later(Box::pin(async move {
+                    match outcome.await {
+                        Ok(result) => {
+                            Given::answer(&CallReply::Ok { result: Json(&object(result)) })
+                        }
+                        Err(fault) => Given::failure(&fault.into()),
+                    }
+                })))
+            }
+            Request::Stream(stream) => {
+                let (method, params) = find(stream.method, &stream.arguments)?;
+                let (sender, steps) = mpsc::channel(STEPS_MAX);
+                let (node, progress) = (Arc::clone(&self.node), Progress::to(sender));
+                let outcome = (method.handler)(Invocation { node, params, progress });
+                let later = Box::pin(async move {
+                    match outcome.await {
+                        Ok(result) => {
+                            Given::answer(&StreamReply::Ended { result: Json(&object(result)) })
+                        }
+                        Err(fault) => Given::failure(&fault.into()),
+                    }
+                });
+                Ok(Flow::Both(later, Box::new(Live::Progress(steps)), stream.credit))
+            }
+        }
+    }
+}
+
+fn find(
+    name: &str,
+    arguments: &Json<'_>,
+) -> Result<(&'static Method, Map<String, Value>), Failure> {
+    let unknown = || {
+        let near = crate::config::nearest(name, METHODS.iter().map(|method| method.name));
+        let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        Failure::new(ErrorCode::NoSuchObject, format!("there is no method `{name}`{hint}"))
+    };
+    let method = METHODS.iter().find(|method| method.name == name).ok_or_else(unknown)?;
+    let params: Map<String, Value> = arguments.parse()?;
+    method.check(&params)?;
+    Ok((method, params))
+}
+
+/// The text of a document that is an object, as the protocol has them all.
+fn object(document: Value) -> String {
+    match document {
+        Value::Object(_) => document.to_string(),
+        other => serde_json::json!({ "result": other }).to_string(),
+    }
+}

@@ -1,0 +1,77 @@
+//! Group 0x0B: many requests in one, each on its own.
+
+use isogrid_grid::catalog::Index;
+use isogrid_wire::native::batch::{BatchReply, Request};
+use isogrid_wire::native::{
+    ErrorCode, List, Reader, Refused, Request as Any, RequestExt, SubReply, SubRequest, operation,
+};
+
+use super::failure::Failure;
+use super::reply::{Given, Reply, To};
+use super::request::{At, Flow};
+use super::session::Session;
+
+impl Session {
+    /// Executes a request of this group.
+    ///
+    /// # Errors
+    /// There are too many in it.
+    pub fn batch(
+        &mut self,
+        at: &At<'_>,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, Failure> {
+        let Request::Batch(batch) = request;
+        self.check_keys(batch.requests.len())?;
+        let index = self.node.catalog.index();
+        let mut all = Vec::with_capacity(batch.requests.len());
+        for sub in batch.requests {
+            if let Err(failure) = self.sub(&index, at, &sub, &mut all) {
+                all.push(Given::failure(&failure));
+            }
+        }
+        let is_ok = all.iter().all(|given| given.is_ok);
+        let replies = sub_replies(&all);
+        let replies = List::of(&replies);
+        reply.say(&if is_ok {
+            BatchReply::Ok { replies }
+        } else {
+            BatchReply::Partial { replies }
+        });
+        Ok(Flow::Said)
+    }
+
+    fn sub(
+        &mut self,
+        index: &Index,
+        at: &At<'_>,
+        sub: &SubRequest<'_>,
+        all: &mut Vec<Given>,
+    ) -> Result<(), Failure> {
+        let operation = operation(sub.op).ok_or(Refused::UnknownOp(sub.op))?;
+        let object = index.by_id(sub.object);
+        if !self.identity.may(operation.permission, object.map(|object| &**object)) {
+            let failure = Failure::of(ErrorCode::Forbidden);
+            return Err(failure.with("permission", operation.permission.word()));
+        }
+        let request = Any::decode(sub.op, Reader::new(sub.body, &self.limits))?;
+        if !matches!(request, Any::Cache(_) | Any::Counter(_) | Any::Lease(_) | Any::Catalog(_)) {
+            return Err(Failure::invalid("requests of this group cannot be within another one"));
+        }
+        let to = To { op: sub.op, ..at.to };
+        // The lease is said once for all.
+        let lease = at.ext.lease.filter(|_| matches!(request, Any::Lease(_)));
+        let ext = RequestExt { lease, ..RequestExt::default() };
+        let at = At { to, object, id: sub.object, ext, may_wait: false, ..*at };
+        match self.execute(&at, &request, &mut Reply::kept(to, all))? {
+            Flow::Said => Ok(()),
+            _ => Err(Failure::invalid("a request within another one cannot wait")),
+        }
+    }
+}
+
+/// Answers as they stand within another one.
+pub fn sub_replies(all: &[Given]) -> Vec<SubReply<'_>> {
+    all.iter().map(|given| SubReply { kind: given.kind, payload: &given.payload }).collect()
+}

@@ -1,0 +1,266 @@
+//! Group 0x01: caches. A write is answered when it is kept, as the cache's `persist` says.
+
+use isogrid_engine::{Entry, Error};
+use isogrid_grid::Cache;
+use isogrid_grid::catalog::{Kind, Object};
+use isogrid_grid::events::Tracker;
+use isogrid_grid::structure::cache::{Edit, Refusal};
+use isogrid_wire::native::cache::{
+    ClearReply, Get, GetReply, PartSeq, PartSeqReply, Request, SegmentSeq, SizeReply,
+};
+use isogrid_wire::native::{ErrorCode, Frame, Kind as FrameKind, List, ReadOptions};
+
+use super::edit::{self, Outcome};
+use super::entry::View;
+use super::failure::Failure;
+use super::listen::Listening;
+use super::live::Live;
+use super::reply::{Given, Reply};
+use super::request::{At, Flow};
+use super::scan::Scanning;
+use super::session::Session;
+use super::track::Tracking;
+use crate::server::counters::Counts;
+
+/// Entries that are counted before others have their turn.
+const COUNT_BATCH: usize = 1_000;
+
+/// Whether a frame is a write that needs not see what was written before it: it decides under
+/// locks that know of writes which nobody may see yet.
+pub fn only_writes(frame: &Frame<'_>) -> bool {
+    frame.header.kind == FrameKind::Req
+        && matches!(frame.header.op, 0x0102 | 0x0103 | 0x0105 | 0x0108..=0x010a | 0x0111 | 0x0112)
+}
+
+impl Session {
+    /// Executes a request of this group.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub fn cache(
+        &mut self,
+        at: &At<'_>,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, Failure> {
+        let object = at.object(Kind::Cache)?;
+        let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
+        if let Some((key, edit)) = edit::of(request, self.limits.value_len_max)? {
+            self.edit(object, cache, key, &edit, request, reply)?;
+            return Ok(Flow::Said);
+        }
+        match request {
+            Request::Get(get) => self.get(object, cache, get, reply)?,
+            Request::GetMany(many) => self.get_many(object, cache, many, reply)?,
+            Request::PutMany(many) => self.put_many(object, cache, many, reply)?,
+            Request::RemoveMany(many) => self.remove_many(object, cache, many, reply)?,
+            Request::TouchMany(many) => self.touch_many(object, cache, many, reply)?,
+            Request::Size(size) if size.exact => {
+                return Ok(Flow::Later(Box::pin(count_entries(
+                    std::sync::Arc::clone(cache),
+                    self.now,
+                ))));
+            }
+            Request::Size(_) => {
+                reply.say(&SizeReply::Ok { entries: cache.table().usage().entries })
+            }
+            Request::Clear(clear) => {
+                if clear.notify {
+                    return Err(Failure::invalid(
+                        "`notify`: listeners are told of the whole at once",
+                    ));
+                }
+                self.window.wrote_to(object.options.persist);
+                self.count(object).cmd_flush += 1;
+                let at = self.now.saturating_add(clear.delay_ms.into());
+                cache.clear(at, self.now)?;
+                reply.say(&ClearReply::Ok { generation: cache.cleared() });
+            }
+            Request::PartSeq(request) => part_seq(cache, request, reply),
+            Request::Scan(scan) => {
+                let scanning = Scanning::open(cache, scan, self.now)?;
+                return Ok(Flow::Live(Box::new(Live::Scan(scanning)), scan.credit));
+            }
+            Request::Listen(listen) => {
+                let (origin, now) = (self.origin, self.now);
+                let listening = Listening::open(cache, object.id, listen, origin, now)?;
+                return Ok(Flow::Live(Box::new(Live::Listen(listening)), listen.credit));
+            }
+            Request::Track(track) => {
+                let tracking = Tracking::open(cache, object.id, track, self.origin)?;
+                return Ok(Flow::Live(Box::new(Live::Track(tracking)), track.credit));
+            }
+            _ => return Err(Failure::of(ErrorCode::UnsupportedOp)),
+        }
+        Ok(Flow::Said)
+    }
+
+    fn get(
+        &mut self,
+        object: &Object,
+        cache: &Cache,
+        get: &Get<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Failure> {
+        let (read, key) = (&get.read, get.key.0);
+        let (batch, hash, now) = (cache.batch(self.now), cache.hash(key), self.now);
+        if read.has(ReadOptions::TRACK) {
+            // Ahead of the read: a change that the read does not see finds the registration.
+            self.tracker(object)?.register(key);
+        }
+        let entry = if read.has(ReadOptions::NO_TOUCH) {
+            batch.peek(hash, key)
+        } else {
+            let entry = batch.get(hash, key);
+            self.count_get(object, entry.is_some());
+            entry
+        };
+        let shared = entry.as_ref().and_then(Entry::shared);
+        reply.say(&match entry {
+            Some(entry) if read.if_changed == Some(entry.version()) => GetReply::Unchanged {},
+            Some(entry) => {
+                let entry = View::of(&entry, shared.as_ref()).parts(read.switches, key, now);
+                GetReply::Ok { entry }
+            }
+            None => GetReply::NotFound {},
+        });
+        Ok(())
+    }
+
+    /// The tracker of what this connection reads of a cache.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn tracker(&self, object: &Object) -> Result<&Tracker, Failure> {
+        let none = || Failure::invalid("TRACK: this connection has no TRACK stream of its reads");
+        self.lives.tracker(object.id).ok_or_else(none)
+    }
+
+    /// Counts a read.
+    pub fn count_get(&mut self, object: &Object, hit: bool) {
+        let counts = self.count(object);
+        counts.cmd_get += 1;
+        counts.get_hits += u64::from(hit);
+        counts.get_misses += u64::from(!hit);
+    }
+
+    fn edit(
+        &mut self,
+        object: &Object,
+        cache: &Cache,
+        key: &[u8],
+        edit: &Edit<'_>,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Failure> {
+        self.window.wrote_to(object.options.persist);
+        let (now, batch) = (self.now, cache.batch(self.now).by(self.origin));
+        let edited = batch.edit(cache.hash(key), key, edit);
+        let version = edited.as_ref().map(|edited| edited.version).map_err(|error| *error);
+        let there = edited.as_ref().is_ok_and(|edited| edited.before.is_some());
+        count(self.count(object), request, edit, version, there);
+        let edited = edited?;
+        let shared = edited.before.as_ref().and_then(Entry::shared);
+        let outcome = Outcome {
+            before: edited.before.as_ref().map(|entry| View::of(entry, shared.as_ref())),
+            version: edited.version,
+            number: edited.number,
+            life: (edited.deadline, edited.max_idle),
+        };
+        edit::say(request, &outcome, now, reply);
+        Ok(())
+    }
+}
+
+/// Counts a write as the other protocols do.
+fn count(
+    counts: &mut Counts,
+    request: &Request<'_>,
+    edit: &Edit<'_>,
+    version: Result<Result<u64, Refusal>, Error>,
+    there: bool,
+) {
+    let done = matches!(version, Ok(Ok(_)));
+    let (hit, miss) = (u64::from(done), u64::from(!done));
+    match request {
+        Request::Put(_) | Request::Append(_) | Request::Prepend(_) => {
+            counts.cmd_set += 1;
+            counts.set_not_stored +=
+                u64::from(matches!(version, Ok(Err(Refusal::Present | Refusal::Absent))));
+            counts.set_failed += u64::from(version.is_err());
+            if edit.expect.is_some_and(|expect| expect != 0) {
+                counts.cas_hits += hit;
+                counts.cas_misses += u64::from(!done && !there);
+                counts.cas_badval += u64::from(!done && there);
+            }
+        }
+        Request::Remove(_) => {
+            counts.delete_hits += hit;
+            counts.delete_misses += miss;
+        }
+        Request::Touch(_) | Request::GetTouch(_) => {
+            counts.cmd_touch += 1;
+            counts.touch_hits += hit;
+            counts.touch_misses += miss;
+            if matches!(request, Request::GetTouch(_)) {
+                counts.cmd_get += 1;
+                counts.get_hits += hit;
+                counts.get_misses += miss;
+            }
+        }
+        Request::Incr(incr) if incr.delta < 0 => {
+            counts.decr_hits += u64::from(done && there);
+            counts.decr_misses += u64::from(!there);
+        }
+        Request::Incr(_) => {
+            counts.incr_hits += u64::from(done && there);
+            counts.incr_misses += u64::from(!there);
+        }
+        _ => {}
+    }
+    if let Err(error) = version {
+        count_error(counts, &error);
+    }
+}
+
+/// Counts why a write was refused.
+pub fn count_error(counts: &mut Counts, error: &Error) {
+    match error {
+        Error::Full { .. } => counts.store_no_memory += 1,
+        Error::KeyLength { .. } | Error::ValueLength { .. } => counts.store_too_large += 1,
+        Error::Unrecorded(_) => counts.store_unrecorded += 1,
+    }
+}
+
+/// Counts the entries one by one, beside the connection.
+async fn count_entries(cache: std::sync::Arc<Cache>, now: u64) -> Given {
+    let mut entries = 0;
+    let mut cursor = Some(isogrid_engine::Cursor::default());
+    while let Some(from) = cursor {
+        cursor = cache.table().scan(from, COUNT_BATCH, now, |_| entries += 1);
+        tokio::task::yield_now().await;
+    }
+    Given::answer(&SizeReply::Ok { entries })
+}
+
+fn part_seq(cache: &Cache, request: &PartSeq<'_>, reply: &mut Reply<'_>) {
+    let segments: Vec<u16> = if request.segments.is_empty() {
+        let count = u16::try_from(cache.table().segment_count()).unwrap_or(u16::MAX);
+        (0..count).collect()
+    } else {
+        request.segments.iter().collect()
+    };
+    let asked: Vec<u32> = segments.iter().map(|segment| u32::from(*segment)).collect();
+    let mut states = Vec::with_capacity(segments.len());
+    for (segment, state) in segments.iter().zip(cache.part_seq(&asked)) {
+        let Some(state) = state else {
+            let why = format!("there is no segment {segment}");
+            return reply.fail(&Failure::new(ErrorCode::OutOfRange, why));
+        };
+        let high = u64::try_from(state.life >> 64).unwrap_or(0);
+        let low = u64::try_from(state.life & u128::from(u64::MAX)).unwrap_or(0);
+        let (segment, seq) = (*segment, state.seq);
+        states.push(SegmentSeq { segment, uuid_high: high, uuid_low: low, seq });
+    }
+    reply.say(&PartSeqReply::Ok { segments: List::of(&states) });
+}

@@ -1,0 +1,148 @@
+//! Why a request fails, as an `ERR` says it: the only place that maps errors to codes.
+
+use std::borrow::Cow;
+
+use isogrid_engine::{Error, Unrecorded};
+use isogrid_grid::catalog::CatalogError;
+use isogrid_grid::structures::NotKept;
+use isogrid_wire::native::{Detail, ErrorBody, ErrorCode, List, Malformed, Refused};
+
+use crate::server::admin::Fault;
+use crate::server::caches::{self, Why};
+
+/// An error, its words and its details.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What it is.
+    pub code: ErrorCode,
+    message: Cow<'static, str>,
+    retry_after_ms: u32,
+    details: Vec<(&'static str, String)>,
+}
+
+impl Failure {
+    /// An error with a message.
+    pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Failure { code, message: message.into(), retry_after_ms: 0, details: Vec::new() }
+    }
+
+    /// An error that needs no more words than its own.
+    pub fn of(code: ErrorCode) -> Self {
+        Failure::new(code, code.info().reason)
+    }
+
+    /// A value of the request that is not allowed.
+    pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Failure::new(ErrorCode::InvalidArgument, message)
+    }
+
+    /// With a fact for programs.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.details.push((name, value.into()));
+        self
+    }
+
+    /// To be tried again after so many milliseconds.
+    #[must_use]
+    pub fn after(self, retry_after_ms: u32) -> Self {
+        Failure { retry_after_ms, ..self }
+    }
+
+    /// Hands the payload of the `ERR` to `say`.
+    pub fn body<R>(&self, say: impl FnOnce(&ErrorBody<'_>) -> R) -> R {
+        let details: Vec<_> =
+            self.details.iter().map(|(name, value)| Detail { name, value }).collect();
+        let body = ErrorBody::new(self.code, &self.message);
+        let (retry_after_ms, details) = (self.retry_after_ms, List::of(&details));
+        say(&ErrorBody { retry_after_ms, details, ..body })
+    }
+}
+
+impl From<Malformed> for Failure {
+    fn from(malformed: Malformed) -> Self {
+        Failure::new(malformed.code(), malformed.to_string())
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Failure::new(refused.code(), refused.to_string())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match error {
+            Error::Full { .. } => ErrorCode::OutOfMemory,
+            Error::KeyLength { .. } => ErrorCode::KeyTooLarge,
+            Error::ValueLength { .. } => ErrorCode::ValueTooLarge,
+            Error::Unrecorded(Unrecorded::Busy) => ErrorCode::Overloaded,
+            Error::Unrecorded(Unrecorded::OutOfSpace | Unrecorded::Failed) => ErrorCode::Storage,
+            Error::Unrecorded(Unrecorded::Dropped) => ErrorCode::NoSuchObject,
+        };
+        Failure::new(code, error.to_string())
+    }
+}
+
+impl From<NotKept> for Failure {
+    fn from(error: NotKept) -> Self {
+        match error {
+            NotKept { why, done: 0 } => why.into(),
+            // Some were done, and the others were not.
+            NotKept { .. } => Failure::new(ErrorCode::OutcomeUnknown, error.to_string()),
+        }
+    }
+}
+
+impl From<caches::Refused> for Failure {
+    fn from(refused: caches::Refused) -> Self {
+        let message = refused.to_string();
+        match refused.why {
+            Why::Catalog(error) => {
+                let failure = Failure::new(code(&error), message);
+                differences(&error)
+                    .into_iter()
+                    .fold(failure, |failure, d| failure.with("option", d))
+            }
+            Why::Options { .. } | Why::InUse { .. } => Failure::invalid(message),
+        }
+    }
+}
+
+fn code(error: &CatalogError) -> ErrorCode {
+    match error {
+        CatalogError::NotFound { .. } => ErrorCode::NoSuchObject,
+        CatalogError::Exists { .. } => ErrorCode::ObjectExists,
+        CatalogError::Limit { .. } => ErrorCode::QuotaExceeded,
+        CatalogError::Storage { .. } => ErrorCode::Storage,
+        CatalogError::File { .. } => ErrorCode::Corrupt,
+        CatalogError::Name { .. }
+        | CatalogError::Option(_)
+        | CatalogError::NotLive { .. }
+        | CatalogError::NothingIsKept { .. }
+        | CatalogError::BuiltIn { .. } => ErrorCode::InvalidArgument,
+    }
+}
+
+fn differences(error: &CatalogError) -> Vec<String> {
+    match error {
+        CatalogError::Exists { differences, .. } => {
+            differences.iter().map(ToString::to_string).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Invalid(why) => Failure::invalid(why),
+            Fault::NoSuchCache(name) => {
+                Failure::new(ErrorCode::NoSuchObject, format!("there is no cache `{name}`"))
+            }
+            Fault::Write(error) => error.into(),
+            Fault::Unknown(why) => Failure::new(ErrorCode::OutcomeUnknown, why),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The preface and `HELLO`: what comes before any request.
+
+use std::collections::BTreeMap;
+
+use isogrid_wire::Output;
+use isogrid_wire::native::handshake::{
+    AnnouncedLimits, Auth, Cluster, Hello, Server, Welcome, from_payload, to_payload,
+};
+use isogrid_wire::native::preface::{ClientPreface, PREFACE_LEN, ServerPreface};
+use isogrid_wire::native::{BEFORE_AUTH_LEN_MAX, ErrorCode, Frame, GROUPS, Header, Kind, Limits};
+
+use super::failure::Failure;
+use super::identity::Identity;
+use super::{CLUSTER, KEEPALIVE_MS};
+use crate::server::node::Node;
+
+/// The way of authentication where none is needed.
+const ANONYMOUS: &str = "ANONYMOUS";
+
+/// What a client's preface came to.
+pub enum Preface {
+    /// It is not whole.
+    Incomplete,
+    /// It was answered; `HELLO` may come.
+    Answered,
+    /// The connection ends, behind an answer if there was one to give.
+    Close(&'static str),
+}
+
+/// Answers a client's preface.
+pub fn preface(input: &[u8], out: &mut Output) -> Preface {
+    match ClientPreface::decode(input) {
+        Err(_) => Preface::Close("not the preface of the native protocol"),
+        Ok(None) => Preface::Incomplete,
+        Ok(Some(client)) => {
+            let answer = ServerPreface::answer(client);
+            out.put(&answer.encode());
+            match answer.chosen {
+                0 => Preface::Close("no version of the protocol in common"),
+                _ => Preface::Answered,
+            }
+        }
+    }
+}
+
+/// Bytes of a preface.
+pub const LEN: usize = PREFACE_LEN;
+
+/// Whom a `HELLO` let in.
+pub struct Admitted {
+    /// Who it is.
+    pub identity: Identity,
+    /// The client's process, if it said so.
+    pub instance: Option<[u8; 16]>,
+    /// Largest payload of a frame that the client takes, bytes.
+    pub frame_max: usize,
+}
+
+/// Answers a `HELLO`.
+///
+/// # Errors
+/// The `ERR` on stream 0 behind which the connection ends.
+pub fn hello(
+    frame: &Frame<'_>,
+    node: &Node,
+    limits: &Limits,
+    out: &mut Output,
+) -> Result<Admitted, Failure> {
+    let hello: Hello = from_payload(frame.payload)?;
+    if hello.cluster.as_ref().is_some_and(|wanted| wanted != CLUSTER) {
+        return Err(Failure::of(ErrorCode::WrongCluster).with("cluster", CLUSTER));
+    }
+    let identity = authenticate(&hello)?;
+    let instance = parse_uuid(&hello.client.instance)?;
+    welcome(node, limits, &identity, out);
+    let wanted = hello.max_frame.map_or(limits.frame_len_max, |max| max as usize);
+    let frame_max = wanted.clamp(BEFORE_AUTH_LEN_MAX, limits.frame_len_max);
+    Ok(Admitted { identity, instance, frame_max })
+}
+
+/// Who a client is: the place where accounts, tokens and certificates are asked.
+fn authenticate(hello: &Hello) -> Result<Identity, Failure> {
+    match &hello.auth {
+        Some(auth) if auth.mech != ANONYMOUS => {
+            Err(Failure::of(ErrorCode::MechUnsupported).with("mechanisms", ANONYMOUS))
+        }
+        _ => Ok(Identity::default()),
+    }
+}
+
+fn welcome(node: &Node, limits: &Limits, identity: &Identity, out: &mut Output) {
+    let state = Some(Auth::OK.to_owned());
+    let welcome = Welcome {
+        server: server(node),
+        cluster: cluster(),
+        auth: Auth { state, user: identity.user.clone(), data: String::new() },
+        epoch: "0".to_owned(),
+        hash: "xxh64".to_owned(),
+        limits: AnnouncedLimits::from(*limits),
+        ops: ops(),
+        keepalive_ms: KEEPALIVE_MS,
+        ..Welcome::default()
+    };
+    let payload = to_payload(&welcome);
+    Frame { header: Header::control(Kind::Welcome, 0, 0), payload: &payload }.encode(out);
+}
+
+/// The server, for `WELCOME` and `catalog.INFO`.
+pub fn server(node: &Node) -> Server {
+    let (name, version) = ("isogrid".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    Server { name, version, node: node.config.node.name.clone() }
+}
+
+/// The cluster, for the same.
+pub fn cluster() -> Cluster {
+    Cluster { name: CLUSTER.to_owned(), id: String::new() }
+}
+
+/// For each group the highest low byte of an opcode.
+fn ops() -> BTreeMap<String, u8> {
+    let highest = |group: &&isogrid_wire::native::schema::Group| {
+        let codes = group.operations.iter().map(|operation| operation.code.to_be_bytes());
+        (group.name.to_owned(), codes.map(|[_, low]| low).max().unwrap_or(0))
+    };
+    GROUPS.iter().map(|group| highest(group)).collect()
+}
+
+/// The 16 bytes of a UUID; `None` of no text.
+fn parse_uuid(text: &str) -> Result<Option<[u8; 16]>, Failure> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || Failure::invalid("client.instance is no UUID");
+    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'-').collect();
+    let digits = std::str::from_utf8(&digits).map_err(|_| wrong())?;
+    let number = u128::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 32);
+    number.map(|number| Some(number.to_be_bytes())).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_is_a_uuid_or_nothing() {
+        let uuid = "8f3c2b52-6d1c-4d0a-9a53-0d6f3a2e7b11";
+        assert_eq!(parse_uuid(uuid).unwrap().unwrap()[..2], [0x8f, 0x3c]);
+        assert_eq!(parse_uuid(""), Ok(None));
+        for wrong in ["-", "8f3c", "zf3c2b52-6d1c-4d0a-9a53-0d6f3a2e7b11", "é"] {
+            assert!(parse_uuid(wrong).is_err(), "{wrong}");
+        }
+    }
+}

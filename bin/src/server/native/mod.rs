@@ -1,0 +1,56 @@
+//! GNP/1, the native protocol, as `docs/PROTOCOL.md` has it.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `session.rs` | one connection's conversation: frames in, frames out |
+//! | `handshake.rs`, `identity.rs` | who is there, and what they may do |
+//! | `request.rs` | from a frame to the operation, and all that is asked of every request |
+//! | `reply.rs`, `failure.rs` | the answer, once |
+//! | `window.rs` | answers that wait until what they say is kept |
+//! | `under_way.rs` | requests that are answered later |
+//! | `once.rs` | requests that may come twice |
+//! | `cache.rs`, `many.rs`, `edit.rs`, `entry.rs` | group 0x01 |
+//! | `scan.rs`, `listen.rs`, `track.rs`, `live.rs` | its streams |
+//! | `tx.rs` | group 0x02 |
+//! | `conn.rs`, `counter.rs`, `lease.rs`, `catalog.rs`, `admin.rs`, `batch.rs` | the other groups |
+
+mod admin;
+mod batch;
+mod cache;
+mod catalog;
+mod conn;
+mod counter;
+mod edit;
+mod entry;
+mod failure;
+mod handshake;
+mod identity;
+mod lease;
+mod listen;
+mod live;
+mod many;
+mod reply;
+mod request;
+mod scan;
+mod session;
+mod track;
+mod under_way;
+mod window;
+
+use std::sync::Arc;
+
+use self::session::Session;
+use super::connection::Connection;
+use super::listener::Arrival;
+use super::node::Node;
+
+/// The cluster that a node alone is.
+const CLUSTER: &str = "isogrid";
+/// Silence after which either side asks for a sign of life, ms.
+const KEEPALIVE_MS: u32 = 15_000;
+
+/// What serves a connection to its end.
+pub fn connection(node: &Arc<Node>, arrival: Arrival) -> Connection<Session> {
+    let session = Session::new(Arc::clone(node), &arrival.place);
+    Connection::new(arrival, session)
+}

@@ -1,0 +1,228 @@
+//! From a frame to the operation: all that is asked of every request, in the order in which it is
+//! asked, and where each group goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use isogrid_grid::catalog::{Index, Kind, Object};
+use isogrid_wire::Output;
+use isogrid_wire::native::frame::{COMPRESSED, NO_REPLY};
+use isogrid_wire::native::schema::Repeat;
+use isogrid_wire::native::{ErrorCode, Frame, Request, RequestExt, RequestFrame, operation};
+
+use super::failure::Failure;
+use super::live::Live;
+use super::reply::{Reply, To};
+use super::session::Session;
+use super::under_way::Later;
+
+/// How long a request may wait that does not say so.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for administration.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a request has beside its body.
+#[derive(Clone, Copy)]
+pub struct At<'i> {
+    /// Whom the answer goes to.
+    pub to: To,
+    /// Its object, if it names one that is there.
+    pub object: Option<&'i Arc<Object>>,
+    /// The number that it names.
+    pub id: u32,
+    /// Its extensions.
+    pub ext: RequestExt<'i>,
+    /// How much time is left.
+    pub patience: Duration,
+    /// Whether the client said how long it waits.
+    pub is_hasty: bool,
+    /// Whether it may be answered later.
+    pub may_wait: bool,
+}
+
+/// How a request goes on.
+pub enum Flow {
+    /// It is answered.
+    Said,
+    /// It is answered later.
+    Later(Later),
+    /// The same, and it says itself how long it waits.
+    Waits(Later),
+    /// It has items, as many as this at first.
+    Live(Box<Live>, u32),
+    /// It has items, and its end comes from somewhere else.
+    Both(Later, Box<Live>, u32),
+    /// It is answered when all before it is.
+    Fence,
+}
+
+impl<'i> At<'i> {
+    /// The object, which must be of this kind.
+    ///
+    /// # Errors
+    /// It is not there, or another one.
+    pub fn object(&self, kind: Kind) -> Result<&'i Arc<Object>, Failure> {
+        let object = self.object.ok_or_else(|| {
+            let why = format!("there is no object {}", self.id);
+            Failure::new(ErrorCode::NoSuchObject, why)
+        })?;
+        if object.kind == kind {
+            return Ok(object);
+        }
+        let (name, is) = (&object.name, object.kind.name());
+        let why =
+            format!("object {} is the {is} {name:?}, not of the kind {}", self.id, kind.name());
+        Err(Failure::new(ErrorCode::WrongType, why))
+    }
+}
+
+impl Session {
+    /// Takes a request.
+    pub fn request(&mut self, index: &Index, frame: &Frame<'_>, out: &mut Output) {
+        let header = frame.header;
+        let silent = header.has(NO_REPLY);
+        if header.has(COMPRESSED) || silent != (header.stream == 0) {
+            return self.broken(&Failure::of(ErrorCode::ProtocolError), out);
+        }
+        let to = To { op: header.op, stream: header.stream, frame_max: self.frame_max };
+        let mut reply = Reply::sent(to, out);
+        let free = if silent { Ok(()) } else { self.streams.check(header.stream) };
+        let flow = match free {
+            Ok(()) => self.admit(index, frame, to, &mut reply),
+            Err(code @ ErrorCode::TooManyStreams) => Err(Failure::of(code)),
+            Err(code) => return self.broken(&Failure::of(code), out),
+        };
+        match flow {
+            Ok((Flow::Said, _)) => {}
+            Ok((flow, patience)) => return self.go_on(to, flow, patience),
+            Err(failure) => reply.fail(&failure),
+        }
+        if silent && reply.failed {
+            self.count_malformed();
+        }
+        self.window.answered(to);
+    }
+
+    /// Notes a request that is not answered now; its stream was free.
+    fn go_on(&mut self, to: To, flow: Flow, patience: Option<Duration>) {
+        let credit = match &flow {
+            Flow::Live(_, credit) | Flow::Both(_, _, credit) => Some(*credit),
+            _ => None,
+        };
+        if to.stream != 0 {
+            let _ = self.streams.open(to.stream, credit);
+        }
+        match flow {
+            Flow::Said => {}
+            Flow::Later(later) | Flow::Waits(later) => self.under_way.begin(to, later, patience),
+            Flow::Live(live, _) => self.lives.add(to, *live),
+            Flow::Both(later, live, _) => {
+                self.lives.add(to, *live);
+                self.under_way.begin(to, later, patience);
+            }
+            Flow::Fence => self.under_way.fence(to),
+        }
+    }
+
+    /// How much of its time a request has left.
+    fn patience(&self, op: u16, timeout_ms: u32) -> Duration {
+        let whole = match (timeout_ms, op.to_be_bytes()) {
+            (0, [0x0a, _]) => ADMIN_TIMEOUT,
+            (0, _) => TIMEOUT,
+            (ms, _) => Duration::from_millis(ms.into()),
+        };
+        whole.saturating_sub(Duration::from_millis(self.now.saturating_sub(self.read_at)))
+    }
+
+    /// Whether a request may be executed, and its execution if so.
+    fn admit(
+        &mut self,
+        index: &Index,
+        frame: &Frame<'_>,
+        to: To,
+        reply: &mut Reply<'_>,
+    ) -> Result<(Flow, Option<Duration>), Failure> {
+        if self.refuses() {
+            return Err(Failure::of(ErrorCode::ShuttingDown));
+        }
+        let asked = RequestFrame::decode(frame, &self.limits)?;
+        let unknown = || isogrid_wire::native::Refused::UnknownOp(to.op);
+        let operation = operation(to.op).ok_or_else(unknown)?;
+        let object = index.by_id(asked.object);
+        if !self.identity.may(operation.permission, object.map(|object| &**object)) {
+            let failure = Failure::of(ErrorCode::Forbidden);
+            return Err(failure.with("permission", operation.permission.word()));
+        }
+        if to.stream == 0 && operation.repeat == Repeat::Stream {
+            return Err(Failure::invalid("a request for a stream cannot go unanswered"));
+        }
+        let patience = self.patience(to.op, asked.timeout_ms);
+        if patience.is_zero() {
+            return Err(Failure::of(ErrorCode::DeadlineExceeded));
+        }
+        let (id, is_hasty) = (asked.object, asked.timeout_ms != 0);
+        let may_wait = to.stream != 0;
+        let at = At { to, object, id, ext: asked.ext, patience, is_hasty, may_wait };
+        let request = Request::decode(to.op, asked.body)?;
+        let flow = self.fenced(&at, &request, reply)?;
+        // Who waits for a lock said so, unless the time for it all is shorter.
+        let waits = matches!(flow, Flow::Waits(_)) && !is_hasty;
+        Ok((flow, (!waits).then_some(patience)))
+    }
+
+    /// Executes a request under the lock that it names, if it names one.
+    fn fenced(
+        &mut self,
+        at: &At<'_>,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, Failure> {
+        let Some(fence) = at.ext.fence else { return self.execute(at, request, reply) };
+        if !matches!(request, Request::Cache(_) | Request::Counter(_)) {
+            return Err(unsupported("fence"));
+        }
+        let node = Arc::clone(&self.node);
+        let is_space = |object: Arc<Object>| object.kind == Kind::Locks;
+        if !node.catalog.object(fence.object).is_some_and(is_space) {
+            return Err(Failure::new(ErrorCode::NoSuchObject, "the fence names no space of locks"));
+        }
+        let done = node
+            .structures
+            .fenced(self.now, fence.key.0, fence.token, || self.execute(at, request, reply));
+        done.unwrap_or_else(|error| Err(Failure::new(ErrorCode::Fenced, error.to_string())))
+    }
+
+    /// Executes a request.
+    ///
+    /// # Errors
+    /// Why it was not done; nothing was said.
+    pub fn execute(
+        &mut self,
+        at: &At<'_>,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, Failure> {
+        if at.ext.lease.is_some() && !matches!(request, Request::Lease(_)) {
+            return Err(unsupported("lease"));
+        }
+        if at.ext.tx.is_some() {
+            return Err(unsupported("tx"));
+        }
+        match request {
+            Request::Conn(request) => self.conn(request, reply),
+            Request::Cache(request) => self.cache(at, request, reply),
+            Request::Tx(_) => Err(Failure::of(ErrorCode::UnsupportedOp)),
+            Request::Counter(request) => self.counter(at, request, reply),
+            Request::Lease(request) => self.lease(at, request, reply),
+            Request::Catalog(request) => self.catalog(at, request, reply),
+            Request::Admin(request) => self.admin(request),
+            Request::Batch(request) => self.batch(at, request, reply),
+        }
+    }
+}
+
+/// An extension that the request cannot have.
+pub fn unsupported(name: &str) -> Failure {
+    let why = format!("this request cannot have the extension `{name}`");
+    Failure::new(ErrorCode::UnsupportedExt, why)
+}

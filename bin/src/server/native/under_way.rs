@@ -1,0 +1,93 @@
+//! Requests that are answered later: they wait for a lock or for the disk, beside the connection.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use isogrid_wire::native::ErrorCode;
+use tokio::task::{AbortHandle, Id, JoinSet};
+
+use super::failure::Failure;
+use super::reply::{Given, To};
+
+/// What answers a request in time. Dropping it gives the request up.
+pub type Later = Pin<Box<dyn Future<Output = Given> + Send>>;
+
+/// The requests of a connection that are under way.
+#[derive(Default)]
+pub struct UnderWay {
+    tasks: JoinSet<Given>,
+    open: BTreeMap<Id, (To, AbortHandle)>,
+    /// Fences, and what each still waits for.
+    fences: Vec<(To, Vec<Id>)>,
+}
+
+impl UnderWay {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.open.len() + self.fences.len()
+    }
+
+    /// Begins one. It is given up after `patience`, if it has not.
+    pub fn begin(&mut self, to: To, later: Later, patience: Option<Duration>) {
+        let handle = self.tasks.spawn(async move {
+            let Some(patience) = patience else { return later.await };
+            let answered = tokio::time::timeout(patience, later).await;
+            answered.unwrap_or_else(|_| Given::failure(&too_late(to)))
+        });
+        self.open.insert(handle.id(), (to, handle));
+    }
+
+    /// Answers this when all that is under way now is finished.
+    pub fn fence(&mut self, to: To) {
+        self.fences.push((to, self.open.keys().copied().collect()));
+    }
+
+    /// Gives up the request of a stream; whom its answer was for.
+    pub fn cancel(&mut self, stream: u32) -> Option<To> {
+        if let Some(at) = self.fences.iter().position(|(to, _)| to.stream == stream) {
+            return Some(self.fences.remove(at).0);
+        }
+        let found = self.open.iter().find(|(_, (to, _))| to.stream == stream);
+        let id = found.map(|(id, _)| *id)?;
+        let (to, handle) = self.open.remove(&id)?;
+        handle.abort();
+        self.ended(id);
+        Some(to)
+    }
+
+    fn ended(&mut self, id: Id) {
+        self.fences.iter_mut().for_each(|(_, left)| left.retain(|one| *one != id));
+    }
+
+    /// A fence that nothing stands before any more.
+    pub fn free_fence(&mut self) -> Option<To> {
+        let at = self.fences.iter().position(|(_, left)| left.is_empty())?;
+        Some(self.fences.remove(at).0)
+    }
+
+    /// The next answer.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(To, Given)>> {
+        loop {
+            let (id, given) = match std::task::ready!(self.tasks.poll_join_next_with_id(cx)) {
+                None => return Poll::Ready(None),
+                Some(Ok((id, given))) => (id, given),
+                // It was cancelled and has its answer, or it panicked.
+                Some(Err(error)) => (error.id(), Given::failure(&Failure::of(ErrorCode::Internal))),
+            };
+            self.ended(id);
+            if let Some((to, _)) = self.open.remove(&id) {
+                return Poll::Ready(Some((to, given)));
+            }
+        }
+    }
+}
+
+/// The time of a request is over. One for a lock gave back what it may have got meanwhile; what
+/// others have begun goes on.
+fn too_late(to: To) -> Failure {
+    let [group, _] = to.op.to_be_bytes();
+    Failure::of(if group == 0x04 { ErrorCode::DeadlineExceeded } else { ErrorCode::OutcomeUnknown })
+}
