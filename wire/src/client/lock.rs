@@ -57,7 +57,8 @@ pub struct Take<'l> {
 #[derive(Debug, Clone, Copy)]
 enum What {
     Lock(LockMode),
-    Permits(u32),
+    /// How many, and of how many.
+    Permits(u32, u32),
 }
 
 /// What came of asking for a lock or for permits.
@@ -110,9 +111,10 @@ impl Locks {
         self.take(key, What::Lock(LockMode::Shared))
     }
 
-    /// Permits of a semaphore: all of them, or none.
-    pub fn permits<'l>(&'l self, key: &'l [u8], permits: u32) -> Take<'l> {
-        self.take(key, What::Permits(permits))
+    /// Permits of a semaphore that has `of` in all: as many as are asked for, or none. Everybody
+    /// has to name the same `of` as long as any is taken.
+    pub fn permits<'l>(&'l self, key: &'l [u8], permits: u32, of: u32) -> Take<'l> {
+        self.take(key, What::Permits(permits, of))
     }
 
     fn take<'l>(&'l self, key: &'l [u8], what: What) -> Take<'l> {
@@ -161,7 +163,9 @@ impl Take<'_> {
         let key = Key(self.key);
         let mut request = lease.request(match self.what {
             What::Lock(mode) => object.handle.request(&lease::Lock { key, mode, wait }),
-            What::Permits(permits) => object.handle.request(&SemAcquire { key, permits, wait }),
+            What::Permits(permits, of) => {
+                object.handle.request(&SemAcquire { key, permits, of, wait })
+            }
         });
         request.timeout = Some(left(deadline));
         let reply = object.handle.call(request).await.inspect_err(|error| {
@@ -173,7 +177,7 @@ impl Take<'_> {
                 LockReply::Ok { fence } => Taken::Held(guard(fence)),
                 LockReply::NotStored { holder } => Taken::Busy { holder: holder.0.to_owned() },
             },
-            What::Permits(_) => match decode::<SemAcquire<'_>>(&reply)? {
+            What::Permits(..) => match decode::<SemAcquire<'_>>(&reply)? {
                 SemAcquireReply::Ok { .. } => Taken::Held(guard(0)),
                 SemAcquireReply::NotStored { .. } => Taken::Busy { holder: String::new() },
             },

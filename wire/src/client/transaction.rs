@@ -6,12 +6,15 @@
 //!
 //! # async fn example(client: Client, stock: Cache, orders: Cache) -> Result<(), Error> {
 //! let left = client
-//!     .transact(Duration::from_secs(2), async |tx| {
-//!         let apples = tx.get(&stock, b"apples").await?.unwrap_or_default();
-//!         let left = apples.len().saturating_sub(1);
-//!         tx.put(&stock, b"apples", &vec![b'*'; left]);
-//!         tx.put(&orders, b"42", b"one apple");
-//!         Ok(left)
+//!     .transact(Duration::from_secs(2), |tx| {
+//!         let (stock, orders) = (&stock, &orders);
+//!         async move {
+//!             let apples = tx.get(stock, b"apples").await?.unwrap_or_default();
+//!             let left = apples.len().saturating_sub(1);
+//!             tx.put(stock, b"apples", &vec![b'*'; left]);
+//!             tx.put(orders, b"42", b"one apple");
+//!             Ok(left)
+//!         }
 //!     })
 //!     .await?;
 //! println!("{left} apples are left");
@@ -20,12 +23,14 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::cache::{Cache, Entry};
-use super::core::{Life, Reply};
+use super::core::{Life, Reply, Request};
 use super::error::{Cause, Error};
 use super::handle::{decode, left, millis};
 use super::lease::forget_if_gone;
@@ -59,14 +64,22 @@ pub enum Commit {
 /// nobody sees anything of it; what it reads is current at the moment of each read, so that two
 /// reads may show different moments. A transaction in which they did cannot commit, but may be
 /// surprised before.
-#[derive(Debug)]
+///
+/// Cheap to clone: all clones are the same transaction.
+#[derive(Debug, Clone)]
 pub struct Transaction {
     handle: Handle,
+    work: Arc<Mutex<Work>>,
+    timeout: Duration,
+}
+
+/// What a transaction has done so far.
+#[derive(Debug, Default)]
+struct Work {
     caches: BTreeMap<String, Cache>,
     /// The version that each entry had; 0: it was absent.
     reads: BTreeMap<ConflictKey, u64>,
     writes: BTreeMap<ConflictKey, Change>,
-    timeout: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -79,13 +92,8 @@ impl Client {
     /// Begins a transaction. Dropping it forgets it.
     #[must_use]
     pub fn transaction(&self) -> Transaction {
-        Transaction {
-            handle: self.handle.clone(),
-            caches: BTreeMap::new(),
-            reads: BTreeMap::new(),
-            writes: BTreeMap::new(),
-            timeout: self.handle.timeout,
-        }
+        let (handle, timeout) = (self.handle.clone(), self.handle.timeout);
+        Transaction { handle, work: Arc::default(), timeout }
     }
 
     /// Runs `work` in a transaction and commits it; when others were first, begins anew, until
@@ -95,16 +103,16 @@ impl Client {
     ///
     /// That of `work`; [`Cause::Conflict`] with the entries of the last attempt; or what became of
     /// the commit: with an unknown outcome it may be in force, and is not tried again.
-    pub async fn transact<T>(
-        &self,
-        within: Duration,
-        mut work: impl AsyncFnMut(&mut Transaction) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    pub async fn transact<T, W, F>(&self, within: Duration, mut work: W) -> Result<T, Error>
+    where
+        W: FnMut(Transaction) -> F,
+        F: Future<Output = Result<T, Error>>,
+    {
         let deadline = Instant::now() + within;
         let mut pause = Duration::from_millis(1);
         loop {
-            let mut transaction = self.transaction();
-            let result = work(&mut transaction).await?;
+            let transaction = self.transaction();
+            let result = work(transaction.clone()).await?;
             let conflicts = match transaction.commit().await? {
                 Commit::Done(_) => return Ok(result),
                 Commit::Conflict(conflicts) => conflicts,
@@ -132,9 +140,9 @@ impl Transaction {
     /// # Errors
     ///
     /// As [`Cache::get`].
-    pub async fn get(&mut self, cache: &Cache, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let name = self.name(cache, key);
-        match self.writes.get(&name) {
+    pub async fn get(&self, cache: &Cache, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let name = self.work().name(cache, key);
+        match self.work().writes.get(&name) {
             Some(Change::Put { value, .. }) => return Ok(Some(value.clone())),
             Some(Change::Remove) => return Ok(None),
             None => {}
@@ -142,36 +150,36 @@ impl Transaction {
         let entry: Option<Entry> = cache.get(key).fresh().await?;
         let version = entry.as_ref().map_or(0, |entry| entry.version);
         // The first version that was read is the one that all that follows builds upon.
-        self.reads.entry(name).or_insert(version);
+        self.work().reads.entry(name).or_insert(version);
         Ok(entry.map(|entry| entry.value.to_vec()))
     }
 
     /// Stores a value when the transaction commits, with the lifetimes of the cache.
-    pub fn put(&mut self, cache: &Cache, key: &[u8], value: &[u8]) {
+    pub fn put(&self, cache: &Cache, key: &[u8], value: &[u8]) {
         self.write(cache, key, value, WriteOptions::default());
     }
 
     /// As [`Transaction::put`], with a time to live.
-    pub fn put_with_ttl(&mut self, cache: &Cache, key: &[u8], value: &[u8], ttl: Duration) {
+    pub fn put_with_ttl(&self, cache: &Cache, key: &[u8], value: &[u8], ttl: Duration) {
         let ttl = Some(Ms(millis(ttl)));
         self.write(cache, key, value, WriteOptions { ttl, ..WriteOptions::default() });
     }
 
     /// Removes an entry when the transaction commits.
-    pub fn remove(&mut self, cache: &Cache, key: &[u8]) {
-        let name = self.name(cache, key);
-        self.writes.insert(name, Change::Remove);
+    pub fn remove(&self, cache: &Cache, key: &[u8]) {
+        let mut work = self.work();
+        let name = work.name(cache, key);
+        work.writes.insert(name, Change::Remove);
     }
 
-    fn write(&mut self, cache: &Cache, key: &[u8], value: &[u8], write: WriteOptions) {
-        let name = self.name(cache, key);
-        self.writes.insert(name, Change::Put { value: value.to_vec(), write });
+    fn write(&self, cache: &Cache, key: &[u8], value: &[u8], write: WriteOptions) {
+        let mut work = self.work();
+        let name = work.name(cache, key);
+        work.writes.insert(name, Change::Put { value: value.to_vec(), write });
     }
 
-    fn name(&mut self, cache: &Cache, key: &[u8]) -> ConflictKey {
-        let name = cache.name().to_owned();
-        self.caches.entry(name.clone()).or_insert_with(|| cache.clone());
-        ConflictKey { cache: name, key: key.to_vec() }
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Commits: if all that was read is as it was, all that is to be written is written at one
@@ -183,19 +191,28 @@ impl Transaction {
     /// it is, or nothing; it was repeated as long as the server could know.
     pub async fn commit(self) -> Result<Commit, Error> {
         let deadline = Instant::now() + self.timeout;
-        self.forget_copies();
-        let result = self.send(deadline).await;
-        self.forget_copies();
+        let work = std::mem::take(&mut *self.work());
+        work.forget_copies();
+        let result = work.send(&self.handle, deadline).await;
+        work.forget_copies();
         result
     }
+}
 
-    async fn send(&self, deadline: Instant) -> Result<Commit, Error> {
+impl Work {
+    fn name(&mut self, cache: &Cache, key: &[u8]) -> ConflictKey {
+        let name = cache.name().to_owned();
+        self.caches.entry(name.clone()).or_insert_with(|| cache.clone());
+        ConflictKey { cache: name, key: key.to_vec() }
+    }
+
+    async fn send(&self, handle: &Handle, deadline: Instant) -> Result<Commit, Error> {
         let mut anew = false;
         loop {
             let (life, numbers) = self.numbers(deadline).await?;
-            let mut request = self.request(&numbers);
+            let mut request = self.request(handle, &numbers);
             (request.life, request.timeout) = (Some(life), Some(left(deadline)));
-            let error = match self.handle.call(request).await {
+            let error = match handle.call(request).await {
                 Ok(reply) => return self.outcome(&reply, &numbers),
                 Err(error) => error,
             };
@@ -234,7 +251,7 @@ impl Transaction {
         }
     }
 
-    fn request(&self, numbers: &BTreeMap<&str, u32>) -> super::core::Request {
+    fn request(&self, handle: &Handle, numbers: &BTreeMap<&str, u32>) -> Request {
         let object = |name: &ConflictKey| numbers.get(name.cache.as_str()).copied().unwrap_or(0);
         let reads: Vec<ReadVersion<'_>> = self
             .reads
@@ -257,7 +274,7 @@ impl Transaction {
                 TxWrite { object, key, op, value: Value::Inline(value), write }
             })
             .collect();
-        self.handle.request(&CommitOcc { reads: List::of(&reads), writes: List::of(&writes) })
+        handle.request(&CommitOcc { reads: List::of(&reads), writes: List::of(&writes) })
     }
 
     fn outcome(&self, reply: &Reply, numbers: &BTreeMap<&str, u32>) -> Result<Commit, Error> {

@@ -55,7 +55,7 @@ use crate::native::cache::{Clear, ClearReply, Size, SizeReply};
 use crate::native::catalog::ObjectKind;
 
 pub use entry::Entry;
-pub use listen::{Change, Listen, Listener};
+pub use listen::{Change, Gone, Listen, Listener};
 pub use near::NearStats;
 pub use read::Get;
 pub use scan::{Scan, Scanned};
