@@ -143,7 +143,7 @@ async fn who_listens_is_told_what_happens() {
 #[tokio::test]
 async fn counters_count() {
     let (_server, address) = server();
-    let counters = client(&address).await.counters("hits").await.unwrap();
+    let counters = client(&address).await.counters("default").await.unwrap();
     assert_eq!(counters.get("a").await.unwrap(), None);
     assert_eq!(counters.add("a", 5).await.unwrap(), Added::Done(5));
     assert_eq!(counters.compare_and_set("a", 4, 9).await.unwrap(), Err(5));
@@ -161,7 +161,7 @@ async fn counters_count() {
 async fn a_lock_has_one_holder_and_tokens_rise() {
     let (_server, address) = server();
     let (one, two) = (client(&address).await, client(&address).await);
-    let (mine, yours) = (one.locks("jobs").await.unwrap(), two.locks("jobs").await.unwrap());
+    let (mine, yours) = (one.locks("default").await.unwrap(), two.locks("default").await.unwrap());
     let cache = one.cache("guarded").open().await.unwrap();
     let info = r#"{"who":"one"}"#;
     let guard = mine.lock(b"k").info(info).acquire().await.unwrap().guard().unwrap();

@@ -40,7 +40,7 @@ async fn results_are_true_while_the_server_is_killed_under_load() {
     let client = client(&place.native).await;
     // What is acknowledged is on the disk.
     let cache = client.cache("kept").option("persist", "sync").open().await.unwrap();
-    let counters = client.counters("kept").await.unwrap();
+    let counters = client.counters("default").await.unwrap();
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let (cache, counters) = (cache.clone(), counters.clone());
@@ -90,7 +90,7 @@ async fn a_server_that_stays_away_costs_the_deadline() {
     let mut server = place.start();
     let client = client(&place.native).await;
     let cache = client.cache("kept").open().await.unwrap();
-    let counters = client.counters("kept").await.unwrap();
+    let counters = client.counters("default").await.unwrap();
     counters.add("n", 1).await.unwrap();
     place.kill(&mut server);
     let soon = Duration::from_millis(300);
@@ -112,7 +112,7 @@ async fn a_lock_is_lost_with_its_server_and_its_holder_is_told() {
     let place = Place::new("lost");
     let mut server = place.start();
     let client = client(&place.native).await;
-    let locks = client.locks("jobs").await.unwrap();
+    let locks = client.locks("default").await.unwrap();
     let cache = client.cache("guarded").open().await.unwrap();
     let ttl = Duration::from_secs(2);
     let guard = locks.lock(b"k").ttl(ttl).acquire().await.unwrap().guard().unwrap();
@@ -133,13 +133,13 @@ async fn a_lock_is_lost_with_its_server_and_its_holder_is_told() {
 #[tokio::test]
 async fn a_lock_goes_on_when_its_holder_dies() {
     let (_server, address) = super::server();
-    let waiter = client(&address).await.locks("jobs").await.unwrap();
+    let waiter = client(&address).await.locks("default").await.unwrap();
     // A runtime of its own: when it is gone nothing of the client lives on.
     let doomed = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let guard = runtime.block_on(async {
             let client = isogrid_wire::client::Client::connect([address], options()).await;
-            let locks = client.unwrap().locks("jobs").await.unwrap();
+            let locks = client.unwrap().locks("default").await.unwrap();
             locks.lock(b"k").ttl(Duration::from_secs(1)).acquire().await.unwrap().guard().unwrap()
         });
         runtime.shutdown_background();

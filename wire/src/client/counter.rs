@@ -5,7 +5,7 @@
 //! use isogrid_wire::client::{Client, Error};
 //!
 //! # async fn example(client: Client) -> Result<(), Error> {
-//! let hits = client.counters("hits").await?;
+//! let hits = client.counters("default").await?;
 //! if let Added::Done(now) = hits.add("front page", 1).await? {
 //!     println!("{now} hits");
 //! }
@@ -60,7 +60,8 @@ pub struct Ids {
 }
 
 impl Client {
-    /// The space of counters of this name; it is made if it is not there.
+    /// The space of counters of this name; it is made if it is not there. A server that stands
+    /// alone has one, `default`.
     ///
     /// # Errors
     ///

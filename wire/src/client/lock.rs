@@ -6,7 +6,7 @@
 //! use isogrid_wire::client::lock::Taken;
 //!
 //! # async fn example(client: Client, report: Cache) -> Result<(), Error> {
-//! let locks = client.locks("jobs").await?;
+//! let locks = client.locks("default").await?;
 //! match locks.lock(b"nightly").wait(Duration::from_secs(5)).acquire().await? {
 //!     Taken::Busy { holder } => println!("held by {holder}"),
 //!     Taken::Held(guard) => {
@@ -88,7 +88,8 @@ pub struct Guard {
 }
 
 impl Client {
-    /// The space of locks of this name; it is made if it is not there.
+    /// The space of locks of this name; it is made if it is not there. A server that stands
+    /// alone has one, `default`.
     ///
     /// # Errors
     ///

@@ -125,14 +125,15 @@ impl MemoBuilder {
         MemoBuilder { lease, ..self }
     }
 
-    /// Opens the locks that callers meet at: the space `memo.` and the name of the cache.
+    /// Opens the locks that callers meet at: in the space `default`, `memo:`, the name of the
+    /// cache, `:` and the key.
     ///
     /// # Errors
     ///
-    /// As [`Client::locks`]; the name is too long for a space.
+    /// As [`Client::locks`].
     pub async fn open(self) -> Result<Memo, Error> {
         let MemoBuilder { client, cache, ttl, idle, stale, patience, lease } = self;
-        let locks = client.locks(&format!("memo.{}", cache.name())).await?;
+        let locks = client.locks("default").await?;
         Ok(Memo { cache, locks, flights: Flights::default(), ttl, idle, stale, patience, lease })
     }
 }
@@ -227,7 +228,8 @@ impl Memo {
         let guard = match self.lock(key, Duration::ZERO).await? {
             Taken::Held(guard) => guard,
             Taken::Busy { .. } => {
-                let done = self.locks.shared_lock(key).ttl(self.lease).wait(self.patience);
+                let name = self.lock_name(key);
+                let done = self.locks.shared_lock(&name).ttl(self.lease).wait(self.patience);
                 drop(done.acquire().await?);
                 if let Some(value) = self.value(key).await? {
                     return Ok(Right::Computed(value));
@@ -246,7 +248,15 @@ impl Memo {
     }
 
     async fn lock(&self, key: &[u8], wait: Duration) -> Result<Taken, Error> {
-        self.locks.lock(key).ttl(self.lease).wait(wait).acquire().await
+        let name = self.lock_name(key);
+        self.locks.lock(&name).ttl(self.lease).wait(wait).acquire().await
+    }
+
+    /// Long keys may share a lock: who gets it looks for its own result first.
+    fn lock_name(&self, key: &[u8]) -> Vec<u8> {
+        let mut name = [b"memo:", self.cache.name().as_bytes(), b":", key].concat();
+        name.truncate(LOCK_NAME_LEN_MAX);
+        name
     }
 
     async fn value(&self, key: &[u8]) -> Result<Option<Arc<[u8]>>, Error> {
@@ -267,6 +277,9 @@ impl Memo {
         value
     }
 }
+
+/// Longest name of a lock in bytes.
+const LOCK_NAME_LEN_MAX: usize = 1_024;
 
 /// What a caller may do.
 enum Right {
