@@ -23,6 +23,8 @@ use super::health::Health;
 use super::keeper::Keeper;
 use super::locks::{Answer, Waiting};
 use super::log_limit::LogLimit;
+use super::native::once::Answers;
+use super::native::open_tx::Transactions;
 use super::telemetry::LogLevel;
 use crate::config::{self, Loaded, Origin, ServerConfig};
 
@@ -38,6 +40,10 @@ pub struct Node {
     pub structures: Structures,
     /// Who waits for a lock or a semaphore.
     pub waiting: Waiting,
+    /// Answers to requests that may come twice.
+    pub answers: Answers,
+    /// How transactions stand.
+    pub transactions: Transactions,
     /// What it counts.
     pub counters: AllCounters,
     /// Who is connected.
@@ -103,6 +109,8 @@ impl Node {
             catalog,
             structures,
             waiting: Waiting::default(),
+            answers: Answers::default(),
+            transactions: Transactions::default(),
             counters: AllCounters::default(),
             clock,
             started,

@@ -64,14 +64,14 @@ pub struct Snapshot<'t> {
     marks: Vec<Watermark>,
 }
 
-/// How a snapshot holds its table.
-enum Holder<'t> {
+/// How a snapshot or a transaction holds its table.
+pub(super) enum Holder<'t> {
     Borrowed(&'t Table),
     Shared(Arc<Table>),
 }
 
 impl Holder<'_> {
-    fn table(&self) -> &Table {
+    pub fn table(&self) -> &Table {
         match self {
             Holder::Borrowed(table) => table,
             Holder::Shared(table) => table,

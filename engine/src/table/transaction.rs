@@ -21,6 +21,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::entry::check;
+use super::snapshot::Holder;
 use super::{Entry, KeyHash, Marks, NewEntry, Snapshot, Table};
 use crate::env::Timestamp;
 use crate::error::Error;
@@ -34,7 +35,7 @@ const KEY_BYTES: usize = 128;
 
 /// Reads and writes that are done together or not at all. To drop it is to roll it back.
 pub struct Transaction<'t> {
-    table: &'t Table,
+    table: Holder<'t>,
     snapshot: Snapshot<'t>,
     isolation: Isolation,
     origin: u64,
@@ -122,8 +123,24 @@ impl Table {
     /// Begins a transaction that sees what is committed now.
     #[must_use]
     pub fn transaction(&self, isolation: Isolation, now: Timestamp) -> Transaction<'_> {
-        let (snapshot, keys) = (self.snapshot(now), BTreeMap::new());
-        Transaction { table: self, snapshot, isolation, origin: 0, keys, bytes: 0 }
+        Transaction::new(Holder::Borrowed(self), self.snapshot(now), isolation)
+    }
+
+    /// The same for one that may outlive the caller.
+    #[must_use]
+    pub fn shared_transaction(
+        self: &Arc<Self>,
+        isolation: Isolation,
+        now: Timestamp,
+    ) -> Transaction<'static> {
+        let (snapshot, ()) = self.snapshot_beside(now, || ());
+        Transaction::new(Holder::Shared(Arc::clone(self)), snapshot, isolation)
+    }
+}
+
+impl<'t> Transaction<'t> {
+    fn new(table: Holder<'t>, snapshot: Snapshot<'t>, isolation: Isolation) -> Self {
+        Transaction { table, snapshot, isolation, origin: 0, keys: BTreeMap::new(), bytes: 0 }
     }
 }
 
@@ -141,12 +158,15 @@ impl Transaction<'_> {
         if let Some(write) = self.keys.get(key).and_then(|touched| touched.write.as_ref()) {
             return Ok(write.entry(now).cloned());
         }
-        let (hash, pinned) = (self.table.hash(key), self.table.pin());
+        let table = self.table.table();
+        let (hash, pinned) = (table.hash(key), table.pin());
         let entry = self.snapshot.get(&pinned, hash, key, now);
         let seen = entry.map_or(Seen::Absent, |entry| Seen::Version(entry.seq()));
-        self.touch(key, 0)?.seen.get_or_insert(seen);
         let entry = entry.inspect(|entry| pinned.note_read(hash, entry, now));
-        Ok(entry.map(|entry| OwnedEntry::from(&entry)))
+        let owned = entry.map(|entry| OwnedEntry::from(&entry));
+        drop(pinned);
+        self.touch(key, 0)?.seen.get_or_insert(seen);
+        Ok(owned)
     }
 
     /// Will store a value.
@@ -190,7 +210,7 @@ impl Transaction<'_> {
             return Err(TransactionError::TooLarge { bytes });
         }
         self.bytes = bytes;
-        let hash = self.table.hash(key);
+        let hash = self.table.table().hash(key);
         let touched = self.keys.entry(key.into());
         Ok(touched.or_insert(Touched { hash, seen: None, write: None }))
     }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use isogrid_engine::{
-    ConfigError, Entry, EntryMut, Error, Hint, KeyHash, Marks, NewEntry, Pinned, Table,
-    TableConfig, Timestamp,
+    ConfigError, Entry, EntryMut, Error, Hint, Isolation, KeyHash, Marks, NewEntry, Pinned, Table,
+    TableConfig, Timestamp, Transaction,
 };
 
-pub use self::edit::{Action, Decision, Edit, Edited, Refusal, Scratch, There};
+pub use self::edit::{Action, Decision, Edit, Edited, Pending, Refusal, Scratch, There};
 pub use self::operation::{Counted, Hit, Lifespan, Mode, Put, Read, Removal, Step, Written};
 use super::number::{self, Digits};
 use crate::events::{
@@ -161,6 +161,13 @@ impl Cache {
         self.clear_if_due(now);
         self.hub.rest(&self.table, now);
         self.table.maintain(now, budget)
+    }
+
+    /// Begins a transaction over the keys of this cache.
+    #[must_use]
+    pub fn transaction(&self, isolation: Isolation, now: Timestamp) -> Transaction<'static> {
+        self.clear_if_due(now);
+        self.table.shared_transaction(isolation, now)
     }
 
     /// Begins to listen to what changes.

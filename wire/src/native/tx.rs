@@ -117,8 +117,10 @@ choices! {
 }
 
 group! {
-    /// Transactions over caches: all or nothing. The object of these requests is 0; the caches are
-    /// in the body. Requests of group 0x01 join a transaction by the extension `tx`.
+    /// Transactions: all or nothing. The object of these requests is 0; the caches are in the body,
+    /// one and the same in all parts of a transaction. GET, PUT, REMOVE, TOUCH, GET_TOUCH, INCR,
+    /// APPEND and PREPEND of group 0x01 join a transaction by the extension `tx`; the version of
+    /// what it has written itself is 0 until it is committed.
     0x02 "tx";
     reserved {}
 
@@ -167,11 +169,13 @@ group! {
         }
     }
 
-    /// Begins a transaction that the server keeps. It belongs to this connection.
+    /// Begins a transaction that the server keeps. It belongs to this connection, and reads from
+    /// the moment of its first request.
     0x0203 BEGIN Begin (Idempotent, None, none) {
         /// What it is protected from.
         isolation: Isolation,
-        /// After this time without a request it is rolled back; 0: 30 seconds.
+        /// After this time without a request it is rolled back; 0: 30 seconds; at most 10
+        /// minutes.
         idle_ms: u32,
     } => BeginReply {
         /// It is open.

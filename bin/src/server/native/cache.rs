@@ -116,14 +116,8 @@ impl Session {
             entry
         };
         let shared = entry.as_ref().and_then(Entry::shared);
-        reply.say(&match entry {
-            Some(entry) if read.if_changed == Some(entry.version()) => GetReply::Unchanged {},
-            Some(entry) => {
-                let entry = View::of(&entry, shared.as_ref()).parts(read.switches, key, now);
-                GetReply::Ok { entry }
-            }
-            None => GetReply::NotFound {},
-        });
+        let found = entry.as_ref().map(|entry| View::of(entry, shared.as_ref()));
+        say_get(get, found, now, reply);
         Ok(())
     }
 
@@ -138,10 +132,7 @@ impl Session {
 
     /// Counts a read.
     pub fn count_get(&mut self, object: &Object, hit: bool) {
-        let counts = self.count(object);
-        counts.cmd_get += 1;
-        counts.get_hits += u64::from(hit);
-        counts.get_misses += u64::from(!hit);
+        count_read(self.count(object), Some(hit));
     }
 
     fn edit(
@@ -170,6 +161,23 @@ impl Session {
         edit::say(request, &outcome, now, reply);
         Ok(())
     }
+}
+
+/// Answers a read.
+pub fn say_get(get: &Get<'_>, found: Option<View<'_>>, now: u64, reply: &mut Reply<'_>) {
+    let read = &get.read;
+    reply.say(&match found {
+        Some(found) if read.if_changed == Some(found.version) => GetReply::Unchanged {},
+        Some(found) => GetReply::Ok { entry: found.parts(read.switches, get.key.0, now) },
+        None => GetReply::NotFound {},
+    });
+}
+
+/// Counts a read that found something or not, if it is one.
+pub fn count_read(counts: &mut Counts, hit: Option<bool>) {
+    counts.cmd_get += u64::from(hit.is_some());
+    counts.get_hits += u64::from(hit == Some(true));
+    counts.get_misses += u64::from(hit == Some(false));
 }
 
 /// Counts a write as the other protocols do.

@@ -11,7 +11,7 @@
 //! | `once.rs` | requests that may come twice |
 //! | `cache.rs`, `many.rs`, `edit.rs`, `entry.rs` | group 0x01 |
 //! | `scan.rs`, `listen.rs`, `track.rs`, `live.rs` | its streams |
-//! | `tx.rs` | group 0x02 |
+//! | `tx.rs`, `open_tx.rs` | group 0x02 |
 //! | `conn.rs`, `counter.rs`, `lease.rs`, `catalog.rs`, `admin.rs`, `batch.rs` | the other groups |
 
 mod admin;
@@ -29,11 +29,14 @@ mod lease;
 mod listen;
 mod live;
 mod many;
+pub mod once;
+pub mod open_tx;
 mod reply;
 mod request;
 mod scan;
 mod session;
 mod track;
+mod tx;
 mod under_way;
 mod window;
 

@@ -100,11 +100,12 @@ impl<'o> Reply<'o> {
         }
     }
 
-    /// Says one or the other.
-    pub fn either<'a, A: Answer<'a>>(&mut self, result: Result<A, Failure>) {
-        match result {
-            Ok(answer) => self.say(&answer),
-            Err(failure) => self.fail(&failure),
+    /// Says an answer that is bytes already.
+    pub fn give(&mut self, given: &Given) {
+        self.failed |= given.kind == SubKind::Err;
+        match &mut self.place {
+            Place::Frames(out) => self.to.give(given, out),
+            Place::Kept(all) => all.push(given.clone()),
         }
     }
 }

@@ -12,7 +12,8 @@ use isogrid_wire::native::{ErrorCode, Frame, Request, RequestExt, RequestFrame, 
 
 use super::failure::Failure;
 use super::live::Live;
-use super::reply::{Reply, To};
+use super::once::{Known, Once};
+use super::reply::{Given, Reply, To};
 use super::session::Session;
 use super::under_way::Later;
 
@@ -164,10 +165,47 @@ impl Session {
         let may_wait = to.stream != 0;
         let at = At { to, object, id, ext: asked.ext, patience, is_hasty, may_wait };
         let request = Request::decode(to.op, asked.body)?;
-        let flow = self.fenced(&at, &request, reply)?;
+        let flow = match at.ext.idem.filter(|_| operation.repeat != Repeat::Read) {
+            Some(number) => self.once(number, &at, &request, reply)?,
+            None => self.fenced(&at, &request, reply)?,
+        };
         // Who waits for a lock said so, unless the time for it all is shorter.
         let waits = matches!(flow, Flow::Waits(_)) && !is_hasty;
         Ok((flow, (!waits).then_some(patience)))
+    }
+
+    /// Executes a request unless it came before; then it is answered as the first time.
+    fn once(
+        &mut self,
+        number: u64,
+        at: &At<'_>,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, Failure> {
+        let missing = || Failure::invalid("`idem` needs `client.instance` in HELLO");
+        let once = match Once::begin(&self.node, self.instance.ok_or_else(missing)?, number)? {
+            Known::New(once) => once,
+            Known::Answered(given) => {
+                reply.give(&given);
+                return Ok(Flow::Said);
+            }
+        };
+        let mut all = Vec::new();
+        let flow = self.fenced(at, request, &mut Reply::kept(at.to, &mut all));
+        match flow {
+            Ok(Flow::Said) => {}
+            Ok(Flow::Later(later)) => return Ok(Flow::Later(settled(once, later))),
+            Ok(Flow::Waits(later)) => return Ok(Flow::Waits(settled(once.waiting(), later))),
+            Ok(_) => {
+                once.undone();
+                return Err(unsupported("idem"));
+            }
+            Err(failure) => all.push(Given::failure(&failure)),
+        }
+        let given = all.pop().unwrap_or_else(|| Given::failure(&Failure::of(ErrorCode::Internal)));
+        reply.give(&given);
+        self.window.answered_once(once, given);
+        Ok(Flow::Said)
     }
 
     /// Executes a request under the lock that it names, if it names one.
@@ -205,13 +243,17 @@ impl Session {
         if at.ext.lease.is_some() && !matches!(request, Request::Lease(_)) {
             return Err(unsupported("lease"));
         }
-        if at.ext.tx.is_some() {
-            return Err(unsupported("tx"));
+        match (at.ext.tx, request) {
+            (None, _) => {}
+            (Some(tx), Request::Cache(request)) => {
+                return self.join(tx, at, request, reply).map(|()| Flow::Said);
+            }
+            (Some(_), _) => return Err(unsupported("tx")),
         }
         match request {
             Request::Conn(request) => self.conn(request, reply),
             Request::Cache(request) => self.cache(at, request, reply),
-            Request::Tx(_) => Err(Failure::of(ErrorCode::UnsupportedOp)),
+            Request::Tx(request) => self.tx(at, request, reply),
             Request::Counter(request) => self.counter(at, request, reply),
             Request::Lease(request) => self.lease(at, request, reply),
             Request::Catalog(request) => self.catalog(at, request, reply),
@@ -225,4 +267,13 @@ impl Session {
 pub fn unsupported(name: &str) -> Failure {
     let why = format!("this request cannot have the extension `{name}`");
     Failure::new(ErrorCode::UnsupportedExt, why)
+}
+
+/// Remembers the answer that comes later.
+fn settled(once: Once, later: Later) -> Later {
+    Box::pin(async move {
+        let given = later.await;
+        once.settle(&given);
+        given
+    })
 }

@@ -11,6 +11,7 @@ use isogrid_wire::Output;
 use isogrid_wire::native::conn::FenceReply;
 use isogrid_wire::native::control::{Credit, GoAway, GoAwayReason, Ping, put_control};
 use isogrid_wire::native::frame::MORE;
+use isogrid_wire::native::tx::TxState;
 use isogrid_wire::native::{
     Assembled, Cancel, ErrorCode, Frame, Header, Kind, Limits, List, Reader, Reassembly, Streams,
     decode_all,
@@ -21,6 +22,7 @@ use super::failure::Failure;
 use super::handshake::{self, Preface};
 use super::identity::Identity;
 use super::live::Lives;
+use super::open_tx::OpenTransactions;
 use super::reply::{Given, To};
 use super::under_way::UnderWay;
 use super::window::{Window, pong};
@@ -67,6 +69,8 @@ pub struct Session {
     pub under_way: UnderWay,
     /// Its streams that have items.
     pub lives: Lives,
+    /// Its transactions.
+    pub transactions: OpenTransactions,
     stage: Stage,
     reassembly: Reassembly,
     counts: Counts,
@@ -76,6 +80,8 @@ pub struct Session {
     timer: Pin<Box<Sleep>>,
     /// Since when nothing was heard, ms; and how often that was noticed.
     heard_at: u64,
+    /// Wakes when a transaction has been idle for too long.
+    idle: Option<Pin<Box<Sleep>>>,
     /// When requests are refused, since the node stops, ms.
     refuse_at: Option<u64>,
     close: Option<&'static str>,
@@ -104,6 +110,7 @@ impl Session {
             window: Window::new(&node),
             under_way: UnderWay::default(),
             lives: Lives::default(),
+            transactions: OpenTransactions::default(),
             stage: Stage::Preface,
             reassembly: Reassembly::new(&limits),
             counts: Counts::default(),
@@ -111,6 +118,7 @@ impl Session {
             by_cache: BTreeMap::new(),
             timer: Box::pin(tokio::time::sleep(node.config.limits.handshake_timeout)),
             heard_at: now,
+            idle: None,
             refuse_at: None,
             close: None,
             limits,
@@ -304,6 +312,19 @@ impl Session {
         }
     }
 
+    /// Rolls transactions back that have been idle for too long.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) {
+        self.expire_transactions();
+        let due = self.transactions.next_deadline();
+        self.idle = due.map(|due| {
+            let left = Duration::from_millis(due.saturating_sub(self.now).max(1));
+            Box::pin(tokio::time::sleep(left))
+        });
+        if self.idle.as_mut().is_some_and(|idle| idle.as_mut().poll(cx).is_ready()) {
+            cx.waker().wake_by_ref();
+        }
+    }
+
     /// Says that the node stops, and ends when nothing is under way any more.
     fn go_away(&mut self, out: &mut Output) {
         if !self.node.is_stopping() {
@@ -445,11 +466,21 @@ impl Conversation for Session {
         self.poll_under_way(cx, out);
         self.poll_lives(cx, out);
         self.poll_timer(cx, out);
+        self.poll_idle(cx);
         self.go_away(out);
         self.close
     }
 
     fn has_room(&self) -> bool {
         self.under_way.len() < self.limits.inflight_max
+    }
+}
+
+impl Drop for Session {
+    /// Transactions belong to their connection.
+    fn drop(&mut self) {
+        for number in self.transactions.take_all() {
+            self.node.transactions.end(number, Some(TxState::Aborted));
+        }
     }
 }

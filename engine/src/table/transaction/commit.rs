@@ -36,6 +36,7 @@ impl Transaction<'_> {
     /// [`TransactionError`] says why not, and of a conflict with which keys.
     pub fn commit(self, now: Timestamp) -> Result<Committed, TransactionError> {
         let Transaction { table, snapshot, isolation, keys, origin, .. } = self;
+        let table = table.table();
         let reads_count = isolation == Isolation::Serializable;
         let mut keys: Vec<Key<'_>> = keys
             .iter()

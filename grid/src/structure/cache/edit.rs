@@ -3,7 +3,10 @@
 
 use std::cell::OnceCell;
 
-use isogrid_engine::{Entry, Error, KeyHash, Marks, NewEntry, Timestamp};
+use isogrid_engine::table::OwnedEntry;
+use isogrid_engine::{
+    Entry, Error, KeyHash, Marks, NewEntry, Timestamp, Transaction, TransactionError,
+};
 
 use super::{Batch, Cache, Lifespan, same};
 use crate::structure::number::{self, Digits};
@@ -265,5 +268,63 @@ impl Batch<'_> {
         };
         let (deadline, max_idle) = new.map_or((None, None), |new| (new.deadline, new.max_idle));
         Ok(Edited { before, version, number: scratch.number(), deadline, max_idle })
+    }
+}
+
+/// A write within a transaction that was decided on.
+pub struct Pending {
+    /// The entry as the transaction saw it; without a version if it wrote it itself.
+    pub before: Option<OwnedEntry>,
+    /// Why nothing is written, if so.
+    pub refused: Option<Refusal>,
+    /// The number that an addition came to.
+    pub number: Option<u64>,
+    /// When the entry will expire.
+    pub deadline: Option<Timestamp>,
+    /// Its idle time then, ms.
+    pub max_idle: Option<u32>,
+}
+
+/// The version of what a transaction wrote itself: no entry has it.
+const OWN: u64 = u64::MAX;
+
+impl Cache {
+    /// Does a write within a transaction over this cache, as far as it goes before the commit.
+    ///
+    /// # Errors
+    /// [`TransactionError`]; the transaction goes on without this write.
+    pub fn edit_in(
+        &self,
+        transaction: &mut Transaction<'_>,
+        key: &[u8],
+        edit: &Edit<'_>,
+        now: Timestamp,
+    ) -> Result<Pending, TransactionError> {
+        let before = transaction.get(key, now)?;
+        let there = before.as_ref().map(|entry| {
+            let version = entry.version.unwrap_or(OWN);
+            There { version, entry: entry.as_new() }
+        });
+        let scratch = Scratch::default();
+        let decision = self.decide(there, edit, now, &scratch)?;
+        let (new, refused) = match decision {
+            Decision::Put(new) => (Some(new), None),
+            // The same version, as seen from outside.
+            Decision::Rewrite(new) => {
+                let version = before.as_ref().and_then(|before| before.version);
+                (Some(NewEntry { version, ..new }), None)
+            }
+            Decision::Remove => {
+                transaction.remove(key)?;
+                (None, None)
+            }
+            Decision::Refuse(refusal) => (None, Some(refusal)),
+        };
+        if let Some(new) = &new {
+            transaction.put(key, new)?;
+        }
+        let (deadline, max_idle) = new.map_or((None, None), |new| (new.deadline, new.max_idle));
+        let number = scratch.number();
+        Ok(Pending { before, refused, number, deadline, max_idle })
     }
 }

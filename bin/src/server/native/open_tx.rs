@@ -1,0 +1,264 @@
+//! Transactions that the server keeps for a connection: BEGIN, requests that join by the extension
+//! `tx`, COMMIT or ROLLBACK. How they end is known for a while, to every connection.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use isogrid_engine::persist::PersistMode;
+use isogrid_engine::{Isolation as Level, Transaction, TransactionError};
+use isogrid_grid::Cache;
+use isogrid_grid::catalog::{Kind, Object};
+use isogrid_wire::native::cache::Request as CacheRequest;
+use isogrid_wire::native::tx::{
+    Begin, BeginReply, CommitReply, Isolation, RollbackReply, TxState, TxStatusReply,
+};
+use isogrid_wire::native::{ErrorCode, List};
+use parking_lot::Mutex;
+
+use super::failure::Failure;
+use super::reply::Reply;
+use super::request::{At, unsupported};
+use super::session::Session;
+use super::tx::{cache_of, conflicts, failed, is_of_one_key};
+
+/// Transactions of one connection: each keeps old versions in memory.
+const OPEN_MAX: usize = 16;
+/// How long one may be idle that does not say so, ms; and the longest that it may say.
+const IDLE_MS: u64 = 30_000;
+const IDLE_MAX_MS: u64 = 600_000;
+/// Transactions whose end is remembered.
+const ENDED_MAX: usize = 10_000;
+
+/// How transactions of a node stand.
+#[derive(Default)]
+pub struct Transactions {
+    begun: AtomicU64,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    states: BTreeMap<u64, TxState>,
+    ended: VecDeque<u64>,
+}
+
+impl Transactions {
+    /// The number of a new one. Those of two starts of a server are never the same.
+    fn begin(&self, started: u64) -> u64 {
+        let number = (started << 20) + self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        self.known.lock().states.insert(number, TxState::Active);
+        number
+    }
+
+    /// Notes how one ended; `None`: nobody knows.
+    pub fn end(&self, number: u64, state: Option<TxState>) {
+        let mut known = self.known.lock();
+        let Some(state) = state else {
+            known.states.remove(&number);
+            return;
+        };
+        known.states.insert(number, state);
+        known.ended.push_back(number);
+        if known.ended.len() > ENDED_MAX
+            && let Some(oldest) = known.ended.pop_front()
+        {
+            known.states.remove(&oldest);
+        }
+    }
+
+    fn state(&self, number: u64) -> TxState {
+        self.known.lock().states.get(&number).copied().unwrap_or(TxState::Unknown)
+    }
+}
+
+/// A transaction that is open.
+struct Open {
+    level: Level,
+    idle_ms: u64,
+    /// When it was used last, ms.
+    used: u64,
+    /// From its first request on.
+    over: Option<Over>,
+}
+
+struct Over {
+    object: u32,
+    cache: Arc<Cache>,
+    mode: PersistMode,
+    transaction: Transaction<'static>,
+}
+
+/// The transactions of one connection.
+#[derive(Default)]
+pub struct OpenTransactions {
+    open: BTreeMap<u64, Open>,
+    /// Those that were rolled back for being idle.
+    timed_out: VecDeque<u64>,
+}
+
+impl OpenTransactions {
+    /// When the next one has been idle for too long, ms.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.open.values().map(|open| open.used.saturating_add(open.idle_ms)).min()
+    }
+
+    /// Takes out those that have been idle for too long.
+    pub fn expire(&mut self, now: u64) -> Vec<u64> {
+        let late = |open: &Open| open.used.saturating_add(open.idle_ms) <= now;
+        let late: Vec<u64> =
+            self.open.iter().filter(|(_, open)| late(open)).map(|(number, _)| *number).collect();
+        for number in &late {
+            self.open.remove(number);
+            self.timed_out.push_back(*number);
+            if self.timed_out.len() > OPEN_MAX {
+                self.timed_out.pop_front();
+            }
+        }
+        late
+    }
+
+    /// Takes all out, at the end of the connection.
+    pub fn take_all(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.open).into_keys().collect()
+    }
+
+    fn missing(&self, number: u64) -> Failure {
+        let timed_out = self.timed_out.contains(&number);
+        Failure::of(if timed_out { ErrorCode::TxTimedOut } else { ErrorCode::TxNotFound })
+    }
+
+    fn take(&mut self, number: u64) -> Result<Open, Failure> {
+        self.open.remove(&number).ok_or_else(|| self.missing(number))
+    }
+}
+
+impl Session {
+    /// BEGIN.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn begin(&mut self, begin: &Begin, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        if self.transactions.open.len() >= OPEN_MAX {
+            let why = format!("{OPEN_MAX} transactions of one connection are open");
+            return Err(
+                Failure::new(ErrorCode::QuotaExceeded, why).with("limit", OPEN_MAX.to_string())
+            );
+        }
+        let level = match begin.isolation {
+            Isolation::Snapshot => Level::Snapshot,
+            Isolation::Serializable => Level::Serializable,
+        };
+        let idle_ms = match u64::from(begin.idle_ms) {
+            0 => IDLE_MS,
+            idle => idle.min(IDLE_MAX_MS),
+        };
+        let tx = self.node.transactions.begin(self.node.started);
+        let open = Open { level, idle_ms, used: self.now, over: None };
+        self.transactions.open.insert(tx, open);
+        reply.say(&BeginReply::Ok { tx });
+        Ok(())
+    }
+
+    /// Executes a request that belongs to a transaction.
+    ///
+    /// # Errors
+    /// Why it was not done; the transaction goes on without it.
+    pub fn join(
+        &mut self,
+        number: u64,
+        at: &At<'_>,
+        request: &CacheRequest<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Failure> {
+        if !is_of_one_key(request) {
+            return Err(unsupported("tx"));
+        }
+        let object = at.object(Kind::Cache)?;
+        let mut open = self.transactions.take(number)?;
+        open.used = self.now;
+        let done = self.join_open(&mut open, object, at, request);
+        self.transactions.open.insert(number, open);
+        reply.give(&done?);
+        Ok(())
+    }
+
+    fn join_open(
+        &self,
+        open: &mut Open,
+        object: &Object,
+        at: &At<'_>,
+        request: &CacheRequest<'_>,
+    ) -> Result<super::reply::Given, Failure> {
+        let cache = cache_of(object)?;
+        let over = match &mut open.over {
+            Some(over) if over.object != object.id => {
+                return Err(Failure::invalid("a transaction works on one cache"));
+            }
+            Some(over) => over,
+            none => {
+                let mut transaction = cache.transaction(open.level, self.now);
+                transaction.set_origin(self.origin);
+                let (object, mode) = (object.id, object.options.persist);
+                none.insert(Over { object, cache: Arc::clone(cache), mode, transaction })
+            }
+        };
+        let part = self.run_one(cache, &mut over.transaction, request)?;
+        Ok(part.answer(&Vec::new(), at.to, self.now))
+    }
+
+    /// COMMIT.
+    ///
+    /// # Errors
+    /// There is no such transaction, or it could not be kept; then it has ended all the same.
+    pub fn commit(&mut self, number: u64, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        let open = self.transactions.take(number)?;
+        let Some(Over { object, cache, mode, transaction }) = open.over else {
+            self.node.transactions.end(number, Some(TxState::Committed));
+            reply.say(&CommitReply::Ok {});
+            return Ok(());
+        };
+        self.window.wrote_to(mode);
+        match transaction.commit(self.now) {
+            Ok(_) => {
+                self.window.committed(number);
+                reply.say(&CommitReply::Ok {});
+                Ok(())
+            }
+            Err(TransactionError::Conflict { keys }) => {
+                self.node.transactions.end(number, Some(TxState::Aborted));
+                let versions = self.versions_now(&cache, &keys);
+                let conflicts = conflicts(object, &keys, &versions);
+                reply.say(&CommitReply::VersionMismatch { conflicts: List::of(&conflicts) });
+                Ok(())
+            }
+            Err(error) => {
+                self.node.transactions.end(number, Some(TxState::Aborted));
+                Err(failed(&error))
+            }
+        }
+    }
+
+    /// ROLLBACK.
+    ///
+    /// # Errors
+    /// There is no such transaction.
+    pub fn rollback(&mut self, number: u64, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        self.transactions.take(number)?;
+        self.node.transactions.end(number, Some(TxState::Aborted));
+        reply.say(&RollbackReply::Ok {});
+        Ok(())
+    }
+
+    /// STATUS.
+    pub fn tx_status(&self, number: u64, reply: &mut Reply<'_>) {
+        reply.say(&TxStatusReply::Ok { state: self.node.transactions.state(number) });
+    }
+
+    /// Rolls back what was idle for too long.
+    pub fn expire_transactions(&mut self) {
+        for number in self.transactions.expire(self.now) {
+            self.node.transactions.end(number, Some(TxState::Aborted));
+        }
+    }
+}
