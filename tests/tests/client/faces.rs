@@ -200,13 +200,13 @@ async fn transactions_are_all_or_nothing() {
     a.put(b"k", b"100").await.unwrap();
     let tx = client.transaction();
     assert_eq!(tx.get(&a, b"k").await.unwrap().unwrap(), b"100");
-    assert_eq!(tx.get(&b, b"k").await.unwrap(), None);
-    tx.put(&b, b"k", b"1");
+    assert_eq!(tx.get(&a, b"m").await.unwrap(), None);
+    tx.put(&a, b"m", b"1");
     tx.remove(&a, b"k");
     assert_eq!(tx.get(&a, b"k").await.unwrap(), None, "it sees what it writes");
-    b.put(b"k", b"mine").await.unwrap();
+    a.put(b"m", b"mine").await.unwrap();
     let Commit::Conflict(keys) = tx.commit().await.unwrap() else { panic!("lost update") };
-    assert_eq!((keys.len(), keys[0].cache.as_str(), &*keys[0].key), (1, "b", &b"k"[..]));
+    assert_eq!((keys.len(), keys[0].cache.as_str(), &*keys[0].key), (1, "a", &b"m"[..]));
     assert!(a.get(b"k").await.unwrap().is_some(), "nothing of it is in force");
 
     let movers = (0..8).map(|_| {
