@@ -196,7 +196,7 @@ async fn a_lock_has_one_holder_and_tokens_rise() {
 async fn transactions_are_all_or_nothing() {
     let (_server, address) = server();
     let client = client(&address).await;
-    let (a, b) = (client.cache("a").open().await.unwrap(), client.cache("b").open().await.unwrap());
+    let a = client.cache("a").open().await.unwrap();
     a.put(b"k", b"100").await.unwrap();
     let tx = client.transaction();
     assert_eq!(tx.get(&a, b"k").await.unwrap().unwrap(), b"100");
