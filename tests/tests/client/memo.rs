@@ -67,7 +67,7 @@ async fn when_the_first_caller_dies_the_next_one_computes() {
             };
             drop(memo.get(b"key", never).await);
         });
-        std::thread::sleep(Duration::from_millis(1_000));
+        runtime.block_on(tokio::time::sleep(Duration::from_secs(1)));
         runtime.shutdown_background();
     });
     has_begun.await.unwrap();

@@ -98,7 +98,7 @@ impl Options {
 
     pub(super) fn settings(&self, addresses: Vec<String>) -> Settings {
         let client = Client {
-            name: "isogrid-rust".to_owned(),
+            name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             lang: "rust".to_owned(),
             instance: uuid(chance(0), chance(1)),

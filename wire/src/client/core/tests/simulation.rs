@@ -175,8 +175,9 @@ fn every_request_ends_once_in_time_and_truthfully() {
     for seed in range {
         let counts = run(seed).unwrap_or_else(|why| {
             panic!(
-                "{why}\nreplay: ISOGRID_SEED={seed} cargo test -p isogrid-wire --features client \
-                 --lib every_request_ends_once"
+                "{why}\nreplay: ISOGRID_SEED={seed} cargo test -p {} --features client --lib \
+                 every_request_ends_once",
+                env!("CARGO_PKG_NAME")
             )
         });
         for (sum, count) in sum.iter_mut().zip(counts) {
