@@ -67,7 +67,7 @@ async fn when_the_first_caller_dies_the_next_one_computes() {
             };
             drop(memo.get(b"key", never).await);
         });
-        runtime.block_on(tokio::time::sleep(Duration::from_secs(1)));
+        runtime.block_on(async { tokio::time::sleep(Duration::from_secs(1)).await });
         runtime.shutdown_background();
     });
     has_begun.await.unwrap();
