@@ -54,6 +54,12 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
+    /// How the first cache that is kept at all is kept; so is what is no cache.
+    pub fn kept_mode(&self) -> Option<PersistMode> {
+        let mut modes = self.caches.iter().filter_map(|cache| PersistMode::parse(&cache.persist));
+        modes.find(|mode| *mode != PersistMode::None)
+    }
+
     /// Every listener, whichever key it stands under.
     pub fn listeners(&self) -> Vec<ListenerConfig> {
         let first = self.caches.first().map(|cache| cache.name.clone()).unwrap_or_default();
@@ -70,14 +76,6 @@ impl ServerConfig {
             ..ListenerConfig::default()
         });
         self.memcached.iter().cloned().chain(native).chain(http).collect()
-    }
-}
-
-impl ServerConfig {
-    /// How the first cache that is kept at all is kept; so is what is no cache.
-    pub fn kept_mode(&self) -> Option<PersistMode> {
-        let mut modes = self.caches.iter().filter_map(|cache| PersistMode::parse(&cache.persist));
-        modes.find(|mode| *mode != PersistMode::None)
     }
 }
 

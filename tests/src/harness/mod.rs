@@ -25,7 +25,7 @@ pub use native::Native;
 pub use packet::{HEADER_LEN, Packet, magic, opcode, request};
 pub use process::{open_files, raise_open_files, resident_kib, run};
 pub use server::{Server, StartError, temporary};
-pub use tool::has;
+pub use tool::{fail_syncs, has};
 
 use std::time::{Duration, Instant};
 

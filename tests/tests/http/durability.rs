@@ -1,9 +1,6 @@
 //! Writes over HTTP are answered when they are kept, and what is not kept is told.
 
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
-use isogrid_tests::harness::{Mount, Server, has, temporary, wait_until};
+use isogrid_tests::harness::{Mount, Server, fail_syncs, temporary, wait_until};
 
 use super::{ENTRIES, json, metric};
 
@@ -98,24 +95,6 @@ fn a_full_disk_is_told_and_reads_go_on() {
         client.http("PUT", &format!("{ENTRIES}k"), &[], b"x").status < 300
     });
     assert_eq!(client.http("GET", "/health/ready", &[], b"").text(), "ok\n");
-}
-
-/// `strace` on a server, making its syncs fail with EIO; `None` where it may not.
-fn fail_syncs(server: &Server) -> Option<Child> {
-    if !has("strace", "apt-get install strace") {
-        return None;
-    }
-    let pid = server.pid().to_string();
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-e", "trace=fdatasync,fsync", "-e", "signal=none"]);
-    command.args(["-e", "inject=fdatasync,fsync:error=EIO", "-o", "/dev/null", "-p", &pid]);
-    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(1_000));
-    if child.try_wait().unwrap().is_some() {
-        eprintln!("strace may not trace here, so this is not checked");
-        return None;
-    }
-    Some(child)
 }
 
 /// A write whose sync failed is of unknown outcome; from then on writes are refused, and readiness

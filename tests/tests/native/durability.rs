@@ -1,7 +1,7 @@
 //! Writes are answered when they are kept.
 
 use isogrid_tests::harness::native::COUNTERS;
-use isogrid_tests::harness::{Native, Server, temporary, wait_until};
+use isogrid_tests::harness::{Native, Server, fail_syncs, temporary, wait_until};
 use serde_json::{Value, json};
 
 fn server(data: &str, persist: &str) -> Server {
@@ -144,4 +144,38 @@ fn transactions_belong_to_their_connection() {
     assert_eq!(two.call("cache.GET", cache, get("lost"))[0], "NOT_FOUND");
     drop(server);
     std::fs::remove_dir_all(data).unwrap();
+}
+
+/// A write whose sync failed is of unknown outcome, and is told so; from then on writes are
+/// refused, and the connection goes on.
+#[test]
+fn a_failed_log_is_told() {
+    let data = temporary("native-failed");
+    let server = server(data.to_str().unwrap(), "sync");
+    let mut client = server.native();
+    let cache = client.cache("default");
+    assert_eq!(client.call("cache.PUT", cache, put("known", "x"))[0], "OK");
+    let (refused, strace) = std::thread::scope(|scope| {
+        // A write is always under way, so one of them is when syncs begin to fail.
+        let writer = scope.spawn(|| {
+            let mut refused = Vec::new();
+            wait_until("writes are refused", || {
+                let answer = client.call("cache.PUT", cache, put("other", "x"));
+                if answer[0] == "ERR" {
+                    refused.push(answer[1].as_str().unwrap().to_owned());
+                }
+                refused.iter().any(|code| code == "STORAGE")
+            });
+            refused
+        });
+        let strace = fail_syncs(&server);
+        (writer.join(), strace)
+    });
+    let (refused, Some(mut strace)) = (refused, strace) else { return };
+    assert_eq!(refused.unwrap(), ["OUTCOME_UNKNOWN", "STORAGE"]);
+    assert_eq!(client.call("cache.GET", cache, get("known"))[0], "OK");
+    let _ = strace.kill();
+    let _ = strace.wait();
+    drop(server);
+    let _ = std::fs::remove_dir_all(data);
 }

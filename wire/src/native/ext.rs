@@ -27,8 +27,8 @@ choices! {
 }
 
 record! {
-    /// The lock that the caller believes to hold. The request is refused with `FENCED` when a
-    /// higher token was given out for that lock.
+    /// The lock that the caller believes to hold. The request is refused with `FENCED` unless it is
+    /// held under this token.
     Fence<'a> {
         /// The lock space, as `catalog.RESOLVE` named it.
         object: u32,

@@ -7,6 +7,7 @@ use isogrid_wire::native::handshake::{
     AnnouncedLimits, Auth, Cluster, Hello, Server, Welcome, from_payload, to_payload,
 };
 use isogrid_wire::native::preface::{ClientPreface, PREFACE_LEN, ServerPreface};
+use isogrid_wire::native::schema::Group;
 use isogrid_wire::native::{BEFORE_AUTH_LEN_MAX, ErrorCode, Frame, GROUPS, Header, Kind, Limits};
 
 use super::failure::Failure;
@@ -119,11 +120,11 @@ pub fn cluster() -> Cluster {
 
 /// For each group the highest low byte of an opcode.
 fn ops() -> BTreeMap<String, u8> {
-    let highest = |group: &&isogrid_wire::native::schema::Group| {
+    let highest = |group: &&Group| {
         let codes = group.operations.iter().map(|operation| operation.code.to_be_bytes());
         (group.name.to_owned(), codes.map(|[_, low]| low).max().unwrap_or(0))
     };
-    GROUPS.iter().map(|group| highest(group)).collect()
+    GROUPS.iter().map(highest).collect()
 }
 
 /// The 16 bytes of a UUID; `None` of no text.

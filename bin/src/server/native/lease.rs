@@ -6,8 +6,8 @@ use isogrid_grid::catalog::Kind;
 use isogrid_grid::structure::lease::TTL_MS;
 use isogrid_grid::structure::lock::{LockInfo, LockOp, LockReply as Said, Outcome};
 use isogrid_wire::native::lease::{
-    KeepaliveReply, LeaseGrantReply, LeaseInfoReply, LeaseLeft, LockInfoReply, LockMode, LockReply,
-    Request, RevokeReply, SemAcquireReply, SemReleaseReply, UnlockReply,
+    KeepaliveReply, LeaseGrant, LeaseGrantReply, LeaseInfoReply, LeaseLeft, LockInfoReply,
+    LockMode, LockReply, Request, RevokeReply, SemAcquireReply, SemReleaseReply, UnlockReply,
 };
 use isogrid_wire::native::{ErrorCode, Json, List, Ms, Status};
 use serde_json::{Value, json};
@@ -41,16 +41,7 @@ impl Session {
         let lease =
             || at.ext.lease.ok_or_else(|| Failure::invalid("the extension `lease` is missing"));
         match *request {
-            Request::LeaseGrant(grant) => {
-                if !(TTL_MIN_MS..=*TTL_MS.end()).contains(&grant.ttl.0) {
-                    return Err(Failure::invalid("`ttl` is 1000 to 86400000 ms"));
-                }
-                let op = LockOp::GrantLease { ttl: grant.ttl.0, about: grant.info.0.as_bytes() };
-                match self.ask(op)? {
-                    Said::Lease { id, .. } => reply.say(&LeaseGrantReply::Ok { lease: id }),
-                    other => return Err(unexpected(&other)),
-                }
-            }
+            Request::LeaseGrant(grant) => self.grant_lease(&grant, reply)?,
             Request::Keepalive(keep) => {
                 self.check_keys(keep.leases.len())?;
                 let leases: Vec<u64> = keep.leases.iter().collect();
@@ -104,6 +95,18 @@ impl Session {
             }
         }
         Ok(Flow::Said)
+    }
+
+    fn grant_lease(&self, grant: &LeaseGrant<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
+        if !(TTL_MIN_MS..=*TTL_MS.end()).contains(&grant.ttl.0) {
+            return Err(Failure::invalid("`ttl` is 1000 to 86400000 ms"));
+        }
+        let op = LockOp::GrantLease { ttl: grant.ttl.0, about: grant.info.0.as_bytes() };
+        match self.ask(op)? {
+            Said::Lease { id, .. } => reply.say(&LeaseGrantReply::Ok { lease: id }),
+            other => return Err(unexpected(&other)),
+        }
+        Ok(())
     }
 
     fn ask(&self, op: LockOp<'_>) -> Result<Said, Failure> {
