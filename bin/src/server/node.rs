@@ -1,6 +1,7 @@
 //! What all connections of a running server share.
 
 use std::collections::BTreeMap;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -68,6 +69,8 @@ pub struct Node {
     pub clock: SystemClock,
     /// When it started, ms.
     pub started: u64,
+    /// Another number after each start.
+    pub life: u64,
     /// The level that `verbosity` set.
     pub verbosity: AtomicU32,
     /// `cache_memlimit` and the configuration, bytes.
@@ -138,6 +141,7 @@ impl Node {
             counters: AllCounters::default(),
             clock,
             started,
+            life: isogrid_engine::env::os_seed(),
             data: OnceLock::new(),
             health: Health::default(),
             log: LogLevel::default(),

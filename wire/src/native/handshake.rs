@@ -126,6 +126,10 @@ pub struct Server {
     pub version: String,
     /// The node's name.
     pub node: String,
+    /// Another word after each start. The answers that belong to `idem` numbers are remembered
+    /// within a life only; without the key every connection may be another life.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub life: String,
 }
 
 /// The cluster in `WELCOME`.

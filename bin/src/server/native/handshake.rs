@@ -109,7 +109,8 @@ fn welcome(node: &Node, limits: &Limits, identity: &Identity, out: &mut Output) 
 /// The server, for `WELCOME` and `catalog.INFO`.
 pub fn server(node: &Node) -> Server {
     let (name, version) = ("isogrid".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-    Server { name, version, node: node.config.node.name.clone() }
+    let life = format!("{:016x}", node.life);
+    Server { name, version, node: node.config.node.name.clone(), life }
 }
 
 /// The cluster, for the same.

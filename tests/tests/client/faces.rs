@@ -1,0 +1,242 @@
+//! Every face once, with what it promises.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use isogrid_wire::client::cache::{Change, Changed, Counted, Gone, Removed, Written};
+use isogrid_wire::client::counter::Added;
+use isogrid_wire::client::lock::Taken;
+use isogrid_wire::client::transaction::Commit;
+use isogrid_wire::client::{Cache, Cause, Error, Outcome, Transaction};
+use isogrid_wire::native::ErrorCode;
+
+use super::{client, server};
+
+const LONG: Duration = Duration::from_secs(600);
+
+#[tokio::test]
+async fn entries_are_written_and_read_under_every_condition() {
+    let (_server, address) = server();
+    let cache = client(&address).await.cache("orders").open().await.unwrap();
+    assert_eq!(cache.get(b"k").await.unwrap(), None);
+    let first = cache.put(b"k", b"one").ttl(LONG).idle(LONG / 2).flags(7).await.unwrap();
+    let entry = cache.get(b"k").await.unwrap().unwrap();
+    assert_eq!((&*entry.value, entry.version, entry.flags), (&b"one"[..], first.version(), 7));
+    assert!(entry.ttl.unwrap() <= LONG && entry.ttl.unwrap() > LONG / 2);
+    assert_eq!(entry.idle, Some(LONG / 2));
+    assert!(!cache.put_if_absent(b"k", b"x").await.unwrap().is_stored());
+    assert!(!cache.replace(b"none", b"x").await.unwrap().is_stored());
+    let second = cache.replace(b"k", b"two").return_prev().await.unwrap();
+    let Written::Stored { version, prev: Some(prev) } = second else { panic!("{second:?}") };
+    assert_eq!(&*prev.value, b"one");
+    let late = cache.put(b"k", b"x").if_version(first.version()).await.unwrap();
+    assert!(matches!(late, Written::Mismatch { version: is, .. } if is == version), "{late:?}");
+    assert!(cache.put(b"k", b"12").if_version(version).await.unwrap().is_stored());
+    let counted = cache.incr(b"k", 30).await.unwrap();
+    assert!(matches!(counted, Counted::Done { value: 42, .. }), "{counted:?}");
+    assert_eq!(cache.incr(b"none", 1).await.unwrap(), Counted::NotFound);
+    assert!(matches!(
+        cache.incr(b"n", 1).initial(5).await.unwrap(),
+        Counted::Done { value: 5, .. }
+    ));
+    assert!(matches!(cache.append(b"k", b"!").await.unwrap(), Changed::Done { .. }));
+    assert!(matches!(cache.prepend(b"k", b"?").await.unwrap(), Changed::Done { .. }));
+    let touched = cache.get_and_touch(b"k").for_ever().await.unwrap().unwrap();
+    assert_eq!(&*touched.value, b"?42!");
+    assert_eq!(cache.get(b"k").await.unwrap().unwrap().ttl, None);
+    assert!(matches!(cache.touch(b"k").ttl(LONG).await.unwrap(), Changed::Done { .. }));
+    assert_eq!(cache.touch(b"none").ttl(LONG).await.unwrap(), Changed::NotFound);
+    let wrong = cache.incr(b"k", 1).await.unwrap_err();
+    assert_eq!((wrong.outcome, wrong.code()), (Outcome::Failed, Some(ErrorCode::NotANumber)));
+    let kept = cache.remove(b"k").if_version(1).await.unwrap();
+    assert!(matches!(kept, Removed::Mismatch { .. }), "{kept:?}");
+    let removed = cache.remove(b"k").return_prev().await.unwrap();
+    let Removed::Removed { prev: Some(prev) } = removed else { panic!("{removed:?}") };
+    assert_eq!(&*prev.value, b"?42!");
+    assert_eq!(cache.remove(b"k").await.unwrap(), Removed::NotFound);
+}
+
+#[tokio::test]
+async fn a_cache_is_opened_or_made_with_its_options() {
+    let (_server, address) = server();
+    let client = client(&address).await;
+    let missing = client.cache("orders").must_exist().open().await.unwrap_err();
+    assert_eq!(missing.cause, Cause::NoSuchObject("orders".to_owned()));
+    let made = client.cache("orders").ttl(LONG).option("eviction", "lru").open().await.unwrap();
+    made.put(b"k", b"v").await.unwrap();
+    assert!(made.get(b"k").await.unwrap().unwrap().ttl.is_some(), "that of the cache");
+    let same = client.cache("orders").ttl(LONG).option("eviction", "lru").open().await.unwrap();
+    assert!(same.get(b"k").await.unwrap().is_some());
+    client.cache("orders").open().await.unwrap();
+    let other = client.cache("orders").ttl(LONG * 2).open().await.unwrap_err();
+    assert_eq!(other.code(), Some(ErrorCode::ObjectExists), "{other}");
+    let strange = client.cache("x").option("colour", "blue").open().await.unwrap_err();
+    assert_eq!(strange.code(), Some(ErrorCode::InvalidArgument), "{strange}");
+}
+
+#[tokio::test]
+async fn many_at_once_and_all_of_them() {
+    let (_server, address) = server();
+    let cache = client(&address).await.cache("many").open().await.unwrap();
+    let keys: Vec<String> = (0..3_000).map(|n| format!("key:{n}")).collect();
+    for chunk in keys.chunks(500) {
+        let entries: Vec<_> = chunk.iter().map(|key| (key.as_bytes(), key.as_bytes())).collect();
+        assert_eq!(cache.put_many(&entries, Some(LONG)).await.unwrap().len(), 500);
+    }
+    let some = [&b"key:7"[..], b"none", b"key:2999"];
+    let found = cache.get_many(&some).await.unwrap();
+    let values: Vec<_> = found.iter().map(|e| e.as_ref().map(|e| e.value.to_vec())).collect();
+    assert_eq!(values, [Some(b"key:7".to_vec()), None, Some(b"key:2999".to_vec())]);
+    assert_eq!(cache.touch_many(&some, None).await.unwrap(), [true, false, true]);
+    let mut scan = cache.scan();
+    let mut seen = BTreeSet::new();
+    while let Some(found) = scan.next().await.unwrap() {
+        assert_eq!(found.key, *found.entry.value);
+        assert!(seen.insert(found.key), "each once");
+    }
+    assert_eq!(seen, keys.iter().map(|key| key.clone().into_bytes()).collect());
+    let mut scan = cache.scan().glob("key:1?").keys_only();
+    let mut matching = 0;
+    while let Some(found) = scan.next().await.unwrap() {
+        assert!(found.entry.value.is_empty());
+        matching += 1;
+    }
+    assert_eq!((matching, cache.size(true).await.unwrap()), (10, 3_000));
+    assert_eq!(cache.remove_many(&some).await.unwrap(), [true, false, true]);
+    cache.clear().await.unwrap();
+    assert_eq!(cache.size(true).await.unwrap(), 0);
+    let large = vec![b'x'; 900_000];
+    cache.put(b"large", &large).await.unwrap();
+    assert_eq!(*cache.get(b"large").await.unwrap().unwrap().value, *large);
+}
+
+#[tokio::test]
+async fn who_listens_is_told_what_happens() {
+    let (_server, address) = server();
+    let (one, two) = (client(&address).await, client(&address).await);
+    let cache = one.cache("heard").open().await.unwrap();
+    cache.put(b"a", b"0").await.unwrap();
+    let heard = two.cache("heard").open().await.unwrap();
+    let mut listener = heard.listen().initial_state().with_prev().open().await.unwrap();
+    let first = listener.next().await.unwrap();
+    assert!(matches!(&first, Change::Created { key, .. } if key == b"a"), "{first:?}");
+    cache.put(b"a", b"1").await.unwrap();
+    let Change::Updated { entry, prev, .. } = listener.next().await.unwrap() else { panic!() };
+    assert_eq!((&*entry.value, &*prev.unwrap().value), (&b"1"[..], &b"0"[..]));
+    cache.put(b"b", b"2").ttl(Duration::from_millis(50)).await.unwrap();
+    assert!(matches!(listener.next().await.unwrap(), Change::Created { .. }));
+    let gone = listener.next().await.unwrap();
+    assert!(matches!(&gone, Change::Gone { key, why: Gone::Expired, .. } if key == b"b"));
+    cache.remove(b"a").await.unwrap();
+    assert!(matches!(listener.next().await.unwrap(), Change::Gone { why: Gone::Removed, .. }));
+    // More than the credit of a stream.
+    for n in 0..5_000u32 {
+        cache.put(&n.to_be_bytes(), b"").await.unwrap();
+    }
+    let mut told = 0;
+    while told < 5_000 {
+        assert!(matches!(listener.next().await.unwrap(), Change::Created { .. }));
+        told += 1;
+    }
+}
+
+#[tokio::test]
+async fn counters_count() {
+    let (_server, address) = server();
+    let counters = client(&address).await.counters("default").await.unwrap();
+    assert_eq!(counters.get("a").await.unwrap(), None);
+    assert_eq!(counters.add("a", 5).await.unwrap(), Added::Done(5));
+    assert_eq!(counters.compare_and_set("a", 4, 9).await.unwrap(), Err(5));
+    assert_eq!(counters.compare_and_set("a", 5, 9).await.unwrap(), Ok(9));
+    assert_eq!(counters.set("a", -3).await.unwrap(), 9);
+    let sums = counters.add_many(&[("a", 1), ("b", 2)]).await.unwrap();
+    assert_eq!(sums, [Ok(-2), Ok(2)]);
+    assert_eq!(counters.reset("a").await.unwrap(), 0);
+    let one = counters.ids("invoice", 10).await.unwrap();
+    let two = counters.ids("invoice", 10).await.unwrap();
+    assert!(two.first >= one.first + 10 * u64::from(one.step), "{one:?} {two:?}");
+}
+
+#[tokio::test]
+async fn a_lock_has_one_holder_and_tokens_rise() {
+    let (_server, address) = server();
+    let (one, two) = (client(&address).await, client(&address).await);
+    let (mine, yours) = (one.locks("default").await.unwrap(), two.locks("default").await.unwrap());
+    let cache = one.cache("guarded").open().await.unwrap();
+    let info = r#"{"who":"one"}"#;
+    let guard = mine.lock(b"k").info(info).acquire().await.unwrap().guard().unwrap();
+    match yours.lock(b"k").acquire().await.unwrap() {
+        Taken::Busy { holder } => assert!(holder.contains("one"), "{holder}"),
+        Taken::Held(_) => panic!("two holders"),
+    }
+    assert!(mine.lock(b"k").acquire().await.unwrap().guard().is_none(), "nor twice by one client");
+    assert!(cache.put(b"x", b"y").fence(&guard).await.unwrap().is_stored());
+    let waiting = tokio::spawn(async move {
+        let taken = yours.lock(b"k").wait(Duration::from_secs(15)).acquire().await.unwrap();
+        taken.guard().unwrap()
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let first = guard.token();
+    guard.release().await.unwrap();
+    let second = waiting.await.unwrap();
+    assert!(second.token() > first && !second.is_lost());
+    drop(second);
+    // The guard's end is on its way; somebody who waits gets the lock.
+    let wait = Duration::from_secs(15);
+    let shared = mine.shared_lock(b"k").wait(wait).acquire().await.unwrap().guard().unwrap();
+    assert!(mine.shared_lock(b"k").acquire().await.unwrap().guard().is_some());
+    drop(shared);
+    let permits = mine.permits(b"pool", 2, 3).acquire().await.unwrap().guard().unwrap();
+    assert!(mine.permits(b"pool", 2, 3).acquire().await.unwrap().guard().is_none());
+    permits.release().await.unwrap();
+    assert!(mine.permits(b"pool", 3, 3).acquire().await.unwrap().guard().is_some());
+}
+
+#[tokio::test]
+async fn transactions_are_all_or_nothing() {
+    let (_server, address) = server();
+    let client = client(&address).await;
+    let a = client.cache("a").open().await.unwrap();
+    a.put(b"k", b"100").await.unwrap();
+    let tx = client.transaction();
+    assert_eq!(tx.get(&a, b"k").await.unwrap().unwrap(), b"100");
+    assert_eq!(tx.get(&a, b"m").await.unwrap(), None);
+    tx.put(&a, b"m", b"1");
+    tx.remove(&a, b"k");
+    assert_eq!(tx.get(&a, b"k").await.unwrap(), None, "it sees what it writes");
+    a.put(b"m", b"mine").await.unwrap();
+    let Commit::Conflict(keys) = tx.commit().await.unwrap() else { panic!("lost update") };
+    assert_eq!((keys.len(), keys[0].cache.as_str(), &*keys[0].key), (1, "a", &b"m"[..]));
+    assert!(a.get(b"k").await.unwrap().is_some(), "nothing of it is in force");
+
+    let movers = (0..8).map(|_| {
+        let (client, a) = (client.clone(), a.clone());
+        tokio::spawn(async move {
+            for _ in 0..10 {
+                client
+                    .transact(Duration::from_secs(20), |tx| {
+                        let a = &a;
+                        async move {
+                            let (from, to) =
+                                (number(&tx, a, b"k").await?, number(&tx, a, b"l").await?);
+                            tx.put(a, b"k", (from - 1).to_string().as_bytes());
+                            tx.put(a, b"l", (to + 1).to_string().as_bytes());
+                            Ok(())
+                        }
+                    })
+                    .await
+                    .unwrap();
+            }
+        })
+    });
+    for mover in movers.collect::<Vec<_>>() {
+        mover.await.unwrap();
+    }
+    assert_eq!(&*a.get(b"k").await.unwrap().unwrap().value, b"20");
+    assert_eq!(&*a.get(b"l").await.unwrap().unwrap().value, b"80");
+}
+
+async fn number(tx: &Transaction, cache: &Cache, key: &[u8]) -> Result<i64, Error> {
+    let text = tx.get(cache, key).await?.unwrap_or(b"0".to_vec());
+    Ok(String::from_utf8(text).unwrap().parse().unwrap())
+}

@@ -1,0 +1,91 @@
+//! A stream that is read at the reader's own pace.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::core::{Life, LinkId, Reply, Request};
+use super::error::{Cause, Error};
+use super::handle::Interest;
+use super::object::Object;
+use super::shell::Consumer;
+use crate::native::ErrorCode;
+
+/// What comes of a stream.
+#[derive(Debug)]
+pub enum Piece {
+    /// Its request is sent.
+    Opened,
+    /// The payload of an `ITEM`.
+    Items(Vec<u8>),
+    /// Its end.
+    Ended(Result<Reply, Error>),
+}
+
+/// An open stream; it is cancelled when it is dropped.
+#[derive(Debug)]
+pub struct Stream {
+    object: Arc<Object>,
+    number: (Life, u32),
+    interest: Interest,
+    pieces: mpsc::UnboundedReceiver<Piece>,
+}
+
+impl Stream {
+    /// Sends a request about this object as soon as there is a connection.
+    pub async fn open(
+        object: &Arc<Object>,
+        deadline: Instant,
+        mut request: Request,
+    ) -> Result<Self, Error> {
+        let number = object.number(deadline).await?;
+        (request.life, request.object) = (Some(number.0), number.1);
+        // Credit bounds what may wait here.
+        let (to, pieces) = mpsc::unbounded_channel();
+        let interest = object.handle.stream(request, Box::new(Forward(to)))?;
+        Ok(Stream { object: Arc::clone(object), number, interest, pieces })
+    }
+
+    pub async fn next(&mut self) -> Piece {
+        let piece = self.pieces.recv().await;
+        self.look(piece.unwrap_or(Piece::Ended(Err(Error::failed(Cause::Closed)))))
+    }
+
+    /// What has come already.
+    pub fn now(&mut self) -> Option<Piece> {
+        let piece = self.pieces.try_recv().ok()?;
+        Some(self.look(piece))
+    }
+
+    fn look(&self, piece: Piece) -> Piece {
+        if let Piece::Ended(Err(error)) = &piece {
+            let unknown = error.code() == Some(ErrorCode::NoSuchObject);
+            if unknown || error.cause == Cause::OtherLife {
+                self.object.forget(self.number);
+            }
+        }
+        piece
+    }
+
+    pub fn credit(&self, items: usize) {
+        self.interest.credit(u32::try_from(items).unwrap_or(u32::MAX));
+    }
+}
+
+/// Hands pieces to the reader; one that has gone needs none.
+struct Forward(mpsc::UnboundedSender<Piece>);
+
+impl Consumer for Forward {
+    fn opened(&mut self, _: LinkId) {
+        drop(self.0.send(Piece::Opened));
+    }
+
+    fn items(&mut self, payload: Vec<u8>) {
+        drop(self.0.send(Piece::Items(payload)));
+    }
+
+    fn ended(&mut self, end: Result<Reply, Error>) {
+        drop(self.0.send(Piece::Ended(end)));
+    }
+}
