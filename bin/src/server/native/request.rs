@@ -181,8 +181,15 @@ impl Session {
             return Ok((Flow::Stopped, None));
         }
         let flow = match at.ext.idem.filter(|_| operation.repeat != Repeat::Read) {
-            Some(number) => self.once(number, &at, &request, reply)?,
-            None => self.fenced(&at, &request, reply)?,
+            Some(number) => self.once(number, &at, &request, reply),
+            None => self.fenced(&at, &request, reply),
+        };
+        let flow = match (flow, object) {
+            (Err(failure), Some(object)) if failure.is_behind => {
+                self.wait_for_room(object)?;
+                return Ok((Flow::Stopped, None));
+            }
+            (flow, _) => flow?,
         };
         // Who waits for a lock said so, unless the time for it all is shorter.
         let waits = matches!(flow, Flow::Waits(_)) && !is_hasty;
@@ -214,6 +221,10 @@ impl Session {
             Ok(_) => {
                 once.undone();
                 return Err(unsupported("idem"));
+            }
+            Err(failure) if failure.is_behind => {
+                once.undone();
+                return Err(failure);
             }
             Err(failure) => all.push(Given::failure(&failure)),
         }
