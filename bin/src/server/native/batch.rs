@@ -2,9 +2,7 @@
 
 use isogrid_grid::catalog::Index;
 use isogrid_wire::native::batch::{BatchReply, Request};
-use isogrid_wire::native::{
-    List, Reader, Request as Any, RequestExt, SubReply, SubRequest,
-};
+use isogrid_wire::native::{List, Reader, Request as Any, RequestExt, SubReply, SubRequest};
 
 use super::failure::Failure;
 use super::reply::{Given, Reply, To};

@@ -43,12 +43,7 @@ impl Session {
     ///
     /// # Errors
     /// The failure to answer with.
-    pub fn permit(
-        &self,
-        index: &Index,
-        object: u32,
-        request: &Request<'_>,
-    ) -> Result<(), Failure> {
+    pub fn permit(&self, index: &Index, object: u32, request: &Request<'_>) -> Result<(), Failure> {
         if !self.node.security.is_required() {
             return Ok(());
         }

@@ -124,10 +124,7 @@ impl Session {
     }
 
     /// The one cache that all of these objects are, if there are any.
-    fn one_cache<'i>(
-        index: &'i Index,
-        all: &[u32],
-    ) -> Result<Option<&'i Arc<Object>>, Failure> {
+    fn one_cache<'i>(index: &'i Index, all: &[u32]) -> Result<Option<&'i Arc<Object>>, Failure> {
         let Some(first) = all.first() else { return Ok(None) };
         if all.iter().any(|id| id != first) {
             return Err(Failure::invalid("a transaction works on one cache"));
