@@ -78,7 +78,7 @@ impl Session {
             }
             Request::PartSeq(request) => part_seq(cache, request, reply),
             Request::Scan(scan) => {
-                let scanning = Scanning::open(cache, scan, self.now)?;
+                let scanning = Scanning::open(cache, object.id, scan, self.now)?;
                 return Ok(Flow::Live(Box::new(Live::Scan(scanning)), scan.credit));
             }
             Request::Listen(listen) => {
