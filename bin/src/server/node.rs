@@ -253,7 +253,7 @@ fn security_settings(config: &ServerConfig) -> Settings {
 }
 
 fn open_tls(config: &ServerConfig, now: u64) -> Result<Option<Tls>, super::Error> {
-    let speaks = |listener: &ListenerConfig| config.tls_of(listener) != TlsMode::Off;
+    let speaks = |listener: &config::ListenerConfig| config.tls_of(listener) != TlsMode::Off;
     let wanted = config.listeners().iter().any(speaks);
     wanted.then(|| Tls::open(&config.tls, now)).transpose().map_err(super::Error::Tls)
 }

@@ -1,6 +1,7 @@
 //! Every operation of the native protocol, by nobody and each of five identities, on an own
-//! object, on another one, and on keys with another prefix; alone, within a batch, and within a transaction. The table
-//! of what each needs is in `tests/vectors/security/native.txt`; an operation without a row fails.
+//! object, on another one, and on keys with another prefix; alone, within a batch, and within a
+//! transaction. The table of what each needs is in `tests/vectors/security/native.txt`; an
+//! operation without a row fails.
 
 use isogrid_tests::harness::native::{COUNTERS, LOCKS, sub_answer, sub_request};
 use isogrid_tests::harness::{Native, Server, Users};

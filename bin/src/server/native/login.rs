@@ -34,7 +34,7 @@ enum Step {
     /// It is being checked: what follows has to wait.
     Checking(Pin<Box<dyn Future<Output = Checked> + Send>>),
     /// The client is to prove that it knows the password.
-    Proving(Proving),
+    Proving(Box<Proving>),
 }
 
 /// How a login began.
@@ -183,7 +183,7 @@ impl Login {
         let (generation, accounts) = (security.generation(), security.accounts());
         let challenge = security.scram(hello);
         let first = challenge.message().to_owned();
-        self.step = Step::Proving(Proving { user, challenge, accounts, generation });
+        self.step = Step::Proving(Box::new(Proving { user, challenge, accounts, generation }));
         Begun::Challenge(first)
     }
 
@@ -192,7 +192,7 @@ impl Login {
         match std::mem::replace(&mut self.step, Step::Idle) {
             Step::Proving(proving) => {
                 let (node, client) = (Arc::clone(&self.node), self.client.clone());
-                let check = login::scram(node, client, proving, proof.as_bytes().to_vec());
+                let check = login::scram(node, client, *proving, proof.as_bytes().to_vec());
                 self.step = Step::Checking(Box::pin(check));
                 true
             }
