@@ -62,7 +62,7 @@ fn caches_are_listed_and_described() {
     assert_eq!((&caches[0]["name"], &caches[0]["stats"]["entries"]), (&json!("users"), &json!(1)));
     assert_eq!(place.said("cache describe users -o json").json(), caches[0]);
     let shown = place.said("cache show users").out;
-    assert!(shown.contains("\nprops.memory      4MiB\n"), "{shown}");
+    assert!(shown.contains("\nprops.memory       4MiB\n"), "{shown}");
     let made = place.said("cache create third -o json").json();
     assert_eq!((&made["created"], &made["props"]["ttl"]), (&json!(true), &json!("off")));
 }

@@ -28,7 +28,7 @@ fn servers_are_noted_chosen_and_forgotten() {
         "",
     );
     holds("context add test --server HERE", 0, "", "");
-    holds("context use tset", 3, "", "did you mean \"test\"?");
+    holds("context use tes", 3, "", "did you mean \"test\"?");
     holds("context use prod", 0, "", "");
     holds(found, 0, "", "");
     holds(&format!("{found} --context test"), 3, "", "there is no cache \"only-there\"");

@@ -71,7 +71,7 @@ impl RemoteArgs {
         // The client would try again until its time is over: a person wants to know at once.
         let reached = tokio::time::timeout(self.timeout, TcpStream::connect(&target.server)).await;
         match reached {
-            Ok(Ok(_)) => {}
+            Ok(Ok(stream)) => drop(stream),
             Ok(Err(error)) => return Err(Failure::unreachable(&target.server, &error.to_string())),
             Err(_) => return Err(Failure::unreachable(&target.server, "it does not answer")),
         }
