@@ -176,6 +176,18 @@ impl Native {
         stream
     }
 
+    /// Sends requests in one write; their streams.
+    pub fn ask_together(&mut self, requests: &[(&str, u64, Value, Value)]) -> Vec<u64> {
+        let (mut bytes, mut streams) = (Vec::new(), Vec::new());
+        for (op, object, body, fields) in requests {
+            bytes.extend(bytes_of(&request(op, *object, self.next, body.clone(), fields)));
+            streams.push(self.next);
+            self.next += 1;
+        }
+        self.raw.send(bytes);
+        streams
+    }
+
     /// Sends a request as fragments of the largest size that the server takes; its stream.
     pub fn ask_in_pieces(&mut self, op: &str, object: u64, body: Value) -> u64 {
         let stream = self.next;

@@ -120,18 +120,22 @@ fn a_request_whose_time_is_over_is_not_executed() {
     let lease = two.call("lease.LEASE_GRANT", LOCKS, json!({"ttl": 60_000, "info": "{}"}));
     let ext = json!({"ext": {"lease": lease[1]["lease"]}});
     let inflight = two.welcome["limits"]["max_inflight"].as_u64().unwrap();
-    for _ in 0..inflight {
+    for _ in 1..inflight {
         two.ask_with("lease.LOCK", LOCKS, lock(60_000), &ext);
     }
-    // No more are taken: these wait until there is room.
-    let late = two.ask_with("cache.PUT", cache, put("late", "x"), &json!({"timeout_ms": 1}));
-    let timely =
-        two.ask_with("cache.PUT", cache, put("timely", "x"), &json!({"timeout_ms": 60_000}));
     let waiting = || {
         let info = server.native().call("lease.LOCK_INFO", LOCKS, json!({"key": "l"}));
         let lock: Value = serde_json::from_str(info[1]["lock"].as_str().unwrap()).unwrap();
         lock["waiting"].as_u64().unwrap()
     };
+    wait_until("all but one wait", || waiting() == inflight - 1);
+    // Behind the last one no more are taken: these are read with it, and wait until there is room.
+    let streams = two.ask_together(&[
+        ("lease.LOCK", LOCKS, lock(60_000), ext),
+        ("cache.PUT", cache, put("late", "x"), json!({"timeout_ms": 1})),
+        ("cache.PUT", cache, put("timely", "x"), json!({"timeout_ms": 60_000})),
+    ]);
+    let (late, timely) = (streams[1], streams[2]);
     wait_until("all wait", || waiting() == inflight);
     std::thread::sleep(Duration::from_millis(20));
     one.call("lease.UNLOCK", LOCKS, json!({"key": "l", "fence": fence}));
