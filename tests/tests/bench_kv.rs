@@ -191,7 +191,7 @@ fn wrong_use_is_refused_and_names_the_flag() {
     for (args, named) in [
         (&["--connections", "0"][..], "--connections"),
         (&["--depth", "2k"], "--depth"),
-        (&["--zipf", "-1"], "--zipf"),
+        (&["--zipf=-1"], "--zipf"),
         (&["--zipf=0"], "--zipf"),
         (&["--ratio", "0:0"], "--ratio"),
         (&["--rate", "fast"], "--rate"),

@@ -44,7 +44,10 @@ mod precise {
 
     impl Alarm {
         /// An alarm of the runtime that this is called in.
-        #[expect(deprecated, reason = "sound for an `OwnedFd`; what replaces it is unsafe to call")]
+        #[expect(
+            deprecated,
+            reason = "sound for an `OwnedFd`, and what replaces it takes no safe call"
+        )]
         pub fn new() -> io::Result<Self> {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
             Ok(Alarm(AsyncFd::new(timerfd_create(TimerfdClockId::Monotonic, flags)?)?))
