@@ -8,7 +8,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use isogrid::config::ServerConfig;
 use isogrid::server::Node;
 use isogrid::server::connection::Conversation;
-use isogrid::server::session::{Memcached, Rights, Session};
+use isogrid::server::memcached::Memcached;
+use isogrid::server::session::{Rights, Session};
 use isogrid_wire::memcached::{Decoder, Framing, Item, Protocols, Reply, Request, Step, Value};
 use isogrid_wire::{Limits, Output};
 

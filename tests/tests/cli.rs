@@ -53,7 +53,20 @@ fn a_misspelled_command_names_the_right_one() {
 
 #[test]
 fn help_begins_with_the_purpose_and_has_examples() {
-    for command in ["serve", "doctor", "explain", "proto", "completion", "man"] {
+    for command in [
+        "serve",
+        "cache",
+        "counter",
+        "lock",
+        "node",
+        "admin",
+        "context",
+        "doctor",
+        "explain",
+        "proto",
+        "completion",
+        "man",
+    ] {
         let (code, out, _) = said(&[command, "--help"]);
         assert_eq!(code, Some(0), "{command}");
         let examples = out.split_once("Examples:").map(|(_, examples)| examples);

@@ -43,6 +43,7 @@ fn one_address_too_often_is_refused_and_others_are_not() {
     assert_eq!(good.stat("rejected_connections"), 3);
     assert_eq!(good.stat("rejected_connections_per_address"), 3);
     assert_eq!(good.stat("curr_connections"), 9);
+    wait_until("the refusal is told", || server.log().contains("connection_refused"));
     let lines: Vec<String> = server.log().lines().map(str::to_owned).collect();
     let told: Vec<_> = lines.iter().filter(|line| line.contains("connection_refused")).collect();
     assert_eq!(told.len(), 1, "one line for a flood: {told:?}");

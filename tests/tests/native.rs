@@ -8,6 +8,8 @@ mod abuse;
 mod durability;
 #[path = "native/flow.rs"]
 mod flow;
+#[path = "native/overflow.rs"]
+mod overflow;
 #[path = "native/script.rs"]
 mod script;
 #[path = "native/streams.rs"]

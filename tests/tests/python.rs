@@ -5,18 +5,18 @@
 
 use std::process::Command;
 
-use isogrid_tests::harness::{Server, has};
+use isogrid_tests::harness::{Server, Users, has};
 use isogrid_tests::tidy::root;
 
 /// Runs modules of the client's tests, and says how many tests there were.
-fn unittest(modules: &[&str], address: Option<&str>) -> Option<u32> {
+fn unittest(modules: &[&str], environment: &[(&str, &str)]) -> Option<u32> {
     if !has("python3", "apt-get install python3") {
         return None;
     }
     let mut command = Command::new("python3");
     command.args(["-m", "unittest"]).args(modules).current_dir(root().join("clients/python"));
     command.env_remove("ISOGRID_ADDRESS").env("PYTHONDONTWRITEBYTECODE", "1");
-    command.envs(address.map(|address| ("ISOGRID_ADDRESS", address)));
+    command.envs(environment.iter().copied());
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && !said.contains("skipped"), "{command:?}\n{said}");
@@ -26,17 +26,36 @@ fn unittest(modules: &[&str], address: Option<&str>) -> Option<u32> {
 
 #[test]
 fn every_vector_both_ways_and_the_refused_ones_refused() {
-    assert!(unittest(&["tests.test_vectors"], None).is_none_or(|ran| ran >= 9));
+    assert!(unittest(&["tests.test_vectors"], &[]).is_none_or(|ran| ran >= 9));
 }
 
 #[test]
 fn outcomes_retries_streams_and_locks_against_a_server_that_misbehaves() {
-    assert!(unittest(&["tests.test_client"], None).is_none_or(|ran| ran >= 30));
+    assert!(unittest(&["tests.test_client"], &[]).is_none_or(|ran| ran >= 30));
 }
 
 #[test]
 fn caches_counters_locks_transactions_and_streams_of_a_live_server() {
     let server = Server::isogrid(&["--native", "127.0.0.1:0", "--memcached", "off"]);
     let address = server.bound_for("native").remove(0);
-    assert!(unittest(&["tests.test_live"], Some(&address)).is_none_or(|ran| ran >= 24));
+    let environment = [("ISOGRID_ADDRESS", &*address)];
+    assert!(unittest(&["tests.test_live"], &environment).is_none_or(|ran| ran >= 24));
+}
+
+#[test]
+fn scram_plain_and_token_at_a_server_that_wants_logins() {
+    let (users, password) = (Users::new(), "correct-horse-battery");
+    users.add("app", password, &["read,write@*"]);
+    let token = users.user(&["add", "ci", "--role", "read@*", "--token"], "").stdout;
+    let token = String::from_utf8(token).unwrap();
+    let file = format!("auth.users={}", users.file());
+    let server =
+        Server::isogrid(&["--native", "127.0.0.1:0", "--memcached", "off", "--set", &file]);
+    let address = server.bound_for("native").remove(0);
+    let environment = [
+        ("ISOGRID_ADDRESS", &*address),
+        ("ISOGRID_PASSWORD", password),
+        ("ISOGRID_TOKEN", token.trim()),
+    ];
+    assert!(unittest(&["tests.test_login"], &environment).is_none_or(|ran| ran >= 2));
 }

@@ -14,6 +14,10 @@ mod http;
 mod limits;
 #[path = "security/logins.rs"]
 mod logins;
+#[path = "security/native.rs"]
+mod native;
+#[path = "security/native_logins.rs"]
+mod native_logins;
 #[path = "security/permissions.rs"]
 mod permissions;
 #[path = "security/start.rs"]

@@ -10,6 +10,7 @@ mod memcached;
 mod output;
 mod pages;
 mod proto;
+mod remote;
 mod serve;
 mod snapshot;
 mod table;
@@ -33,6 +34,18 @@ pub const USAGE: u8 = 2;
 /// The exit code when what is asked for is not there.
 pub const NOT_FOUND: u8 = 3;
 
+/// The exit code when something was to be so, and is not.
+pub const CONDITION: u8 = 4;
+
+/// The exit code when no server does it now.
+pub const UNAVAILABLE: u8 = 5;
+
+/// The exit code when the caller may not.
+pub const UNAUTHORIZED: u8 = 6;
+
+/// The exit code when there was no answer in time.
+pub const TIMED_OUT: u8 = 7;
+
 /// What `isogrid --help` says after the commands.
 const EXAMPLES: &str = "\
 Examples:
@@ -41,8 +54,11 @@ Examples:
   isogrid memcached -m 1024 -c 4096 -p 11211     # memcached's own flags
   isogrid config init && isogrid serve -c isogrid.toml
   isogrid doctor                                 # is this machine fit for it?
+  isogrid cache create orders --ttl 10m          # on the server that runs here
+  isogrid cache put orders 42 'two apples'
 
-Exit codes: 0 ok, 1 failed, 2 wrong use, 3 not found, 78 configuration or data directory refused.";
+Exit codes: 0 ok, 1 failed, 2 wrong use, 3 not found, 4 a condition does not hold, 5 unavailable,
+6 not allowed, 7 timeout, 78 configuration or data directory refused.";
 
 #[derive(Parser)]
 #[command(name = "isogrid", version, about = "A data grid that speaks memcached.")]
@@ -63,6 +79,18 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Make, show, change and drop caches of a server; read and write entries.
+    Cache(Box<remote::cache::CacheArgs>),
+    /// Read and change counters of a server.
+    Counter(remote::counter::CounterArgs),
+    /// Run a command while holding a lock.
+    Lock(remote::lock::LockArgs),
+    /// Show and drain a server.
+    Node(remote::admin::NodeArgs),
+    /// Call a method of administration of a server.
+    Admin(remote::admin::AdminArgs),
+    /// Note servers under names, and choose one.
+    Context(remote::context::ContextArgs),
     /// Show, check and explain the configuration.
     Config(config::ConfigArgs),
     /// Check and repair the log of a data directory.
@@ -98,6 +126,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Cli::parse_from(args).command {
         Command::Serve(args) => serve::main(&args),
         Command::Memcached { args } => memcached::main(args),
+        Command::Cache(args) => remote::cache::main(&args),
+        Command::Counter(args) => remote::counter::main(&args),
+        Command::Lock(args) => remote::lock::main(&args),
+        Command::Node(args) => remote::admin::node(&args),
+        Command::Admin(args) => remote::admin::main(&args),
+        Command::Context(args) => remote::context::main(&args),
         Command::Config(args) => config::main(&args),
         Command::Log(args) => log::main(&args),
         Command::Snapshot(args) => snapshot::main(&args),

@@ -96,7 +96,7 @@ fn check_listeners(config: &ServerConfig, found: &mut Vec<Problem>) {
 fn check_security(config: &ServerConfig, found: &mut Vec<Problem>) {
     let speaks = |listener: &ListenerConfig| config.tls_of(listener) != TlsMode::Off;
     let tls = &config.tls;
-    if config.memcached.iter().any(speaks) && (tls.cert.is_none() || tls.key.is_none()) {
+    if config.listeners().iter().any(speaks) && (tls.cert.is_none() || tls.key.is_none()) {
         let what = "a listener speaks TLS, and there is no certificate";
         found.push(problem(
             what,

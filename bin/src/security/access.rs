@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::permission::Permission;
+use super::permission::{Permission, Permissions};
 use super::role::Role;
 
 /// How somebody showed who they are.
@@ -127,6 +127,12 @@ impl OpClass {
         }
     }
 
+    /// What a role has to permit, in the words of roles.
+    #[must_use]
+    pub fn permissions(self) -> Permissions {
+        Permissions::of(self.needs().0)
+    }
+
     /// Whether requests of this class are about all keys, whatever key they name.
     fn is_of_whole(self) -> bool {
         matches!(self, OpClass::Clear | OpClass::Keys | OpClass::Configure)
@@ -147,6 +153,18 @@ pub fn allow(identity: Option<&Identity>, class: OpClass, name: &str, key: Optio
             Scope::Node => role.permits_everywhere(*permission),
         })
     })
+}
+
+/// Whether `identity` may do a thing of this class to something in what is called `name`, be it
+/// only to keys that begin with a prefix.
+#[must_use]
+pub fn allow_some(identity: Option<&Identity>, class: OpClass, name: &str) -> bool {
+    let (needed, scope) = class.needs();
+    if class.is_of_whole() || scope == Scope::Node {
+        return allow(identity, class, name, None);
+    }
+    let roles = identity.map(|identity| &identity.roles[..]).unwrap_or_default();
+    needed.iter().all(|permission| roles.iter().any(|role| role.permits_some(*permission, name)))
 }
 
 #[cfg(test)]
@@ -197,5 +215,22 @@ mod tests {
             assert_eq!(allow(Some(&both), class, "own", key), allowed, "{class:?} {key:?}");
             assert!(!allow(Some(&both), class, "other", key), "{class:?} {key:?}");
         }
+    }
+
+    #[test]
+    fn some_keys_are_enough_where_a_class_is_of_keys() {
+        let both = identity(&["read@own/a", "write@own"]);
+        for (class, some) in [
+            (OpClass::Read, true),
+            (OpClass::ReadWrite, true),
+            (OpClass::Delete, false),
+            (OpClass::Keys, false),
+            (OpClass::Admin, false),
+        ] {
+            assert_eq!(allow_some(Some(&both), class, "own"), some, "{class:?}");
+            assert!(!allow_some(Some(&both), class, "other"), "{class:?}");
+            assert!(!allow_some(None, class, "own"), "{class:?}");
+        }
+        assert_eq!(OpClass::ReadWrite.permissions().to_string(), "read,write");
     }
 }

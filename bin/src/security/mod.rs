@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use isogrid_wire::scram::{Challenge, Hello, Verifier};
 use tokio::sync::oneshot;
 
-pub use access::{Identity, OpClass, Way, allow};
+pub use access::{Identity, OpClass, Way, allow, allow_some};
 pub use accounts::{Accounts, Source};
 use audit::{Audit, Event};
 use limiter::{Limiter, Wait};

@@ -43,6 +43,12 @@ impl Role {
         key_in && self.permissions.has(permission) && self.names.matches(name)
     }
 
+    /// Whether the role permits it on `name`, be it on some keys only.
+    #[must_use]
+    pub fn permits_some(&self, permission: Permission, name: &str) -> bool {
+        self.permissions.has(permission) && self.names.matches(name)
+    }
+
     /// Whether the role permits it on the whole node.
     #[must_use]
     pub fn permits_everywhere(&self, permission: Permission) -> bool {

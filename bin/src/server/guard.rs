@@ -24,11 +24,11 @@ const MECHANISM_LEN_MAX: usize = 32;
 const MECHANISM: &[u8] = b"PLAIN";
 
 /// The client ends here: its user was changed or removed.
-const REVOKED: &str = "its user may not log in like this any more";
+pub const REVOKED: &str = "its user may not log in like this any more";
 /// The client ends here: it guesses.
-const TRIES: &str = "too many failed logins";
+pub const TRIES: &str = "too many failed logins";
 /// The client ends here: it talks without having logged in.
-const BYTES: &str = "too many bytes before a login";
+pub const BYTES: &str = "too many bytes before a login";
 
 type Check = Pin<Box<dyn Future<Output = Option<LoggedIn>> + Send>>;
 

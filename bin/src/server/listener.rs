@@ -21,10 +21,11 @@ use super::detect::{Detected, detect, only};
 use super::guard::Guard;
 use super::http;
 use super::login::Client;
+use super::memcached::Memcached;
 use super::native;
 use super::node::Node;
 use super::secure::secure;
-use super::session::{Memcached, Rights, Session};
+use super::session::{Rights, Session};
 use super::stream::Stream;
 use crate::config::{Address, ListenerConfig, ProtocolChoice, TlsMode};
 

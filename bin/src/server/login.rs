@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isogrid_wire::scram::{Challenge, EXPORTER_LEN};
+
 use super::node::Node;
 use crate::security::limiter::Wait;
 use crate::security::{Accounts, Attempt, Identity, Security, Way};
@@ -17,6 +19,8 @@ pub struct Client {
     pub tls: bool,
     /// The common name of the certificate that the client has shown.
     pub certificate: Option<String>,
+    /// What binds a SCRAM login to its TLS connection, where that has it.
+    pub binding: Option<[u8; EXPORTER_LEN]>,
 }
 
 impl Client {
@@ -66,13 +70,8 @@ pub async fn password(
         security.refused(&attempt(node.now()), "a password in the clear");
         return None;
     }
-    match security.wait(&attempt(node.now())) {
-        Wait::For(0) => {}
-        Wait::For(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
-        Wait::Refuse => {
-            security.refused(&attempt(node.now()), "too many tries from this network");
-            return None;
-        }
+    if !may_try(&node, attempt).await {
+        return None;
     }
     // The generation first: a change in between is found by the next look at it.
     let (generation, accounts) = (security.generation(), security.accounts());
@@ -87,6 +86,86 @@ pub async fn password(
         }
         None => {
             security.failed(&attempt(node.now()), "wrong name or password");
+            None
+        }
+    }
+}
+
+/// Waits as long as who guesses has to; whether this try may be checked at all.
+async fn may_try<'a>(node: &Node, attempt: impl Fn(u64) -> Attempt<'a>) -> bool {
+    match node.security.wait(&attempt(node.now())) {
+        Wait::For(0) => true,
+        Wait::For(ms) => {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            true
+        }
+        Wait::Refuse => {
+            node.security.refused(&attempt(node.now()), "too many tries from this network");
+            false
+        }
+    }
+}
+
+/// A SCRAM login half-way, with the accounts that it began with.
+pub struct Proving {
+    /// Who it is to be.
+    pub user: String,
+    /// What the proof has to answer.
+    pub challenge: Challenge,
+    /// The accounts.
+    pub accounts: Arc<Accounts>,
+    /// Their generation.
+    pub generation: u64,
+}
+
+/// Checks the proof of a SCRAM login; with who it is, what proves the server to the client.
+pub async fn scram(
+    node: Arc<Node>,
+    client: Client,
+    proving: Proving,
+    proof: Vec<u8>,
+) -> Option<(LoggedIn, String)> {
+    let Proving { user, challenge, accounts, generation } = proving;
+    let (security, way) = (&node.security, Way::Scram);
+    let attempt = |now| Attempt { now, user: user.as_bytes(), peer: client.address, way };
+    if !may_try(&node, attempt).await {
+        return None;
+    }
+    let identity = accounts.named(&user, way);
+    match challenge.finish(&proof).ok().zip(identity) {
+        Some((message, identity)) => {
+            security.succeeded(&attempt(node.now()));
+            Some((LoggedIn { identity, accounts, generation }, message))
+        }
+        None => {
+            security.failed(&attempt(node.now()), "wrong name or password");
+            None
+        }
+    }
+}
+
+/// Who has this token.
+pub fn token(node: &Node, client: &Client, token: &str) -> Option<LoggedIn> {
+    let security = &node.security;
+    let user = token.rsplit_once('.').map_or("", |(name, _)| name).as_bytes();
+    let attempt = Attempt { now: node.now(), user, peer: client.address, way: Way::Token };
+    if !client.is_private() {
+        security.refused(&attempt, "a token in the clear");
+        return None;
+    }
+    // A token cannot be guessed, so waiting would only cost.
+    if security.wait(&attempt) != Wait::For(0) {
+        security.refused(&attempt, "too many tries");
+        return None;
+    }
+    let (generation, accounts) = (security.generation(), security.accounts());
+    match accounts.with_token(token) {
+        Some(identity) => {
+            security.succeeded(&attempt);
+            Some(LoggedIn { identity, accounts, generation })
+        }
+        None => {
+            security.failed(&attempt, "wrong token");
             None
         }
     }

@@ -25,6 +25,7 @@ pub mod locks;
 pub mod log_limit;
 pub mod login;
 pub mod maintenance;
+pub mod memcached;
 pub mod metrics;
 pub mod native;
 pub mod newcomers;

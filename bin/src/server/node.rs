@@ -253,8 +253,8 @@ fn security_settings(config: &ServerConfig) -> Settings {
 }
 
 fn open_tls(config: &ServerConfig, now: u64) -> Result<Option<Tls>, super::Error> {
-    let speaks = |listener| config.tls_of(listener) != TlsMode::Off;
-    let wanted = config.memcached.iter().any(speaks);
+    let speaks = |listener: &config::ListenerConfig| config.tls_of(listener) != TlsMode::Off;
+    let wanted = config.listeners().iter().any(speaks);
     wanted.then(|| Tls::open(&config.tls, now)).transpose().map_err(super::Error::Tls)
 }
 

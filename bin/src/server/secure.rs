@@ -34,7 +34,8 @@ pub async fn secure(
     match until_ended(&place.info, handshake(tls, stream, mode)).await {
         Ok(Stream::Tls(stream)) => {
             let certificate = tls::client_name(&stream);
-            Some((Stream::Tls(stream), Client { address, tls: true, certificate }))
+            let binding = tls::channel_binding(&stream);
+            Some((Stream::Tls(stream), Client { address, tls: true, certificate, binding }))
         }
         Ok(stream) => Some((stream, Client { address, ..Client::default() })),
         Err(error) => {

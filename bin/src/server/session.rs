@@ -1,7 +1,6 @@
 //! What a connection says: requests in, replies out, a batch at a time. No socket in here.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use isogrid_engine::{Entry, Hint, KeyHash};
 use isogrid_grid::{Batch, Cache};
@@ -10,7 +9,7 @@ use isogrid_wire::memcached::{
     Decoder, Framing, Keys, PlainGet, PlainSet, Refusal, Reply, Request, Step, Value,
 };
 
-use super::connection::{Conversation, Done, OUTPUT_LEN_MAX, Turn};
+use super::connection::{Done, OUTPUT_LEN_MAX, Turn};
 use super::connections::Spoken;
 use super::counters::{Counters, Counts};
 use super::dispatch::Dispatch;
@@ -26,8 +25,6 @@ const BATCH: usize = 32;
 const KEYS: usize = 32;
 /// A line of more keys than this ends its batch, so that its answer can be sent in parts.
 const LONG_LINE_LEN: usize = 2048;
-/// Writes whose outcome nobody knows were under way.
-const UNKEPT: &str = "the log failed; it is unknown whether the last writes are kept";
 
 /// The listener's part in how requests are answered.
 #[derive(Debug, Clone, Copy)]
@@ -44,97 +41,6 @@ enum Stream {
     Dump(Dump),
 }
 
-/// A conversation in one of memcached's protocols.
-pub struct Memcached {
-    session: Session,
-    decoder: Decoder,
-}
-
-impl Memcached {
-    /// The conversation of a new connection.
-    pub fn new(session: Session, decoder: Decoder) -> Self {
-        Memcached { session, decoder }
-    }
-}
-
-impl Conversation for Memcached {
-    #[inline]
-    fn begin(&mut self) {
-        self.session.now = self.session.node.now();
-    }
-
-    #[inline]
-    fn end(&mut self) {
-        self.session.counters.add(&std::mem::take(&mut self.session.counts));
-    }
-
-    #[inline]
-    fn now(&self) -> u64 {
-        self.session.now
-    }
-
-    #[inline]
-    fn counts(&mut self) -> &mut Counts {
-        &mut self.session.counts
-    }
-
-    #[inline]
-    fn turn(&mut self, input: &[u8], out: &mut Output) -> Done {
-        self.session.turn(&mut self.decoder, input, out)
-    }
-
-    #[inline]
-    fn is_streaming(&self) -> bool {
-        self.session.is_streaming()
-    }
-
-    /// Nothing more will come of a node that stops.
-    fn ends_in_silence(&self) -> bool {
-        self.session.node.is_stopping()
-    }
-
-    #[inline]
-    fn keeps(&self) -> bool {
-        self.session.keeper.is_some()
-    }
-
-    #[inline]
-    fn poll_kept(
-        &mut self,
-        cx: &mut Context<'_>,
-        out: &mut Output,
-    ) -> Poll<Result<(), &'static str>> {
-        let Some(keeper) = self.session.keeper.as_mut().filter(|keeper| keeper.waits()) else {
-            return Poll::Ready(Ok(()));
-        };
-        Poll::Ready(ready!(keeper.poll_kept(cx)).map_err(|_| {
-            // Nobody knows what became of the writes, so no answer is the only true one.
-            out.clear();
-            UNKEPT
-        }))
-    }
-
-    #[inline]
-    fn poll_login(
-        &mut self,
-        cx: &mut Context<'_>,
-        out: &mut Output,
-    ) -> Poll<Result<Option<&'static str>, &'static str>> {
-        match &self.session.guard {
-            Some(_) => self.session.poll_guard(cx, out),
-            None => Poll::Ready(Ok(None)),
-        }
-    }
-
-    #[inline]
-    fn poll_loaded(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.session.loading {
-            Some(loading) if loading.waits() => loading.poll(cx),
-            _ => Poll::Ready(()),
-        }
-    }
-}
-
 /// The state of one connection's conversation.
 pub struct Session {
     /// The server.
@@ -144,7 +50,7 @@ pub struct Session {
     /// What this turn has counted.
     pub counts: Counts,
     /// Where that is added up.
-    counters: Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
     /// The time of this turn, ms.
     pub now: u64,
     /// What the answers wait for, when the cache is kept on disk.
@@ -470,6 +376,10 @@ impl Session {
             self.load_all(batch, &get.keys)?;
         }
         self.note_write();
+        if matches!(request, Request::Stats { .. }) {
+            // What this connection has done until now is among the figures.
+            self.counters.add(&std::mem::take(&mut self.counts));
+        }
         let said = out.len();
         let mut dispatch = self.dispatch(batch, framing);
         dispatch.execute(request, hash, out);

@@ -76,7 +76,12 @@ impl Client {
     /// # Errors
     /// When the handshake fails.
     pub fn tls(address: SocketAddr, config: &Arc<ClientConfig>) -> std::io::Result<Client> {
-        super::tls::connect(address, config).map(|stream| Client::new(Box::new(stream)))
+        super::tls::connect(address, config).map(Client::over)
+    }
+
+    /// Speaks over a stream whose handshake is done.
+    pub fn over(stream: StreamOwned<ClientConnection, TcpStream>) -> Client {
+        Client::new(Box::new(stream))
     }
 
     /// The same, by [`super::tls::connect_narrow`].

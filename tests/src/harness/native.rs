@@ -34,6 +34,14 @@ pub struct Native {
 impl Native {
     /// Shakes hands on a connection.
     pub fn begin(raw: Client, hello: &Value) -> Native {
+        let mut client = Native::greet(raw, hello);
+        let answer = client.hello(hello);
+        assert_eq!(answer[0], "WELCOME", "{answer}");
+        client
+    }
+
+    /// Exchanges the prefaces alone; `hello` says what is to be sent next.
+    pub fn greet(raw: Client, hello: &Value) -> Native {
         // The server keeps to what the client says that it takes.
         let frame_len_max = hello["max_frame"].as_u64().map_or(1 << 20, |max| max as usize);
         let (message_len_max, value_len_max) = (32 << 20, 32 << 20);
@@ -44,11 +52,65 @@ impl Native {
         client.raw.send(ClientPreface::OURS.encode());
         let answer = client.raw.bytes(PREFACE_LEN);
         assert_eq!(ServerPreface::decode(&answer).unwrap().unwrap().chosen, 1);
-        client.raw.send(hello_frame(hello));
-        let (header, payload) = client.message();
-        assert_eq!(header.kind, Kind::Welcome, "{payload:?}");
-        client.welcome = from_payload(&payload).unwrap();
         client
+    }
+
+    /// Sends a `HELLO`; `["WELCOME", {..}]`, or `["ERR", "CODE"]`.
+    pub fn hello(&mut self, hello: &Value) -> Value {
+        self.raw.send(hello_frame(hello));
+        let answer = self.handshake();
+        if answer[0] == "WELCOME" {
+            self.welcome = answer[1].clone();
+        }
+        answer
+    }
+
+    /// Begins to log in: the `HELLO` of a mechanism.
+    pub fn log_in(&mut self, mech: &str, data: &str) -> Value {
+        self.hello(&json!({"auth": {"mech": mech, "data": data}}))
+    }
+
+    /// Goes on with logging in; `["AUTH", {..}]`, or `["ERR", "CODE"]`.
+    pub fn go_on(&mut self, data: &str) -> Value {
+        let payload = to_payload(&json!({ "data": data }));
+        let mut bytes = Vec::new();
+        Frame { header: Header::control(Kind::Auth, 0, 0), payload: &payload }.encode(&mut bytes);
+        self.raw.send(bytes);
+        self.handshake()
+    }
+
+    /// Logs in by SCRAM, with `binding` by its mechanism that is bound to TLS; what came last. A
+    /// server that cannot prove that it knows the password fails the test.
+    pub fn scram(&mut self, user: &str, password: &str, binding: Option<&[u8]>) -> Value {
+        use isogrid_wire::scram;
+        let password = password.as_bytes();
+        let mut login = scram::Client::new(user, password, &[7; 18], binding, false);
+        let mech = if binding.is_some() { scram::MECHANISM_PLUS } else { scram::MECHANISM };
+        let answer = self.log_in(mech, &login.first());
+        if answer[0] != "WELCOME" {
+            return answer;
+        }
+        let auth = &answer[1]["auth"];
+        assert_eq!(auth["state"], "continue", "{answer}");
+        let proof = login.prove(auth["data"].as_str().unwrap().as_bytes()).unwrap();
+        let answer = self.go_on(&proof);
+        if answer[0] == "AUTH" {
+            login.verify(answer[1]["data"].as_str().unwrap().as_bytes()).unwrap();
+        }
+        answer
+    }
+
+    /// What the handshake is answered with.
+    fn handshake(&mut self) -> Value {
+        let (header, payload) = self.message();
+        match header.kind {
+            Kind::Welcome => json!(["WELCOME", from_payload::<Value>(&payload).unwrap()]),
+            Kind::Auth => json!(["AUTH", from_payload::<Value>(&payload).unwrap()]),
+            _ => {
+                let frame = decode_frame(&Frame { header, payload: &payload }, &self.limits);
+                json!(["ERR", error_name(&frame.unwrap())])
+            }
+        }
     }
 
     /// The next message as it came.
@@ -177,6 +239,17 @@ impl Server {
     /// A connection that speaks the native protocol, where the server was started with `--native`.
     pub fn native(&self) -> Native {
         Native::begin(self.native_raw(), &json!({}))
+    }
+
+    /// A connection whose user has logged in by PLAIN.
+    pub fn native_as(&self, user: &str, password: &str) -> Native {
+        let auth = json!({"mech": "PLAIN", "data": format!("\0{user}\0{password}")});
+        Native::begin(self.native_raw(), &json!({ "auth": auth }))
+    }
+
+    /// A connection of which only the prefaces are done.
+    pub fn native_newcomer(&self) -> Native {
+        Native::greet(self.native_raw(), &json!({}))
     }
 
     /// A connection to the same address that has not said anything.

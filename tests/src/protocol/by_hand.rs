@@ -84,6 +84,7 @@ fn control() -> Vec<Value> {
         state: state.map(str::to_owned),
         user: user.map(str::to_owned),
         data: data.to_owned(),
+        mechanisms: Vec::new(),
     };
     let welcome = |auth| told("WELCOME", 0, document(&welcome(auth)).into());
     let plain = hello(None);

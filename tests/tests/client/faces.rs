@@ -240,3 +240,31 @@ async fn number(tx: &Transaction, cache: &Cache, key: &[u8]) -> Result<i64, Erro
     let text = tx.get(cache, key).await?.unwrap_or(b"0".to_vec());
     Ok(String::from_utf8(text).unwrap().parse().unwrap())
 }
+
+#[tokio::test]
+async fn the_catalog_is_changed_and_methods_are_called() {
+    use isogrid_wire::native::catalog::ObjectKind::Cache as Kind;
+    use serde_json::json;
+    let (_server, address) = server();
+    let client = client(&address).await;
+    let catalog = client.catalog();
+    let (short, long) = (json!({"ttl": "10m"}), json!({"ttl": "20m"}));
+    let made = catalog.create(Kind, "orders", &short).await.unwrap();
+    assert_eq!((made.created, &made.props["ttl"]), (true, &json!("10m")));
+    assert!(!catalog.create(Kind, "orders", &short).await.unwrap().created);
+    let other = catalog.create(Kind, "orders", &long).await.unwrap_err();
+    assert_eq!((other.outcome, other.code()), (Outcome::Failed, Some(ErrorCode::ObjectExists)));
+    assert_eq!(catalog.alter(Kind, "orders", &long).await.unwrap().unwrap()["ttl"], "20m");
+    assert_eq!(catalog.alter(Kind, "none", &long).await.unwrap(), None);
+    let listed = catalog.list(Kind, "o*").await.unwrap();
+    assert_eq!((listed.len(), &listed[0]["name"]), (1, &json!("orders")));
+    let told = catalog.describe(Kind, "orders").await.unwrap().unwrap();
+    assert_eq!((&told["props"]["ttl"], &told["stats"]["entries"]), (&json!("20m"), &json!(0)));
+    assert!(catalog.drop_object(Kind, "orders").await.unwrap());
+    assert!(!catalog.drop_object(Kind, "orders").await.unwrap());
+    assert_eq!(catalog.describe(Kind, "orders").await.unwrap(), None);
+    let drained = client.admin("node.drain", &json!({})).await.unwrap();
+    assert_eq!(drained["draining"], true);
+    let unknown = client.admin("node.dran", &json!({})).await.unwrap_err();
+    assert_eq!(unknown.code(), Some(ErrorCode::NoSuchObject));
+}

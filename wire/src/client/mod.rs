@@ -55,6 +55,7 @@ mod object;
 mod stream;
 
 pub mod cache;
+pub mod catalog;
 pub mod counter;
 mod lease;
 pub mod lock;
@@ -69,6 +70,7 @@ use self::shell::Shell;
 use crate::native::conn;
 
 pub use cache::Cache;
+pub use catalog::Catalog;
 pub use counter::Counters;
 pub use error::{Cause, Error, Outcome, Refusal};
 pub use lock::{Guard, Locks};

@@ -77,6 +77,9 @@ pub struct Auth {
     /// The mechanism's next message.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub data: String,
+    /// In `WELCOME`: the mechanisms that this connection could use.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mechanisms: Vec<String>,
 }
 
 impl Auth {

@@ -6,7 +6,9 @@ pub mod escape;
 pub mod model;
 
 use isogrid_wire::Limits;
-use isogrid_wire::memcached::{Decoder, Framing, Protocols, Reply, Request, Step};
+use isogrid_wire::memcached::{Decoder, Framing, LOGIN_LEN_MAX, Protocols, Reply, Request, Step};
+
+const BINARY_HEADER_LEN: usize = 24;
 
 /// What a decoder is asked to do with its input.
 pub enum Event<'a> {
@@ -73,9 +75,10 @@ impl Reader {
     }
 }
 
-/// The longest command: its line, its data and their line ends.
+/// The longest command: its line, its data and their line ends; or a login.
 fn wait_max(limits: &Limits) -> usize {
-    limits.line_len_max.max(limits.get_line_len_max) + limits.item_size_max + 4
+    let command = limits.line_len_max.max(limits.get_line_len_max) + limits.item_size_max + 4;
+    command.max(BINARY_HEADER_LEN + LOGIN_LEN_MAX)
 }
 
 /// All that a decoder makes of `pieces`, printed.

@@ -10,8 +10,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use isogrid_wire::base64;
 
 use super::problem::{Code, Problem};
-use crate::security::limiter::Wait;
-use crate::security::{Attempt, Identity, Way};
+use crate::security::Identity;
 use crate::server::connections::Info;
 use crate::server::login::{self, Client, LoggedIn};
 use crate::server::newcomers::Stay;
@@ -78,34 +77,8 @@ impl Caller {
         }
         let token = header.to_str().ok().and_then(|text| text.split_once(' '));
         match token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
-            Some((_, token)) => self.token(node, token.trim()).ok_or_else(wrong),
+            Some((_, token)) => login::token(node, &self.client, token.trim()).ok_or_else(wrong),
             None => Err(Problem::new(Code::AuthFailed, "`Authorization` is Basic or Bearer here")),
-        }
-    }
-
-    fn token(&self, node: &Node, token: &str) -> Option<LoggedIn> {
-        let security = &node.security;
-        let user = token.rsplit_once('.').map_or("", |(name, _)| name).as_bytes();
-        let attempt = Attempt { now: node.now(), user, peer: self.client.address, way: Way::Token };
-        if !self.client.is_private() {
-            security.refused(&attempt, "a token in the clear");
-            return None;
-        }
-        // A token cannot be guessed, so waiting would only cost.
-        if security.wait(&attempt) != Wait::For(0) {
-            security.refused(&attempt, "too many tries");
-            return None;
-        }
-        let (generation, accounts) = (security.generation(), security.accounts());
-        match accounts.with_token(token) {
-            Some(identity) => {
-                security.succeeded(&attempt);
-                Some(LoggedIn { identity, accounts, generation })
-            }
-            None => {
-                security.failed(&attempt, "wrong token");
-                None
-            }
         }
     }
 

@@ -2,9 +2,7 @@
 
 use isogrid_grid::catalog::Index;
 use isogrid_wire::native::batch::{BatchReply, Request};
-use isogrid_wire::native::{
-    ErrorCode, List, Reader, Refused, Request as Any, RequestExt, SubReply, SubRequest, operation,
-};
+use isogrid_wire::native::{List, Reader, Request as Any, RequestExt, SubReply, SubRequest};
 
 use super::failure::Failure;
 use super::reply::{Given, Reply, To};
@@ -49,16 +47,12 @@ impl Session {
         sub: &SubRequest<'_>,
         all: &mut Vec<Given>,
     ) -> Result<(), Failure> {
-        let operation = operation(sub.op).ok_or(Refused::UnknownOp(sub.op))?;
         let object = index.by_id(sub.object);
-        if !self.identity.may(operation.permission, object.map(|object| &**object)) {
-            let failure = Failure::of(ErrorCode::Forbidden);
-            return Err(failure.with("permission", operation.permission.word()));
-        }
         let request = Any::decode(sub.op, Reader::new(sub.body, &self.limits))?;
         if !matches!(request, Any::Cache(_) | Any::Counter(_) | Any::Lease(_) | Any::Catalog(_)) {
             return Err(Failure::invalid("requests of this group cannot be within another one"));
         }
+        self.permit(index, sub.object, &request)?;
         let to = To { op: sub.op, ..at.to };
         // The lease is said once for all.
         let lease = at.ext.lease.filter(|_| matches!(request, Any::Lease(_)));

@@ -78,7 +78,7 @@ impl Session {
             }
             Request::PartSeq(request) => part_seq(cache, request, reply),
             Request::Scan(scan) => {
-                let scanning = Scanning::open(cache, scan, self.now)?;
+                let scanning = Scanning::open(cache, object.id, scan, self.now)?;
                 return Ok(Flow::Live(Box::new(Live::Scan(scanning)), scan.credit));
             }
             Request::Listen(listen) => {
@@ -150,7 +150,13 @@ impl Session {
         let version = edited.as_ref().map(|edited| edited.version).map_err(|error| *error);
         let there = edited.as_ref().is_ok_and(|edited| edited.before.is_some());
         count(self.count(object), request, edit, version, there);
-        let edited = edited?;
+        let edited = match edited {
+            Err(error @ Error::Behind) => {
+                return Err(Failure::from(error).behind());
+            }
+            edited => edited?,
+        };
+        self.went_on(object);
         let shared = edited.before.as_ref().and_then(Entry::shared);
         let outcome = Outcome {
             before: edited.before.as_ref().map(|entry| View::of(entry, shared.as_ref())),

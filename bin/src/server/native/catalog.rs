@@ -9,16 +9,16 @@ use isogrid_wire::native::catalog::{
     AlterReply, CreateMode, CreateReply, DescribeReply, DropReply, HealthReply, InfoReply,
     ListReply, NodeStatsReply, ObjectKind, Request, ResolveReply,
 };
-use isogrid_wire::native::schema::Permission;
 use isogrid_wire::native::{ErrorCode, Json};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::handshake::{cluster, server};
-use super::identity::{Identity, permissions};
+use super::permit::permissions;
 use super::reply::{Given, Reply};
 use super::request::{At, Flow};
 use super::session::Session;
+use crate::security::{Identity, OpClass};
 use crate::server::caches;
 use crate::server::health::{State, live, ready};
 use crate::server::node::Node;
@@ -49,7 +49,7 @@ impl Session {
                 let found = kind(resolve.kind)
                     .and_then(|kind| self.node.catalog.find(kind, resolve.name).ok());
                 match found {
-                    Some(object) => say_resolved(&self.identity, &object, reply),
+                    Some(object) => self.say_resolved(&object, reply),
                     None => reply.say(&ResolveReply::NotFound {}),
                 }
             }
@@ -94,11 +94,9 @@ impl Session {
                 if self.node.catalog.find(kind, &name).is_ok() {
                     return Ok(None);
                 }
-                if !self.identity.may(Permission::Create, None) {
-                    return Err(Failure::of(ErrorCode::Forbidden).with("permission", "create"));
-                }
-                let identity = self.identity.clone();
-                Box::new(move |node| resolve_new(node, kind, &name, &identity))
+                self.permit_one(request.operation(), &name, OpClass::Configure, None)?;
+                let who = self.login.identity().cloned();
+                Box::new(move |node| resolve_new(node, kind, &name, who.as_ref()))
             }
             Request::Create(create) => {
                 let (kind, name, mode) = (known(create.kind)?, name(create.name), create.mode);
@@ -118,6 +116,12 @@ impl Session {
         }))
     }
 
+    fn say_resolved(&self, object: &Object, reply: &mut Reply<'_>) {
+        let text = props(object);
+        let permissions = permissions(&self.node, self.login.identity(), object);
+        reply.say(&ResolveReply::Ok { id: object.id, props: Json(&text), permissions });
+    }
+
     fn list(&self, of: ObjectKind, glob: &str) -> Result<String, Failure> {
         let wrong = |error| Failure::invalid(format!("`glob`: {error}"));
         let glob =
@@ -129,7 +133,7 @@ impl Session {
             .iter()
             .filter(|object| of == ObjectKind::Any || wanted == Some(object.kind))
             .filter(|object| glob.as_ref().is_none_or(|glob| glob.matches(object.name.as_bytes())))
-            .filter(|object| self.identity.may(Permission::Read, Some(object)))
+            .filter(|object| permissions(&self.node, self.login.identity(), object) != 0)
             .collect();
         objects.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
         let row = |object: &Arc<Object>| json!({ "kind": object.kind.name(), "name": object.name, "id": object.id });
@@ -162,20 +166,14 @@ fn props(object: &Object) -> String {
     all.get("options").cloned().unwrap_or_else(|| json!({})).to_string()
 }
 
-fn say_resolved(identity: &Identity, object: &Object, reply: &mut Reply<'_>) {
-    let text = props(object);
-    let permissions = permissions(identity, object);
-    reply.say(&ResolveReply::Ok { id: object.id, props: Json(&text), permissions });
-}
-
 fn failed(refused: caches::Refused) -> Given {
     Given::failure(&refused.into())
 }
 
-fn resolve_new(node: &Node, kind: Kind, name: &str, identity: &Identity) -> Given {
+fn resolve_new(node: &Node, kind: Kind, name: &str, who: Option<&Identity>) -> Given {
     match caches::resolve(node, kind, name, Some(&[])) {
         Ok(made) => {
-            let (text, permissions) = (props(&made.object), permissions(identity, &made.object));
+            let (text, permissions) = (props(&made.object), permissions(node, who, &made.object));
             let props = Json(&text);
             Given::answer(&ResolveReply::Ok { id: made.object.id, props, permissions })
         }

@@ -18,12 +18,15 @@ pub struct Failure {
     message: Cow<'static, str>,
     retry_after_ms: u32,
     details: Vec<(&'static str, String)>,
+    /// Nothing was done, for want of room until the disk has caught up: it can be done then.
+    pub is_behind: bool,
 }
 
 impl Failure {
     /// An error with a message.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Failure { code, message: message.into(), retry_after_ms: 0, details: Vec::new() }
+        let details = Vec::new();
+        Failure { code, message: message.into(), retry_after_ms: 0, details, is_behind: false }
     }
 
     /// An error that needs no more words than its own.
@@ -47,6 +50,12 @@ impl Failure {
     #[must_use]
     pub fn after(self, retry_after_ms: u32) -> Self {
         Failure { retry_after_ms, ..self }
+    }
+
+    /// Of a write that can be done when the disk has caught up.
+    #[must_use]
+    pub fn behind(self) -> Self {
+        Failure { is_behind: true, ..self }
     }
 
     /// Hands the payload of the `ERR` to `say`.

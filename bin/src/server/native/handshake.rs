@@ -4,19 +4,16 @@ use std::collections::BTreeMap;
 
 use isogrid_wire::Output;
 use isogrid_wire::native::handshake::{
-    AnnouncedLimits, Auth, Cluster, Hello, Server, Welcome, from_payload, to_payload,
+    AnnouncedLimits, Auth, AuthStart, Cluster, Hello, Server, Welcome, from_payload, to_payload,
 };
 use isogrid_wire::native::preface::{ClientPreface, PREFACE_LEN, ServerPreface};
 use isogrid_wire::native::schema::Group;
 use isogrid_wire::native::{BEFORE_AUTH_LEN_MAX, ErrorCode, Frame, GROUPS, Header, Kind, Limits};
 
 use super::failure::Failure;
-use super::identity::Identity;
+use super::login::{ANONYMOUS, Login};
 use super::{CLUSTER, KEEPALIVE_MS};
 use crate::server::node::Node;
-
-/// The way of authentication where none is needed.
-const ANONYMOUS: &str = "ANONYMOUS";
 
 /// What a client's preface came to.
 pub enum Preface {
@@ -47,54 +44,57 @@ pub fn preface(input: &[u8], out: &mut Output) -> Preface {
 /// Bytes of a preface.
 pub const LEN: usize = PREFACE_LEN;
 
-/// Whom a `HELLO` let in.
-pub struct Admitted {
-    /// Who it is.
-    pub identity: Identity,
+/// What a `HELLO` says.
+pub struct Greeting {
+    /// How the client logs in.
+    pub auth: Option<AuthStart>,
     /// The client's process, if it said so.
     pub instance: Option<[u8; 16]>,
     /// Largest payload of a frame that the client takes, bytes.
     pub frame_max: usize,
 }
 
-/// Answers a `HELLO`.
+/// Reads a `HELLO`.
 ///
 /// # Errors
 /// The `ERR` on stream 0 behind which the connection ends.
-pub fn hello(
-    frame: &Frame<'_>,
-    node: &Node,
-    limits: &Limits,
-    out: &mut Output,
-) -> Result<Admitted, Failure> {
+pub fn hello(frame: &Frame<'_>, limits: &Limits) -> Result<Greeting, Failure> {
     let hello: Hello = from_payload(frame.payload)?;
     if hello.cluster.as_ref().is_some_and(|wanted| wanted != CLUSTER) {
         return Err(Failure::of(ErrorCode::WrongCluster).with("cluster", CLUSTER));
     }
-    let identity = authenticate(&hello)?;
     let instance = parse_uuid(&hello.client.instance)?;
-    welcome(node, limits, &identity, out);
     let wanted = hello.max_frame.map_or(limits.frame_len_max, |max| max as usize);
     let frame_max = wanted.clamp(BEFORE_AUTH_LEN_MAX, limits.frame_len_max);
-    Ok(Admitted { identity, instance, frame_max })
+    Ok(Greeting { auth: hello.auth, instance, frame_max })
 }
 
-/// Who a client is: the place where accounts, tokens and certificates are asked.
-fn authenticate(hello: &Hello) -> Result<Identity, Failure> {
-    match &hello.auth {
+/// Lets a client in where nobody has to log in.
+///
+/// # Errors
+/// It wants to log in.
+pub fn anonymous(auth: Option<&AuthStart>) -> Result<(), Failure> {
+    match auth {
         Some(auth) if auth.mech != ANONYMOUS => {
             Err(Failure::of(ErrorCode::MechUnsupported).with("mechanisms", ANONYMOUS))
         }
-        _ => Ok(Identity::default()),
+        _ => Ok(()),
     }
 }
 
-fn welcome(node: &Node, limits: &Limits, identity: &Identity, out: &mut Output) {
-    let state = Some(Auth::OK.to_owned());
+/// How a login stands: it goes on, or this is who it is.
+pub fn auth(state: &str, login: &Login, data: String) -> Auth {
+    let user = login.identity().map(|who| who.user.to_string());
+    Auth { state: Some(state.to_owned()), user, data, mechanisms: Vec::new() }
+}
+
+/// Answers a `HELLO`.
+pub fn welcome(node: &Node, limits: &Limits, login: &Login, auth: Auth, out: &mut Output) {
+    let mechanisms = login.mechanisms().into_iter().map(str::to_owned).collect();
     let welcome = Welcome {
         server: server(node),
         cluster: cluster(),
-        auth: Auth { state, user: identity.user.clone(), data: String::new() },
+        auth: Auth { mechanisms, ..auth },
         epoch: "0".to_owned(),
         hash: "xxh64".to_owned(),
         limits: AnnouncedLimits::from(*limits),
@@ -102,8 +102,12 @@ fn welcome(node: &Node, limits: &Limits, identity: &Identity, out: &mut Output) 
         keepalive_ms: KEEPALIVE_MS,
         ..Welcome::default()
     };
-    let payload = to_payload(&welcome);
-    Frame { header: Header::control(Kind::Welcome, 0, 0), payload: &payload }.encode(out);
+    put(Kind::Welcome, &to_payload(&welcome), out);
+}
+
+/// Appends a frame of the handshake.
+pub fn put(kind: Kind, payload: &[u8], out: &mut Output) {
+    Frame { header: Header::control(kind, 0, 0), payload }.encode(out);
 }
 
 /// The server, for `WELCOME` and `catalog.INFO`.

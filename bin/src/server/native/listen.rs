@@ -19,7 +19,7 @@ use super::scan::glob;
 pub struct Listening {
     listener: Listener,
     /// The cache's number.
-    object: u32,
+    pub object: u32,
     segments: usize,
     parts: u16,
     /// Taken from the listener and not sent yet.

@@ -62,6 +62,16 @@ pub struct Step {
 }
 
 impl Live {
+    /// The number of the cache that it is of, if it is of one.
+    pub fn object(&self) -> Option<u32> {
+        match self {
+            Live::Scan(scan) => Some(scan.object),
+            Live::Listen(listen) => Some(listen.object),
+            Live::Track(track) => Some(track.object),
+            Live::Progress(_) => None,
+        }
+    }
+
     /// Sends what there is, as far as it may. When it is idle the task is woken when it is no
     /// more.
     fn poll(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Step {
@@ -111,6 +121,11 @@ impl Lives {
     pub fn remove(&mut self, stream: u32) -> Option<To> {
         self.reads.retain(|_, of| *of != stream);
         self.all.remove(&stream).map(|(to, _)| to)
+    }
+
+    /// All streams, with what they are.
+    pub fn all(&self) -> impl Iterator<Item = (u32, &Live)> {
+        self.all.iter().map(|(stream, (_, live))| (*stream, live))
     }
 
     /// All opcodes and streams, for the end of the connection.

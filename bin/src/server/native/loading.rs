@@ -43,7 +43,11 @@ impl Session {
     /// Begins to bring the entry of a key into memory, unless it is there or nowhere.
     fn load(&mut self, object: &Object, key: &[u8]) -> Result<bool, Failure> {
         let Some(cache) = &object.cache else { return Ok(false) };
-        let is_away = cache.batch(self.now).is_away(cache.hash(key), key);
+        let is_away = {
+            let (batch, hash) = (cache.batch(self.now), cache.hash(key));
+            // The store keeps its copy of what came back.
+            batch.is_away(hash, key) && batch.peek(hash, key).is_none()
+        };
         if let Some(loading) = self.loading.get_mut(&object.id) {
             if let Some(refusal) = loading.take_refusal() {
                 return Err(refusal.into());
@@ -55,15 +59,38 @@ impl Session {
         if !is_away {
             return Ok(false);
         }
-        if !self.loading.contains_key(&object.id) {
-            let Some(loading) = self.node.loading(&object.name) else { return Ok(false) };
-            self.loading.insert(object.id, loading);
-        }
-        if let Some(loading) = self.loading.get_mut(&object.id) {
-            loading.load(key);
-            loading.stopped(Stopped::Away);
-        }
+        let Some(loading) = self.loading_of(object) else { return Ok(false) };
+        loading.load(key);
+        loading.stopped(Stopped::Away);
         Ok(true)
+    }
+
+    fn loading_of(&mut self, object: &Object) -> Option<&mut Loading> {
+        if !self.loading.contains_key(&object.id) {
+            self.loading.insert(object.id, self.node.loading(&object.name)?);
+        }
+        self.loading.get_mut(&object.id)
+    }
+
+    /// A write was stopped since the disk is behind with what is evicted: waits until there is room.
+    ///
+    /// # Errors
+    /// There will be none.
+    pub fn wait_for_room(&mut self, object: &Object) -> Result<(), Failure> {
+        let none = || Failure::from(Refusal::Crowded);
+        let loading = self.loading_of(object).ok_or_else(none)?;
+        if let Some(refusal) = loading.take_refusal() {
+            return Err(refusal.into());
+        }
+        loading.stopped(Stopped::Behind);
+        Ok(())
+    }
+
+    /// A write to this object was done.
+    pub fn went_on(&mut self, object: &Object) {
+        if let Some(loading) = self.loading.get_mut(&object.id) {
+            loading.went_on();
+        }
     }
 
     /// Waits until all that was begun is in memory, or cannot be.

@@ -3,7 +3,8 @@
 //! | file | what it is |
 //! |---|---|
 //! | `session.rs` | one connection's conversation: frames in, frames out |
-//! | `handshake.rs`, `identity.rs` | who is there, and what they may do |
+//! | `handshake.rs`, `login.rs` | who is there |
+//! | `asked.rs`, `permit.rs` | what each request does, and whether it may be done |
 //! | `request.rs` | from a frame to the operation, and all that is asked of every request |
 //! | `reply.rs`, `failure.rs` | the answer, once |
 //! | `loading.rs` | what a request needs and is not in memory |
@@ -16,6 +17,7 @@
 //! | `conn.rs`, `counter.rs`, `lease.rs`, `catalog.rs`, `admin.rs`, `batch.rs` | the other groups |
 
 mod admin;
+mod asked;
 mod batch;
 mod cache;
 mod catalog;
@@ -25,14 +27,15 @@ mod edit;
 mod entry;
 mod failure;
 mod handshake;
-mod identity;
 mod lease;
 mod listen;
 mod live;
 mod loading;
+mod login;
 mod many;
 pub mod once;
 pub mod open_tx;
+mod permit;
 mod reply;
 mod request;
 mod scan;
@@ -56,6 +59,6 @@ const KEEPALIVE_MS: u32 = 15_000;
 
 /// What serves a connection to its end.
 pub fn connection(node: &Arc<Node>, arrival: Arrival) -> Connection<Session> {
-    let session = Session::new(Arc::clone(node), &arrival.place);
+    let session = Session::new(Arc::clone(node), &arrival.place, arrival.client.clone());
     Connection::new(arrival, session)
 }

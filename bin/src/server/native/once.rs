@@ -7,6 +7,7 @@ use isogrid_grid::Dedup;
 use isogrid_grid::dedup::{DedupLimits, Seen};
 use isogrid_wire::native::ErrorCode;
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 
 use super::failure::Failure;
 use super::reply::Given;
@@ -24,6 +25,14 @@ impl Default for Answers {
     fn default() -> Self {
         Answers(Mutex::new(Dedup::new(DedupLimits::default())))
     }
+}
+
+/// Under what the requests of a client's process are remembered: those of one user are nothing to
+/// another who says the same `instance`.
+pub fn instance_of(user: Option<&str>, instance: [u8; 16]) -> [u8; 16] {
+    let Some(user) = user else { return instance };
+    let hash = Sha256::new().chain_update(instance).chain_update(user).finalize();
+    hash.first_chunk().copied().unwrap_or(instance)
 }
 
 /// What is known of a request.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use isogrid_grid::catalog::{Index, Kind, Object};
 use isogrid_wire::Output;
 use isogrid_wire::native::frame::{COMPRESSED, NO_REPLY};
-use isogrid_wire::native::schema::Repeat;
+use isogrid_wire::native::schema::{Operation, Repeat};
 use isogrid_wire::native::{ErrorCode, Frame, Request, RequestExt, RequestFrame, operation};
 
 use super::failure::Failure;
@@ -35,6 +35,8 @@ pub struct At<'i> {
     pub ext: RequestExt<'i>,
     /// How much time is left.
     pub patience: Duration,
+    /// The operation.
+    pub operation: &'static Operation,
     /// Whether the client said how long it waits.
     pub is_hasty: bool,
     /// Whether it may be answered later.
@@ -162,10 +164,6 @@ impl Session {
         let unknown = || isogrid_wire::native::Refused::UnknownOp(to.op);
         let operation = operation(to.op).ok_or_else(unknown)?;
         let object = index.by_id(asked.object);
-        if !self.identity.may(operation.permission, object.map(|object| &**object)) {
-            let failure = Failure::of(ErrorCode::Forbidden);
-            return Err(failure.with("permission", operation.permission.word()));
-        }
         if to.stream == 0 && operation.repeat == Repeat::Stream {
             return Err(Failure::invalid("a request for a stream cannot go unanswered"));
         }
@@ -175,14 +173,25 @@ impl Session {
         }
         let (id, is_hasty) = (asked.object, asked.timeout_ms != 0);
         let may_wait = to.stream != 0;
-        let at = At { to, object, id, ext: asked.ext, patience, is_hasty, may_wait };
+        let at = At { to, object, id, ext: asked.ext, patience, operation, is_hasty, may_wait };
         let request = Request::decode(to.op, asked.body)?;
+        self.permit(index, asked.object, &request)?;
+        if let Some(fence) = &at.ext.fence {
+            self.permit_fence(index, fence.object, fence.key.0, operation)?;
+        }
         if self.lacks(index, asked.object, &request)? {
             return Ok((Flow::Stopped, None));
         }
         let flow = match at.ext.idem.filter(|_| operation.repeat != Repeat::Read) {
-            Some(number) => self.once(number, &at, &request, reply)?,
-            None => self.fenced(&at, &request, reply)?,
+            Some(number) => self.once(number, &at, &request, reply),
+            None => self.fenced(&at, &request, reply),
+        };
+        let flow = match (flow, object) {
+            (Err(failure), Some(object)) if failure.is_behind => {
+                self.wait_for_room(object)?;
+                return Ok((Flow::Stopped, None));
+            }
+            (flow, _) => flow?,
         };
         // Who waits for a lock said so, unless the time for it all is shorter.
         let waits = matches!(flow, Flow::Waits(_)) && !is_hasty;
@@ -214,6 +223,10 @@ impl Session {
             Ok(_) => {
                 once.undone();
                 return Err(unsupported("idem"));
+            }
+            Err(failure) if failure.is_behind => {
+                once.undone();
+                return Err(failure);
             }
             Err(failure) => all.push(Given::failure(&failure)),
         }

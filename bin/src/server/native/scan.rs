@@ -15,6 +15,8 @@ use super::reply::Given;
 /// A scan under way.
 pub struct Scanning {
     scan: Scan,
+    /// The cache's number.
+    pub object: u32,
     parts: u16,
     batch: usize,
     /// Found and not sent yet: a page may be larger than the credit.
@@ -30,7 +32,12 @@ impl Scanning {
     ///
     /// # Errors
     /// The pattern, the segments or the cursor cannot be used.
-    pub fn open(cache: &Cache, scan: &cache::Scan<'_>, now: u64) -> Result<Scanning, Failure> {
+    pub fn open(
+        cache: &Cache,
+        object: u32,
+        scan: &cache::Scan<'_>,
+        now: u64,
+    ) -> Result<Scanning, Failure> {
         let options = ScanOptions {
             glob: scan.glob.map(glob).transpose()?,
             segments: scan.segments.map(segments),
@@ -46,6 +53,7 @@ impl Scanning {
         let batch = usize::try_from(scan.batch).unwrap_or(ITEMS_MAX);
         Ok(Scanning {
             scan: opened,
+            object,
             parts: scan.read.switches,
             batch: if batch == 0 { ITEMS_MAX } else { batch.min(ITEMS_MAX) },
             found: VecDeque::new(),

@@ -11,6 +11,7 @@ use isogrid_wire::Output;
 use isogrid_wire::native::conn::FenceReply;
 use isogrid_wire::native::control::{Credit, GoAway, GoAwayReason, Ping, put_control};
 use isogrid_wire::native::frame::MORE;
+use isogrid_wire::native::handshake::{Auth, from_payload, to_payload};
 use isogrid_wire::native::tx::TxState;
 use isogrid_wire::native::{
     Assembled, Cancel, ErrorCode, Frame, Header, Kind, Limits, List, Reader, Reassembly, Streams,
@@ -20,8 +21,9 @@ use tokio::time::Sleep;
 
 use super::failure::Failure;
 use super::handshake::{self, Preface};
-use super::identity::Identity;
 use super::live::Lives;
+use super::login::{Begun, Login, Refreshed};
+use super::once::instance_of;
 use super::open_tx::OpenTransactions;
 use super::reply::{Given, To};
 use super::under_way::UnderWay;
@@ -31,6 +33,7 @@ use crate::server::connection::{Conversation, Done, OUTPUT_LEN_MAX, Turn};
 use crate::server::connections::{Place, Spoken};
 use crate::server::counters::{Counters, Counts};
 use crate::server::loading::Loading;
+use crate::server::login::Client;
 use crate::server::node::Node;
 
 /// Frames of one turn, for each request that a turn may have.
@@ -51,7 +54,7 @@ pub struct Session {
     /// The connection's number, by which its own changes are known.
     pub origin: u64,
     /// Who it speaks for.
-    pub identity: Identity,
+    pub login: Login,
     /// The client's process.
     pub instance: Option<[u8; 16]>,
     /// What is taken from it.
@@ -77,6 +80,8 @@ pub struct Session {
     /// A message of several frames that waits for them.
     stopped: Option<(Header, Vec<u8>)>,
     stage: Stage,
+    /// Whether the login that is under way is to be answered by a `WELCOME`.
+    is_hello: bool,
     reassembly: Reassembly,
     counts: Counts,
     counters: Arc<Counters>,
@@ -94,7 +99,7 @@ pub struct Session {
 
 impl Session {
     /// The conversation of a new connection.
-    pub fn new(node: Arc<Node>, place: &Place) -> Self {
+    pub fn new(node: Arc<Node>, place: &Place, client: Client) -> Self {
         let now = node.now();
         let item = node.config.limits.max_item_size;
         let limits = Limits::default();
@@ -106,7 +111,7 @@ impl Session {
         let first = node.config.caches.first().map_or("", |cache| cache.name.as_str());
         Session {
             origin: place.number(),
-            identity: Identity::default(),
+            login: Login::new(&node, client, &place.info),
             instance: None,
             frame_max: limits.frame_len_max,
             now,
@@ -119,6 +124,7 @@ impl Session {
             loading: BTreeMap::new(),
             stopped: None,
             stage: Stage::Preface,
+            is_hello: false,
             reassembly: Reassembly::new(&limits),
             counts: Counts::default(),
             counters: node.counters.of(first, Spoken::Native),
@@ -153,8 +159,7 @@ impl Session {
     /// Nothing behind this can be understood: an `ERR` on stream 0, then the end.
     pub fn broken(&mut self, failure: &Failure, out: &mut Output) {
         self.count_malformed();
-        let header = Header::control(Kind::Err, 0, 0);
-        failure.body(|body| put_control(header, body, out));
+        refuse(failure, out);
         self.close = Some(failure.code.info().reason);
     }
 
@@ -171,13 +176,22 @@ impl Session {
         let before_auth = matches!(self.stage, Stage::Hello);
         let limits = if before_auth { self.limits.before_auth() } else { self.limits };
         match Frame::decode(input, &limits) {
-            Ok(None) => Err(Frame::needed(input)),
+            Ok(None) => {
+                let needed = Frame::needed(input);
+                if before_auth {
+                    self.count_before_auth(0, 0, needed, out);
+                }
+                Err(needed)
+            }
             Ok(Some(frame)) if self.window.holds_reads() && !cache::only_writes(&frame) => {
                 Err(frame.encoded_len())
             }
             Ok(Some(frame)) => {
                 if before_auth {
+                    let before = out.len();
                     self.before_auth(&frame, out);
+                    let got = out.len().saturating_sub(before);
+                    self.count_before_auth(frame.encoded_len(), got, 0, out);
                 } else if self.frame(index, frame, out) {
                     return Err(frame.encoded_len());
                 }
@@ -190,19 +204,108 @@ impl Session {
         }
     }
 
+    fn hello(&mut self, frame: &Frame<'_>, out: &mut Output) -> Result<(), Failure> {
+        let greeting = handshake::hello(frame, &self.limits)?;
+        (self.instance, self.frame_max) = (greeting.instance, greeting.frame_max);
+        if !self.node.security.is_required() {
+            handshake::anonymous(greeting.auth.as_ref())?;
+            self.admit_as(true, String::new(), out);
+            return Ok(());
+        }
+        self.counts.auth_cmds += 1;
+        self.is_hello = true;
+        match self.login.begin(greeting.auth.as_ref())? {
+            Begun::Checking => {}
+            Begun::Challenge(data) => self.welcome(Auth::CONTINUE, data, out),
+            Begun::Wrong => self.login_failed(out),
+        }
+        Ok(())
+    }
+
+    fn welcome(&self, state: &str, data: String, out: &mut Output) {
+        let auth = handshake::auth(state, &self.login, data);
+        handshake::welcome(&self.node, &self.limits, &self.login, auth, out);
+    }
+
+    /// Opens the conversation: behind a `HELLO`, or behind an `AUTH`.
+    fn admit_as(&mut self, is_hello: bool, data: String, out: &mut Output) {
+        if is_hello {
+            self.welcome(Auth::OK, data, out);
+        } else {
+            let auth = handshake::auth(Auth::OK, &self.login, data);
+            handshake::put(Kind::Auth, &to_payload(&auth), out);
+        }
+        let user = self.login.identity().map(|who| &*who.user);
+        self.instance = self.instance.map(|instance| instance_of(user, instance));
+        self.stage = Stage::Open;
+        self.rest();
+    }
+
+    fn login_failed(&mut self, out: &mut Output) {
+        self.counts.auth_errors += 1;
+        refuse(&Failure::of(ErrorCode::AuthFailed), out);
+        self.close = self.login.fail();
+    }
+
+    /// Counts what goes to and fro before the login.
+    fn count_before_auth(&mut self, sent: usize, got: usize, waiting: usize, out: &mut Output) {
+        if let Some(why) = self.login.count(sent, got, waiting).filter(|_| self.close.is_none()) {
+            refuse(&Failure::new(ErrorCode::AuthRequired, why), out);
+            self.close = Some(why);
+        }
+    }
+
+    /// Looks whether the users have changed; why the connection ends, if it does.
+    fn refresh(&mut self, out: &mut Output) -> Option<&'static str> {
+        match self.login.refresh() {
+            Refreshed::Same => None,
+            Refreshed::Changed => {
+                self.change_rights(out);
+                None
+            }
+            Refreshed::Revoked(why) => {
+                let (reason, alternatives) = (GoAwayReason::AuthExpired as u16, List::of(&[]));
+                let away = GoAway { reason, drain_ms: 0, message: why, alternatives };
+                put_control(Header::control(Kind::GoAway, 0, 0), &away, out);
+                Some(why)
+            }
+        }
+    }
+
+    /// Ends what was begun under rights that are no more: streams that are not permitted now, and
+    /// open transactions, whose writes nobody would ask about again.
+    fn change_rights(&mut self, out: &mut Output) {
+        let streams: Vec<u32> = self
+            .lives
+            .all()
+            .filter(|(_, live)| !self.may_go_on(live))
+            .map(|(stream, _)| stream)
+            .collect();
+        for stream in streams {
+            self.end_stream(stream, &Failure::of(ErrorCode::Forbidden), out);
+        }
+        self.roll_back_all();
+    }
+
+    fn roll_back_all(&mut self) {
+        for number in self.transactions.take_all() {
+            self.node.transactions.end(number, Some(TxState::Aborted));
+        }
+    }
+
     fn before_auth(&mut self, frame: &Frame<'_>, out: &mut Output) {
         let header = frame.header;
         match header.kind {
             _ if header.has(MORE) => self.broken(&Failure::of(ErrorCode::ProtocolError), out),
-            Kind::Hello => match handshake::hello(frame, &self.node, &self.limits, out) {
-                Ok(admitted) => {
-                    self.identity = admitted.identity;
-                    self.instance = admitted.instance;
-                    self.frame_max = admitted.frame_max;
-                    self.stage = Stage::Open;
-                    self.rest();
+            Kind::Hello => {
+                if let Err(failure) = self.hello(frame, out) {
+                    self.broken(&failure, out);
                 }
-                Err(failure) => self.broken(&failure, out),
+            }
+            Kind::Auth => match from_payload::<Auth>(frame.payload) {
+                Ok(auth) if self.login.prove(&auth.data) => self.is_hello = false,
+                Ok(_) => self.broken(&Failure::of(ErrorCode::ProtocolError), out),
+                Err(malformed) => self.broken(&malformed.into(), out),
             },
             Kind::Ping => self.ping(frame, out),
             Kind::Pong => {}
@@ -448,6 +551,7 @@ impl Conversation for Session {
             && self.close.is_none()
             && self.has_room()
             && !self.is_loading()
+            && !self.login.is_pending()
             && out.len() < OUTPUT_LEN_MAX
         {
             let rest = input.get(done.consumed..).unwrap_or_default();
@@ -489,6 +593,21 @@ impl Conversation for Session {
         Poll::Ready(Ok(()))
     }
 
+    fn poll_login(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Output,
+    ) -> Poll<Result<Option<&'static str>, &'static str>> {
+        let before = out.len();
+        match ready!(self.login.poll(cx)) {
+            None => return Poll::Ready(Ok(self.refresh(out))),
+            Some(Ok(data)) => self.admit_as(self.is_hello, data, out),
+            Some(Err(())) => self.login_failed(out),
+        }
+        self.count_before_auth(0, out.len().saturating_sub(before), 0, out);
+        Poll::Ready(Ok(self.close))
+    }
+
     /// A whole message waits that was stopped.
     fn is_streaming(&self) -> bool {
         self.stopped.is_some()
@@ -512,11 +631,15 @@ impl Conversation for Session {
     }
 }
 
+/// Says an error of the connection.
+fn refuse(failure: &Failure, out: &mut Output) {
+    let header = Header::control(Kind::Err, 0, 0);
+    failure.body(|body| put_control(header, body, out));
+}
+
 impl Drop for Session {
     /// Transactions belong to their connection.
     fn drop(&mut self) {
-        for number in self.transactions.take_all() {
-            self.node.transactions.end(number, Some(TxState::Aborted));
-        }
+        self.roll_back_all();
     }
 }

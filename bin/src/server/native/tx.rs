@@ -7,14 +7,12 @@ use isogrid_engine::{Isolation, Transaction, TransactionError};
 use isogrid_grid::Cache;
 use isogrid_grid::catalog::{Index, Kind, Object};
 use isogrid_grid::structure::cache::{Action, Pending};
-use isogrid_wire::native::schema::Permission;
 use isogrid_wire::native::tx::{
     CommitOcc, CommitOccReply, Compare, CompareOp, Conflict, Exec, ExecReply, Request, WriteOp,
 };
-use isogrid_wire::native::{
-    ErrorCode, List, Reader, Refused, Request as Any, SubRequest, cache, operation,
-};
+use isogrid_wire::native::{ErrorCode, List, Reader, Request as Any, SubRequest, cache};
 
+use super::asked;
 use super::batch::sub_replies;
 use super::cache::count_read;
 use super::edit::{self, Outcome};
@@ -23,6 +21,7 @@ use super::failure::Failure;
 use super::reply::{Given, Reply, To};
 use super::request::{At, Flow};
 use super::session::Session;
+use crate::security::OpClass;
 
 /// How often a transaction that the server runs itself is tried against others.
 const TRIES: usize = 8;
@@ -58,7 +57,7 @@ impl Session {
         let index = self.node.catalog.index();
         match request {
             Request::Exec(exec) => self.exec(&index, at, exec, reply)?,
-            Request::CommitOcc(commit) => self.commit_occ(&index, commit, reply)?,
+            Request::CommitOcc(commit) => self.commit_occ(&index, at, commit, reply)?,
             Request::Begin(begin) => self.begin(begin, reply)?,
             Request::Commit(commit) => self.commit(commit.tx, reply)?,
             Request::Rollback(rollback) => self.rollback(rollback.tx, reply)?,
@@ -76,10 +75,10 @@ impl Session {
     ) -> Result<(), Failure> {
         let lists = [exec.then, exec.otherwise];
         self.check_keys(exec.compare.len() + lists.iter().map(List::len).sum::<usize>())?;
-        let compared = exec.compare.iter().map(|compare| (compare.object, 0x0101));
-        let subs = exec.then.iter().chain(exec.otherwise).map(|sub| (sub.object, sub.op));
+        let compared = exec.compare.iter().map(|compare| compare.object);
+        let subs = exec.then.iter().chain(exec.otherwise).map(|sub| sub.object);
         let all: Vec<_> = compared.chain(subs).collect();
-        let Some(object) = self.one_cache(index, &all)? else {
+        let Some(object) = Self::one_cache(index, &all)? else {
             let replies = List::of(&[]);
             reply.say(&ExecReply::Ok { held: true, replies });
             return Ok(());
@@ -88,6 +87,12 @@ impl Session {
         // Decoded before anything is done: what nobody can read fails as a whole.
         let then = self.decode_subs(exec.then)?;
         let otherwise = self.decode_subs(exec.otherwise)?;
+        for compare in exec.compare {
+            self.permit_one(at.operation, &object.name, OpClass::Read, Some(compare.key.0))?;
+        }
+        for request in then.iter().chain(&otherwise) {
+            self.permit(index, object.id, &Any::Cache(*request))?;
+        }
         self.window.wrote_to(object.options.persist);
         for _ in 0..TRIES {
             let mut tx = cache.transaction(Isolation::Serializable, self.now);
@@ -118,32 +123,16 @@ impl Session {
         Err(Failure::of(ErrorCode::TxConflict).after(RETRY_MS))
     }
 
-    /// The one cache that all of these objects are, if there are any; each with the operation that
-    /// is asked for.
-    fn one_cache<'i>(
-        &self,
-        index: &'i Index,
-        all: &[(u32, u16)],
-    ) -> Result<Option<&'i Arc<Object>>, Failure> {
-        let Some((first, _)) = all.first() else { return Ok(None) };
-        if all.iter().any(|(id, _)| id != first) {
+    /// The one cache that all of these objects are, if there are any.
+    fn one_cache<'i>(index: &'i Index, all: &[u32]) -> Result<Option<&'i Arc<Object>>, Failure> {
+        let Some(first) = all.first() else { return Ok(None) };
+        if all.iter().any(|id| id != first) {
             return Err(Failure::invalid("a transaction works on one cache"));
         }
         let object = index.by_id(*first).filter(|object| object.kind == Kind::Cache);
         let missing = || Failure::new(ErrorCode::NoSuchObject, format!("{first} is no cache"));
         let object = object.ok_or_else(missing)?;
-        for (_, op) in all {
-            let permission = operation(*op).ok_or(Refused::UnknownOp(*op))?.permission;
-            self.may(permission, object)?;
-        }
         Ok(Some(object))
-    }
-
-    fn may(&self, permission: Permission, object: &Object) -> Result<(), Failure> {
-        if self.identity.may(permission, Some(object)) {
-            return Ok(());
-        }
-        Err(Failure::of(ErrorCode::Forbidden).with("permission", permission.word()))
     }
 
     fn decode_subs<'a>(
@@ -217,18 +206,24 @@ impl Session {
     fn commit_occ(
         &mut self,
         index: &Index,
+        at: &At<'_>,
         commit: &CommitOcc<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<(), Failure> {
         self.check_keys(commit.reads.len() + commit.writes.len())?;
-        let reads = commit.reads.iter().map(|read| (read.object, 0x0101));
-        let writes = commit.writes.iter().map(|write| (write.object, 0x0102));
+        let reads = commit.reads.iter().map(|read| read.object);
+        let writes = commit.writes.iter().map(|write| write.object);
         let all: Vec<_> = reads.chain(writes).collect();
-        let Some(object) = self.one_cache(index, &all)? else {
+        let Some(object) = Self::one_cache(index, &all)? else {
             reply.say(&CommitOccReply::Ok { versions: List::of(&[]) });
             return Ok(());
         };
         let cache = cache_of(object)?;
+        let reads = commit.reads.iter().map(|read| (OpClass::Read, read.key));
+        let writes = commit.writes.iter().map(|write| (asked::of_write(write.op), write.key));
+        for (class, key) in reads.chain(writes) {
+            self.permit_one(at.operation, &object.name, class, Some(key.0))?;
+        }
         self.window.wrote_to(object.options.persist);
         let mut changed = Vec::new();
         for _ in 0..TRIES {

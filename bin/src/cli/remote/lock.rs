@@ -1,0 +1,120 @@
+//! `isogrid lock hold`: runs a command while this process holds a lock.
+
+use std::ffi::OsString;
+use std::process::{ExitCode, ExitStatus};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use isogrid_wire::client::Client;
+use isogrid_wire::client::lock::{Guard, Taken};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command as Process};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failure, Outcome, RemoteArgs, span};
+use crate::cli::UNAVAILABLE;
+
+const EXAMPLES: &str = "\
+Examples:
+  isogrid lock hold nightly -- ./report.sh
+  isogrid lock hold deploy --wait 5m -- make deploy
+  isogrid lock hold shard-3 --ttl 30s -- sh -c 'echo holds with token $ISOGRID_FENCE'
+
+At most one of all who hold KEY runs its command at a time. When this process dies the lock is free
+after --ttl. When the lock is lost the command gets SIGTERM.
+
+Exit codes: that of the command (128 + N when signal N ended it); 4 somebody else holds the lock,
+5 the lock was lost; others as `isogrid cache --help`.";
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct LockArgs {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a command while holding a lock.
+    #[command(after_help = EXAMPLES)]
+    Hold {
+        /// The lock's name.
+        key: String,
+        /// How long to wait for it; without it, not at all.
+        #[arg(long, value_name = "TIME", value_parser = span, default_value = "0s")]
+        wait: Duration,
+        /// So long after this process has died somebody else may have it: 1s to 1d.
+        #[arg(long, value_name = "TIME", value_parser = span, default_value = "10s")]
+        ttl: Duration,
+        /// The command, with its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+/// Runs `isogrid lock`.
+pub fn main(args: &LockArgs) -> ExitCode {
+    let Command::Hold { key, wait, ttl, command } = &args.command;
+    args.remote.run(async |client| hold(&client, key, *wait, *ttl, command).await)
+}
+
+async fn hold(
+    client: &Client,
+    key: &str,
+    wait: Duration,
+    ttl: Duration,
+    command: &[OsString],
+) -> Outcome {
+    let locks = client.locks("default").await?;
+    let info = serde_json::json!({ "pid": std::process::id() }).to_string();
+    let guard = match locks.lock(key.as_bytes()).wait(wait).ttl(ttl).info(&info).acquire().await? {
+        Taken::Held(guard) => guard,
+        Taken::Busy { holder } => {
+            return Err(Failure::condition(format!("somebody else holds {key:?}: {holder}"))
+                .help("wait for it: --wait 30s"));
+        }
+    };
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(Failure::usage("there is no command"));
+    };
+    let mut process = Process::new(program);
+    process.args(arguments).env("ISOGRID_FENCE", guard.token().to_string());
+    let child = process.spawn().map_err(|error| {
+        Failure::not_found(format!("cannot run {}: {error}", program.to_string_lossy()))
+    })?;
+    let status = watch(child, &guard).await?;
+    if guard.is_lost() {
+        return Err(Failure::new(format!("the lock {key:?} was lost"), UNAVAILABLE)
+            .help("somebody else may have had it: check what the command did"));
+    }
+    guard.release().await?;
+    Ok(ExitCode::from(exit(status)))
+}
+
+/// Waits for the end of the command. It is told to end when the lock is lost, or this process is.
+async fn watch(mut child: Child, guard: &Guard) -> Result<ExitStatus, Failure> {
+    let failed = |error: std::io::Error| Failure::general(format!("cannot wait: {error}"));
+    let mut term = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    tokio::select! {
+        status = child.wait() => return status.map_err(failed),
+        () = guard.lost() => {}
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    if let Some(pid) = pid {
+        // One that has ended needs no signal.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    child.wait().await.map_err(failed)
+}
+
+/// As a shell tells it.
+fn exit(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status.code().or_else(|| Some(128 + status.signal()?));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}

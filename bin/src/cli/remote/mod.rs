@@ -1,0 +1,119 @@
+//! The commands that talk to a running server, over GNP.
+
+pub mod admin;
+pub mod cache;
+mod confirm;
+pub mod context;
+pub mod counter;
+mod entry;
+mod failure;
+pub mod lock;
+mod show;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use isogrid_grid::unit::parse_span;
+use isogrid_wire::client::{Client, Options};
+use tokio::net::TcpStream;
+
+use super::output::{Format, OutputArgs};
+use context::{Contexts, Target};
+pub use failure::Failure;
+
+/// What a command of these ends with.
+type Outcome = Result<ExitCode, Failure>;
+
+/// Which server, and how to print what it says.
+#[derive(Args)]
+#[command(next_help_heading = "Connection and output")]
+pub struct RemoteArgs {
+    /// The server's native address [env: ISOGRID_SERVER] [default: 127.0.0.1:7400]
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    server: Option<String>,
+    /// A server that `isogrid context add` has noted [env: ISOGRID_CONTEXT]
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "server")]
+    context: Option<String>,
+    /// A file with the token to log in with [env: ISOGRID_TOKEN, the token itself]
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<String>,
+    /// How long the server may take to answer
+    #[arg(long, global = true, value_name = "TIME", value_parser = span, default_value = "5s")]
+    timeout: Duration,
+    /// How to print: for people, or JSON
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    output: Format,
+}
+
+/// A time as the configuration writes it.
+fn span(text: &str) -> Result<Duration, String> {
+    parse_span(text).ok_or_else(|| "a time looks like 500ms, 30s, 10m or 2h".to_owned())
+}
+
+impl RemoteArgs {
+    /// Connects, does `work`, and says why if it cannot be done.
+    pub fn run(&self, work: impl AsyncFnOnce(Client) -> Outcome) -> ExitCode {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let outcome = match runtime {
+            Ok(runtime) => runtime.block_on(async { work(self.connect().await?).await }),
+            Err(error) => Err(Failure::general(format!("no runtime: {error}"))),
+        };
+        outcome.unwrap_or_else(|failure| failure.say())
+    }
+
+    fn out(&self) -> OutputArgs {
+        OutputArgs { output: self.output }
+    }
+
+    async fn connect(&self) -> Result<Client, Failure> {
+        let target = self.target()?;
+        // The client would try again until its time is over: a person wants to know at once.
+        let reached = tokio::time::timeout(self.timeout, TcpStream::connect(&target.server)).await;
+        match reached {
+            Ok(Ok(stream)) => drop(stream),
+            Ok(Err(error)) => return Err(Failure::unreachable(&target.server, &error.to_string())),
+            Err(_) => return Err(Failure::unreachable(&target.server, "it does not answer")),
+        }
+        let mut options = Options::default().app("isogrid-cli").timeout(self.timeout);
+        if let Some(token) = target.token()? {
+            options = options.auth("TOKEN", &token);
+        }
+        Ok(Client::connect([target.server], options).await?)
+    }
+
+    /// What is said nearest to the command counts: flags, the environment, the context in use.
+    fn target(&self) -> Result<Target, Failure> {
+        let env = |name| std::env::var(name).ok().filter(|text: &String| !text.is_empty());
+        let direct = |server| Target { server, token_file: None };
+        let server = || env("ISOGRID_SERVER");
+        let mut target = match (&self.server, &self.context) {
+            (Some(server), _) => direct(server.clone()),
+            (None, Some(name)) => Contexts::read()?.named(name)?,
+            (None, None) => match (server(), env("ISOGRID_CONTEXT")) {
+                (Some(server), _) => direct(server),
+                (None, Some(name)) => Contexts::read()?.named(&name)?,
+                (None, None) => Contexts::read()?.in_use()?,
+            },
+        };
+        if let Some(file) = &self.token_file {
+            target.token_file = Some(file.clone());
+        }
+        Ok(target)
+    }
+}
+
+/// `key=value` of an argument.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("this is to be KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A JSON object of texts.
+fn object<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> serde_json::Value {
+    pairs
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), text.into()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}

@@ -1,0 +1,90 @@
+//! `isogrid cache`, of entries; `isogrid counter`.
+
+use serde_json::json;
+
+use crate::Place;
+
+#[test]
+fn entries_are_written_under_conditions_and_read() {
+    let place = Place::new();
+    let put = |more: &str| place.said(&format!("cache put default k one{more} -o json"));
+    let version = put("").json()["version"].as_u64().unwrap();
+    place.holds(&[
+        ("cache get default k", 0, "one", ""),
+        ("cache get default none", 3, "", "there is no entry \"none\" in default"),
+        ("cache get defualt k", 3, "", "did you mean \"default\"?"),
+        ("cache put default k two --if-absent", 4, "", &format!("has the version {version}")),
+        ("cache put default none x --if-present", 4, "", "not stored: there is no \"none\""),
+        ("cache put default k two --if-version 1", 4, "", &format!("the version {version}")),
+        ("cache put default k x --if-absent --if-present", 2, "", "cannot be used with"),
+        ("cache rm default k --if-version 1", 4, "", &format!("the version {version}")),
+        ("cache touch default k --ttl 1h", 0, "touched\n", ""),
+        ("cache touch default none --ttl 1h", 3, "", "no entry"),
+        ("cache touch default k --ttl soon", 2, "", "a time looks like 500ms, 30s"),
+        ("cache incr default k", 4, "", "error[E3007 NOT_A_NUMBER]"),
+    ]);
+    let told = place.said("cache get default k -o json").json();
+    assert_eq!((&told["value"], &told["version"]), (&json!("one"), &json!(version)));
+    let ttl = told["ttl_ms"].as_u64().unwrap();
+    assert!(ttl <= 3_600_000 && ttl > 1_800_000, "{told}");
+    assert!(put(" --ttl 1m --max-idle 30s --flags 7").json()["version"].as_u64() > Some(version));
+    let told = place.said("cache get default k -o json").json();
+    assert_eq!((&told["max_idle_ms"], &told["flags"]), (&json!(30_000), &json!(7)));
+    place.holds(&[
+        ("cache rm default k", 0, "removed\n", ""),
+        ("cache rm default k", 3, "", "there is no entry \"k\""),
+    ]);
+}
+
+#[test]
+fn any_bytes_come_back_from_stdin_and_to_stdout() {
+    let place = Place::new();
+    let value: Vec<u8> = (0..=255).chain(*b"\r\nEND\n").collect();
+    assert_eq!(place.fed("cache put default picture", &[], &value).code, Some(0));
+    assert_eq!(place.said("cache get default picture").bytes, value);
+    let told = place.said("cache get default picture -o json").json();
+    assert!(told["value_hex"].as_str().unwrap().starts_with("000102"), "{told}");
+    assert_eq!(place.fed("cache put default empty", &[""], b"no").code, Some(0));
+    assert_eq!(place.said("cache get default empty").bytes, b"");
+}
+
+#[test]
+fn keys_are_listed_one_a_line() {
+    let place = Place::new();
+    for key in ["user:1", "user:2", "cart:1", "a\nb"] {
+        assert_eq!(place.fed("cache put default", &[key, "x"], b"").code, Some(0));
+    }
+    let keys = |words: &str| {
+        let mut lines: Vec<String> = place.said(words).out.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(keys("cache keys default"), [r"a\nb", "cart:1", "user:1", "user:2"]);
+    assert_eq!(keys("cache keys default --glob user:*"), ["user:1", "user:2"]);
+    assert_eq!(keys("cache keys default --limit 3").len(), 3);
+    for line in keys("cache keys default -o json") {
+        let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert!(told["key"].is_string() && told["version"].is_u64(), "{line}");
+        assert_eq!(told.get("value"), None);
+    }
+}
+
+#[test]
+fn numbers_are_counted() {
+    let place = Place::new();
+    place.holds(&[
+        ("cache incr default n", 3, "", "say what to begin with: --initial 1"),
+        ("cache incr default n --initial 5", 0, "5\n", ""),
+        ("cache incr default n 37", 0, "42\n", ""),
+        ("cache incr default n -2", 0, "40\n", ""),
+        ("counter get visits", 3, "", "`isogrid counter add visits` begins at 1"),
+        ("counter add visits", 0, "1\n", ""),
+        ("counter add visits -5", 0, "-4\n", ""),
+        ("counter get visits", 0, "-4\n", ""),
+        ("counter set visits -9223372036854775808", 0, "-9223372036854775808\n", ""),
+        ("counter add visits -1", 4, "", "would go beyond -9223372036854775808"),
+        ("counter get visits x", 2, "", "unexpected argument"),
+    ]);
+    let told = place.said("counter set visits 7 -o json").json();
+    assert_eq!(told, json!({"value": 7, "prev": i64::MIN}));
+}
