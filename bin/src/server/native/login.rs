@@ -187,16 +187,17 @@ impl Login {
         Begun::Challenge(first)
     }
 
-    /// Checks the client's proof; whether it was to give one.
-    pub fn prove(&mut self, proof: &str) -> bool {
-        match std::mem::replace(&mut self.step, Step::Idle) {
-            Step::Proving(proving) => {
-                let (node, client) = (Arc::clone(&self.node), self.client.clone());
-                let check = login::scram(node, client, *proving, proof.as_bytes().to_vec());
-                self.step = Step::Checking(Box::pin(check));
-                true
-            }
-            _ => false,
+    /// Whether the client is to give a proof.
+    pub fn is_proving(&self) -> bool {
+        matches!(self.step, Step::Proving(_))
+    }
+
+    /// Checks the client's proof, if it was to give one.
+    pub fn prove(&mut self, proof: &str) {
+        if let Step::Proving(proving) = std::mem::replace(&mut self.step, Step::Idle) {
+            let (node, client) = (Arc::clone(&self.node), self.client.clone());
+            let check = login::scram(node, client, *proving, proof.as_bytes().to_vec());
+            self.step = Step::Checking(Box::pin(check));
         }
     }
 

@@ -302,9 +302,11 @@ impl Session {
                     self.broken(&failure, out);
                 }
             }
-            Kind::Auth => match from_payload::<Auth>(frame.payload) {
-                Ok(auth) if self.login.prove(&auth.data) => self.is_hello = false,
-                Ok(_) => self.broken(&Failure::of(ErrorCode::ProtocolError), out),
+            Kind::Auth if self.login.is_proving() => match from_payload::<Auth>(frame.payload) {
+                Ok(auth) => {
+                    self.is_hello = false;
+                    self.login.prove(&auth.data);
+                }
                 Err(malformed) => self.broken(&malformed.into(), out),
             },
             Kind::Ping => self.ping(frame, out),
