@@ -1,6 +1,7 @@
 //! The command line: arguments to configuration to run to exit code.
 
 mod audit;
+mod bench;
 mod config;
 mod doctor;
 mod explain;
@@ -100,6 +101,8 @@ enum Command {
     User(user::UserArgs),
     /// Check audit logs.
     Audit(audit::AuditArgs),
+    /// Put load on a server, and measure it.
+    Bench(bench::BenchArgs),
     /// Check whether this machine and the configuration are fit for a server.
     Doctor(doctor::DoctorArgs),
     /// Say what an error means and what to do about it.
@@ -134,6 +137,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Snapshot(args) => snapshot::main(&args),
         Command::User(args) => user::main(&args),
         Command::Audit(args) => audit::main(&args),
+        Command::Bench(args) => bench::main(&args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Proto(args) => proto::main(&args),

@@ -1,0 +1,290 @@
+//! One connection: sends what its schedule says, takes the answers, and is made again when it
+//! breaks.
+
+use std::cell::RefCell;
+use std::io::{Error, ErrorKind};
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::choose::{Choice, Requests};
+use super::clock::{Alarm, Clock};
+use super::codec::{Broken, Codec, Taken};
+use super::native::Native;
+use super::schedule::{Schedule, Turn};
+use super::tally::Tally;
+use super::text::Text;
+
+/// Bytes read at once.
+const READ_LEN: usize = 64 << 10;
+/// The pause before a lost connection is made again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Which protocol is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// Isogrid's own.
+    Native,
+    /// memcached's text protocol.
+    Memcached,
+}
+
+/// Where and how to connect.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub protocol: Protocol,
+    /// `host:port`.
+    pub server: String,
+    /// The cache; memcached's protocol has none but the listener's.
+    pub cache: String,
+    /// How long a server may say nothing while it is waited for.
+    pub silence: Duration,
+}
+
+/// How keys and values look.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// Bytes of a key.
+    pub key_len: usize,
+    /// The longest value; shorter ones are its beginning.
+    pub value: Vec<u8>,
+}
+
+/// An open connection.
+pub struct Connection {
+    stream: TcpStream,
+    codec: Codec,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    written: usize,
+}
+
+/// The work of a connection in one phase.
+pub struct Work<'a> {
+    pub schedule: Schedule,
+    pub requests: Requests,
+    /// Of all connections of the thread.
+    pub tally: &'a RefCell<Tally>,
+    pub shape: &'a Shape,
+    pub clock: Clock,
+    /// Whether lateness is to be counted: in an open loop.
+    pub is_open: bool,
+    /// Told how many requests have been answered.
+    pub progress: &'a dyn Fn(u64),
+}
+
+impl Connection {
+    /// Connects, and shakes hands.
+    pub async fn open(target: &Target) -> Result<Self, Broken> {
+        let opened = timeout(target.silence, Self::shake_hands(target)).await;
+        opened.unwrap_or_else(|_| Err(Broken("the server did not answer in time".to_owned())))
+    }
+
+    async fn shake_hands(target: &Target) -> Result<Self, Broken> {
+        let stream = TcpStream::connect(&target.server).await.map_err(lost)?;
+        stream.set_nodelay(true).map_err(lost)?;
+        let mut output = Vec::new();
+        let codec = match target.protocol {
+            Protocol::Native => Codec::Native(Box::new(Native::begin(&target.cache, &mut output))),
+            Protocol::Memcached => Codec::Text(Text::default()),
+        };
+        let mut open = Connection { stream, codec, input: Vec::new(), output, written: 0 };
+        while !open.is_ready() {
+            open.flush().map_err(lost)?;
+            open.ready().await?;
+            open.read().map_err(lost)?;
+            open.take(|_, _| ())?;
+        }
+        Ok(open)
+    }
+
+    fn is_ready(&self) -> bool {
+        match &self.codec {
+            Codec::Native(native) => native.is_ready(),
+            Codec::Text(_) => true,
+        }
+    }
+
+    /// Sends and receives until the schedule is over and all is answered. The connection is not to
+    /// be used after an error; what was under way is counted.
+    pub async fn work(
+        &mut self,
+        work: &mut Work<'_>,
+        alarm: &mut Alarm,
+        silence: Duration,
+    ) -> Result<(), Broken> {
+        let result = self.until_over(work, alarm, silence).await;
+        if let Err(Broken(why)) = &result {
+            work.tally.borrow_mut().broke(why, &self.codec.give_up());
+        }
+        result
+    }
+
+    async fn until_over(
+        &mut self,
+        work: &mut Work<'_>,
+        alarm: &mut Alarm,
+        silence: Duration,
+    ) -> Result<(), Broken> {
+        loop {
+            let turn = self.send(work);
+            if turn == Turn::Over && self.codec.under_way() == 0 {
+                return Ok(());
+            }
+            self.flush().map_err(lost)?;
+            self.wait(turn, work.clock, alarm, silence).await?;
+            self.read().map_err(lost)?;
+            let now = work.clock.now();
+            let mut answers = 0;
+            self.take(|asked, answer| {
+                answers += 1;
+                work.tally.borrow_mut().answered(asked, answer, now);
+            })?;
+            (work.progress)(answers);
+        }
+    }
+
+    /// Encodes what is to be sent by now; what is next, which is never to send.
+    fn send(&mut self, work: &mut Work<'_>) -> Turn {
+        loop {
+            let now = work.clock.now();
+            let turn = work.schedule.next(now, self.codec.under_way());
+            let Turn::Send { due, held } = turn else { return turn };
+            let choice = work.requests.next();
+            let mut tally = work.tally.borrow_mut();
+            tally.sent(matches!(choice, Choice::Set(..)));
+            if work.is_open {
+                tally.sent_late(now - due, held);
+            }
+            self.put(choice, due, work.shape);
+        }
+    }
+
+    fn put(&mut self, choice: Choice, due: Duration, shape: &Shape) {
+        match choice {
+            Choice::Get(key) => self.codec.get(&shape.key(key), due, &mut self.output),
+            Choice::Set(key, len) => {
+                let value = shape.value.get(..len).unwrap_or(&shape.value);
+                self.codec.set(&shape.key(key), value, due, &mut self.output);
+            }
+        }
+    }
+
+    /// Waits for the socket, and until the next request is due.
+    async fn wait(
+        &self,
+        turn: Turn,
+        clock: Clock,
+        alarm: &mut Alarm,
+        silence: Duration,
+    ) -> Result<(), Broken> {
+        let Turn::Until(due) = turn else {
+            let quiet = |_| Broken("the server did not answer in time".to_owned());
+            return timeout(silence, self.ready()).await.map_err(quiet)?;
+        };
+        tokio::select! {
+            ready = self.ready() => ready,
+            rung = alarm.until(&clock, due) => rung.map_err(lost),
+        }
+    }
+
+    async fn ready(&self) -> Result<(), Broken> {
+        let mut interest = Interest::READABLE;
+        if self.written < self.output.len() {
+            interest |= Interest::WRITABLE;
+        }
+        self.stream.ready(interest).await.map(drop).map_err(lost)
+    }
+
+    /// Writes as much as the socket takes.
+    fn flush(&mut self) -> Result<(), Error> {
+        while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.stream.try_write(rest) {
+                Ok(len) => self.written += len,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.output.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    /// Reads what there is.
+    fn read(&mut self) -> Result<(), Error> {
+        loop {
+            self.input.reserve(READ_LEN);
+            let room = self.input.capacity() - self.input.len();
+            match self.stream.try_read_buf(&mut self.input) {
+                Ok(0) => return Err(Error::new(ErrorKind::UnexpectedEof, "the server closed it")),
+                Ok(len) if len < room => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes the answers that are there.
+    fn take(
+        &mut self,
+        mut answered: impl FnMut(super::codec::Asked, super::codec::Answer),
+    ) -> Result<(), Broken> {
+        let mut used = 0;
+        while let Some(rest) = self.input.get(used..).filter(|rest| !rest.is_empty()) {
+            match self.codec.take(rest, &mut self.output)? {
+                Taken::Answer(len, asked, answer) => {
+                    used += len;
+                    answered(asked, answer);
+                }
+                Taken::Control(len) => used += len,
+                Taken::Incomplete => break,
+            }
+        }
+        self.input.drain(..used);
+        Ok(())
+    }
+}
+
+impl Shape {
+    /// The key of this number: `bench:` and digits, filled up with zeros.
+    fn key(&self, number: u64) -> Vec<u8> {
+        let width = self.key_len.saturating_sub(KEY_PREFIX.len());
+        format!("{KEY_PREFIX}{number:0width$}").into_bytes()
+    }
+}
+
+/// What keys begin with, so that they are known for what they are.
+pub const KEY_PREFIX: &str = "bench:";
+
+/// Works through a phase, with new connections in the place of lost ones.
+pub async fn run(
+    target: &Target,
+    connection: &mut Option<Connection>,
+    work: &mut Work<'_>,
+) -> Result<(), Broken> {
+    let mut alarm = Alarm::new().map_err(lost)?;
+    loop {
+        if let Some(open) = connection.as_mut() {
+            match open.work(work, &mut alarm, target.silence).await {
+                Ok(()) => return Ok(()),
+                Err(_) => *connection = None,
+            }
+        }
+        let began = work.clock.now();
+        while connection.is_none() {
+            tokio::time::sleep(PAUSE).await;
+            match Connection::open(target).await {
+                Ok(open) => *connection = Some(open),
+                Err(broken) if work.clock.now() - began >= target.silence => return Err(broken),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn lost(error: impl std::fmt::Display) -> Broken {
+    Broken(error.to_string())
+}

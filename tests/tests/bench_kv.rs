@@ -1,0 +1,226 @@
+//! `isogrid bench kv` against a real server: what it says that it sent is what came.
+#![expect(clippy::indexing_slicing, reason = "a test: what is out of bounds fails it")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a failing test may panic")]
+
+use std::process::{Command, Output};
+
+use isogrid_tests::harness::{Server, isogrid};
+use serde_json::Value;
+
+const PROTOCOLS: [&str; 2] = ["native", "memcached"];
+
+fn server() -> Server {
+    Server::isogrid(&["--native", "127.0.0.1:0"])
+}
+
+fn address(server: &Server, protocol: &str) -> String {
+    match protocol {
+        "native" => server.bound_for("native")[0].clone(),
+        _ => server.address().to_string(),
+    }
+}
+
+fn bench(args: &[&str]) -> Output {
+    let mut command = Command::new(isogrid());
+    command.args(["bench", "kv"]).args(args).env_clear().output().unwrap()
+}
+
+/// Runs it against a server; the exit code and the JSON.
+fn measured(server: &Server, protocol: &str, args: &[&str]) -> (Option<i32>, Value) {
+    let address = address(server, protocol);
+    let ours = ["--protocol", protocol, "--server", &address, "-o", "json"];
+    let output = bench(&[&ours, args].concat());
+    let said = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {args:?}: {}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code(), said)
+}
+
+fn stat(server: &Server, name: &str) -> u64 {
+    let mut client = server.connect();
+    client.send("stats\r\n");
+    let lines = client.lines_to("END");
+    let value = lines.iter().find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
+    value.unwrap_or_else(|| panic!("no {name} in {lines:?}")).parse().unwrap()
+}
+
+fn number(said: &Value, pointer: &str) -> u64 {
+    said.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("{pointer}: {said}"))
+}
+
+/// Gets or sets of all phases.
+fn sent(said: &Value, kind: &str) -> u64 {
+    ["", "/fill", "/warmup"].iter().map(|phase| number(said, &format!("{phase}/{kind}"))).sum()
+}
+
+#[test]
+fn what_is_said_to_be_sent_is_what_the_server_counted() {
+    const CLOSED: &[&str] = &["--requests", "5_003", "-c", "7", "--depth", "5"];
+    const OPEN: &[&str] = &["--requests", "403", "-c", "3", "--rate", "2k"];
+    const TIMED: &[&str] =
+        &["--duration", "200ms", "--warmup", "100ms", "-c", "4", "--threads", "2"];
+    const RATED: &[&str] = &["--duration", "300ms", "--warmup", "100ms", "--rate", "1k"];
+    const COMMON: &[&str] =
+        &["--keys", "300", "--fill", "--ratio", "3:1", "--value-size", "0-2000"];
+    for protocol in PROTOCOLS {
+        for (args, requests) in
+            [(CLOSED, Some(5_003)), (OPEN, Some(403)), (TIMED, None), (RATED, None)]
+        {
+            let server = server();
+            let (code, said) = measured(&server, protocol, &[COMMON, args].concat());
+            let context = format!("{protocol} {args:?}: {said}");
+            let (gets, sets) = (number(&said, "/gets"), number(&said, "/sets"));
+            // A machine that is busy with other tests may keep no rate: it must say so.
+            let unsent = number(&said, "/generator/unsent");
+            assert_eq!(code, Some(i32::from(unsent > 0)), "{context}");
+            if let Some(requests) = requests {
+                assert_eq!(gets + sets + unsent, requests, "{context}");
+            }
+            assert_eq!(stat(&server, "cmd_get"), sent(&said, "gets"), "{context}");
+            assert_eq!(stat(&server, "cmd_set"), sent(&said, "sets"), "{context}");
+            assert_eq!(number(&said, "/fill/sets"), 300, "{context}");
+            assert_eq!(number(&said, "/hits"), gets, "each key was there: {context}");
+            assert_eq!(number(&said, "/stored"), sets, "{context}");
+            assert_eq!(number(&said, "/latency_us/all/count"), gets + sets, "{context}");
+            assert!(gets > sets && sets > 0, "{context}");
+            assert_eq!(number(&said, "/warmup/sets") > 0, requests.is_none(), "{context}");
+        }
+    }
+}
+
+#[test]
+fn an_open_loop_is_due_as_often_as_the_rate_says() {
+    let server = server();
+    let args = ["--duration", "500ms", "--rate", "1k", "-c", "3"];
+    let (_, said) = measured(&server, "native", &args);
+    let sent = number(&said, "/gets") + number(&said, "/sets");
+    assert_eq!(sent + number(&said, "/generator/unsent"), 500, "{said}");
+    assert_eq!(said["loop"], "open");
+    let late = number(&said, "/generator/late_us/count");
+    assert_eq!(late + number(&said, "/generator/held"), sent, "{said}");
+}
+
+#[test]
+fn a_rate_that_nobody_can_keep_is_owned_up_to() {
+    let server = server();
+    for protocol in PROTOCOLS {
+        let address = address(&server, protocol);
+        // One request under way at a time, and a thousand million a second.
+        let output = bench(&[
+            "--protocol",
+            protocol,
+            "--server",
+            &address,
+            "-c",
+            "1",
+            "--depth",
+            "1",
+            "--rate",
+            "1000M",
+            "--duration",
+            "50ms",
+        ]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("the rate of 1000000000 a second was not kept"), "{stderr}");
+        let table = String::from_utf8(output.stdout).unwrap();
+        assert!(!table.contains(" 0 never sent") && table.contains(" never sent"), "{table}");
+    }
+}
+
+#[test]
+fn misses_are_no_errors_and_refusals_are() {
+    for protocol in PROTOCOLS {
+        let server = server();
+        let args = ["--requests", "100", "--ratio", "1:0", "-c", "2"];
+        let (code, said) = measured(&server, protocol, &args);
+        assert_eq!((code, number(&said, "/misses")), (Some(0), 100), "{said}");
+        assert_eq!(said["failed"], serde_json::json!({}));
+        // Larger than any value may be: nothing is stored, and the server says so each time.
+        let args = ["--requests", "4", "--ratio", "0:1", "-c", "2", "--value-size", "3MiB"];
+        let (code, said) = measured(&server, protocol, &args);
+        assert_eq!((code, number(&said, "/stored")), (Some(1), 0), "{said}");
+        let failed: u64 =
+            said["failed"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+        assert_eq!((failed, said["unknown"].clone()), (4, serde_json::json!({})), "{said}");
+    }
+}
+
+#[test]
+fn values_larger_than_a_frame_are_written_and_read() {
+    for protocol in PROTOCOLS {
+        let server = server();
+        let args =
+            ["--requests", "40", "--fill", "--keys", "10", "--value-size", "300KiB", "-c", "2"];
+        let (code, said) = measured(&server, protocol, &args);
+        assert_eq!((code, number(&said, "/misses")), (Some(0), 0), "{said}");
+    }
+}
+
+#[test]
+fn the_same_seed_hits_and_misses_the_same() {
+    let counts = |protocol: &str, seed: &str| {
+        let server = server();
+        let args =
+            ["--requests", "2k", "--zipf", "0.99", "--seed", seed, "-c", "1", "--ratio", "1:1"];
+        let (code, said) = measured(&server, protocol, &args);
+        assert_eq!(code, Some(0), "{said}");
+        let keys = stat(&server, "curr_items");
+        ["/gets", "/sets", "/hits", "/misses"].map(|name| number(&said, name)).map(|n| (n, keys))
+    };
+    let first = counts("native", "7");
+    assert_eq!(first, counts("native", "7"));
+    assert_eq!(first, counts("memcached", "7"), "whatever the protocol");
+    assert_ne!(first, counts("native", "8"));
+}
+
+#[test]
+fn the_table_has_a_picture() {
+    let server = server();
+    let address = address(&server, "native");
+    let output = bench(&["-s", &address, "-n", "500", "-c", "2"]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{table}");
+    for part in ["native at ", "a second", "p50", "p99.9", "max", "us  ####"] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    assert_eq!(output.stderr, b"", "no bar where there is no terminal");
+}
+
+#[test]
+fn wrong_use_is_refused_and_names_the_flag() {
+    for (args, named) in [
+        (&["--connections", "0"][..], "--connections"),
+        (&["--depth", "2k"], "--depth"),
+        (&["--zipf=-1"], "--zipf"),
+        (&["--zipf=0"], "--zipf"),
+        (&["--ratio", "0:0"], "--ratio"),
+        (&["--rate", "fast"], "--rate"),
+        (&["--duration", "0s"], "--duration"),
+        (&["--value-size", "9-8"], "--value-size"),
+        (&["--keys", "1M", "--key-size", "11"], "--key-size"),
+        (&["--protocol", "memcached", "--key-size", "251"], "--key-size"),
+        (&["--protocol", "memcached", "--cache", "orders"], "--cache"),
+        (&["--protocol", "http"], "--protocol"),
+    ] {
+        let output = bench(args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(named), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_or_speaks_something_else_is_named() {
+    let server = server();
+    let (memcached, native) = (address(&server, "memcached"), address(&server, "native"));
+    for args in [
+        &["--server", "127.0.0.1:1"][..],
+        &["--server", &native, "--cache", "nobody-made-it"],
+        &["--server", &memcached, "--protocol", "native"],
+    ] {
+        let output = bench(args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        assert!(stderr.starts_with(&format!("error: {}: ", args[1])), "{args:?}: {stderr}");
+    }
+}
