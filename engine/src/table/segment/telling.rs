@@ -2,8 +2,7 @@
 
 use super::super::observer::{Event, EventKind, Told};
 use super::{Locked, Pending, Slot, Version, version_at};
-use crate::metrics::count;
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Ordering};
 
 impl<'t> Locked<'t> {
     /// Who writes, for the observer.
@@ -129,4 +128,9 @@ impl<'t> Locked<'t> {
         let seq = self.segment.told.load(Ordering::Relaxed);
         Event { kind, segment: self.number(), seq, origin, new, old, epoch: self.shared.epoch }
     }
+}
+
+/// The next number; whoever asks holds the lock.
+fn count(numbers: &AtomicU64) {
+    numbers.store(numbers.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
