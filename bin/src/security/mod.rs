@@ -3,8 +3,8 @@
 //!
 //! For a protocol that is to be guarded:
 //! - [`Security::is_required`] says whether a new connection has to log in;
-//! - [`Security::wait`], [`Security::password`], [`Security::token`], [`Security::certificate`],
-//!   [`Security::scram`] and [`Security::succeeded`], [`Security::failed`] carry a login;
+//! - [`Security::wait`], [`Security::password`], [`Security::scram`], [`Security::succeeded`] and
+//!   [`Security::failed`] carry a login, [`Accounts`] say whom it lets in;
 //! - [`allow`] is asked before each request, with the [`Identity`] that the connection keeps;
 //! - [`Security::generation`] tells that users have changed; [`Accounts::again`] what that means
 //!   for an identity.
@@ -220,30 +220,12 @@ impl Security {
         pool.pool.run(move || accounts.with_password(&user, &password, &decoy))
     }
 
-    /// Who has this token.
-    #[must_use]
-    pub fn token(&self, token: &str) -> Option<Identity> {
-        self.accounts().with_token(token)
-    }
-
-    /// Who is the user of that name, shown by a client certificate that was verified.
-    #[must_use]
-    pub fn certificate(&self, name: &str) -> Option<Identity> {
-        self.accounts().named(name, Way::Certificate)
-    }
-
-    /// Goes on with a SCRAM login. When it is finished, [`Security::scram_finished`] says who it
+    /// Goes on with a SCRAM login. When it is finished, [`Accounts::named`] says who it
     /// was; the user may be gone by then.
     #[must_use]
     pub fn scram(&self, hello: Hello) -> Challenge {
         let verifier: Verifier = self.accounts().verifier(hello.user(), &self.decoy());
         hello.challenge(verifier, &random::bytes())
-    }
-
-    /// Who is the user of that name, whose SCRAM login is finished.
-    #[must_use]
-    pub fn scram_finished(&self, name: &str) -> Option<Identity> {
-        self.accounts().named(name, Way::Scram)
     }
 
     /// Notes that a login succeeded.

@@ -19,6 +19,7 @@ mod guarded;
 pub mod health;
 pub mod http;
 pub mod keeper;
+mod line;
 pub mod listener;
 pub mod loading;
 pub mod locks;

@@ -21,8 +21,6 @@ use super::node::Node;
 
 /// Requests that are decoded, looked up and executed together.
 const BATCH: usize = 32;
-/// Keys of one line that are looked up together.
-const KEYS: usize = 32;
 /// A line of more keys than this ends its batch, so that its answer can be sent in parts.
 const LONG_LINE_LEN: usize = 2048;
 
@@ -34,7 +32,7 @@ pub struct Rights {
 }
 
 /// An answer that is too long for one turn.
-enum Stream {
+pub(super) enum Stream {
     /// The keys that are left of a long line.
     Get { line: Vec<u8>, framing: Framing<'static> },
     /// A dump of all keys.
@@ -60,7 +58,7 @@ pub struct Session {
     /// Who the client is and what it may do, where logins are required.
     pub guard: Option<Box<Guard>>,
     rights: Rights,
-    stream: Option<Stream>,
+    pub(super) stream: Option<Stream>,
 }
 
 /// What the requests of a batch have in common. Where writes are seen only when they are kept, a
@@ -298,7 +296,11 @@ impl Session {
 
     /// Notes why a request was stopped, if it was, and begins to load what it needs.
     #[inline]
-    fn note_stop(&mut self, why: Option<Stopped>, key: Option<&[u8]>) -> Result<(), Stopped> {
+    pub(super) fn note_stop(
+        &mut self,
+        why: Option<Stopped>,
+        key: Option<&[u8]>,
+    ) -> Result<(), Stopped> {
         let Some(why) = why else { return Ok(()) };
         if let Some(loading) = &mut self.loading {
             if why == Stopped::Away {
@@ -396,19 +398,6 @@ impl Session {
         self.note_stop(stopped, request.key())
     }
 
-    /// Before a line of keys that are read and changed: all of them must be in memory, since what was
-    /// answered cannot be taken back.
-    fn load_all(&mut self, batch: &Batch<'_>, keys: &Keys<'_>) -> Result<(), Stopped> {
-        let (Some(loading), Keys::Line(_)) = (&mut self.loading, keys) else { return Ok(()) };
-        let away = |key: &&[u8]| {
-            let hash = self.cache.hash(key);
-            batch.peek(hash, key).is_none() && batch.is_away(hash, key)
-        };
-        keys.iter().filter(away).for_each(|key| loading.load(key));
-        let stopped = loading.waits().then_some(Stopped::Away);
-        self.note_stop(stopped, None)
-    }
-
     /// Whether writes are seen only when they are kept.
     #[inline]
     fn is_sync(&self) -> bool {
@@ -467,103 +456,9 @@ impl Session {
         Ok(())
     }
 
-    /// Answers a classic `get` line, the keys of a few cache lines at a time; what does not fit
-    /// into one turn's output is kept for the next.
-    fn get_line(
-        &mut self,
-        batch: &Batch<'_>,
-        keys: &Keys<'_>,
-        framing: &Framing<'_>,
-        out: &mut Output,
-    ) -> Result<(), Stopped> {
-        let mut keys = keys.iter();
-        loop {
-            let mut chunk = [(&[][..], None, Hint::NONE); KEYS];
-            let mut len = 0;
-            for (place, key) in chunk.iter_mut().zip(keys.by_ref()) {
-                let hash = self.cache.hash(key);
-                batch.prefetch_line(hash);
-                *place = (key, Some(hash), Hint::NONE);
-                len += 1;
-            }
-            let chunk = chunk.get_mut(..len).unwrap_or_default();
-            for (_, hash, hint) in chunk.iter_mut() {
-                *hint = hash.map_or(Hint::NONE, |hash| batch.hint(hash));
-            }
-            for (_, hash, hint) in chunk.iter() {
-                hash.iter().for_each(|hash| batch.prefetch_access(*hash, *hint));
-            }
-            for (at, (key, hash, hint)) in chunk.iter().enumerate() {
-                let Some(hash) = hash else { continue };
-                if let Err(why) = self.get_key(batch, key, *hash, *hint, framing, out) {
-                    if at > 0 {
-                        self.loading.iter_mut().for_each(Loading::went_on);
-                    }
-                    let left = chunk.get(at..).unwrap_or_default().iter().map(|(key, ..)| *key);
-                    return self.pause(batch, why, left.chain(keys), framing);
-                }
-            }
-            if len < KEYS {
-                framing.encode(&Reply::End, out);
-                return Ok(());
-            }
-            if let (true, Framing::Text(text)) = (out.len() > OUTPUT_LEN_MAX, framing) {
-                let line = keys.fold(Vec::new(), |line, key| [&line[..], key, b" "].concat());
-                self.stream = Some(Stream::Get { line, framing: Framing::Text(*text) });
-                return Ok(());
-            }
-        }
-    }
-
-    /// The rest of a line is answered when its first key is in memory; others that are not are
-    /// loaded meanwhile.
-    #[cold]
-    fn pause<'k>(
-        &mut self,
-        batch: &Batch<'_>,
-        why: Stopped,
-        left: impl Iterator<Item = &'k [u8]>,
-        framing: &Framing<'_>,
-    ) -> Result<(), Stopped> {
-        let Framing::Text(text) = framing else { return Err(why) };
-        let mut line = Vec::new();
-        for (at, key) in left.enumerate() {
-            line.extend_from_slice(key);
-            line.push(b' ');
-            let hash = self.cache.hash(key);
-            if let Some(loading) = &mut self.loading
-                && (1..KEYS).contains(&at)
-                && batch.peek(hash, key).is_none()
-                && batch.is_away(hash, key)
-            {
-                loading.load(key);
-            }
-        }
-        self.stream = Some(Stream::Get { line, framing: Framing::Text(*text) });
-        Ok(())
-    }
-
-    #[inline]
-    fn get_key<'b>(
-        &mut self,
-        batch: &'b Batch<'_>,
-        key: &[u8],
-        hash: KeyHash,
-        hint: Hint<'b>,
-        framing: &Framing<'_>,
-        out: &mut Output,
-    ) -> Result<(), Stopped> {
-        let cas = self.node.config.protocol.cas;
-        match self.look_up(batch, key, hash, hint)? {
-            Some(entry) => super::dispatch::encode_entry(&entry, key, framing, cas, out),
-            None => framing.encode(&Reply::Miss { key }, out),
-        }
-        Ok(())
-    }
-
     /// Looks a key up and counts it.
     #[inline]
-    fn look_up<'b>(
+    pub(super) fn look_up<'b>(
         &mut self,
         batch: &'b Batch<'_>,
         key: &[u8],

@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `session.rs` | one connection's conversation: frames in, frames out |
+//! | `admission.rs`, `time.rs` | who may begin and stay, and what is due by time alone |
 //! | `handshake.rs`, `login.rs` | who is there |
 //! | `asked.rs`, `permit.rs` | what each request does, and whether it may be done |
 //! | `request.rs` | from a frame to the operation, and all that is asked of every request |
@@ -17,6 +18,7 @@
 //! | `conn.rs`, `counter.rs`, `lease.rs`, `catalog.rs`, `admin.rs`, `batch.rs` | the other groups |
 
 mod admin;
+mod admission;
 mod asked;
 mod batch;
 mod cache;
@@ -40,6 +42,7 @@ mod reply;
 mod request;
 mod scan;
 mod session;
+mod time;
 mod track;
 mod tx;
 mod under_way;

@@ -4,31 +4,27 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use isogrid_grid::catalog::{Index, Object};
 use isogrid_wire::Output;
 use isogrid_wire::native::conn::FenceReply;
-use isogrid_wire::native::control::{Credit, GoAway, GoAwayReason, Ping, put_control};
-use isogrid_wire::native::frame::MORE;
-use isogrid_wire::native::handshake::{Auth, from_payload, to_payload};
-use isogrid_wire::native::tx::TxState;
+use isogrid_wire::native::control::{Credit, Ping};
 use isogrid_wire::native::{
-    Assembled, Cancel, ErrorCode, Frame, Header, Kind, Limits, List, Reader, Reassembly, Streams,
+    Assembled, Cancel, ErrorCode, Frame, Header, Kind, Limits, Reader, Reassembly, Streams,
     decode_all,
 };
 use tokio::time::Sleep;
 
+use super::admission::refuse;
+use super::cache;
 use super::failure::Failure;
 use super::handshake::{self, Preface};
 use super::live::Lives;
-use super::login::{Begun, Login, Refreshed};
-use super::once::instance_of;
+use super::login::Login;
 use super::open_tx::OpenTransactions;
 use super::reply::{Given, To};
 use super::under_way::UnderWay;
 use super::window::{Window, pong};
-use super::{KEEPALIVE_MS, cache};
 use crate::server::connection::{Conversation, Done, OUTPUT_LEN_MAX, Turn};
 use crate::server::connections::{Place, Spoken};
 use crate::server::counters::{Counters, Counts};
@@ -41,7 +37,7 @@ const FRAMES_PER_REQUEST: usize = 4;
 const CANCELLED: &str = "the client cancelled the request";
 
 /// How far the conversation is.
-enum Stage {
+pub(super) enum Stage {
     Preface,
     Hello,
     Open,
@@ -78,23 +74,23 @@ pub struct Session {
     /// Entries that are on their way into memory, by the object that they are of.
     pub loading: BTreeMap<u32, Loading>,
     /// A message of several frames that waits for them.
-    stopped: Option<(Header, Vec<u8>)>,
-    stage: Stage,
+    pub(super) stopped: Option<(Header, Vec<u8>)>,
+    pub(super) stage: Stage,
     /// Whether the login that is under way is to be answered by a `WELCOME`.
-    is_hello: bool,
+    pub(super) is_hello: bool,
     reassembly: Reassembly,
-    counts: Counts,
+    pub(super) counts: Counts,
     counters: Arc<Counters>,
     by_cache: BTreeMap<u32, (Arc<Counters>, Counts)>,
     /// Wakes for the end of the handshake, and then after each silence.
-    timer: Pin<Box<Sleep>>,
+    pub(super) timer: Pin<Box<Sleep>>,
     /// Since when nothing was heard, ms; and how often that was noticed.
-    heard_at: u64,
+    pub(super) heard_at: u64,
     /// Wakes when a transaction has been idle for too long.
-    idle: Option<Pin<Box<Sleep>>>,
+    pub(super) idle: Option<Pin<Box<Sleep>>>,
     /// When requests are refused, since the node stops, ms.
-    refuse_at: Option<u64>,
-    close: Option<&'static str>,
+    pub(super) refuse_at: Option<u64>,
+    pub(super) close: Option<&'static str>,
 }
 
 impl Session {
@@ -204,121 +200,6 @@ impl Session {
         }
     }
 
-    fn hello(&mut self, frame: &Frame<'_>, out: &mut Output) -> Result<(), Failure> {
-        let greeting = handshake::hello(frame, &self.limits)?;
-        (self.instance, self.frame_max) = (greeting.instance, greeting.frame_max);
-        if !self.node.security.is_required() {
-            handshake::anonymous(greeting.auth.as_ref())?;
-            self.admit_as(true, String::new(), out);
-            return Ok(());
-        }
-        self.counts.auth_cmds += 1;
-        self.is_hello = true;
-        match self.login.begin(greeting.auth.as_ref())? {
-            Begun::Checking => {}
-            Begun::Challenge(data) => self.welcome(Auth::CONTINUE, data, out),
-            Begun::Wrong => self.login_failed(out),
-        }
-        Ok(())
-    }
-
-    fn welcome(&self, state: &str, data: String, out: &mut Output) {
-        let auth = handshake::auth(state, &self.login, data);
-        handshake::welcome(&self.node, &self.limits, &self.login, auth, out);
-    }
-
-    /// Opens the conversation: behind a `HELLO`, or behind an `AUTH`.
-    fn admit_as(&mut self, is_hello: bool, data: String, out: &mut Output) {
-        if is_hello {
-            self.welcome(Auth::OK, data, out);
-        } else {
-            let auth = handshake::auth(Auth::OK, &self.login, data);
-            handshake::put(Kind::Auth, &to_payload(&auth), out);
-        }
-        let user = self.login.identity().map(|who| &*who.user);
-        self.instance = self.instance.map(|instance| instance_of(user, instance));
-        self.stage = Stage::Open;
-        self.rest();
-    }
-
-    fn login_failed(&mut self, out: &mut Output) {
-        self.counts.auth_errors += 1;
-        refuse(&Failure::of(ErrorCode::AuthFailed), out);
-        self.close = self.login.fail();
-    }
-
-    /// Counts what goes to and fro before the login.
-    fn count_before_auth(&mut self, sent: usize, got: usize, waiting: usize, out: &mut Output) {
-        if let Some(why) = self.login.count(sent, got, waiting).filter(|_| self.close.is_none()) {
-            refuse(&Failure::new(ErrorCode::AuthRequired, why), out);
-            self.close = Some(why);
-        }
-    }
-
-    /// Looks whether the users have changed; why the connection ends, if it does.
-    fn refresh(&mut self, out: &mut Output) -> Option<&'static str> {
-        match self.login.refresh() {
-            Refreshed::Same => None,
-            Refreshed::Changed => {
-                self.change_rights(out);
-                None
-            }
-            Refreshed::Revoked(why) => {
-                let (reason, alternatives) = (GoAwayReason::AuthExpired as u16, List::of(&[]));
-                let away = GoAway { reason, drain_ms: 0, message: why, alternatives };
-                put_control(Header::control(Kind::GoAway, 0, 0), &away, out);
-                Some(why)
-            }
-        }
-    }
-
-    /// Ends what was begun under rights that are no more: streams that are not permitted now, and
-    /// open transactions, whose writes nobody would ask about again.
-    fn change_rights(&mut self, out: &mut Output) {
-        let streams: Vec<u32> = self
-            .lives
-            .all()
-            .filter(|(_, live)| !self.may_go_on(live))
-            .map(|(stream, _)| stream)
-            .collect();
-        for stream in streams {
-            self.end_stream(stream, &Failure::of(ErrorCode::Forbidden), out);
-        }
-        self.roll_back_all();
-    }
-
-    fn roll_back_all(&mut self) {
-        for number in self.transactions.take_all() {
-            self.node.transactions.end(number, Some(TxState::Aborted));
-        }
-    }
-
-    fn before_auth(&mut self, frame: &Frame<'_>, out: &mut Output) {
-        let header = frame.header;
-        match header.kind {
-            _ if header.has(MORE) => self.broken(&Failure::of(ErrorCode::ProtocolError), out),
-            Kind::Hello => {
-                if let Err(failure) = self.hello(frame, out) {
-                    self.broken(&failure, out);
-                }
-            }
-            Kind::Auth if self.login.is_proving() => match from_payload::<Auth>(frame.payload) {
-                Ok(auth) => {
-                    self.is_hello = false;
-                    self.login.prove(&auth.data);
-                }
-                Err(malformed) => self.broken(&malformed.into(), out),
-            },
-            Kind::Ping => self.ping(frame, out),
-            Kind::Pong => {}
-            Kind::Req if header.stream != 0 => {
-                let to = To { op: header.op, stream: header.stream, frame_max: self.frame_max };
-                to.fail(&Failure::of(ErrorCode::AuthRequired), out);
-            }
-            _ => self.broken(&Failure::of(ErrorCode::ProtocolError), out),
-        }
-    }
-
     /// Whether the frame has to come again, when what it needs is in memory.
     fn frame(&mut self, index: &Index, frame: Frame<'_>, out: &mut Output) -> bool {
         match self.reassembly.push(frame) {
@@ -356,7 +237,7 @@ impl Session {
         self.loading.values().any(Loading::waits)
     }
 
-    fn ping(&mut self, frame: &Frame<'_>, out: &mut Output) {
+    pub(super) fn ping(&mut self, frame: &Frame<'_>, out: &mut Output) {
         match decode_all::<Ping>(Reader::new(frame.payload, &self.limits)) {
             Ok(ping) => {
                 pong(ping.opaque, out);
@@ -392,86 +273,12 @@ impl Session {
     }
 
     /// Gives up what is under way on a stream, and says so.
-    fn end_stream(&mut self, stream: u32, failure: &Failure, out: &mut Output) {
+    pub(super) fn end_stream(&mut self, stream: u32, failure: &Failure, out: &mut Output) {
         let given_up = self.under_way.cancel(stream);
         let given_up = self.lives.remove(stream).or(given_up);
         if let Some(to) = given_up.filter(|_| self.streams.finish(stream)) {
             to.fail(failure, out);
             self.window.answered(to);
-        }
-    }
-
-    /// Sets the timer for the next silence.
-    fn rest(&mut self) {
-        let silence = Duration::from_millis(KEEPALIVE_MS.into());
-        self.timer.set(tokio::time::sleep(silence));
-    }
-
-    /// What is due by time alone.
-    fn poll_timer(&mut self, cx: &mut Context<'_>, out: &mut Output) {
-        while self.timer.as_mut().poll(cx).is_ready() {
-            if !matches!(self.stage, Stage::Open) {
-                let failure = Failure::of(ErrorCode::HandshakeTimeout);
-                self.close = Some(failure.code.info().reason);
-                let unserved = &self.node.connections.unserved.handshake_timeout;
-                unserved.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                if matches!(self.stage, Stage::Hello) {
-                    let header = Header::control(Kind::Err, 0, 0);
-                    failure.body(|body| put_control(header, body, out));
-                }
-                return;
-            }
-            let silent = self.now.saturating_sub(self.heard_at);
-            if silent >= 3 * u64::from(KEEPALIVE_MS) {
-                self.close = Some("dead: three silences in a row");
-                return;
-            }
-            if silent >= u64::from(KEEPALIVE_MS) {
-                let ping = Ping { opaque: self.now };
-                put_control(Header::control(Kind::Ping, 0, 0), &ping, out);
-            }
-            self.rest();
-        }
-    }
-
-    /// Rolls transactions back that have been idle for too long.
-    fn poll_idle(&mut self, cx: &mut Context<'_>) {
-        self.expire_transactions();
-        let due = self.transactions.next_deadline();
-        self.idle = due.map(|due| {
-            let left = Duration::from_millis(due.saturating_sub(self.now).max(1));
-            Box::pin(tokio::time::sleep(left))
-        });
-        if self.idle.as_mut().is_some_and(|idle| idle.as_mut().poll(cx).is_ready()) {
-            cx.waker().wake_by_ref();
-        }
-    }
-
-    /// Says that the node stops, and ends when nothing is under way any more.
-    fn go_away(&mut self, out: &mut Output) {
-        if !self.node.is_stopping() {
-            return;
-        }
-        if !matches!(self.stage, Stage::Open) {
-            self.close = Some("the node stops");
-            return;
-        }
-        if self.refuse_at.is_none() {
-            let drain = self.node.config.node.drain_timeout / 2;
-            let drain_ms = u32::try_from(drain.as_millis()).unwrap_or(u32::MAX);
-            self.refuse_at = Some(self.now + u64::from(drain_ms));
-            let message = "the node is being stopped";
-            let reason = GoAwayReason::Drain as u16;
-            let alternatives = List::of(&[]);
-            let away = GoAway { reason, drain_ms, message, alternatives };
-            put_control(Header::control(Kind::GoAway, 0, 0), &away, out);
-        }
-        if self.refuses() && self.under_way.len() == 0 {
-            let failure = Failure::of(ErrorCode::GoingAway);
-            self.lives.to().for_each(|to| to.fail(&failure, out));
-            self.lives = Lives::default();
-            self.streams.finish_all().for_each(drop);
-            self.close = Some("the node stops");
         }
     }
 
@@ -631,12 +438,6 @@ impl Conversation for Session {
     fn has_room(&self) -> bool {
         self.under_way.len() < self.limits.inflight_max
     }
-}
-
-/// Says an error of the connection.
-fn refuse(failure: &Failure, out: &mut Output) {
-    let header = Header::control(Kind::Err, 0, 0);
-    failure.body(|body| put_control(header, body, out));
 }
 
 impl Drop for Session {

@@ -8,7 +8,8 @@ use isogrid_engine::{
     Entry, Error, KeyHash, Marks, NewEntry, Timestamp, Transaction, TransactionError,
 };
 
-use super::{Batch, Cache, Lifespan, same};
+use super::batch::same;
+use super::{Batch, Cache, Lifespan};
 use crate::structure::number::{self, Digits};
 
 /// What to do to an entry.
