@@ -26,6 +26,15 @@ pub const IDLE_RSS_MIB: Bar = Bar { bar: 20.0, goal: 10.0 };
 /// Server CPU per request over TLS against without, 32 requests a batch.
 pub const TLS_CPU_DEPTH_32: Bar = Bar { bar: 1.35, goal: 1.25 };
 
+/// CPU a set with `persist = async` against none.
+pub const ASYNC_CPU_OVER_NONE: Bar = Bar { bar: 1.3, goal: 1.1 };
+/// CPU a set with `persist = async` against Redis that syncs its file each second, 32 a batch.
+pub const ASYNC_CPU_OVER_REDIS: Bar = Bar { bar: 0.7, goal: 0.7 };
+/// Time a set with `persist = sync` against Redis that syncs always, 64 connections.
+pub const SYNC_TIME_OVER_REDIS: Bar = Bar { bar: 0.5, goal: 0.5 };
+/// Time a set with `persist = sync` against a loop that writes and syncs, 64 connections.
+pub const SYNC_TIME_OVER_BARE: Bar = Bar { bar: 1.25, goal: 1.25 };
+
 /// A measure against its bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {

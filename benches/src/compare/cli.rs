@@ -41,8 +41,8 @@ Examples:
   compare hit-ratio traces/ --policies w-tinylfu,s3-fifo
   compare tls --depths 1,32                 what TLS costs
   compare kv --without isogrid              the baselines alone
-  compare kv --sets 100 --depths 1,32       sets alone, e.g. for what durability costs:
-  compare kv --sets 100 --redis-args '--appendonly yes --appendfsync everysec'
+  compare durability                        what it costs to keep sets on disk
+  compare kv --sets 100 --depths 1,32       sets alone
   compare kv --isogrid-args '--eviction s3-fifo' --memcached-args '-o modern'
   compare -o json > result.json
 
@@ -106,6 +106,9 @@ pub enum Scenario {
     Kv(KvArgs),
     /// Server CPU per request over TLS and without, Isogrid alone; `--multiget` says nothing here.
     Tls(KvArgs),
+    /// Sets that are kept on disk: Isogrid none, async and sync, Redis everysec and always, and a
+    /// bare loop that writes and syncs.
+    Durability(DurabilityArgs),
     /// Bytes an item over its key and value.
     Memory(MemoryArgs),
     /// Memory over the limit after many sets of mixed sizes.
@@ -145,6 +148,35 @@ pub struct KvArgs {
     #[arg(long, default_value_t = 2.0)]
     pub seconds: f64,
     /// Rounds for each scenario; in each, every server has its turn.
+    #[arg(long, default_value_t = 5, value_parser = positive)]
+    pub rounds: usize,
+    /// Memory limit; large enough that nothing is evicted.
+    #[arg(long, default_value_t = 1024)]
+    pub limit_mib: u64,
+}
+
+/// Sets that are kept on disk.
+#[derive(Debug, Clone, Args)]
+pub struct DurabilityArgs {
+    /// Connections, each with one batch under way.
+    #[arg(long, default_value_t = 64, value_parser = positive)]
+    pub connections: usize,
+    /// Sets a batch; each makes a scenario.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 32], value_parser = positive)]
+    pub depths: Vec<usize>,
+    /// Bytes of each value.
+    #[arg(long, default_value_t = 100, value_parser = value_size)]
+    pub value_size: usize,
+    /// Keys, all loaded before the first round.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub keys: u64,
+    /// Exponent of the key popularity.
+    #[arg(long, default_value_t = 0.99)]
+    pub zipf: f64,
+    /// Length of a round for each.
+    #[arg(long, default_value_t = 2.0)]
+    pub seconds: f64,
+    /// Rounds for each scenario; in each, everyone has a turn.
     #[arg(long, default_value_t = 5, value_parser = positive)]
     pub rounds: usize,
     /// Memory limit; large enough that nothing is evicted.

@@ -14,6 +14,7 @@ pub mod cli;
 mod clock;
 mod connection;
 mod cores;
+mod durability;
 mod folder;
 mod hit_ratio;
 mod kv;
@@ -73,6 +74,7 @@ fn run_one(lab: &Lab, scenario: &Scenario) -> Result<Table> {
     match scenario {
         Scenario::Kv(arguments) => kv::run(lab, arguments),
         Scenario::Tls(arguments) => tls::run(lab, arguments),
+        Scenario::Durability(arguments) => durability::run(lab, arguments),
         Scenario::Memory(arguments) => memory::run(lab, arguments),
         Scenario::Churn(arguments) => churn::run(lab, arguments),
         Scenario::Start(arguments) => start::run(lab, arguments),

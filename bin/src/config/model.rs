@@ -105,7 +105,7 @@ pub struct NodeConfig {
     pub memory: Option<u64>,
     /// Where caches that persist are kept; `None` = nowhere. Default: `isogrid-data`.
     pub data_dir: Option<String>,
-    /// Bytes of the log between two checkpoints, and of its files. Default: 64 MiB.
+    /// Bytes of the log between two checkpoints; its files are a quarter. Default: 128 MiB.
     pub log_size: u64,
     /// How long a SIGTERM waits for changes that are written behind; `None` = until all are
     /// written. Default: none.

@@ -8,7 +8,8 @@ use isogrid_engine::persist::behind::{
     Behind, BehindConfig, BehindRecovered, BehindTable, Unwritten,
 };
 use isogrid_engine::persist::{
-    DataDirectory, KeptTable, PersistConfig, PersistError, PersistMode, Persistence, Recovered,
+    DataDirectory, KeptTable, LOG_FILES, PersistConfig, PersistError, PersistMode, Persistence,
+    Recovered,
 };
 use isogrid_engine::wal::WalError;
 use isogrid_engine::{Clock, SystemClock};
@@ -104,7 +105,7 @@ fn open_tables(
     let log_bytes = node.config.node.log_size;
     let config = PersistConfig {
         log_bytes,
-        log_file_bytes: log_bytes,
+        log_file_bytes: log_bytes / LOG_FILES,
         dropped: node.catalog.dropped(),
         ..directory.config()?
     };

@@ -1,5 +1,7 @@
 //! Holds a connection's answers back until what they say is kept.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -16,6 +18,8 @@ pub struct Keeper {
     wrote: Option<Moment>,
     /// What it waits for.
     waits: Option<(Moment, Lsn)>,
+    /// Whoever else was ready has had a turn since it wrote.
+    gathered: bool,
 }
 
 impl Keeper {
@@ -23,7 +27,7 @@ impl Keeper {
     pub fn new(persistence: Option<&Arc<Persistence>>, mode: PersistMode) -> Option<Keeper> {
         let persistence = persistence.filter(|_| mode.is_logged())?;
         let (persistence, sync) = (Arc::clone(persistence), mode == PersistMode::Sync);
-        Some(Keeper { persistence, sync, mixed: false, wrote: None, waits: None })
+        Some(Keeper { persistence, sync, mixed: false, wrote: None, waits: None, gathered: false })
     }
 
     /// The keeper of a connection to caches of any mode.
@@ -72,12 +76,16 @@ impl Keeper {
             self.waits = Some((since, self.persistence.last()));
         }
         let Some((since, last)) = self.waits else { return Poll::Ready(Ok(())) };
+        // Who is ready now writes first: one write to the log is for all of them.
+        if !std::mem::replace(&mut self.gathered, true) {
+            ready!(pin!(tokio::task::yield_now()).poll(cx));
+        }
         let kept = if self.sync {
             ready!(self.persistence.poll_durable(cx, since, last))
         } else {
             self.persistence.flush(since, last)
         };
-        self.waits = None;
+        (self.waits, self.gathered) = (None, false);
         self.sync &= !self.mixed;
         Poll::Ready(kept)
     }

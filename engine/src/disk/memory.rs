@@ -24,6 +24,27 @@ pub enum Fault {
     Short,
 }
 
+/// What is about to be done to a file of a [`MemoryDisk`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// [`DiskFile::write_at`].
+    Write,
+    /// [`DiskFile::sync_data`].
+    SyncData,
+    /// [`DiskFile::sync_all`].
+    SyncAll,
+}
+
+/// Who is told ahead of each access.
+#[derive(Clone)]
+struct Watch(Arc<dyn Fn(Access) + Send + Sync>);
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
 impl Fault {
     fn error(self) -> io::Error {
         match self {
@@ -53,6 +74,7 @@ struct State {
     capacity: Option<u64>,
     calls: u64,
     fault: Option<(u64, Fault)>,
+    watch: Option<Watch>,
 }
 
 #[derive(Debug, Clone)]
@@ -131,6 +153,22 @@ impl MemoryDisk {
     /// The call with this number (see [`MemoryDisk::calls`]) fails.
     pub fn fail_at(&self, call: u64, fault: Fault) {
         self.0.lock().fault = Some((call, fault));
+    }
+
+    /// `act` is called ahead of each access to a file, on the thread that makes it, which waits as
+    /// long as it takes; it may use the disk itself.
+    pub fn watch(&self, act: impl Fn(Access) + Send + Sync + 'static) {
+        self.0.lock().watch = Some(Watch(Arc::new(act)));
+    }
+
+    /// Nobody watches any more.
+    pub fn unwatch(&self) {
+        self.0.lock().watch = None;
+    }
+
+    fn announce(&self, access: Access) {
+        let watch = self.0.lock().watch.clone();
+        watch.into_iter().for_each(|Watch(act)| act(access));
     }
 
     /// Calls so far: each one of [`Disk`] and [`DiskFile`] counts.
@@ -307,6 +345,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.announce(Access::Write);
         self.disk.0.lock().write(self.id, offset, bytes)
     }
 
@@ -318,10 +357,12 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.disk.announce(Access::SyncData);
         self.disk.0.lock().sync(self.id)
     }
 
     fn sync_all(&self) -> io::Result<()> {
+        self.disk.announce(Access::SyncAll);
         self.disk.0.lock().sync(self.id)
     }
 }

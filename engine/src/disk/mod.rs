@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use file::FileDisk;
 pub use lock::{FolderLock, LockError};
-pub use memory::{Fault, MemoryDisk};
+pub use memory::{Access, Fault, MemoryDisk};
 pub use reserve::Reserve;
 
 /// One folder. Names have no path in them.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{LOG_BYTES_DEFAULT, PersistConfig, PersistError, StoreConfig};
+use super::{LOG_BYTES_DEFAULT, LOG_FILES, PersistConfig, PersistError, StoreConfig};
 use crate::disk::{Disk, FileDisk, FolderLock};
 use crate::env::{Timestamp, os_seed, split_mix};
 use crate::store::{self, Report, Store};
@@ -142,7 +142,7 @@ impl DataDirectory {
             mapped: true,
             storage_id: self.storage_id,
             log_bytes: LOG_BYTES_DEFAULT,
-            log_file_bytes: LOG_BYTES_DEFAULT,
+            log_file_bytes: LOG_BYTES_DEFAULT / LOG_FILES,
             dropped: Vec::new(),
             store: Some(self.store()),
         })

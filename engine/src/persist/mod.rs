@@ -134,17 +134,19 @@ pub struct PersistConfig {
     /// Where entries are stored that memory has no room for; `None` = they are lost.
     pub store: Option<StoreConfig>,
     /// Bytes of the log at which a checkpoint is due, unless the tables hold twice as much.
-    /// Default: 64 MiB.
+    /// Default: 128 MiB.
     pub log_bytes: u64,
-    /// Bytes of one file of the log. Default: 64 MiB.
+    /// Bytes of one file of the log. Default: 32 MiB.
     pub log_file_bytes: u64,
     /// Names of tables that may be found and that nobody wants any more. Any other one that is
     /// found and not given is refused: data is never dropped for want of a line somewhere.
     pub dropped: Vec<String>,
 }
 
-/// The usual size of a log between two checkpoints, and of its files.
-pub const LOG_BYTES_DEFAULT: u64 = 64 << 20;
+/// The usual size of a log between two checkpoints.
+pub const LOG_BYTES_DEFAULT: u64 = 128 << 20;
+/// A log's files are the parts of it that go one by one.
+pub const LOG_FILES: u64 = 4;
 
 /// A moment before some changes were made. Who waits for them to be kept says since when, and so
 /// learns of changes that were refused, or taken back with refused ones, in between.

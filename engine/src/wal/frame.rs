@@ -46,17 +46,21 @@ pub(crate) fn mark(seed: u32, lsn: Lsn, durable: Lsn) -> [u8; FRAME_BYTES] {
 }
 
 fn fill(frame: &mut [u8], seed: u32, len: u32, lsn: Lsn, durable: Lsn) {
-    let Some((head, payload)) = frame.split_first_chunk_mut::<FRAME_BYTES>() else { return };
-    let (a, b, c) = (len.to_le_bytes(), lsn.0.to_le_bytes(), durable.0.to_le_bytes());
-    let fields = a.iter().chain(&b).chain(&c);
-    head.iter_mut().skip(4).zip(fields).for_each(|(to, from)| *to = *from);
-    let crc = checksum(seed, head, payload).to_le_bytes();
-    head.iter_mut().zip(crc).for_each(|(to, from)| *to = from);
+    if let Some((head, numbers)) = frame.split_first_chunk_mut::<8>()
+        && let Some(numbers) = numbers.first_chunk_mut::<16>()
+    {
+        *head = (u64::from(len) << 32).to_le_bytes();
+        *numbers = (u128::from(durable.0) << 64 | u128::from(lsn.0)).to_le_bytes();
+    }
+    let crc = checksum(seed, frame);
+    if let Some(head) = frame.first_chunk_mut::<4>() {
+        *head = crc.to_le_bytes();
+    }
 }
 
-fn checksum(seed: u32, head: &[u8; FRAME_BYTES], payload: &[u8]) -> u32 {
-    let (_, fields) = head.split_at(4);
-    crc32c::crc32c_append(crc32c::crc32c_append(seed, fields), payload)
+/// Of all of a frame but the checksum itself.
+fn checksum(seed: u32, frame: &[u8]) -> u32 {
+    crc32c::crc32c_append(seed, frame.get(4..).unwrap_or_default())
 }
 
 impl Head {
@@ -84,7 +88,6 @@ impl Head {
 
     /// Whether `frame`, which begins with this head, is as it was written.
     pub fn fits(&self, seed: u32, frame: &[u8]) -> bool {
-        let parts = frame.split_first_chunk::<FRAME_BYTES>();
-        parts.is_some_and(|(head, payload)| checksum(seed, head, payload) == self.crc)
+        frame.len() >= FRAME_BYTES && checksum(seed, frame) == self.crc
     }
 }

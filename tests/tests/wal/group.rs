@@ -1,14 +1,13 @@
 //! Group commit: many threads, one log.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use isogrid_engine::disk::{Disk, DiskFile, Fault, MemoryDisk};
+use isogrid_engine::disk::{Access, Fault, MemoryDisk};
 use isogrid_engine::env::split_mix;
 use isogrid_engine::wal::{CommitHook, Log, LogConfig, Lsn, WalError, WalErrorKind};
 use isogrid_tests::seeds;
@@ -168,14 +167,13 @@ fn threads_get_what_they_were_promised() {
     }
 }
 
-/// A disk whose syncs wait until they are let through.
-#[derive(Debug, Clone)]
+/// A disk whose syncs of data wait until they are let through.
 struct Gate {
     disk: MemoryDisk,
     state: Arc<(Mutex<GateState>, Condvar)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct GateState {
     allowed: u64,
     begun: u64,
@@ -184,7 +182,21 @@ struct GateState {
 
 impl Gate {
     fn new() -> Self {
-        Gate { disk: MemoryDisk::new(), state: Arc::default() }
+        let gate = Gate { disk: MemoryDisk::new(), state: Arc::default() };
+        let state = Arc::clone(&gate.state);
+        gate.disk.watch(move |access| {
+            let mut now = state.0.lock().unwrap();
+            match access {
+                Access::Write => now.writes += 1,
+                Access::SyncData => {
+                    now.begun += 1;
+                    state.1.notify_all();
+                    state.1.wait_while(now, |now| now.allowed == 0).unwrap().allowed -= 1;
+                }
+                Access::SyncAll => {}
+            }
+        });
+        gate
     }
 
     fn allow(&self, syncs: u64) {
@@ -195,84 +207,6 @@ impl Gate {
     fn wait_begun(&self, syncs: u64) {
         let state = self.state.0.lock().unwrap();
         drop(self.state.1.wait_while(state, |state| state.begun < syncs).unwrap());
-    }
-
-    fn file(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(GateFile { file, gate: self.clone() })
-    }
-}
-
-impl Disk for Gate {
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-
-    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.disk.create(name).map(|file| self.file(file))
-    }
-
-    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.disk.open(name).map(|file| self.file(file))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn sync_folder(&self) -> io::Result<()> {
-        self.disk.sync_folder()
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.disk.free_bytes()
-    }
-
-    fn place(&self, name: &str) -> String {
-        self.disk.place(name)
-    }
-}
-
-#[derive(Debug)]
-struct GateFile {
-    file: Arc<dyn DiskFile>,
-    gate: Gate,
-}
-
-impl DiskFile for GateFile {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
-        self.file.read_at(offset, bytes)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.gate.state.0.lock().unwrap().writes += 1;
-        self.file.write_at(offset, bytes)
-    }
-
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let (lock, changed) = &*self.gate.state;
-        let mut state = lock.lock().unwrap();
-        state.begun += 1;
-        changed.notify_all();
-        state = changed.wait_while(state, |state| state.allowed == 0).unwrap();
-        state.allowed -= 1;
-        drop(state);
-        self.file.sync_data()
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.file.sync_all()
     }
 }
 
@@ -289,7 +223,7 @@ impl Wake for Count {
 fn the_next_group_gathers_while_one_is_synced() {
     let gate = Gate::new();
     let config = log_config(NEVER);
-    let opened = Log::open(Arc::new(gate.clone()), &config, Arc::new(()), &mut |_, _| Ok(()));
+    let opened = Log::open(Arc::new(gate.disk.clone()), &config, Arc::new(()), &mut |_, _| Ok(()));
     let log = opened.unwrap().0;
     let count = Arc::new(Count::default());
     let waker = Waker::from(count.clone());
@@ -324,7 +258,7 @@ fn the_next_group_gathers_while_one_is_synced() {
 fn a_flush_does_not_wait_for_a_sync() {
     let gate = Gate::new();
     let config = log_config(NEVER);
-    let opened = Log::open(Arc::new(gate.clone()), &config, Arc::new(()), &mut |_, _| Ok(()));
+    let opened = Log::open(Arc::new(gate.disk.clone()), &config, Arc::new(()), &mut |_, _| Ok(()));
     let log = opened.unwrap().0;
     let waker = Waker::from(Arc::new(Count::default()));
     let lsn = log.append(|buffer| buffer.extend([1; 10])).unwrap();
