@@ -172,6 +172,23 @@ impl DataDirectory {
         StoreConfig { open: Box::new(move || store::open(&path)), exists }
     }
 
+    /// The same, for who only reads it: a store that is damaged stays where it is.
+    #[must_use]
+    pub fn store_to_read(&self) -> StoreConfig {
+        let path = self.path.join(STORE);
+        let exists = path.exists();
+        StoreConfig { open: Box::new(move || store::look(&path)), exists }
+    }
+
+    /// The store of caches that are written behind, for who only reads it, if there is one.
+    ///
+    /// # Errors
+    /// [`PersistError::Behind`].
+    pub fn behind_to_read(&self) -> Result<Option<(Arc<dyn Store>, Report)>, PersistError> {
+        let path = self.path.join(BEHIND);
+        Ok(if path.exists() { Some(store::look(&path)?) } else { None })
+    }
+
     /// The store of caches that are written behind.
     ///
     /// # Errors
@@ -279,9 +296,9 @@ fn check_kept(path: &Path) -> Result<(), PersistError> {
     })
 }
 
-/// What may lie there before us: the lock, what file systems put there, and the users of the
-/// server, who may be there before its data.
-const BESIDE: [&str; 3] = ["lock", "lost+found", "security"];
+/// What may lie there before us: the lock, what file systems put there, and the users and backups of
+/// the server, who may be there before its data.
+const BESIDE: [&str; 4] = ["lock", "lost+found", "security", "backups"];
 
 /// Refuses to begin where something lies already: it may be half of a directory of ours.
 fn check_empty(path: &Path) -> Result<(), PersistError> {
