@@ -1,6 +1,6 @@
 //! Caches saved to a file and loaded again: from tables that are written to, into tables that are
 //! in use, and from the command line.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 #[path = "backup/command.rs"]
 mod command;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::behind::{BehindAtRest, BehindConfig};
 use super::{LOG_BYTES_DEFAULT, PersistConfig, PersistError, StoreConfig};
 use crate::disk::{Disk, FileDisk, FolderLock};
 use crate::env::{Timestamp, os_seed, split_mix};
@@ -180,13 +181,17 @@ impl DataDirectory {
         StoreConfig { open: Box::new(move || store::look(&path)), exists }
     }
 
-    /// The store of caches that are written behind, for who only reads it, if there is one.
+    /// The caches that are written behind, for who only reads them, if there ever were any.
     ///
     /// # Errors
-    /// [`PersistError::Behind`].
-    pub fn behind_to_read(&self) -> Result<Option<(Arc<dyn Store>, Report)>, PersistError> {
+    /// [`PersistError`] when their store cannot be read as it is.
+    pub fn behind_at_rest(&self) -> Result<Option<BehindAtRest>, PersistError> {
         let path = self.path.join(BEHIND);
-        Ok(if path.exists() { Some(store::look(&path)?) } else { None })
+        if !path.exists() {
+            return Ok(None);
+        }
+        let (store, report) = store::look(&path)?;
+        BehindAtRest::open(BehindConfig { store, report, storage_id: self.storage_id }).map(Some)
     }
 
     /// The store of caches that are written behind.

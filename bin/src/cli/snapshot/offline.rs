@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use isogrid_engine::persist::behind::{BehindAtRest, BehindConfig};
+use isogrid_engine::persist::behind::BehindAtRest;
 use isogrid_engine::persist::{
     AtRest, DataDirectory, KeptTable, PersistConfig, PersistError, PersistMode, Persistence,
     Preload, cache_names,
@@ -86,9 +86,7 @@ fn behind(
     directory: &DataDirectory,
     contents: &Contents,
 ) -> Result<Option<BehindAtRest>, PersistError> {
-    let Some((store, report)) = directory.behind_to_read()? else { return Ok(None) };
-    let storage_id = directory.storage_id();
-    let mut behind = BehindAtRest::open(BehindConfig { store, report, storage_id })?;
+    let Some(mut behind) = directory.behind_at_rest()? else { return Ok(None) };
     behind.alarms.iter().for_each(|alarm| eprintln!("warning: {alarm}"));
     let other = |name: &str| {
         let mut records = contents.caches.iter();

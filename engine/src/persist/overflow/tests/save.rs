@@ -170,7 +170,7 @@ fn a_backup_under_load_is_of_one_moment() {
         let files = (0..6).map(|_| {
             save(&life, || {
                 // A disk that is slow now and then.
-                if split_mix(&mut rng) % 8 == 0 {
+                if split_mix(&mut rng).is_multiple_of(8) {
                     std::thread::yield_now();
                 }
             })
