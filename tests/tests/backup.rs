@@ -6,6 +6,8 @@
 mod command;
 #[path = "backup/import.rs"]
 mod import;
+#[path = "backup/whole.rs"]
+mod whole;
 
 use std::collections::BTreeMap;
 

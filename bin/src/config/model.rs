@@ -105,6 +105,9 @@ pub struct NodeConfig {
     pub memory: Option<u64>,
     /// Where caches that persist are kept; `None` = nowhere. Default: `isogrid-data`.
     pub data_dir: Option<String>,
+    /// Where backups of the running server are written; `auto` = `backups` in the data directory,
+    /// `None` = nowhere. Default: `auto`.
+    pub backup_dir: Option<String>,
     /// Bytes of the log between two checkpoints; its files are a quarter. Default: 128 MiB.
     pub log_size: u64,
     /// How long a SIGTERM waits for changes that are written behind; `None` = until all are
@@ -120,6 +123,7 @@ impl Default for NodeConfig {
             drain_timeout: Duration::from_secs(5),
             memory: None,
             data_dir: Some("isogrid-data".to_owned()),
+            backup_dir: Some(AuthConfig::AUTO.to_owned()),
             log_size: LOG_BYTES_DEFAULT,
             behind_timeout: None,
         }
@@ -474,6 +478,15 @@ impl ServerConfig {
     /// The folder of the files of security in the data directory, if there is one.
     pub fn security_folder(&self) -> Option<PathBuf> {
         Some(Path::new(self.node.data_dir.as_ref()?).join(AuthConfig::FOLDER))
+    }
+
+    /// The folder of backups, if there is one.
+    pub fn backup_folder(&self) -> Option<PathBuf> {
+        let said = self.node.backup_dir.as_ref()?;
+        if said == AuthConfig::AUTO {
+            return Some(Path::new(self.node.data_dir.as_ref()?).join("backups"));
+        }
+        Some(PathBuf::from(said))
     }
 
     fn security_file(&self, said: &str, name: &str) -> Option<PathBuf> {

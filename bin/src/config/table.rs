@@ -20,7 +20,7 @@ const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 const LIFE: Form = Form::OrOff(&Form::Span(1, 100 * YEAR));
 
 /// Keys at the top and in `[node]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 40] = [
+pub static ROOT: [Key<ServerConfig>; 41] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -54,6 +54,13 @@ pub static ROOT: [Key<ServerConfig>; 40] = [
         Form::OrOff(&PATH),
         field!(ServerConfig, node.data_dir),
         "The directory that caches are kept in, as their `persist` says; off keeps nothing.",
+    ),
+    Key::new(
+        "node.backup_dir",
+        Form::OrOff(&PATH),
+        field!(ServerConfig, node.backup_dir),
+        "The folder that `isogrid snapshot save --server` writes to and `load` reads from; auto is \
+         `backups` in the data directory.",
     ),
     Key::new(
         "node.log_size",

@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use isogrid_engine::disk::FileDisk;
+use isogrid_engine::persist::{PersistMode, Persistence};
 use isogrid_engine::snapshot_file::{
-    Damage, ImportError, ImportMode, Progress, RestoreCounts, SnapshotFile, SnapshotFileError,
-    SnapshotHeader, SnapshotKind, Summary, import, write,
+    Damage, Import, ImportError, ImportMode, Progress, RestoreCounts, SnapshotFile,
+    SnapshotFileError, SnapshotHeader, SnapshotKind, Summary, import, write,
 };
 use isogrid_engine::wal::WalError;
 use isogrid_engine::{Clock, Table};
@@ -27,17 +28,6 @@ pub enum BackupError {
         name: String,
         /// The names that there are.
         known: Vec<String>,
-    },
-    /// Entries of a cache are in the store alone, of which no file is written.
-    #[error(
-        "cache {name:?}: about {keys} entries are in its store and not in memory, and a snapshot \
-         file would be without them; stop the server and copy the data directory instead"
-    )]
-    Away {
-        /// The cache.
-        name: String,
-        /// How many there may be.
-        keys: u64,
     },
     /// The file of this name cannot be written.
     #[error("{}: {why}", .path.display())]
@@ -82,6 +72,24 @@ pub enum Phase {
     Load,
 }
 
+impl Phase {
+    /// A word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Save => "saving",
+            Phase::Check => "checking",
+            Phase::Load => "loading",
+        }
+    }
+
+    /// The phase of a word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Phase> {
+        [Phase::Save, Phase::Check, Phase::Load].into_iter().find(|phase| phase.name() == word)
+    }
+}
+
 /// Is told how far the work has got, some thousand times a second at the most.
 pub type Sink<'a> = &'a mut dyn FnMut(Phase, Progress);
 
@@ -105,13 +113,15 @@ pub struct Load<'a> {
     pub mode: ImportMode,
     /// Tells the time.
     pub clock: &'a dyn Clock,
+    /// Where entries are that are not in memory.
+    pub persistence: Option<&'a Persistence>,
     /// Waits until what was put is written to the log, if there is one.
     pub keep: &'a mut dyn FnMut() -> Result<(), WalError>,
 }
 
 /// Saves caches of a running server (none named: all) to the file at `path`, which replaces one of
-/// that name once it is whole and durable. All caches are saved as they were at one moment, while
-/// they are written to.
+/// that name once it is whole and durable. Each cache is saved as it was at one moment, while it is
+/// written to, with its entries that are not in memory.
 ///
 /// # Errors
 /// [`BackupError`]; a file that was there before is as it was.
@@ -122,16 +132,19 @@ pub fn save(
     sink: Sink<'_>,
 ) -> Result<Summary, BackupError> {
     let all = node.catalog.caches();
-    let tables: Vec<_> = all.iter().map(|cache| (cache.name(), cache.table())).collect();
+    let structures = node.structures.kept_table(PersistMode::default());
+    let mut tables: Vec<_> = all.iter().map(|cache| (cache.name(), cache.table())).collect();
+    tables.push((&structures.name, &structures.table));
     let tables = chosen(&tables, caches)?;
-    for (name, _) in &tables {
-        let keys = node.data.get().map_or(0, |data| data.persistence.away(name));
-        if keys > 0 {
-            return Err(BackupError::Away { name: (*name).to_owned(), keys });
-        }
-    }
-    let storage_id = node.data.get().map_or([0; 16], |data| data.storage_id());
-    save_tables(&tables, storage_id, node.now(), path, sink)
+    let data = node.data.get();
+    let header = export_header(data.map_or([0; 16], |data| data.storage_id()), node.now());
+    let (disk, name) = place(path)?;
+    let mut progress = |progress| sink(Phase::Save, progress);
+    let saved = match data {
+        Some(data) => data.persistence.save(&disk, &name, &header, &tables, &mut progress),
+        None => write(&disk, &name, &header, &tables, &mut progress),
+    };
+    Ok(saved?)
 }
 
 /// Loads caches of a file (none named: all that are in it) into those of the same names of a
@@ -152,12 +165,13 @@ pub fn load(
     let all = node.catalog.caches();
     let tables: Vec<_> = all.iter().map(|cache| (cache.name(), cache.table())).collect();
     let data = node.data.get();
-    let persistence = data.map(|data| (&data.persistence, data.persistence.moment()));
+    let persistence = data.map(|data| &*data.persistence);
+    let since = persistence.map(Persistence::moment);
     let mut keep = || {
-        persistence
-            .map_or(Ok(()), |(persistence, since)| persistence.flush(since, persistence.last()))
+        let kept = persistence.zip(since);
+        kept.map_or(Ok(()), |(persistence, since)| persistence.flush(since, persistence.last()))
     };
-    let load = Load { path, mode, clock: &node.clock, keep: &mut keep };
+    let load = Load { path, mode, clock: &node.clock, persistence, keep: &mut keep };
     let loaded = load_tables(load, &tables, caches, sink)?;
     if let Some(data) = data {
         data.persistence.wait_durable(data.persistence.last())?;
@@ -165,23 +179,9 @@ pub fn load(
     Ok(loaded)
 }
 
-/// As [`save`], of any tables.
-///
-/// # Errors
-/// As [`save`].
-pub fn save_tables(
-    tables: &[NamedTable<'_>],
-    storage_id: [u8; 16],
-    now: u64,
-    path: &Path,
-    sink: Sink<'_>,
-) -> Result<Summary, BackupError> {
-    let (folder, name) = place(path)?;
-    let disk = FileDisk::open(folder).map_err(|error| refused(path, error.to_string()))?;
-    let kind = SnapshotKind::Export;
-    let header = SnapshotHeader { kind, storage_id, created: now, log_position: 0 };
-    let mut progress = |progress| sink(Phase::Save, progress);
-    Ok(write(&disk, &name, &header, tables, &mut progress)?)
+/// What a backup of a data directory says of itself.
+pub fn export_header(storage_id: [u8; 16], now: u64) -> SnapshotHeader {
+    SnapshotHeader { kind: SnapshotKind::Export, storage_id, created: now, log_position: 0 }
 }
 
 /// As [`load`], into any tables; whoever keeps them waits for the end of the log himself.
@@ -218,11 +218,13 @@ pub fn load_tables(
     if let Some(first) = damage.into_iter().next() {
         return Err(BackupError::Damaged { first: Box::new(first), blocks });
     }
-    let Load { mode, clock, keep, .. } = load;
+    let Load { mode, clock, persistence, keep, .. } = load;
     let mut loaded = Vec::new();
     for (cache, number, table) in jobs {
         let mut progress = |progress| sink(Phase::Load, progress);
-        let counts = import(&file, number, table, mode, clock, keep, &mut progress);
+        let reader = persistence.and_then(|persistence| persistence.reader(&cache));
+        let into = Import { table, mode, clock, reader: reader.as_ref() };
+        let counts = import(&file, number, into, keep, &mut progress);
         let counts =
             counts.map_err(|source| BackupError::Import { name: cache.clone(), source })?;
         loaded.push(Loaded { cache, counts });
@@ -252,17 +254,21 @@ fn unknown(name: &str, known: &[&str]) -> BackupError {
 }
 
 /// The folder of a file, which must be there, and its name in it.
-fn place(path: &Path) -> Result<(&Path, String), BackupError> {
+///
+/// # Errors
+/// [`BackupError::Path`].
+pub fn place(path: &Path) -> Result<(FileDisk, String), BackupError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     if !folder.is_dir() {
         return Err(refused(path, format!("there is no folder {}", folder.display())));
     }
     let name = path.file_name().and_then(|name| name.to_str());
-    match name.filter(|_| !path.is_dir()) {
-        Some(name) => Ok((folder, name.to_owned())),
-        None => Err(refused(path, "that is no name of a file".to_owned())),
-    }
+    let Some(name) = name.filter(|_| !path.is_dir()) else {
+        return Err(refused(path, "that is no name of a file".to_owned()));
+    };
+    let disk = FileDisk::open(folder).map_err(|error| refused(path, error.to_string()))?;
+    Ok((disk, name.to_owned()))
 }
 
 fn refused(path: &Path, why: String) -> BackupError {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::behind::{BehindAtRest, BehindConfig};
 use super::{LOG_BYTES_DEFAULT, LOG_FILES, PersistConfig, PersistError, StoreConfig};
 use crate::disk::{Disk, FileDisk, FolderLock};
 use crate::env::{Timestamp, os_seed, split_mix};
@@ -172,6 +173,27 @@ impl DataDirectory {
         StoreConfig { open: Box::new(move || store::open(&path)), exists }
     }
 
+    /// The same, for who only reads it: a store that is damaged stays where it is.
+    #[must_use]
+    pub fn store_to_read(&self) -> StoreConfig {
+        let path = self.path.join(STORE);
+        let exists = path.exists();
+        StoreConfig { open: Box::new(move || store::look(&path)), exists }
+    }
+
+    /// The caches that are written behind, for who only reads them, if there ever were any.
+    ///
+    /// # Errors
+    /// [`PersistError`] when their store cannot be read as it is.
+    pub fn behind_at_rest(&self) -> Result<Option<BehindAtRest>, PersistError> {
+        let path = self.path.join(BEHIND);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let (store, report) = store::look(&path)?;
+        BehindAtRest::open(BehindConfig { store, report, storage_id: self.storage_id }).map(Some)
+    }
+
     /// The store of caches that are written behind.
     ///
     /// # Errors
@@ -279,9 +301,9 @@ fn check_kept(path: &Path) -> Result<(), PersistError> {
     })
 }
 
-/// What may lie there before us: the lock, what file systems put there, and the users of the
-/// server, who may be there before its data.
-const BESIDE: [&str; 3] = ["lock", "lost+found", "security"];
+/// What may lie there before us: the lock, what file systems put there, and the users and backups of
+/// the server, who may be there before its data.
+const BESIDE: [&str; 4] = ["lock", "lost+found", "security", "backups"];
 
 /// Refuses to begin where something lies already: it may be half of a directory of ours.
 fn check_empty(path: &Path) -> Result<(), PersistError> {

@@ -22,6 +22,7 @@
 //! | `offline.rs` | what is in a directory that no server uses |
 //! | `repair.rs` | what is whole of a damaged log, and its repair |
 //! | `checkpoint.rs` | when and how a snapshot file is written |
+//! | `save.rs` | a backup of tables that are in use |
 //! | `overflow/` | entries that memory has no room for |
 //! | `preload.rs` | which entries are in memory after a start |
 //! | [`behind`] | tables without a log: their changes reach a store later |
@@ -38,6 +39,7 @@ mod preload;
 mod recovery;
 mod repair;
 mod replay;
+mod save;
 mod space;
 mod tables;
 
@@ -52,7 +54,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use directory::DataDirectory;
 pub use error::PersistError;
-pub use offline::{cache_names, read};
+pub use offline::{AtRest, cache_names};
 pub use overflow::{OpenStore, OverflowStats, StoreConfig};
 pub use preload::Preload;
 pub use recovery::Recovered;
@@ -162,6 +164,8 @@ pub struct Persistence {
     reads: Option<Reads>,
     checkpoints: Arc<Checkpoints>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// Held while a backup is written.
+    saving: Mutex<()>,
 }
 
 impl Persistence {
@@ -214,8 +218,9 @@ impl Persistence {
             Checkpoints::new(config, of_checkpoints, log.clone(), clock, feeder, of_space);
         let checkpoints = Arc::new(checkpoints);
         let thread = Mutex::new(Some(checkpoint::spawn(&checkpoints)?));
-        let tables = kept_now;
-        Ok((Persistence { log, hook, tables, space, reads, checkpoints, thread }, recovered))
+        let (tables, saving) = (kept_now, Mutex::new(()));
+        let opened = Persistence { log, hook, tables, space, reads, checkpoints, thread, saving };
+        Ok((opened, recovered))
     }
 
     /// The number of the last change so far.
@@ -418,6 +423,22 @@ impl Reader {
     /// As [`Loads::begin`].
     pub fn begin(&self, key: &[u8]) -> Result<Flight, LoadError> {
         self.loads.begin(key)
+    }
+
+    /// Brings the entry of a key into memory, and waits for the disk.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn bring(&self, key: &[u8]) -> Result<(), LoadError> {
+        self.overflow.load(key)
+    }
+
+    /// Waits until there is room for what is evicted.
+    ///
+    /// # Errors
+    /// [`LoadError::Failed`]: there will be none for now.
+    pub fn wait_room(&self) -> Result<(), LoadError> {
+        self.overflow.wait_room()
     }
 
     /// Whether there is room for what is evicted, or wakes the task when it is worth trying again:

@@ -81,6 +81,12 @@ impl SnapshotFileError {
         SnapshotFileError::Io { place, action, source }
     }
 
+    /// Of a file that cannot be written since what is to be in it cannot be read.
+    pub(crate) fn store(place: String, why: String) -> Self {
+        let source = Arc::new(io::Error::other(why));
+        SnapshotFileError::Io { place, action: "read the store for it", source }
+    }
+
     pub(super) fn damaged(
         place: &str,
         offset: u64,

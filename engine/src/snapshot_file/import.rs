@@ -10,6 +10,8 @@ use super::restore::RestoreCounts;
 use super::write::Progress;
 use crate::env::{Clock, Timestamp};
 use crate::error::Error;
+use crate::load::LoadError;
+use crate::persist::Reader;
 use crate::table::{NewEntry, Table, Unrecorded};
 use crate::wal::WalError;
 
@@ -39,6 +41,22 @@ pub enum ImportError {
     /// The log takes no more.
     #[error(transparent)]
     Log(#[from] WalError),
+    /// What is not in memory cannot be read or written.
+    #[error("what is not in memory: {0}")]
+    Away(#[from] LoadError),
+}
+
+/// Where entries of a file go, and how.
+#[derive(Clone, Copy)]
+pub struct Import<'a> {
+    /// The table.
+    pub table: &'a Table,
+    /// What happens to what it has.
+    pub mode: ImportMode,
+    /// Tells the time.
+    pub clock: &'a dyn Clock,
+    /// Where the table's entries are that are not in memory; `None` where evicted ones are lost.
+    pub reader: Option<&'a Reader>,
 }
 
 /// Puts the entries of one cache of a file into a table. Each keeps its version, flags, deadline
@@ -46,7 +64,8 @@ pub enum ImportError {
 ///
 /// `keep` is called after each block of entries and waits for the log, if there is one, so that
 /// its buffer never holds much more than a block. Every entry is a write like any other: it is
-/// recorded, may evict, and is seen at once or when it is kept.
+/// recorded, may evict, and is seen at once or when it is kept. Entries that are not in memory are
+/// read to compare versions; the calling thread waits for that.
 ///
 /// # Errors
 /// [`ImportError`]: what came before is in the table. [`ImportError::File`] of the kind
@@ -55,12 +74,11 @@ pub enum ImportError {
 pub fn import(
     file: &SnapshotFile,
     cache: usize,
-    table: &Table,
-    mode: ImportMode,
-    clock: &dyn Clock,
+    import: Import<'_>,
     keep: &mut dyn FnMut() -> Result<(), WalError>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RestoreCounts, ImportError> {
+    let Import { table, mode, clock, .. } = import;
     let section = file.section_for(cache, table)?;
     if section.epoch == table.epoch() {
         table.skip_to(section.highest.iter().copied().max().unwrap_or(0))?;
@@ -74,7 +92,7 @@ pub fn import(
         let block = file.block(number)?;
         for record in block.records() {
             let version = record.version(section.epoch);
-            put(table, &record, version, clock.now(), keep, &mut counts)?;
+            put(import, &record, version, keep, &mut counts)?;
         }
         keep()?;
         done.entries += block.records().len() as u64;
@@ -86,13 +104,13 @@ pub fn import(
 
 /// Puts one entry unless the table has a newer one or it has expired.
 fn put(
-    table: &Table,
+    import: Import<'_>,
     record: &Record<'_>,
     version: u64,
-    now: Timestamp,
     keep: &mut dyn FnMut() -> Result<(), WalError>,
     counts: &mut RestoreCounts,
 ) -> Result<(), ImportError> {
+    let now = import.clock.now();
     if record.deadline.is_some_and(|at| at <= now) {
         counts.expired += 1;
         return Ok(());
@@ -107,7 +125,7 @@ fn put(
     };
     let mut tries = 0;
     loop {
-        match try_put(table, record.key, &new, version, now) {
+        match try_put(import, record.key, &new, version, now) {
             Ok(true) => {
                 counts.stored += 1;
                 counts.bytes += record.key.len() as u64 + record.value.len() as u64;
@@ -118,6 +136,14 @@ fn put(
                 keep()?;
                 continue;
             }
+            Err(Error::Away) => {
+                import.reader.map_or(Ok(()), |reader| reader.bring(record.key))?;
+                continue;
+            }
+            Err(Error::Behind) => {
+                import.reader.map_or(Ok(()), Reader::wait_room)?;
+                continue;
+            }
             Err(Error::Full { .. }) => counts.refused += 1,
             Err(error) => return Err(error.into()),
         }
@@ -126,8 +152,11 @@ fn put(
 }
 
 /// Whether the entry was put; not where the table has that version or a newer one.
+///
+/// # Errors
+/// [`Error::Away`]: it is to be seen first which version there is.
 fn try_put(
-    table: &Table,
+    Import { table, reader, .. }: Import<'_>,
     key: &[u8],
     new: &NewEntry<'_>,
     version: u64,
@@ -135,6 +164,9 @@ fn try_put(
 ) -> Result<bool, Error> {
     let pinned = table.pin();
     let Some(mut entry) = pinned.entry(table.hash(key), key, now) else { return Ok(false) };
+    if reader.is_some() && entry.is_away() {
+        return Err(Error::Away);
+    }
     if entry.get().is_some_and(|there| there.version() >= version) {
         return Ok(false);
     }

@@ -34,6 +34,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod aside;
 mod block;
 mod error;
 mod fields;
@@ -49,14 +50,16 @@ mod salvage;
 mod source;
 mod write;
 
+pub(crate) use aside::{Aside, Cache};
 pub use error::{Damage, SnapshotFileError};
 pub use footer::CacheSection;
 pub use header::{SnapshotHeader, SnapshotKind};
-pub use import::{ImportError, ImportMode, import};
+pub use import::{Import, ImportError, ImportMode, import};
 pub use output::remove_unfinished;
 pub use reader::{Block, SnapshotFile};
 pub use record::{Idle, Record, Records};
 pub use restore::{RestoreCounts, RestoreTime, prepare, restore, restore_block, saved};
 pub use salvage::{Lost, Salvage, salvage};
 pub use source::Source;
+pub(crate) use write::write_caches;
 pub use write::{Progress, Summary, write, write_once};

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use super::aside::Cache;
 use super::error::SnapshotFileError;
 use super::footer::CacheSection;
 use super::header::SnapshotHeader;
 use super::output::{Output, unfinished};
 use super::record::Record;
 use crate::disk::Disk;
-use crate::table::{Cursor, Entry, Snapshot, Table};
+use crate::table::{Cursor, Entry, Saved, Snapshot, Table};
 
 /// Bytes of a block, unless a single entry is longer.
 const BLOCK_BYTES: usize = 64 << 10;
@@ -77,14 +78,36 @@ pub fn write_once(
     progress: &mut dyn FnMut(Progress),
     read: &mut dyn FnMut() -> std::io::Result<()>,
 ) -> Result<Summary, SnapshotFileError> {
+    let caches: Vec<_> =
+        caches.iter().map(|(name, table)| Cache { name, table, aside: None }).collect();
+    write_caches(disk, name, header, &caches, progress, read)
+}
+
+/// As [`write_once`], with entries that are not in the tables.
+///
+/// # Errors
+/// As [`write_once`], and those of reading what is not in the tables.
+pub(crate) fn write_caches(
+    disk: &dyn Disk,
+    name: &str,
+    header: &SnapshotHeader,
+    caches: &[Cache<'_>],
+    progress: &mut dyn FnMut(Progress),
+    read: &mut dyn FnMut() -> std::io::Result<()>,
+) -> Result<Summary, SnapshotFileError> {
     check_names(caches)?;
-    let snapshots: Vec<_> = caches
-        .iter()
-        .map(|(name, table)| (*name, *table, table.snapshot(header.created)))
-        .collect();
-    let entries_total = caches.iter().map(|(_, table)| table.usage().entries).sum();
+    let open = |Cache { table, aside, .. }| {
+        let begin = |marks: &[_]| aside.into_iter().for_each(|aside| aside.begin(marks));
+        table.snapshot_with(header.created, begin).0
+    };
+    let snapshots: Vec<_> = caches.iter().copied().map(open).collect();
+    let held = |cache: &Cache<'_>| {
+        cache.table.usage().entries + cache.aside.map_or(0, |aside| aside.len())
+    };
+    let entries_total = caches.iter().map(held).sum();
     let done = Progress { entries: 0, entries_total, bytes: 0 };
-    let written = write_all(disk, name, header, snapshots, &mut Tell { done, progress, read });
+    let caches = caches.iter().copied().zip(snapshots);
+    let written = write_all(disk, name, header, caches, &mut Tell { done, progress, read });
     written.map_err(|error| {
         // Best effort: the next write of the same name removes it too.
         let _ = disk.remove(&unfinished(name));
@@ -92,13 +115,13 @@ pub fn write_once(
     })
 }
 
-fn check_names(caches: &[(&str, &Table)]) -> Result<(), SnapshotFileError> {
-    for (at, (name, _)) in caches.iter().enumerate() {
+fn check_names(caches: &[Cache<'_>]) -> Result<(), SnapshotFileError> {
+    for (at, Cache { name, .. }) in caches.iter().enumerate() {
         if name.len() > usize::from(u16::MAX) {
             let text = format!("a cache's name of {} bytes: at most 65535", name.len());
             return Err(SnapshotFileError::Caller(text));
         }
-        if caches.iter().skip(at + 1).any(|(other, _)| other == name) {
+        if caches.iter().skip(at + 1).any(|other| other.name == *name) {
             return Err(SnapshotFileError::Caller(format!("two caches are called {name:?}")));
         }
     }
@@ -112,19 +135,19 @@ struct Tell<'p> {
     read: &'p mut dyn FnMut() -> std::io::Result<()>,
 }
 
-fn write_all(
+fn write_all<'c>(
     disk: &dyn Disk,
     name: &str,
     header: &SnapshotHeader,
-    snapshots: Vec<(&str, &Table, Snapshot<'_>)>,
+    caches: impl ExactSizeIterator<Item = (Cache<'c>, Snapshot<'c>)>,
     tell: &mut Tell<'_>,
 ) -> std::io::Result<Summary> {
-    let count = u32::try_from(snapshots.len()).unwrap_or(u32::MAX);
+    let count = u32::try_from(caches.len()).unwrap_or(u32::MAX);
     let mut output = Output::create(disk, name, header, count)?;
     // Each snapshot is given up as soon as its table is written.
-    for (name, table, snapshot) in snapshots {
-        output.section(section(name, table, &snapshot))?;
-        write_cache(&mut output, &snapshot, header, tell)?;
+    for (cache, snapshot) in caches {
+        output.section(section(cache.name, cache.table, &snapshot))?;
+        write_cache(&mut output, cache, &snapshot, header, tell)?;
     }
     (tell.read)()?;
     let (bytes, footer) = output.finish()?;
@@ -148,23 +171,40 @@ fn section(name: &str, table: &Table, snapshot: &Snapshot<'_>) -> CacheSection {
 
 fn write_cache(
     output: &mut Output<'_>,
+    cache: Cache<'_>,
     snapshot: &Snapshot<'_>,
     header: &SnapshotHeader,
     tell: &mut Tell<'_>,
 ) -> std::io::Result<()> {
-    let created = header.created;
+    let (created, table) = (header.created, cache.table);
     let (mut page, mut cursor) = (Page::default(), Some(Cursor::default()));
     while let Some(at) = cursor {
         // No more than a page while an epoch is pinned; the disk is waited for without one.
-        cursor = snapshot.scan(at, 1, created, |entry| page.add(&entry, created));
-        let entries = page.write(output)?;
-        tell.done.entries += entries;
-        tell.done.bytes = output.bytes();
-        (tell.progress)(tell.done);
+        cursor = match cache.aside {
+            None => snapshot.scan(at, 1, created, |entry| page.add(&entry, created)),
+            Some(aside) => {
+                let pick = &mut |segment, seen: &mut Vec<Entry<'_>>, upto| {
+                    aside.pick(segment, seen, upto);
+                };
+                snapshot.scan_picked(at, created, pick, |entry| page.add(&entry, created))
+            }
+        };
+        if let Some(aside) = cache.aside {
+            aside.gathered(&mut |saved| page.add_saved(saved, table, created))?;
+        }
+        page.tell(output, tell)?;
+    }
+    if let Some(aside) = cache.aside {
+        let mut more = true;
+        while more {
+            more = aside.rest(&mut |saved| page.add_saved(saved, table, created))?;
+            // Behind what came of the store last: what had to go from there on the way.
+            aside.gathered(&mut |saved| page.add_saved(saved, table, created))?;
+            page.tell(output, tell)?;
+        }
     }
     page.seal();
-    tell.done.entries += page.write(output)?;
-    Ok(())
+    page.tell(output, tell)
 }
 
 /// Entries that wait to be written.
@@ -205,12 +245,24 @@ impl Page {
             self.large.push((head, value));
             return;
         }
+        self.add_record(&record);
+    }
+
+    /// Adds an entry that is not in the table, unless it had expired.
+    fn add_saved(&mut self, saved: &Saved<'_>, table: &Table, created: u64) {
+        if !saved.is_expired(created) {
+            self.add_record(&Record::of_saved(saved, table, created));
+        }
+    }
+
+    fn add_record(&mut self, record: &Record<'_>) {
+        let len = record.key.len() + record.value.len();
         if self.filling.entries > 0 && self.filling.payload.len() + len > BLOCK_BYTES {
             self.seal();
         }
         record.encode_head(&mut self.filling.payload);
         self.filling.payload.extend_from_slice(record.value);
-        self.filling.count(&record);
+        self.filling.count(record);
     }
 
     /// The entries so far are a block, full or not.
@@ -218,6 +270,14 @@ impl Page {
         if self.filling.entries > 0 {
             self.full.push(std::mem::take(&mut self.filling));
         }
+    }
+
+    /// Writes what is full, and says so.
+    fn tell(&mut self, output: &mut Output<'_>, tell: &mut Tell<'_>) -> std::io::Result<()> {
+        tell.done.entries += self.write(output)?;
+        tell.done.bytes = output.bytes();
+        (tell.progress)(tell.done);
+        Ok(())
     }
 
     /// Writes what is full; gives the number of entries.

@@ -47,6 +47,15 @@ pub fn open(folder: &Path) -> Result<(Arc<dyn Store>, Report), Error> {
     Ok((Arc::new(store), report))
 }
 
+/// As [`open`], for a folder that is to be as it was: one that is damaged is not put aside.
+///
+/// # Errors
+/// As [`open`], and [`Error::Damaged`] or [`Error::Failed`] where that would put it aside.
+pub fn look(folder: &Path) -> Result<(Arc<dyn Store>, Report), Error> {
+    let (store, report) = sled::SledStore::look(sled::SledConfig::new(folder))?;
+    Ok((Arc::new(store), report))
+}
+
 /// The number of a cache in a store. Given out once and never reused for another cache, since
 /// [`Store::clear`] is not atomic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,6 +120,14 @@ impl<'a> Scan<'a> {
 /// Where a page of a scan ended. Valid for the same cache and prefix as long as the store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanCursor(Vec<u8>);
+
+impl ScanCursor {
+    /// Whether the pages so far cover the place of a key.
+    #[must_use]
+    pub fn has_passed(&self, cache: CacheId, key: &[u8]) -> bool {
+        layout::entry(cache, key) <= self.0
+    }
+}
 
 /// A part of a scan.
 #[derive(Debug, Clone, PartialEq, Eq)]

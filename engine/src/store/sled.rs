@@ -89,9 +89,22 @@ impl SledStore {
     /// [`Error::InUse`], [`Error::Incompatible`], [`Error::OutOfSpace`] and [`Error::Io`], with
     /// the folder left as it was.
     pub fn open(config: SledConfig) -> Result<(Self, Report), Error> {
-        let (handle, applied, report) = open::open(&config)?;
+        let found = open::open(&config)?;
+        Ok(SledStore::of(config, found))
+    }
+
+    /// As [`SledStore::open`], of a folder that is there; nothing is moved aside.
+    ///
+    /// # Errors
+    /// As [`SledStore::open`], and [`Error::Damaged`] and [`Error::Failed`].
+    pub fn look(config: SledConfig) -> Result<(Self, Report), Error> {
+        let found = open::look(&config)?;
+        Ok(SledStore::of(config, found))
+    }
+
+    fn of(config: SledConfig, (handle, applied, report): open::Found) -> (Self, Report) {
         let writer = Mutex::new(Writer::new(applied));
-        Ok((SledStore { config, writer, state: RwLock::new(State::Open(handle)) }, report))
+        (SledStore { config, writer, state: RwLock::new(State::Open(handle)) }, report)
     }
 
     /// Moves the folder aside and starts empty: for a store that is [suspect](Report::suspect)

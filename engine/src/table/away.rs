@@ -8,6 +8,7 @@
 //! Whoever decides by what a key holds must have it in memory: such operations are refused as
 //! [`Error::Away`] while it is not.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::entry::{check, draft};
@@ -50,6 +51,19 @@ pub trait Backing: Send + Sync {
 
     /// All that is here is void. The locks of all segments are held.
     fn forget_all(&self);
+
+    /// The sequence numbers of a segment that a save sees which is under way, if one is: it is told
+    /// of what leaves memory and of what comes back.
+    fn saves(&self, _segment: u32) -> Option<RangeInclusive<u64>> {
+        None
+    }
+
+    /// The entry that a save sees of a key is about to leave memory with all that the key has there.
+    /// May be told twice, and of an entry that stays after all.
+    fn save(&self, _hash: KeyHash, _entry: &Leaving<'_>) {}
+
+    /// An entry came back into memory while a save is under way.
+    fn came_back(&self, _hash: KeyHash, _key: &[u8]) {}
 }
 
 /// What became of an entry that was to come back.
@@ -112,6 +126,7 @@ impl Table {
             draft = Draft { version: Some(saved.entry.version.unwrap_or(saved.order())), ..draft };
         }
         locked.bring_back(hash, draft, seq, saved.accessed)?;
+        locked.tell_back(hash, saved.key);
         if own && saved.entry.max_idle.is_none() {
             locked.mark_copied(hash, saved.key);
         }

@@ -30,6 +30,7 @@ pub use entry::{Entry, EntryMut, Hint, NewEntry, Pinned, Prepared};
 pub use journal::{Change, Journal, Unrecorded};
 pub use observer::{Event, EventKind, Observer};
 pub use restore::{Restored, Saved};
+pub(crate) use snapshot::Watermark;
 pub use snapshot::{Cursor, Snapshot};
 pub use transaction::{
     Committed, Isolation, IsolationChoice, OwnedEntry, TRANSACTION_BYTES_MAX, Transaction,

@@ -114,8 +114,18 @@ impl Table {
     /// Opens a snapshot of what is committed now.
     #[must_use]
     pub fn snapshot(&self, now: Timestamp) -> Snapshot<'_> {
-        let (id, marks, ()) = self.open_snapshot(now, || ());
-        Snapshot { table: Holder::Borrowed(self), id, marks }
+        self.snapshot_with(now, |_| ()).0
+    }
+
+    /// As [`Table::snapshot`], and does `beside` at the very moment that it is of; it gets what the
+    /// snapshot sees.
+    pub(crate) fn snapshot_with<R>(
+        &self,
+        now: Timestamp,
+        beside: impl FnOnce(&[Watermark]) -> R,
+    ) -> (Snapshot<'_>, R) {
+        let (id, marks, result) = self.open_snapshot(now, beside);
+        (Snapshot { table: Holder::Borrowed(self), id, marks }, result)
     }
 
     /// Opens a snapshot that may outlive the caller, and does `beside` at the very moment that it
@@ -126,14 +136,14 @@ impl Table {
         now: Timestamp,
         beside: impl FnOnce() -> R,
     ) -> (Snapshot<'static>, R) {
-        let (id, marks, result) = self.open_snapshot(now, beside);
+        let (id, marks, result) = self.open_snapshot(now, |_| beside());
         (Snapshot { table: Holder::Shared(Arc::clone(self)), id, marks }, result)
     }
 
     fn open_snapshot<R>(
         &self,
         now: Timestamp,
-        beside: impl FnOnce() -> R,
+        beside: impl FnOnce(&[Watermark]) -> R,
     ) -> (u64, Vec<Watermark>, R) {
         let snapshots = &self.shared.snapshots;
         let _gate = snapshots.gate.write();
@@ -142,7 +152,7 @@ impl Table {
         // All at once: a write that was done after another one must not be seen without it.
         let all: Vec<_> = self.segments.iter().map(|s| s.lock(&self.shared, now)).collect();
         let marks: Vec<_> = self.segments.iter().map(Segment::watermark).collect();
-        let result = beside();
+        let result = beside(&marks);
         drop(all);
         snapshots.by_id.lock().1.insert(id, marks.clone());
         (id, marks, result)
@@ -192,7 +202,21 @@ impl Snapshot<'_> {
         mut visit: impl FnMut(Entry<'_>),
     ) -> Option<Cursor> {
         let mark = |at: usize| self.marks.get(at).copied();
-        self.table.table().scan_pages(cursor, count, now, mark, &mut visit)
+        self.table.table().scan_pages(cursor, count, now, mark, &mut |_, _, _| (), &mut visit)
+    }
+
+    /// As [`Snapshot::scan`] of one page or more. `pick` gets each page under the lock of its
+    /// segment, and drops what is not to be visited: the segment, the page, and the place in the
+    /// segment below which everything has been read then.
+    pub(crate) fn scan_picked(
+        &self,
+        cursor: Cursor,
+        now: Timestamp,
+        pick: &mut dyn FnMut(usize, &mut Vec<Entry<'_>>, u64),
+        mut visit: impl FnMut(Entry<'_>),
+    ) -> Option<Cursor> {
+        let mark = |at: usize| self.marks.get(at).copied();
+        self.table.table().scan_pages(cursor, 1, now, mark, pick, &mut visit)
     }
 }
 
@@ -207,7 +231,7 @@ impl Table {
         mut visit: impl FnMut(Entry<'_>),
     ) -> Option<Cursor> {
         let mark = |at: usize| self.segments.get(at).map(Segment::watermark);
-        self.scan_pages(cursor, count, now, mark, &mut visit)
+        self.scan_pages(cursor, count, now, mark, &mut |_, _, _| (), &mut visit)
     }
 
     fn scan_pages(
@@ -216,6 +240,7 @@ impl Table {
         count: usize,
         now: Timestamp,
         mark: impl Fn(usize) -> Option<Watermark>,
+        pick: &mut dyn FnMut(usize, &mut Vec<Entry<'_>>, u64),
         visit: &mut impl FnMut(Entry<'_>),
     ) -> Option<Cursor> {
         let mut at = cursor;
@@ -228,7 +253,8 @@ impl Table {
             // Under the lock, since trimming cuts off what is below the watermark.
             let mark = mark(at.segment)?;
             let seen = page.into_iter().filter_map(|newest| pinned.visible(newest, now, mark));
-            let seen: Vec<_> = seen.collect();
+            let mut seen: Vec<_> = seen.collect();
+            pick(at.segment, &mut seen, next.unwrap_or(POSITION_MAX + 1));
             drop(locked);
             visited += seen.len();
             seen.into_iter().for_each(&mut *visit);

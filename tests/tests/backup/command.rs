@@ -18,16 +18,16 @@ use super::{Image, image};
 const KEYS: usize = 300;
 
 /// A folder that is removed when dropped.
-struct Folder(PathBuf);
+pub struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Folder {
+    pub fn new() -> Folder {
         let folder = temporary("backup");
         fs::create_dir(&folder).unwrap();
         Folder(folder)
     }
 
-    fn at(&self, name: &str) -> String {
+    pub fn at(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
 }
@@ -38,13 +38,13 @@ impl Drop for Folder {
     }
 }
 
-fn snapshot(args: &[&str]) -> (Option<i32>, String, String) {
+pub fn snapshot(args: &[&str]) -> (Option<i32>, String, String) {
     let done = run(Command::new(isogrid()).arg("snapshot").args(args));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (done.status.code(), text(&done.stdout), text(&done.stderr))
 }
 
-fn works(args: &[&str]) -> String {
+pub fn works(args: &[&str]) -> String {
     let (code, out, error) = snapshot(args);
     assert_eq!(code, Some(0), "{args:?}: {out}{error}");
     out
@@ -64,7 +64,7 @@ fn has(server: &Server, key: &str, value: &str) {
     server.connect().ask(format!("get {key}\r\n"), &answer);
 }
 
-fn kill(mut server: Server) {
+pub fn kill(mut server: Server) {
     server.signal("KILL");
     server.wait();
 }
@@ -154,7 +154,7 @@ fn a_node_saves_and_loads_its_caches() {
     let mut told = 0;
     let path = Path::new(&file);
     let saved = backup::save(&source, &[], path, &mut |_, _| told += 1).unwrap();
-    assert!(saved.entries == KEYS as u64 && told > 0, "{saved:?}");
+    assert!(saved.caches[0].entries == KEYS as u64 && told > 0, "{saved:?}");
     let names = ["default".to_owned()];
     let mode = ImportMode::Merge;
     let loaded = backup::load(&target, &names, path, mode, &mut |_, _| ()).unwrap();

@@ -10,7 +10,7 @@ use isogrid_engine::persist::{
     KeptTable, PersistConfig, PersistMode, Persistence, Preload, cache_names,
 };
 use isogrid_engine::snapshot_file::{
-    ImportMode, RestoreCounts, SnapshotFile, SnapshotHeader, SnapshotKind, import, write,
+    Import, ImportMode, RestoreCounts, SnapshotFile, SnapshotHeader, SnapshotKind, import, write,
 };
 use isogrid_engine::{Isolation, ManualClock, NewEntry, Table, TableConfig};
 
@@ -39,9 +39,13 @@ fn save(disk: &MemoryDisk, table: &Table) -> SnapshotFile {
     SnapshotFile::open_on(disk, FILE).unwrap()
 }
 
+fn into<'a>(table: &'a Table, mode: ImportMode, clock: &'a ManualClock) -> Import<'a> {
+    Import { table, mode, clock, reader: None }
+}
+
 fn load(file: &SnapshotFile, table: &Table, mode: ImportMode) -> RestoreCounts {
     let clock = ManualClock::at(NOW);
-    import(file, 0, table, mode, &clock, &mut || Ok(()), &mut |_| ()).unwrap()
+    import(file, 0, into(table, mode, &clock), &mut || Ok(()), &mut |_| ()).unwrap()
 }
 
 /// Money that moves between keys while the file is written: its sum is the same in each file, and
@@ -157,7 +161,8 @@ fn what_has_expired_meanwhile_stays_away() {
     let file = save(&MemoryDisk::new(), &source);
     let clock = ManualClock::at(NOW + 10);
     let mode = ImportMode::Merge;
-    let counts = import(&file, 0, &target, mode, &clock, &mut || Ok(()), &mut |_| ()).unwrap();
+    let counts =
+        import(&file, 0, into(&target, mode, &clock), &mut || Ok(()), &mut |_| ()).unwrap();
     assert_eq!((counts.stored, counts.expired), (1, 1));
     assert_eq!(image(&target, NOW).into_keys().collect::<Vec<_>>(), [b"later"]);
 }
@@ -199,7 +204,8 @@ fn what_was_loaded_is_there_after_a_kill() {
     let clock = ManualClock::at(NOW);
     let since = persistence.moment();
     let mut wait = || persistence.flush(since, persistence.last());
-    import(&file, 0, &target, ImportMode::Replace, &clock, &mut wait, &mut |_| ()).unwrap();
+    let into = into(&target, ImportMode::Replace, &clock);
+    import(&file, 0, into, &mut wait, &mut |_| ()).unwrap();
     let disk = disk.copy();
     let names: Vec<_> = cache_names(&config(&disk)).unwrap().into_iter().collect();
     assert_eq!(names, ["default"]);

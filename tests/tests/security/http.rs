@@ -19,7 +19,7 @@ const ROLES: [(&str, &[&str]); 5] = [
 ];
 
 /// What is asked, and what nobody and each of [`ROLES`] is answered.
-const TABLE: [(&str, &str, [u16; 6]); 13] = [
+const TABLE: [(&str, &str, [u16; 6]); 15] = [
     ("GET", "/health/live", [200, 200, 200, 200, 200, 200]),
     ("GET", "/health/ready", [200, 200, 200, 200, 200, 200]),
     ("GET", "/v1/openapi.json", [200, 200, 200, 200, 200, 200]),
@@ -33,6 +33,9 @@ const TABLE: [(&str, &str, [u16; 6]); 13] = [
     ("POST", "/v1/caches/default/entries/own/incr", [401, 403, 200, 403, 403, 200]),
     ("POST", "/v1/admin/node.info", [401, 403, 403, 403, 200, 200]),
     ("POST", "/v1/admin/caches.list", [401, 403, 403, 403, 200, 200]),
+    // Who may is told what is missing.
+    ("POST", "/v1/admin/snapshot.save", [401, 403, 403, 403, 403, 400]),
+    ("POST", "/v1/admin/snapshot.load", [401, 403, 403, 403, 403, 400]),
 ];
 
 fn basic(user: &str, password: &str) -> String {

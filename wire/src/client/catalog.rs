@@ -19,15 +19,18 @@
 
 use serde_json::Value;
 
+use tokio::sync::mpsc;
+
 use super::Client;
 use super::error::{Cause, Error};
-use super::handle::{Handle, decode};
-use crate::native::admin::{Call, CallReply};
+use super::handle::{Handle, UNBOUNDED, decode};
+use super::stream::{Forward, Piece};
+use crate::native::admin::{Call, CallReply, Progress, Stream, StreamReply};
 use crate::native::catalog::{
     Alter, AlterReply, Create, CreateMode, CreateReply, Describe, DescribeReply, Drop, DropReply,
     ListObjects, ListReply, ObjectKind,
 };
-use crate::native::{Json, Malformed};
+use crate::native::{Codec, Json, List, Malformed, Reader};
 
 /// The catalog of a server or a cluster. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -67,6 +70,52 @@ impl Client {
         result.parse().map_err(|malformed| Error::unknown(Cause::Malformed(malformed)))
     }
 }
+
+impl Client {
+    /// As [`Client::admin`], for a method that takes a while: `told` gets each step that the server
+    /// tells. There is no time limit. Whoever drops the future stops listening; the method goes on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::admin`].
+    pub async fn admin_told(
+        &self,
+        method: &str,
+        arguments: &Value,
+        mut told: impl FnMut(Value),
+    ) -> Result<Value, Error> {
+        let arguments = arguments.to_string();
+        let stream = Stream { method, arguments: Json(&arguments), credit: STEPS };
+        let mut request = self.handle.request(&stream);
+        request.credit = STEPS;
+        let unknown = |malformed| Error::unknown(Cause::Malformed(malformed));
+        let (to, mut pieces) = mpsc::unbounded_channel();
+        let interest = self.handle.stream(request, Box::new(Forward(to)))?;
+        loop {
+            match pieces.recv().await {
+                Some(Piece::Opened) => {}
+                Some(Piece::Items(payload)) => {
+                    let mut input = Reader::new(&payload, &UNBOUNDED);
+                    let steps = List::<Progress<'_>>::decode(&mut input).map_err(unknown)?;
+                    interest.credit(u32::try_from(steps.len()).unwrap_or(STEPS));
+                    // What cannot be read is as one that was left out.
+                    steps
+                        .iter()
+                        .for_each(|step| step.progress.parse().into_iter().for_each(&mut told));
+                }
+                Some(Piece::Ended(end)) => {
+                    let reply = end?;
+                    let StreamReply::Ended { result } = decode::<Stream<'_>>(&reply)?;
+                    return result.parse().map_err(unknown);
+                }
+                None => return Err(Error::unknown(Cause::Closed)),
+            }
+        }
+    }
+}
+
+/// Steps of a method that may be on their way.
+const STEPS: u32 = 64;
 
 /// Errors of all methods: the request has no answer, and its outcome says whether it was executed.
 impl Catalog {

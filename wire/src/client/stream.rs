@@ -74,7 +74,7 @@ impl Stream {
 }
 
 /// Hands pieces to the reader; one that has gone needs none.
-struct Forward(mpsc::UnboundedSender<Piece>);
+pub struct Forward(pub mpsc::UnboundedSender<Piece>);
 
 impl Consumer for Forward {
     fn opened(&mut self, _: LinkId) {

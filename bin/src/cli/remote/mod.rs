@@ -8,7 +8,7 @@ pub mod counter;
 mod entry;
 mod failure;
 pub mod lock;
-mod show;
+pub mod show;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -62,7 +62,13 @@ impl RemoteArgs {
         outcome.unwrap_or_else(|failure| failure.say())
     }
 
-    fn out(&self) -> OutputArgs {
+    /// Whether a flag says which server.
+    pub fn is_named(&self) -> bool {
+        self.server.is_some() || self.context.is_some()
+    }
+
+    /// How to print.
+    pub fn out(&self) -> OutputArgs {
         OutputArgs { output: self.output }
     }
 
@@ -110,7 +116,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 /// A JSON object of texts.
-fn object<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> serde_json::Value {
+pub fn object<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> serde_json::Value {
     pairs
         .into_iter()
         .map(|(name, text)| (name.to_owned(), text.into()))

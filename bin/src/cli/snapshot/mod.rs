@@ -1,27 +1,46 @@
 //! `isogrid snapshot`: looks after snapshot files.
 
 mod offline;
+mod online;
 mod progress;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use isogrid_engine::snapshot_file::ImportMode;
 
+use super::remote::{Failure, RemoteArgs};
+
+const EXAMPLES: &str = "\
+Examples:
+  isogrid snapshot save nightly.snapshot --server 127.0.0.1:7400   # of the running server
+  isogrid snapshot save all.snapshot --data-dir /var/lib/isogrid   # that no server uses
+  isogrid snapshot verify all.snapshot
+  isogrid snapshot load nightly.snapshot --server 127.0.0.1:7400 --cache orders --mode replace
+
+A running server (--server or --context) writes to and reads from its own folder, node.backup_dir:
+there the file is named without a folder. It goes on serving meanwhile.
+
+See also: docs/STORAGE.md";
+
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub struct SnapshotArgs {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Save what a data directory holds that no server uses, to one file. Nothing in the directory
-    /// is changed.
+    /// Save a running server's caches, or what a data directory holds that no server uses, to one
+    /// file. Nothing in the directory is changed.
     Save {
-        /// The file; it appears under this name once it is whole and durable.
+        /// The file; it appears under this name once it is whole and durable. Of a running server
+        /// its name alone.
         file: PathBuf,
         #[command(flatten)]
         of: Of,
@@ -29,10 +48,10 @@ enum Command {
         #[arg(long)]
         overwrite: bool,
     },
-    /// Load a file into a data directory that no server uses; it is made where there is none. The
-    /// file is checked from end to end before anything is changed.
+    /// Load a file into a running server, or into a data directory that no server uses; it is made
+    /// where there is none. The file is checked from end to end before anything is changed.
     Load {
-        /// The file.
+        /// The file; of a running server its name alone.
         file: PathBuf,
         #[command(flatten)]
         of: Of,
@@ -51,12 +70,18 @@ enum Command {
 /// What is saved and loaded.
 #[derive(Args)]
 struct Of {
-    /// The data directory.
-    #[arg(long, value_name = "DIR", default_value = "isogrid-data")]
-    data_dir: PathBuf,
+    /// The data directory, where no server is asked [default: isogrid-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Only this cache; repeatable [default: all]
     #[arg(long, value_name = "NAME")]
     cache: Vec<String>,
+}
+
+impl Of {
+    fn directory(&self) -> &Path {
+        self.data_dir.as_deref().unwrap_or(Path::new("isogrid-data"))
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -67,19 +92,39 @@ enum Mode {
     Replace,
 }
 
+impl Mode {
+    fn name(self) -> &'static str {
+        match self {
+            Mode::Merge => "merge",
+            Mode::Replace => "replace",
+        }
+    }
+
+    fn import(self) -> ImportMode {
+        match self {
+            Mode::Merge => ImportMode::Merge,
+            Mode::Replace => ImportMode::Replace,
+        }
+    }
+}
+
 /// Runs `isogrid snapshot ...`.
-pub fn main(args: &SnapshotArgs) -> ExitCode {
-    match &args.command {
-        Command::Save { file, of, overwrite } => {
-            offline::save(file, &of.data_dir, &of.cache, *overwrite)
+pub fn main(SnapshotArgs { command, remote }: &SnapshotArgs) -> ExitCode {
+    let remote = Some(remote).filter(|remote| remote.is_named());
+    match command {
+        Command::Save { of, .. } | Command::Load { of, .. }
+            if remote.is_some() && of.data_dir.is_some() =>
+        {
+            Failure::usage("--data-dir is of no running server: leave it or --server out").say()
         }
-        Command::Load { file, of, mode } => {
-            let mode = match mode {
-                Mode::Merge => ImportMode::Merge,
-                Mode::Replace => ImportMode::Replace,
-            };
-            offline::load(file, &of.data_dir, &of.cache, mode)
-        }
+        Command::Save { file, of, overwrite } => match remote {
+            Some(remote) => online::save(remote, file, &of.cache, *overwrite),
+            None => offline::save(file, of.directory(), &of.cache, *overwrite),
+        },
+        Command::Load { file, of, mode } => match remote {
+            Some(remote) => online::load(remote, file, &of.cache, mode.name()),
+            None => offline::load(file, of.directory(), &of.cache, mode.import()),
+        },
         Command::Verify { file } => verify::main(file),
     }
 }

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use isogrid_engine::persist::behind::BehindAtRest;
 use isogrid_engine::persist::{
-    DataDirectory, KeptTable, PersistError, PersistMode, Persistence, Preload, cache_names, read,
+    AtRest, DataDirectory, KeptTable, PersistConfig, PersistError, PersistMode, Persistence,
+    Preload, cache_names,
 };
 use isogrid_engine::snapshot_file::{ImportMode, SnapshotFile, Summary};
 use isogrid_engine::{Clock, PolicyKind, SystemClock, Table, TableConfig};
@@ -17,7 +19,9 @@ use thiserror::Error;
 use super::progress::Show;
 use crate::cli::failed;
 use crate::cli::table::table;
-use crate::server::backup::{BackupError, Load, Loaded, NamedTable, load_tables, save_tables};
+use crate::server::backup::{
+    BackupError, Load, Loaded, NamedTable, Phase, export_header, load_tables, place,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -55,25 +59,42 @@ pub fn save(file: &Path, dir: &Path, caches: &[String], overwrite: bool) -> Exit
 
 fn try_save(file: &Path, dir: &Path, caches: &[String]) -> Result<Summary, Error> {
     let directory = DataDirectory::existing(dir)?;
-    let config = directory.config()?;
-    if directory.store().exists {
-        let why = "the directory has a store, with entries that a snapshot file would be without; \
-                   copy the directory instead";
-        return Err(Error::Refused(why.to_owned()));
-    }
-    let dropped = CatalogFile::new(directory.root()?).read()?.dropped;
-    let mut names: Vec<_> = cache_names(&config)?.difference(&dropped).cloned().collect();
+    let config = PersistConfig { store: Some(directory.store_to_read()), ..directory.config()? };
+    let contents = CatalogFile::new(directory.root()?).read()?;
+    let behind = behind(&directory, &contents)?;
+    let mut names = cache_names(&config)?;
+    names.retain(|name| !contents.dropped.contains(name));
+    names.extend(behind.iter().flat_map(BehindAtRest::names).map(str::to_owned));
+    let mut names: Vec<_> = names.into_iter().collect();
     if let Some(name) = caches.iter().find(|name| !names.contains(name)) {
         return Err(BackupError::UnknownCache { name: name.clone(), known: names }.into());
     }
     names.retain(|name| caches.is_empty() || caches.contains(name));
-    let (clock, mut show) = (SystemClock::new(), Show::default());
-    let kept = tables(&names, clock.now())?;
-    read(&config, &kept, clock.now())?;
-    let sink = &mut |phase, progress| show.at(phase, progress);
-    let saved = save_tables(&named(&kept), directory.storage_id(), clock.now(), file, sink);
+    let (folder, name) = place(file)?;
+    let (clock, mut show) = (Arc::new(SystemClock::new()), Show::default());
+    let at_rest = AtRest::read(config, &names, behind, Arc::clone(&clock) as _)?;
+    let header = export_header(directory.storage_id(), clock.now());
+    let saved =
+        at_rest.save(&folder, &name, &header, &mut |progress| show.at(Phase::Save, progress));
     show.end();
     Ok(saved?)
+}
+
+/// The caches that are written behind, but for those that the catalog says are kept otherwise: what
+/// stands there of them is old.
+fn behind(
+    directory: &DataDirectory,
+    contents: &Contents,
+) -> Result<Option<BehindAtRest>, PersistError> {
+    let Some(mut behind) = directory.behind_at_rest()? else { return Ok(None) };
+    behind.alarms.iter().for_each(|alarm| eprintln!("warning: {alarm}"));
+    let other = |name: &str| {
+        let mut records = contents.caches.iter();
+        records.any(|record| record.name == name && record.options.persist != PersistMode::Behind)
+    };
+    let names: Vec<_> = behind.names().filter(|name| !other(name)).map(str::to_owned).collect();
+    behind.retain(&names);
+    Ok(Some(behind))
 }
 
 /// Loads caches into a data directory.
@@ -104,14 +125,21 @@ fn try_load(
     let config = directory.config()?;
     let catalog = CatalogFile::new(directory.root()?);
     let contents = catalog.read()?;
+    let wanted = |name: &String| caches.is_empty() || caches.contains(name);
+    let wanted: Vec<_> =
+        opened.caches().iter().map(|cache| cache.name.clone()).filter(wanted).collect();
+    let mut behind =
+        contents.caches.iter().filter(|record| record.options.persist == PersistMode::Behind);
+    if let Some(record) = behind.find(|record| wanted.contains(&record.name)) {
+        let why = format!(
+            "cache {:?} is written behind here: load the others with --cache, or load the file \
+             into the running server",
+            record.name
+        );
+        return Err(Error::Refused(why));
+    }
     let mut names = cache_names(&config)?;
-    names.extend(
-        opened
-            .caches()
-            .iter()
-            .map(|cache| cache.name.clone())
-            .filter(|name| caches.is_empty() || caches.contains(name)),
-    );
+    names.extend(wanted);
     let clock = Arc::new(SystemClock::new());
     let kept = tables(&names.into_iter().collect::<Vec<_>>(), clock.now())?;
     let (persistence, _) = Persistence::open(config, kept.clone(), clock.clone())?;
@@ -124,7 +152,8 @@ fn try_load(
     catalog.write(&with(contents, &kept, &opened))?;
     let since = persistence.moment();
     let (mut show, mut keep) = (Show::default(), || persistence.flush(since, persistence.last()));
-    let load = Load { path: file, mode, clock: &*clock, keep: &mut keep };
+    let load =
+        Load { path: file, mode, clock: &*clock, persistence: Some(&persistence), keep: &mut keep };
     let sink = &mut |phase, progress| show.at(phase, progress);
     let loaded = load_tables(load, &named(&kept), caches, sink);
     show.end();

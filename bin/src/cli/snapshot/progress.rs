@@ -35,7 +35,7 @@ impl Show {
         }
         let (step, last) = (entries * STEPS / total, if begins { 0 } else { step });
         if step > last && self.bar.as_ref().is_none_or(ProgressBar::is_hidden) {
-            eprintln!("{}: {} of {total} entries", word(phase), entries);
+            eprintln!("{}: {} of {total} entries", phase.name(), entries);
         }
         self.now = Some((phase, step.max(last)));
     }
@@ -45,7 +45,7 @@ impl Show {
         let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
         // A template that does not parse would only cost the bar its looks.
         bar.set_style(ProgressStyle::with_template(BAR).unwrap_or(ProgressStyle::default_bar()));
-        bar.set_message(word(phase));
+        bar.set_message(phase.name());
         self.bar = Some(bar);
     }
 
@@ -54,13 +54,5 @@ impl Show {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-    }
-}
-
-fn word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Save => "saving",
-        Phase::Check => "checking",
-        Phase::Load => "loading",
     }
 }

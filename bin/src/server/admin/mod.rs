@@ -7,6 +7,7 @@
 pub mod caches;
 pub mod config;
 pub mod node;
+pub mod snapshot;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -78,6 +79,8 @@ pub enum Fault {
     Write(Error),
     /// It may have been done.
     Unknown(String),
+    /// The disk, or what is on it, does not let it be done; nothing was changed.
+    Failed(String),
 }
 
 /// A method on its way to its handler.
@@ -141,6 +144,20 @@ impl Method {
 
 const CACHE: Param =
     Param { name: "cache", doc: "The cache's name.", required: true, example: "default" };
+
+const FILE: Param = Param {
+    name: "name",
+    doc: "The file's name, without a folder.",
+    required: true,
+    example: "all.snapshot",
+};
+
+const CACHES: Param = Param {
+    name: "caches",
+    doc: "Only these caches, with commas between them.",
+    required: false,
+    example: "default",
+};
 
 /// Every method there is.
 pub static METHODS: &[Method] = &[
@@ -212,6 +229,41 @@ pub static METHODS: &[Method] = &[
         permission: Permission::Admin,
         params: &[CACHE],
         handler: |call| Box::pin(caches::clear(call)),
+    },
+    Method {
+        name: "snapshot.save",
+        doc: "Saves caches, each as it is at one moment, to a file in the server's folder \
+              (`node.backup_dir`), while they are served.",
+        permission: Permission::Admin,
+        params: &[
+            FILE,
+            CACHES,
+            Param {
+                name: "overwrite",
+                doc: "yes replaces a file of that name.",
+                required: false,
+                example: "yes",
+            },
+        ],
+        handler: |call| Box::pin(snapshot::save(call)),
+    },
+    Method {
+        name: "snapshot.load",
+        doc: "Loads caches that are there out of a file in the server's folder, while they are \
+              served; the file is checked first.",
+        permission: Permission::Admin,
+        params: &[
+            FILE,
+            CACHES,
+            Param {
+                name: "mode",
+                doc: "merge: of each key the higher version stays; replace: only what is in the \
+                      file stays.",
+                required: false,
+                example: "merge",
+            },
+        ],
+        handler: |call| Box::pin(snapshot::load(call)),
     },
 ];
 

@@ -79,6 +79,7 @@ fn problem(fault: Fault) -> Problem {
         }
         Fault::Write(error) => super::entries::failed(&error),
         Fault::Unknown(why) => Problem::new(Code::OutcomeUnknown, why),
+        Fault::Failed(why) => Problem::new(Code::Storage, why),
     }
 }
 

@@ -154,6 +154,7 @@ impl From<Fault> for Failure {
             }
             Fault::Write(error) => error.into(),
             Fault::Unknown(why) => Failure::new(ErrorCode::OutcomeUnknown, why),
+            Fault::Failed(why) => Failure::new(ErrorCode::Storage, why),
         }
     }
 }

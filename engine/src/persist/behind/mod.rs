@@ -19,8 +19,10 @@
 //! | `catalog.rs` | which cache is where in the store |
 //! | `writer.rs`, `upkeep.rs` | rounds of batches; trouble and the way back; what is superseded goes |
 //! | `recovery.rs` | from the store to the tables |
+//! | `at_rest.rs` | from the store to a snapshot file, when no server uses it |
 //! | `signal.rs` | wakes the writer |
 
+mod at_rest;
 mod catalog;
 mod dirty;
 mod feed;
@@ -40,6 +42,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+pub use at_rest::BehindAtRest;
 pub use recovery::BehindRecovered;
 
 use super::PersistError;

@@ -104,7 +104,7 @@ fn restore(
 }
 
 /// The entry that was stored. One whose version was chosen gets a new number of the table's own.
-fn saved<'a>(key: &'a [u8], stored: &'a Stored, now: Timestamp) -> Saved<'a> {
+pub(super) fn saved<'a>(key: &'a [u8], stored: &'a Stored, now: Timestamp) -> Saved<'a> {
     let chosen = stored.marks & CHOSEN != 0;
     let own = if chosen { 0 } else { stored.version };
     let entry = NewEntry {

@@ -1,6 +1,6 @@
 //! What the tables, the feeder's thread and those who wait share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub(super) struct Feed {
     trouble: Mutex<Option<String>>,
     waiting: Mutex<Vec<Waker>>,
     room: Condvar,
+    /// Saves that are under way, one for each cache.
+    pub captures: AtomicUsize,
     pub counts: Counts,
 }
 
@@ -109,6 +111,7 @@ impl Feed {
             trouble: Mutex::default(),
             waiting: Mutex::default(),
             room: Condvar::new(),
+            captures: AtomicUsize::new(0),
             counts: Counts::default(),
         }
     }

@@ -129,6 +129,23 @@ impl Feeder {
         }
     }
 
+    /// Opens the store to be read alone, where the thread has not been told that it may use it.
+    ///
+    /// # Errors
+    /// Why it cannot be read as it is.
+    pub fn look(&self, open: &OpenStore) -> Result<(), Error> {
+        let (store, report) = open()?;
+        if let Some(why) = refusal(&report) {
+            return Err(failed(&why));
+        }
+        let meta = Meta::read(&*store)?;
+        for overflow in self.overflows() {
+            *overflow.id.lock() = meta.id(&overflow.name).map(|id| (0, id));
+        }
+        self.feed.set_state(State::Open(store));
+        Ok(())
+    }
+
     /// Ends the thread and closes the store.
     pub fn close(&self) {
         self.feed.stop();
@@ -436,6 +453,9 @@ impl Worker {
         taken: Vec<Taken>,
         forced: bool,
     ) -> Result<bool, Error> {
+        if let Some(capture) = overflow.captured() {
+            capture.wait_room();
+        }
         let lsn = taken.iter().map(|taken| taken.pending.lsn).max().unwrap_or(0);
         if !self.commit(store, batch, lsn, forced)? {
             return Ok(false);
@@ -520,7 +540,8 @@ fn take(overflow: &Overflow, part: usize, generation: u64) -> Vec<Taken> {
     })
 }
 
-/// Whether the store has a key; it is asked only where that may be.
+/// Whether the store has a key; it is asked only where that may be. A save that is under way gets
+/// what is there.
 fn is_stored(
     store: &dyn Store,
     id: CacheId,
@@ -531,11 +552,16 @@ fn is_stored(
     if !part.is_some_and(|part| part.with(|inner| inner.filter.contains(taken.hash))) {
         return Ok(false);
     }
-    match store.get(id, &taken.key) {
-        Ok(found) => Ok(found.is_some()),
-        Err(Error::Damaged(_)) => Ok(true),
-        Err(error) => Err(error),
+    let found = match store.get(id, &taken.key) {
+        Ok(None) => return Ok(false),
+        Ok(Some(stored)) => Ok(stored),
+        Err(Error::Damaged(damage)) => Err(damage),
+        Err(error) => return Err(error),
+    };
+    if let Some(capture) = overflow.captured() {
+        capture.loses(id, &taken.key, found);
     }
+    Ok(true)
 }
 
 fn add(batch: &mut Batch, id: CacheId, taken: &Taken) -> Result<(), Error> {

@@ -21,8 +21,8 @@ pub(super) struct Kept {
     max_idle: Option<u32>,
     version: Option<u64>,
     marks: Marks,
-    epoch: u32,
-    seq: u64,
+    pub epoch: u32,
+    pub seq: u64,
     accessed: Timestamp,
 }
 

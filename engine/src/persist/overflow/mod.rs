@@ -23,7 +23,9 @@
 //! | `feed.rs`, `feeder.rs`, `meta.rs` | the way into the store, in batches, on a thread of its own |
 //! | `rebuild.rs` | which keys the store has, at the start; what is removed from it in peace |
 //! | `source.rs` | the way back into memory |
+//! | `capture.rs` | what a snapshot file takes of all this |
 
+mod capture;
 mod feed;
 mod feeder;
 mod filter;
@@ -36,17 +38,19 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::error::Error as Refused;
 use crate::hash::KeyHash;
 use crate::load::LoadError;
 use crate::store::{CacheId, Error, Report, Store};
 use crate::table::{Account, Backing, Leaving, Table};
+pub(super) use capture::Capture;
 use feed::{Counts, Feed};
 pub(super) use feeder::Feeder;
 pub use feeder::OverflowStats;
@@ -83,6 +87,10 @@ pub(super) struct Overflow {
     id: Mutex<Option<(u64, CacheId)>>,
     /// Bytes of filters that the account knows of.
     charged: Mutex<usize>,
+    /// The save that is under way.
+    capture: RwLock<Option<Arc<Capture>>>,
+    /// It has as much to take as it may have.
+    crowded: AtomicBool,
 }
 
 impl Overflow {
@@ -100,6 +108,8 @@ impl Overflow {
             generation: AtomicU64::new(0),
             id: Mutex::new(None),
             charged: Mutex::new(0),
+            capture: RwLock::new(None),
+            crowded: AtomicBool::new(false),
         }
     }
 
@@ -143,10 +153,16 @@ impl Overflow {
     pub fn stash(&self, hash: KeyHash, leaving: &Leaving<'_>) -> Result<(), LoadError> {
         if !self.has_room() {
             self.feed.release();
-            self.feed.wait_room(|| self.has_room())?;
+            self.wait_room()?;
         }
         self.take(hash, leaving);
         Ok(())
+    }
+
+    /// Waits until the queue has room.
+    pub fn wait_room(&self) -> Result<(), LoadError> {
+        self.feed.wake();
+        self.feed.wait_room(|| self.has_room())
     }
 
     /// Whether the queue has room, or wakes the task when it is worth asking again.
@@ -161,7 +177,7 @@ impl Overflow {
             match work() {
                 Err(Refused::Behind) => {
                     self.feed.release();
-                    self.feed.wait_room(|| self.has_room()).map_err(|_| self.trouble())?;
+                    self.wait_room().map_err(|_| self.trouble())?;
                 }
                 Err(error) => return Err(error.to_string()),
                 Ok(done) => return Ok(done),
@@ -172,6 +188,15 @@ impl Overflow {
     /// Why the store cannot be used.
     pub fn trouble(&self) -> String {
         self.feed.trouble().unwrap_or_else(|| "it takes nothing".to_owned())
+    }
+
+    /// The save that is under way.
+    fn captured(&self) -> Option<Arc<Capture>> {
+        self.capture.read().clone()
+    }
+
+    fn crowd(&self, crowded: bool) {
+        self.crowded.store(crowded, Ordering::Release);
     }
 
     /// Keys that are not in memory alone, as far as is known.
@@ -202,7 +227,7 @@ impl Backing for Overflow {
     }
 
     fn has_room(&self) -> bool {
-        self.account.queued() < self.queue_bytes_max()
+        self.account.queued() < self.queue_bytes_max() && !self.crowded.load(Ordering::Acquire)
     }
 
     fn may_hold(&self, hash: KeyHash, key: &[u8], in_memory: &mut dyn FnMut() -> bool) -> bool {
@@ -227,6 +252,19 @@ impl Backing for Overflow {
         }
         self.generation.store(generation, Ordering::Release);
         self.feed.wake();
+    }
+
+    fn saves(&self, segment: u32) -> Option<RangeInclusive<u64>> {
+        let mark = self.capture.read().as_ref()?.mark(segment)?;
+        Some(mark.cleared + 1..=mark.committed)
+    }
+
+    fn save(&self, hash: KeyHash, entry: &Leaving<'_>) {
+        self.captured().into_iter().for_each(|capture| capture.leaves(hash, entry));
+    }
+
+    fn came_back(&self, hash: KeyHash, key: &[u8]) {
+        self.captured().into_iter().for_each(|capture| capture.came_back(hash, key));
     }
 }
 

@@ -2,6 +2,7 @@
 //! whose time is over, and those of caches that were cleared or are gone.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Overflow;
 use super::feed::Feed;
@@ -97,6 +98,10 @@ pub(super) struct Sweep {
 impl Sweep {
     /// A little of what is to be removed in peace.
     pub fn step(&mut self, worker: &mut Worker, store: &dyn Store) -> Result<(), Error> {
+        // What is dead now may have been alive at the moment that a save is of.
+        if worker.feed.captures.load(Ordering::Acquire) > 0 {
+            return Ok(());
+        }
         if let Some(dead) = worker.meta.dead.first().copied() {
             return bury(worker, store, dead);
         }
@@ -123,7 +128,7 @@ impl Sweep {
         self.cursor = page.next;
         self.cache += usize::from(self.cursor.is_none());
         let bytes = store.size_on_disk().unwrap_or(0);
-        worker.feed.counts.store_bytes.store(bytes, std::sync::atomic::Ordering::Relaxed);
+        worker.feed.counts.store_bytes.store(bytes, Ordering::Relaxed);
         Ok(())
     }
 }

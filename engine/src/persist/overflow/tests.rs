@@ -5,3 +5,4 @@ mod bed;
 mod come_and_go;
 mod loads;
 mod model;
+mod save;

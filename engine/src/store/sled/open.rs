@@ -49,6 +49,15 @@ pub(super) fn open(config: &SledConfig) -> Result<Found, Error> {
     }
 }
 
+/// Opens a folder that is there, once, and puts nothing aside.
+pub(super) fn look(config: &SledConfig) -> Result<Found, Error> {
+    if !config.path.is_dir() {
+        return Err(Error::file(&config.path, "it is not there"));
+    }
+    let checkpoint = files::read_checkpoint(&config.path)?;
+    attempt(config, &checkpoint).map(|found| report(found, &checkpoint))
+}
+
 /// Whether an error says that the folder is damaged, rather than that now is a bad time.
 fn beyond_use(error: &Error) -> bool {
     matches!(error, Error::Damaged(_) | Error::Failed { .. })

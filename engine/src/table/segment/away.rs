@@ -2,7 +2,7 @@
 
 use super::super::NewEntry;
 use super::super::away::Leaving;
-use super::{Backing, Found, KeyHash, Locked, Version};
+use super::{Backing, Found, KeyHash, Locked, Version, version_at};
 use crate::sync::Ordering;
 
 impl<'t> Locked<'t> {
@@ -78,9 +78,58 @@ impl<'t> Locked<'t> {
     /// must stay.
     pub(super) fn hand_over(&self, version: Version<'t>) -> bool {
         let Some(backing) = self.backing() else { return true };
+        if self.is_saved() {
+            if !backing.has_room() {
+                return false;
+            }
+            // Ahead of the backing having it: a save that meets it there must know that it came.
+            self.save_leaving(version);
+        }
         if self.is_dead(version) || self.is_copied(version) {
             return true;
         }
+        backing.take(self.hash_of(version.key()), &self.leaving(version))
+    }
+
+    /// Whether a save is under way.
+    fn is_saved(&self) -> bool {
+        self.shared.snapshots.any_open()
+            && self.backing().is_some_and(|b| b.saves(self.hash_segment()).is_some())
+    }
+
+    fn hash_segment(&self) -> u32 {
+        u32::try_from(self.segment.number).unwrap_or(u32::MAX)
+    }
+
+    /// Tells a save that is under way of the version that it sees of a key, before all of its
+    /// versions leave memory.
+    pub(super) fn save_leaving(&self, newest: Version<'t>) {
+        if !self.shared.snapshots.any_open() {
+            return;
+        }
+        let Some(backing) = self.backing() else { return };
+        let Some(seen) = backing.saves(self.hash_segment()) else { return };
+        let mut next = Some(newest);
+        while let Some(version) = next {
+            if version.seq() <= *seen.end() && !version.is_withdrawn() {
+                let seen = seen.contains(&version.seq()) && !version.is_tombstone();
+                if seen && !version.is_expired(self.now) {
+                    backing.save(self.hash_of(version.key()), &self.leaving(version));
+                }
+                return;
+            }
+            next = version.older().and_then(|older| version_at(older.to_bits()));
+        }
+    }
+
+    /// Tells a save that is under way of an entry that came back.
+    pub fn tell_back(&self, hash: KeyHash, key: &[u8]) {
+        if let Some(backing) = self.backing().filter(|_| self.is_saved()) {
+            backing.came_back(hash, key);
+        }
+    }
+
+    fn leaving(&self, version: Version<'t>) -> Leaving<'t> {
         let (deadline, max_idle) = (version.deadline(), version.max_idle());
         let entry = NewEntry {
             value: [version.value(), b""],
@@ -91,13 +140,12 @@ impl<'t> Locked<'t> {
             marks: version.marks(),
         };
         let age = version.idle_age(self.now).map_or(0, u64::from);
-        let leaving = Leaving {
+        Leaving {
             key: version.key(),
             entry,
             epoch: self.shared.epoch_u32(),
             seq: version.seq(),
             accessed: self.now.saturating_sub(age),
-        };
-        backing.take(self.hash_of(version.key()), &leaving)
+        }
     }
 }

@@ -87,6 +87,7 @@ impl<'t> Locked<'t> {
         let hash = self.shared.hasher.index_hash(newest.key());
         let pointer = self.w.slots.pointer(slot);
         let charge = newest.charge(self.shared.allocator);
+        self.save_leaving(newest);
         if newest.is_tombstone() {
             self.account().charge_structures(-signed(charge));
         } else {

@@ -8,7 +8,7 @@ use crate::store::fault::Tear;
 
 const KEYS: u64 = 300;
 
-fn draw(rng: &mut u64, below: u64) -> u64 {
+pub fn draw(rng: &mut u64, below: u64) -> u64 {
     split_mix(rng) % below
 }
 
@@ -57,7 +57,7 @@ impl New {
 }
 
 /// One random operation, on the table and on the map.
-fn step(life: &Life, image: &mut Image, rng: &mut u64) {
+pub fn step(life: &Life, image: &mut Image, rng: &mut u64) {
     let (key, now) = (key(rng), life.now());
     image.retain(|_, shown| shown.2.is_none_or(|at| at > now));
     let new = New::draw(rng, now + 1);
@@ -135,7 +135,7 @@ fn add(life: &Life, image: &mut Image, key: &[u8], new: &New) {
     }
 }
 
-fn shape(mode: PersistMode, rng: &mut u64) -> Shape {
+pub fn shape(mode: PersistMode, rng: &mut u64) -> Shape {
     let preload = match draw(rng, 6) {
         0 => Preload::None,
         1 => Preload::Hot,
@@ -159,7 +159,7 @@ fn read_all(life: &Life, keys: &[Image]) -> Image {
     all.into_iter().filter_map(|key| Some((key.clone(), life.get(key)?))).collect()
 }
 
-fn alive(image: &Image, now: u64) -> Image {
+pub fn alive(image: &Image, now: u64) -> Image {
     let alive = image.iter().filter(|(_, shown)| shown.2.is_none_or(|at| at > now));
     alive.map(|(key, shown)| (key.clone(), shown.clone())).collect()
 }
@@ -208,7 +208,7 @@ fn lives(mode: PersistMode, seed: u64) {
     }
 }
 
-fn seeds() -> std::ops::Range<u64> {
+pub fn seeds() -> std::ops::Range<u64> {
     let given = std::env::var("ISOGRID_SEED").ok().and_then(|seed| seed.parse().ok());
     let count = std::env::var("ISOGRID_PERSIST_LIVES").ok().and_then(|n| n.parse().ok());
     given.map_or(0..count.unwrap_or(40), |seed: u64| seed..seed + 1)

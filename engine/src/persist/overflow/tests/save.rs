@@ -1,0 +1,200 @@
+//! Backups of a table that is larger than memory, while it is used.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::bed::{Disks, Image, Life, START, Shape, Shown};
+use super::model::{alive, draw, seeds, shape, step};
+use crate::disk::MemoryDisk;
+use crate::env::split_mix;
+use crate::persist::{PersistMode, Preload};
+use crate::snapshot_file::{SnapshotFile, SnapshotHeader, SnapshotKind};
+use crate::{Clock, NewEntry};
+
+const FILE: &str = "backup";
+
+/// Saves the table, and calls `meanwhile` after each page; what is in the file.
+fn save(life: &Life, mut meanwhile: impl FnMut()) -> Vec<(Vec<u8>, Shown)> {
+    let disk = MemoryDisk::new();
+    let kind = SnapshotKind::Export;
+    let created = life.clock.now();
+    let header = SnapshotHeader { kind, storage_id: [3; 16], created, log_position: 0 };
+    let tables = [("default", &*life.table)];
+    let saved = life.persistence.save(&disk, FILE, &header, &tables, &mut |_| meanwhile()).unwrap();
+    let all = read(&disk);
+    assert_eq!(saved.entries, all.len() as u64);
+    all
+}
+
+fn read(disk: &MemoryDisk) -> Vec<(Vec<u8>, Shown)> {
+    let file = SnapshotFile::open_on(disk, FILE).unwrap();
+    let (section, mut all) = (file.caches()[0].clone(), Vec::new());
+    for number in file.blocks(0) {
+        let block = file.block(number).unwrap();
+        all.extend(block.records().map(|record| {
+            let idle = record.idle.map(|idle| idle.max);
+            let version = record.version(section.epoch);
+            let shown = (record.value.to_vec(), record.flags, record.deadline, idle, version);
+            // No version of the file's is given out again by whoever loads it.
+            assert!(record.seq <= section.highest.iter().copied().max().unwrap());
+            (record.key.to_vec(), shown)
+        }));
+    }
+    all
+}
+
+/// Each key once.
+fn image(all: Vec<(Vec<u8>, Shown)>, replay: &str) -> Image {
+    let mut image = Image::new();
+    for (key, shown) in all {
+        let (name, now) = (key.escape_ascii().to_string(), (shown.1, shown.2, shown.3, shown.4));
+        let twice = image.insert(key, shown).map(|shown| (shown.1, shown.2, shown.3, shown.4));
+        assert_eq!(twice, None, "{name} is there twice, again as {now:?}; {replay}");
+    }
+    image
+}
+
+/// A user who does something after each page of the file: the file is of the moment of the call.
+fn under_way(mode: PersistMode, seed: u64) {
+    let replay = format!("ISOGRID_SEED={seed} cargo test --lib persist::overflow::tests::save");
+    let (mut rng, mut disks, mut held) = (seed, Disks::new(), Image::new());
+    for round in 0..3 {
+        // From the second life on nobody knows at first which keys the store has.
+        let life = Life::begin(&disks, &shape(mode, &mut rng), START);
+        for _ in 0..draw(&mut rng, 600) {
+            step(&life, &mut held, &mut rng);
+            if mode == PersistMode::Sync {
+                life.acknowledge();
+            }
+        }
+        life.acknowledge();
+        for _ in 0..2 {
+            let (before, now) = (alive(&held, life.now()), life.now());
+            let steps = draw(&mut rng, 40);
+            let file = save(&life, || {
+                for _ in 0..steps {
+                    step(&life, &mut held, &mut rng);
+                    if mode == PersistMode::Sync {
+                        life.acknowledge();
+                    }
+                }
+            });
+            let file = image(file, &replay);
+            // A deadline is that of when the entry was read; what has expired meanwhile may be gone.
+            let over = |shown: &Shown| shown.2.is_some_and(|at| at <= life.now());
+            let touched = |key: &[u8], shown: &Shown| {
+                held.get(key).is_some_and(|now| now.4 == shown.4 && now.2 != shown.2)
+            };
+            for (key, shown) in &before {
+                let Some(found) = file.get(key) else {
+                    let gone = over(shown) || life.now() > now;
+                    assert!(gone, "round {round}: {} is missing; {replay}", key.escape_ascii());
+                    continue;
+                };
+                let without = |of: &Shown| (of.0.clone(), of.1, of.3, of.4);
+                assert_eq!(without(found), without(shown), "round {round}; {replay}");
+                let same = found.2 == shown.2 || life.now() > now || touched(key, shown);
+                assert!(same || held.get(key).is_none_or(|now| now.4 != shown.4), "{replay}");
+            }
+            let more = file.keys().find(|key| !before.contains_key(*key));
+            assert_eq!(more, None, "round {round}; {replay}");
+            life.acknowledge();
+        }
+        let now = life.now();
+        held = alive(&held, now);
+        life.persistence.flush(life.persistence.moment(), life.persistence.last()).unwrap();
+        disks = life.end(disks, None, usize::MAX, crate::store::fault::Tear::Keep);
+        // The clock of the next life begins where the first did: what would live again is left out.
+        if now > START {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_backup_is_the_map_of_its_moment() {
+    seeds().for_each(|seed| under_way(PersistMode::Async, seed));
+}
+
+#[test]
+fn a_backup_of_a_sync_table_is_the_map_of_its_moment() {
+    seeds().for_each(|seed| under_way(PersistMode::Sync, seed));
+}
+
+/// Threads that write their keys in turn, so that one number says what all of them hold at a moment,
+/// and others that read them, in a memory that has room for a few.
+#[test]
+fn a_backup_under_load_is_of_one_moment() {
+    const WRITERS: u64 = 3;
+    const KEYS: u64 = 700;
+    let shape = Shape {
+        mode: PersistMode::Async,
+        preload: Preload::All,
+        segments: 8,
+        room: 120_000,
+        seed: 1,
+    };
+    let life = Life::begin(&Disks::new(), &shape, START);
+    let key = |writer: u64, n: u64| format!("{writer}-{n}").into_bytes();
+    let write = |writer: u64, turn: u64| {
+        let idle = turn.is_multiple_of(5).then_some(1 << 30);
+        let value = turn.to_le_bytes().repeat(40);
+        let new = NewEntry { value: [&value, b""], max_idle: idle, ..NewEntry::default() };
+        life.on(&key(writer, turn % KEYS), true, |entry| entry.put(&new));
+    };
+    (0..WRITERS).for_each(|writer| (0..KEYS).for_each(|turn| write(writer, turn)));
+    let (done, reads) = (AtomicBool::new(false), AtomicU64::new(0));
+    let files: Vec<_> = std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (write, done) = (&write, &done);
+            scope.spawn(move || {
+                let mut turn = KEYS;
+                while !done.load(Ordering::Relaxed) {
+                    write(writer, turn);
+                    turn += 1;
+                }
+            });
+        }
+        for reader in 0..2 {
+            let (life, done, reads) = (&life, &done, &reads);
+            scope.spawn(move || {
+                let mut rng = reader;
+                while !done.load(Ordering::Relaxed) {
+                    let key = key(draw(&mut rng, WRITERS), draw(&mut rng, KEYS));
+                    assert!(life.get(&key).is_some());
+                    reads.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let mut rng = 7;
+        let files = (0..6).map(|_| {
+            save(&life, || {
+                // A disk that is slow now and then.
+                if split_mix(&mut rng).is_multiple_of(8) {
+                    std::thread::yield_now();
+                }
+            })
+        });
+        let files = files.collect();
+        done.store(true, Ordering::Relaxed);
+        files
+    });
+    let loaded = life.persistence.overflow().unwrap().loaded;
+    assert!(reads.load(Ordering::Relaxed) > 0 && loaded > 0, "nothing came back");
+    for (round, file) in files.into_iter().enumerate() {
+        let file = image(file, "there is no seed: run it again");
+        assert_eq!(file.len() as u64, WRITERS * KEYS, "round {round}");
+        for writer in 0..WRITERS {
+            let turns: BTreeMap<u64, u64> = (0..KEYS)
+                .map(|n| {
+                    let value = &file[&key(writer, n)].0;
+                    (n, u64::from_le_bytes(*value.first_chunk().unwrap()))
+                })
+                .collect();
+            let last = *turns.values().max().unwrap();
+            let is = |n: u64| last - (last + KEYS - n) % KEYS;
+            let odd = turns.iter().find(|(n, turn)| is(**n) != **turn);
+            assert_eq!(odd, None, "round {round}: writer {writer} was at {last}");
+        }
+    }
+}
