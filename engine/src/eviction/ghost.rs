@@ -1,39 +1,40 @@
 //! A ghost queue: keys that were evicted lately, as fingerprints.
 //!
 //! A set-associative table. Each bucket is a queue of its own, so that the table as a whole
-//! forgets in about the order in which it learnt, without links: 2 bytes a ghost.
+//! forgets in about the order in which it learnt, without links: 2 bytes a ghost. It grows a bucket
+//! at a time (Litwin: "Linear hashing: a new tool for file and table addressing", VLDB 1980), as how
+//! long a key is remembered decides about its return: with a table that doubles, a cache of 690
+//! entries remembered twice as many as one of 680.
 
-use super::mix;
+use super::{chunks::Chunks, mix};
 
 /// Fingerprints in a bucket.
-const WAYS: usize = 8;
+const WAYS: u32 = 8;
 
-/// Fingerprints of evicted keys, newest first in each bucket; 0 is an empty place.
+/// Fingerprints, newest first; 0 is an empty place.
+type Bucket = [u16; WAYS as usize];
+
+/// Fingerprints of evicted keys.
 #[derive(Debug)]
 pub(super) struct Ghosts {
-    buckets: Vec<[u16; WAYS]>,
+    buckets: Chunks<Bucket>,
+    len: u32,
 }
 
 impl Default for Ghosts {
     fn default() -> Self {
-        Self { buckets: vec![[0; WAYS]] }
+        Self { buckets: Chunks::default(), len: 1 }
     }
 }
 
 impl Ghosts {
-    /// Makes room for about as many ghosts as there are entries.
-    pub(super) fn fit(&mut self, entries: u32) {
-        // A bucket is chosen by low bits of the hash, and the next bit decides between it and its
-        // copy in the new half; the copies that are never asked for again age away.
-        while self.buckets.len() * WAYS * 4 < entries as usize * 3 {
-            self.buckets.extend_from_within(..);
+    /// Remembers a key, among so many in the end: one call makes room for eight.
+    pub(super) fn insert(&mut self, hash: u64, ghosts: u32) {
+        if self.len * WAYS < ghosts {
+            self.grow();
         }
-    }
-
-    /// Remembers a key.
-    pub(super) fn insert(&mut self, hash: u64) {
         let (bucket, fingerprint) = self.find(hash);
-        bucket.copy_within(..WAYS - 1, 1);
+        bucket.rotate_right(1);
         bucket[0] = fingerprint;
     }
 
@@ -51,18 +52,29 @@ impl Ghosts {
 
     /// Bytes on the heap.
     pub(super) fn memory(&self) -> usize {
-        self.buckets.capacity() * size_of::<[u16; WAYS]>()
+        self.buckets.memory()
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::indexing_slicing,
-        reason = "the low bits are meant, and the mask keeps them inside; a length of 2^k"
-    )]
-    fn find(&mut self, hash: u64) -> (&mut [u16; WAYS], u16) {
+    /// The next bucket takes half the keys of an older one. It begins as its copy: what is never
+    /// asked for again ages away in both.
+    fn grow(&mut self) {
+        let copy = self.buckets.get(self.len - self.half());
+        *self.buckets.get_mut(self.len) = copy;
+        self.len += 1;
+    }
+
+    /// The highest power of two that is not above the number of buckets.
+    fn half(&self) -> u32 {
+        1 << self.len.ilog2()
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low and the high bits are meant")]
+    fn find(&mut self, hash: u64) -> (&mut Bucket, u16) {
         let hash = mix(hash);
-        let mask = self.buckets.len() - 1;
-        (&mut self.buckets[hash as usize & mask], ((hash >> 48) as u16).max(1))
+        let half = self.half();
+        let place = hash as u32 & (half * 2 - 1);
+        let place = if place < self.len { place } else { place - half };
+        (self.buckets.get_mut(place), ((hash >> 48) as u16).max(1))
     }
 }
 
@@ -71,23 +83,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn remembers_the_latest_and_forgets_the_oldest() {
-        let mut ghosts = Ghosts::default();
-        ghosts.fit(1000);
-        (0..10_000).for_each(|key| ghosts.insert(key));
-        let known = |ghosts: &mut Ghosts, keys: std::ops::Range<u64>| {
-            keys.filter(|key| ghosts.remove(*key)).count()
-        };
-        assert!(known(&mut ghosts, 9_700..10_000) > 270);
-        assert!(known(&mut ghosts, 0..5_000) < 5);
-        assert_eq!(known(&mut ghosts, 9_700..10_000), 0, "asked twice");
+    fn remembers_about_as_many_as_asked_and_the_latest() {
+        for room in [40, 300, 520, 700, 1000, 1030, 5000_u32] {
+            let mut ghosts = Ghosts::default();
+            let last = u64::from(room) * 10;
+            (0..last).for_each(|key| ghosts.insert(key, room));
+            let mut known = |age: std::ops::Range<u32>| {
+                let keys = age.map(|age| last - 1 - u64::from(age));
+                keys.filter(|key| ghosts.remove(*key)).count() as f64 / f64::from(room)
+            };
+            let (late, then) = (known(0..room / 2), known(room / 2..room * 2));
+            assert!(late > 0.4, "of {room}, {late} of the latest half");
+            assert!((0.8..1.1).contains(&(late + then)), "of {room}, {late} and {then}");
+            assert_eq!(known(room * 3..room * 9), 0.0, "of {room}");
+            assert_eq!(known(0..room * 2), 0.0, "of {room}, asked twice");
+        }
     }
 
     #[test]
     fn growth_keeps_the_ghosts() {
         let mut ghosts = Ghosts::default();
-        (0..8).for_each(|key| ghosts.insert(key));
-        ghosts.fit(100_000);
+        (0..8).for_each(|key| ghosts.insert(key, 8));
+        (0..1000).for_each(|_| ghosts.grow());
         assert!((0..8).all(|key| ghosts.remove(key)));
     }
 }

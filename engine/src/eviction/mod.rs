@@ -3,8 +3,8 @@
 //!
 //! | policy | bytes an entry | reads | what it is for |
 //! |---|---|---|---|
-//! | [`TinyLfu`] | 10.5 to 13 | reported | the default: the most hits |
-//! | [`S3Fifo`] | 9.5 to 11 | marked | nearly as many hits, reads for next to nothing |
+//! | [`TinyLfu`] | 12 to 14.5 | reported | the default: the most hits |
+//! | [`S3Fifo`] | 10.5 | marked | nearly as many hits, reads for next to nothing |
 //! | [`Lru`], [`Lfu`] | 8 | reported | recency alone, frequency alone |
 //! | [`Fifo`], [`Random`] | 8 | ignored | no bookkeeping of reads at all |
 //! | [`Refuse`] | 0 | ignored | data that must not be evicted |

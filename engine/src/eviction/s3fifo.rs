@@ -12,11 +12,13 @@ const MAIN: usize = 1;
 const SMALL_SHARE: u64 = 10;
 /// Reads in the small queue that lead to the main one.
 const PROMOTE_READS: u16 = 2;
+/// Ghosts for four entries. One for each would do, as in the paper, if their buckets filled evenly.
+const GHOSTS_IN_4: u32 = 5;
 /// The count of reads saturates here.
 const READS_MAX: u16 = 3;
 
-/// Evicts what was read least since it came, queue by queue. 8 bytes an entry, and 1.5 to 3 for
-/// the ghosts. Reads cost nothing but the mark on the entry.
+/// Evicts what was read least since it came, queue by queue. 8 bytes an entry, and 2.5 for the
+/// ghosts. Reads cost nothing but the mark on the entry.
 #[derive(Debug, Default)]
 pub struct S3Fifo {
     queues: Queues<2>,
@@ -37,8 +39,7 @@ impl S3Fifo {
             return None;
         }
         self.queues.remove(slot, weight);
-        self.ghosts.fit(self.queues.len());
-        self.ghosts.insert(entries.hash(slot));
+        self.ghosts.insert(entries.hash(slot), self.queues.len() / 4 * GHOSTS_IN_4);
         Some(slot)
     }
 

@@ -14,9 +14,8 @@ const BLOCK: usize = 8;
 const ROWS: usize = 4;
 /// Counters, in all rows, for each entry held.
 const COUNTERS_PER_ENTRY: usize = 5;
-/// Accesses for each entry held, in which each counter is halved once. The paper's 10 remembers
-/// the popularity of the day before yesterday a little too well (ADR 1).
-const SAMPLE_PER_ENTRY: usize = 7;
+/// Accesses for each entry held, in which each counter is halved once.
+const SAMPLE_PER_ENTRY: usize = 10;
 /// Fewer entries than this are counted as if they were so many.
 const ENTRIES_MIN: u32 = 16;
 /// The highest count.
@@ -148,11 +147,11 @@ mod tests {
     #[test]
     fn forgets_half_in_each_sample() {
         let mut sketch = Sketch::default();
-        sketch.fit(100);
+        sketch.fit(1000);
         (0..8).for_each(|_| sketch.add(7, 100));
-        (8..700).for_each(|other| sketch.add(1_000_000 + other, 100));
+        (8..1000).for_each(|other| sketch.add(1_000_000 + other, 100));
         assert!((4..7).contains(&sketch.estimate(7)), "{}", sketch.estimate(7));
-        (0..700).for_each(|other| sketch.add(2_000_000 + other, 100));
+        (0..1000).for_each(|other| sketch.add(2_000_000 + other, 100));
         assert!((2..5).contains(&sketch.estimate(7)), "{}", sketch.estimate(7));
     }
 

@@ -216,6 +216,22 @@ fn one_hot_entry_does_not_shield_the_cold_ones() {
     assert!(newcomers > 80, "{newcomers} of 100");
 }
 
+/// A cache of 100 that were accessed twice; then come others, each read so often when it comes, in
+/// so many rounds: how many of them are held in the end. One that was read but once more does not
+/// push another out. One that was rejected and comes back does, though it was read less often.
+#[test]
+fn whom_w_tinylfu_lets_in() {
+    let table = [(20, 3, 1, 0..=10), (20, 6, 1, 15..=20), (20, 1, 2, 15..=20)];
+    for (newcomers, reads, rounds, expect) in table {
+        let mut segment = Segment::new(PolicyKind::TinyLfu);
+        (0..2).for_each(|_| (0..100).for_each(|slot| segment.get_or_set(Slot(slot), 100)));
+        let accesses = || (100..100 + newcomers).flat_map(|slot| (0..reads).map(move |_| slot));
+        (0..rounds).flat_map(|_| accesses()).for_each(|slot| segment.get_or_set(Slot(slot), 100));
+        let held = segment.held.0.range(Slot(100)..).count();
+        assert!(expect.contains(&held), "read {reads} times in {rounds} rounds: {held} held");
+    }
+}
+
 #[test]
 fn random_follows_from_its_seed() {
     let victims = |seed| {

@@ -1,10 +1,13 @@
 //! W-TinyLFU: Einziger, Friedman, Manes: "TinyLFU: a highly efficient cache admission policy",
 //! ACM Transactions on Storage 2017.
 //!
-//! New entries come into a window, an LRU. What falls out of it must have been accessed more
-//! often, byte for byte, than the next victim of the main space to take its place. A victim that
+//! New entries come into a window, an LRU. What falls out of it must have been accessed twice as
+//! often, byte for byte, as the next victim of the main space to take its place. A victim that
 //! withstands goes to the head: the next candidate meets another, so that one that is hard to beat
-//! does not shield all behind it (the paper leaves it where it is; ADR 1 has the figures). The main
+//! does not shield all behind it. Who is rejected leaves a ghost, as in S3-FIFO; a key that comes
+//! back while its ghost is remembered was perhaps rejected wrongly, and takes its place in the main
+//! space if it was accessed but half as often as the victim (the paper knows neither factor nor
+//! ghosts, and leaves the victim where it is; ADR 1 has the figures). The main
 //! space is a segmented LRU: probation, and protected (80 %) for what was read there. A sketch
 //! counts the accesses, those of keys that are not held too. A climber seeks the window's size,
 //! which starts as 1 %.
@@ -12,6 +15,7 @@
 use super::{
     Entries, Policy, Reads, Slot,
     climber::Climber,
+    ghost::Ghosts,
     queues::{NOTE_MAX, Queues},
     sketch::Sketch,
 };
@@ -25,17 +29,23 @@ const PROTECTED_SHARE: f32 = 0.8;
 /// is read in bursts would never come in. But it is not widened for that over this share.
 const WINDOW_ENTRIES_MIN: f32 = 4.0;
 const FEW_SHARE_MAX: f32 = 0.2;
+/// So many times the victim's worth is asked of a candidate, and a rejected key that came back is
+/// taken for.
+const MARGIN: u64 = 2;
+/// Ghosts of the rejected, for four entries.
+const GHOSTS_IN_4: u32 = 3;
 /// Inserts without an eviction, as one in so many entries, that show that there is room.
 const ROOM: u32 = 16;
 /// The head of the protected queue, as one in so many entries, in which order does not matter.
 const FRESH: u32 = 16;
 
 /// Evicts the less frequent of two: the oldest of the window and the oldest on probation. 8 bytes
-/// an entry, and 2.5 to 5 for the sketch.
+/// an entry, 2.5 to 5 for the sketch and 1.5 for the ghosts.
 #[derive(Debug, Default)]
 pub struct TinyLfu {
     queues: Queues<3>,
     sketch: Sketch,
+    rejected: Ghosts,
     climber: Climber,
     /// Inserts since the last eviction.
     quiet: u32,
@@ -101,24 +111,43 @@ impl TinyLfu {
         }
     }
 
-    /// Whether a candidate is worth more than a victim: accesses for each byte, as it is hits that
-    /// count and a large entry takes the room of several small ones. A key that the sketch has
-    /// forgotten counts as half an access, so that size still decides between two of them.
-    fn admits(&self, candidate: Slot, victim: Slot, entries: &dyn Entries) -> bool {
-        let accesses = |slot| u64::from(self.sketch.estimate(entries.hash(slot))) * 2 + 1;
-        let weight = |slot| u64::from(entries.weight(slot));
-        accesses(candidate) * weight(victim) > accesses(victim) * weight(candidate)
+    fn worth(&self, hash: u64, weight: u32) -> Worth {
+        let accesses = u64::from(self.sketch.estimate(hash)) * 2 + 1;
+        Worth { accesses, weight: u64::from(weight) }
+    }
+
+    fn worth_of(&self, slot: Slot, entries: &dyn Entries) -> Worth {
+        self.worth(entries.hash(slot), entries.weight(slot))
+    }
+
+    /// The next victim of the main space.
+    fn main_tail(&self) -> Option<Slot> {
+        self.queues.tail(PROBATION).or(self.queues.tail(PROTECTED))
+    }
+
+    /// Where a new entry goes.
+    fn entrance(&mut self, hash: u64, weight: u32, entries: &dyn Entries) -> usize {
+        if !self.rejected.remove(hash) {
+            return WINDOW;
+        }
+        let newcomer = self.worth(hash, weight).times(MARGIN);
+        match self.main_tail() {
+            Some(victim) if !newcomer.exceeds(self.worth_of(victim, entries)) => WINDOW,
+            _ => PROBATION,
+        }
     }
 
     /// The next victim; a candidate that wins moves on to probation, a victim that wins makes way
     /// for the next one to be challenged.
     fn choose(&mut self, entries: &dyn Entries) -> Option<Slot> {
-        let main = self.queues.tail(PROBATION).or(self.queues.tail(PROTECTED));
         let window = self.queues.tail(WINDOW);
-        match (window, main) {
+        match (window, self.main_tail()) {
             (Some(candidate), Some(victim)) if self.window_is_full() => {
-                if !self.admits(candidate, victim, entries) {
+                let bar = self.worth_of(victim, entries).times(MARGIN);
+                if !self.worth_of(candidate, entries).exceeds(bar) {
                     self.queues.move_to_head(victim);
+                    let ghosts = self.queues.len() / 4 * GHOSTS_IN_4;
+                    self.rejected.insert(entries.hash(candidate), ghosts);
                     return Some(candidate);
                 }
                 self.queues.transfer(PROBATION, candidate, entries.weight(candidate));
@@ -127,6 +156,25 @@ impl TinyLfu {
             (_, Some(victim)) => Some(victim),
             (candidate, None) => candidate,
         }
+    }
+}
+
+/// What keeping an entry is worth: accesses for each byte, as it is hits that count and a large
+/// entry takes the room of several small ones. Accesses are in halves; a key that the sketch has
+/// forgotten counts as one half, so that size still decides between two of them.
+#[derive(Clone, Copy)]
+struct Worth {
+    accesses: u64,
+    weight: u64,
+}
+
+impl Worth {
+    fn times(self, factor: u64) -> Self {
+        Self { accesses: self.accesses * factor, ..self }
+    }
+
+    fn exceeds(self, other: Self) -> bool {
+        self.accesses * other.weight > other.accesses * self.weight
     }
 }
 
@@ -140,9 +188,10 @@ impl Policy for TinyLfu {
         if self.quiet > self.queues.len() / ROOM {
             self.drain_window(entries);
         }
-        self.queues.push(WINDOW, slot, weight);
         self.sketch.fit(self.queues.len());
         self.access(hash);
+        let queue = self.entrance(hash, weight, entries);
+        self.queues.push(queue, slot, weight);
         self.climber.miss(self.queues.len());
     }
 
@@ -174,6 +223,6 @@ impl Policy for TinyLfu {
     }
 
     fn memory(&self) -> usize {
-        self.queues.memory() + self.sketch.memory()
+        self.queues.memory() + self.sketch.memory() + self.rejected.memory()
     }
 }
