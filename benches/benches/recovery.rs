@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use isogrid_engine::env::split_mix;
 use isogrid_engine::persist::{
-    DataDirectory, KeptTable, PersistConfig, PersistMode, Persistence, Preload, read,
+    AtRest, DataDirectory, KeptTable, PersistConfig, PersistMode, Persistence, Preload,
 };
 use isogrid_engine::{Clock, NewEntry, SystemClock, Table, TableConfig};
 
@@ -82,16 +82,18 @@ fn recovery(c: &mut Criterion) {
         let folder = Folder::new();
         let directory = DataDirectory::open(&folder.0).unwrap();
         fill(&directory, log_bytes);
-        let config = directory.config().unwrap();
+        let names = [empty().name];
         group.throughput(Throughput::Elements(ENTRIES));
         let name = BenchmarkId::new("and so many MiB of log", log_bytes >> 20);
         group.bench_function(name, |b| {
             b.iter_batched(
-                empty,
-                |kept| {
-                    read(&config, std::slice::from_ref(&kept), SystemClock::new().now()).unwrap();
-                    assert_eq!(kept.table.usage().entries, ENTRIES);
-                    kept
+                || directory.config().unwrap(),
+                |config| {
+                    let clock = Arc::new(SystemClock::new());
+                    let found = AtRest::read(config, &names, None, clock).unwrap();
+                    let entries = found.tables().iter().map(|kept| kept.table.usage().entries);
+                    assert_eq!(entries.sum::<u64>(), ENTRIES);
+                    found
                 },
                 BatchSize::PerIteration,
             );

@@ -79,10 +79,10 @@ impl Output {
         self.end
     }
 
-    /// Whether it holds memory, if only for what it may be given later.
+    /// Bytes of memory that it holds, if only for what it may be given later.
     #[must_use]
-    pub fn has_memory(&self) -> bool {
-        self.buffer.capacity() + self.shared.capacity() > 0
+    pub fn memory(&self) -> usize {
+        self.buffer.capacity() + self.shared.capacity() * size_of::<(usize, Arc<[u8]>)>()
     }
 
     /// Whether nothing is left to write.

@@ -24,9 +24,30 @@ pub const OUTPUT_LEN_MAX: usize = 256 << 10;
 /// Pieces of one vectored write.
 const SLICES: usize = 64;
 
+/// Spare outputs that a thread keeps, and how large one may be.
+const SPARE_MAX: usize = 64;
+const SPARE_MEMORY_MAX: usize = 16 << 10;
+
 thread_local! {
-    /// The buffers of the connection that has its turn on this thread.
-    static BUFFERS: RefCell<(Vec<u8>, Output)> = RefCell::default();
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
+/// The buffers of the connection that has its turn on this thread.
+#[derive(Default)]
+struct Buffers {
+    input: Vec<u8>,
+    output: Output,
+    /// For connections whose answers wait, while others have their turn.
+    spare: Vec<Output>,
+}
+
+impl Buffers {
+    /// Takes an output back that is no longer needed.
+    fn recycle(&mut self, output: Output) {
+        if (1..=SPARE_MEMORY_MAX).contains(&output.memory()) && self.spare.len() < SPARE_MAX {
+            self.spare.push(output);
+        }
+    }
 }
 
 /// The ordinary ends of a connection, not worth a line in the log.
@@ -293,7 +314,7 @@ impl<C: Conversation> Connection<C> {
     }
 
     /// Takes the thread's buffers, and moves what was kept since the last turns into them.
-    fn take_buffers(&mut self, input: &mut Vec<u8>, output: &mut Output) {
+    fn take_buffers(&mut self, Buffers { input, output, .. }: &mut Buffers) {
         if self.input.len() < READ_LEN {
             if input.len() < READ_LEN {
                 input.resize(READ_LEN, 0);
@@ -311,12 +332,14 @@ impl<C: Conversation> Connection<C> {
     }
 
     /// Gives the thread its buffers back, keeping what is not done.
-    fn give_buffers(&mut self, input: &mut Vec<u8>, output: &mut Output) {
-        if !output.is_empty() {
-            std::mem::swap(&mut self.unsent, output);
-        } else if self.unsent.has_memory() {
-            self.unsent = Output::new();
+    fn give_buffers(&mut self, buffers: &mut Buffers) {
+        let before = std::mem::take(&mut self.unsent);
+        buffers.recycle(before);
+        if !buffers.output.is_empty() {
+            let next = buffers.spare.pop().unwrap_or_default();
+            self.unsent = std::mem::replace(&mut buffers.output, next);
         }
+        let input = &mut buffers.input;
         let left = self.input.get(self.start..self.end).unwrap_or_default();
         if left.len() <= COPY_LEN_MAX {
             let left = if left.is_empty() { Vec::new() } else { left.to_vec() };
@@ -350,12 +373,12 @@ impl<C: Conversation> Future for Connection<C> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         this.place.info.set_waker(cx.waker());
-        let polled = BUFFERS.with_borrow_mut(|(input, output)| {
-            this.take_buffers(input, output);
+        let polled = BUFFERS.with_borrow_mut(|buffers| {
+            this.take_buffers(buffers);
             this.conversation.begin();
-            let polled = this.turns(cx, output);
+            let polled = this.turns(cx, &mut buffers.output);
             this.conversation.end();
-            this.give_buffers(input, output);
+            this.give_buffers(buffers);
             polled
         });
         match polled {

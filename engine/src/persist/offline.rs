@@ -91,6 +91,12 @@ impl AtRest {
         read.map(|_| AtRest { tables, feeder, behind })
     }
 
+    /// What of the caches is in memory; of those with a log.
+    #[must_use]
+    pub fn tables(&self) -> &[KeptTable] {
+        &self.tables
+    }
+
     /// Writes the caches to the file `name`, with everything that stores hold of them.
     ///
     /// # Errors

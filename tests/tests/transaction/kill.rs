@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use isogrid_engine::env::split_mix;
 use isogrid_engine::persist::{
-    DataDirectory, KeptTable, PersistConfig, PersistMode, Persistence, Preload, read,
+    AtRest, DataDirectory, KeptTable, PersistConfig, PersistMode, Persistence, Preload,
 };
 use isogrid_engine::{Clock, Isolation, SystemClock, Table, TableConfig, TransactionError};
 use isogrid_tests::harness::temporary;
@@ -205,9 +205,8 @@ impl Killed {
 /// What a directory holds; nothing in it is changed.
 fn found(path: &Path, mode: &str) -> State {
     let (_directory, config, kept) = open(path, PersistMode::parse(mode).unwrap());
-    let now = SystemClock::new().now();
-    read(&config, std::slice::from_ref(&kept), now).unwrap();
-    let (table, mut state) = (&kept.table, BEGIN);
+    let found = AtRest::read(config, &[kept.name], None, Arc::new(SystemClock::new())).unwrap();
+    let (table, mut state) = (&found.tables()[0].table, BEGIN);
     for (key, account) in keys(table).iter().zip(&mut state) {
         if let Some(bytes) = super::get(table, key) {
             *account = decode(&bytes);
