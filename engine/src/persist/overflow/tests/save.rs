@@ -1,6 +1,5 @@
 //! Backups of a table that is larger than memory, while it is used.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::bed::{Disks, Image, Life, START, Shape, Shown};
@@ -121,12 +120,18 @@ fn a_backup_of_a_sync_table_is_the_map_of_its_moment() {
     seeds().for_each(|seed| under_way(PersistMode::Sync, seed));
 }
 
+/// Of the test with threads.
+const WRITERS: u64 = 3;
+const KEYS: u64 = 700;
+
+fn key_of(writer: u64, n: u64) -> Vec<u8> {
+    format!("{writer}-{n}").into_bytes()
+}
+
 /// Threads that write their keys in turn, so that one number says what all of them hold at a moment,
 /// and others that read them, in a memory that has room for a few.
 #[test]
 fn a_backup_under_load_is_of_one_moment() {
-    const WRITERS: u64 = 3;
-    const KEYS: u64 = 700;
     let shape = Shape {
         mode: PersistMode::Async,
         preload: Preload::All,
@@ -135,12 +140,11 @@ fn a_backup_under_load_is_of_one_moment() {
         seed: 1,
     };
     let life = Life::begin(&Disks::new(), &shape, START);
-    let key = |writer: u64, n: u64| format!("{writer}-{n}").into_bytes();
     let write = |writer: u64, turn: u64| {
         let idle = turn.is_multiple_of(5).then_some(1 << 30);
         let value = turn.to_le_bytes().repeat(40);
         let new = NewEntry { value: [&value, b""], max_idle: idle, ..NewEntry::default() };
-        life.on(&key(writer, turn % KEYS), true, |entry| entry.put(&new));
+        life.on(&key_of(writer, turn % KEYS), true, |entry| entry.put(&new));
     };
     (0..WRITERS).for_each(|writer| (0..KEYS).for_each(|turn| write(writer, turn)));
     let (done, reads) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -160,7 +164,7 @@ fn a_backup_under_load_is_of_one_moment() {
             scope.spawn(move || {
                 let mut rng = reader;
                 while !done.load(Ordering::Relaxed) {
-                    let key = key(draw(&mut rng, WRITERS), draw(&mut rng, KEYS));
+                    let key = key_of(draw(&mut rng, WRITERS), draw(&mut rng, KEYS));
                     assert!(life.get(&key).is_some());
                     reads.fetch_add(1, Ordering::Relaxed);
                 }
@@ -182,19 +186,20 @@ fn a_backup_under_load_is_of_one_moment() {
     let loaded = life.persistence.overflow().unwrap().loaded;
     assert!(reads.load(Ordering::Relaxed) > 0 && loaded > 0, "nothing came back");
     for (round, file) in files.into_iter().enumerate() {
-        let file = image(file, "there is no seed: run it again");
-        assert_eq!(file.len() as u64, WRITERS * KEYS, "round {round}");
-        for writer in 0..WRITERS {
-            let turns: BTreeMap<u64, u64> = (0..KEYS)
-                .map(|n| {
-                    let value = &file[&key(writer, n)].0;
-                    (n, u64::from_le_bytes(*value.first_chunk().unwrap()))
-                })
-                .collect();
-            let last = *turns.values().max().unwrap();
-            let is = |n: u64| last - (last + KEYS - n) % KEYS;
-            let odd = turns.iter().find(|(n, turn)| is(**n) != **turn);
-            assert_eq!(odd, None, "round {round}: writer {writer} was at {last}");
-        }
+        is_of_one_moment(&image(file, "there is no seed: run it again"), round);
+    }
+}
+
+/// What the keys of each writer hold is what they held when one of them was written.
+fn is_of_one_moment(file: &Image, round: usize) {
+    assert_eq!(file.len() as u64, WRITERS * KEYS, "round {round}");
+    for writer in 0..WRITERS {
+        let turn = |n: u64| {
+            let value = &file[&key_of(writer, n)].0;
+            u64::from_le_bytes(*value.first_chunk().unwrap())
+        };
+        let last = (0..KEYS).map(turn).max().unwrap();
+        let odd = (0..KEYS).find(|n| turn(*n) != last - (last + KEYS - n) % KEYS);
+        assert_eq!(odd, None, "round {round}: writer {writer} was at {last}");
     }
 }
