@@ -63,7 +63,7 @@ mod tests {
                 ideal(policy, &trace, capacity),
             );
             assert!(ideal > 0.2, "{policy}: {ideal}");
-            assert!((live - ideal).abs() < 0.03, "{policy}: {live}, ideally {ideal}");
+            assert!((live - ideal).abs() < 0.04, "{policy}: {live}, ideally {ideal}");
         }
     }
 }
