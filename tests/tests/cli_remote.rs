@@ -9,6 +9,8 @@ mod contexts;
 mod entries;
 #[path = "cli_remote/locks.rs"]
 mod locks;
+#[path = "cli_remote/logins.rs"]
+mod logins;
 #[path = "cli_remote/server.rs"]
 mod server;
 

@@ -11,6 +11,7 @@ mod output;
 mod pages;
 mod proto;
 mod remote;
+mod secret;
 mod serve;
 mod snapshot;
 mod table;

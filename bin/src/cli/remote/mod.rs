@@ -9,6 +9,7 @@ mod entry;
 mod failure;
 pub mod lock;
 mod show;
+mod target;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,8 +20,9 @@ use isogrid_wire::client::{Client, Options};
 use tokio::net::TcpStream;
 
 use super::output::{Format, OutputArgs};
-use context::{Contexts, Target};
+use context::Contexts;
 pub use failure::Failure;
+use target::{Target, env};
 
 /// What a command of these ends with.
 type Outcome = Result<ExitCode, Failure>;
@@ -35,15 +37,14 @@ pub struct RemoteArgs {
     /// A server that `isogrid context add` has noted [env: ISOGRID_CONTEXT]
     #[arg(long, global = true, value_name = "NAME", conflicts_with = "server")]
     context: Option<String>,
-    /// A file with the token to log in with [env: ISOGRID_TOKEN, the token itself]
-    #[arg(long, global = true, value_name = "FILE")]
-    token_file: Option<String>,
     /// How long the server may take to answer
     #[arg(long, global = true, value_name = "TIME", value_parser = span, default_value = "5s")]
     timeout: Duration,
     /// How to print: for people, or JSON
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     output: Format,
+    #[command(flatten)]
+    said: Target,
 }
 
 /// A time as the configuration writes it.
@@ -75,19 +76,16 @@ impl RemoteArgs {
             Ok(Err(error)) => return Err(Failure::unreachable(&target.server, &error.to_string())),
             Err(_) => return Err(Failure::unreachable(&target.server, "it does not answer")),
         }
-        let mut options = Options::default().app("isogrid-cli").timeout(self.timeout);
-        if let Some(token) = target.token()? {
-            options = options.auth("TOKEN", &token);
-        }
+        let options = Options::default().app("isogrid-cli").timeout(self.timeout);
+        let options = target.options(options)?;
         Ok(Client::connect([target.server], options).await?)
     }
 
     /// What is said nearest to the command counts: flags, the environment, the context in use.
     fn target(&self) -> Result<Target, Failure> {
-        let env = |name| std::env::var(name).ok().filter(|text: &String| !text.is_empty());
-        let direct = |server| Target { server, token_file: None };
+        let direct = |server| Target { server, ..Target::default() };
         let server = || env("ISOGRID_SERVER");
-        let mut target = match (&self.server, &self.context) {
+        let target = match (&self.server, &self.context) {
             (Some(server), _) => direct(server.clone()),
             (None, Some(name)) => Contexts::read()?.named(name)?,
             (None, None) => match (server(), env("ISOGRID_CONTEXT")) {
@@ -96,10 +94,7 @@ impl RemoteArgs {
                 (None, None) => Contexts::read()?.in_use()?,
             },
         };
-        if let Some(file) = &self.token_file {
-            target.token_file = Some(file.clone());
-        }
-        Ok(target)
+        Ok(target.with(&self.said))
     }
 }
 
