@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_use_is_named_and_not_shown() {
-        let file = std::env::temp_dir().join(format!("isogrid-tls-{}", std::process::id()));
+        let file = std::env::temp_dir().join(format!("authorities-{}.pem", std::process::id()));
         std::fs::write(&file, "canary").unwrap();
         let read = |options: TlsOptions| Tls::read(&options).err().unwrap();
         let empty = read(TlsOptions::default().authorities(&file));
