@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Failure, Target};
+use crate::cli::complete;
 use crate::cli::output::{OutputArgs, say};
 use crate::cli::table::table;
 use crate::config::nearest;
@@ -51,6 +53,7 @@ enum Command {
     /// Use a server from now on.
     Use {
         /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::contexts))]
         name: String,
     },
     /// List the servers; * marks the one in use.
@@ -63,6 +66,7 @@ enum Command {
     #[command(visible_alias = "remove")]
     Rm {
         /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::contexts))]
         name: String,
     },
 }
@@ -144,13 +148,23 @@ impl Contexts {
 }
 
 fn path() -> Option<PathBuf> {
+    Some(settings()?.join("contexts.toml"))
+}
+
+/// The folder of this program's settings of this user.
+pub fn settings() -> Option<PathBuf> {
     let folder = |name| std::env::var_os(name).filter(|text| !text.is_empty()).map(PathBuf::from);
     let settings = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?;
-    Some(settings.join("isogrid/contexts.toml"))
+    Some(settings.join("isogrid"))
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Failure {
     Failure::general(format!("{}: {error}", path.display()))
+}
+
+/// The names of all contexts.
+pub fn names() -> Vec<String> {
+    Contexts::read().unwrap_or_default().by_name.into_keys().collect()
 }
 
 /// Runs `isogrid context`.

@@ -7,7 +7,9 @@ pub mod context;
 pub mod counter;
 mod entry;
 mod failure;
+pub mod kept;
 pub mod lock;
+mod place;
 mod show;
 mod target;
 
@@ -20,31 +22,26 @@ use isogrid_wire::client::{Client, Options};
 use tokio::net::TcpStream;
 
 use super::output::{Format, OutputArgs};
-use context::Contexts;
+pub use context::settings;
 pub use failure::Failure;
-use target::{Target, env};
+pub use place::PlaceArgs;
+use target::Target;
 
 /// What a command of these ends with.
 type Outcome = Result<ExitCode, Failure>;
 
-/// Which server, and how to print what it says.
+/// Which server, how long it may take, and how to print what it says.
 #[derive(Args)]
 #[command(next_help_heading = "Connection and output")]
 pub struct RemoteArgs {
-    /// The server's native address [env: ISOGRID_SERVER] [default: 127.0.0.1:7400]
-    #[arg(long, global = true, value_name = "HOST:PORT")]
-    server: Option<String>,
-    /// A server that `isogrid context add` has noted [env: ISOGRID_CONTEXT]
-    #[arg(long, global = true, value_name = "NAME", conflicts_with = "server")]
-    context: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// How long the server may take to answer
     #[arg(long, global = true, value_name = "TIME", value_parser = span, default_value = "5s")]
     timeout: Duration,
     /// How to print: for people, or JSON
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     output: Format,
-    #[command(flatten)]
-    said: Target,
 }
 
 /// A time as the configuration writes it.
@@ -55,11 +52,8 @@ fn span(text: &str) -> Result<Duration, String> {
 impl RemoteArgs {
     /// Connects, does `work`, and says why if it cannot be done.
     pub fn run(&self, work: impl AsyncFnOnce(Client) -> Outcome) -> ExitCode {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let outcome = match runtime {
-            Ok(runtime) => runtime.block_on(async { work(self.connect().await?).await }),
-            Err(error) => Err(Failure::general(format!("no runtime: {error}"))),
-        };
+        let outcome = kept::runtime()
+            .and_then(|runtime| runtime.block_on(async { work(kept::client(self).await?).await }));
         outcome.unwrap_or_else(|failure| failure.say())
     }
 
@@ -67,8 +61,7 @@ impl RemoteArgs {
         OutputArgs { output: self.output }
     }
 
-    async fn connect(&self) -> Result<Client, Failure> {
-        let target = self.target()?;
+    async fn connect(&self, target: &Target) -> Result<Client, Failure> {
         // The client would try again until its time is over: a person wants to know at once.
         let reached = tokio::time::timeout(self.timeout, TcpStream::connect(&target.server)).await;
         match reached {
@@ -78,23 +71,7 @@ impl RemoteArgs {
         }
         let options = Options::default().app("isogrid-cli").timeout(self.timeout);
         let options = target.options(options)?;
-        Ok(Client::connect([target.server], options).await?)
-    }
-
-    /// What is said nearest to the command counts: flags, the environment, the context in use.
-    fn target(&self) -> Result<Target, Failure> {
-        let direct = |server| Target { server, ..Target::default() };
-        let server = || env("ISOGRID_SERVER");
-        let target = match (&self.server, &self.context) {
-            (Some(server), _) => direct(server.clone()),
-            (None, Some(name)) => Contexts::read()?.named(name)?,
-            (None, None) => match (server(), env("ISOGRID_CONTEXT")) {
-                (Some(server), _) => direct(server),
-                (None, Some(name)) => Contexts::read()?.named(&name)?,
-                (None, None) => Contexts::read()?.in_use()?,
-            },
-        };
-        Ok(target.with(&self.said))
+        Ok(Client::connect([&*target.server], options).await?)
     }
 }
 

@@ -104,6 +104,14 @@ impl Target {
         })
     }
 
+    /// Whether somebody would have to type a password.
+    pub fn has_to_ask(&self) -> bool {
+        let by_password =
+            self.user.is_some() || env("ISOGRID_TOKEN").is_none() && env("ISOGRID_USER").is_some();
+        let is_known = self.password_file.is_some() || env("ISOGRID_PASSWORD").is_some();
+        self.token_file.is_none() && by_password && !is_known
+    }
+
     fn is_secure(&self) -> bool {
         self.tls || self.cacert.is_some() || self.cert.is_some()
     }
