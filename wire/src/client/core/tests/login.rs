@@ -110,8 +110,9 @@ fn a_server_that_does_not_know_the_password_is_left() {
     let guesses =
         |hello: &Hello| welcome(Auth::CONTINUE, challenge(hello, "wrong", &PRIVATE).message());
     let nonsense = |_: &Hello| welcome(Auth::CONTINUE, "r=other,s=AAAA,i=4096");
-    let answers: [(&str, &dyn Fn(&Hello) -> Vec<u8>); 3] =
-        [("lets everybody in", &lets_in), ("guesses", &guesses), ("another login's", &nonsense)];
+    type Answer = fn(&Hello) -> Vec<u8>;
+    let answers: [(&str, Answer); 3] =
+        [("lets everybody in", lets_in), ("guesses", guesses), ("another login's", nonsense)];
     for (what, answer) in answers {
         let mut script = script_of(&["a:1"], scram());
         script.ask(1, Get::CODE, Repeat::Read);
