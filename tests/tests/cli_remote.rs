@@ -3,12 +3,18 @@
 
 #[path = "cli_remote/caches.rs"]
 mod caches;
+#[path = "cli_remote/completion.rs"]
+mod completion;
 #[path = "cli_remote/contexts.rs"]
 mod contexts;
 #[path = "cli_remote/entries.rs"]
 mod entries;
 #[path = "cli_remote/locks.rs"]
 mod locks;
+#[path = "cli_remote/logins.rs"]
+mod logins;
+#[path = "cli_remote/repl.rs"]
+mod repl;
 #[path = "cli_remote/server.rs"]
 mod server;
 
@@ -20,7 +26,7 @@ use serde_json::Value;
 
 /// A server that keeps nothing, and its native address.
 struct Place {
-    _server: Server,
+    server: Server,
     address: String,
 }
 
@@ -43,7 +49,7 @@ impl Place {
     fn new() -> Self {
         let server = Server::isogrid(&["--native", "127.0.0.1:0"]);
         let address = server.bound_for("native").remove(0);
-        Place { _server: server, address }
+        Place { server, address }
     }
 
     /// `isogrid` with these words and `more`, asking this server, with `stdin`.

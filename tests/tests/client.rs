@@ -5,6 +5,8 @@
 mod faces;
 #[path = "client/kill.rs"]
 mod kill;
+#[path = "client/logins.rs"]
+mod logins;
 #[path = "client/memo.rs"]
 mod memo;
 #[path = "client/near.rs"]

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod complete;
 mod config;
 mod doctor;
 mod explain;
@@ -11,6 +12,8 @@ mod output;
 mod pages;
 mod proto;
 mod remote;
+mod repl;
+mod secret;
 mod serve;
 mod snapshot;
 mod table;
@@ -20,7 +23,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::CompleteEnv;
 use isogrid_engine::persist::PersistError;
 
 use crate::config::{Loaded, Problems};
@@ -56,6 +60,7 @@ Examples:
   isogrid doctor                                 # is this machine fit for it?
   isogrid cache create orders --ttl 10m          # on the server that runs here
   isogrid cache put orders 42 'two apples'
+  isogrid repl                                   # the same, line by line
 
 Exit codes: 0 ok, 1 failed, 2 wrong use, 3 not found, 4 a condition does not hold, 5 unavailable,
 6 not allowed, 7 timeout, 78 configuration or data directory refused.";
@@ -91,6 +96,8 @@ enum Command {
     Admin(remote::admin::AdminArgs),
     /// Note servers under names, and choose one.
     Context(remote::context::ContextArgs),
+    /// Run commands without the program's name, one after the other.
+    Repl(repl::ReplArgs),
     /// Show, check and explain the configuration.
     Config(config::ConfigArgs),
     /// Check and repair the log of a data directory.
@@ -123,7 +130,21 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if called_memcached(&args) {
         return memcached::main(args.into_iter().skip(1));
     }
-    match Cli::parse_from(args).command {
+    let completion = CompleteEnv::with_factory(Cli::command).var(pages::COMPLETE);
+    match completion.try_complete(&args, std::env::current_dir().ok().as_deref()) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => error.exit(),
+    }
+    if args.len() < 2 && repl::is_wanted() {
+        return repl::begin();
+    }
+    execute(Cli::parse_from(args).command)
+}
+
+/// Runs one command.
+fn execute(command: Command) -> ExitCode {
+    match command {
         Command::Serve(args) => serve::main(&args),
         Command::Memcached { args } => memcached::main(args),
         Command::Cache(args) => remote::cache::main(&args),
@@ -132,6 +153,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Node(args) => remote::admin::node(&args),
         Command::Admin(args) => remote::admin::main(&args),
         Command::Context(args) => remote::context::main(&args),
+        Command::Repl(args) => repl::main(&args),
         Command::Config(args) => config::main(&args),
         Command::Log(args) => log::main(&args),
         Command::Snapshot(args) => snapshot::main(&args),
@@ -187,8 +209,6 @@ fn refuse(problems: &Problems) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

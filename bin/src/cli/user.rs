@@ -1,12 +1,13 @@
 //! `isogrid user`: the users of a server, in its file of users.
 
-use std::io::{BufRead, IsTerminal, Read, Write};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use sha2::{Digest, Sha256};
 
+use super::secret::{LEN_MAX, ask, line};
 use super::serve::FileArgs;
 use super::{REFUSED, refuse};
 use crate::security::first_user;
@@ -29,9 +30,7 @@ and the beginning of the keys if not all. What no role permits is denied.
 
 A running server reads a change within a second.";
 
-/// A password is not longer, bytes.
-const PASSWORD_LEN_MAX: u64 = 1_024;
-/// Nor shorter.
+/// A password is not shorter, bytes.
 const PASSWORD_LEN_MIN: usize = 8;
 
 #[derive(Args)]
@@ -213,34 +212,21 @@ impl Secret {
 /// The password: the first line of standard input; twice, and unseen, on a terminal. Never an
 /// argument: every user of the machine can read those.
 fn password() -> Result<String, String> {
+    let said = |error: std::io::Error| error.to_string();
     let mut stdin = std::io::stdin().lock();
     if !stdin.is_terminal() {
-        return checked(line(&mut stdin)?);
+        return checked(line(&mut stdin).map_err(said)?);
     }
-    let quiet = Unseen::begin(&stdin);
-    let mut ask = |what: &str| {
-        eprint!("{what}");
-        let _ = std::io::stderr().flush();
-        let line = line(&mut stdin);
-        eprintln!();
-        line
-    };
-    let (first, again) = (ask("password: ")?, ask("again: ")?);
-    drop(quiet);
+    let first = ask("password").map_err(said)?;
+    let again = ask("again").map_err(said)?;
     if first == again { checked(first) } else { Err("the two are not the same".to_owned()) }
 }
 
-fn line(input: &mut impl BufRead) -> Result<String, String> {
-    let mut line = String::new();
-    input.take(PASSWORD_LEN_MAX + 2).read_line(&mut line).map_err(|error| error.to_string())?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
-}
-
 fn checked(password: String) -> Result<String, String> {
-    let bounds = PASSWORD_LEN_MIN..=usize::try_from(PASSWORD_LEN_MAX).unwrap_or(usize::MAX);
+    let bounds = PASSWORD_LEN_MIN..=usize::try_from(LEN_MAX).unwrap_or(usize::MAX);
     if !bounds.contains(&password.len()) {
         return Err(format!(
-            "a password has {PASSWORD_LEN_MIN} to {PASSWORD_LEN_MAX} bytes; it is read from \
+            "a password has {PASSWORD_LEN_MIN} to {LEN_MAX} bytes; it is read from \
              standard input"
         ));
     }
@@ -250,30 +236,6 @@ fn checked(password: String) -> Result<String, String> {
         return Err(why.to_owned());
     }
     Ok(password)
-}
-
-/// A terminal that does not show what is typed; dropping it makes it show again.
-struct Unseen(Option<rustix::termios::Termios>);
-
-impl Unseen {
-    fn begin(terminal: &std::io::StdinLock<'_>) -> Self {
-        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-        let before = tcgetattr(terminal).ok();
-        if let Some(mut unseen) = before.clone() {
-            unseen.local_modes.remove(LocalModes::ECHO);
-            let _ = tcsetattr(terminal, OptionalActions::Now, &unseen);
-        }
-        Unseen(before)
-    }
-}
-
-impl Drop for Unseen {
-    fn drop(&mut self) {
-        use rustix::termios::{OptionalActions, tcsetattr};
-        if let Some(before) = &self.0 {
-            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -292,8 +254,6 @@ mod tests {
             assert_eq!(checked(text.to_owned()).is_ok(), good, "{text}");
         }
         assert!(checked("x".repeat(1_025)).is_err());
-        let mut input = &b"first line\r\nsecond\n"[..];
-        assert_eq!(line(&mut input).unwrap(), "first line");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Where the `isogrid` binary is.
+//! Where the `isogrid` binary is, and its examples.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,22 +10,33 @@ pub fn isogrid() -> PathBuf {
     BINARY.get_or_init(find).clone()
 }
 
+/// An example of the binary's package, built as this test is built.
+pub fn example(name: &str) -> PathBuf {
+    let profile = profile();
+    build(&profile, ["--example", name]);
+    profile.join("examples").join(name)
+}
+
 fn find() -> PathBuf {
     if let Some(path) = std::env::var_os("ISOGRID_TEST_BINARY") {
         return PathBuf::from(path);
     }
-    let test = std::env::current_exe().unwrap();
-    // .../target/release/deps/abuse-0123456789abcdef
-    let profile = test.parent().unwrap().parent().unwrap().to_owned();
-    build(&profile);
+    let profile = profile();
+    build(&profile, ["--bin", "isogrid"]);
     profile.join("isogrid")
 }
 
+/// Where this test was built: `.../target/release` of `.../target/release/deps/abuse-0123456789`.
+fn profile() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().unwrap().parent().unwrap().to_owned()
+}
+
 /// Always, because a binary that is there may be older than the sources. Takes no time when fresh.
-fn build(profile: &std::path::Path) {
+fn build(profile: &std::path::Path, what: [&str; 2]) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--package", "isogrid", "--bin", "isogrid"]);
+    command.args(["build", "--quiet", "--package", "isogrid"]).args(what);
     command.arg("--target-dir").arg(profile.parent().unwrap());
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     // What cargo tells this test of its package would change what a build script is told, and so
@@ -41,5 +52,5 @@ fn build(profile: &std::path::Path) {
         command.arg("--release");
     }
     let status = command.status().unwrap();
-    assert!(status.success(), "cannot build isogrid");
+    assert!(status.success(), "cannot build {what:?} of isogrid");
 }

@@ -19,7 +19,7 @@ pub mod tls;
 mod tool;
 mod users;
 
-pub use binary::isogrid;
+pub use binary::{example, isogrid};
 pub use client::Client;
 pub use http::{Answer, http_request};
 pub use mount::{Mount, image};

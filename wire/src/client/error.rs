@@ -32,6 +32,9 @@ pub enum Cause {
     Disconnected,
     /// The server refused it.
     Refused(Refusal),
+    /// The two ends do not trust each other: TLS failed, the server did not prove that it knows
+    /// the password, or a secret would have been readable on its way.
+    Insecure(String),
     /// What came is not GNP, or not what was asked for.
     Protocol(&'static str),
     /// The answer is not what the operation answers with.
@@ -136,6 +139,7 @@ impl fmt::Display for Cause {
             Cause::Timeout => f.write_str("the time for the request was over"),
             Cause::Disconnected => f.write_str("the connection broke"),
             Cause::Refused(refusal) => refusal.fmt(f),
+            Cause::Insecure(why) => f.write_str(why),
             Cause::Protocol(what) => f.write_str(what),
             Cause::Malformed(malformed) => write!(f, "the answer is malformed: {malformed}"),
             Cause::NoSuchObject(name) => write!(f, "there is no object {name:?}"),

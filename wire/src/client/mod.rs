@@ -23,6 +23,17 @@
 //! connection is made again for as long as a handle lives, and every request has one deadline in
 //! which it is connected, sent, and repeated as far as that is harmless.
 //!
+//! Who has to log in says so in the [`Options`], and does it anew on each connection:
+//!
+//! ```no_run
+//! # use isogrid_wire::client::{Client, Options};
+//! # async fn example() -> Result<(), isogrid_wire::client::Error> {
+//! let options = Options::default().password("app", "correct-horse-battery");
+//! let client = Client::connect(["grid-1.example.org:7400"], options).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What an error says
 //!
 //! A request ends with its answer or with an [`Error`], whose [`Outcome`] is true:
@@ -46,7 +57,10 @@ mod error;
 
 mod core;
 mod options;
+#[cfg(feature = "client-tls")]
+mod tls;
 
+mod dial;
 mod handle;
 mod shell;
 mod socket;
@@ -76,6 +90,8 @@ pub use error::{Cause, Error, Outcome, Refusal};
 pub use lock::{Guard, Locks};
 pub use memo::Memo;
 pub use options::Options;
+#[cfg(feature = "client-tls")]
+pub use tls::TlsOptions;
 pub use transaction::{ConflictKey, Transaction};
 
 /// A client: one pipelined connection to a member, kept for as long as a clone of it lives.
@@ -91,7 +107,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// No server answered within [`Options::timeout`], or it refused this client.
+    /// No server answered within [`Options::timeout`], it refused this client, or a file of
+    /// [`TlsOptions`] cannot be used.
     ///
     /// # Panics
     ///
@@ -104,8 +121,9 @@ impl Client {
         if seeds.is_empty() {
             return Err(Error::failed(Cause::Protocol("there is no address to connect to")));
         }
+        let dialer = options.dialer().map_err(|why| Error::failed(Cause::Insecure(why)))?;
         let (commands, queue) = mpsc::unbounded_channel();
-        tokio::spawn(Shell::new(Core::new(options.settings(seeds)), queue));
+        tokio::spawn(Shell::new(Core::new(options.settings(seeds)), dialer, queue));
         let client = Client { handle: Handle::new(commands, options.timeout, options.tag_writes) };
         client.ping().await?;
         Ok(client)

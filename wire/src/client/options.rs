@@ -1,10 +1,10 @@
 //! What a client is told at its birth.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use super::core::Settings;
-use crate::native::handshake::{AuthStart, Client, Hello};
+use super::core::{Credentials, Settings};
+use super::dial::{Dialer, chance};
+use crate::native::handshake::{Client, Hello};
 
 /// How a client connects, and how long it waits.
 ///
@@ -19,7 +19,9 @@ use crate::native::handshake::{AuthStart, Client, Hello};
 pub struct Options {
     app: String,
     cluster: Option<String>,
-    auth: Option<AuthStart>,
+    credentials: Credentials,
+    #[cfg(feature = "client-tls")]
+    tls: Option<super::TlsOptions>,
     pub(super) timeout: Duration,
     connect_timeout: Duration,
     keepalive: Duration,
@@ -32,7 +34,9 @@ impl Default for Options {
         Options {
             app: String::new(),
             cluster: None,
-            auth: None,
+            credentials: Credentials::None,
+            #[cfg(feature = "client-tls")]
+            tls: None,
             timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(3),
             keepalive: Duration::from_secs(5),
@@ -55,11 +59,40 @@ impl Options {
         Options { cluster: Some(name.to_owned()), ..self }
     }
 
-    /// Proves who connects by a mechanism of one step: `TOKEN`, `PLAIN`, `EXTERNAL`.
+    /// Logs in with a password by SCRAM-SHA-256: the password never travels, and the server has to
+    /// prove that it knows it too. Over TLS 1.3 the login is bound to the connection.
     #[must_use]
-    pub fn auth(self, mechanism: &str, data: &str) -> Self {
-        let start = AuthStart { mech: mechanism.to_owned(), data: data.to_owned() };
-        Options { auth: Some(start), ..self }
+    pub fn password(self, user: &str, password: &str) -> Self {
+        let (user, password) = (user.to_owned(), password.to_owned());
+        Options { credentials: Credentials::Scram { user, password }, ..self }
+    }
+
+    /// Logs in with a password that is shown to the server, for one that cannot do better. It
+    /// travels over TLS or within a machine, and nowhere else.
+    #[must_use]
+    pub fn plain_password(self, user: &str, password: &str) -> Self {
+        let (user, password) = (user.to_owned(), password.to_owned());
+        Options { credentials: Credentials::Plain { user, password }, ..self }
+    }
+
+    /// Logs in with a token. It travels over TLS or within a machine, and nowhere else.
+    #[must_use]
+    pub fn token(self, token: &str) -> Self {
+        Options { credentials: Credentials::Token(token.to_owned()), ..self }
+    }
+
+    /// Logs in as the user of the certificate that is shown, and is refused without one. Default:
+    /// the same, if the server wants logins and there is a certificate.
+    #[must_use]
+    pub fn external(self) -> Self {
+        Options { credentials: Credentials::External, ..self }
+    }
+
+    /// Connects over TLS. Default: in the clear.
+    #[cfg(feature = "client-tls")]
+    #[must_use]
+    pub fn tls(self, tls: super::TlsOptions) -> Self {
+        Options { tls: Some(tls), ..self }
     }
 
     /// How long a request may take, connecting and repeating included. Default: 5 s.
@@ -96,6 +129,19 @@ impl Options {
         Options { tag_writes: on, ..self }
     }
 
+    /// How connections are made.
+    ///
+    /// # Errors
+    ///
+    /// Which file of TLS cannot be used, and why.
+    pub(super) fn dialer(&self) -> Result<Dialer, String> {
+        #[cfg(feature = "client-tls")]
+        if let Some(tls) = &self.tls {
+            return Ok(Dialer { tls: Some(super::tls::Tls::read(tls)?) });
+        }
+        Ok(Dialer::default())
+    }
+
     pub(super) fn settings(&self, addresses: Vec<String>) -> Settings {
         let client = Client {
             name: env!("CARGO_PKG_NAME").to_owned(),
@@ -110,23 +156,18 @@ impl Options {
             hello: Hello {
                 client,
                 cluster: self.cluster.clone(),
-                auth: self.auth.clone(),
                 keepalive_ms: Some(millis(self.keepalive)),
                 max_frame: Some(1 << 20),
                 level: Some("basic".to_owned()),
                 ..Hello::default()
             },
+            credentials: self.credentials.clone(),
             connect_timeout: self.connect_timeout,
             keepalive: self.keepalive,
             backoff: self.backoff,
             seed: chance(2),
         }
     }
-}
-
-/// A number that nobody can foresee: std seeds each hasher from the system's own source.
-fn chance(which: u64) -> u64 {
-    RandomState::new().hash_one(which)
 }
 
 /// Any span between the half of `span` and all of it.
@@ -152,5 +193,19 @@ mod tests {
         assert_eq!(uuid(u64::MAX, u64::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
         let instance = || Options::default().settings(Vec::new()).hello.client.instance;
         assert_ne!(instance(), instance());
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let (user, secret) = ("app", "canary");
+        let options = Options::default();
+        for options in [
+            options.clone().password(user, secret),
+            options.clone().plain_password(user, secret),
+            options.token(secret),
+        ] {
+            let printed = format!("{options:?} {:?}", options.settings(Vec::new()));
+            assert!(!printed.contains(secret), "{printed}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 
 use super::core::{Action, CallId, Core, Event, LinkId, Moment, Reply, Request};
+use super::dial::Dialer;
 use super::error::Error;
 use super::socket::{Input, Socket};
 
@@ -55,6 +56,7 @@ const READ_LEN: usize = 64 << 10;
 /// The task.
 pub struct Shell {
     core: Core,
+    dialer: Dialer,
     commands: mpsc::UnboundedReceiver<Command>,
     batch: Vec<Command>,
     sockets: BTreeMap<LinkId, Socket>,
@@ -68,9 +70,10 @@ pub struct Shell {
 }
 
 impl Shell {
-    pub fn new(core: Core, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+    pub fn new(core: Core, dialer: Dialer, commands: mpsc::UnboundedReceiver<Command>) -> Self {
         Shell {
             core,
+            dialer,
             commands,
             batch: Vec::with_capacity(BATCH_MAX),
             sockets: BTreeMap::new(),
@@ -133,9 +136,10 @@ impl Shell {
             Poll::Ready(input) => {
                 busy = true;
                 let (event, open) = match input {
-                    Input::Connected => (Event::Connected(*link), true),
+                    Input::Connected(channel) => (Event::Connected(*link, channel), true),
                     Input::Bytes(bytes) => (Event::Received(*link, bytes), true),
-                    Input::Ended => (Event::Lost(*link), false),
+                    Input::Ended(None) => (Event::Lost(*link), false),
+                    Input::Ended(Some(why)) => (Event::Distrusted(*link, why), false),
                 };
                 core.step(now, event, actions);
                 open
@@ -160,7 +164,7 @@ impl Shell {
         for action in actions.drain(..) {
             match action {
                 Action::Connect(link, address) => {
-                    self.sockets.insert(link, Socket::connect(address));
+                    self.sockets.insert(link, Socket::connect(self.dialer.clone(), address));
                 }
                 Action::Send(link, bytes) => {
                     if let Some(socket) = self.sockets.get_mut(&link) {

@@ -3,18 +3,21 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::core::Channel;
+use super::dial::{Dialed, Dialer, Stream};
 
 /// A socket, from the moment on that it is asked for.
 pub enum Socket {
     /// The name is being looked up, and the connection made.
-    Connecting(Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>),
+    Connecting(Pin<Box<dyn Future<Output = io::Result<Dialed>> + Send>>),
     /// It is open.
     Open {
         /// The connection.
-        stream: TcpStream,
+        stream: Box<dyn Stream>,
         /// What is to be written.
         out: Vec<u8>,
         /// How much of it is.
@@ -25,20 +28,24 @@ pub enum Socket {
 /// What came of a socket.
 pub enum Input<'a> {
     /// It is open.
-    Connected,
+    Connected(Channel),
     /// Bytes.
     Bytes(&'a [u8]),
-    /// It could not be connected, or has ended.
-    Ended,
+    /// It could not be connected, or has ended; why, if the ends do not trust each other.
+    Ended(Option<String>),
+}
+
+impl Input<'_> {
+    fn failed(error: &io::Error) -> Self {
+        // TLS says so of what it refuses; a bare socket never does.
+        let refused = error.kind() == io::ErrorKind::InvalidData;
+        Input::Ended(refused.then(|| error.to_string()))
+    }
 }
 
 impl Socket {
-    pub fn connect(address: String) -> Self {
-        Socket::Connecting(Box::pin(async move {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        }))
+    pub fn connect(dialer: Dialer, address: String) -> Self {
+        Socket::Connecting(Box::pin(dialer.dial(address)))
     }
 
     /// Appends bytes; [`Socket::poll_flush`] writes them.
@@ -63,29 +70,25 @@ impl Socket {
         buffer: &'b mut [u8],
     ) -> Poll<Input<'b>> {
         match self {
-            Socket::Connecting(connecting) => match connecting.as_mut().poll(cx) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Err(_)) => Poll::Ready(Input::Ended),
-                Poll::Ready(Ok(stream)) => {
-                    *self = Socket::Open { stream, out: Vec::new(), written: 0 };
-                    Poll::Ready(Input::Connected)
-                }
-            },
-            Socket::Open { stream, .. } => loop {
-                match stream.poll_read_ready(cx) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Err(_)) => return Poll::Ready(Input::Ended),
-                    Poll::Ready(Ok(())) => {}
-                }
-                match stream.try_read(buffer) {
-                    Ok(0) => return Poll::Ready(Input::Ended),
-                    Ok(len) => {
-                        return Poll::Ready(Input::Bytes(buffer.get(..len).unwrap_or_default()));
+            Socket::Connecting(connecting) => {
+                Poll::Ready(match ready!(connecting.as_mut().poll(cx)) {
+                    Err(error) => Input::failed(&error),
+                    Ok(Dialed { stream, channel }) => {
+                        *self = Socket::Open { stream, out: Vec::new(), written: 0 };
+                        Input::Connected(channel)
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => return Poll::Ready(Input::Ended),
-                }
-            },
+                })
+            }
+            Socket::Open { stream, .. } => {
+                let mut read = ReadBuf::new(buffer);
+                let result = ready!(Pin::new(stream).poll_read(cx, &mut read));
+                let len = read.filled().len();
+                Poll::Ready(match result {
+                    Err(error) => Input::failed(&error),
+                    Ok(()) if len == 0 => Input::Ended(None),
+                    Ok(()) => Input::Bytes(buffer.get(..len).unwrap_or_default()),
+                })
+            }
         }
     }
 
@@ -96,19 +99,21 @@ impl Socket {
     /// It has ended.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let Socket::Open { stream, out, written } = self else { return Ok(()) };
-        while *written < out.len() {
-            match stream.poll_write_ready(cx) {
+        if out.is_empty() {
+            return Ok(());
+        }
+        while let Some(rest) = out.get(*written..).filter(|rest| !rest.is_empty()) {
+            match Pin::new(&mut *stream).poll_write(cx, rest) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(ready) => ready?,
-            }
-            match stream.try_write(out.get(*written..).unwrap_or_default()) {
-                Ok(len) => *written += len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(len) => *written += len?,
             }
         }
-        *written = 0;
-        out.clear();
+        // What TLS has taken may still be on its way to the socket.
+        if Pin::new(stream).poll_flush(cx)?.is_ready() {
+            *written = 0;
+            out.clear();
+        }
         Ok(())
     }
 }

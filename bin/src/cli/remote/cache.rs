@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
 use isogrid_wire::client::{Cache, Cause, Client, Error};
 use isogrid_wire::native::catalog::ObjectKind;
 use serde_json::{Value, json};
 
 use super::confirm::confirm;
 use super::{Failure, Outcome, RemoteArgs, entry, object, pair, show, span};
+use crate::cli::complete;
 use crate::cli::output::{OutputArgs, say};
 use crate::cli::table::table;
 use crate::config::nearest;
@@ -61,11 +63,13 @@ enum Command {
     #[command(visible_alias = "show")]
     Describe {
         /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::caches))]
         name: String,
     },
     /// Change options of a cache while it is in use: memory, ttl, max_idle, preload.
     Set {
         /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::caches))]
         name: String,
         /// What to change, as in `ttl=20m`.
         #[arg(value_name = "OPTION=VALUE", required = true, value_parser = pair)]
@@ -74,6 +78,7 @@ enum Command {
     /// Remove all entries of a cache.
     Clear {
         /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::caches))]
         name: String,
         /// Do not ask for the name.
         #[arg(long)]
@@ -82,6 +87,7 @@ enum Command {
     /// Drop a cache with all that is in it.
     Drop {
         /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::caches))]
         name: String,
         /// Do not ask for the name.
         #[arg(long)]
@@ -129,6 +135,7 @@ enum Command {
     /// Print all keys, one a line; with -o json one document a line.
     Keys {
         /// The cache's name.
+        #[arg(add = ArgValueCompleter::new(complete::caches))]
         cache: String,
         /// Only keys that match: *, ? and [..].
         #[arg(long)]
@@ -143,6 +150,7 @@ enum Command {
 #[derive(Args)]
 pub struct Entry {
     /// The cache's name.
+    #[arg(add = ArgValueCompleter::new(complete::caches))]
     pub cache: String,
     /// The key.
     pub key: OsString,

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Failure;
+use super::{Failure, Target};
+use crate::cli::complete;
 use crate::cli::output::{OutputArgs, say};
 use crate::cli::table::table;
 use crate::config::nearest;
@@ -18,7 +20,8 @@ const SERVER: &str = "127.0.0.1:7400";
 
 const EXAMPLES: &str = "\
 Examples:
-  isogrid context add prod --server grid-1.example.org:7400 --token-file ~/.isogrid-token
+  isogrid context add prod --server grid-1.example.org:7400 --tls --user anna
+  isogrid context add ci --server grid-1.example.org:7400 --tls --token-file ~/.isogrid-token
   isogrid context use prod
   isogrid cache ls                     # asks prod
   isogrid cache ls --context test      # asks another one, this once
@@ -44,13 +47,13 @@ enum Command {
         /// The server's native address.
         #[arg(long, value_name = "HOST:PORT")]
         server: String,
-        /// A file with the token to log in with.
-        #[arg(long, value_name = "FILE")]
-        token_file: Option<String>,
+        #[command(flatten)]
+        access: Box<Target>,
     },
     /// Use a server from now on.
     Use {
         /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::contexts))]
         name: String,
     },
     /// List the servers; * marks the one in use.
@@ -63,35 +66,9 @@ enum Command {
     #[command(visible_alias = "remove")]
     Rm {
         /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::contexts))]
         name: String,
     },
-}
-
-/// A server, and how to log in there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Target {
-    /// `host:port`.
-    pub server: String,
-    /// The file of the token.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_file: Option<String>,
-}
-
-impl Target {
-    /// The token, if there is one.
-    ///
-    /// # Errors
-    /// Its file cannot be read.
-    pub fn token(&self) -> Result<Option<String>, Failure> {
-        let Some(file) = &self.token_file else {
-            return Ok(std::env::var("ISOGRID_TOKEN").ok().filter(|token| !token.is_empty()));
-        };
-        let read = std::fs::read_to_string(file);
-        let text =
-            read.map_err(|error| Failure::general(format!("cannot read {file}: {error}")))?;
-        Ok(Some(text.trim().to_owned()))
-    }
 }
 
 /// All that are noted.
@@ -155,29 +132,39 @@ impl Contexts {
     pub fn in_use(&self) -> Result<Target, Failure> {
         match &self.used {
             Some(name) => self.named(name),
-            None => Ok(Target { server: SERVER.to_owned(), token_file: None }),
+            None => Ok(Target { server: SERVER.to_owned(), ..Target::default() }),
         }
     }
 
     fn list(&self) -> String {
-        let head = ["", "NAME", "SERVER", "TOKEN FILE"].map(str::to_owned);
+        let head = ["", "NAME", "SERVER", "LOGIN", "TLS"].map(str::to_owned);
         let row = |(name, target): (&String, &Target)| {
             let mark = if self.used.as_ref() == Some(name) { "*" } else { "" };
-            let file = target.token_file.clone().unwrap_or_default();
-            [mark.to_owned(), name.clone(), target.server.clone(), file]
+            let (login, security) = (target.login(), target.security());
+            [mark.to_owned(), name.clone(), target.server.clone(), login, security]
         };
         table(&std::iter::once(head).chain(self.by_name.iter().map(row)).collect::<Vec<_>>())
     }
 }
 
 fn path() -> Option<PathBuf> {
+    Some(settings()?.join("contexts.toml"))
+}
+
+/// The folder of this program's settings of this user.
+pub fn settings() -> Option<PathBuf> {
     let folder = |name| std::env::var_os(name).filter(|text| !text.is_empty()).map(PathBuf::from);
     let settings = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")))?;
-    Some(settings.join("isogrid/contexts.toml"))
+    Some(settings.join("isogrid"))
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Failure {
     Failure::general(format!("{}: {error}", path.display()))
+}
+
+/// The names of all contexts.
+pub fn names() -> Vec<String> {
+    Contexts::read().unwrap_or_default().by_name.into_keys().collect()
 }
 
 /// Runs `isogrid context`.
@@ -188,8 +175,8 @@ pub fn main(args: &ContextArgs) -> ExitCode {
 fn run(command: &Command) -> Result<ExitCode, Failure> {
     let mut contexts = Contexts::read()?;
     match command {
-        Command::Add { name, server, token_file } => {
-            let target = Target { server: server.clone(), token_file: token_file.clone() };
+        Command::Add { name, server, access } => {
+            let target = Target { server: server.clone(), ..Target::clone(access) };
             contexts.by_name.insert(name.clone(), target);
         }
         Command::Use { name } => {

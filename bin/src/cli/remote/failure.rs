@@ -85,6 +85,9 @@ impl From<Error> for Failure {
             Cause::Disconnected | Cause::OtherLife | Cause::Closed => {
                 Failure::new(error.cause.to_string(), UNAVAILABLE)
             }
+            Cause::Insecure(why) => Failure::new(why, UNAUTHORIZED).help(
+                "--tls connects over TLS, --cacert FILE names who signed the server's certificate",
+            ),
             Cause::NoSuchObject(name) => Failure::not_found(format!("there is no {name:?}")),
             Cause::LeaseLost | Cause::Conflict(_) => Failure::condition(error.cause.to_string()),
             Cause::Protocol(_) | Cause::Malformed(_) => Failure::general(error.cause.to_string())

@@ -7,8 +7,11 @@ pub mod context;
 pub mod counter;
 mod entry;
 mod failure;
+pub mod kept;
 pub mod lock;
+mod place;
 pub mod show;
+mod target;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,25 +22,20 @@ use isogrid_wire::client::{Client, Options};
 use tokio::net::TcpStream;
 
 use super::output::{Format, OutputArgs};
-use context::{Contexts, Target};
+pub use context::settings;
 pub use failure::Failure;
+pub use place::PlaceArgs;
+use target::Target;
 
 /// What a command of these ends with.
 type Outcome = Result<ExitCode, Failure>;
 
-/// Which server, and how to print what it says.
+/// Which server, how long it may take, and how to print what it says.
 #[derive(Args)]
 #[command(next_help_heading = "Connection and output")]
 pub struct RemoteArgs {
-    /// The server's native address [env: ISOGRID_SERVER] [default: 127.0.0.1:7400]
-    #[arg(long, global = true, value_name = "HOST:PORT")]
-    server: Option<String>,
-    /// A server that `isogrid context add` has noted [env: ISOGRID_CONTEXT]
-    #[arg(long, global = true, value_name = "NAME", conflicts_with = "server")]
-    context: Option<String>,
-    /// A file with the token to log in with [env: ISOGRID_TOKEN, the token itself]
-    #[arg(long, global = true, value_name = "FILE")]
-    token_file: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// How long the server may take to answer
     #[arg(long, global = true, value_name = "TIME", value_parser = span, default_value = "5s")]
     timeout: Duration,
@@ -54,17 +52,14 @@ fn span(text: &str) -> Result<Duration, String> {
 impl RemoteArgs {
     /// Connects, does `work`, and says why if it cannot be done.
     pub fn run(&self, work: impl AsyncFnOnce(Client) -> Outcome) -> ExitCode {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let outcome = match runtime {
-            Ok(runtime) => runtime.block_on(async { work(self.connect().await?).await }),
-            Err(error) => Err(Failure::general(format!("no runtime: {error}"))),
-        };
+        let outcome = kept::runtime()
+            .and_then(|runtime| runtime.block_on(async { work(kept::client(self).await?).await }));
         outcome.unwrap_or_else(|failure| failure.say())
     }
 
     /// Whether a flag says which server.
     pub fn is_named(&self) -> bool {
-        self.server.is_some() || self.context.is_some()
+        self.place.says_something()
     }
 
     /// How to print.
@@ -72,8 +67,7 @@ impl RemoteArgs {
         OutputArgs { output: self.output }
     }
 
-    async fn connect(&self) -> Result<Client, Failure> {
-        let target = self.target()?;
+    async fn connect(&self, target: &Target) -> Result<Client, Failure> {
         // The client would try again until its time is over: a person wants to know at once.
         let reached = tokio::time::timeout(self.timeout, TcpStream::connect(&target.server)).await;
         match reached {
@@ -81,31 +75,9 @@ impl RemoteArgs {
             Ok(Err(error)) => return Err(Failure::unreachable(&target.server, &error.to_string())),
             Err(_) => return Err(Failure::unreachable(&target.server, "it does not answer")),
         }
-        let mut options = Options::default().app("isogrid-cli").timeout(self.timeout);
-        if let Some(token) = target.token()? {
-            options = options.auth("TOKEN", &token);
-        }
-        Ok(Client::connect([target.server], options).await?)
-    }
-
-    /// What is said nearest to the command counts: flags, the environment, the context in use.
-    fn target(&self) -> Result<Target, Failure> {
-        let env = |name| std::env::var(name).ok().filter(|text: &String| !text.is_empty());
-        let direct = |server| Target { server, token_file: None };
-        let server = || env("ISOGRID_SERVER");
-        let mut target = match (&self.server, &self.context) {
-            (Some(server), _) => direct(server.clone()),
-            (None, Some(name)) => Contexts::read()?.named(name)?,
-            (None, None) => match (server(), env("ISOGRID_CONTEXT")) {
-                (Some(server), _) => direct(server),
-                (None, Some(name)) => Contexts::read()?.named(&name)?,
-                (None, None) => Contexts::read()?.in_use()?,
-            },
-        };
-        if let Some(file) = &self.token_file {
-            target.token_file = Some(file.clone());
-        }
-        Ok(target)
+        let options = Options::default().app("isogrid-cli").timeout(self.timeout);
+        let options = target.options(options)?;
+        Ok(Client::connect([&*target.server], options).await?)
     }
 }
 

@@ -5,38 +5,26 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
+use isogrid_wire::native::{ErrorCode, Retry};
 use serde_json::{Value, json};
 
 /// What a client is asked for that has to log in.
 const CHALLENGE: &str = "Basic realm=\"isogrid\", charset=\"UTF-8\"";
 
 /// Whether it helps to ask again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// It does not.
-    Never,
-    /// Here, after a while.
-    Same,
-    /// At another node.
-    Other,
-    /// It may have been done: only what can be done twice is to be asked again.
-    UnknownOutcome,
-}
-
-impl Retry {
-    fn name(self) -> &'static str {
-        match self {
-            Retry::Never => "never",
-            Retry::Same => "same",
-            Retry::Other => "other",
-            Retry::UnknownOutcome => "unknown-outcome",
-        }
+fn retry_name(retry: Retry) -> &'static str {
+    match retry {
+        Retry::Never => "never",
+        Retry::Same => "same",
+        Retry::Other => "other",
+        Retry::Unknown => "unknown-outcome",
     }
 }
 
 macro_rules! codes {
-    ($($number:literal $name:ident $status:ident $retry:ident $help:literal,)*) => {
-        /// The codes of the native protocol (PROTOCOL 2.9) that HTTP answers with.
+    ($($name:ident $status:ident $help:literal,)*) => {
+        /// The errors of the native protocol's catalogue that HTTP answers with, each with a
+        /// status and what to do over HTTP. Number and retry class are the catalogue's.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Code {
             $(#[doc = $help] $name,)*
@@ -46,10 +34,10 @@ macro_rules! codes {
             #[cfg(test)]
             const ALL: &[Code] = &[$(Code::$name,)*];
 
-            /// Number, status, retry class and next step.
-            fn entry(self) -> (u16, StatusCode, Retry, &'static str) {
+            /// The error, status and next step.
+            fn entry(self) -> (ErrorCode, StatusCode, &'static str) {
                 match self {
-                    $(Code::$name => ($number, StatusCode::$status, Retry::$retry, $help),)*
+                    $(Code::$name => (ErrorCode::$name, StatusCode::$status, $help),)*
                 }
             }
         }
@@ -57,20 +45,20 @@ macro_rules! codes {
 }
 
 codes! {
-    1003 UnsupportedOp METHOD_NOT_ALLOWED Never "see /v1/openapi.json for what can be asked",
-    2001 AuthRequired UNAUTHORIZED Never "send `Authorization: Basic` or `Bearer`; `isogrid user` knows who may",
-    2002 AuthFailed UNAUTHORIZED Never "check the name and the password or token with `isogrid user ls`",
-    2003 Forbidden FORBIDDEN Never "`isogrid user ls` says what a user may do; where nobody logs in, ask from this machine, by its address or as localhost",
-    3001 InvalidArgument BAD_REQUEST Never "see /v1/openapi.json for what is allowed",
-    3002 NoSuchObject NOT_FOUND Never "GET /v1/caches lists the caches, /v1/openapi.json the paths",
-    3005 KeyTooLarge BAD_REQUEST Never "keys have 1 to 65535 bytes",
-    3006 ValueTooLarge PAYLOAD_TOO_LARGE Never "raise limits.max_item_size, or store less",
-    3007 NotANumber CONFLICT Never "only decimal text can be counted up and down",
-    4005 Overloaded SERVICE_UNAVAILABLE Same "ask again in a moment",
-    4006 OutOfMemory INSUFFICIENT_STORAGE Same "raise the cache's memory, or let its policy evict",
-    4008 NotReady SERVICE_UNAVAILABLE Other "GET /health/ready says when",
-    5002 OutcomeUnknown INTERNAL_SERVER_ERROR UnknownOutcome "read the entry to see what became of it",
-    9003 Storage SERVICE_UNAVAILABLE Same "see the server's log and its disk; reads go on",
+    UnsupportedOp METHOD_NOT_ALLOWED "see /v1/openapi.json for what can be asked",
+    AuthRequired UNAUTHORIZED "send `Authorization: Basic` or `Bearer`; `isogrid user` knows who may",
+    AuthFailed UNAUTHORIZED "check the name and the password or token with `isogrid user ls`",
+    Forbidden FORBIDDEN "`isogrid user ls` says what a user may do; where nobody logs in, ask from this machine, by its address or as localhost",
+    InvalidArgument BAD_REQUEST "see /v1/openapi.json for what is allowed",
+    NoSuchObject NOT_FOUND "GET /v1/caches lists the caches, /v1/openapi.json the paths",
+    KeyTooLarge BAD_REQUEST "keys have 1 to 65535 bytes",
+    ValueTooLarge PAYLOAD_TOO_LARGE "raise limits.max_item_size, or store less",
+    NotANumber CONFLICT "only decimal text can be counted up and down",
+    Overloaded SERVICE_UNAVAILABLE "ask again in a moment",
+    OutOfMemory INSUFFICIENT_STORAGE "raise the cache's memory, or let its policy evict",
+    NotReady SERVICE_UNAVAILABLE "GET /health/ready says when",
+    OutcomeUnknown INTERNAL_SERVER_ERROR "read the entry to see what became of it",
+    Storage SERVICE_UNAVAILABLE "see the server's log and its disk; reads go on",
 }
 
 /// Why a request was not done.
@@ -108,11 +96,12 @@ impl Problem {
             "detail": self.detail,
         });
         if let (Some(code), Some(fields)) = (self.code, document.as_object_mut()) {
-            let (number, _, retry, help) = code.entry();
+            let (error, _, help) = code.entry();
+            let number = error as u16;
             fields.insert("type".into(), format!("urn:isogrid:error:{number}").into());
             fields.insert("title".into(), format!("{code:?}").into());
             fields.insert("code".into(), number.into());
-            fields.insert("retry".into(), retry.name().into());
+            fields.insert("retry".into(), retry_name(error.retry()).into());
             fields.insert("help".into(), help.into());
         }
         document
@@ -125,7 +114,7 @@ impl IntoResponse for Problem {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.code.is_some_and(|code| code.entry().2 == Retry::Same) {
+        if self.code.is_some_and(|code| code.entry().0.retry() == Retry::Same) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
@@ -141,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_code_has_one_meaning_and_says_what_to_do() {
-        let numbers: Vec<u16> = Code::ALL.iter().map(|code| code.entry().0).collect();
+        let numbers: Vec<u16> = Code::ALL.iter().map(|code| code.entry().0 as u16).collect();
         assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
         for code in Code::ALL {
             let document = Problem::new(*code, "why").document();

@@ -9,7 +9,7 @@ use super::{Action, Core, Reply, backoff};
 use crate::client::error::{Cause, Refusal};
 use crate::native::control::{GoAway, Ping, put_control};
 use crate::native::frame::{COMPRESSED, Frame, Header};
-use crate::native::handshake::{Welcome, from_payload};
+use crate::native::handshake::from_payload;
 use crate::native::preface::{PREFACE_LEN, ServerPreface};
 use crate::native::{
     Assembled, ErrorCode, Kind, Reader, Received, Retry, decode_all, decode_error, reply_ext,
@@ -119,8 +119,12 @@ impl Core {
             Kind::GoAway => self.go_away(now, id, frame)?,
             Kind::Err if header.stream == 0 => return Err(self.refused_link(id, frame)),
             Kind::Welcome if stage == Some(Stage::Hello) => {
-                let welcome: Welcome = from_payload(frame.payload).map_err(Cause::Malformed)?;
-                self.welcome(now, id, &welcome, out);
+                let welcome = from_payload(frame.payload).map_err(Cause::Malformed)?;
+                self.welcomed(id, welcome, out)?;
+            }
+            Kind::Auth if stage == Some(Stage::Login) => {
+                let auth = from_payload(frame.payload).map_err(Cause::Malformed)?;
+                self.proven(id, &auth, out)?;
             }
             Kind::Res | Kind::Err | Kind::Item if stage == Some(Stage::Ready) => {
                 self.answer(now, id, frame, out)?;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::call::{CallId, LinkId, Moment, State};
 use super::dispatch::bytes_for;
 use super::link::{Link, Stage};
-use super::{Action, Core, backoff};
+use super::{Action, Channel, Core, backoff};
 use crate::client::error::Cause;
 use crate::native::control::{Ping, put_control};
 use crate::native::frame::Header;
-use crate::native::handshake::{Auth, Welcome, to_payload};
+use crate::native::handshake::{Hello, Welcome, to_payload};
 use crate::native::preface::ClientPreface;
 use crate::native::{ErrorCode, Kind, Limits};
 
@@ -30,7 +30,8 @@ impl Core {
 
     fn wants_link(&self) -> bool {
         let leaving = |id: LinkId| self.links.get(&id).is_none_or(|link| link.leaving);
-        self.making.is_none() && self.ready.is_none_or(leaving)
+        let pointless = self.rejected && self.waiting.is_empty();
+        self.making.is_none() && self.ready.is_none_or(leaving) && !pointless
     }
 
     /// Gives up what is dead, asks for signs of life, and makes a connection if there is none.
@@ -68,20 +69,31 @@ impl Core {
         self.making = Some(link);
     }
 
-    pub(super) fn connected(&mut self, now: Moment, id: LinkId, out: &mut Vec<Action>) {
+    pub(super) fn connected(
+        &mut self,
+        now: Moment,
+        id: LinkId,
+        channel: &Channel,
+        out: &mut Vec<Action>,
+    ) {
         let Some(link) = self.links.get_mut(&id) else { return };
+        let (auth, proving) = match self.settings.credentials.begin(channel) {
+            Ok(begun) => begun,
+            Err(cause) => return self.drop_link(now, id, cause, out),
+        };
         link.stage = Stage::Preface;
         link.heard = now;
-        let payload = to_payload(&self.settings.hello);
+        link.proving = proving;
+        let payload = to_payload(&Hello { auth, ..self.settings.hello.clone() });
         let bytes = bytes_for(id, out);
         bytes.extend_from_slice(&ClientPreface::OURS.encode());
         Header::control(Kind::Hello, 0, 0).encode(payload.len(), bytes);
         bytes.extend_from_slice(&payload);
     }
 
-    pub(super) fn lost(&mut self, now: Moment, id: LinkId, out: &mut Vec<Action>) {
+    pub(super) fn lost(&mut self, now: Moment, id: LinkId, cause: &Cause, out: &mut Vec<Action>) {
         if let Some(link) = self.links.remove(&id) {
-            self.gone(now, id, link, &Cause::Disconnected, out);
+            self.gone(now, id, link, cause, out);
         }
     }
 
@@ -119,6 +131,7 @@ impl Core {
         let tried_all =
             usize::try_from(self.attempts).is_ok_and(|tried| tried.is_multiple_of(count));
         if !link.is_ready() && final_word(cause) && tried_all {
+            self.rejected = true;
             self.fail_waiting(cause, out);
         }
     }
@@ -156,18 +169,9 @@ impl Core {
         self.connect_at = now + pause;
     }
 
-    /// Takes a `WELCOME`, or an `AUTH` with the same meaning.
-    pub(super) fn welcome(
-        &mut self,
-        now: Moment,
-        id: LinkId,
-        welcome: &Welcome,
-        out: &mut Vec<Action>,
-    ) {
-        if welcome.auth.state.as_deref() == Some(Auth::CONTINUE) {
-            let cause = Cause::Protocol("the server asks for a second step of authentication");
-            return self.drop_link(now, id, cause, out);
-        }
+    /// The server lets this client in.
+    pub(super) fn welcome(&mut self, id: LinkId, welcome: &Welcome, out: &mut Vec<Action>) {
+        self.rejected = false;
         for endpoint in &welcome.endpoints {
             self.learn_address(endpoint);
         }
@@ -238,10 +242,11 @@ impl Core {
 }
 
 /// Whether another handshake would end the same way, so that nobody should wait for it: another
-/// protocol or version, or somebody who may not connect.
+/// protocol or version, somebody who may not connect, or a
+/// server that cannot be trusted.
 fn final_word(cause: &Cause) -> bool {
     match cause {
-        Cause::Protocol(_) => true,
+        Cause::Protocol(_) | Cause::Insecure(_) => true,
         Cause::Refused(refusal) => {
             refusal.known() == Some(ErrorCode::UnsupportedVersion)
                 || (2_000..3_000).contains(&refusal.code)

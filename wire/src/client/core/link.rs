@@ -1,6 +1,7 @@
 //! One connection: where it is in its life, and what is open on it.
 
 use super::call::{CallId, Life, Moment};
+use super::login::Proving;
 use crate::native::{ClientStreams, FRAGMENT_LEN, Limits, Reassembly};
 
 /// Where a connection is in its life.
@@ -12,6 +13,8 @@ pub enum Stage {
     Preface,
     /// `WELCOME` is awaited.
     Hello,
+    /// The proof is sent, the server's own is awaited.
+    Login,
     /// Requests are served.
     Ready,
 }
@@ -24,6 +27,8 @@ pub struct Link {
     pub give_up: Moment,
     /// Whether the server or this client wants to be rid of it: another one is being made.
     pub leaving: bool,
+    /// The login that is not over.
+    pub proving: Option<Box<Proving>>,
     /// Whether it has answered a request.
     pub proven: bool,
     /// When something came over it.
@@ -54,6 +59,7 @@ impl Link {
             stage: Stage::Connecting,
             give_up,
             leaving: false,
+            proving: None,
             proven: false,
             heard: now,
             pinged: now,

@@ -14,6 +14,7 @@ mod call;
 mod connect;
 mod dispatch;
 mod link;
+mod login;
 mod topology;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ use backoff::Random;
 use call::{Call, State};
 pub use call::{CallId, Fencing, Life, LinkId, Moment, Request};
 use link::Link;
+pub use login::{Channel, Credentials};
 use topology::Topology;
 
 /// What a core is told at its birth.
@@ -38,6 +40,8 @@ pub struct Settings {
     pub addresses: Vec<String>,
     /// What to say of this client.
     pub hello: Hello,
+    /// What proves who it is.
+    pub credentials: Credentials,
     /// A connection that is not ready after this time is given up.
     pub connect_timeout: Duration,
     /// Silence after which a sign of life is asked for; after three times that the connection is
@@ -59,11 +63,13 @@ pub enum Event<'a> {
     /// A stream may send more items.
     Credit(CallId, u32),
     /// The socket is connected.
-    Connected(LinkId),
+    Connected(LinkId, Channel),
     /// Bytes came.
     Received(LinkId, &'a [u8]),
     /// The socket could not be connected, or has ended.
     Lost(LinkId),
+    /// The two ends do not trust each other, for this reason; the socket has ended.
+    Distrusted(LinkId, String),
     /// Time has passed.
     Tick,
 }
@@ -117,6 +123,8 @@ pub struct Core {
     connect_at: Moment,
     /// Connections that failed since one was proven.
     attempts: u32,
+    /// The servers refuse this client: it comes back when somebody asks, and not by itself.
+    rejected: bool,
     /// The address of the next connection.
     next_address: usize,
     life: Life,
@@ -141,6 +149,7 @@ impl Core {
             making: None,
             connect_at: Moment::ZERO,
             attempts: 0,
+            rejected: false,
             next_address: 0,
             life: 0,
             life_name: String::new(),
@@ -154,9 +163,10 @@ impl Core {
             Event::Call(call, request) => self.begin(now, call, *request),
             Event::Cancel(call) => self.cancel(call, out),
             Event::Credit(call, items) => self.credit(call, items, out),
-            Event::Connected(link) => self.connected(now, link, out),
+            Event::Connected(link, channel) => self.connected(now, link, &channel, out),
             Event::Received(link, bytes) => self.received(now, link, bytes, out),
-            Event::Lost(link) => self.lost(now, link, out),
+            Event::Lost(link) => self.lost(now, link, &Cause::Disconnected, out),
+            Event::Distrusted(link, why) => self.lost(now, link, &Cause::Insecure(why), out),
             Event::Tick => {}
         }
         self.timers_at(now, out);

@@ -1,5 +1,6 @@
 //! The core against simulated servers and networks.
 
+mod login;
 mod network;
 mod scripted;
 mod server;

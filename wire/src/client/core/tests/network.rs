@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::backoff::Random;
-use super::super::{Action, CallId, Core, Event, LinkId, Moment, Reply, Request, Settings};
+use super::super::{
+    Action, CallId, Channel, Core, Credentials, Event, LinkId, Moment, Reply, Request, Settings,
+};
 use super::server::{Ledger, Peer, Server, Trouble, Verdict};
 use crate::client::error::Error;
 use crate::native::handshake::Hello;
@@ -55,6 +57,7 @@ impl World {
         let settings = Settings {
             addresses: vec!["a:1".to_owned(), "b:1".to_owned()],
             hello: Hello::default(),
+            credentials: Credentials::default(),
             connect_timeout: ms(300),
             keepalive: ms(500),
             backoff: (ms(5), ms(200)),
@@ -114,7 +117,7 @@ impl World {
             Happening::Cancel(call) => self.step(Event::Cancel(call)),
             Happening::Connected(link, server) => {
                 self.peers.insert(link, Peer::new(server, self.servers[server].life));
-                self.step(Event::Connected(link));
+                self.step(Event::Connected(link, Channel::default()));
             }
             Happening::Refused(link) => self.broken(link),
             Happening::ToServer(link, bytes) => self.arrive(link, &bytes),

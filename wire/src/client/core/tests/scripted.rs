@@ -1,6 +1,8 @@
 //! Conversations written down step by step.
 
-use super::super::{Action, CallId, Core, Event, LinkId, Moment, Request, Settings};
+use super::super::{
+    Action, CallId, Channel, Core, Credentials, Event, LinkId, Moment, Request, Settings,
+};
 use super::network::ms;
 use super::server::body;
 use crate::client::error::Cause;
@@ -12,15 +14,21 @@ use crate::native::schema::Repeat;
 use crate::native::{Call, Frame, Header, Key, Kind, Limits, List, ReadOptions};
 
 /// A core, the time, and what was to be done last.
-struct Script {
-    core: Core,
-    now: Moment,
+pub struct Script {
+    pub core: Core,
+    pub now: Moment,
 }
 
 fn script(addresses: &[&str]) -> Script {
+    script_of(addresses, Credentials::None)
+}
+
+/// A client that logs in.
+pub fn script_of(addresses: &[&str], credentials: Credentials) -> Script {
     let settings = Settings {
         addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
         hello: Hello::default(),
+        credentials,
         connect_timeout: ms(1_000),
         keepalive: ms(100),
         backoff: (ms(10), ms(80)),
@@ -30,7 +38,7 @@ fn script(addresses: &[&str]) -> Script {
 }
 
 impl Script {
-    fn step(&mut self, event: Event<'_>) -> Vec<Action> {
+    pub fn step(&mut self, event: Event<'_>) -> Vec<Action> {
         let mut actions = Vec::new();
         self.core.step(self.now, event, &mut actions);
         actions
@@ -38,7 +46,7 @@ impl Script {
 
     /// Connects and welcomes; what was done with the `WELCOME`.
     fn ready(&mut self, link: LinkId) -> Vec<Action> {
-        self.step(Event::Connected(link));
+        self.step(Event::Connected(link, Channel::default()));
         let preface = ServerPreface::answer(ClientPreface::OURS).encode();
         let server = Server { life: "one".to_owned(), ..Server::default() };
         let payload = to_payload(&Welcome { server, ..Welcome::default() });
@@ -48,7 +56,7 @@ impl Script {
         self.step(Event::Received(link, &bytes))
     }
 
-    fn ask(&mut self, id: CallId, op: u16, repeat: Repeat) -> Vec<Action> {
+    pub fn ask(&mut self, id: CallId, op: u16, repeat: Repeat) -> Vec<Action> {
         let body = body(&Get { key: Key(b"k"), read: ReadOptions::default() });
         let request = Request {
             op,
@@ -67,14 +75,14 @@ impl Script {
     }
 }
 
-fn frame(kind: Kind, op: u16, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: Kind, op: u16, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     Frame { header: Header::new(kind, op, stream, 0), payload }.encode(&mut bytes);
     bytes
 }
 
 /// Kinds and streams of the frames that go out over a connection.
-fn sent(actions: &[Action], over: LinkId) -> Vec<(Kind, u32)> {
+pub fn sent(actions: &[Action], over: LinkId) -> Vec<(Kind, u32)> {
     let mut found = Vec::new();
     for action in actions {
         let Action::Send(link, bytes) = action else { continue };
@@ -89,7 +97,7 @@ fn sent(actions: &[Action], over: LinkId) -> Vec<(Kind, u32)> {
 }
 
 /// How requests ended: `None` with an answer.
-fn ended(actions: &[Action]) -> Vec<(CallId, Option<Cause>)> {
+pub fn ended(actions: &[Action]) -> Vec<(CallId, Option<Cause>)> {
     let done = |action: &Action| match action {
         Action::Done(id, result) => Some((*id, result.clone().err().map(|error| error.cause))),
         _ => None,
@@ -214,7 +222,7 @@ fn pieces_of_any_size_are_the_same_conversation() {
     for len in 1..bytes.len() {
         let mut script = script(&["a:1"]);
         script.ask(1, Get::CODE, Repeat::Read);
-        script.step(Event::Connected(1));
+        script.step(Event::Connected(1, Channel::default()));
         let mut ends = Vec::new();
         for piece in bytes[..40].chunks(len).chain(bytes[40..].chunks(len)) {
             ends.extend(ended(&script.step(Event::Received(1, piece))));

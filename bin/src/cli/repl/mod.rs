@@ -1,0 +1,129 @@
+//! `isogrid repl`: the commands without the program's name, one after the other.
+
+mod terminal;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::{Args, Parser as _};
+
+use super::output::fail;
+use super::remote::{PlaceArgs, kept};
+use super::{Cli, Command, USAGE, execute};
+use terminal::Terminal;
+
+const EXAMPLES: &str = "\
+Examples:
+  isogrid repl                         # on a terminal: history, completion with TAB, exit
+  isogrid repl --context prod
+  isogrid repl < nightly.isogrid       # a script: ends at the first failure, with its exit code
+
+Lines are commands as behind `isogrid`, with quotes as in a shell; what follows # is a comment, and
+a quote that is open goes on in the next line. The connection is kept from one line to the next.
+
+See also: isogrid cache, isogrid context";
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ReplArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// Runs `isogrid repl`.
+pub fn main(args: &ReplArgs) -> ExitCode {
+    if let Err(failure) = kept::begin(&args.place) {
+        return failure.say();
+    }
+    if std::io::stdin().is_terminal() { converse() } else { script() }
+}
+
+/// Whether `isogrid` alone means this: somebody sits there, and a server answers.
+pub fn is_wanted() -> bool {
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    terminal && PlaceArgs::default().answers()
+}
+
+/// As `isogrid repl` without a word more.
+pub fn begin() -> ExitCode {
+    main(&ReplArgs { place: PlaceArgs::default() })
+}
+
+/// What came of a line.
+enum Done {
+    Ran(ExitCode),
+    Leave,
+}
+
+/// Asks for line after line until there are no more. A failure was said, and is over.
+fn converse() -> ExitCode {
+    let mut terminal = match Terminal::open() {
+        Ok(terminal) => terminal,
+        Err(why) => return fail(&format!("the terminal cannot be used: {why}"), 1),
+    };
+    while let Some(line) = terminal.line(&kept::label()) {
+        if let Done::Leave = run(&line) {
+            break;
+        }
+    }
+    terminal.close();
+    ExitCode::SUCCESS
+}
+
+/// Runs the lines of stdin up to the first that fails.
+fn script() -> ExitCode {
+    loop {
+        let line = match next() {
+            Ok(Some(line)) => line,
+            Ok(None) => return ExitCode::SUCCESS,
+            Err(error) => return fail(&format!("stdin: {error}"), 1),
+        };
+        match run(&line) {
+            Done::Ran(ExitCode::SUCCESS) => {}
+            Done::Ran(code) => return code,
+            Done::Leave => return ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// The next line of stdin, and those in which its quote goes on. Nobody holds stdin meanwhile:
+/// a command may read the lines behind its own.
+fn next() -> std::io::Result<Option<String>> {
+    let mut text = String::new();
+    while std::io::stdin().read_line(&mut text)? > 0 {
+        if !is_open(&text) {
+            return Ok(Some(text));
+        }
+    }
+    Ok((!text.is_empty()).then_some(text))
+}
+
+/// Whether a quote is open at the end.
+fn is_open(text: &str) -> bool {
+    shlex::split(text).is_none()
+}
+
+fn run(line: &str) -> Done {
+    let Some(words) = shlex::split(line) else {
+        return Done::Ran(fail("a quote is open", USAGE));
+    };
+    match words.first().map(String::as_str) {
+        None => Done::Ran(ExitCode::SUCCESS),
+        Some("exit" | "quit") => Done::Leave,
+        Some(_) => Done::Ran(parsed(words)),
+    }
+}
+
+fn parsed(words: Vec<String>) -> ExitCode {
+    match Cli::try_parse_from(std::iter::once("isogrid".to_owned()).chain(words)) {
+        Ok(Cli { command: Command::Serve(_) | Command::Memcached { .. } | Command::Repl(_) }) => {
+            fail("that is a process of its own: run it in a shell", USAGE)
+        }
+        Ok(cli) => execute(cli.command),
+        Err(error) => {
+            // A terminal that has gone hears nothing.
+            let _ = error.print();
+            u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+    }
+}

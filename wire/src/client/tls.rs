@@ -1,0 +1,187 @@
+//! TLS on the connections of a client, by rustls on ring: 1.3, and 1.2 with ECDHE and AEAD alone.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ProtocolVersion, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::scram::{EXPORTER_LABEL, EXPORTER_LEN};
+
+/// Whom a client trusts, and the certificate that it shows. The files are PEM and read once, by
+/// [`Client::connect`](super::Client::connect).
+///
+/// ```
+/// use isogrid_wire::client::{Options, TlsOptions};
+///
+/// let tls = TlsOptions::default().authorities("ca.pem").certificate("app.pem", "app.key");
+/// let options = Options::default().tls(tls);
+/// # drop(options);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsOptions {
+    authorities: Option<PathBuf>,
+    certificate: Option<(PathBuf, PathBuf)>,
+    server_name: Option<String>,
+}
+
+impl TlsOptions {
+    /// Trusts servers whose certificate one of the authorities in this file has signed, and no
+    /// others. Default: the authorities that this system trusts, from `SSL_CERT_FILE` or the file
+    /// of the distribution.
+    #[must_use]
+    pub fn authorities(self, file: impl Into<PathBuf>) -> Self {
+        TlsOptions { authorities: Some(file.into()), ..self }
+    }
+
+    /// Shows a certificate, with the authorities between in the same file, and proves to have its
+    /// key. Default: none.
+    #[must_use]
+    pub fn certificate(self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        TlsOptions { certificate: Some((chain.into(), key.into())), ..self }
+    }
+
+    /// The name that the server's certificate has to have. Default: the host of the address.
+    #[must_use]
+    pub fn server_name(self, name: &str) -> Self {
+        TlsOptions { server_name: Some(name.to_owned()), ..self }
+    }
+}
+
+/// What was read, ready for handshakes.
+#[derive(Clone)]
+pub struct Tls {
+    config: Arc<ClientConfig>,
+    name: Option<ServerName<'static>>,
+}
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with which of them; nothing of what is in them.
+    pub fn read(options: &TlsOptions) -> Result<Self, String> {
+        let file = options.authorities.clone().or_else(of_the_system);
+        let file = file.ok_or("this system has no file of authorities: name one")?;
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(&file)? {
+            roots.add(certificate).map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots);
+        let config = match &options.certificate {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => {
+                let pair = format!("{} and {}", chain.display(), key.display());
+                let key = PrivateKeyDer::from_pem_file(key).map_err(|e| unusable(key, &e))?;
+                builder
+                    .with_client_auth_cert(certificates(chain)?, key)
+                    .map_err(|error| format!("{pair} do not fit: {error}"))?
+            }
+        };
+        let name = options.server_name.as_deref().map(server_name).transpose()?;
+        Ok(Tls { config: Arc::new(config), name })
+    }
+
+    /// The client's side of a handshake, and the keying material that binds a login to the
+    /// connection: TLS 1.3 alone has it.
+    pub async fn secure(
+        self,
+        stream: TcpStream,
+        address: &str,
+    ) -> io::Result<(TlsStream<TcpStream>, Option<[u8; EXPORTER_LEN]>)> {
+        let wrong = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+        let name = match self.name {
+            Some(name) => name,
+            None => server_name(host(address)).map_err(wrong)?,
+        };
+        let stream = TlsConnector::from(self.config).connect(name, stream).await?;
+        let (_, connection) = stream.get_ref();
+        let is_new = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let key = |()| {
+            let out = [0; EXPORTER_LEN];
+            connection.export_keying_material(out, EXPORTER_LABEL, Some(&[])).ok()
+        };
+        let binding = is_new.then_some(()).and_then(key);
+        Ok((stream, binding))
+    }
+}
+
+/// The host of `host:port`, with the brackets of IPv6 taken away.
+fn host(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, String> {
+    ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is no name of a server"))
+}
+
+/// Where distributions keep the authorities that they trust: Debian, Fedora, openSUSE, Alpine.
+const SYSTEM_FILES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+fn of_the_system() -> Option<PathBuf> {
+    let said = std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty());
+    let known = || SYSTEM_FILES.iter().map(PathBuf::from).find(|file| file.exists());
+    said.map(PathBuf::from).or_else(known)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(file).and_then(|certificates| certificates.collect());
+    match found {
+        Ok(none) if none.is_empty() => Err(unusable(file, &pem::Error::NoItemsFound)),
+        other => other.map_err(|error| unusable(file, &error)),
+    }
+}
+
+/// What a file says is never part of the message: it may be a key.
+fn unusable(file: &Path, error: &pem::Error) -> String {
+    let file = file.display();
+    match error {
+        pem::Error::Io(error) => format!("cannot read {file}: {error}"),
+        pem::Error::NoItemsFound => format!("{file} has nothing of what it is to have"),
+        _ => format!("{file} is not PEM"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_what_a_certificate_names() {
+        for (address, is) in
+            [("a.example:7400", "a.example"), ("10.0.0.1:1", "10.0.0.1"), ("[::1]:7400", "::1")]
+        {
+            assert_eq!(host(address), is);
+            assert!(server_name(host(address)).is_ok(), "{address}");
+        }
+        assert!(server_name("no name").is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_no_use_is_named_and_not_shown() {
+        let file = std::env::temp_dir().join(format!("authorities-{}.pem", std::process::id()));
+        std::fs::write(&file, "canary").unwrap();
+        let read = |options: TlsOptions| Tls::read(&options).err().unwrap();
+        let empty = read(TlsOptions::default().authorities(&file));
+        assert!(empty.contains(&file.display().to_string()) && !empty.contains("canary"));
+        std::fs::remove_file(&file).unwrap();
+        assert!(read(TlsOptions::default().authorities(&file)).starts_with("cannot read"));
+    }
+}
