@@ -18,6 +18,8 @@ mod logins;
 mod native;
 #[path = "security/native_logins.rs"]
 mod native_logins;
+#[path = "security/overflow.rs"]
+mod overflow;
 #[path = "security/permissions.rs"]
 mod permissions;
 #[path = "security/start.rs"]
