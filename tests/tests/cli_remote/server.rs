@@ -31,7 +31,9 @@ fn methods_are_called_by_name() {
         ("admin caches.clear cache=none", 3, "", "there is no cache `none`"),
     ]);
     let listed = place.said("admin").out;
-    assert!(listed.contains("caches.clear     cache       Removes every entry"), "{listed}");
+    let row = ["caches.clear", "cache", "Removes", "every", "entry"];
+    let is = |line: &str| line.split_whitespace().take(row.len()).eq(row);
+    assert!(listed.lines().any(is), "{listed}");
 }
 
 #[test]
