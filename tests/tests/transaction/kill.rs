@@ -207,7 +207,7 @@ fn found(path: &Path, mode: &str) -> State {
     let (_directory, config, kept) = open(path, PersistMode::parse(mode).unwrap());
     let found = AtRest::read(config, &[kept.name], None, Arc::new(SystemClock::new())).unwrap();
     let (table, mut state) = (&found.tables()[0].table, BEGIN);
-    for (key, account) in keys(table).iter().zip(&mut state) {
+    for (key, account) in keys(&kept.table).iter().zip(&mut state) {
         if let Some(bytes) = super::get(table, key) {
             *account = decode(&bytes);
         }
