@@ -43,25 +43,6 @@ impl Clock for SystemClock {
     }
 }
 
-/// Measures how long something takes.
-#[derive(Debug, Clone, Copy)]
-pub struct Stopwatch(std::time::Instant);
-
-impl Stopwatch {
-    /// Starts one.
-    #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the seam that reads the real clock")]
-    pub fn start() -> Self {
-        Stopwatch(std::time::Instant::now())
-    }
-
-    /// The time since its start.
-    #[must_use]
-    pub fn elapsed(&self) -> std::time::Duration {
-        self.0.elapsed()
-    }
-}
-
 /// A clock that tests move by hand.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicU64);

@@ -22,9 +22,8 @@ use crate::disk::Disk;
 /// [`Log::append`] puts a record into memory, under a short lock. It is **written** (in the file:
 /// survives the end of the process) after [`Log::flush`], which makes one write of all that
 /// waits, on the calling thread unless another one is at it already. It is **durable** when
-/// [`Log::poll_durable`] or [`Log::wait_durable`] says so: the commit thread writes and syncs once
-/// for all who wait, and the next group gathers meanwhile, and a moment longer while fewer wait
-/// than the disk has just served. What was flushed and nobody
+/// [`Log::poll_durable`] or [`Log::wait_durable`] says so: the commit thread writes and syncs at
+/// once, once for all who wait, and the next group gathers meanwhile. What was flushed and nobody
 /// waits for is synced within the sync interval. A record that nobody flushes or waits for stays
 /// in memory until somebody does so for a later one, or the log is closed.
 ///
@@ -262,14 +261,14 @@ impl Shared {
         if let Some(outcome) = self.durable_outcome(lsn) {
             return Poll::Ready(outcome);
         }
-        let waiting = self.durable_waiters.add(lsn, cx.waker());
+        self.durable_waiters.add(lsn, cx.waker());
         // It may have come between the two.
         if let Some(outcome) = self.durable_outcome(lsn) {
             return Poll::Ready(outcome);
         }
         let mut wants = self.wants.lock();
-        wants.durable = wants.durable.max(lsn);
-        if waiting >= wants.enough {
+        if wants.durable < lsn {
+            wants.durable = lsn;
             self.work.notify_one();
         }
         Poll::Pending
@@ -448,7 +447,7 @@ impl Log {
 }
 
 impl Shared {
-    pub(super) fn new(writer: Writer, config: &LogConfig, hook: Arc<dyn CommitHook>) -> Self {
+    fn new(writer: Writer, config: &LogConfig, hook: Arc<dyn CommitHook>) -> Self {
         let (next, durable) = (writer.next(), writer.durable());
         let batch = Batch::new(next, frame::seed(&config.wal), config.wal.payload_max());
         Shared {

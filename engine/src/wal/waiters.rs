@@ -12,47 +12,32 @@ use super::Lsn;
 
 /// Who waits for which record.
 #[derive(Debug, Default)]
-pub(crate) struct Waiters(Mutex<Waiting>);
-
-#[derive(Debug, Default)]
-struct Waiting {
-    by_record: BTreeMap<Lsn, Vec<Waker>>,
-    count: usize,
-}
+pub(crate) struct Waiters(Mutex<BTreeMap<Lsn, Vec<Waker>>>);
 
 impl Waiters {
-    /// Adds one. Gives how many wait now.
-    pub fn add(&self, lsn: Lsn, waker: &Waker) -> usize {
+    pub fn add(&self, lsn: Lsn, waker: &Waker) {
         let mut waiting = self.0.lock();
-        let at = waiting.by_record.entry(lsn).or_default();
+        let at = waiting.entry(lsn).or_default();
         if !at.iter().any(|other| other.will_wake(waker)) {
             at.push(waker.clone());
-            waiting.count += 1;
         }
-        waiting.count
-    }
-
-    /// How many wait.
-    pub fn count(&self) -> usize {
-        self.0.lock().count
     }
 
     /// Wakes all who wait for `upto` or a record before it.
     pub fn wake(&self, upto: Lsn) {
         let mut waiting = self.0.lock();
-        if waiting.by_record.first_key_value().is_none_or(|(lsn, _)| *lsn > upto) {
+        if waiting.first_key_value().is_none_or(|(lsn, _)| *lsn > upto) {
             return;
         }
-        let later = waiting.by_record.split_off(&upto.next());
-        let woken = std::mem::replace(&mut waiting.by_record, later);
-        waiting.count -= woken.values().map(Vec::len).sum::<usize>();
+        let later = waiting.split_off(&upto.next());
+        let woken = std::mem::replace(&mut *waiting, later);
         drop(waiting);
         woken.into_values().flatten().for_each(Waker::wake);
     }
 
     pub fn wake_all(&self) {
         let woken = std::mem::take(&mut *self.0.lock());
-        woken.by_record.into_values().flatten().for_each(Waker::wake);
+        woken.into_values().flatten().for_each(Waker::wake);
     }
 }
 

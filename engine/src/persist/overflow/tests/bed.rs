@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::{RwLock, RwLockReadGuard};
+
 use crate::disk::MemoryDisk;
 use crate::env::ManualClock;
 use crate::persist::{
@@ -43,15 +45,34 @@ impl Disks {
     }
 }
 
-/// The store as one process has it open: what the process does after its end reaches nothing.
+/// The store as one process has it open: what the process does after its end reaches nothing. What
+/// it is at ends before: a checkpoint that was half done and went on after the end would make
+/// durable what the crash had taken something from, and a real process does not go on.
 struct Mortal {
     store: Arc<FaultStore<MemoryStore>>,
-    dead: Arc<AtomicBool>,
+    dead: Arc<RwLock<bool>>,
+}
+
+/// Held while something is done.
+struct Alive<'a> {
+    store: &'a FaultStore<MemoryStore>,
+    _dies_later: RwLockReadGuard<'a, bool>,
 }
 
 impl Mortal {
-    fn alive(&self) -> Result<&FaultStore<MemoryStore>, StoreError> {
-        if self.dead.load(Ordering::SeqCst) { Err(StoreError::Closed) } else { Ok(&self.store) }
+    fn alive(&self) -> Result<Alive<'_>, StoreError> {
+        let dead = self.dead.read();
+        let alive = !*dead;
+        let now = Alive { store: &self.store, _dies_later: dead };
+        alive.then_some(now).ok_or(StoreError::Closed)
+    }
+}
+
+impl std::ops::Deref for Alive<'_> {
+    type Target = FaultStore<MemoryStore>;
+
+    fn deref(&self) -> &Self::Target {
+        self.store
     }
 }
 
@@ -106,7 +127,7 @@ pub struct Life {
     pub reader: Reader,
     pub clock: Arc<ManualClock>,
     pub mode: PersistMode,
-    dead: Arc<AtomicBool>,
+    dead: Arc<RwLock<bool>>,
 }
 
 impl Life {
@@ -117,7 +138,7 @@ impl Life {
     /// With these tables, of which the first is the one that is used.
     pub fn begin_with(disks: &Disks, tables: Vec<KeptTable>, now: Timestamp) -> Life {
         let KeptTable { name, table, mode, .. } = tables[0].clone();
-        let dead = Arc::new(AtomicBool::new(false));
+        let dead = Arc::new(RwLock::new(false));
         let config = PersistConfig {
             log: Arc::new(disks.log.clone()),
             snapshots: Arc::new(disks.log.clone()),
@@ -221,7 +242,7 @@ impl Life {
     /// The process ends as by SIGKILL, or the power goes; what is left. `commits` of those that no
     /// checkpoint made durable are still in the store, the last of them as `tear` says.
     pub fn end(self, disks: Disks, power: Option<u64>, commits: usize, tear: Tear) -> Disks {
-        self.dead.store(true, Ordering::SeqCst);
+        *self.dead.write() = true;
         let _ = disks.store.crash(tear);
         disks.store.inner().crash(commits);
         let log = match power {
@@ -249,7 +270,7 @@ pub fn kept(name: &str, shape: &Shape, now: Timestamp) -> KeptTable {
     KeptTable { name: name.to_owned(), table, mode: shape.mode, preload: shape.preload.clone() }
 }
 
-fn store(disks: &Disks, dead: &Arc<AtomicBool>) -> StoreConfig {
+fn store(disks: &Disks, dead: &Arc<RwLock<bool>>) -> StoreConfig {
     let (store, begun, dead) = (disks.store.clone(), disks.begun.clone(), dead.clone());
     let exists = begun.load(Ordering::SeqCst);
     let open = move || {
