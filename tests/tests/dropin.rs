@@ -106,7 +106,9 @@ fn with_evictions_a_full_cache_makes_room() {
         client.ask(format!("set k{index} 0 0 100000\r\n{value}\r\n"), "STORED\r\n");
     }
     assert!(client.stat("evictions") > 100);
-    assert!(client.stat("bytes") <= 8 << 20);
+    // What was evicted while somebody may still have read it is counted until it is given back.
+    assert!(client.stat("bytes") <= (8 << 20) + 2 * 110_000);
+    wait_until("evicted values are given back", || client.stat("bytes") <= 8 << 20);
 }
 
 #[test]
