@@ -1,14 +1,14 @@
 //! The way of a change into the log, and back when it is durable.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use super::space::Space;
 use super::tables::Tables;
 use super::{KeptTable, PersistMode, change};
 use crate::env::Clock;
-use crate::table::{Change, Journal, Unrecorded};
+use crate::table::{Change, Journal, Table, Unrecorded};
 use crate::wal::{CommitHook, Log, Lsn, WalError, WalErrorKind};
 
 /// What a record takes beside key and value, at the most.
@@ -69,9 +69,10 @@ fn bytes(change: &Change<'_>) -> usize {
     }
 }
 
-/// What the log tells: changes that waited to be durable are seen now, or never.
+/// What the log tells: changes that waited to be durable are seen now, or never. The tables hold the
+/// log, which holds this: so this must not hold them.
 pub(super) struct Hook {
-    tables: Arc<Tables>,
+    tables: Weak<Tables>,
     /// How often changes that waited were taken back.
     taken_back: AtomicU64,
     clock: Arc<dyn Clock>,
@@ -79,7 +80,8 @@ pub(super) struct Hook {
 }
 
 impl Hook {
-    pub fn new(tables: Arc<Tables>, clock: Arc<dyn Clock>, space: Arc<Space>) -> Self {
+    pub fn new(tables: &Arc<Tables>, clock: Arc<dyn Clock>, space: Arc<Space>) -> Self {
+        let tables = Arc::downgrade(tables);
         Hook { tables, taken_back: AtomicU64::new(0), clock, space }
     }
 
@@ -87,12 +89,17 @@ impl Hook {
         self.taken_back.load(Ordering::Acquire)
     }
 
+    /// The tables whose changes wait to be durable.
+    fn waiting(&self) -> Vec<Arc<Table>> {
+        self.tables.upgrade().map_or_else(Vec::new, |tables| tables.waiting())
+    }
+
     /// Takes back what was prepared with this record and after it: it may depend on it. The
     /// records of later ones may come to be durable all the same, so it is counted: when this is
     /// done, and so before any of them is durable.
     fn abort_from(&self, lsn: Lsn) {
         let now = self.clock.now();
-        self.tables.waiting().iter().for_each(|table| table.abort_from(lsn.0, now));
+        self.waiting().iter().for_each(|table| table.abort_from(lsn.0, now));
         self.taken_back.fetch_add(1, Ordering::Release);
     }
 }
@@ -100,7 +107,7 @@ impl Hook {
 impl CommitHook for Hook {
     fn durable(&self, upto: Lsn) {
         let now = self.clock.now();
-        self.tables.waiting().iter().for_each(|table| table.publish_upto(upto.0, now));
+        self.waiting().iter().for_each(|table| table.publish_upto(upto.0, now));
     }
 
     fn refused(&self, records: RangeInclusive<Lsn>, _: &WalError) {

@@ -155,7 +155,8 @@ pub const LOG_FILES: u64 = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment(u64);
 
-/// Keeps tables. Dropping it ends its threads without a last checkpoint.
+/// Keeps tables. Dropping it ends its threads without a last checkpoint; the log's ends with the last
+/// of the tables, which record in it.
 pub struct Persistence {
     log: Log,
     hook: Arc<Hook>,
@@ -185,8 +186,7 @@ impl Persistence {
             recovery::read_snapshot(&config, &tables, feeder.as_deref(), clock.now())?;
         let space = Arc::new(Space::new(Arc::clone(&config.log)));
         let kept_now = Arc::new(Tables::new(&tables));
-        let hook =
-            Arc::new(Hook::new(Arc::clone(&kept_now), Arc::clone(&clock), Arc::clone(&space)));
+        let hook = Arc::new(Hook::new(&kept_now, Arc::clone(&clock), Arc::clone(&space)));
         let log_config = log_config(&config, from);
         let (threads, now) = (recovery::threads(&config), clock.now());
         let (log, read) = replaying(&tables, feeder.as_deref(), now, threads, |replay| {
@@ -345,10 +345,7 @@ impl Persistence {
     /// # Errors
     /// [`PersistError`]; when only the checkpoint failed, the log still has everything.
     pub fn close(&self) -> Result<(), PersistError> {
-        self.checkpoints.stop();
-        if let Some(thread) = self.thread.lock().take() {
-            let _ = thread.join();
-        }
+        self.end_checkpoints();
         let last = self.checkpoints.write_if_changed();
         if let Some(reads) = &self.reads {
             reads.loader.stop();
@@ -357,11 +354,18 @@ impl Persistence {
         self.log.close()?;
         last
     }
+
+    fn end_checkpoints(&self) {
+        self.checkpoints.stop();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Drop for Persistence {
     fn drop(&mut self) {
-        self.checkpoints.stop();
+        self.end_checkpoints();
         if let Some(reads) = &self.reads {
             reads.loader.stop();
             reads.feeder.close();

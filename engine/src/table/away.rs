@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::entry::{check, draft};
-use super::version::Draft;
+use super::version::{Draft, Version};
 use super::{Account, KeyHash, NewEntry, Pinned, Saved, Table};
 use crate::env::Timestamp;
 use crate::error::Error;
@@ -133,35 +133,23 @@ impl Table {
         Ok(Back::Stored)
     }
 
-    /// What memory holds of a key that the backing holds `saved` of. Where it is the same, and `quiet`
-    /// says under the lock that nothing else is to become of the backing's copy, that is remembered
-    /// as one.
+    /// Compares what memory holds of a key, if anything, with `saved` that the backing holds of it.
+    /// `judge` hears the result under the lock of the segment, so that no entry comes or goes before it
+    /// has acted on it, and says whether the copy stays and is the same: that is remembered.
     pub(crate) fn compare(
         &self,
         saved: &Saved<'_>,
         now: Timestamp,
-        quiet: &mut dyn FnMut() -> bool,
-    ) -> Compared {
+        judge: &mut dyn FnMut(Compared) -> bool,
+    ) {
         let hash = self.hash(saved.key);
-        let Some(segment) = self.segments.get(hash.segment as usize) else {
-            return Compared::Absent;
-        };
+        let Some(segment) = self.segments.get(hash.segment as usize) else { return };
         let mut locked = segment.lock(&self.shared, now);
-        let Some((_, version)) = locked.find(hash, saved.key) else { return Compared::Absent };
-        let entry = &saved.entry;
-        let same = version.seq() == saved.seq
-            && u64::from(saved.epoch) == self.shared.epoch
-            && entry.max_idle.is_none()
-            && version.max_idle().is_none()
-            && version.flags() == entry.flags
-            && version.deadline() == entry.deadline
-            && version.version() == entry.version
-            && version.marks() == entry.marks;
-        if !same || !quiet() {
-            return Compared::Other;
+        let Some((_, version)) = locked.find(hash, saved.key) else { return };
+        let compared = saved.compare(version, self.shared.epoch);
+        if judge(compared) {
+            locked.mark_copied(hash, saved.key);
         }
-        locked.mark_copied(hash, saved.key);
-        Compared::Same
     }
 
     /// The account, for what the backing holds on the table's behalf.
@@ -175,15 +163,37 @@ impl Table {
     }
 }
 
-/// What memory holds of a key that its backing holds too.
+/// The entry that memory has of a key that its backing holds too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compared {
-    /// Nothing.
-    Absent,
-    /// The same.
+    /// It is the same.
     Same,
-    /// Something else.
+    /// It came from there, but if it left memory now it would have to be written once more: it was
+    /// read meanwhile, or its version is kept in another way.
+    Alike,
+    /// It is another one.
     Other,
+}
+
+impl Saved<'_> {
+    /// What this is beside a version of its key in memory.
+    fn compare(&self, version: Version<'_>, epoch: u64) -> Compared {
+        let entry = &self.entry;
+        let own = version.seq() == self.seq
+            && u64::from(self.epoch) == epoch
+            && version.version() == entry.version;
+        // As `bring_back` keeps the version of another epoch.
+        let chosen = version.version() == Some(entry.version.unwrap_or(self.order()));
+        let alike = version.max_idle() == entry.max_idle
+            && version.flags() == entry.flags
+            && version.deadline() == entry.deadline
+            && version.marks() == entry.marks;
+        match alike {
+            true if own && entry.max_idle.is_none() => Compared::Same,
+            true if own || chosen => Compared::Alike,
+            _ => Compared::Other,
+        }
+    }
 }
 
 impl Pinned<'_> {

@@ -485,7 +485,10 @@ impl<'t> Locked<'t> {
             let (epoch, seq) = (self.shared.epoch_u32(), old.seq());
             journal.record(&Change::Put { key: draft.key, entry: draft.entry(), epoch, seq })?;
         }
-        self.forget(hash, draft.key);
+        let published = old.seq() <= self.published();
+        if published {
+            self.forget(hash, draft.key);
+        }
         let older = old.older();
         let (slot, region) = (old.slot(), self.w.slots.region(old.slot()));
         let draft = Draft { linked: old.is_linked(), ..draft };
@@ -494,7 +497,7 @@ impl<'t> Locked<'t> {
         new.set_older(older);
         self.w.grower.replace(hash.index, place, pointer.to_bits());
         self.w.slots.set(slot, pointer.to_bits(), region, true);
-        if old.seq() > self.segment.committed.load(Ordering::Relaxed) {
+        if !published {
             // If the write is taken back, only the new version can be told.
             old.withdraw();
         }

@@ -218,7 +218,7 @@ impl Backing for Overflow {
         let Some(part) = self.part(hash).filter(|_| self.has_room()) else { return false };
         self.used.store(true, Ordering::Release);
         let (kept, lsn) = (Arc::new(Kept::new(entry)), self.feed.position());
-        self.charge(part.with(|inner| inner.queue(entry.key, Op::Put(kept), lsn)));
+        self.charge(part.with(|inner| inner.queue(hash.index, entry.key, Op::Put(kept), lsn)));
         Counts::add(&self.feed.counts.passivated);
         if !self.has_room() || self.account.queued() > self.queue_bytes_max() / 2 {
             self.feed.wake();

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::filter::Filter;
 use super::kept::Kept;
+use crate::table::Compared;
 
 /// What a key that waits takes beside its own bytes and those of its value.
 const PENDING_BYTES: usize = 160;
@@ -42,7 +43,7 @@ pub(super) struct Pending {
 struct Loading {
     hash: u64,
     ticket: u64,
-    /// The key was changed meanwhile.
+    /// The key was changed meanwhile, or its entry left memory.
     stale: bool,
 }
 
@@ -126,8 +127,10 @@ impl Inner {
         }
     }
 
-    /// Queues something; how many bytes more wait now.
-    pub fn queue(&mut self, key: &[u8], op: Op, lsn: u64) -> i64 {
+    /// Queues something; how many bytes more wait now. What a read that is under way finds may be
+    /// from before it, even when it waits no more.
+    pub fn queue(&mut self, hash: u64, key: &[u8], op: Op, lsn: u64) -> i64 {
+        self.void_reads(hash);
         let (ticket, bytes) = (self.ticket(), bytes(key, &op));
         let old = self.pending.insert(key.into(), Pending { op, ticket, lsn });
         bytes - old.map_or(0, |old| self::bytes(key, &old.op))
@@ -148,14 +151,18 @@ impl Inner {
 
     /// The key was changed: what is away of it is void. How many bytes more wait now.
     pub fn forget(&mut self, hash: u64, key: &[u8], lsn: impl FnOnce() -> u64) -> i64 {
-        self.loading.iter_mut().filter(|read| read.hash == hash).for_each(|read| read.stale = true);
+        self.void_reads(hash);
+        let in_store = !self.known || self.filter.contains(hash);
         match self.pending.get(key) {
             Some(Pending { op: Op::Delete, .. }) => 0,
+            None if !in_store => 0,
             // Even what waits to be written may be on its way into the store.
-            Some(_) => self.queue(key, Op::Delete, lsn()),
-            None if !self.known || self.filter.contains(hash) => self.queue(key, Op::Delete, lsn()),
-            None => 0,
+            _ => self.queue(hash, key, Op::Delete, lsn()),
         }
+    }
+
+    fn void_reads(&mut self, hash: u64) {
+        self.loading.iter_mut().filter(|read| read.hash == hash).for_each(|read| read.stale = true);
     }
 
     /// Everything is void. How many bytes more wait now.
@@ -175,6 +182,19 @@ impl Inner {
     /// Whether nothing waits of a key, and nobody reads it.
     pub fn is_quiet(&self, hash: u64, key: &[u8]) -> bool {
         !self.pending.contains_key(key) && !self.loading.iter().any(|read| read.hash == hash)
+    }
+
+    /// What becomes of the store's copy of a key that memory has too, as long as not all that the store
+    /// has is known: whether it stays and is the same, and how many bytes more wait now. A key that
+    /// waits or is read is left alone. Nothing but the copy may be left of an entry that came from it:
+    /// no record of the log, no snapshot file.
+    pub fn judge(&mut self, hash: u64, key: &[u8], compared: Compared, lsn: u64) -> (bool, i64) {
+        let alone = self.known || !self.is_quiet(hash, key);
+        match compared {
+            _ if alone => (false, 0),
+            Compared::Same | Compared::Alike => (compared == Compared::Same, 0),
+            Compared::Other => (false, self.queue(hash, key, Op::Delete, lsn)),
+        }
     }
 
     /// A read of the store begins.
@@ -197,4 +217,55 @@ impl Inner {
 
 fn bytes(key: &[u8], op: &Op) -> i64 {
     i64::try_from(PENDING_BYTES + key.len() + op.value_len()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NewEntry;
+    use crate::table::Leaving;
+
+    const KEY: &[u8] = b"key";
+    const HASH: u64 = 7;
+
+    fn kept() -> Op {
+        let entry = NewEntry::default();
+        Op::Put(Arc::new(Kept::new(&Leaving { key: KEY, entry, epoch: 1, seq: 1, accessed: 0 })))
+    }
+
+    /// At a start a reader brought an entry back from the store while it was found out which keys the
+    /// store has. As its read was not over yet the copy did not count as the same; a moment later it
+    /// was over, and the copy was deleted. The entry had the mark that it need not be stored again, so
+    /// it was lost when it was evicted.
+    #[test]
+    fn a_copy_is_left_alone_while_its_key_is_read() {
+        for compared in [Compared::Same, Compared::Alike, Compared::Other] {
+            let part = Part::new(false);
+            let judge = || part.with(|inner| inner.judge(HASH, KEY, compared, 1));
+            let ticket = part.with(|inner| inner.begin_read(HASH));
+            assert_eq!(judge(), (false, 0));
+            part.with(|inner| inner.end_read(ticket));
+            let (same, void) = (compared == Compared::Same, compared == Compared::Other);
+            let (stays, bytes) = judge();
+            assert_eq!((stays, bytes > 0), (same, void));
+            assert_eq!(judge(), (same, 0), "once");
+        }
+    }
+
+    /// Who read that the store has nothing, since the entry was in memory, must not have it deleted
+    /// when it has gone there meanwhile.
+    #[test]
+    fn a_read_is_void_when_the_entry_left_memory_meanwhile() {
+        Part::new(false).with(|inner| {
+            let read = inner.begin_read(HASH);
+            let other = inner.begin_read(HASH + 1);
+            assert!(inner.is_read_valid(KEY, read));
+            inner.queue(HASH, KEY, kept(), 1);
+            let ticket = inner.pending[KEY].ticket;
+            inner.settle(KEY, ticket);
+            assert!(inner.pending.is_empty());
+            assert!(!inner.is_read_valid(KEY, read));
+            assert!(inner.is_read_valid(KEY, other));
+        });
+    }
 }

@@ -8,9 +8,8 @@ use super::Overflow;
 use super::feed::Feed;
 use super::feeder::Worker;
 use super::kept::Kept;
-use super::part::{Inner, Op};
+use super::part::Inner;
 use crate::store::{Batch, CacheId, Damage, Error, Scan, ScanCursor, Store};
-use crate::table::Compared;
 
 /// Entries of a page that is swept, and how often one is, ms: a million entries are looked at
 /// within four hours, at the cost of some 20 us each.
@@ -74,16 +73,14 @@ impl Rebuild {
         });
         let Some(kept) = kept.filter(|_| !cleared) else { return };
         let saved = kept.saved(key, feed.opened);
-        let quiet = |inner: &Inner| inner.is_quiet(hash.index, key);
-        let compared = table.compare(&saved, feed.now(), &mut || part.with(|inner| quiet(inner)));
-        if compared == Compared::Other {
-            let lsn = feed.position();
-            let queue = |inner: &mut Inner| {
-                let goes = quiet(inner) && !inner.known;
-                goes.then(|| inner.queue(key, Op::Delete, lsn))
-            };
-            self.overflow.charge(part.with(queue).unwrap_or(0));
-        }
+        let lsn = feed.position();
+        let mut judge = |compared| {
+            let judge = |inner: &mut Inner| inner.judge(hash.index, key, compared, lsn);
+            let (stays, bytes) = part.with(judge);
+            self.overflow.charge(bytes);
+            stays
+        };
+        table.compare(&saved, feed.now(), &mut judge);
     }
 }
 

@@ -139,7 +139,8 @@ impl Overflow {
 
     fn queue_delete(&self, hash: KeyHash, key: &[u8], valid: &dyn Fn(&Inner) -> bool) -> bool {
         let (Some(part), lsn) = (self.part(hash), self.feed.position()) else { return false };
-        let queue = |inner: &mut Inner| valid(inner).then(|| inner.queue(key, Op::Delete, lsn));
+        let queue =
+            |inner: &mut Inner| valid(inner).then(|| inner.queue(hash.index, key, Op::Delete, lsn));
         let queued = part.with(queue);
         self.charge(queued.unwrap_or(0));
         queued.is_some()

@@ -1,6 +1,8 @@
 //! Tables that are made and dropped while the process runs have room beyond memory too, and what the
 //! store had of one that was dropped is in none of its name that comes later.
 
+use std::sync::Arc;
+
 use super::bed::{Disks, Life, START, Shape, kept};
 use crate::NewEntry;
 use crate::env::split_mix;
@@ -76,5 +78,20 @@ fn nothing_of_a_dropped_table_comes_back_from_the_store() {
     for seed in 0..60 {
         println!("seed {seed}");
         comes_and_goes(seed);
+    }
+}
+
+/// What the log tells when records are durable held the tables, whose journals held the log: so no
+/// table was ever freed, and each process that opened and dropped thousands had a thread for each.
+#[test]
+fn nothing_of_a_life_that_is_dropped_stays() {
+    for mode in [PersistMode::Async, PersistMode::Sync] {
+        let shape = Shape { mode, preload: Preload::All, segments: 2, room: 8 << 10, seed: 1 };
+        let life = Life::begin(&Disks::new(), &shape, START);
+        (0..KEYS).for_each(|key| put(&life, "key", key));
+        life.acknowledge();
+        let table = Arc::downgrade(&life.table);
+        drop(life);
+        assert!(table.upgrade().is_none(), "{mode:?}");
     }
 }
