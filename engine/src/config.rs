@@ -2,6 +2,7 @@
 
 use crate::error::ConfigError;
 use crate::eviction::PolicyKind;
+use crate::hash::Hasher;
 use crate::memory::Allocator;
 
 /// The configuration of one table.
@@ -79,6 +80,12 @@ impl TableConfig {
             }
         }
         Ok(())
+    }
+
+    /// The seed of the table of this name among several that share a `secret`.
+    #[must_use]
+    pub fn seed_of(secret: u64, name: &str) -> u64 {
+        Hasher::new(1, false, secret).index_hash(name.as_bytes())
     }
 
     /// The number of segments, chosen or given.

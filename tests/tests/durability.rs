@@ -19,6 +19,8 @@ mod flips;
 mod full_disk;
 #[path = "durability/kill.rs"]
 mod kill;
+#[path = "durability/loading.rs"]
+mod loading;
 #[path = "durability/overflow.rs"]
 mod overflow;
 #[path = "durability/power_cut.rs"]

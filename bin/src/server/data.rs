@@ -17,6 +17,7 @@ use isogrid_grid::catalog::{CatalogFile, Contents, Kind, Origin, Record};
 
 use super::Error;
 use super::node::Node;
+use crate::config::ServerConfig;
 
 /// How often the log says how much is left to write when the server stops, ms.
 const PROGRESS_MS: u64 = 1_000;
@@ -31,17 +32,27 @@ pub struct Data {
 }
 
 impl Data {
-    /// Opens the data directory, if there is something to keep, and fills the catalog and its
-    /// caches.
+    /// The data directory, if there is something to keep.
     ///
     /// # Errors
     /// [`enum@Error`] names the file and the next step.
-    pub fn open(node: &Node) -> Result<Option<Data>, Error> {
-        let Some(path) = &node.config.node.data_dir else { return Ok(None) };
-        let Some(mode) = node.config.kept_mode() else { return Ok(None) };
-        let path = Path::new(path);
+    pub fn directory(config: &ServerConfig) -> Result<Option<DataDirectory>, Error> {
+        let Some(path) = config.node.data_dir.as_deref().map(Path::new) else { return Ok(None) };
+        if config.kept_mode().is_none() {
+            return Ok(None);
+        }
+        let opened = DataDirectory::open(path);
+        opened.map(Some).map_err(|source| Error::Data { path: path.to_owned(), source })
+    }
+
+    /// Fills the catalog and its caches with what the directory has of them. What is no cache is kept
+    /// in this mode.
+    ///
+    /// # Errors
+    /// [`enum@Error`] names the file and the next step.
+    pub fn open(node: &Node, directory: DataDirectory, mode: PersistMode) -> Result<Data, Error> {
+        let path = &*directory.path().to_owned();
         let failed = |source| Error::Data { path: path.to_owned(), source };
-        let directory = DataDirectory::open(path).map_err(failed)?;
         let file = CatalogFile::new(directory.root().map_err(failed)?);
         let begun = node.now();
         load(node, &file.read().map_err(Error::Catalog)?)?;
@@ -55,7 +66,7 @@ impl Data {
         let found = !recovered.unclaimed.is_empty();
         let kept = node.catalog.keep_in(file, Arc::clone(&persistence), mode, found);
         kept.map_err(Error::Catalog)?;
-        Ok(Some(Data { persistence, behind, directory }))
+        Ok(Data { persistence, behind, directory })
     }
 
     /// Whose data it is.
@@ -214,8 +225,9 @@ fn behind_tables(node: &Node) -> Vec<BehindTable> {
 }
 
 fn tell(path: &Path, recovered: &Recovered, ms: u64) {
-    let Recovered { entries, aside, changes, torn, unclaimed } = recovered;
-    tracing::info!(event = "recovered", data_dir = %path.display(), entries, aside, changes, ms);
+    let Recovered { entries, aside, later, changes, torn, unclaimed } = recovered;
+    let data_dir = path.display();
+    tracing::info!(event = "recovered", %data_dir, entries, aside, later, changes, ms);
     if let Some(torn) = torn {
         tracing::warn!(event = "log_end_cut", torn, "these writes had not come to their end");
     }
@@ -237,6 +249,7 @@ fn tell_unclaimed(unclaimed: &[String]) {
 #[derive(Default)]
 pub struct Watch {
     full: bool,
+    reading: bool,
     failed: bool,
     checkpoint: Option<String>,
     store: Option<String>,
@@ -257,6 +270,11 @@ impl Watch {
                 tracing::info!(event = "storage_back", "writes are taken again");
             }
         }
+        let reading = persistence.unread() > 0;
+        if self.reading && !reading {
+            tracing::info!(event = "preloaded", "the newest snapshot file is read");
+        }
+        self.reading = reading;
         if let Some(error) = persistence.failure().filter(|_| !self.failed) {
             self.failed = true;
             tracing::error!(event = "log_failed", %error, "writes are refused until a restart");

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use isogrid_engine::persist::{PersistMode, Preload};
+use isogrid_engine::env::os_seed;
+use isogrid_engine::persist::{DataDirectory, PersistMode, Preload};
 use isogrid_engine::{Allocator, Clock, SystemClock};
 use isogrid_grid::catalog::{
     CacheOptions, CatalogLimits, Kind, Object, RegionOptions, persist_name,
 };
 use isogrid_grid::structure::lock::{LockOp, LockReply};
 use isogrid_grid::{Catalog, Structures};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::connections::Connections;
@@ -75,6 +77,8 @@ pub struct Node {
     pub verbosity: AtomicU32,
     /// `cache_memlimit` and the configuration, bytes.
     pub memory_limit: AtomicU64,
+    /// The data directory until it is opened.
+    directory: Mutex<Option<DataDirectory>>,
     /// What is kept on disk; set before the node listens.
     pub data: OnceLock<Data>,
     /// What health checks hear.
@@ -109,7 +113,9 @@ impl Node {
         let Loaded { config, origins, .. } = loaded.into();
         let clock = SystemClock::new();
         let started = clock.now();
-        let catalog = new_catalog(&config, started)?;
+        let directory = Data::directory(&config)?;
+        let seed = directory.as_ref().map_or_else(os_seed, DataDirectory::seed);
+        let catalog = new_catalog(&config, seed, started)?;
         let refused = |source| super::Error::Cache { name: Structures::TABLE.to_owned(), source };
         let structures = Structures::new(allocator(), started).map_err(refused)?;
         let limit = config.caches.first().map_or(0, |cache| cache.limits.max_bytes);
@@ -141,7 +147,8 @@ impl Node {
             counters: AllCounters::default(),
             clock,
             started,
-            life: isogrid_engine::env::os_seed(),
+            life: os_seed(),
+            directory: Mutex::new(directory),
             data: OnceLock::new(),
             health: Health::default(),
             log: LogLevel::default(),
@@ -156,7 +163,9 @@ impl Node {
     /// # Errors
     /// When the data directory cannot be used as it is.
     pub fn open_data(&self) -> Result<(), super::Error> {
-        let data = Data::open(self)?;
+        let directory = self.directory.lock().take().zip(self.config.kept_mode());
+        let data = directory.map(|(directory, mode)| Data::open(self, directory, mode));
+        let data = data.transpose()?;
         let persistence = data.as_ref().map(|data| Arc::clone(&data.persistence));
         self.structures.begin(persistence, self.now()).map_err(super::Error::Structures)?;
         if let Some(data) = data {
@@ -285,14 +294,14 @@ fn cache_options(cache: &config::CacheConfig) -> CacheOptions {
     }
 }
 
-fn new_catalog(config: &ServerConfig, now: u64) -> Result<Catalog, super::Error> {
+fn new_catalog(config: &ServerConfig, seed: u64, now: u64) -> Result<Catalog, super::Error> {
     let item = u64::try_from(config.limits.max_item_size).unwrap_or(u64::MAX);
     let limits = CatalogLimits {
         bytes: config.node.memory.unwrap_or_else(machine_memory),
         cache_bytes_min: item.max(CatalogLimits::default().cache_bytes_min),
         ..CatalogLimits::default()
     };
-    let catalog = Catalog::new(limits, allocator());
+    let catalog = Catalog::new(limits, allocator(), seed);
     for cache in &config.caches {
         let refused = |source| super::Error::Cache { name: cache.name.clone(), source };
         catalog.declare(&cache.name, cache_options(cache), now).map_err(refused)?;

@@ -199,6 +199,7 @@ fn kept(persistence: &Persistence, rows: &mut Rows) {
     rows.put("storage_passivated", stats.passivated);
     rows.put("storage_loaded", stats.loaded);
     rows.put("storage_loads_waiting", persistence.loads_waiting());
+    rows.put("storage_unread", persistence.unread());
     rows.put("storage_keys", stats.keys);
     rows.put("storage_queued", stats.waiting);
     rows.put("storage_store_bytes", stats.store_bytes);

@@ -27,6 +27,8 @@ pub enum Fault {
 /// What is about to be done to a file of a [`MemoryDisk`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
+    /// [`DiskFile::read_at`].
+    Read,
     /// [`DiskFile::write_at`].
     Write,
     /// [`DiskFile::sync_data`].
@@ -333,6 +335,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        self.disk.announce(Access::Read);
         let mut state = self.disk.0.lock();
         state.check()?;
         let from = usize::try_from(offset).unwrap_or(usize::MAX);

@@ -83,6 +83,9 @@ impl Checkpoints {
 
     /// Writes one unless nothing has changed since the last.
     pub fn write_if_changed(&self) -> Result<(), PersistError> {
+        if self.is_reading() {
+            return Ok(());
+        }
         let written = self.last.lock().unwrap_or(Lsn::NONE);
         if written == self.position() { Ok(()) } else { self.write() }
     }
@@ -98,7 +101,15 @@ impl Checkpoints {
         written
     }
 
+    /// Whether something of the one before is in its file alone.
+    fn is_reading(&self) -> bool {
+        self.feeder.as_ref().is_some_and(|feeder| feeder.unread() > 0)
+    }
+
     fn try_write(&self) -> Result<(), PersistError> {
+        if !self.feeder.as_ref().is_none_or(|feeder| feeder.wait_read()) {
+            return Err(PersistError::Store("not all of the last checkpoint was read".to_owned()));
+        }
         let mut last = self.last.lock();
         let position = self.position();
         // Whatever is up to here is seen then, so it will be in the file.
@@ -161,6 +172,9 @@ impl Checkpoints {
     fn is_due(&self) -> bool {
         let held: u64 = self.tables.now().iter().map(|kept| kept.table.usage().bytes).sum();
         let limit = self.config.log_bytes.max(held / 2);
+        if self.is_reading() {
+            return false;
+        }
         let grown = self.log.bytes().saturating_sub(self.behind.load(Ordering::Relaxed));
         self.space.has_gap() || grown > limit
     }

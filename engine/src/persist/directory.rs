@@ -14,7 +14,7 @@ use crate::store::{self, Report, Store};
 
 /// Says what the directory is; see [`Meta::text`].
 const META: &str = "meta";
-const FORMAT: &str = "data directory 1";
+const FORMAT: &str = "data directory 2";
 const LOG: &str = "wal";
 const SNAPSHOTS: &str = "snapshots";
 const STORE: &str = "store";
@@ -27,6 +27,7 @@ const RESTORE: &str = "restore the file from a copy of the directory";
 pub struct DataDirectory {
     path: PathBuf,
     storage_id: [u8; 16],
+    seed: u64,
     begun: AtomicBool,
     _lock: FolderLock,
 }
@@ -35,6 +36,8 @@ pub struct DataDirectory {
 #[derive(Debug, Clone, Copy)]
 struct Meta {
     storage_id: [u8; 16],
+    /// See [`DataDirectory::seed`].
+    seed: u64,
     /// Whether something was ever kept here.
     begun: bool,
 }
@@ -58,7 +61,7 @@ impl DataDirectory {
         let meta = match known {
             Some(meta) => meta,
             None => {
-                let meta = Meta { storage_id: new_id(), begun: false };
+                let meta = Meta { storage_id: new_id(), seed: os_seed(), begun: false };
                 write_meta(&disk, meta).map_err(io("write the file `meta`"))?;
                 meta
             }
@@ -82,15 +85,29 @@ impl DataDirectory {
     }
 
     fn new(path: &Path, meta: Meta, lock: FolderLock) -> DataDirectory {
-        let Meta { storage_id, begun } = meta;
+        let Meta { storage_id, seed, begun } = meta;
         let begun = AtomicBool::new(begun);
-        DataDirectory { path: path.to_owned(), storage_id, begun, _lock: lock }
+        DataDirectory { path: path.to_owned(), storage_id, seed, begun, _lock: lock }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whose data it is: random, made with the directory.
     #[must_use]
     pub fn storage_id(&self) -> [u8; 16] {
         self.storage_id
+    }
+
+    /// What the seeds of tables that are kept here are made from: where they stay what they were, keys
+    /// stay in their segments, and a snapshot file need not be read before somebody is served. It is
+    /// told to nobody, or keys could be chosen that collide.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The directory itself, for small files that say what is in it.
@@ -121,7 +138,7 @@ impl DataDirectory {
         if self.has_begun() {
             return Ok(());
         }
-        let meta = Meta { storage_id: self.storage_id, begun: true };
+        let meta = Meta { storage_id: self.storage_id, seed: self.seed, begun: true };
         let written = FileDisk::open(&self.path).and_then(|disk| write_meta(&disk, meta));
         written.map_err(|source| PersistError::Io {
             path: self.path.join(META),
@@ -227,13 +244,14 @@ impl DataDirectory {
 }
 
 impl Meta {
-    /// Four lines: the format, `storage` and the storage id, `state` and `new` or `begun`, `check`
-    /// and the CRC32C of the lines before. The first and the last keep their places in every later
+    /// Five lines: the format, `storage` and the storage id, `seed` and the seed, `state` and `new` or
+    /// `begun`, `check` and the CRC32C of the lines before. The first and the last keep their places in every later
     /// format.
     fn text(self) -> String {
         let id = u128::from_be_bytes(self.storage_id);
         let state = if self.begun { "begun" } else { "new" };
-        let checked = format!("{FORMAT}\nstorage {id:032x}\nstate {state}\n");
+        let seed = self.seed;
+        let checked = format!("{FORMAT}\nstorage {id:032x}\nseed {seed:016x}\nstate {state}\n");
         let check = crc32c::crc32c(checked.as_bytes());
         format!("{checked}check {check:08x}\n")
     }
@@ -241,12 +259,13 @@ impl Meta {
     fn parse(text: &str) -> Option<Meta> {
         let mut lines = text.lines().skip(1);
         let storage_id = parse_id(lines.next()?.strip_prefix("storage ")?)?;
+        let seed = u64::from_str_radix(lines.next()?.strip_prefix("seed ")?, 16).ok()?;
         let begun = match lines.next()? {
             "state begun" => true,
             "state new" => false,
             _ => return None,
         };
-        let meta = Meta { storage_id, begun };
+        let meta = Meta { storage_id, seed, begun };
         (meta.text() == text).then_some(meta)
     }
 }

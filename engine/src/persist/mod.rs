@@ -49,6 +49,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -164,7 +165,8 @@ pub struct Persistence {
     space: Arc<Space>,
     reads: Option<Reads>,
     checkpoints: Arc<Checkpoints>,
-    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// One for checkpoints, and those that read what is unread.
+    threads: Mutex<Vec<JoinHandle<()>>>,
     /// Held while a backup is written.
     saving: Mutex<()>,
 }
@@ -183,7 +185,7 @@ impl Persistence {
         let reads = reads.transpose()?;
         let feeder = reads.as_ref().map(|reads| Arc::clone(&reads.feeder));
         let (from, mut recovered) =
-            recovery::read_snapshot(&config, &tables, feeder.as_deref(), clock.now())?;
+            recovery::read_snapshot(&config, &tables, feeder.as_deref(), clock.now(), true)?;
         let space = Arc::new(Space::new(Arc::clone(&config.log)));
         let kept_now = Arc::new(Tables::new(&tables));
         let hook = Arc::new(Hook::new(&kept_now, Arc::clone(&clock), Arc::clone(&space)));
@@ -209,17 +211,21 @@ impl Persistence {
         }
         // Versions of this life may be lost with it: that they were given out must not be.
         log.wait_durable(Lsn(log.next().0.saturating_sub(1)))?;
+        let mut own_threads = Vec::new();
         if let Some(feeder) = &feeder {
             feeder.set_log(log.clone());
             feeder.release();
+            own_threads = feeder.read_all((threads / 2).max(1)).map_err(|source| {
+                PersistError::Io { path: "preload".into(), action: "start a thread", source }
+            })?;
         }
         let (of_checkpoints, of_space) = (Arc::clone(&kept_now), Arc::clone(&space));
         let checkpoints =
             Checkpoints::new(config, of_checkpoints, log.clone(), clock, feeder, of_space);
         let checkpoints = Arc::new(checkpoints);
-        let thread = Mutex::new(Some(checkpoint::spawn(&checkpoints)?));
-        let (tables, saving) = (kept_now, Mutex::new(()));
-        let opened = Persistence { log, hook, tables, space, reads, checkpoints, thread, saving };
+        own_threads.push(checkpoint::spawn(&checkpoints)?);
+        let (tables, threads, saving) = (kept_now, Mutex::new(own_threads), Mutex::new(()));
+        let opened = Persistence { log, hook, tables, space, reads, checkpoints, threads, saving };
         Ok((opened, recovered))
     }
 
@@ -301,7 +307,8 @@ impl Persistence {
     /// Why the last attempt at a checkpoint failed, if it did. It is tried again.
     #[must_use]
     pub fn checkpoint_trouble(&self) -> Option<String> {
-        self.checkpoints.trouble()
+        let unread = self.reads.as_ref().and_then(|reads| reads.feeder.unread_trouble());
+        unread.or_else(|| self.checkpoints.trouble())
     }
 
     /// What brings the entries of a table into memory that are not there; `None` when there is no such
@@ -331,7 +338,14 @@ impl Persistence {
         reads.readers.read().values().map(|reader| reader.loads.waiting()).sum()
     }
 
-    /// Writes a checkpoint now.
+    /// How many segments' entries of the newest snapshot file are still to be read: who misses one of
+    /// them waits until its segment is.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.reads.as_ref().map_or(0, |reads| reads.feeder.unread())
+    }
+
+    /// Writes a checkpoint now, once everything of the one before is read.
     ///
     /// # Errors
     /// [`PersistError`]; the one before and the log behind it are still there.
@@ -340,12 +354,12 @@ impl Persistence {
     }
 
     /// Writes a last checkpoint, so that the next start need not do changes again, and closes the
-    /// log.
+    /// log. Where the one before is not all read yet, it stays and the log behind it.
     ///
     /// # Errors
     /// [`PersistError`]; when only the checkpoint failed, the log still has everything.
     pub fn close(&self) -> Result<(), PersistError> {
-        self.end_checkpoints();
+        self.end_threads();
         let last = self.checkpoints.write_if_changed();
         if let Some(reads) = &self.reads {
             reads.loader.stop();
@@ -355,9 +369,10 @@ impl Persistence {
         last
     }
 
-    fn end_checkpoints(&self) {
+    fn end_threads(&self) {
+        self.reads.iter().for_each(|reads| reads.feeder.stop_reading());
         self.checkpoints.stop();
-        if let Some(thread) = self.thread.lock().take() {
+        for thread in self.threads.lock().drain(..) {
             let _ = thread.join();
         }
     }
@@ -365,7 +380,7 @@ impl Persistence {
 
 impl Drop for Persistence {
     fn drop(&mut self) {
-        self.end_checkpoints();
+        self.end_threads();
         if let Some(reads) = &self.reads {
             reads.loader.stop();
             reads.feeder.close();

@@ -79,7 +79,7 @@ impl AtRest {
                 Some(feeder)
             }
         };
-        let (from, _) = recovery::read_snapshot(&config, &tables, feeder.as_ref(), now)?;
+        let (from, _) = recovery::read_snapshot(&config, &tables, feeder.as_ref(), now, false)?;
         let wal = wal_config(config.storage_id, from);
         let threads = recovery::threads(&config);
         let read = replaying(&tables, feeder.as_ref(), now, threads, |replay| {

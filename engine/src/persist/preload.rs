@@ -1,5 +1,6 @@
 //! Which entries are brought into memory at a start, and which stay where memory has no room for.
 
+use std::iter::Sum;
 use std::{fmt, thread};
 
 use super::PersistError;
@@ -45,7 +46,7 @@ impl Preload {
         }
     }
 
-    fn takes(&self, record: &Record<'_>) -> bool {
+    pub(super) fn takes(&self, record: &Record<'_>) -> bool {
         match self {
             Preload::All => true,
             Preload::None => false,
@@ -100,8 +101,8 @@ impl Target<'_> {
         if self.overflow.is_none() || *preload == Preload::All {
             self.table.reserve(section.entries);
         }
-        let filled = in_parts(&blocks, threads, &|number| {
-            let block = file.block(number)?;
+        let fill = |number: &u32| {
+            let block = file.block(*number)?;
             let Some(overflow) = self.overflow else {
                 let counts = restore_block(header, section, &block, self.table, time);
                 return Ok(Filled { stored: counts.stored, aside: 0 });
@@ -116,9 +117,10 @@ impl Target<'_> {
                 }
             }
             Ok(filled)
-        });
+        };
+        let filled = in_parts(&blocks, threads, &|part| part.iter().map(fill).sum());
         self.table.reserve(0);
-        filled
+        Ok(filled?.into_iter().sum())
     }
 
     fn restore(
@@ -158,29 +160,30 @@ impl Target<'_> {
     }
 }
 
-/// Does something with each block, on up to `threads` threads.
-fn in_parts(
+impl Sum for Filled {
+    fn sum<I: Iterator<Item = Filled>>(all: I) -> Filled {
+        all.fold(Filled::default(), |sum, more| Filled {
+            stored: sum.stored + more.stored,
+            aside: sum.aside + more.aside,
+        })
+    }
+}
+
+/// Does something with blocks in parts, on up to `threads` threads; what it gave, in order.
+pub(super) fn in_parts<T: Send>(
     blocks: &[u32],
     threads: usize,
-    fill: &(dyn Fn(u32) -> Result<Filled, PersistError> + Sync),
-) -> Result<Filled, PersistError> {
-    let plus = |sum: Filled, more: Filled| Filled {
-        stored: sum.stored + more.stored,
-        aside: sum.aside + more.aside,
-    };
-    let part = |blocks: &[u32]| {
-        blocks.iter().try_fold(Filled::default(), |sum, block| Ok(plus(sum, fill(*block)?)))
-    };
+    work: &(dyn Fn(&[u32]) -> Result<T, PersistError> + Sync),
+) -> Result<Vec<T>, PersistError> {
     if threads < 2 {
-        return part(blocks);
+        return Ok(vec![work(blocks)?]);
     }
-    let part = &part;
     thread::scope(|scope| {
         let parts = blocks.chunks(blocks.len().div_ceil(threads).max(1));
-        let running: Vec<_> = parts.map(|blocks| scope.spawn(move || part(blocks))).collect();
-        running.into_iter().try_fold(Filled::default(), |sum, thread| {
-            let done = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            done.map(|more| plus(sum, more))
-        })
+        let running: Vec<_> = parts.map(|part| scope.spawn(move || work(part))).collect();
+        let ended = |thread: thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        running.into_iter().map(ended).collect()
     })
 }

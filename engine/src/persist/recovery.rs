@@ -1,9 +1,10 @@
 //! From snapshot file and log to tables.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 
-use super::overflow::Feeder;
+use super::overflow::{Feeder, Unread};
 use super::preload::Target;
 use super::{KeptTable, PersistConfig, PersistError};
 use crate::disk::Disk;
@@ -24,6 +25,8 @@ pub struct Recovered {
     pub entries: u64,
     /// Entries of it that were not to come into memory.
     pub aside: u64,
+    /// Entries of it that are read while others are served already.
+    pub later: u64,
     /// Changes of the log that were done again.
     pub changes: u64,
     /// What was cut off the end of the log, if anything: nobody was told that it is durable.
@@ -65,21 +68,31 @@ pub(super) fn newest(config: &PersistConfig) -> Result<Option<SnapshotFile>, Per
     Ok(Some(file))
 }
 
-/// Fills the tables from the newest snapshot file; the first record of the log that is not in it.
+/// Fills the tables from the newest snapshot file, or notes what of it is to be read `later` where
+/// that can be; the first record of the log that is not in it.
 pub(super) fn read_snapshot(
     config: &PersistConfig,
     tables: &[KeptTable],
     feeder: Option<&Feeder>,
     now: Timestamp,
+    later: bool,
 ) -> Result<(Lsn, Recovered), PersistError> {
     let mut recovered = Recovered::default();
-    let Some(file) = newest(config)? else { return Ok((Lsn::FIRST, recovered)) };
+    let Some(file) = newest(config)?.map(Arc::new) else { return Ok((Lsn::FIRST, recovered)) };
     for cache in file.caches() {
         let wanted = tables.iter().find(|kept| kept.name == cache.name);
         let place = file.cache(&cache.name).map(|(number, _)| number);
         if let Some((kept, number)) = wanted.zip(place) {
             let time = RestoreTime { now, read_until: now };
             let overflow = feeder.and_then(|feeder| feeder.overflow(&kept.name));
+            if let Some(overflow) = overflow.as_ref().filter(|_| later)
+                && let Some(unread) =
+                    Unread::of(&file, number, &kept.table, &kept.preload, time, threads(config))?
+            {
+                recovered.later += cache.entries;
+                overflow.begin_unread(&kept.table, unread);
+                continue;
+            }
             let target = Target { table: &kept.table, overflow: overflow.as_deref() };
             let filled = target.fill(&file, number, &kept.preload, time, threads(config))?;
             recovered.entries += filled.stored;

@@ -36,6 +36,9 @@ impl Persistence {
         };
         let feeder = self.reads.as_ref().map(|reads| &*reads.feeder);
         if let Some(feeder) = feeder {
+            if !feeder.wait_read() {
+                return Err(SnapshotFileError::Caller("the server is stopping".to_owned()));
+            }
             // Then little waits, and it is known which keys the store has.
             let store = |why| SnapshotFileError::store(disk.place(name), why);
             feeder.settle(header.created).map_err(store)?;

@@ -89,8 +89,8 @@ impl Table {
     }
 
     /// Gives an entry back that had left memory, with the version that it had. `valid` is asked
-    /// under the lock of its segment whether it is still what the key holds. The backing keeps its
-    /// copy: while the entry is not changed it leaves memory again without a word.
+    /// under the lock of its segment whether it is still what the key holds. Where the backing `keeps`
+    /// its copy, the entry leaves memory again without a word while it is not changed.
     ///
     /// # Errors
     /// [`Error`] says why not; the table is as it was.
@@ -98,6 +98,7 @@ impl Table {
         &self,
         saved: &Saved<'_>,
         now: Timestamp,
+        keeps: bool,
         valid: &mut dyn FnMut() -> bool,
     ) -> Result<Back, Error> {
         check(saved.key, &saved.entry)?;
@@ -127,7 +128,7 @@ impl Table {
         }
         locked.bring_back(hash, draft, seq, saved.accessed)?;
         locked.tell_back(hash, saved.key);
-        if own && saved.entry.max_idle.is_none() {
+        if keeps && own && saved.entry.max_idle.is_none() {
             locked.mark_copied(hash, saved.key);
         }
         Ok(Back::Stored)

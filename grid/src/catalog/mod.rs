@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use isogrid_engine::persist::{KeptTable, PersistMode, discard};
-use isogrid_engine::{Allocator, ConfigError, Timestamp};
+use isogrid_engine::{Allocator, ConfigError, TableConfig, Timestamp};
 use parking_lot::Mutex;
 
 pub use error::CatalogError;
@@ -78,6 +78,8 @@ pub struct Catalog {
     index: ArcSwap<Index>,
     limits: CatalogLimits,
     allocator: Allocator,
+    /// What the seeds of the caches are made from.
+    seed: u64,
     /// What may wait for the consumers of the events of all caches together.
     event_budget: Arc<Budget>,
     /// Held while a change is made, disk included; never by readers.
@@ -107,9 +109,10 @@ pub struct Resolved {
 
 impl Catalog {
     /// A catalog with nothing but what is always there. It keeps nothing on disk until
-    /// [`Catalog::keep_in`].
+    /// [`Catalog::keep_in`]. Caches that are kept get their entries back sooner where the `seed` is
+    /// what it was.
     #[must_use]
-    pub fn new(limits: CatalogLimits, allocator: Allocator) -> Self {
+    pub fn new(limits: CatalogLimits, allocator: Allocator, seed: u64) -> Self {
         let built_in = [(COUNTERS_ID, Kind::Counters), (LOCKS_ID, Kind::Locks)];
         let object = |(id, kind)| {
             let (name, origin) = (BUILT_IN.to_owned(), Origin::BuiltIn);
@@ -125,7 +128,7 @@ impl Catalog {
         };
         let index = ArcSwap::from_pointee(Index::of(objects.to_vec()));
         let (event_budget, state) = (Arc::default(), Mutex::new(state));
-        Catalog { index, limits, allocator, event_budget, state }
+        Catalog { index, limits, allocator, seed, event_budget, state }
     }
 
     /// All objects at this moment.
@@ -215,7 +218,8 @@ impl Catalog {
         options: &CacheOptions,
         now: Timestamp,
     ) -> Result<Arc<Cache>, ConfigError> {
-        let cache = Cache::new(name, options.cache_config(self.allocator), now)?;
+        let seed = TableConfig::seed_of(self.seed, name);
+        let cache = Cache::new(name, options.cache_config(self.allocator, seed), now)?;
         cache.set_event_budget(Arc::clone(&self.event_budget));
         Ok(Arc::new(cache))
     }

@@ -289,7 +289,7 @@ impl CacheOptions {
     }
 
     /// What a cache is made from.
-    pub(super) fn cache_config(&self, allocator: Allocator) -> CacheConfig {
+    pub(super) fn cache_config(&self, allocator: Allocator, seed: u64) -> CacheConfig {
         let regions = self.regions.iter().map(|region| RegionConfig {
             prefix: region.prefix.clone().into_bytes(),
             max_bytes: region.max_bytes,
@@ -303,6 +303,7 @@ impl CacheOptions {
             eviction: self.eviction,
             regions: regions.collect(),
             allocator,
+            seed,
             ..TableConfig::default()
         };
         CacheConfig { table, default_ttl: self.ttl, default_max_idle: self.max_idle }

@@ -30,7 +30,7 @@ fn start(disk: &MemoryDisk, declared: &CacheOptions) -> Result<Node, String> {
 
 fn start_on(folder: Arc<dyn Disk>, declared: &CacheOptions) -> Result<Node, String> {
     let limits = CatalogLimits { bytes: 1 << 40, ..CatalogLimits::default() };
-    let catalog = Catalog::new(limits, Allocator::default());
+    let catalog = Catalog::new(limits, Allocator::default(), 1);
     catalog.declare(DECLARED, declared.clone(), NOW).map_err(|e| e.to_string())?;
     let file = CatalogFile::new(Arc::clone(&folder));
     catalog.load(&file.read().map_err(|e| e.to_string())?, NOW).map_err(|e| e.to_string())?;
@@ -264,7 +264,7 @@ fn a_failing_disk_refuses_the_change_and_loses_nothing() {
 #[test]
 fn what_speaks_against_a_change_is_said_and_nothing_is_changed() {
     let limits = CatalogLimits { caches: 3, bytes: 512 << 20, cache_bytes_min: 2 << 20 };
-    let catalog = Catalog::new(limits, Allocator::default());
+    let catalog = Catalog::new(limits, Allocator::default(), 1);
     let make = |name: &str, options: &[(&str, &str)]| {
         let made = catalog.resolve(Kind::Cache, name, Some(options), NOW);
         made.map(|resolved| resolved.created).map_err(|error| error.to_string())
@@ -320,7 +320,7 @@ fn what_speaks_against_a_change_is_said_and_nothing_is_changed() {
 
 #[test]
 fn an_altered_default_holds_for_what_is_stored_from_then_on() {
-    let catalog = Catalog::new(CatalogLimits::default(), Allocator::default());
+    let catalog = Catalog::new(CatalogLimits::default(), Allocator::default(), 1);
     let resolved = catalog.resolve(Kind::Cache, "a", Some(&[("ttl", "10s")]), NOW).unwrap();
     let cache = resolved.object.cache.clone().unwrap();
     let deadline = || cache.deadline(crate::structure::cache::Lifespan::Default, NOW);
@@ -333,7 +333,7 @@ fn an_altered_default_holds_for_what_is_stored_from_then_on() {
 
 #[test]
 fn one_of_many_makes_the_cache_and_the_others_open_it() {
-    let catalog = Catalog::new(CatalogLimits::default(), Allocator::default());
+    let catalog = Catalog::new(CatalogLimits::default(), Allocator::default(), 1);
     let make = || {
         let resolved = catalog.resolve(Kind::Cache, "a", Some(&[("ttl", "1s")]), NOW).unwrap();
         (resolved.object.id, resolved.created)

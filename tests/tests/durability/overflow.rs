@@ -19,7 +19,7 @@ fn place(persist: &'static str) -> Place {
     MEMORY.iter().fold(Place::new(persist), |place, setting| place.with(setting))
 }
 
-fn value(n: usize, generation: u64) -> String {
+pub fn value(n: usize, generation: u64) -> String {
     let text = format!("{n}.{generation}:");
     text.repeat(VALUE_BYTES / text.len())
 }
@@ -30,7 +30,7 @@ fn set(client: &mut Client, n: usize, generation: u64) {
 }
 
 /// Stores many at once, and waits for all answers.
-fn set_all(client: &mut Client, keys: &[usize], generations: &[u64]) {
+pub fn set_all(client: &mut Client, keys: &[usize], generations: &[u64]) {
     for chunk in keys.chunks(50) {
         chunk.iter().for_each(|n| set(client, *n, generations[*n]));
         chunk.iter().for_each(|_| assert_eq!(client.line(), "STORED"));
@@ -38,7 +38,7 @@ fn set_all(client: &mut Client, keys: &[usize], generations: &[u64]) {
 }
 
 /// What a key holds: generation 0 is nothing.
-fn is_there(client: &mut Client, n: usize, generation: u64) {
+pub fn is_there(client: &mut Client, n: usize, generation: u64) {
     let answer = match generation {
         0 => "END\r\n".to_owned(),
         _ => {
@@ -49,7 +49,7 @@ fn is_there(client: &mut Client, n: usize, generation: u64) {
     client.ask(format!("get key{n}\r\n"), &answer);
 }
 
-fn stat(server: &Server, name: &str) -> u64 {
+pub fn stat(server: &Server, name: &str) -> u64 {
     let mut client = server.connect();
     client.send("stats\r\n");
     let mut found = None;

@@ -193,7 +193,7 @@ impl Gate {
                     state.1.notify_all();
                     state.1.wait_while(now, |now| now.allowed == 0).unwrap().allowed -= 1;
                 }
-                Access::SyncAll => {}
+                Access::Read | Access::SyncAll => {}
             }
         });
         gate

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::Overflow;
+use super::unread::Reading;
 use crate::env::{Clock, Timestamp};
 use crate::load::LoadError;
 use crate::store::Store;
@@ -47,6 +48,8 @@ pub(super) struct Feed {
     room: Condvar,
     /// Saves that are under way, one for each cache.
     pub captures: AtomicUsize,
+    /// Segments whose entries in the snapshot file are still to be read.
+    pub reading: Reading,
     pub counts: Counts,
 }
 
@@ -112,6 +115,7 @@ impl Feed {
             waiting: Mutex::default(),
             room: Condvar::new(),
             captures: AtomicUsize::new(0),
+            reading: Reading::default(),
             counts: Counts::default(),
         }
     }

@@ -22,7 +22,7 @@ const RETRY_MS: u64 = 2_000;
 
 /// The overflows of all tables, and their thread.
 pub(in crate::persist) struct Feeder {
-    feed: Arc<Feed>,
+    pub(super) feed: Arc<Feed>,
     overflows: RwLock<Vec<Arc<Overflow>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }

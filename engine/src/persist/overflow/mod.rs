@@ -23,6 +23,7 @@
 //! | `feed.rs`, `feeder.rs`, `meta.rs` | the way into the store, in batches, on a thread of its own |
 //! | `rebuild.rs` | which keys the store has, at the start; what is removed from it in peace |
 //! | `source.rs` | the way back into memory |
+//! | `unread.rs` | what of a snapshot file is read while others are served already |
 //! | `capture.rs` | what a snapshot file takes of all this |
 
 mod capture;
@@ -34,6 +35,7 @@ mod meta;
 mod part;
 mod rebuild;
 mod source;
+mod unread;
 
 #[cfg(test)]
 mod tests;
@@ -56,6 +58,7 @@ pub(super) use feeder::Feeder;
 pub use feeder::OverflowStats;
 use kept::Kept;
 use part::{Op, Part, Where};
+pub(super) use unread::Unread;
 
 /// Opens the store, or makes it.
 pub type OpenStore = Box<dyn Fn() -> Result<(Arc<dyn Store>, Report), Error> + Send + Sync>;
@@ -85,12 +88,14 @@ pub(super) struct Overflow {
     generation: AtomicU64,
     /// The cache's number in the store, and of which generation.
     id: Mutex<Option<(u64, CacheId)>>,
-    /// Bytes of filters that the account knows of.
+    /// Bytes of what is known of keys, as the account knows it.
     charged: Mutex<usize>,
     /// The save that is under way.
     capture: RwLock<Option<Arc<Capture>>>,
     /// It has as much to take as it may have.
     crowded: AtomicBool,
+    /// What of the snapshot file that the process began with is read later, if anything.
+    unread: Mutex<Option<Arc<Unread>>>,
 }
 
 impl Overflow {
@@ -110,6 +115,7 @@ impl Overflow {
             charged: Mutex::new(0),
             capture: RwLock::new(None),
             crowded: AtomicBool::new(false),
+            unread: Mutex::default(),
         }
     }
 
@@ -141,9 +147,9 @@ impl Overflow {
         }
     }
 
-    /// Tells the account how much the filters hold.
+    /// Tells the account how much is known of keys.
     fn charge_filters(&self) {
-        let memory = self.parts.iter().map(|part| part.with(|inner| inner.filter.memory())).sum();
+        let memory = self.parts.iter().map(|part| part.with(|inner| inner.memory())).sum();
         let mut charged = self.charged.lock();
         self.account.charge_structures(signed(memory) - signed(*charged));
         *charged = memory;
@@ -248,8 +254,12 @@ impl Backing for Overflow {
     fn forget_all(&self) {
         let generation = self.generation() + 1;
         for part in &self.parts {
-            self.charge(part.with(|inner| inner.forget_all(generation)));
+            let (unread, bytes) =
+                part.with(|inner| (inner.end_unread(), inner.forget_all(generation)));
+            self.charge(bytes);
+            self.feed.reading.done(usize::from(unread));
         }
+        *self.unread.lock() = None;
         self.generation.store(generation, Ordering::Release);
         self.feed.wake();
     }

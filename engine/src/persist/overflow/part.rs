@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::filter::Filter;
 use super::kept::Kept;
+use super::unread::Void;
 use crate::table::Compared;
 
 /// What a key that waits takes beside its own bytes and those of its value.
@@ -63,6 +64,9 @@ pub(super) struct Inner {
     pub generation: u64,
     loading: Vec<Loading>,
     tickets: u64,
+    /// The snapshot file's entries of the segment have not been read yet, but for these keys they
+    /// are void.
+    unread: Option<Void>,
 }
 
 /// What is known of a key.
@@ -71,6 +75,8 @@ pub(super) enum Where {
     Nowhere,
     /// It waits to be written.
     Waiting(Arc<Kept>, u64),
+    /// It may be in the snapshot file that the process began with.
+    Unread,
     /// It may be in the store.
     Store,
 }
@@ -84,6 +90,7 @@ impl Part {
             generation: 0,
             loading: Vec::new(),
             tickets: 0,
+            unread: None,
         };
         let used = AtomicUsize::new(inner.used());
         Part { used, inner: Mutex::new(inner) }
@@ -106,7 +113,7 @@ impl Part {
 
 impl Inner {
     fn used(&self) -> usize {
-        let unknown = if self.known { 0 } else { UNKNOWN };
+        let unknown = if self.known && self.unread.is_none() { 0 } else { UNKNOWN };
         unknown + self.pending.len() + self.filter.len() + self.loading.len()
     }
 
@@ -122,6 +129,7 @@ impl Inner {
                 Where::Waiting(Arc::clone(kept), *ticket)
             }
             Some(_) => Where::Nowhere,
+            None if self.is_unread(hash, key) => Where::Unread,
             None if !self.known || self.filter.contains(hash) => Where::Store,
             None => Where::Nowhere,
         }
@@ -152,6 +160,7 @@ impl Inner {
     /// The key was changed: what is away of it is void. How many bytes more wait now.
     pub fn forget(&mut self, hash: u64, key: &[u8], lsn: impl FnOnce() -> u64) -> i64 {
         self.void_reads(hash);
+        self.unread.iter_mut().for_each(|void| void.add(hash, key));
         let in_store = !self.known || self.filter.contains(hash);
         match self.pending.get(key) {
             Some(Pending { op: Op::Delete, .. }) => 0,
@@ -159,6 +168,41 @@ impl Inner {
             // Even what waits to be written may be on its way into the store.
             _ => self.queue(hash, key, Op::Delete, lsn()),
         }
+    }
+
+    /// The snapshot file has entries of the segment, which are to be read later.
+    pub fn begin_unread(&mut self, void: Void) {
+        self.unread = Some(void);
+    }
+
+    /// They were read, or are void; whether there were any.
+    pub fn end_unread(&mut self) -> bool {
+        self.unread.take().is_some()
+    }
+
+    /// Bytes of memory, but for what waits.
+    pub fn memory(&self) -> usize {
+        self.filter.memory() + self.unread.as_ref().map_or(0, Void::memory)
+    }
+
+    /// Whether the snapshot file has the last word on a key, if it has one.
+    pub fn is_unread(&self, hash: u64, key: &[u8]) -> bool {
+        let unread = self.unread.as_ref().is_some_and(|void| !void.has(hash, key));
+        unread && !self.pending.contains_key(key)
+    }
+
+    pub fn has_unread(&self) -> bool {
+        self.unread.is_some()
+    }
+
+    /// An entry of the snapshot file goes to the store, unless its key was changed; how many bytes
+    /// more wait now.
+    pub fn put_aside(&mut self, hash: u64, key: &[u8], kept: Kept, lsn: u64) -> i64 {
+        if !self.is_unread(hash, key) {
+            return 0;
+        }
+        self.unread.iter_mut().for_each(|void| void.add(hash, key));
+        self.queue(hash, key, Op::Put(Arc::new(kept)), lsn)
     }
 
     fn void_reads(&mut self, hash: u64) {

@@ -112,7 +112,10 @@ impl Sweep {
             return Ok(());
         };
         let overflow = Arc::clone(&cache.overflow);
-        let Some(id) = cache.id.filter(|_| cache.generation == overflow.generation()) else {
+        // What the store has of a key that is still to be read may be older in its last access.
+        let reads = worker.feed.reading.segments() > 0;
+        let of_now = |_: &CacheId| !reads && cache.generation == overflow.generation();
+        let Some(id) = cache.id.filter(of_now) else {
             self.cache += 1;
             return Ok(());
         };

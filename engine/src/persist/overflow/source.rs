@@ -44,6 +44,7 @@ impl Overflow {
                 let waits = |inner: &Inner| inner.waits(key, ticket);
                 self.bring(table, hash, key, &kept, &waits)
             }
+            Where::Unread => self.read_segment(table, hash.segment).map(|()| Tried::Again),
             Where::Store => {
                 let tried = self.try_read(table, hash, key, generation, ticket);
                 part.with(|inner| inner.end_read(ticket));
@@ -105,7 +106,7 @@ impl Overflow {
         let Some(part) = self.part(hash) else { return Ok(Tried::Done) };
         let saved = kept.saved(key, self.feed.opened);
         let is_valid = &mut || part.with(|inner| valid(inner));
-        match table.bring_back(&saved, self.feed.now(), is_valid) {
+        match table.bring_back(&saved, self.feed.now(), true, is_valid) {
             Ok(Back::Stored) => {
                 Counts::add(&self.feed.counts.loaded);
                 Ok(Tried::Done)

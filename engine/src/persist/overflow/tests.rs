@@ -6,3 +6,4 @@ mod come_and_go;
 mod loads;
 mod model;
 mod save;
+mod unread;

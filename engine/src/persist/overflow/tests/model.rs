@@ -142,12 +142,14 @@ pub fn shape(mode: PersistMode, rng: &mut u64) -> Shape {
         2 => Preload::Prefixes(vec![b"key-1".to_vec(), b"kk".to_vec()]),
         _ => Preload::All,
     };
+    // Most keys stay in the segments that they were in: then they are read while others are served.
+    let stays = draw(rng, 4) > 0;
     Shape {
         mode,
         preload,
-        segments: 1 << draw(rng, 3),
+        segments: if stays { 4 } else { 1 << draw(rng, 3) },
         room: 60_000 + draw(rng, 3) * 20_000,
-        seed: split_mix(rng),
+        seed: if stays { 1 } else { split_mix(rng) },
     }
 }
 
