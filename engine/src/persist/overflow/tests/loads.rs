@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::bed::{Disks, Life, START, Shape};
 use crate::NewEntry;
+use crate::disk::Access;
 use crate::load::LoadError;
 use crate::persist::{PersistMode, Preload};
 use crate::store::fault::{Call, Tear};
@@ -31,14 +32,20 @@ fn fill(life: &Life, count: usize) {
 }
 
 /// A table with everything in the store and nothing in memory.
-fn emptied(disks: Disks) -> (Disks, Life) {
-    let life = Life::begin(&disks, &shape(PersistMode::Async, Preload::All), START);
+fn emptied(disks: Disks, mode: PersistMode) -> (Disks, Life) {
+    let life = Life::begin(&disks, &shape(mode, Preload::All), START);
     fill(&life, 200);
     life.persistence.close().unwrap();
     let disks = life.end(disks, None, usize::MAX, Tear::Keep);
-    let life = Life::begin(&disks, &shape(PersistMode::Async, Preload::None), START);
+    let life = Life::begin(&disks, &shape(mode, Preload::None), START);
     life.persistence.checkpoint().unwrap();
     (disks, life)
+}
+
+fn emptied_through(gate: &Arc<Gate>) -> (Disks, Life) {
+    let gate = Arc::clone(gate);
+    let disks = Disks::with_hook(Box::new(move |_, call| gate.call(call)));
+    emptied(disks, PersistMode::Async)
 }
 
 fn is_in_memory(life: &Life, key: &[u8]) -> bool {
@@ -74,11 +81,19 @@ impl Gate {
     }
 }
 
+/// Opens a gate when a test fails, ahead of who waits for those behind it.
+struct Opens(Arc<Gate>);
+
+impl Drop for Opens {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
 #[test]
 fn hits_are_served_while_loads_wait_and_a_key_is_read_once() {
     let gate = Arc::new(Gate::default());
-    let of_hook = gate.clone();
-    let (_disks, life) = emptied(Disks::with_hook(Box::new(move |_, call| of_hook.call(call))));
+    let (_disks, life) = emptied_through(&gate);
     life.on(b"hit", true, |entry| entry.put(&NewEntry::default()));
     assert!(!is_in_memory(&life, &key(7)));
     gate.set(true);
@@ -97,8 +112,7 @@ fn hits_are_served_while_loads_wait_and_a_key_is_read_once() {
 #[test]
 fn an_entry_that_changes_while_it_is_read_stays_changed() {
     let gate = Arc::new(Gate::default());
-    let of_hook = gate.clone();
-    let (_disks, life) = emptied(Disks::with_hook(Box::new(move |_, call| of_hook.call(call))));
+    let (_disks, life) = emptied_through(&gate);
     gate.set(true);
     let flight = life.reader.begin(&key(3)).unwrap();
     while gate.gets.load(Ordering::SeqCst) == 0 {
@@ -115,7 +129,7 @@ fn an_entry_that_changes_while_it_is_read_stays_changed() {
 
 #[test]
 fn what_is_damaged_is_refused_and_the_rest_is_read() {
-    let (disks, life) = emptied(Disks::new());
+    let (disks, life) = emptied(Disks::new(), PersistMode::Async);
     for n in 0..2_000 {
         disks.store.inner().damage(n, 77);
         if n % 3 == 0 {
@@ -245,4 +259,31 @@ fn what_was_read_before_it_was_known_what_the_store_has_survives_a_crash() {
     for (n, shown) in shown.iter().enumerate() {
         assert_eq!(life.get(&key(n)).as_ref(), Some(shown), "{n}");
     }
+}
+
+/// A new deadline for an entry that was not durable yet made what it replaced void, which readers were
+/// to see until then.
+#[test]
+fn what_is_not_durable_yet_hides_nothing_though_it_is_changed() {
+    let (disks, life) = emptied(Disks::new(), PersistMode::Sync);
+    let gate = Arc::new(Gate::default());
+    let (of_watch, _opens) = (gate.clone(), Opens(gate.clone()));
+    disks.log.watch(move |access| {
+        if access == Access::SyncData {
+            of_watch.wait();
+        }
+    });
+    gate.set(true);
+    let new = NewEntry { value: [b"new", b""], ..NewEntry::default() };
+    life.on(&key(3), true, |entry| entry.put(&new));
+    life.on(&key(3), false, |entry| {
+        entry.rewrite(&NewEntry { deadline: Some(START + 9_000), ..new })
+    });
+    let hash = life.table.hash(&key(3));
+    assert!(life.table.pin().get(hash, &key(3), START).is_none());
+    assert!(life.table.pin().is_away(hash, &key(3), START));
+    gate.set(false);
+    life.acknowledge();
+    let shown = life.get(&key(3)).unwrap();
+    assert_eq!((&*shown.0, shown.2), (&b"new"[..], Some(START + 9_000)));
 }
