@@ -97,6 +97,14 @@ impl<'t> Locked<'t> {
             && self.backing().is_some_and(|b| b.saves(self.hash_segment()).is_some())
     }
 
+    /// Whether a save would have to be handed what an expired version was written over, and has no
+    /// room for it.
+    pub(super) fn must_stay(&self, expired: Version<'_>) -> bool {
+        expired.older().is_some()
+            && self.backing().is_some_and(|backing| !backing.has_room())
+            && self.is_saved()
+    }
+
     fn hash_segment(&self) -> u32 {
         u32::try_from(self.segment.number).unwrap_or(u32::MAX)
     }
