@@ -1,5 +1,6 @@
 //! Backups of a table that is larger than memory, while it is used.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::bed::{Disks, Image, Life, START, Shape, Shown};
@@ -56,10 +57,10 @@ fn image(all: Vec<(Vec<u8>, Shown)>, replay: &str) -> Image {
 /// A user who does something after each page of the file: the file is of the moment of the call.
 fn under_way(mode: PersistMode, seed: u64) {
     let replay = format!("ISOGRID_SEED={seed} cargo test --lib persist::overflow::tests::save");
-    let (mut rng, mut disks, mut held) = (seed, Disks::new(), Image::new());
+    let (mut rng, mut disks, mut held, mut now) = (seed, Disks::new(), Image::new(), START);
     for round in 0..3 {
         // From the second life on nobody knows at first which keys the store has.
-        let life = Life::begin(&disks, &shape(mode, &mut rng), START);
+        let life = Life::begin(&disks, &shape(mode, &mut rng), now);
         for _ in 0..draw(&mut rng, 600) {
             step(&life, &mut held, &mut rng);
             if mode == PersistMode::Sync {
@@ -68,45 +69,47 @@ fn under_way(mode: PersistMode, seed: u64) {
         }
         life.acknowledge();
         for _ in 0..2 {
-            let (before, now) = (alive(&held, life.now()), life.now());
+            let before = alive(&held, life.now());
+            // The deadlines that each had meanwhile: the file has that of when it was read.
+            let mut deadlines: BTreeMap<_, _> =
+                before.iter().map(|(key, shown)| (key.clone(), vec![shown.2])).collect();
             let steps = draw(&mut rng, 40);
             let file = save(&life, || {
                 for _ in 0..steps {
-                    step(&life, &mut held, &mut rng);
+                    let touched = step(&life, &mut held, &mut rng);
+                    if let Some((key, shown)) = touched.and_then(|key| held.get_key_value(&key)) {
+                        let same = |of: &Shown| (&of.0, of.4) == (&shown.0, shown.4);
+                        if before.get(key).is_some_and(same) {
+                            deadlines.get_mut(key).unwrap().push(shown.2);
+                        }
+                    }
                     if mode == PersistMode::Sync {
                         life.acknowledge();
                     }
                 }
             });
             let file = image(file, &replay);
-            // A deadline is that of when the entry was read; what has expired meanwhile may be gone.
-            let over = |shown: &Shown| shown.2.is_some_and(|at| at <= life.now());
-            let touched = |key: &[u8], shown: &Shown| {
-                held.get(key).is_some_and(|now| now.4 == shown.4 && now.2 != shown.2)
-            };
+            let over = |at: &Option<u64>| at.is_some_and(|at| at <= life.now());
             for (key, shown) in &before {
+                let (name, deadlines) = (key.escape_ascii(), &deadlines[key]);
                 let Some(found) = file.get(key) else {
-                    let gone = over(shown) || life.now() > now;
-                    assert!(gone, "round {round}: {} is missing; {replay}", key.escape_ascii());
+                    let gone = deadlines.iter().any(over);
+                    assert!(gone, "round {round}: {name} is missing; {replay}");
                     continue;
                 };
                 let without = |of: &Shown| (of.0.clone(), of.1, of.3, of.4);
-                assert_eq!(without(found), without(shown), "round {round}; {replay}");
-                let same = found.2 == shown.2 || life.now() > now || touched(key, shown);
-                assert!(same || held.get(key).is_none_or(|now| now.4 != shown.4), "{replay}");
+                assert_eq!(without(found), without(shown), "round {round}: {name}; {replay}");
+                let known = deadlines.contains(&found.2);
+                assert!(known, "round {round}: {name}: {:?}, {deadlines:?}; {replay}", found.2);
             }
             let more = file.keys().find(|key| !before.contains_key(*key));
             assert_eq!(more, None, "round {round}; {replay}");
             life.acknowledge();
         }
-        let now = life.now();
+        now = life.now();
         held = alive(&held, now);
         life.persistence.flush(life.persistence.moment(), life.persistence.last()).unwrap();
         disks = life.end(disks, None, usize::MAX, crate::store::fault::Tear::Keep);
-        // The clock of the next life begins where the first did: what would live again is left out.
-        if now > START {
-            return;
-        }
     }
 }
 
@@ -126,6 +129,15 @@ const KEYS: u64 = 700;
 
 fn key_of(writer: u64, n: u64) -> Vec<u8> {
     format!("{writer}-{n}").into_bytes()
+}
+
+/// Ends the threads of a test that fails, too: the scope waits for them.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Threads that write their keys in turn, so that one number says what all of them hold at a moment,
@@ -149,6 +161,7 @@ fn a_backup_under_load_is_of_one_moment() {
     (0..WRITERS).for_each(|writer| (0..KEYS).for_each(|turn| write(writer, turn)));
     let (done, reads) = (AtomicBool::new(false), AtomicU64::new(0));
     let files: Vec<_> = std::thread::scope(|scope| {
+        let _ends = Ends(&done);
         for writer in 0..WRITERS {
             let (write, done) = (&write, &done);
             scope.spawn(move || {
@@ -179,9 +192,7 @@ fn a_backup_under_load_is_of_one_moment() {
                 }
             })
         });
-        let files = files.collect();
-        done.store(true, Ordering::Relaxed);
-        files
+        files.collect()
     });
     let loaded = life.persistence.overflow().unwrap().loaded;
     assert!(reads.load(Ordering::Relaxed) > 0 && loaded > 0, "nothing came back");
