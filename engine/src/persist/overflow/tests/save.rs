@@ -7,21 +7,27 @@ use super::bed::{Disks, Image, Life, START, Shape, Shown};
 use super::model::{alive, draw, seeds, shape, step};
 use crate::disk::MemoryDisk;
 use crate::env::split_mix;
+use crate::load::LoadError;
 use crate::persist::{PersistMode, Preload};
-use crate::snapshot_file::{SnapshotFile, SnapshotHeader, SnapshotKind};
+use crate::snapshot_file::{self, Import, ImportMode, SnapshotFile, SnapshotHeader, SnapshotKind};
+use crate::store::{Error as StoreError, Store};
 use crate::{Clock, NewEntry};
 
 const FILE: &str = "backup";
 
 /// Saves the table, and calls `meanwhile` after each page; what is in the file.
-fn save(life: &Life, mut meanwhile: impl FnMut()) -> Vec<(Vec<u8>, Shown)> {
+fn save(life: &Life, meanwhile: impl FnMut()) -> Vec<(Vec<u8>, Shown)> {
     let disk = MemoryDisk::new();
+    save_to(&disk, life, meanwhile)
+}
+
+fn save_to(disk: &MemoryDisk, life: &Life, mut meanwhile: impl FnMut()) -> Vec<(Vec<u8>, Shown)> {
     let kind = SnapshotKind::Export;
     let created = life.clock.now();
     let header = SnapshotHeader { kind, storage_id: [3; 16], created, log_position: 0 };
     let tables = [("default", &*life.table)];
-    let saved = life.persistence.save(&disk, FILE, &header, &tables, &mut |_| meanwhile()).unwrap();
-    let all = read(&disk);
+    let saved = life.persistence.save(disk, FILE, &header, &tables, &mut |_| meanwhile()).unwrap();
+    let all = read(disk);
     assert_eq!(saved.entries, all.len() as u64);
     all
 }
@@ -121,6 +127,43 @@ fn a_backup_is_the_map_of_its_moment() {
 #[test]
 fn a_backup_of_a_sync_table_is_the_map_of_its_moment() {
     seeds().for_each(|seed| under_way(PersistMode::Sync, seed));
+}
+
+/// One damaged entry of the store ended the load of the very file that would have mended it.
+#[test]
+fn a_backup_mends_what_is_damaged_in_the_store() {
+    let shape = shape(PersistMode::Async, &mut 1);
+    let disks = Disks::new();
+    let life = Life::begin(&disks, &shape, START);
+    let (value, count) = ([b'v'; 1_000], 200);
+    let new = NewEntry { value: [&value, b""], ..NewEntry::default() };
+    for n in 0..count {
+        life.on(&key_of(0, n), true, |entry| entry.put(&new));
+    }
+    let file = MemoryDisk::new();
+    save_to(&file, &life, || ());
+    let overflow = life.persistence.reads.as_ref().unwrap().feeder.overflow("default").unwrap();
+    let id = overflow.id(0).unwrap();
+    let is_stored = |key: &Vec<u8>| matches!(disks.store.get(id, key), Ok(Some(_)));
+    let key = (0..count).map(|n| key_of(0, n)).find(is_stored).unwrap();
+    let is_damaged = || matches!(disks.store.get(id, &key), Err(StoreError::Damaged(_)));
+    let flip = |n| disks.store.inner().damage(n, 77);
+    for n in (0..1_000).take_while(|_| !is_damaged()) {
+        flip(n);
+        if !is_damaged() {
+            // It is another record's.
+            flip(n);
+        }
+    }
+    assert_eq!(life.reader.bring(&key), Err(LoadError::Damaged));
+    let (mode, clock) = (ImportMode::Merge, &*life.clock);
+    let import = Import { table: &life.table, mode, clock, reader: Some(&life.reader) };
+    let file = SnapshotFile::open_on(&file, FILE).unwrap();
+    let counts = snapshot_file::import(&file, 0, import, &mut || Ok(()), &mut |_| ()).unwrap();
+    assert_eq!((counts.stored, counts.newer), (1, count - 1));
+    life.persistence.checkpoint().unwrap();
+    assert!(!is_damaged());
+    assert_eq!(life.get(&key).unwrap().0, value);
 }
 
 /// Of the test with threads.
