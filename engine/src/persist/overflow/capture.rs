@@ -45,8 +45,8 @@ const HANDED_BYTES: usize = 160;
 /// How often somebody who waits looks again.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Tells keys apart in few bytes: two keyed hashes of 64 bits, so that no two keys of one save will
-/// ever share both.
+/// Tells keys apart in few bytes: two hashes of 64 bits with seeds of their own. Among n keys two
+/// share both with a chance of n^2 in 2^129: of a billion, one in 2^69.
 struct Prints([Hasher; 2]);
 
 /// The print of a key.
@@ -228,28 +228,38 @@ impl Capture {
         let page = store.scan(&Scan::all(id).after(after)).map_err(io::Error::other)?;
         let (mut picked, memory) = (Vec::new(), self.memory.lock());
         for entry in page.entries {
-            let (key, kept) = match entry {
-                Ok((key, stored)) => {
-                    let kept = Kept::from_stored(stored).ok_or_else(|| damage(id, &key));
-                    (key, kept)
-                }
-                Err(Damage::Entry { cache, key, reason }) => {
-                    (key.clone(), Err(Damage::Entry { cache, key, reason }))
-                }
-                Err(damage) => return Err(io::Error::other(damage.to_string())),
-            };
-            if begun.waiting.contains_key(&key[..])
-                || memory.written.contains_key(&self.prints.of(&key))
-            {
-                continue;
-            }
-            let kept = kept.map_err(|damage| io::Error::other(damage.to_string()))?;
-            if begun.sees(self.table.hash(&key), &kept, self.table.epoch()) {
-                picked.push((key, kept));
-            }
+            picked.extend(self.pick_stored(begun, &memory, id, entry)?);
         }
         *read = page.next.map_or(Read::All, Read::Upto);
         Ok(picked)
+    }
+
+    /// An entry of the store, unless it is in the file or not of its moment.
+    fn pick_stored(
+        &self,
+        begun: &Begun,
+        memory: &Memory,
+        id: CacheId,
+        entry: Result<(Vec<u8>, Stored), Damage>,
+    ) -> io::Result<Option<(Vec<u8>, Kept)>> {
+        let (key, kept) = match entry {
+            Ok((key, stored)) => {
+                let kept = Kept::from_stored(stored).ok_or_else(|| damage(id, &key));
+                (key, kept)
+            }
+            Err(Damage::Entry { cache, key, reason }) => {
+                (key.clone(), Err(Damage::Entry { cache, key, reason }))
+            }
+            Err(damage) => return Err(io::Error::other(damage.to_string())),
+        };
+        let known = begun.waiting.contains_key(&key[..])
+            || memory.written.contains_key(&self.prints.of(&key));
+        if known {
+            return Ok(None);
+        }
+        let kept = kept.map_err(|damage| io::Error::other(damage.to_string()))?;
+        let seen = begun.sees(self.table.hash(&key), &kept, self.table.epoch());
+        Ok(seen.then_some((key, kept)))
     }
 
     fn failed(&self) -> io::Error {
