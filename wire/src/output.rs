@@ -79,7 +79,7 @@ impl Output {
         self.end
     }
 
-    /// Bytes of memory that it holds, if only for what it may be given later.
+    /// Bytes of memory that it holds, if only for what it may be given later, without what is shared.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.buffer.capacity() + self.shared.capacity() * size_of::<(usize, Arc<[u8]>)>()

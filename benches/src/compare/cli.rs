@@ -119,51 +119,9 @@ pub enum Scenario {
     HitRatio(HitRatioArgs),
 }
 
-/// Gets and sets.
+/// Keys and values, and how long they are asked for.
 #[derive(Debug, Clone, Args)]
-pub struct KvArgs {
-    /// Connections, each with one batch under way.
-    #[arg(long, default_value_t = 50, value_parser = positive)]
-    pub connections: usize,
-    /// Requests a batch; each makes a scenario of single gets and sets.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 32], value_parser = positive)]
-    pub depths: Vec<usize>,
-    /// Keys a get; each makes a scenario of gets alone, one request a batch.
-    #[arg(long, value_delimiter = ',', default_values_t = [32], value_parser = positive)]
-    pub multiget: Vec<usize>,
-    /// Bytes of each value.
-    #[arg(long, default_value_t = 100, value_parser = value_size)]
-    pub value_size: usize,
-    /// Keys, all loaded before the first round.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub keys: u64,
-    /// Exponent of the key popularity.
-    #[arg(long, default_value_t = 0.99)]
-    pub zipf: f64,
-    /// Sets among the single requests; the rest are gets. With 100 there are no multigets.
-    #[arg(long, default_value_t = 10, value_name = "PERCENT",
-          value_parser = clap::value_parser!(u64).range(0..=100))]
-    pub sets: u64,
-    /// Length of a round for each server.
-    #[arg(long, default_value_t = 2.0)]
-    pub seconds: f64,
-    /// Rounds for each scenario; in each, every server has its turn.
-    #[arg(long, default_value_t = 5, value_parser = positive)]
-    pub rounds: usize,
-    /// Memory limit; large enough that nothing is evicted.
-    #[arg(long, default_value_t = 1024)]
-    pub limit_mib: u64,
-}
-
-/// Sets that are kept on disk.
-#[derive(Debug, Clone, Args)]
-pub struct DurabilityArgs {
-    /// Connections, each with one batch under way.
-    #[arg(long, default_value_t = 64, value_parser = positive)]
-    pub connections: usize,
-    /// Sets a batch; each makes a scenario.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 32], value_parser = positive)]
-    pub depths: Vec<usize>,
+pub struct LoadArgs {
     /// Bytes of each value.
     #[arg(long, default_value_t = 100, value_parser = value_size)]
     pub value_size: usize,
@@ -182,6 +140,41 @@ pub struct DurabilityArgs {
     /// Memory limit; large enough that nothing is evicted.
     #[arg(long, default_value_t = 1024)]
     pub limit_mib: u64,
+}
+
+/// Gets and sets.
+#[derive(Debug, Clone, Args)]
+pub struct KvArgs {
+    /// Connections, each with one batch under way.
+    #[arg(long, default_value_t = 50, value_parser = positive)]
+    pub connections: usize,
+    /// Requests a batch; each makes a scenario of single gets and sets.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 32], value_parser = positive)]
+    pub depths: Vec<usize>,
+    /// Keys a get; each makes a scenario of gets alone, one request a batch.
+    #[arg(long, value_delimiter = ',', default_values_t = [32], value_parser = positive)]
+    pub multiget: Vec<usize>,
+    /// Sets among the single requests; the rest are gets. With 100 there are no multigets.
+    #[arg(long, default_value_t = 10, value_name = "PERCENT",
+          value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub sets: u64,
+    /// What is asked for, and for how long.
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+/// Sets that are kept on disk.
+#[derive(Debug, Clone, Args)]
+pub struct DurabilityArgs {
+    /// Connections, each with one batch under way.
+    #[arg(long, default_value_t = 64, value_parser = positive)]
+    pub connections: usize,
+    /// Sets a batch; each makes a scenario.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 32], value_parser = positive)]
+    pub depths: Vec<usize>,
+    /// What is asked for, and for how long.
+    #[command(flatten)]
+    pub load: LoadArgs,
 }
 
 /// Bytes an item.
@@ -272,7 +265,7 @@ impl LabArgs {
 impl KvArgs {
     /// Whether it is the load that the bars are about: a tenth of small sets.
     pub fn has_bars(&self) -> bool {
-        self.sets == 10 && self.value_size == 100
+        self.sets == 10 && self.load.value_size == 100
     }
 }
 

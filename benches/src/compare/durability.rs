@@ -9,7 +9,7 @@ use super::Result;
 use super::bars::{
     ASYNC_CPU_OVER_NONE, ASYNC_CPU_OVER_REDIS, Bar, SYNC_TIME_OVER_BARE, SYNC_TIME_OVER_REDIS,
 };
-use super::cli::DurabilityArgs;
+use super::cli::{DurabilityArgs, LoadArgs};
 use super::clock::now;
 use super::folder::Folder;
 use super::lab::{Lab, progress};
@@ -74,7 +74,8 @@ pub fn run(lab: &Lab, arguments: &DurabilityArgs) -> Result<Table> {
         progress(&format!("durability: preparing {}", way.name()));
         lanes.push(Lane { way, turns: way.open(lab, arguments)?, rounds: Vec::new() });
     }
-    let DurabilityArgs { connections, keys, value_size, zipf, rounds, seconds, .. } = *arguments;
+    let (connections, load) = (arguments.connections, &arguments.load);
+    let LoadArgs { keys, value_size, zipf, rounds, seconds, .. } = *load;
     let mut table = Table::new(
         format!("durability: {connections} connections, {keys} keys, sets of {value_size} B"),
         &COLUMNS,
@@ -159,7 +160,7 @@ impl Way {
             Self::Bare => (Self::Sync, Measure::Time, waiting.then_some(SYNC_TIME_OVER_BARE)),
             Self::Async | Self::Sync => return None,
         };
-        Some((ours, measure, bar.filter(|_| arguments.value_size == 100)))
+        Some((ours, measure, bar.filter(|_| arguments.load.value_size == 100)))
     }
 }
 
@@ -215,9 +216,10 @@ struct Live {
 
 impl Live {
     fn open(lab: &Lab, product: Product, added: &str, arguments: &DurabilityArgs) -> Result<Self> {
-        let server = lab.start_adding(product, arguments.limit_mib, added)?;
+        let server = lab.start_adding(product, arguments.load.limit_mib, added)?;
         let mut load = Load::connect(server.address, product.protocol(), arguments.connections)?;
-        let mut preload = Traffic::preload(arguments.keys, Sizes::Fixed(arguments.value_size));
+        let mut preload =
+            Traffic::preload(arguments.load.keys, Sizes::Fixed(arguments.load.value_size));
         load.run(&mut preload, PRELOAD_DEPTH, None)?;
         Ok(Self { server, load })
     }
@@ -245,7 +247,7 @@ struct BareLog {
 
 impl BareLog {
     fn open(arguments: &DurabilityArgs) -> Result<Self> {
-        let record = arguments.value_size + RECORD_OVERHEAD;
+        let record = arguments.load.value_size + RECORD_OVERHEAD;
         Ok(Self { folder: Folder::new()?, record, connections: arguments.connections })
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Result;
 use super::bars::{Bar, cpu_ratio};
-use super::cli::KvArgs;
+use super::cli::{KvArgs, LoadArgs};
 use super::lab::{Lab, progress};
 use super::load::{Load, Outcome, empty_histogram};
 use super::product::Product;
@@ -56,16 +56,16 @@ struct Round {
 pub fn run(lab: &Lab, arguments: &KvArgs) -> Result<Table> {
     let mut lanes = Vec::new();
     for product in lab.products() {
-        progress(&format!("kv: loading {} keys into {product}", arguments.keys));
+        progress(&format!("kv: loading {} keys into {product}", arguments.load.keys));
         lanes.push(Lane::open(lab, product, arguments)?);
     }
     let mut table = Table::new(title(arguments), &COLUMNS);
     for shape in shapes(arguments) {
         let traffic = shape.traffic(arguments);
-        for round in 1..=arguments.rounds {
-            progress(&format!("kv: {}, round {round} of {}", shape.name(), arguments.rounds));
+        for round in 1..=arguments.load.rounds {
+            progress(&format!("kv: {}, round {round} of {}", shape.name(), arguments.load.rounds));
             for lane in &mut lanes {
-                lane.round(traffic.clone(), shape.depth, arguments.seconds)?;
+                lane.round(traffic.clone(), shape.depth, arguments.load.seconds)?;
             }
         }
         report(shape, &lanes, arguments.has_bars() && lab.is_plain(), &mut table);
@@ -75,7 +75,8 @@ pub fn run(lab: &Lab, arguments: &KvArgs) -> Result<Table> {
 }
 
 fn title(arguments: &KvArgs) -> String {
-    let KvArgs { connections, keys, value_size, zipf, sets, rounds, seconds, .. } = arguments;
+    let KvArgs { connections, sets, load, .. } = arguments;
+    let LoadArgs { keys, value_size, zipf, rounds, seconds, .. } = load;
     format!(
         "kv: {connections} connections, {keys} keys, {value_size} B values, zipf {zipf}, \
          {sets}% sets, {rounds} rounds of {seconds} s"
@@ -99,16 +100,17 @@ impl Shape {
 
     fn traffic(self, arguments: &KvArgs) -> Traffic {
         let sets = if self.keys_per_get == 1 { arguments.sets } else { 0 };
-        let KvArgs { keys, zipf, value_size, .. } = *arguments;
+        let LoadArgs { keys, zipf, value_size, .. } = arguments.load;
         Traffic::mix(keys, zipf, sets, self.keys_per_get, value_size)
     }
 }
 
 impl Lane {
     fn open(lab: &Lab, product: Product, arguments: &KvArgs) -> Result<Self> {
-        let server = lab.start(product, arguments.limit_mib)?;
+        let server = lab.start(product, arguments.load.limit_mib)?;
         let mut load = Load::connect(server.address, product.protocol(), arguments.connections)?;
-        let mut preload = Traffic::preload(arguments.keys, Sizes::Fixed(arguments.value_size));
+        let mut preload =
+            Traffic::preload(arguments.load.keys, Sizes::Fixed(arguments.load.value_size));
         let outcome = load.run(&mut preload, PRELOAD_DEPTH, None)?;
         match outcome.refused {
             0 => Ok(Self { server, load, rounds: Vec::new() }),

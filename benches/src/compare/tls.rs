@@ -9,7 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::Result;
 use super::bars::TLS_CPU_DEPTH_32;
-use super::cli::KvArgs;
+use super::cli::{KvArgs, LoadArgs};
 use super::folder::Folder;
 use super::lab::{Lab, progress};
 use super::load::Load;
@@ -35,23 +35,24 @@ pub fn run(lab: &Lab, arguments: &KvArgs) -> Result<Table> {
     let added = format!(
         "--set tls.mode=optional --set tls.cert={path}/cert.pem --set tls.key={path}/key.pem"
     );
-    let server = lab.start_adding(Product::Isogrid, arguments.limit_mib, &added)?;
+    let server = lab.start_adding(Product::Isogrid, arguments.load.limit_mib, &added)?;
     let protocol = Product::Isogrid.protocol();
     let connect = |tls| Load::connect_over(tls, server.address, protocol, arguments.connections);
     let (mut plain, mut over_tls) = (connect(None)?, connect(Some(&config))?);
-    let mut preload = Traffic::preload(arguments.keys, Sizes::Fixed(arguments.value_size));
+    let mut preload =
+        Traffic::preload(arguments.load.keys, Sizes::Fixed(arguments.load.value_size));
     plain.run(&mut preload, PRELOAD_DEPTH, None)?;
-    let KvArgs { keys, zipf, sets, value_size, .. } = *arguments;
+    let LoadArgs { keys, zipf, value_size, .. } = arguments.load;
     let mut table = Table::new(
         format!("tls: {} connections, {keys} keys, {value_size} B values", arguments.connections),
         &COLUMNS,
     );
     for &depth in &arguments.depths {
-        let traffic = Traffic::mix(keys, zipf, sets, 1, value_size);
+        let traffic = Traffic::mix(keys, zipf, arguments.sets, 1, value_size);
         let mut rounds = Vec::new();
-        for round in 1..=arguments.rounds {
-            progress(&format!("tls: depth {depth}, round {round} of {}", arguments.rounds));
-            let time = Duration::from_secs_f64(arguments.seconds);
+        for round in 1..=arguments.load.rounds {
+            progress(&format!("tls: depth {depth}, round {round} of {}", arguments.load.rounds));
+            let time = Duration::from_secs_f64(arguments.load.seconds);
             let cpu = |load: &mut Load| cpu_us(&server, load, traffic.clone(), depth, time);
             rounds.push((cpu(&mut plain)?, cpu(&mut over_tls)?));
         }

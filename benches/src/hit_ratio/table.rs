@@ -57,13 +57,17 @@ mod tests {
         let keys = (0..60_000_u64).map(|i| i * i % 5_003 * (i % 7));
         let trace = Trace::new("squares", keys);
         let capacity = trace.footprint() / 4;
-        for policy in [PolicyKind::TinyLfu, PolicyKind::S3Fifo, PolicyKind::Lru] {
+        // What memory costs beside the values is worth the more the steeper a policy's curve is (ADR
+        // 1): W-TinyLFU loses .029 here, the others .018.
+        let within =
+            [(PolicyKind::TinyLfu, 0.04), (PolicyKind::S3Fifo, 0.03), (PolicyKind::Lru, 0.03)];
+        for (policy, bound) in within {
             let (live, ideal) = (
                 in_table(policy, &trace, capacity, 1).expect("a table"),
                 ideal(policy, &trace, capacity),
             );
             assert!(ideal > 0.2, "{policy}: {ideal}");
-            assert!((live - ideal).abs() < 0.04, "{policy}: {live}, ideally {ideal}");
+            assert!((live - ideal).abs() < bound, "{policy}: {live}, ideally {ideal}");
         }
     }
 }

@@ -8,7 +8,9 @@ use super::overflow::Feeder;
 use super::recovery::{self, newest};
 use super::replay::replaying;
 use super::save::Saves;
-use super::{KeptTable, PersistConfig, PersistError, PersistMode, Preload, change, wal_config};
+use super::{
+    KeptTable, PersistConfig, PersistError, PersistMode, Preload, StoreConfig, change, wal_config,
+};
 use crate::config::TableConfig;
 use crate::disk::Disk;
 use crate::env::{Clock, Timestamp};
@@ -62,23 +64,7 @@ impl AtRest {
         let of_log = |name: &&String| !behind.as_ref().is_some_and(|behind| behind.has(name));
         let tables: Vec<_> = names.iter().filter(of_log).map(|name| kept(name, now)).collect();
         let store = config.store.take().filter(|store| store.exists);
-        let feeder = match store {
-            None => None,
-            Some(mut store) => {
-                let io = |source| PersistError::Io {
-                    path: "store".into(),
-                    action: "start a thread",
-                    source,
-                };
-                // The thread is never told that it may use the store.
-                let never = Box::new(|| Err(crate::store::Error::Closed));
-                let open = std::mem::replace(&mut store.open, never);
-                let of: Vec<_> = tables.iter().map(|k| (k.name.as_str(), &k.table)).collect();
-                let feeder = Feeder::start(store, &of, clock).map_err(io)?;
-                feeder.look(&open)?;
-                Some(feeder)
-            }
-        };
+        let feeder = store.map(|store| look(store, &tables, clock)).transpose()?;
         let (from, _) = recovery::read_snapshot(&config, &tables, feeder.as_ref(), now, false)?;
         let wal = wal_config(config.storage_id, from);
         let threads = recovery::threads(&config);
@@ -119,6 +105,22 @@ impl AtRest {
         }));
         Ok(write_caches(disk, name, header, &caches, progress, &mut || Ok(()))?)
     }
+}
+
+/// The store of what has no room in memory, to be read alone.
+fn look(
+    mut store: StoreConfig,
+    tables: &[KeptTable],
+    clock: Arc<dyn Clock>,
+) -> Result<Feeder, PersistError> {
+    let io = |source| PersistError::Io { path: "store".into(), action: "start a thread", source };
+    // The thread is never told that it may use the store.
+    let never = Box::new(|| Err(crate::store::Error::Closed));
+    let open = std::mem::replace(&mut store.open, never);
+    let of: Vec<_> = tables.iter().map(|k| (k.name.as_str(), &k.table)).collect();
+    let feeder = Feeder::start(store, &of, clock).map_err(io)?;
+    feeder.look(&open)?;
+    Ok(feeder)
 }
 
 /// A table with room for everything: limits are the server's.

@@ -6,14 +6,15 @@ use super::Persistence;
 use super::overflow::{Capture, Feeder};
 use crate::disk::Disk;
 use crate::snapshot_file::{
-    Cache, Progress, SnapshotFileError, SnapshotHeader, Summary, write_caches,
+    Aside, Cache, Progress, SnapshotFileError, SnapshotHeader, Summary, write_caches,
 };
 use crate::table::Table;
 
 impl Persistence {
     /// Writes tables, kept ones and others, to the file `name`, with all their entries that are not
     /// in memory. Each is in the file as it was at one moment, whatever is written, evicted and read
-    /// back meanwhile. One call at a time.
+    /// back meanwhile: that of the call, or when its turn comes where entries are stored that memory
+    /// has no room for. One call at a time.
     ///
     /// Waits for the disk, and makes everything durable first that has left memory. Memory:
     /// 4 MiB, what waits for the store, and about 32 bytes for each key that leaves memory, comes

@@ -5,12 +5,12 @@ use std::io;
 
 use super::record::{Idle, Record};
 use crate::env::Timestamp;
-use crate::table::{Entry, SEQ_BITS, Saved, Table, Watermark};
+use crate::table::{Entry, SEQ_BITS, Saved, Snapshot, Table, Watermark};
 
 /// Where entries of a cache are that its table does not have. All of it is called by the one who
 /// writes the file, in this order: [`begin`](Aside::begin), for each page of the table
 /// [`pick`](Aside::pick) and [`gathered`](Aside::gathered), then [`rest`](Aside::rest) until there is
-/// no more.
+/// no more, and [`end`](Aside::end).
 pub(crate) trait Aside {
     /// The moment that the file is of; `marks` is what it sees of each segment. The locks of all
     /// segments are held.
@@ -26,6 +26,9 @@ pub(crate) trait Aside {
     /// Gives some of what is nowhere else; whether there may be more.
     fn rest(&self, visit: &mut dyn FnMut(&Saved<'_>)) -> io::Result<bool>;
 
+    /// All of the cache is written: nothing gathers any more.
+    fn end(&self) {}
+
     /// About how many entries [`Aside::rest`] will give.
     fn len(&self) -> u64;
 }
@@ -37,6 +40,14 @@ pub(crate) struct Cache<'c> {
     pub table: &'c Table,
     /// None: the table has all.
     pub aside: Option<&'c dyn Aside>,
+}
+
+impl<'c> Cache<'c> {
+    /// The moment that the file has the cache of is now.
+    pub(super) fn open(&self, now: Timestamp) -> Snapshot<'c> {
+        let begin = |marks: &[_]| self.aside.into_iter().for_each(|aside| aside.begin(marks));
+        self.table.snapshot_with(now, begin).0
+    }
 }
 
 impl<'a> Record<'a> {

@@ -65,7 +65,8 @@ pub struct Import<'a> {
 /// `keep` is called after each block of entries and waits for the log, if there is one, so that
 /// its buffer never holds much more than a block. Every entry is a write like any other: it is
 /// recorded, may evict, and is seen at once or when it is kept. Entries that are not in memory are
-/// read to compare versions; the calling thread waits for that.
+/// read to compare versions; the calling thread waits for that. The file's takes the place of one
+/// that is damaged there.
 ///
 /// # Errors
 /// [`ImportError`]: what came before is in the table. [`ImportError::File`] of the kind
@@ -123,9 +124,9 @@ fn put(
         version: Some(version),
         marks: record.marks,
     };
-    let mut tries = 0;
+    let (mut tries, mut blind) = (0, import.reader.is_none());
     loop {
-        match try_put(import, record.key, &new, version, now) {
+        match try_put(import.table, record.key, &new, blind, now) {
             Ok(true) => {
                 counts.stored += 1;
                 counts.bytes += record.key.len() as u64 + record.value.len() as u64;
@@ -137,7 +138,11 @@ fn put(
                 continue;
             }
             Err(Error::Away) => {
-                import.reader.map_or(Ok(()), |reader| reader.bring(record.key))?;
+                match import.reader.map_or(Ok(()), |reader| reader.bring(record.key)) {
+                    // There is no version to compare with, and nothing to lose.
+                    Err(LoadError::Damaged) => blind = true,
+                    brought => brought?,
+                }
                 continue;
             }
             Err(Error::Behind) => {
@@ -154,20 +159,20 @@ fn put(
 /// Whether the entry was put; not where the table has that version or a newer one.
 ///
 /// # Errors
-/// [`Error::Away`]: it is to be seen first which version there is.
+/// [`Error::Away`] unless `blind`: it is to be seen first which version there is.
 fn try_put(
-    Import { table, reader, .. }: Import<'_>,
+    table: &Table,
     key: &[u8],
     new: &NewEntry<'_>,
-    version: u64,
+    blind: bool,
     now: Timestamp,
 ) -> Result<bool, Error> {
     let pinned = table.pin();
     let Some(mut entry) = pinned.entry(table.hash(key), key, now) else { return Ok(false) };
-    if reader.is_some() && entry.is_away() {
+    if !blind && entry.is_away() {
         return Err(Error::Away);
     }
-    if entry.get().is_some_and(|there| there.version() >= version) {
+    if entry.get().is_some_and(|there| Some(there.version()) >= new.version) {
         return Ok(false);
     }
     entry.put(new).map(|_| true)

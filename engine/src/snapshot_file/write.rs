@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::aside::Cache;
+use super::aside::{Aside, Cache};
 use super::error::SnapshotFileError;
 use super::footer::CacheSection;
 use super::header::SnapshotHeader;
@@ -83,7 +83,9 @@ pub fn write_once(
     write_caches(disk, name, header, &caches, progress, read)
 }
 
-/// As [`write_once`], with entries that are not in the tables.
+/// As [`write_once`], with entries that are not in the tables. A cache that has such is in the file
+/// as it was when its turn came: what it must hand over from its moment on is taken only while it is
+/// written.
 ///
 /// # Errors
 /// As [`write_once`], and those of reading what is not in the tables.
@@ -96,11 +98,9 @@ pub(crate) fn write_caches(
     read: &mut dyn FnMut() -> std::io::Result<()>,
 ) -> Result<Summary, SnapshotFileError> {
     check_names(caches)?;
-    let open = |Cache { table, aside, .. }| {
-        let begin = |marks: &[_]| aside.into_iter().for_each(|aside| aside.begin(marks));
-        table.snapshot_with(header.created, begin).0
-    };
-    let snapshots: Vec<_> = caches.iter().copied().map(open).collect();
+    let now = header.created;
+    let at_once = caches.iter().map(|cache| cache.aside.is_none().then(|| cache.open(now)));
+    let snapshots: Vec<_> = at_once.collect();
     let held = |cache: &Cache<'_>| {
         cache.table.usage().entries + cache.aside.map_or(0, |aside| aside.len())
     };
@@ -139,15 +139,17 @@ fn write_all<'c>(
     disk: &dyn Disk,
     name: &str,
     header: &SnapshotHeader,
-    caches: impl ExactSizeIterator<Item = (Cache<'c>, Snapshot<'c>)>,
+    caches: impl ExactSizeIterator<Item = (Cache<'c>, Option<Snapshot<'c>>)>,
     tell: &mut Tell<'_>,
 ) -> std::io::Result<Summary> {
     let count = u32::try_from(caches.len()).unwrap_or(u32::MAX);
     let mut output = Output::create(disk, name, header, count)?;
     // Each snapshot is given up as soon as its table is written.
     for (cache, snapshot) in caches {
+        let snapshot = snapshot.unwrap_or_else(|| cache.open(header.created));
         output.section(section(cache.name, cache.table, &snapshot))?;
         write_cache(&mut output, cache, &snapshot, header, tell)?;
+        cache.aside.into_iter().for_each(Aside::end);
     }
     (tell.read)()?;
     let (bytes, footer) = output.finish()?;

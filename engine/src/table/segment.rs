@@ -457,12 +457,14 @@ impl<'t> Locked<'t> {
 
     fn schedule(&mut self, slot: Slot, version: Version<'_>) {
         match version.expires_at(self.now) {
-            Some(at) => {
-                let now = self.now;
-                self.w.wheel.get_or_insert_with(|| Box::new(Wheel::new(now))).schedule(slot, at);
-            }
+            Some(at) => self.schedule_at(slot, at),
             None => self.unschedule(slot),
         }
+    }
+
+    fn schedule_at(&mut self, slot: Slot, at: Timestamp) {
+        let now = self.now;
+        self.w.wheel.get_or_insert_with(|| Box::new(Wheel::new(now))).schedule(slot, at);
     }
 
     fn unschedule(&mut self, slot: Slot) {

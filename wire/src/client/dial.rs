@@ -48,7 +48,8 @@ impl Dialer {
     }
 }
 
-/// A number that nobody can foresee: std seeds each hasher from the system's own source.
+/// A number that nobody can foresee: SipHash under a key that std draws once for each thread from
+/// the system's own source, and counts up from.
 pub fn chance(which: u64) -> u64 {
     RandomState::new().hash_one(which)
 }

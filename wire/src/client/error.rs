@@ -33,7 +33,8 @@ pub enum Cause {
     /// The server refused it.
     Refused(Refusal),
     /// The two ends do not trust each other: TLS failed, the server did not prove that it knows
-    /// the password, or a secret would have been readable on its way.
+    /// the password, or a secret would have been readable on its way; or a file of authorities, a
+    /// certificate or a key is missing or cannot be read.
     Insecure(String),
     /// What came is not GNP, or not what was asked for.
     Protocol(&'static str),

@@ -68,12 +68,12 @@ impl Tls {
     ///
     /// What is wrong with which of them; nothing of what is in them.
     pub fn read(options: &TlsOptions) -> Result<Self, String> {
-        let file = options.authorities.clone().or_else(of_the_system);
-        let file = file.ok_or("this system has no file of authorities: name one")?;
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(&file)? {
-            roots.add(certificate).map_err(|error| format!("{}: {error}", file.display()))?;
-        }
+        let roots = match &options.authorities {
+            Some(file) => all_roots(file)?,
+            None => usable_roots(
+                &of_the_system().ok_or("this system has no file of authorities: name one")?,
+            )?,
+        };
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
@@ -140,6 +140,25 @@ fn of_the_system() -> Option<PathBuf> {
     said.map(PathBuf::from).or_else(known)
 }
 
+/// Of a file that was named everything has to be of use.
+fn all_roots(file: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        roots.add(certificate).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    Ok(roots)
+}
+
+/// The file of a system has authorities of all kinds, and nobody who connects has chosen them: one
+/// that is of no use keeps no other from being trusted.
+fn usable_roots(file: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    match roots.add_parsable_certificates(certificates(file)?) {
+        (0, _) => Err(unusable(file, &pem::Error::NoItemsFound)),
+        _ => Ok(roots),
+    }
+}
+
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(file).and_then(|certificates| certificates.collect());
@@ -172,6 +191,39 @@ mod tests {
             assert!(server_name(host(address)).is_ok(), "{address}");
         }
         assert!(server_name("no name").is_err());
+    }
+
+    /// Of an authority that nobody has the key of, until 2126.
+    const GOOD: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBgDCCASWgAwIBAgIUaUqb/7ThJpOrYcOLrG1kPRGGCnswCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJYXV0aG9yaXR5MCAXDTI2MTEyMjEzNDU0NVoYDzIxMjYxMDI5
+MTM0NTQ1WjAUMRIwEAYDVQQDDAlhdXRob3JpdHkwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAS2tZoE6M4vXDp3C86YtPODrApNhLF9QmTPeXvcP/+I4JrVbJpLzJ9i
+hd9wpiGNl7eklAVYcIlUIvZuPdL6Svx9o1MwUTAdBgNVHQ4EFgQURjOR34dE45lB
+drJEKsLUmX8CDzMwHwYDVR0jBBgwFoAURjOR34dE45lBdrJEKsLUmX8CDzMwDwYD
+VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEApMWWQ6tIk9zwRQbAiVpE
+Y2doBXh2nfFRsDmPK3Kb9yUCIQDrpEjLT70OYv7wAt3YVrWtus3lDz114WGLD3dv
+2gu/XA==
+-----END CERTIFICATE-----
+";
+    /// PEM, but no certificate.
+    const BAD: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+    /// One odd authority among the system's hundreds turned TLS off.
+    #[test]
+    fn an_authority_of_no_use_is_passed_over_in_the_file_of_the_system_alone() {
+        let file = std::env::temp_dir().join(format!("roots-{}.pem", std::process::id()));
+        for (text, all, usable) in [
+            (GOOD.to_owned(), Some(1), Some(1)),
+            (BAD.to_owned() + GOOD, None, Some(1)),
+            (BAD.to_owned(), None, None),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(all_roots(&file).ok().map(|roots| roots.len()), all);
+            assert_eq!(usable_roots(&file).ok().map(|roots| roots.len()), usable);
+        }
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]

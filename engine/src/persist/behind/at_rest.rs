@@ -11,7 +11,7 @@ use super::{BehindConfig, PersistError};
 use crate::env::Timestamp;
 use crate::persist::offline::roomy;
 use crate::snapshot_file::Aside;
-use crate::store::{CacheId, Scan, ScanCursor, Store};
+use crate::store::{CacheId, Error, Scan, ScanCursor, Store};
 use crate::table::{Entry, Saved, Table, Watermark};
 
 /// The store of caches that are written behind, and what it holds.
@@ -29,8 +29,15 @@ impl BehindAtRest {
     /// Looks what the store holds.
     ///
     /// # Errors
-    /// [`PersistError`] when it cannot be read, or is another directory's.
+    /// [`PersistError`] when it cannot be read, is another directory's, or has lost what was written
+    /// to it last.
     pub fn open(config: BehindConfig) -> Result<BehindAtRest, PersistError> {
+        if config.report.suspect {
+            let reason = "some entries may be older than they should be; a server serves them all \
+                          the same, and saves them with --server"
+                .to_owned();
+            return Err(Error::Failed { path: "behind".into(), reason }.into());
+        }
         let catalog = Catalog::read(&*config.store)?;
         check_owner(&catalog, config.storage_id)?;
         Ok(BehindAtRest { alarms: alarms(&config.report), store: config.store, catalog })

@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -39,14 +39,14 @@ use crate::store::{CacheId, Damage, Scan, ScanCursor, Stored};
 use crate::table::{Entry, Leaving, Saved, Table, Watermark};
 
 /// Bytes of entries that may wait for the file; beyond that nothing leaves memory.
-const HANDED_BYTES_MAX: usize = 4 << 20;
+pub(super) const HANDED_BYTES_MAX: usize = 4 << 20;
 /// What an entry takes that waits, beside its key and value.
 const HANDED_BYTES: usize = 160;
 /// How often somebody who waits looks again.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Tells keys apart in few bytes: two keyed hashes of 64 bits, so that no two keys of one save will
-/// ever share both.
+/// Tells keys apart in few bytes: two hashes of 64 bits with seeds of their own. Among n keys two
+/// share both with a chance of n^2 in 2^129: of a billion, one in 2^69.
 struct Prints([Hasher; 2]);
 
 /// The print of a key.
@@ -65,7 +65,6 @@ pub(in crate::persist) struct Capture {
     /// Taken ahead of `memory`, and held while a page is read.
     store: Mutex<Read>,
     room: Condvar,
-    ended: AtomicBool,
 }
 
 /// The moment that the file is of.
@@ -88,6 +87,8 @@ struct Memory {
     back: Keys,
     handed: VecDeque<(Box<[u8]>, Kept)>,
     bytes: usize,
+    /// Nobody takes what is handed over any more.
+    ended: bool,
 }
 
 /// How far the store has been read.
@@ -110,22 +111,11 @@ impl Capture {
             memory: Mutex::default(),
             store: Mutex::new(Read::Nothing),
             room: Condvar::new(),
-            ended: AtomicBool::new(false),
         };
         let capture = Arc::new(capture);
         capture.overflow.feed.captures.fetch_add(1, Ordering::AcqRel);
         *capture.overflow.capture.write() = Some(Arc::clone(&capture));
         Some(capture)
-    }
-
-    /// Nothing is told to it any more.
-    pub fn end(&self) {
-        *self.overflow.capture.write() = None;
-        self.overflow.feed.captures.fetch_sub(1, Ordering::AcqRel);
-        self.ended.store(true, Ordering::Release);
-        self.overflow.crowd(false);
-        self.room.notify_all();
-        self.overflow.feed.wake_room();
     }
 
     /// The numbers of a segment that the file sees.
@@ -178,15 +168,24 @@ impl Capture {
     /// Waits until what was handed over has been taken, or nobody will.
     pub fn wait_room(&self) {
         let mut memory = self.memory.lock();
-        while memory.bytes >= HANDED_BYTES_MAX && !self.ended.load(Ordering::Acquire) {
+        while memory.bytes >= HANDED_BYTES_MAX && !memory.ended {
             self.room.wait_for(&mut memory, TICK);
         }
     }
 
+    /// Who had hold of it when it ended may still come; nobody would ever undo his crowding.
     fn hand(&self, memory: &mut Memory, key: &[u8], kept: Kept) {
+        if memory.ended {
+            return;
+        }
         memory.bytes += HANDED_BYTES + key.len() + kept.value.len();
         memory.handed.push_back((key.into(), kept));
         self.overflow.crowd(memory.bytes >= HANDED_BYTES_MAX);
+    }
+
+    #[cfg(test)]
+    pub fn handed_bytes(&self) -> usize {
+        self.memory.lock().bytes
     }
 
     /// Whether the store may have had the key at the moment of the file, and has it still unless it
@@ -229,28 +228,38 @@ impl Capture {
         let page = store.scan(&Scan::all(id).after(after)).map_err(io::Error::other)?;
         let (mut picked, memory) = (Vec::new(), self.memory.lock());
         for entry in page.entries {
-            let (key, kept) = match entry {
-                Ok((key, stored)) => {
-                    let kept = Kept::from_stored(stored).ok_or_else(|| damage(id, &key));
-                    (key, kept)
-                }
-                Err(Damage::Entry { cache, key, reason }) => {
-                    (key.clone(), Err(Damage::Entry { cache, key, reason }))
-                }
-                Err(damage) => return Err(io::Error::other(damage.to_string())),
-            };
-            if begun.waiting.contains_key(&key[..])
-                || memory.written.contains_key(&self.prints.of(&key))
-            {
-                continue;
-            }
-            let kept = kept.map_err(|damage| io::Error::other(damage.to_string()))?;
-            if begun.sees(self.table.hash(&key), &kept, self.table.epoch()) {
-                picked.push((key, kept));
-            }
+            picked.extend(self.pick_stored(begun, &memory, id, entry)?);
         }
         *read = page.next.map_or(Read::All, Read::Upto);
         Ok(picked)
+    }
+
+    /// An entry of the store, unless it is in the file or not of its moment.
+    fn pick_stored(
+        &self,
+        begun: &Begun,
+        memory: &Memory,
+        id: CacheId,
+        entry: Result<(Vec<u8>, Stored), Damage>,
+    ) -> io::Result<Option<(Vec<u8>, Kept)>> {
+        let (key, kept) = match entry {
+            Ok((key, stored)) => {
+                let kept = Kept::from_stored(stored).ok_or_else(|| damage(id, &key));
+                (key, kept)
+            }
+            Err(Damage::Entry { cache, key, reason }) => {
+                (key.clone(), Err(Damage::Entry { cache, key, reason }))
+            }
+            Err(damage) => return Err(io::Error::other(damage.to_string())),
+        };
+        let known = begun.waiting.contains_key(&key[..])
+            || memory.written.contains_key(&self.prints.of(&key));
+        if known {
+            return Ok(None);
+        }
+        let kept = kept.map_err(|damage| io::Error::other(damage.to_string()))?;
+        let seen = begun.sees(self.table.hash(&key), &kept, self.table.epoch());
+        Ok(seen.then_some((key, kept)))
     }
 
     fn failed(&self) -> io::Error {
@@ -315,6 +324,20 @@ impl Aside for Capture {
         let page = self.page(begun)?;
         page.iter().for_each(|(key, kept)| visit(&kept.saved(key, self.overflow.feed.opened)));
         Ok(!matches!(*self.store.lock(), Read::All))
+    }
+
+    fn end(&self) {
+        {
+            let mut memory = self.memory.lock();
+            if std::mem::replace(&mut memory.ended, true) {
+                return;
+            }
+            self.overflow.crowd(false);
+        }
+        *self.overflow.capture.write() = None;
+        self.overflow.feed.captures.fetch_sub(1, Ordering::AcqRel);
+        self.room.notify_all();
+        self.overflow.feed.wake_room();
     }
 
     fn len(&self) -> u64 {

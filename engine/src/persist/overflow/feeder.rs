@@ -453,9 +453,6 @@ impl Worker {
         taken: Vec<Taken>,
         forced: bool,
     ) -> Result<bool, Error> {
-        if let Some(capture) = overflow.captured() {
-            capture.wait_room();
-        }
         let lsn = taken.iter().map(|taken| taken.pending.lsn).max().unwrap_or(0);
         if !self.commit(store, batch, lsn, forced)? {
             return Ok(false);
@@ -541,7 +538,7 @@ fn take(overflow: &Overflow, part: usize, generation: u64) -> Vec<Taken> {
 }
 
 /// Whether the store has a key; it is asked only where that may be. A save that is under way gets
-/// what is there.
+/// what is there, one at a time.
 fn is_stored(
     store: &dyn Store,
     id: CacheId,
@@ -559,6 +556,7 @@ fn is_stored(
         Err(error) => return Err(error),
     };
     if let Some(capture) = overflow.captured() {
+        capture.wait_room();
         capture.loses(id, &taken.key, found);
     }
     Ok(true)

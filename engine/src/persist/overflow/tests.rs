@@ -3,6 +3,7 @@
 
 mod bed;
 mod come_and_go;
+mod crowd;
 mod loads;
 mod model;
 mod save;

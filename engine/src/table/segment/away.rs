@@ -94,11 +94,15 @@ impl<'t> Locked<'t> {
     /// Whether a save is under way.
     fn is_saved(&self) -> bool {
         self.shared.snapshots.any_open()
-            && self.backing().is_some_and(|b| b.saves(self.hash_segment()).is_some())
+            && self.backing().is_some_and(|b| b.saves(self.number()).is_some())
     }
 
-    fn hash_segment(&self) -> u32 {
-        u32::try_from(self.segment.number).unwrap_or(u32::MAX)
+    /// Whether a save would have to be handed what an expired version was written over, and has no
+    /// room for it.
+    pub(super) fn must_stay(&self, expired: Version<'_>) -> bool {
+        expired.older().is_some()
+            && self.backing().is_some_and(|backing| !backing.has_room())
+            && self.is_saved()
     }
 
     /// Tells a save that is under way of the version that it sees of a key, before all of its
@@ -108,7 +112,7 @@ impl<'t> Locked<'t> {
             return;
         }
         let Some(backing) = self.backing() else { return };
-        let Some(seen) = backing.saves(self.hash_segment()) else { return };
+        let Some(seen) = backing.saves(self.number()) else { return };
         let mut next = Some(newest);
         while let Some(version) = next {
             if version.seq() <= *seen.end() && !version.is_withdrawn() {

@@ -32,6 +32,10 @@ impl Locked<'_> {
         self.w.wheel = Some(wheel);
         let _kept = self.keep_for_telling();
         for version in gone {
+            if self.must_stay(version) {
+                self.schedule_at(version.slot(), now + 1);
+                continue;
+            }
             count(&self.segment.metrics.expired);
             if !self.segment.accesses.get(version.slot()).fetched() {
                 count(&self.segment.metrics.expired_unfetched);

@@ -242,8 +242,7 @@ impl Core {
 }
 
 /// Whether another handshake would end the same way, so that nobody should wait for it: another
-/// protocol or version, somebody who may not connect, or a
-/// server that cannot be trusted.
+/// protocol or version, somebody who may not connect, or a server that cannot be trusted.
 fn final_word(cause: &Cause) -> bool {
     match cause {
         Cause::Protocol(_) | Cause::Insecure(_) => true,

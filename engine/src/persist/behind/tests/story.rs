@@ -382,6 +382,18 @@ fn the_store_of_another_directory_is_refused() {
     assert!(refused.unwrap().contains("written by another data directory"));
 }
 
+/// A backup of it was written with no more than a warning.
+#[test]
+fn a_store_that_may_have_lost_something_is_not_read_for_a_backup() {
+    for suspect in [false, true] {
+        let (store, _life) = begin();
+        let report = Report { suspect, ..Report::default() };
+        let config = BehindConfig { store: store as _, report, storage_id: [3; 16] };
+        let refused = BehindAtRest::open(config).err().map(|error| error.to_string());
+        assert_eq!(refused.is_some_and(|why| why.contains("older")), suspect);
+    }
+}
+
 /// The thread, for real: everything is durable when it has ended, and what cannot be is named.
 #[test]
 fn closing_writes_everything_or_says_what_it_could_not() {

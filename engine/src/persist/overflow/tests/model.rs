@@ -56,8 +56,8 @@ impl New {
     }
 }
 
-/// One random operation, on the table and on the map.
-pub fn step(life: &Life, image: &mut Image, rng: &mut u64) {
+/// One random operation, on the table and on the map; the key whose deadline it changed, if that.
+pub fn step(life: &Life, image: &mut Image, rng: &mut u64) -> Option<Vec<u8>> {
     let (key, now) = (key(rng), life.now());
     image.retain(|_, shown| shown.2.is_none_or(|at| at > now));
     let new = New::draw(rng, now + 1);
@@ -73,7 +73,7 @@ pub fn step(life: &Life, image: &mut Image, rng: &mut u64) {
                 others.iter().try_for_each(|other| all.put(other, &new.entry()))?;
                 all.remove(&key)
             });
-            let Some(versions) = versions else { return };
+            let versions = versions?;
             versions.into_iter().for_each(|(key, version)| {
                 image.insert(key, shown(version));
             });
@@ -83,7 +83,10 @@ pub fn step(life: &Life, image: &mut Image, rng: &mut u64) {
             let removed = life.on(&key, false, |entry| entry.remove());
             assert_eq!(removed, image.remove(&key).is_some(), "{}", key.escape_ascii());
         }
-        13..=20 => touch(life, image, &key, &new),
+        13..=20 => {
+            touch(life, image, &key, &new);
+            return Some(key);
+        }
         21..=22 => {
             life.clock.advance(draw(rng, 900));
             life.table.maintain(life.now(), 64);
@@ -101,6 +104,7 @@ pub fn step(life: &Life, image: &mut Image, rng: &mut u64) {
             assert_eq!(life.get(&key), image.get(&key).cloned(), "{}", key.escape_ascii());
         }
     }
+    None
 }
 
 /// Changes the deadline, and keeps the rest.
