@@ -19,6 +19,7 @@
 
 mod admin;
 mod admission;
+mod ahead;
 mod asked;
 mod batch;
 mod cache;

@@ -16,6 +16,7 @@ use isogrid_wire::native::{
 use tokio::time::Sleep;
 
 use super::admission::refuse;
+use super::ahead::Ahead;
 use super::cache;
 use super::failure::Failure;
 use super::handshake::{self, Preface};
@@ -356,6 +357,7 @@ impl Conversation for Session {
         {
             self.stopped = Some((header, payload));
         }
+        let mut ahead = Ahead::default();
         while quota > 0
             && self.close.is_none()
             && self.has_room()
@@ -366,6 +368,9 @@ impl Conversation for Session {
             let rest = input.get(done.consumed..).unwrap_or_default();
             if rest.is_empty() {
                 break;
+            }
+            if ahead.step() && matches!(self.stage, Stage::Open) {
+                ahead = Ahead::look(&index, rest, &self.limits, self.now);
             }
             match self.step(&index, rest, out) {
                 Ok(len) => done.consumed += len,
