@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use isogrid_engine::persist::{PersistMode, Preload};
@@ -77,6 +77,8 @@ pub struct Node {
     pub memory_limit: AtomicU64,
     /// What is kept on disk; set before the node listens.
     pub data: OnceLock<Data>,
+    /// Held while caches are saved to a file: one save at a time.
+    pub saving: Mutex<()>,
     /// What health checks hear.
     pub health: Health,
     /// Changes the level of the log.
@@ -143,6 +145,7 @@ impl Node {
             started,
             life: isogrid_engine::env::os_seed(),
             data: OnceLock::new(),
+            saving: Mutex::default(),
             health: Health::default(),
             log: LogLevel::default(),
             stopping: AtomicBool::new(false),
