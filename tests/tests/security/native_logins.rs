@@ -47,8 +47,7 @@ fn is_in(client: &mut Native, answer: &Value, user: &str) -> bool {
 #[test]
 fn each_mechanism_right_and_wrong() {
     let users = users();
-    let made = users.user(&["add", "ci", "--role", "read@*", "--token"], "");
-    let token = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+    let token = users.token("ci", &["read@*"]);
     let server = serve(&users, &PATIENT);
     for (mech, data, user) in
         [("PLAIN", plain("app", PASSWORD), "app"), ("TOKEN", token.clone(), "ci")]
@@ -84,7 +83,7 @@ fn each_mechanism_right_and_wrong() {
 #[test]
 fn scram_refuses_without_saying_who_there_is() {
     let users = users();
-    users.user(&["add", "ci", "--role", "read@*", "--token"], "");
+    users.token("ci", &["read@*"]);
     let server = serve(&users, &PATIENT);
     for (user, password) in [("app", "wrong"), ("nobody", PASSWORD), ("ci", "")] {
         let mut client = server.native_newcomer();
@@ -222,6 +221,19 @@ fn who_does_not_log_in_in_time_goes() {
     server.native_newcomer().raw.closed();
     assert!(begin.elapsed().as_millis() >= 900, "{:?}", begin.elapsed());
     assert_eq!(known.call("conn.PING", 0, json!({}))[0], "OK");
+}
+
+/// Whoever typed a password for longer than `handshake_timeout` was cut off.
+#[test]
+fn a_login_that_has_begun_has_the_time_of_logins() {
+    let server =
+        serve(&users(), &[&["--set", "limits.handshake_timeout=1s"], &PATIENT[..]].concat());
+    let (mut begun, mut silent) = (server.native_newcomer(), server.native_newcomer());
+    assert_eq!(begun.log_in("PLAIN", &plain("app", "wrong")), err("AUTH_FAILED"));
+    // The one without a HELLO is closed when its time is over; that of the other one is by then.
+    assert_eq!(error_name(&silent.receive()), "HANDSHAKE_TIMEOUT");
+    let answer = begun.scram("app", PASSWORD, None);
+    assert!(is_in(&mut begun, &answer, "app"), "{answer}");
 }
 
 /// Ten failures are free; then tries take a second each, by every mechanism.

@@ -25,6 +25,7 @@ impl Session {
         }
         self.counts.auth_cmds += 1;
         self.is_hello = true;
+        self.stage = Stage::Login;
         match self.login.begin(greeting.auth.as_ref())? {
             Begun::Checking => {}
             Begun::Challenge(data) => self.welcome(Auth::CONTINUE, data, out),
