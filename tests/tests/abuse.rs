@@ -246,6 +246,20 @@ fn a_hundred_thousand_gets_at_once() {
     scene.memory_is_bounded();
 }
 
+/// The rest of a line was copied once for each of its keys whenever its answer paused: a line like
+/// this one held its thread for minutes.
+#[test]
+fn a_line_of_half_a_million_keys() {
+    let scene = Scene::new(&[]);
+    let mut client = scene.server.connect();
+    client.ask("set k 0 0 1\r\nv\r\n", "STORED\r\n");
+    let count = (1 << 19) - 8;
+    let answer = "VALUE k 0 1\r\nv\r\n".repeat(count) + "END\r\n";
+    client.send(format!("get{}\r\n", " k".repeat(count)));
+    // Too long to be shown where it is wrong.
+    assert!(client.bytes(answer.len()) == answer.as_bytes(), "another answer");
+}
+
 #[test]
 fn half_a_request_for_ever() {
     let mut scene = Scene::new(&["--set", "limits.request_timeout=1s"]);

@@ -71,7 +71,8 @@ fn what_is_said_to_be_sent_is_what_the_server_counted() {
             let (gets, sets) = (number(&said, "/gets"), number(&said, "/sets"));
             // A machine that is busy with other tests may keep no rate: it must say so.
             let unsent = number(&said, "/generator/unsent");
-            assert_eq!(code, Some(i32::from(unsent > 0)), "{context}");
+            let all_unsent = unsent + number(&said, "/warmup/unsent");
+            assert_eq!(code, Some(i32::from(all_unsent > 0)), "{context}");
             if let Some(requests) = requests {
                 assert_eq!(gets + sets + unsent, requests, "{context}");
             }
@@ -118,10 +119,14 @@ fn a_rate_that_nobody_can_keep_is_owned_up_to() {
             "1000M",
             "--duration",
             "50ms",
+            "--warmup",
+            "20ms",
         ]);
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{stderr}");
         assert!(stderr.contains("the rate of 1000000000 a second was not kept"), "{stderr}");
+        let (_, warmup) = stderr.split_once("while warming up: ").expect("the warm-up is named");
+        assert!(warmup.contains("requests were due and never sent"), "{stderr}");
         let table = String::from_utf8(output.stdout).unwrap();
         assert!(!table.contains(" 0 never sent") && table.contains(" never sent"), "{table}");
     }

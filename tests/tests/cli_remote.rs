@@ -17,6 +17,8 @@ mod logins;
 mod repl;
 #[path = "cli_remote/server.rs"]
 mod server;
+#[path = "cli_remote/snapshots.rs"]
+mod snapshots;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -46,8 +46,7 @@ fn caches_counters_locks_transactions_and_streams_of_a_live_server() {
 fn scram_plain_and_token_at_a_server_that_wants_logins() {
     let (users, password) = (Users::new(), "correct-horse-battery");
     users.add("app", password, &["read,write@*"]);
-    let token = users.user(&["add", "ci", "--role", "read@*", "--token"], "").stdout;
-    let token = String::from_utf8(token).unwrap();
+    let token = users.token("ci", &["read@*"]);
     let file = format!("auth.users={}", users.file());
     let server =
         Server::isogrid(&["--native", "127.0.0.1:0", "--memcached", "off", "--set", &file]);

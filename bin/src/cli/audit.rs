@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::output::say;
 use crate::security::{chain, hex};
 
 #[derive(Args)]
@@ -37,12 +38,13 @@ pub fn main(args: &AuditArgs) -> ExitCode {
     match chain::verify(BufReader::new(opened).lines()) {
         Ok(found) => {
             let (lines, last) = (found.lines, hex::show(&found.last));
-            println!("{lines} lines, none changed; the last one's SHA-256 is {last}");
+            let mut text =
+                format!("{lines} lines, none changed; the last one's SHA-256 is {last}\n");
             if found.begins_after != chain::START {
                 let before = hex::show(&found.begins_after);
-                println!("it goes on from a log whose last line's SHA-256 is {before}");
+                text += &format!("it goes on from a log whose last line's SHA-256 is {before}\n");
             }
-            ExitCode::SUCCESS
+            say(&text)
         }
         Err(broken) => {
             eprintln!("error: {}: line {}: {}", file.display(), broken.line, broken.why);

@@ -1,7 +1,6 @@
 //! `isogrid log`: looks after the log of a data directory that no server uses.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,7 +8,7 @@ use clap::{Args, Subcommand};
 use isogrid_engine::persist::{DataDirectory, LogCheck, PersistError};
 use isogrid_engine::wal::{FileReport, FileState, Lost, Lsn};
 
-use super::{failed, table::table};
+use super::{failed, output::say, table::table};
 use crate::server::data::repair_command;
 
 /// Keys that are listed of each place where records are lost.
@@ -51,11 +50,10 @@ pub fn main(args: &LogArgs) -> ExitCode {
         Ok(check) => check,
         Err(error) => return failed(dir, &error),
     };
-    // Data goes to stdout; a reader that has gone is no failure of ours.
-    let _ = std::io::stdout().write_all(report(&check).as_bytes());
+    let said = say(&report(&check));
     let repaired = !check.log.replaced.is_empty();
     if check.log.is_whole() || repaired {
-        return ExitCode::SUCCESS;
+        return said;
     }
     eprintln!("the log is damaged; nothing was changed");
     eprintln!("  help: `{}` keeps what is whole", repair_command(dir));

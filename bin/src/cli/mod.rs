@@ -165,10 +165,7 @@ fn execute(command: Command) -> ExitCode {
         Command::Proto(args) => proto::main(&args),
         Command::Completion(args) => pages::completion(&args),
         Command::Man(args) => pages::man(&args),
-        Command::Version => {
-            println!("isogrid {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
+        Command::Version => output::say(concat!("isogrid ", env!("CARGO_PKG_VERSION"), "\n")),
     }
 }
 

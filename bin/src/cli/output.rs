@@ -1,6 +1,6 @@
 //! What commands print: data on stdout, everything else on stderr.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -32,10 +32,21 @@ impl OutputArgs {
     }
 }
 
-/// Data goes to stdout; a reader that has gone is no failure of ours.
+/// Data goes to stdout.
 pub fn say(text: &str) -> ExitCode {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    let mut stdout = std::io::stdout().lock();
+    said(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// How a command ends whose data was `written`, and flushed: a reader that has gone is no failure
+/// of ours, a full disk is.
+pub fn said(written: std::io::Result<()>) -> ExitCode {
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            fail(&format!("cannot write to stdout: {error}"), 1)
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 /// Says why a command failed.

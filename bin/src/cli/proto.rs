@@ -70,8 +70,8 @@ fn decode(hex: &[String]) -> ExitCode {
         Err(error) => return fail(&format!("cannot read stdin: {error}"), 1),
     };
     let (lines, error) = messages(&bytes);
-    say(&lines);
-    error.map_or(ExitCode::SUCCESS, |why| fail(&why, 1))
+    let said = say(&lines);
+    error.map_or(said, |why| fail(&why, 1))
 }
 
 fn stdin() -> std::io::Result<String> {

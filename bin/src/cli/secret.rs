@@ -34,11 +34,16 @@ pub fn ask(what: &str) -> io::Result<String> {
 /// One line, without its end.
 ///
 /// # Errors
-/// It cannot be read.
+/// It cannot be read, or is too long for a secret.
 pub fn line(input: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
     input.take(LEN_MAX + 2).read_line(&mut line)?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    let secret = line.trim_end_matches(['\r', '\n']);
+    if u64::try_from(secret.len()).is_ok_and(|len| len <= LEN_MAX) {
+        return Ok(secret.to_owned());
+    }
+    let why = format!("a secret has at most {LEN_MAX} bytes");
+    Err(io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
 /// A terminal that does not show what is typed; dropping it makes it show again.
@@ -75,6 +80,17 @@ mod tests {
         for (text, is) in [("first line\r\nsecond\n", "first line"), ("no end", "no end"), ("", "")]
         {
             assert_eq!(line(&mut text.as_bytes()).unwrap(), is);
+        }
+    }
+
+    #[test]
+    fn a_secret_that_is_too_long_is_refused_and_not_cut() {
+        for (len, end, is_read) in
+            [(1_024, "", true), (1_024, "\r\n", true), (1_025, "\n", false), (9_999, "", false)]
+        {
+            let text = "x".repeat(len) + end;
+            let read = line(&mut text.as_bytes());
+            assert_eq!(read.is_ok_and(|read| read.len() == len), is_read, "{len} {end:?}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use sha2::{Digest, Sha256};
 
+use super::output::say;
 use super::secret::{LEN_MAX, ask, line};
 use super::serve::FileArgs;
 use super::{REFUSED, refuse};
@@ -95,10 +96,7 @@ pub fn main(args: &UserArgs) -> ExitCode {
         return ExitCode::from(REFUSED);
     };
     match run(&args.command, &path) {
-        Ok(said) => {
-            print!("{said}");
-            ExitCode::SUCCESS
-        }
+        Ok(said) => say(&said),
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE

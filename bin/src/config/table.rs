@@ -190,7 +190,7 @@ pub static ROOT: [Key<ServerConfig>; 41] = [
         Form::Span(100, 60 * SECOND),
         field!(ServerConfig, limits.handshake_timeout),
         "A connection that has not said which protocol it speaks for so long is closed, on \
-         listeners that accept several.",
+         listeners that accept several; over the native protocol, one without its HELLO.",
     ),
     Key::new(
         "limits.requests_per_turn",

@@ -4,6 +4,7 @@
 //! All of it blocks: on a server, call it where blocking is allowed (`spawn_blocking`).
 
 use std::path::{Path, PathBuf};
+use std::sync::TryLockError;
 
 use isogrid_engine::disk::FileDisk;
 use isogrid_engine::persist::{PersistMode, Persistence};
@@ -37,6 +38,9 @@ pub enum BackupError {
         /// What is wrong with it.
         why: String,
     },
+    /// Caches are being saved already; nothing was done.
+    #[error("another save is under way")]
+    Busy,
     /// The file is damaged; no cache was changed.
     #[error("{first} ({blocks} blocks are damaged; no cache was changed)")]
     Damaged {
@@ -120,7 +124,7 @@ pub struct Load<'a> {
 }
 
 /// Saves caches of a running server (none named: all) to the file at `path`, which replaces one of
-/// that name once it is whole and durable. Each cache is saved as it was at one moment, while it is
+/// that name, if it may `overwrite` that, once it is whole and durable. Each cache is saved as it was at one moment, while it is
 /// written to, with its entries that are not in memory.
 ///
 /// # Errors
@@ -129,8 +133,20 @@ pub fn save(
     node: &Node,
     caches: &[String],
     path: &Path,
+    overwrite: bool,
     sink: Sink<'_>,
 ) -> Result<Summary, BackupError> {
+    // A second one would remove the file that the first one is writing.
+    let _one = match node.saving.try_lock() {
+        Err(TryLockError::WouldBlock) => return Err(BackupError::Busy),
+        // What a save that panicked left behind is removed by this one.
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Ok(one) => one,
+    };
+    if path.exists() && !overwrite {
+        let why = "it is there already; `overwrite` = yes replaces it";
+        return Err(refused(path, why.to_owned()));
+    }
     let all = node.catalog.caches();
     let structures = node.structures.kept_table(PersistMode::default());
     let mut tables: Vec<_> = all.iter().map(|cache| (cache.name(), cache.table())).collect();

@@ -69,7 +69,8 @@ impl Session {
                 return Ok(());
             }
             if let (true, Framing::Text(text)) = (out.len() > OUTPUT_LEN_MAX, framing) {
-                let line = keys.fold(Vec::new(), |line, key| [&line[..], key, b" "].concat());
+                let mut line = Vec::new();
+                keys.for_each(|key| put(&mut line, key));
                 self.stream = Some(Stream::Get { line, framing: Framing::Text(*text) });
                 return Ok(());
             }
@@ -89,8 +90,7 @@ impl Session {
         let Framing::Text(text) = framing else { return Err(why) };
         let mut line = Vec::new();
         for (at, key) in left.enumerate() {
-            line.extend_from_slice(key);
-            line.push(b' ');
+            put(&mut line, key);
             let hash = self.cache.hash(key);
             if let Some(loading) = &mut self.loading
                 && (1..KEYS).contains(&at)
@@ -121,4 +121,10 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Adds a key to a line that is kept for later.
+fn put(line: &mut Vec<u8>, key: &[u8]) {
+    line.extend_from_slice(key);
+    line.push(b' ');
 }

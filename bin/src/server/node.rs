@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use isogrid_engine::env::os_seed;
@@ -14,7 +14,6 @@ use isogrid_grid::catalog::{
 };
 use isogrid_grid::structure::lock::{LockOp, LockReply};
 use isogrid_grid::{Catalog, Structures};
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::connections::Connections;
@@ -81,6 +80,8 @@ pub struct Node {
     directory: Mutex<Option<DataDirectory>>,
     /// What is kept on disk; set before the node listens.
     pub data: OnceLock<Data>,
+    /// Held while caches are saved to a file: one save at a time.
+    pub saving: Mutex<()>,
     /// What health checks hear.
     pub health: Health,
     /// Changes the level of the log.
@@ -150,6 +151,7 @@ impl Node {
             life: os_seed(),
             directory: Mutex::new(directory),
             data: OnceLock::new(),
+            saving: Mutex::default(),
             health: Health::default(),
             log: LogLevel::default(),
             stopping: AtomicBool::new(false),
@@ -163,7 +165,12 @@ impl Node {
     /// # Errors
     /// When the data directory cannot be used as it is.
     pub fn open_data(&self) -> Result<(), super::Error> {
-        let directory = self.directory.lock().take().zip(self.config.kept_mode());
+        let directory = self
+            .directory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .zip(self.config.kept_mode());
         let data = directory.map(|(directory, mode)| Data::open(self, directory, mode));
         let data = data.transpose()?;
         let persistence = data.as_ref().map(|data| Arc::clone(&data.persistence));

@@ -170,7 +170,7 @@ ERRORS: dict[int, Any] = {
     1006: ('BAD_ENCODING', 'NEVER', 'the body of the request is not what the operation takes', 'The client has a fault, or speaks of an operation of another release. The message says what is wrong; docs/PROTOCOL.md has the fields of each operation.'),
     1007: ('STREAM_IN_USE', 'NEVER', 'the stream already carries a request that is not answered', 'The client has a fault: a stream id may be used again only after its terminal frame (RES or ERR).'),
     1008: ('TOO_MANY_STREAMS', 'SAME', 'the connection has as many open streams as it may', 'Wait for answers, or cancel streams that nobody reads. `limits.max_streams` in WELCOME has the number.'),
-    1009: ('HANDSHAKE_TIMEOUT', 'NEVER', 'the client did not finish its handshake in time', 'Preface, HELLO and authentication have 10 seconds. Look for a client that connects and says nothing, and for a slow network.'),
+    1009: ('HANDSHAKE_TIMEOUT', 'NEVER', 'the client did not finish its handshake in time', 'Preface and HELLO have `limits.handshake_timeout`, 10 seconds. Look for a client that connects and says nothing, and for a slow network.'),
     1010: ('IDLE', 'NEVER', 'nothing came over the connection for too long', 'Send PING when there is nothing else to send: WELCOME says after how many milliseconds of silence.'),
     1011: ('GOING_AWAY', 'OTHER', 'the server closes this connection', 'Open another connection, to one of the alternatives that GOAWAY named, and send the request there.'),
     2001: ('AUTH_REQUIRED', 'NEVER', 'the request came before the client proved who it is', 'Send HELLO with `auth` first and wait for the state `ok` in WELCOME or AUTH. Give the client a user and a password, a token or a certificate.'),

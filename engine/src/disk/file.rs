@@ -1,8 +1,8 @@
 //! The real disk. The only file that names `std::fs` for logs.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ pub struct FileDisk {
 }
 
 impl FileDisk {
-    /// The folder at `path`, made with its parents if it is not there. Their names are durable
-    /// when this returns.
+    /// The folder at `path`, made with its parents if it is not there, for its owner alone, as are
+    /// the files that are made in it. Their names are durable when this returns.
     ///
     /// # Errors
     /// The file system's own.
@@ -40,7 +40,7 @@ fn make_folder(path: &Path) -> io::Result<()> {
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     parent.map_or(Ok(()), make_folder)?;
-    match fs::create_dir(path) {
+    match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => sync_path(parent.unwrap_or(Path::new("."))),
     }
@@ -64,7 +64,8 @@ impl Disk for FileDisk {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create_new(true).open(self.path.join(name))?;
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let file = options.open(self.path.join(name))?;
         Ok(Arc::new(RealFile(file)))
     }
 

@@ -50,6 +50,15 @@ impl Users {
         let output = self.user(&words, &format!("{password}\n"));
         assert!(output.status.success(), "{output:?}");
     }
+
+    /// Adds a user who logs in with a token; the token.
+    pub fn token(&self, name: &str, roles: &[&str]) -> String {
+        let mut words = vec!["add", name, "--token"];
+        roles.iter().for_each(|role| words.extend(["--role", role]));
+        let output = self.user(&words, "");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
 }
 
 impl Default for Users {

@@ -1,6 +1,7 @@
 //! `isogrid snapshot save|load` on data directories, and the same functions on a node.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -153,7 +154,7 @@ fn a_node_saves_and_loads_its_caches() {
     let (source, target) = (node(&from), node(&to));
     let mut told = 0;
     let path = Path::new(&file);
-    let saved = backup::save(&source, &[], path, &mut |_, _| told += 1).unwrap();
+    let saved = backup::save(&source, &[], path, false, &mut |_, _| told += 1).unwrap();
     assert!(saved.caches[0].entries == KEYS as u64 && told > 0, "{saved:?}");
     let names = ["default".to_owned()];
     let mode = ImportMode::Merge;
@@ -204,4 +205,55 @@ fn a_cache_made_at_run_time_comes_back_with_its_name() {
     drop(target);
     works(&["load", &file, "--data-dir", &to]);
     assert_eq!(named(&node(&to), "orders"), orders);
+}
+
+/// A second save to the same file removed what the first one had written, and half a file got its
+/// name; without a data directory nothing stopped it.
+#[test]
+fn one_save_at_a_time() {
+    let folder = Folder::new();
+    let [data, file] = ["data", "all.snapshot"].map(|name| folder.at(name));
+    for data in [data.as_str(), "off"] {
+        let (node, path) = (node(data), Path::new(&file));
+        let save = |overwrite, sink: backup::Sink<'_>| {
+            backup::save(&node, &[], path, overwrite, sink).map_err(|error| error.to_string())
+        };
+        resolve(&node, Kind::Cache, "orders", Some(&[])).unwrap();
+        (0..KEYS).for_each(|n| put(&node, format!("key-{n}").as_bytes()));
+        let mut seconds = Vec::new();
+        let first = save(true, &mut |_, _| seconds.push(save(true, &mut |_, _| ()).err()));
+        assert!(!seconds.is_empty() && first.is_ok(), "{data}: {first:?}");
+        let busy = Some("another save is under way".to_owned());
+        assert!(seconds.iter().all(|second| *second == busy), "{data}: {seconds:?}");
+        // What the first one wrote is whole, and only who says so replaces it.
+        assert!(works(&["verify", &file]).contains("whole"));
+        let error = save(false, &mut |_, _| ()).unwrap_err();
+        assert!(error.contains("is there already"), "{data}: {error}");
+    }
+}
+
+/// Backups could be read by everybody on the machine.
+#[test]
+fn what_is_kept_is_for_its_owner_alone() {
+    let folder = Folder::new();
+    let [data, file, copies] = ["data", "all.snapshot", "copies"].map(|name| folder.at(name));
+    let backups = format!("node.backup_dir={copies}");
+    let server =
+        Server::isogrid(&["--data-dir", &data, "--set", &backups, "--http", "127.0.0.1:0"]);
+    set(&server, "k", "v");
+    let saved = server.http("POST", "/v1/admin/snapshot.save", &[], br#"{"name":"a"}"#);
+    assert_eq!(saved.status, 200, "{}", saved.text());
+    kill(server);
+    works(&["save", &file, "--data-dir", &data]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for path in [&data, &copies] {
+        assert_eq!(mode(Path::new(path)), 0o700, "{path}");
+    }
+    let log = format!("{data}/wal");
+    let files = [&log, &copies].map(|folder| fs::read_dir(folder).unwrap());
+    let files: Vec<_> = files.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 2, "{files:?}");
+    for path in files.iter().chain(&[PathBuf::from(file)]) {
+        assert_eq!(mode(path), 0o600, "{}", path.display());
+    }
 }

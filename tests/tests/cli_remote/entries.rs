@@ -1,5 +1,9 @@
 //! `isogrid cache`, of entries; `isogrid counter`.
 
+use std::fs;
+use std::process::{Command, Stdio};
+
+use isogrid_tests::harness::isogrid;
 use serde_json::json;
 
 use crate::Place;
@@ -87,4 +91,35 @@ fn numbers_are_counted() {
     ]);
     let told = place.said("counter set visits 7 -o json").json();
     assert_eq!(told, json!({"value": 7, "prev": i64::MIN}));
+}
+
+/// Where the disk was full, a value was gone and the exit code said that all was well.
+#[test]
+fn data_that_cannot_be_written_is_a_failure_and_a_reader_that_has_gone_is_none() {
+    let place = Place::new();
+    assert_eq!(place.said("cache put default k apples").code, Some(0));
+    let ended = |words: &str, stdout: Stdio| {
+        let mut command = Command::new(isogrid());
+        command.args(words.split(' ')).env_clear().env("ISOGRID_SERVER", &place.address);
+        let output = command.stdout(stdout).stderr(Stdio::piped()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for words in [
+        "cache get default k",
+        "cache get default k -o json",
+        "cache keys default",
+        "cache ls",
+        "version",
+        "explain E3002",
+        "config show --config /dev/null",
+        "admin",
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let (code, error) = ended(words, full.into());
+        assert_eq!(code, Some(1), "{words}: {error}");
+        assert!(error.contains("cannot write to stdout: No space left"), "{words}: {error}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(ended(words, writer.into()), (Some(0), String::new()), "{words}");
+    }
 }

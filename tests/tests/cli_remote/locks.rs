@@ -1,7 +1,7 @@
 //! `isogrid lock hold`.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use isogrid_tests::harness::{isogrid, run as must};
 
@@ -20,29 +20,62 @@ fn a_command_runs_while_the_lock_is_held_and_tells_how_it_ended() {
         let said = place.fed("lock hold k --wait 20s --", command, b"");
         assert_eq!((said.code, said.out.as_str()), (Some(code), out), "{command:?}: {said:?}");
     }
+    // A command that cannot be started leaves nothing behind: the lock is free at once.
+    for _ in 0..5 {
+        assert_eq!(place.fed("lock hold n --", &["/no/such/command"], b"").code, Some(3));
+        let said = place.said("lock hold n -- echo mine");
+        assert_eq!((said.code, said.out.as_str()), (Some(0), "mine\n"), "{said:?}");
+    }
 }
 
-/// One holds the lock, and says so; another one does not get it until the first has ended.
-#[test]
-fn one_at_a_time() {
-    let place = Place::new();
+/// A process that holds the lock `k` while a script runs, and what that prints.
+fn holder(place: &Place, script: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut holder = Command::new(isogrid())
-        .args(["lock", "hold", "k", "--", "sh", "-c"])
-        .arg("echo begun; trap 'echo told; exit 5' TERM; while :; do sleep 0.05; done")
+        .args(["lock", "hold", "k", "--", "sh", "-c", script])
         .env_clear()
         .env("PATH", std::env::var("PATH").unwrap())
         .env("ISOGRID_SERVER", &place.address)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+    let lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+    (holder, lines)
+}
+
+fn signal(name: &str, process: &Child) {
+    must(Command::new("sh").args(["-c", &format!("kill -{name} {}", process.id())]));
+}
+
+/// One holds the lock, and says so; another one does not get it until the first has ended.
+#[test]
+fn one_at_a_time() {
+    let place = Place::new();
+    let (mut holder, mut lines) =
+        holder(&place, "echo begun; trap 'echo told; exit 5' TERM; while :; do sleep 0.05; done");
     assert_eq!(lines.next().unwrap().unwrap(), "begun");
     let busy = place.said("lock hold k -- echo mine");
     assert_eq!((busy.code, busy.out.as_str()), (Some(4), ""), "{busy:?}");
     assert!(busy.error.contains(&format!("\"pid\":{}", holder.id())), "{busy:?}");
     assert_eq!(place.said("lock hold other -- echo mine").out, "mine\n");
-    must(Command::new("sh").args(["-c", &format!("kill -TERM {}", holder.id())]));
+    signal("TERM", &holder);
     assert_eq!(lines.next().unwrap().unwrap(), "told");
     assert_eq!(holder.wait().unwrap().code(), Some(5));
     assert_eq!(place.said("lock hold k -- echo mine").out, "mine\n");
+}
+
+/// A command that does not heed the first signal could not be ended by a second one.
+#[test]
+fn a_second_signal_kills() {
+    let place = Place::new();
+    // It ends by itself when nothing kills it, and the test says so.
+    let script = "trap 'echo told' TERM; echo begun; for n in $(seq 200); do sleep 0.05; done";
+    for (first, second) in [("INT", "INT"), ("TERM", "INT")] {
+        let (mut holder, mut lines) = holder(&place, script);
+        assert_eq!(lines.next().unwrap().unwrap(), "begun");
+        signal(first, &holder);
+        assert_eq!(lines.next().unwrap().unwrap(), "told");
+        signal(second, &holder);
+        assert!(lines.next().is_none(), "it goes on");
+        assert_eq!(holder.wait().unwrap().code(), Some(137));
+    }
 }

@@ -21,6 +21,7 @@ fn a_script_ends_at_the_first_failure_with_its_exit_code() {
         ("cache put default k v --if-absent\n", 4, "", "has the version"),
         ("cache gte default k\ncache create unmade\n", 2, "", "unrecognized subcommand 'gte'"),
         ("serve\n", 2, "", "a process of its own"),
+        ("lock hold k -- true\n", 2, "", "a process of its own"),
         ("cache get default 'k\n", 2, "", "a quote is open"),
         ("exit\ncache get default none\n", 0, "", ""),
         ("cache drop orders\norders\n", 0, "dropped orders\n", ""),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use isogrid_tests::harness::Native;
+use isogrid_tests::harness::{Native, temporary};
 use serde_json::{Value, json};
 
 use super::server;
@@ -233,4 +233,34 @@ fn a_listener_that_does_not_read_costs_no_more_than_its_limit() {
             break;
         }
     }
+}
+
+/// The time of its request ended a save or a load that took longer, while the work went on unseen.
+#[test]
+fn a_stream_of_administration_outlives_the_time_in_which_it_begins() {
+    const KEYS: u64 = 200_000;
+    let folder = temporary("stream-time");
+    let server = server(&["--set", &format!("node.backup_dir={}", folder.display())]);
+    let sets: String = (0..KEYS).map(|n| format!("set k{n} 0 0 1 noreply\r\nv\r\n")).collect();
+    server.connect().ask(sets + "mn\r\n", "MN\r\n");
+    let mut client = server.native();
+    for (method, arguments) in [
+        ("snapshot.save", json!({"name": "a"})),
+        ("snapshot.load", json!({"name": "a", "mode": "replace"})),
+    ] {
+        let body = json!({"method": method, "arguments": arguments.to_string(), "credit": 0});
+        let end = loop {
+            let hasty = json!({"timeout_ms": 5});
+            let stream = client.ask_with("admin.STREAM", 0, body.clone(), &hasty);
+            let end = client.answer(stream);
+            // A slow machine has not begun in time, and may be asked again.
+            if end != json!(["ERR", "DEADLINE_EXCEEDED"]) {
+                break end;
+            }
+        };
+        assert_eq!(end[0], "ENDED", "{method}: {end}");
+        let result: Value = serde_json::from_str(end[1]["result"].as_str().unwrap()).unwrap();
+        assert!(result["entries"].as_u64() >= Some(KEYS), "{method}: {result}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -62,8 +62,7 @@ fn no_secret_is_kept() {
     client.ask(format!("set {} 0 0 1\r\n1\r\n", canary("key")), "STORED\r\n");
     client.ask(format!("delete {}\r\n", canary("key")), "DELETED\r\n");
     client.ask(format!("bogus {}\r\n", canary("line")), "ERROR\r\n");
-    let token = users.user(&["add", "ci", "--role", "read@*", "--token"], "");
-    let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
+    let token = users.token("ci", &["read@*"]);
     wait_until("the user is known", || server.log().contains("users_loaded"));
     server.signal("TERM");
     assert!(server.wait().success());

@@ -105,9 +105,7 @@ fn what_is_wrong_is_refused_and_says_how_to_log_in() {
 fn tokens_and_changes_of_users_count_at_once() {
     let users = Users::new();
     let server = serve(&users);
-    let token = users.user(&["add", "ci", "--role", "read,write@*", "--token"], "");
-    let header =
-        format!("authorization: Bearer {}", String::from_utf8(token.stdout).unwrap().trim());
+    let header = format!("authorization: Bearer {}", users.token("ci", &["read,write@*"]));
     let mut client = server.connect_http();
     wait_until("the user is known", || server.log().contains("users_loaded"));
     assert_eq!(status(&mut client, "PUT", ENTRY, Some(&header)), 201);

@@ -1,4 +1,4 @@
-//! Every operation of the native protocol, by nobody and each of five identities, on an own
+//! Every operation of the native protocol, by nobody and each of six identities, on an own
 //! object, on another one, and on keys with another prefix; alone, within a batch, and within a
 //! transaction. The table of what each needs is in `tests/vectors/security/native.txt`; an
 //! operation without a row fails.
@@ -14,13 +14,14 @@ use super::PASSWORD;
 const TABLE: &str = include_str!("../../vectors/security/native.txt");
 
 /// Nobody; one who may read what is own; one who may write there and not read; one who may read,
-/// write and delete keys of one prefix there; one who may change what is own; one who may do
-/// everything. Those who may make something come last.
-const ROLES: [(&str, &[&str]); 6] = [
+/// write and delete keys of one prefix there; one who may look at the node; one who may change what
+/// is own; one who may do everything. Those who may make something come last.
+const ROLES: [(&str, &[&str]); 7] = [
     ("", &[]),
     ("reader", &["read@default*"]),
     ("filler", &["write@default*"]),
     ("writer", &["read,write,delete@default*/app:"]),
+    ("watcher", &["monitor@*"]),
     ("owner", &["admin@default*"]),
     ("boss", &["all@*"]),
 ];
@@ -76,6 +77,7 @@ impl Row {
         let may = |one: &str| has.split(',').any(|own| own == one);
         self.needs == "open"
             || who == "boss"
+            || (who == "watcher" && self.needs == "monitor")
             || (object == "default"
                 && self.needs.split(',').all(may)
                 && match self.scope.as_str() {

@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use isogrid_tests::harness::native::{error_name, last_error};
+use isogrid_tests::harness::native::{LOCKS, error_name, last_error};
 use isogrid_tests::harness::tls::{self, Authority};
 use isogrid_tests::harness::{Client, Native, Server, Users, isogrid, wait_until};
 use isogrid_wire::native::ErrorCode;
@@ -47,8 +47,7 @@ fn is_in(client: &mut Native, answer: &Value, user: &str) -> bool {
 #[test]
 fn each_mechanism_right_and_wrong() {
     let users = users();
-    let made = users.user(&["add", "ci", "--role", "read@*", "--token"], "");
-    let token = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+    let token = users.token("ci", &["read@*"]);
     let server = serve(&users, &PATIENT);
     for (mech, data, user) in
         [("PLAIN", plain("app", PASSWORD), "app"), ("TOKEN", token.clone(), "ci")]
@@ -84,7 +83,7 @@ fn each_mechanism_right_and_wrong() {
 #[test]
 fn scram_refuses_without_saying_who_there_is() {
     let users = users();
-    users.user(&["add", "ci", "--role", "read@*", "--token"], "");
+    users.token("ci", &["read@*"]);
     let server = serve(&users, &PATIENT);
     for (user, password) in [("app", "wrong"), ("nobody", PASSWORD), ("ci", "")] {
         let mut client = server.native_newcomer();
@@ -224,6 +223,19 @@ fn who_does_not_log_in_in_time_goes() {
     assert_eq!(known.call("conn.PING", 0, json!({}))[0], "OK");
 }
 
+/// Whoever typed a password for longer than `handshake_timeout` was cut off.
+#[test]
+fn a_login_that_has_begun_has_the_time_of_logins() {
+    let server =
+        serve(&users(), &[&["--set", "limits.handshake_timeout=1s"], &PATIENT[..]].concat());
+    let (mut begun, mut silent) = (server.native_newcomer(), server.native_newcomer());
+    assert_eq!(begun.log_in("PLAIN", &plain("app", "wrong")), err("AUTH_FAILED"));
+    // The one without a HELLO is closed when its time is over; that of the other one is by then.
+    assert_eq!(error_name(&silent.receive()), "HANDSHAKE_TIMEOUT");
+    let answer = begun.scram("app", PASSWORD, None);
+    assert!(is_in(&mut begun, &answer, "app"), "{answer}");
+}
+
 /// Ten failures are free; then tries take a second each, by every mechanism.
 #[test]
 fn guessing_gets_slow() {
@@ -261,6 +273,36 @@ fn a_user_who_is_gone_is_told_and_goes() {
     );
     app.raw.closed();
     assert_eq!(other.call("conn.PING", 0, json!({}))[0], "OK");
+}
+
+/// Who waits for a lock that is no longer theirs to take would have got it all the same.
+#[test]
+fn who_waits_for_a_lock_waits_under_the_roles_of_now() {
+    let users = users();
+    let server = serve(&users, &[]);
+    let mut app = server.native_as("app", PASSWORD);
+    let mut lease = || {
+        let lease = app.call("lease.LEASE_GRANT", LOCKS, json!({"ttl": 60_000, "info": "{}"}));
+        json!({"ext": {"lease": lease[1]["lease"]}})
+    };
+    let (holder, waiter) = (lease(), lease());
+    let lock = |key: &str| json!({"key": key, "mode": "EXCLUSIVE", "wait": 60_000});
+    let permits = |key: &str| json!({"key": key, "permits": 1, "of": 1, "wait": 60_000});
+    let both = [("lease.LOCK", "l", lock("l")), ("lease.SEM_ACQUIRE", "s", permits("s"))];
+    let own = lock("own:l");
+    for (op, key, body) in &both {
+        assert_eq!(app.call_with(op, LOCKS, body.clone(), &holder)[0], "OK", "{key}");
+    }
+    let fence = app.call_with("lease.LOCK", LOCKS, own.clone(), &holder)[1]["fence"].clone();
+    let lost = both.map(|(op, _, body)| app.ask_with(op, LOCKS, body, &waiter));
+    let kept = app.ask_with("lease.LOCK", LOCKS, own, &waiter);
+    assert!(users.user(&["role", "app", "write@*/own:"], "").status.success());
+    for stream in lost {
+        assert_eq!(app.answer(stream), err("FORBIDDEN"));
+    }
+    let unlock = json!({"key": "own:l", "fence": fence});
+    assert_eq!(app.call("lease.UNLOCK", LOCKS, unlock)[0], "OK");
+    assert_eq!(app.answer(kept)[0], "OK");
 }
 
 /// New roles hold for what comes, for streams that are open, and for what was begun.
@@ -336,8 +378,10 @@ fn the_audit_log_has_logins_denials_and_administration_and_no_secret() {
     let mut boss = server.native_as("boss", PASSWORD);
     let clear = json!({"delay_ms": 0, "notify": false});
     assert_eq!(boss.call("cache.CLEAR", cache, clear)[0], "OK");
-    let info = json!({"method": "node.info", "arguments": "{}"});
-    assert_eq!(boss.call("admin.CALL", 0, info)[0], "OK");
+    for method in ["node.info", "log.level"] {
+        let call = json!({"method": method, "arguments": "{}"});
+        assert_eq!(boss.call("admin.CALL", 0, call)[0], "OK");
+    }
     let stats = boss.call("catalog.NODE_STATS", 0, json!({}));
     assert_eq!(stats[0], "OK");
     assert!(users.user(&["rm", "app"], "").status.success());
@@ -352,7 +396,7 @@ fn the_audit_log_has_logins_denials_and_administration_and_no_secret() {
         "\"event\":\"login\",\"user\":\"app\",\"peer\":\"127.0.0.1\",\"way\":\"scram\"",
         "\"event\":\"denied\",\"user\":\"app\",\"peer\":\"127.0.0.1\",\"command\":\"cache.REMOVE\",\"cache\":\"default\",\"key_sha256\":\"",
         "\"event\":\"admin\",\"user\":\"boss\",\"peer\":\"127.0.0.1\",\"command\":\"cache.CLEAR\",\"cache\":\"default\"",
-        "\"event\":\"admin\",\"user\":\"boss\",\"peer\":\"127.0.0.1\",\"command\":\"admin.CALL node.info\"",
+        "\"event\":\"admin\",\"user\":\"boss\",\"peer\":\"127.0.0.1\",\"command\":\"admin.CALL log.level\"",
         "\"event\":\"revoked\",\"user\":\"app\"",
     ] {
         assert!(text.contains(said), "{said}\n{text}");

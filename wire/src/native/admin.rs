@@ -13,7 +13,7 @@ record! {
 
 group! {
     /// Administration: the same methods and documents as HTTP's `/v1/admin`. The object of these
-    /// requests is 0.
+    /// requests is 0. A method that only shows takes the permission `monitor` instead.
     0x0a "admin";
     reserved {}
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use isogrid_engine::env::split_mix;
-use isogrid_grid::unit::{parse_size, parse_span};
+use isogrid_grid::unit::parse_size;
 
 use super::choose::Traffic;
 use super::codec::Broken;
@@ -15,6 +15,7 @@ use super::run::{Plan, run};
 use super::schedule::Limit;
 use crate::cli::USAGE;
 use crate::cli::output::{OutputArgs, fail};
+use crate::cli::remote::span;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -111,11 +112,12 @@ pub fn main(args: &KvArgs) -> ExitCode {
     };
     match run(&plan) {
         Ok(outcome) => {
-            args.output.say(|| report::table(&plan, &outcome), || report::json(&plan, &outcome));
+            let (table, json) = (report::table, report::json);
+            let said = args.output.say(|| table(&plan, &outcome), || json(&plan, &outcome));
             for warning in report::warnings(&plan, &outcome) {
                 eprintln!("warning: {warning}");
             }
-            if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if outcome.is_clean() { said } else { ExitCode::FAILURE }
         }
         Err(Broken(why)) => {
             let server = &plan.target.server;
@@ -218,10 +220,6 @@ fn count(text: &str) -> Result<u64, String> {
     let number = digits.and_then(|digits| digits.replace('_', "").parse::<u64>().ok());
     let number = number.and_then(|number| number.checked_mul(unit));
     number.ok_or_else(|| "a number like 500, 50k or 2M".to_owned())
-}
-
-fn span(text: &str) -> Result<Duration, String> {
-    parse_span(text).ok_or_else(|| "a time like 500ms, 30s or 2m".to_owned())
 }
 
 fn size(text: &str) -> Result<u64, String> {

@@ -64,6 +64,8 @@ pub fn table(plan: &Plan, outcome: &Outcome) -> String {
 pub fn json(plan: &Plan, outcome: &Outcome) -> Value {
     let tally = &outcome.measured;
     let sent = |tally: &Tally| json!({ "gets": tally.gets, "sets": tally.sets });
+    let Tally { gets, sets, unsent, .. } = &outcome.warmup;
+    let warmup = json!({ "gets": gets, "sets": sets, "unsent": unsent });
     json!({
         "protocol": protocol(plan),
         "server": plan.target.server,
@@ -78,7 +80,7 @@ pub fn json(plan: &Plan, outcome: &Outcome) -> Value {
         "value_size": [plan.traffic.value_len.0, plan.traffic.value_len.1],
         "seed": plan.seed,
         "fill": sent(&outcome.fill),
-        "warmup": sent(&outcome.warmup),
+        "warmup": warmup,
         "seconds": tally.elapsed.as_secs_f64(),
         "requests_per_second": per_second(tally),
         "gets": tally.gets,
@@ -125,9 +127,12 @@ pub fn warnings(plan: &Plan, outcome: &Outcome) -> Vec<String> {
         );
     }
     for (phase, tally) in [("filling", fill), ("warming up", warmup)] {
-        if !tally.is_clean() {
-            let whys = [&tally.failed, &tally.unknown, &tally.lost];
-            let whys: Vec<_> = whys.into_iter().flat_map(|whys| whys.keys()).cloned().collect();
+        let whys = [&tally.failed, &tally.unknown, &tally.lost];
+        let mut whys: Vec<_> = whys.into_iter().flat_map(|whys| whys.keys()).cloned().collect();
+        if tally.unsent > 0 {
+            whys.push(format!("{} requests were due and never sent", tally.unsent));
+        }
+        if !whys.is_empty() {
             all.push(format!("errors while {phase}: {}", whys.join(", ")));
         }
     }

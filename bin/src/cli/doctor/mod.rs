@@ -84,8 +84,8 @@ pub fn main(args: &DoctorArgs) -> ExitCode {
         Ok(loaded) => checks::all(&machine, &loaded.config),
         Err(problems) => refused(&machine, &problems),
     };
-    args.output.say(|| report(&findings), || document(&findings));
-    if worst(&findings) == State::Fail { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let said = args.output.say(|| report(&findings), || document(&findings));
+    if worst(&findings) == State::Fail { ExitCode::FAILURE } else { said }
 }
 
 /// Without a configuration only the machine itself can be looked at.

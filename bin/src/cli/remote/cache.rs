@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use clap_complete::ArgValueCompleter;
 use isogrid_wire::client::{Cache, Cause, Client, Error};
+use isogrid_wire::native::ErrorCode;
 use isogrid_wire::native::catalog::ObjectKind;
 use serde_json::{Value, json};
 
@@ -246,10 +247,19 @@ async fn create(client: &Client, name: &str, options: &CreateOptions, out: &Outp
 
 async fn list(client: &Client, glob: &str, out: &OutputArgs) -> Outcome {
     let catalog = client.catalog();
+    let listed = catalog.list(ObjectKind::Cache, glob).await?;
     let mut caches = Vec::new();
-    for found in catalog.list(ObjectKind::Cache, glob).await? {
-        // One that was dropped since is no more to be listed.
-        caches.extend(catalog.describe(ObjectKind::Cache, &show::field(&found, "/name")).await?);
+    for found in &listed {
+        match catalog.describe(ObjectKind::Cache, &show::field(found, "/name")).await {
+            // One that was dropped since is no more to be listed.
+            Ok(described) => caches.extend(described),
+            // Who may not look at the node has the list alone.
+            Err(error) if error.code() == Some(ErrorCode::Forbidden) => {
+                caches = listed;
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     let ways = ["/name", "/stats/entries", "/stats/bytes", "/props/memory", "/props/ttl"]
         .into_iter()
@@ -282,19 +292,30 @@ async fn set(
 
 async fn clear(client: &Client, name: &str, yes: bool) -> Outcome {
     let cache = open(client, name).await?;
-    let entries = cache.size(false).await?;
-    confirm(&format!("about {entries} entries of the cache {name} will be removed"), name, yes)?;
+    if !yes {
+        let entries = entries(&cache).await;
+        confirm(&format!("{entries} of the cache {name} will be removed"), name)?;
+    }
     cache.clear().await?;
     Ok(say(&format!("cleared {name}\n")))
 }
 
 async fn drop_it(client: &Client, name: &str, yes: bool) -> Outcome {
-    let entries = open(client, name).await?.size(false).await?;
-    confirm(&format!("the cache {name} and about {entries} entries will be gone"), name, yes)?;
+    let cache = open(client, name).await?;
+    if !yes {
+        let entries = entries(&cache).await;
+        confirm(&format!("the cache {name} and {entries} will be gone"), name)?;
+    }
     if client.catalog().drop_object(ObjectKind::Cache, name).await? {
         return Ok(say(&format!("dropped {name}\n")));
     }
     Err(no_cache(client, name).await)
+}
+
+/// What a cache has, in words, for who may count it and who may not.
+async fn entries(cache: &Cache) -> String {
+    let size = cache.size(false).await;
+    size.map_or("all entries".to_owned(), |count| format!("about {count} entries"))
 }
 
 /// The cache of this name, which must be there.

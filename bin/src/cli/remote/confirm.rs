@@ -7,14 +7,11 @@ use super::Failure;
 /// A name that is typed is not longer, bytes.
 const LINE_LEN_MAX: u64 = 4_096;
 
-/// Returns when the name was typed, or need not be.
+/// Returns when the name was typed.
 ///
 /// # Errors
 /// Another one was.
-pub fn confirm(what: &str, name: &str, yes: bool) -> Result<(), Failure> {
-    if yes {
-        return Ok(());
-    }
+pub fn confirm(what: &str, name: &str) -> Result<(), Failure> {
     let stdin = std::io::stdin().lock();
     if stdin.is_terminal() {
         eprint!("{what}. Type its name to go on: ");

@@ -136,6 +136,11 @@ impl Contexts {
         }
     }
 
+    /// Whether one is in use.
+    pub fn is_used(&self) -> bool {
+        self.used.is_some()
+    }
+
     fn list(&self) -> String {
         let head = ["", "NAME", "SERVER", "LOGIN", "TLS"].map(str::to_owned);
         let row = |(name, target): (&String, &Target)| {
@@ -176,7 +181,9 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
     let mut contexts = Contexts::read()?;
     match command {
         Command::Add { name, server, access } => {
-            let target = Target { server: server.clone(), ..Target::clone(access) };
+            let access = Target::clone(access).absolute();
+            let access = access.map_err(|error| failed(Path::new("."), &error))?;
+            let target = Target { server: server.clone(), ..access };
             contexts.by_name.insert(name.clone(), target);
         }
         Command::Use { name } => {

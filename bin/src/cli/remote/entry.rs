@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::cache::{Entry, open};
 use super::show::{line, put_bytes};
 use super::{Failure, Outcome, span};
-use crate::cli::output::{Format, OutputArgs};
+use crate::cli::output::{Format, OutputArgs, said};
 
 /// How to store.
 #[derive(Args)]
@@ -73,13 +72,10 @@ pub async fn get(client: &Client, entry: &Entry, out: &OutputArgs) -> Outcome {
         return Ok(out.say(String::new, || document.into()));
     }
     let mut stdout = std::io::stdout().lock();
-    // A reader that has gone is no failure of ours.
-    let _ = stdout.write_all(&found.value);
-    if stdout.is_terminal() && !found.value.ends_with(b"\n") {
-        let _ = stdout.write_all(b"\n");
-    }
-    let _ = stdout.flush();
-    Ok(ExitCode::SUCCESS)
+    let ends = !stdout.is_terminal() || found.value.ends_with(b"\n");
+    let end: &[u8] = if ends { b"" } else { b"\n" };
+    let written = stdout.write_all(&found.value).and_then(|()| stdout.write_all(end));
+    Ok(said(written.and_then(|()| stdout.flush())))
 }
 
 /// What there is to say of an entry but its value.
@@ -231,11 +227,9 @@ pub async fn keys(
             Format::Table => line(&key),
             Format::Json => Value::from(described(&key, &entry)).to_string(),
         };
-        if writeln!(stdout, "{line}").is_err() {
-            break;
+        if let Err(error) = writeln!(stdout, "{line}") {
+            return Ok(said(Err(error)));
         }
     }
-    // A reader that has gone is no failure of ours.
-    let _ = stdout.flush();
-    Ok(ExitCode::SUCCESS)
+    Ok(said(stdout.flush()))
 }

@@ -44,6 +44,11 @@ pub fn base() -> Option<Target> {
     KEPT.with_borrow(|kept| kept.as_ref()?.base.clone())
 }
 
+/// Whether this is a REPL, which is about a server.
+pub fn is_repl() -> bool {
+    KEPT.with_borrow(Option::is_some)
+}
+
 /// The server that the next line goes to.
 pub fn label() -> String {
     PlaceArgs::default().target().map_or_else(|_| "isogrid".to_owned(), |target| target.server)

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use isogrid_wire::client::Client;
 use isogrid_wire::client::lock::{Guard, Taken};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command as Process};
+use tokio::process::Command as Process;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Failure, Outcome, RemoteArgs, span};
@@ -21,7 +21,8 @@ Examples:
   isogrid lock hold shard-3 --ttl 30s -- sh -c 'echo holds with token $ISOGRID_FENCE'
 
 At most one of all who hold KEY runs its command at a time. When this process dies the lock is free
-after --ttl. When the lock is lost the command gets SIGTERM.
+after --ttl. When the lock is lost, or this process is told to end, the command gets SIGTERM; when
+that happens once more, SIGKILL.
 
 Exit codes: that of the command (128 + N when signal N ended it); 4 somebody else holds the lock,
 5 the lock was lost; others as `isogrid cache --help`.";
@@ -81,35 +82,45 @@ async fn hold(
     };
     let mut process = Process::new(program);
     process.args(arguments).env("ISOGRID_FENCE", guard.token().to_string());
-    let child = process.spawn().map_err(|error| {
-        Failure::not_found(format!("cannot run {}: {error}", program.to_string_lossy()))
-    })?;
-    let status = watch(child, &guard).await?;
-    if guard.is_lost() {
+    let status = run(process, &guard).await;
+    let is_lost = guard.is_lost();
+    // Whatever became of the command: a guard that is dropped would give the lock back later, and
+    // this process is gone before that.
+    let released = guard.release().await;
+    let status = status?;
+    if is_lost {
         return Err(Failure::new(format!("the lock {key:?} was lost"), UNAVAILABLE)
             .help("somebody else may have had it: check what the command did"));
     }
-    guard.release().await?;
+    released?;
     Ok(ExitCode::from(exit(status)))
 }
 
-/// Waits for the end of the command. It is told to end when the lock is lost, or this process is.
-async fn watch(mut child: Child, guard: &Guard) -> Result<ExitStatus, Failure> {
+/// Runs the command to its end. It is told to end when the lock is lost, or this process is told;
+/// a second time it is killed.
+async fn run(mut process: Process, guard: &Guard) -> Result<ExitStatus, Failure> {
     let failed = |error: std::io::Error| Failure::general(format!("cannot wait: {error}"));
     let mut term = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    tokio::select! {
-        status = child.wait() => return status.map_err(failed),
-        () = guard.lost() => {}
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut child = process.spawn().map_err(|error| {
+        let program = process.as_std().get_program().to_string_lossy();
+        Failure::not_found(format!("cannot run {program}: {error}"))
+    })?;
+    let (mut is_lost, mut next) = (false, Signal::TERM);
+    loop {
+        tokio::select! {
+            status = child.wait() => return status.map_err(failed),
+            () = guard.lost(), if !is_lost => is_lost = true,
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(pid) = pid {
+            // One that has ended needs no signal.
+            let _ = kill_process(pid, next);
+        }
+        next = Signal::KILL;
     }
-    let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    if let Some(pid) = pid {
-        // One that has ended needs no signal.
-        let _ = kill_process(pid, Signal::TERM);
-    }
-    child.wait().await.map_err(failed)
 }
 
 /// As a shell tells it.

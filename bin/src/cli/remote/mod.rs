@@ -45,7 +45,7 @@ pub struct RemoteArgs {
 }
 
 /// A time as the configuration writes it.
-fn span(text: &str) -> Result<Duration, String> {
+pub fn span(text: &str) -> Result<Duration, String> {
     parse_span(text).ok_or_else(|| "a time looks like 500ms, 30s, 10m or 2h".to_owned())
 }
 
@@ -57,9 +57,9 @@ impl RemoteArgs {
         outcome.unwrap_or_else(|failure| failure.say())
     }
 
-    /// Whether a flag says which server.
-    pub fn is_named(&self) -> bool {
-        self.place.says_something()
+    /// Which server.
+    pub fn place(&self) -> &PlaceArgs {
+        &self.place
     }
 
     /// How to print.

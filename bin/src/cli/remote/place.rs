@@ -34,6 +34,18 @@ impl PlaceArgs {
         self.server.is_some() || self.context.is_some() || self.said != Target::default()
     }
 
+    /// Whether it is said which server: by flags, the REPL, the environment, or a context in use.
+    ///
+    /// # Errors
+    /// The file of contexts cannot be read.
+    pub fn is_said(&self) -> Result<bool, Failure> {
+        let variables = ["ISOGRID_SERVER", "ISOGRID_CONTEXT"];
+        let is_near = self.says_something()
+            || kept::is_repl()
+            || variables.into_iter().any(|name| env(name).is_some());
+        Ok(is_near || Contexts::read()?.is_used())
+    }
+
     /// Whether somebody listens where the command would connect to.
     pub fn answers(&self) -> bool {
         let Ok(target) = self.target() else { return false };

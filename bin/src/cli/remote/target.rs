@@ -1,5 +1,7 @@
 //! A server, and how to reach it: what a context remembers, and what flags say.
 
+use std::io::ErrorKind;
+
 use clap::Args;
 use isogrid_wire::client::{Options, TlsOptions};
 use serde::{Deserialize, Serialize};
@@ -72,6 +74,24 @@ impl Target {
         }
     }
 
+    /// The same with files that are found from every folder.
+    ///
+    /// # Errors
+    /// There is no folder to begin at.
+    pub fn absolute(mut self) -> std::io::Result<Target> {
+        let files = [
+            &mut self.password_file,
+            &mut self.token_file,
+            &mut self.cacert,
+            &mut self.cert,
+            &mut self.key,
+        ];
+        for file in files.into_iter().flatten() {
+            *file = std::path::absolute(&*file)?.to_string_lossy().into_owned();
+        }
+        Ok(self)
+    }
+
     /// Adds login and TLS to the options of a client.
     ///
     /// # Errors
@@ -98,9 +118,10 @@ impl Target {
         if let Some(password) = env("ISOGRID_PASSWORD") {
             return Ok(password);
         }
-        secret::ask(&format!("password of {user}")).map_err(|_| {
-            Failure::usage(format!("there is no password for {user}, and no terminal to ask"))
-                .help("say --password-file FILE, or set ISOGRID_PASSWORD")
+        secret::ask(&format!("password of {user}")).map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => Failure::usage(error.to_string()),
+            _ => Failure::usage(format!("there is no password for {user}, and no terminal to ask"))
+                .help("say --password-file FILE, or set ISOGRID_PASSWORD"),
         })
     }
 

@@ -116,9 +116,10 @@ fn run(line: &str) -> Done {
 
 fn parsed(words: Vec<String>) -> ExitCode {
     match Cli::try_parse_from(std::iter::once("isogrid".to_owned()).chain(words)) {
-        Ok(Cli { command: Command::Serve(_) | Command::Memcached { .. } | Command::Repl(_) }) => {
-            fail("that is a process of its own: run it in a shell", USAGE)
-        }
+        Ok(Cli {
+            command:
+                Command::Serve(_) | Command::Memcached { .. } | Command::Repl(_) | Command::Lock(_),
+        }) => fail("that is a process of its own: run it in a shell", USAGE),
         Ok(cli) => execute(cli.command),
         Err(error) => {
             // A terminal that has gone hears nothing.

@@ -20,8 +20,12 @@ Examples:
   isogrid snapshot verify all.snapshot
   isogrid snapshot load nightly.snapshot --server 127.0.0.1:7400 --cache orders --mode replace
 
-A running server (--server or --context) writes to and reads from its own folder, node.backup_dir:
-there the file is named without a folder. It goes on serving meanwhile.
+With --data-dir it is that directory. Else, where anything says which server (--server, --context,
+the REPL, ISOGRID_SERVER, ISOGRID_CONTEXT, a context in use), it is that server; where nothing does,
+the directory isogrid-data. It says which one.
+
+A running server writes to and reads from its own folder, node.backup_dir: there the file is named
+without a folder. It goes on serving meanwhile.
 
 See also: docs/STORAGE.md";
 
@@ -70,7 +74,7 @@ enum Command {
 /// What is saved and loaded.
 #[derive(Args)]
 struct Of {
-    /// The data directory, where no server is asked [default: isogrid-data]
+    /// The data directory, and no server; isogrid-data where nothing says which server
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Only this cache; repeatable [default: all]
@@ -78,9 +82,33 @@ struct Of {
     cache: Vec<String>,
 }
 
+/// Where nothing is said.
+const DIRECTORY: &str = "isogrid-data";
+
+/// What it is done to.
+enum Whose<'a> {
+    Directory(&'a Path),
+    Server,
+}
+
 impl Of {
-    fn directory(&self) -> &Path {
-        self.data_dir.as_deref().unwrap_or(Path::new("isogrid-data"))
+    /// What it is done to, which is told: a load into the wrong place cannot be taken back.
+    fn whose(&self, remote: &RemoteArgs) -> Result<Whose<'_>, Failure> {
+        let place = remote.place();
+        let directory = match &self.data_dir {
+            Some(_) if place.says_something() => {
+                let why = "--data-dir is of no running server: leave it or --server out";
+                return Err(Failure::usage(why));
+            }
+            Some(directory) => directory.as_path(),
+            None if place.is_said()? => {
+                eprintln!("the server {}", place.target()?.server);
+                return Ok(Whose::Server);
+            }
+            None => Path::new(DIRECTORY),
+        };
+        eprintln!("the data directory {}", directory.display());
+        Ok(Whose::Directory(directory))
     }
 }
 
@@ -110,21 +138,19 @@ impl Mode {
 
 /// Runs `isogrid snapshot ...`.
 pub fn main(SnapshotArgs { command, remote }: &SnapshotArgs) -> ExitCode {
-    let remote = Some(remote).filter(|remote| remote.is_named());
-    match command {
-        Command::Save { of, .. } | Command::Load { of, .. }
-            if remote.is_some() && of.data_dir.is_some() =>
-        {
-            Failure::usage("--data-dir is of no running server: leave it or --server out").say()
-        }
-        Command::Save { file, of, overwrite } => match remote {
-            Some(remote) => online::save(remote, file, &of.cache, *overwrite),
-            None => offline::save(file, of.directory(), &of.cache, *overwrite),
+    run(command, remote).unwrap_or_else(|failure| failure.say())
+}
+
+fn run(command: &Command, remote: &RemoteArgs) -> Result<ExitCode, Failure> {
+    Ok(match command {
+        Command::Save { file, of, overwrite } => match of.whose(remote)? {
+            Whose::Server => online::save(remote, file, &of.cache, *overwrite),
+            Whose::Directory(dir) => offline::save(file, dir, &of.cache, *overwrite),
         },
-        Command::Load { file, of, mode } => match remote {
-            Some(remote) => online::load(remote, file, &of.cache, mode.name()),
-            None => offline::load(file, of.directory(), &of.cache, mode.import()),
+        Command::Load { file, of, mode } => match of.whose(remote)? {
+            Whose::Server => online::load(remote, file, &of.cache, mode.name()),
+            Whose::Directory(dir) => offline::load(file, dir, &of.cache, mode.import()),
         },
         Command::Verify { file } => verify::main(file),
-    }
+    })
 }

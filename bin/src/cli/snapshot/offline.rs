@@ -1,6 +1,5 @@
 //! `isogrid snapshot save|load` on a data directory that no server uses.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use thiserror::Error;
 
 use super::progress::Show;
 use crate::cli::failed;
+use crate::cli::output::say;
 use crate::cli::table::table;
 use crate::server::backup::{
     BackupError, Load, Loaded, NamedTable, Phase, export_header, load_tables, place,
@@ -195,11 +195,7 @@ fn named(kept: &[KeptTable]) -> Vec<NamedTable<'_>> {
 /// Says what was done, or why not.
 fn end(dir: &Path, done: Result<String, Error>) -> ExitCode {
     match done {
-        Ok(report) => {
-            // Data goes to stdout; a reader that has gone is no failure of ours.
-            let _ = std::io::stdout().write_all(report.as_bytes());
-            ExitCode::SUCCESS
-        }
+        Ok(report) => say(&report),
         Err(Error::Data(error)) => failed(dir, &error),
         Err(error) => {
             eprintln!("error: {error}");

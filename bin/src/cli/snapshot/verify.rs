@@ -1,7 +1,6 @@
 //! `isogrid snapshot verify`: what is in a file, and what is damaged.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,6 +10,7 @@ use isogrid_engine::snapshot_file::{
 use isogrid_engine::{Clock, SystemClock, Timestamp};
 
 use super::progress::Show;
+use crate::cli::output::say;
 use crate::cli::table::table;
 use crate::server::backup::Phase;
 
@@ -18,10 +18,9 @@ use crate::server::backup::Phase;
 pub fn main(file: &Path) -> ExitCode {
     match verify(file) {
         Ok((report, damage)) => {
-            // Data goes to stdout; a reader that has gone is no failure of ours.
-            let _ = std::io::stdout().write_all(report.as_bytes());
+            let said = say(&report);
             damage.iter().for_each(|damage| eprintln!("error: {damage}"));
-            if damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if damage.is_empty() { said } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("error: {error}");

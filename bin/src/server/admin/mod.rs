@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::node::Node;
+use crate::security::OpClass;
 
 /// What a caller has to be allowed to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,14 @@ impl Permission {
         match self {
             Permission::Monitor => "monitor",
             Permission::Admin => "admin",
+        }
+    }
+
+    /// The row of the table of permissions that it is.
+    pub fn class(self) -> OpClass {
+        match self {
+            Permission::Monitor => OpClass::Monitor,
+            Permission::Admin => OpClass::Admin,
         }
     }
 }
@@ -158,6 +167,11 @@ const CACHES: Param = Param {
     required: false,
     example: "default",
 };
+
+/// The method of this name.
+pub fn find(name: &str) -> Option<&'static Method> {
+    METHODS.iter().find(|method| method.name == name)
+}
 
 /// Every method there is.
 pub static METHODS: &[Method] = &[

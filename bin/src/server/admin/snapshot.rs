@@ -9,6 +9,7 @@ use isogrid_engine::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use super::{Fault, Invocation, Progress};
+use crate::security::users_file::create_private_folder;
 use crate::server::backup::{self, BackupError, Loaded, Phase};
 
 /// How often a caller is told how far it is, at the most.
@@ -23,18 +24,14 @@ const NAME_LEN_MAX: usize = 128;
 pub async fn save(call: Invocation) -> Result<Value, Fault> {
     let (path, caches) = (path(&call)?, caches(&call));
     let overwrite = flag(&call, "overwrite")?;
-    if path.exists() && !overwrite {
-        let why = format!("{} is there already; `overwrite` = yes replaces it", path.display());
-        return Err(Fault::Invalid(why));
-    }
     blocking(move || {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
+            create_private_folder(folder)
                 .map_err(|error| Fault::Failed(format!("{}: {error}", folder.display())))?;
         }
         let mut tell = Teller::new(&call.progress);
-        let summary = backup::save(&call.node, &caches, &path, &mut |phase, done| tell.at(phase, done));
-        let summary = summary.map_err(fault)?;
+        let sink = &mut |phase, done| tell.at(phase, done);
+        let summary = backup::save(&call.node, &caches, &path, overwrite, sink).map_err(fault)?;
         let (file, entries) = (path.display().to_string(), summary.entries);
         tracing::info!(event = "snapshot_saved", file, entries, bytes = summary.bytes);
         let cache = |c: &isogrid_engine::snapshot_file::CacheSection| {
@@ -148,7 +145,7 @@ fn fault(error: BackupError) -> Fault {
         BackupError::UnknownCache { name, .. } => Fault::NoSuchCache(name),
         BackupError::Import { .. } | BackupError::Log(_) => Fault::Unknown(error.to_string()),
         BackupError::Path { .. } | BackupError::Damaged { .. } => Fault::Invalid(error.to_string()),
-        BackupError::File(_) => Fault::Failed(error.to_string()),
+        BackupError::File(_) | BackupError::Busy => Fault::Failed(error.to_string()),
     }
 }
 

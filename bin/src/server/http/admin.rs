@@ -15,7 +15,7 @@ use super::body;
 use super::json::{json, with_type};
 use super::problem::{Code, Problem};
 use super::route::Call;
-use crate::server::admin::{Fault, Invocation, METHODS, Method, Progress};
+use crate::server::admin::{Fault, Invocation, Method, Progress, find};
 
 /// The media type of a stream of documents.
 pub const NDJSON: &str = "application/x-ndjson";
@@ -63,7 +63,7 @@ pub async fn call(call: Call) -> Result<Response<Body>, Problem> {
 pub fn method(path: &str) -> Result<&'static Method, Problem> {
     let name = path.strip_prefix(PREFIX).unwrap_or_default();
     let unknown = || Problem::new(Code::NoSuchObject, format!("there is no method `{name}`"));
-    METHODS.iter().find(|method| method.name == name).ok_or_else(unknown)
+    find(name).ok_or_else(unknown)
 }
 
 fn accepts_stream(request: &Request<Body>) -> bool {

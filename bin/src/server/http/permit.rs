@@ -13,7 +13,6 @@ use super::route::{Access, Route};
 use super::target;
 use crate::security::audit::Event;
 use crate::security::{Identity, OpClass, allow};
-use crate::server::admin::Permission;
 use crate::server::node::Node;
 
 /// What is asked, and by whom.
@@ -71,13 +70,7 @@ fn what(route: &Route, path: &str) -> Result<(OpClass, String, Option<Vec<u8>>),
         Access::Entry(class, suffix) => {
             Ok((class, target::cache_name(path)?, Some(target::key(path, suffix)?)))
         }
-        Access::Method => {
-            let class = match admin::method(path)?.permission {
-                Permission::Monitor => OpClass::Monitor,
-                Permission::Admin => OpClass::Admin,
-            };
-            Ok((class, String::new(), None))
-        }
+        Access::Method => Ok((admin::method(path)?.permission.class(), String::new(), None)),
     }
 }
 

@@ -12,7 +12,7 @@ use super::live::Live;
 use super::reply::Given;
 use super::request::Flow;
 use super::session::Session;
-use crate::server::admin::{Invocation, METHODS, Method, Progress};
+use crate::server::admin::{self, Invocation, METHODS, Method, Progress};
 
 /// Steps that wait to be told; more are left out.
 const STEPS_MAX: usize = 16;
@@ -50,7 +50,8 @@ impl Session {
                         Err(fault) => Given::failure(&fault.into()),
                     }
                 });
-                Ok(Flow::Both(later, Box::new(Live::Progress(steps)), stream.credit))
+                let live = Live::Progress(steps, method.permission.class());
+                Ok(Flow::Both(later, Box::new(live), stream.credit))
             }
         }
     }
@@ -65,7 +66,7 @@ fn find(
         let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
         Failure::new(ErrorCode::NoSuchObject, format!("there is no method `{name}`{hint}"))
     };
-    let method = METHODS.iter().find(|method| method.name == name).ok_or_else(unknown)?;
+    let method = admin::find(name).ok_or_else(unknown)?;
     let params: Map<String, Value> = arguments.parse()?;
     method.check(&params)?;
     Ok((method, params))

@@ -25,6 +25,7 @@ impl Session {
         }
         self.counts.auth_cmds += 1;
         self.is_hello = true;
+        self.stage = Stage::Login;
         match self.login.begin(greeting.auth.as_ref())? {
             Begun::Checking => {}
             Begun::Challenge(data) => self.welcome(Auth::CONTINUE, data, out),
@@ -89,15 +90,13 @@ impl Session {
         }
     }
 
-    /// Ends what was begun under rights that are no more: streams that are not permitted now, and
-    /// open transactions, whose writes nobody would ask about again.
+    /// Ends what was begun under rights that are no more: streams and waits that are not permitted
+    /// now, and open transactions, whose writes nobody would ask about again.
     fn change_rights(&mut self, out: &mut Output) {
-        let streams: Vec<u32> = self
-            .lives
-            .all()
-            .filter(|(_, live)| !self.may_go_on(live))
-            .map(|(stream, _)| stream)
-            .collect();
+        let lives = self.lives.all().filter(|(_, live)| !self.may_go_on(live));
+        let waits = self.under_way.waiting().filter(|(_, awaited)| !self.may_wait(awaited));
+        let lives = lives.map(|(stream, _)| stream);
+        let streams: Vec<u32> = lives.chain(waits.map(|(stream, _)| stream)).collect();
         for stream in streams {
             self.end_stream(stream, &Failure::of(ErrorCode::Forbidden), out);
         }

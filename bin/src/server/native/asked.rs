@@ -1,6 +1,7 @@
 //! What each request does, and to which keys, for the table of permissions. An operation without a
 //! row here does not compile.
 
+use isogrid_wire::native::admin::Request as Admin;
 use isogrid_wire::native::cache::Request as Cache;
 use isogrid_wire::native::catalog::Request as Catalog;
 use isogrid_wire::native::counter::Request as Counter;
@@ -10,6 +11,7 @@ use isogrid_wire::native::{Key, Request, WriteOptions};
 
 use super::failure::Failure;
 use crate::security::OpClass;
+use crate::server::admin::find;
 
 /// One thing that a request does.
 #[derive(Debug, Clone, Copy)]
@@ -35,10 +37,17 @@ pub fn all(request: &Request<'_>, ask: &mut Ask<'_>) -> Result<(), Failure> {
         Request::Counter(request) => of_counter(request, ask),
         Request::Lease(request) => of_lease(request, ask),
         Request::Catalog(request) => of_catalog(request, ask),
-        Request::Admin(_) => ask(Asked { class: OpClass::Admin, name: None, key: None }),
+        Request::Admin(Admin::Call(call)) => of_all(of_method(call.method), ask),
+        Request::Admin(Admin::Stream(stream)) => of_all(of_method(stream.method), ask),
         // A transaction is of its connection; what is done within it is asked for by itself.
         Request::Conn(_) | Request::Tx(_) | Request::Batch(_) => Ok(()),
     }
+}
+
+/// The class of a method of administration; who asks for one that is not there learns that only as
+/// an administrator.
+pub fn of_method(name: &str) -> OpClass {
+    find(name).map_or(OpClass::Admin, |method| method.permission.class())
 }
 
 /// The class of a write of COMMIT_OCC.

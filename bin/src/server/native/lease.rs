@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::reply::{Given, Reply};
 use super::request::{At, Flow};
 use super::session::Session;
+use super::under_way::Awaited;
 use crate::server::locks::{Answer, Pending};
 use crate::server::node::Node;
 
@@ -62,7 +63,7 @@ impl Session {
                 let shared = lock.mode == LockMode::Shared;
                 let (key, wait) = (lock.key.0, lock.wait.0);
                 let op = LockOp::Lock { key, lease: lease()?, shared, wait };
-                return self.wait_for(at, op, Wanted::Lock, reply);
+                return self.wait_for(at, key, op, Wanted::Lock, reply);
             }
             Request::Unlock(unlock) => {
                 let op = LockOp::Unlock { key: unlock.key.0, token: unlock.fence };
@@ -84,7 +85,7 @@ impl Session {
                 let (lease, wait) = (lease()?, acquire.wait.0);
                 let op = LockOp::Acquire { key, lease, permits, of, wait };
                 let wanted = Wanted::Permits { key: key.to_vec(), of };
-                return self.wait_for(at, op, wanted, reply);
+                return self.wait_for(at, key, op, wanted, reply);
             }
             Request::SemRelease(release) => {
                 let (key, permits) = (release.key.0, release.permits);
@@ -146,6 +147,7 @@ impl Session {
     fn wait_for(
         &mut self,
         at: &At<'_>,
+        key: &[u8],
         op: LockOp<'_>,
         wanted: Wanted,
         reply: &mut Reply<'_>,
@@ -155,12 +157,9 @@ impl Session {
             Answer::Now(Said::Held { holder }) => wanted.held(&self.node, holder, reply),
             Answer::Now(other) => return Err(unexpected(&other)),
             Answer::Later(pending) if at.may_wait => {
-                return Ok(Flow::Waits(Box::pin(later(
-                    Arc::clone(&self.node),
-                    at.to,
-                    pending,
-                    wanted,
-                ))));
+                let awaited = Awaited { object: at.id, key: key.to_vec() };
+                let later = later(Arc::clone(&self.node), at.to, pending, wanted);
+                return Ok(Flow::Waits(Box::pin(later), awaited));
             }
             Answer::Later(_) => {
                 return Err(Failure::invalid("a request within another one cannot wait"));

@@ -15,6 +15,7 @@ use super::listen::Listening;
 use super::reply::{Given, To};
 use super::scan::Scanning;
 use super::track::Tracking;
+use crate::security::OpClass;
 use crate::server::node::Node;
 
 /// Items of one frame at the most.
@@ -32,8 +33,8 @@ pub enum Live {
     Listen(Listening),
     /// Of keys that are out of date.
     Track(Tracking),
-    /// Of the steps of a method.
-    Progress(mpsc::Receiver<Value>),
+    /// Of the steps of a method, of this class.
+    Progress(mpsc::Receiver<Value>, OpClass),
 }
 
 /// What a stream is given to go on with.
@@ -62,13 +63,13 @@ pub struct Step {
 }
 
 impl Live {
-    /// The number of the cache that it is of, if it is of one.
-    pub fn object(&self) -> Option<u32> {
+    /// What kind of thing it does, and the number of the cache that it is of, if it is of one.
+    pub fn asked(&self) -> (OpClass, Option<u32>) {
         match self {
-            Live::Scan(scan) => Some(scan.object),
-            Live::Listen(listen) => Some(listen.object),
-            Live::Track(track) => Some(track.object),
-            Live::Progress(_) => None,
+            Live::Scan(scan) => (OpClass::Keys, Some(scan.object)),
+            Live::Listen(listen) => (OpClass::Keys, Some(listen.object)),
+            Live::Track(track) => (OpClass::Keys, Some(track.object)),
+            Live::Progress(_, class) => (*class, None),
         }
     }
 
@@ -79,7 +80,7 @@ impl Live {
             Live::Scan(scan) => scan.poll(turn),
             Live::Listen(listen) => listen.poll(turn, cx),
             Live::Track(track) => track.poll(turn, cx),
-            Live::Progress(steps) => progress(steps, turn, cx),
+            Live::Progress(steps, _) => progress(steps, turn, cx),
         }
     }
 }

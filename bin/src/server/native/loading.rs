@@ -18,7 +18,7 @@ impl Session {
     /// Whether a request has to wait until what it needs is in memory, which is begun.
     ///
     /// # Errors
-    /// It cannot be brought there.
+    /// It cannot be brought there, or the request has too many keys.
     pub fn lacks(
         &mut self,
         index: &Index,
@@ -29,6 +29,7 @@ impl Session {
         if self.node.data.get().is_none() {
             return Ok(false);
         }
+        self.check_keys(len(request))?;
         let (limits, mut waits, mut refused) = (self.limits, false, Ok(()));
         needed(object, request, &limits, &mut |id, key| {
             let kept = index.by_id(id).filter(|object| object.options.persist.is_logged());
@@ -47,6 +48,9 @@ impl Session {
             let (batch, hash) = (cache.batch(self.now), cache.hash(key));
             // The store keeps its copy of what came back.
             batch.is_away(hash, key) && batch.peek(hash, key).is_none()
+                // Requests within this one are not asked about yet: who may do nothing with an
+                // entry does not have it loaded.
+                && self.may_use(&object.name, key)
         };
         if let Some(loading) = self.loading.get_mut(&object.id) {
             if let Some(refusal) = loading.take_refusal() {
@@ -102,6 +106,23 @@ impl Session {
             }
         }
         all
+    }
+}
+
+/// How many keys or requests within it a request has, where that is bounded.
+fn len(request: &Request<'_>) -> usize {
+    use cache::Request::{GetMany, PutMany, RemoveMany, TouchMany};
+    match request {
+        Request::Cache(GetMany(many)) => many.keys.len(),
+        Request::Cache(PutMany(many)) => many.entries.len(),
+        Request::Cache(RemoveMany(many)) => many.keys.len(),
+        Request::Cache(TouchMany(many)) => many.keys.len(),
+        Request::Batch(batch::Request::Batch(batch)) => batch.requests.len(),
+        Request::Tx(tx::Request::Exec(exec)) => {
+            exec.compare.len() + exec.then.len() + exec.otherwise.len()
+        }
+        Request::Tx(tx::Request::CommitOcc(commit)) => commit.reads.len() + commit.writes.len(),
+        _ => 0,
     }
 }
 

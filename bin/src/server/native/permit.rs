@@ -12,9 +12,10 @@ use super::asked::{self, Asked};
 use super::failure::Failure;
 use super::live::Live;
 use super::session::Session;
+use super::under_way::Awaited;
 use crate::security::audit::Event;
 use crate::security::{Identity, OpClass, allow, allow_some};
-use crate::server::admin::METHODS;
+use crate::server::admin::find;
 use crate::server::node::Node;
 
 /// What a client may do with an object, or with something in it, in the words of
@@ -87,14 +88,29 @@ impl Session {
         }
     }
 
+    /// Whether the client may do anything with the entry of a key.
+    pub fn may_use(&self, object: &str, key: &[u8]) -> bool {
+        let may = |class| allow(self.login.identity(), class, object, Some(key));
+        !self.node.security.is_required()
+            || [OpClass::Read, OpClass::Write, OpClass::Delete].into_iter().any(may)
+    }
+
     /// Whether a stream may go on now that its user may do other things than before.
     pub fn may_go_on(&self, live: &Live) -> bool {
-        let (class, name) = match live.object().map(|id| self.node.catalog.object(id)) {
-            None => (OpClass::Admin, String::new()),
-            Some(None) => return true,
-            Some(Some(object)) => (OpClass::Keys, object.name.to_string()),
-        };
-        allow(self.login.identity(), class, &name, None)
+        let who = self.login.identity();
+        let (class, object) = live.asked();
+        match object.map(|id| self.node.catalog.object(id)) {
+            None => allow(who, class, "", None),
+            // It ends with its object.
+            Some(None) => true,
+            Some(Some(object)) => allow(who, class, &object.name, None),
+        }
+    }
+
+    /// The same for a request that waits for a lock or for permits.
+    pub fn may_wait(&self, awaited: &Awaited) -> bool {
+        let (who, object) = (self.login.identity(), self.node.catalog.object(awaited.object));
+        object.is_none_or(|space| allow(who, OpClass::Write, &space.name, Some(&awaited.key)))
     }
 
     fn check_login(&self) -> Result<(), Failure> {
@@ -172,7 +188,7 @@ fn command(request: &Request<'_>) -> String {
         Request::Admin(Admin::Stream(stream)) => stream.method,
         _ => return name,
     };
-    match METHODS.iter().find(|known| known.name == method) {
+    match find(method) {
         Some(known) => format!("{name} {}", known.name),
         None => name,
     }

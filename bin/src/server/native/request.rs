@@ -15,7 +15,7 @@ use super::live::Live;
 use super::once::{Known, Once};
 use super::reply::{Given, Reply, To};
 use super::session::Session;
-use super::under_way::Later;
+use super::under_way::{Awaited, Later};
 
 /// How long a request may wait that does not say so.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,8 +49,8 @@ pub enum Flow {
     Said,
     /// It is answered later.
     Later(Later),
-    /// The same, and it says itself how long it waits.
-    Waits(Later),
+    /// The same, when it has got this; it says itself how long it waits.
+    Waits(Later, Awaited),
     /// It has items, as many as this at first.
     Live(Box<Live>, u32),
     /// It has items, and its end comes from somewhere else.
@@ -129,11 +129,14 @@ impl Session {
         }
         match flow {
             Flow::Said | Flow::Stopped => {}
-            Flow::Later(later) | Flow::Waits(later) => self.under_way.begin(to, later, patience),
+            Flow::Later(later) => self.under_way.begin(to, later, None, patience),
+            Flow::Waits(later, awaited) => {
+                self.under_way.begin(to, later, Some(awaited), patience);
+            }
             Flow::Live(live, _) => self.lives.add(to, *live),
             Flow::Both(later, live, _) => {
                 self.lives.add(to, *live);
-                self.under_way.begin(to, later, patience);
+                self.under_way.begin(to, later, None, patience);
             }
             Flow::Fence => self.under_way.fence(to),
         }
@@ -193,9 +196,14 @@ impl Session {
             }
             (flow, _) => flow?,
         };
-        // Who waits for a lock said so, unless the time for it all is shorter.
-        let waits = matches!(flow, Flow::Waits(_)) && !is_hasty;
-        Ok((flow, (!waits).then_some(patience)))
+        let is_free = match &flow {
+            // Who waits for a lock said so, unless the time for it all is shorter.
+            Flow::Waits(..) => !is_hasty,
+            // A stream has begun in time, which is all that is asked of it.
+            Flow::Both(..) => true,
+            _ => false,
+        };
+        Ok((flow, (!is_free).then_some(patience)))
     }
 
     /// Executes a request unless it came before; then it is answered as the first time.
@@ -219,7 +227,9 @@ impl Session {
         match flow {
             Ok(Flow::Said) => {}
             Ok(Flow::Later(later)) => return Ok(Flow::Later(settled(once, later))),
-            Ok(Flow::Waits(later)) => return Ok(Flow::Waits(settled(once.waiting(), later))),
+            Ok(Flow::Waits(later, awaited)) => {
+                return Ok(Flow::Waits(settled(once.waiting(), later), awaited));
+            }
             Ok(_) => {
                 once.undone();
                 return Err(unsupported("idem"));

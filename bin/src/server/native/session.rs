@@ -41,6 +41,8 @@ const CANCELLED: &str = "the client cancelled the request";
 pub(super) enum Stage {
     Preface,
     Hello,
+    /// It has to log in, and has begun to: `limits.login_timeout` ends it.
+    Login,
     Open,
 }
 
@@ -83,7 +85,7 @@ pub struct Session {
     pub(super) counts: Counts,
     counters: Arc<Counters>,
     by_cache: BTreeMap<u32, (Arc<Counters>, Counts)>,
-    /// Wakes for the end of the handshake, and then after each silence.
+    /// Wakes for the end of the time until HELLO, and then after each silence.
     pub(super) timer: Pin<Box<Sleep>>,
     /// Since when nothing was heard, ms; and how often that was noticed.
     pub(super) heard_at: u64,
@@ -170,7 +172,7 @@ impl Session {
             }
             return Ok(handshake::LEN.min(input.len()));
         }
-        let before_auth = matches!(self.stage, Stage::Hello);
+        let before_auth = !matches!(self.stage, Stage::Open);
         let limits = if before_auth { self.limits.before_auth() } else { self.limits };
         match Frame::decode(input, &limits) {
             Ok(None) => {

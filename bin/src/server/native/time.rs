@@ -23,6 +23,10 @@ impl Session {
     /// What is due by time alone.
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>, out: &mut Output) {
         while self.timer.as_mut().poll(cx).is_ready() {
+            if let Stage::Login = self.stage {
+                self.rest();
+                continue;
+            }
             if !matches!(self.stage, Stage::Open) {
                 let failure = Failure::of(ErrorCode::HandshakeTimeout);
                 self.close = Some(failure.code.info().reason);

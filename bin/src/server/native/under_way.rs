@@ -15,11 +15,25 @@ use super::reply::{Given, To};
 /// What answers a request in time. Dropping it gives the request up.
 pub type Later = Pin<Box<dyn Future<Output = Given> + Send>>;
 
+/// The lock or the permits that a request waits for.
+pub struct Awaited {
+    /// The space that they are in.
+    pub object: u32,
+    /// Their key.
+    pub key: Vec<u8>,
+}
+
+struct One {
+    to: To,
+    task: AbortHandle,
+    awaited: Option<Awaited>,
+}
+
 /// The requests of a connection that are under way.
 #[derive(Default)]
 pub struct UnderWay {
     tasks: JoinSet<Given>,
-    open: BTreeMap<Id, (To, AbortHandle)>,
+    open: BTreeMap<Id, One>,
     /// Fences, and what each still waits for.
     fences: Vec<(To, Vec<Id>)>,
 }
@@ -31,13 +45,19 @@ impl UnderWay {
     }
 
     /// Begins one. It is given up after `patience`, if it has not.
-    pub fn begin(&mut self, to: To, later: Later, patience: Option<Duration>) {
-        let handle = self.tasks.spawn(async move {
+    pub fn begin(
+        &mut self,
+        to: To,
+        later: Later,
+        awaited: Option<Awaited>,
+        patience: Option<Duration>,
+    ) {
+        let task = self.tasks.spawn(async move {
             let Some(patience) = patience else { return later.await };
             let answered = tokio::time::timeout(patience, later).await;
             answered.unwrap_or_else(|_| Given::failure(&too_late(to)))
         });
-        self.open.insert(handle.id(), (to, handle));
+        self.open.insert(task.id(), One { to, task, awaited });
     }
 
     /// Answers this when all that is under way now is finished.
@@ -50,12 +70,17 @@ impl UnderWay {
         if let Some(at) = self.fences.iter().position(|(to, _)| to.stream == stream) {
             return Some(self.fences.remove(at).0);
         }
-        let found = self.open.iter().find(|(_, (to, _))| to.stream == stream);
+        let found = self.open.iter().find(|(_, one)| one.to.stream == stream);
         let id = found.map(|(id, _)| *id)?;
-        let (to, handle) = self.open.remove(&id)?;
-        handle.abort();
+        let one = self.open.remove(&id)?;
+        one.task.abort();
         self.ended(id);
-        Some(to)
+        Some(one.to)
+    }
+
+    /// The streams of those that wait for a lock or for permits, and for which.
+    pub fn waiting(&self) -> impl Iterator<Item = (u32, &Awaited)> {
+        self.open.values().filter_map(|one| Some((one.to.stream, one.awaited.as_ref()?)))
     }
 
     fn ended(&mut self, id: Id) {
@@ -78,8 +103,8 @@ impl UnderWay {
                 Some(Err(error)) => (error.id(), Given::failure(&Failure::of(ErrorCode::Internal))),
             };
             self.ended(id);
-            if let Some((to, _)) = self.open.remove(&id) {
-                return Poll::Ready(Some((to, given)));
+            if let Some(one) = self.open.remove(&id) {
+                return Poll::Ready(Some((one.to, given)));
             }
         }
     }

@@ -63,7 +63,7 @@ catalogue! {
         "Wait for answers, or cancel streams that nobody reads. `limits.max_streams` in WELCOME has the number.";
     1009 HandshakeTimeout "HANDSHAKE_TIMEOUT" Never
         "the client did not finish its handshake in time"
-        "Preface, HELLO and authentication have 10 seconds. Look for a client that connects and says nothing, and for a slow network.";
+        "Preface and HELLO have `limits.handshake_timeout`, 10 seconds. Look for a client that connects and says nothing, and for a slow network.";
     1010 Idle "IDLE" Never
         "nothing came over the connection for too long"
         "Send PING when there is nothing else to send: WELCOME says after how many milliseconds of silence.";
