@@ -24,7 +24,7 @@ fn remove(table: &Table, key: &[u8], now: Timestamp) -> bool {
 
 /// Lets garbage go: every grace period passes.
 fn collect(table: &Table, now: Timestamp) {
-    for _ in 0..1_000 {
+    for _ in 0..100_000 {
         if !table.maintain(now, 1_000) && table.usage().retired_bytes == 0 {
             return;
         }

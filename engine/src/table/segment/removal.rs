@@ -83,16 +83,11 @@ impl<'t> Locked<'t> {
     /// Takes an entry with all its versions out of the table at once. `ordered` says whether the
     /// policy still has it.
     pub(super) fn take_out(&mut self, newest: Version<'t>, ordered: bool) {
-        self.save_leaving(newest);
-        self.take_out_told(newest, ordered);
-    }
-
-    /// As [`Locked::take_out`], of an entry that a save was told of, if one is under way.
-    pub(super) fn take_out_told(&mut self, newest: Version<'t>, ordered: bool) {
         let (slot, region) = (newest.slot(), self.w.slots.region(newest.slot()));
         let hash = self.shared.hasher.index_hash(newest.key());
         let pointer = self.w.slots.pointer(slot);
         let charge = newest.charge(self.shared.allocator);
+        self.save_leaving(newest);
         if newest.is_tombstone() {
             self.account().charge_structures(-signed(charge));
         } else {

@@ -111,7 +111,7 @@ impl<'t> Locked<'t> {
             }
             self.count_eviction(version);
             let kept = self.keep_for_telling();
-            self.take_out_told(version, false);
+            self.take_out(version, false);
             self.tell_gone(EventKind::Evict, version);
             drop(kept);
             self.settle_evicted();

@@ -100,7 +100,11 @@ fn under_way(mode: PersistMode, seed: u64) {
                 let (name, deadlines) = (key.escape_ascii(), &deadlines[key]);
                 let Some(found) = file.get(key) else {
                     let gone = deadlines.iter().any(over);
-                    assert!(gone, "round {round}: {name} is missing; {replay}");
+                    let now = life.now();
+                    assert!(
+                        gone,
+                        "round {round}: {name} {deadlines:?} is missing at {now}; {replay}"
+                    );
                     continue;
                 };
                 let without = |of: &Shown| (of.0.clone(), of.1, of.3, of.4);
