@@ -84,7 +84,7 @@ type Case = (&'static str, fn(&Path), &'static [&'static str]);
 const CASES: [Case; 9] = [
     (
         "another format version",
-        |data| edit_meta(data, |text| text.replacen('1', "2", 1)),
+        |data| edit_meta(data, |text| text.replacen('2', "3", 1)),
         &["meta", "this release knows", "use the release that wrote it"],
     ),
     (
