@@ -71,6 +71,7 @@ impl Structures {
     /// When no table can be made.
     pub fn new(allocator: Allocator, now: Timestamp) -> Result<Self, ConfigError> {
         let config = TableConfig {
+            // What has one segment is read whole at a start, before `begin` looks through it.
             segments: Some(1),
             max_bytes: BYTES_MAX,
             eviction: PolicyKind::None,

@@ -172,7 +172,9 @@ pub struct Persistence {
 }
 
 impl Persistence {
-    /// Fills the tables with what was kept of them, and keeps what changes from now on.
+    /// Fills the tables with what was kept of them, and keeps what changes from now on. A table of
+    /// one segment has everything when this returns; what the newest snapshot file has of a larger
+    /// one may be read later ([`Persistence::unread`]), and is in no scan before.
     ///
     /// # Errors
     /// [`PersistError`] names the file and the next step; the tables may be partly filled.

@@ -1,5 +1,5 @@
 //! What the next requests will look at is fetched from memory while those before them are answered:
-//! one miss of the processor's caches after the other would be half of what a request costs.
+//! one miss of the processor's caches after the other would be a quarter of what a request costs.
 
 use isogrid_engine::{Hint, KeyHash};
 use isogrid_grid::Batch;

@@ -28,7 +28,7 @@ use crate::table::{Back, Leaving, Saved, Table};
 /// Less than this is read at once: that takes a moment.
 const LATER_BYTES_MIN: u64 = if cfg!(test) { 1 } else { 8 << 20 };
 /// How long a file that could not be read is left alone.
-const RETRY: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 2_000 });
 
 /// Keys of a segment that the file has nothing to say of any more: two keyed hashes of each.
 pub(in crate::persist) struct Void {
@@ -97,8 +97,7 @@ impl Reading {
     }
 
     /// Waits a while after a failure; whether it is to be tried again.
-    fn pause(&self, why: &LoadError) -> bool {
-        *self.trouble.lock() = Some(format!("the newest snapshot file: {why}"));
+    fn pause(&self) -> bool {
         let mut stopped = self.stopped.lock();
         if !*stopped {
             self.changed.wait_for(&mut stopped, RETRY);
@@ -148,22 +147,20 @@ impl Feeder {
     }
 }
 
-/// Reads one more segment; whether there may be more.
+/// Reads one more segment; whether there may be more. One that fails comes again behind the others.
 fn read_next(jobs: &Mutex<Vec<(Arc<Overflow>, usize)>>) -> bool {
     let Some((overflow, segment)) = jobs.lock().pop() else { return false };
-    loop {
-        let Some(table) = overflow.table.upgrade() else { return true };
-        match overflow.read_segment(&table, u32::try_from(segment).unwrap_or(u32::MAX)) {
-            Ok(()) => {
-                if overflow.unread.lock().is_none() {
-                    table.reserve(0);
-                }
-                return true;
-            }
-            Err(why) if overflow.feed.reading.pause(&why) => {}
-            Err(_) => return false,
-        }
+    let Some(table) = overflow.table.upgrade() else { return true };
+    let read = overflow.read_segment(&table, u32::try_from(segment).unwrap_or(u32::MAX));
+    if read.is_err() {
+        let again = overflow.feed.reading.pause();
+        jobs.lock().insert(0, (overflow, segment));
+        return again;
     }
+    if overflow.unread.lock().is_none() {
+        table.reserve(0);
+    }
+    true
 }
 
 /// Entries of one table that stand in a snapshot file.
@@ -286,9 +283,12 @@ impl Overflow {
         if self.feed.reading.is_stopped() {
             return Err(LoadError::Failed);
         }
-        let block = unread.file.block(number).map_err(|error| match error {
-            SnapshotFileError::Damaged(_) => LoadError::Damaged,
-            _ => LoadError::Failed,
+        let block = unread.file.block(number).map_err(|error| {
+            *self.feed.reading.trouble.lock() = Some(error.to_string());
+            match error {
+                SnapshotFileError::Damaged(_) => LoadError::Damaged,
+                _ => LoadError::Failed,
+            }
         })?;
         let Some(section) = unread.file.caches().get(unread.cache) else { return Ok(()) };
         for record in block.records().filter(|record| u32::from(record.segment) == segment) {

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::bed::{Disks, Image, Life, START, Shape};
 use crate::NewEntry;
 use crate::disk::{Access, Disk};
+use crate::load::LoadError;
 use crate::persist::{PersistMode, Preload};
 use crate::store::fault::Tear;
+use crate::wal::block_on;
 
 const KEYS: u64 = 200;
 const SEGMENTS: u32 = 4;
@@ -165,13 +167,37 @@ fn a_cache_that_is_cleared_before_it_is_read_is_empty() {
     life.persistence.checkpoint().unwrap();
 }
 
+/// Turns a bit of the only block.
+fn flip(disks: &Disks) -> String {
+    let names = disks.log.list().unwrap();
+    let name = names.into_iter().find(|name| name.ends_with(".snapshot")).unwrap();
+    assert!(disks.log.flip(&name, 3_000 * 8));
+    name
+}
+
+#[test]
+fn what_cannot_be_read_for_a_while_is_named_and_read_later() {
+    let (disks, image) = written();
+    let gate = Gate::on(&disks);
+    let (life, gate) = (Life::begin(&disks, &shape(Preload::All), START), gate);
+    let name = flip(&disks);
+    gate.open();
+    let flight = life.reader.begin(&key(1)).unwrap();
+    assert_eq!(block_on(|cx| flight.poll(cx)), Err(LoadError::Damaged));
+    let trouble = life.persistence.checkpoint_trouble().unwrap();
+    assert!(trouble.contains(&name) && trouble.contains("checksum"), "{trouble}");
+    assert_eq!(life.persistence.unread(), 4);
+    flip(&disks);
+    life.persistence.checkpoint().unwrap();
+    assert_eq!(life.persistence.checkpoint_trouble(), None);
+    assert_eq!(self::image(&life), image);
+}
+
 /// What is damaged is found before anybody is served.
 #[test]
 fn a_damaged_file_is_refused_at_once() {
     let (disks, _) = written();
-    let names = disks.log.list().unwrap();
-    let name = names.iter().find(|name| name.ends_with(".snapshot")).unwrap();
-    assert!(disks.log.flip(name, 3_000 * 8));
+    flip(&disks);
     let begin = || drop(Life::begin(&disks, &shape(Preload::All), START));
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(begin)).is_err());
 }
