@@ -6,9 +6,17 @@
 //! the time, and answers go out as enums.
 #![forbid(unsafe_code)]
 
+mod bytes;
 pub mod catalog;
+pub mod control;
 pub mod dedup;
 pub mod events;
+pub mod id;
+pub mod membership;
+pub mod message;
+pub mod metadata;
+pub mod raft;
+pub mod segment;
 pub mod structure;
 pub mod structures;
 pub mod unit;

@@ -3,7 +3,9 @@
 pub mod differential;
 pub mod durability;
 pub mod harness;
+pub mod invariant;
 pub mod model;
 pub mod protocol;
 pub mod seeds;
+pub mod sim;
 pub mod tidy;

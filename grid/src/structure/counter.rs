@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use isogrid_engine::Timestamp;
 
 use super::Structure;
-use super::bytes::{Input, put_bytes, put_count, put_u64};
+use crate::bytes::{Input, put_bytes, put_count, put_u64};
 
 /// Longest name in bytes.
 pub const NAME_LEN_MAX: usize = 255;

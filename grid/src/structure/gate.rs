@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::bytes::{Input, put_bytes, put_count, put_u32, put_u64};
+use crate::bytes::{Input, put_bytes, put_count, put_u32, put_u64};
 
 /// Which gate: locks and semaphores have names of their own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use isogrid_engine::Timestamp;
 
-use super::bytes::{Input, put_bytes, put_count, put_u64};
+use crate::bytes::{Input, put_bytes, put_count, put_u64};
 use super::gate::Place;
 
 /// Shortest and longest lifespan, ms: 100 ms to a day.

@@ -1,6 +1,5 @@
 //! What data does: the cache over a table of the engine, and structures that are state machines.
 
-mod bytes;
 pub mod cache;
 pub mod counter;
 mod gate;

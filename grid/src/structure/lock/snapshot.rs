@@ -1,7 +1,7 @@
 //! The whole state as bytes.
 
 use super::{Gate, Leases, LockLimits, Locks, Numbers, Place};
-use crate::structure::bytes::{Input, put_count, put_u64};
+use crate::bytes::{Input, put_count, put_u64};
 
 impl Locks {
     pub(super) fn encode(&self) -> Vec<u8> {

@@ -1,0 +1,441 @@
+//! The control core of one member: Raft, its lease, what it knows of the cluster, and, while it
+//! leads, everything that is proposed (DATA_PATH sections 1, 2 and 5).
+//!
+//! [`Control::step`] takes one [`Event`] and says what is to be done; it does no I/O, reads no
+//! clock and waits for nothing. What members agree on is [`Control::metadata`]; whether this one
+//! may serve a segment is [`Control::serves`], to be asked with each answer.
+
+mod leading;
+mod voters;
+
+use std::collections::BTreeSet;
+
+use crate::id::{Boot, ClusterId, Epoch, GroupId, Incarnation, NodeId, SegmentId, StorageId};
+use crate::membership::{Lease, Monotonic, Now};
+use crate::message::{Envelope, Message};
+use crate::metadata::{Command, Join, Metadata, Proposal, Register, Segment, Settings, Ticket};
+use crate::raft::{Apply, Log, Raft, RaftConfig, Ready, Save};
+use crate::segment::{GiveUp, Request, Wish};
+
+use self::leading::Leading;
+
+/// How a member's control core runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlConfig {
+    /// Where peers reach this member.
+    pub address: String,
+    /// How Raft runs. A tick of it is one of [`Event::Tick`].
+    pub raft: RaftConfig,
+    /// How often the member asks for its lease, ms.
+    pub beat_ms: u64,
+    /// How long a member that is gone keeps its place before others are filled, ms.
+    pub rejoin_ms: u64,
+    /// How long a segment of which every copy in memory is lost stays so before it begins anew,
+    /// empty, ms; `None`: until an operator decides (`on_loss`, R29).
+    pub reset_ms: Option<u64>,
+    /// Entries that are applied before a snapshot makes older ones needless.
+    pub compact_entries: u64,
+}
+
+impl Default for ControlConfig {
+    fn default() -> Self {
+        ControlConfig {
+            address: String::new(),
+            raft: RaftConfig::default(),
+            beat_ms: 300,
+            rejoin_ms: 10_000,
+            reset_ms: Some(30_000),
+            compact_entries: 1_000,
+        }
+    }
+}
+
+/// Who a process is. All but the boot is kept with its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Which cluster it belongs to.
+    pub cluster: ClusterId,
+    /// Which member it is.
+    pub node: NodeId,
+    /// Its disk.
+    pub storage: StorageId,
+    /// This process.
+    pub boot: Boot,
+}
+
+/// Everything that can happen to a control core.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Some time has passed: 100 ms as a rule.
+    Tick,
+    /// A message came.
+    Received(Envelope),
+    /// A message to this member could not be sent.
+    Unreachable(NodeId),
+    /// This save, and all before it, was done ([`Save::number`]).
+    Saved(u64),
+    /// A segment of this member wishes something, or has given up what it was asked to.
+    Ask(Request),
+    /// Something is to be put into the log. Whether it was shows in the metadata.
+    Propose(Command),
+}
+
+/// Everything that a control core may ask for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Send this.
+    Send(Envelope),
+    /// Save this, after all before it, and say [`Event::Saved`] unless its number is 0.
+    Save(Save),
+    /// The metadata have changed.
+    Changed,
+    /// A stranger was let in, and asks who it is.
+    Welcome(Welcome),
+    /// Stop serving this segment, and say [`Wish::GaveUp`] when that is so. From now on
+    /// [`Control::serves`] is false for it.
+    GiveUp(GiveUp),
+}
+
+/// What a process is told that was let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// Whom this is for.
+    pub storage: StorageId,
+    /// Which member it is.
+    pub node: NodeId,
+    /// Which cluster, and what that has for life.
+    pub settings: Settings,
+}
+
+/// Nobody: who sends this is no member yet.
+pub const STRANGER: NodeId = NodeId(0);
+
+/// The control core.
+pub struct Control {
+    config: ControlConfig,
+    identity: Identity,
+    raft: Raft,
+    metadata: Metadata,
+    lease: Lease,
+    leading: Option<Leading>,
+    beat_at: Monotonic,
+    given_up: BTreeSet<(GroupId, SegmentId, Epoch)>,
+    /// What our segments wish, for as long as their epochs are the current ones.
+    wishes: BTreeSet<Request>,
+}
+
+impl Control {
+    /// A member with the log that its disk has, or that it was founded with. One that was just
+    /// let in has an empty log.
+    #[must_use]
+    pub fn new(config: ControlConfig, identity: Identity, settings: Settings, log: Log) -> Self {
+        let unknown = || Metadata::unknown(settings);
+        let mut metadata = Metadata::decode(&log.snapshot().state).unwrap_or_else(unknown);
+        if log.snapshot().index > metadata.index() {
+            metadata.advance(log.snapshot().index);
+        }
+        let lease = Lease::new(u64::from(metadata.settings().lease_ms));
+        let raft = Raft::new(identity.node, config.raft, log);
+        Control {
+            config,
+            identity,
+            raft,
+            metadata,
+            lease,
+            leading: None,
+            beat_at: 0,
+            given_up: BTreeSet::new(),
+            wishes: BTreeSet::new(),
+        }
+    }
+
+    /// Does what an event asks for; `out` gets what is to be done, in this order.
+    pub fn step(&mut self, now: Now, event: Event, out: &mut Vec<Action>) {
+        let mut ready = Ready::default();
+        match event {
+            Event::Tick => self.tick(now, out),
+            Event::Received(envelope) => self.receive(now, envelope, out),
+            Event::Unreachable(node) => self.raft.unreachable(node),
+            Event::Saved(number) => self.raft.saved(number, &mut ready),
+            Event::Ask(request) => self.ask(request, out),
+            Event::Propose(command) => self.to_leader(Message::Propose(command), out),
+        }
+        self.settle(now, ready, out);
+    }
+
+    fn tick(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.raft.tick();
+        if now.monotonic >= self.beat_at {
+            self.beat_at = now.monotonic + self.config.beat_ms;
+            self.beat(now, out);
+            let wishes: Vec<Request> = self.wishes.iter().copied().collect();
+            wishes.into_iter().for_each(|wish| self.to_leader(Message::Ask(wish), out));
+        }
+        if let Some(leading) = &mut self.leading {
+            leading.is_due = true;
+        }
+    }
+
+    /// A process that is registered asks for its lease, another one to be registered.
+    fn beat(&mut self, now: Now, out: &mut Vec<Action>) {
+        let message = match self.incarnation() {
+            Some(incarnation) => {
+                let n = self.lease.beat(now.monotonic);
+                Message::Beat { incarnation, n, wall: now.wall }
+            }
+            None => Message::Propose(Command::Register(Register {
+                node: self.identity.node,
+                storage: self.identity.storage,
+                boot: self.identity.boot,
+                address: self.config.address.clone(),
+            })),
+        };
+        self.to_leader(message, out);
+    }
+
+    /// Whatever goes to the leader goes through here, also when we lead: `settle` hands on what
+    /// we tell ourselves.
+    fn to_leader(&mut self, message: Message, out: &mut Vec<Action>) {
+        let Some(leader) = self.raft.leader() else { return };
+        if leader != self.identity.node {
+            self.send(leader, message, out);
+        } else if let Some(leading) = &mut self.leading {
+            leading.receive(self.identity.node, self.identity.boot, message, None);
+        }
+    }
+
+    fn send(&self, to: NodeId, message: Message, out: &mut Vec<Action>) {
+        let Identity { cluster, node, boot, .. } = self.identity;
+        out.push(Action::Send(Envelope { cluster, from: node, boot, to, message }));
+    }
+
+    fn receive(&mut self, now: Now, envelope: Envelope, out: &mut Vec<Action>) {
+        let Envelope { cluster, from, boot, to, message } = envelope;
+        let is_stranger = from == STRANGER;
+        if (cluster != self.identity.cluster || to != self.identity.node) && !is_stranger {
+            return;
+        }
+        match message {
+            Message::Raft(message) if message.from() == from => self.raft.receive(message),
+            Message::Raft(_) => {}
+            Message::Grant { n, index } => self.lease.granted(n, index, self.metadata.index()),
+            Message::GiveUp(give_up) if give_up.node == self.identity.node => {
+                self.give_up(give_up, out);
+            }
+            Message::GiveUp(_) => {}
+            Message::Propose(Command::Join(join)) if from == STRANGER => self.knock(join, out),
+            Message::Beat { .. } | Message::Propose(_) | Message::Ask(_) => {
+                if let Some(leading) = &mut self.leading {
+                    leading.receive(from, boot, message, Some(now.wall));
+                }
+            }
+        }
+    }
+
+    /// A stranger wants to be let in. It knocks until somebody knows it.
+    fn knock(&mut self, join: Join, out: &mut Vec<Action>) {
+        let node = self.metadata.member_of(join.storage);
+        let is_in = |node: &NodeId| {
+            self.metadata.members().get(node).is_some_and(|member| member.boot == join.boot)
+        };
+        match node.filter(is_in) {
+            Some(node) => {
+                let (storage, settings) = (join.storage, self.metadata.settings().clone());
+                out.push(Action::Welcome(Welcome { storage, node, settings }));
+            }
+            None => self.to_leader(Message::Propose(Command::Join(join)), out),
+        }
+    }
+
+    /// The leader wants a role back. From here on it is not served, so it is safe to say so.
+    fn give_up(&mut self, give_up: GiveUp, out: &mut Vec<Action>) {
+        let GiveUp { group, segment, epoch, .. } = give_up;
+        if self.segment(group, segment).is_some_and(|now| now.epoch == epoch) {
+            self.given_up.insert((group, segment, epoch));
+            out.push(Action::GiveUp(give_up));
+        }
+    }
+
+    /// What a segment wishes is said again with each beat until its epoch is over.
+    fn ask(&mut self, request: Request, out: &mut Vec<Action>) {
+        if let Wish::GaveUp(_) = request.wish {
+            self.given_up.insert((request.group, request.segment, request.epoch));
+        }
+        self.wishes.insert(request);
+        self.to_leader(Message::Ask(request), out);
+    }
+
+    /// Does all that Raft has for us, and what follows from that, until there is nothing more.
+    fn settle(&mut self, now: Now, mut ready: Ready, out: &mut Vec<Action>) {
+        loop {
+            self.raft.take(&mut ready);
+            let was = self.metadata.index();
+            self.carry_out(now, &mut ready, out);
+            if self.metadata.index() != was {
+                self.changed(out);
+            }
+            if !self.lead(now, out) {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, ready: &mut Ready, out: &mut Vec<Action>) {
+        for message in ready.messages.drain(..) {
+            let (to, is_snapshot) = (message.to(), message.is_snapshot());
+            let Identity { cluster, node, boot, .. } = self.identity;
+            let message = Message::Raft(message);
+            out.push(Action::Send(Envelope { cluster, from: node, boot, to, message }));
+            if is_snapshot {
+                // It goes the way of all messages: if it gets lost, the member's answers to
+                // what follows say that it lacks it.
+                self.raft.snapshot_sent(to, true);
+            }
+        }
+        out.extend(ready.save.drain(..).map(Action::Save));
+        let mut compacts = false;
+        for apply in ready.apply.drain(..) {
+            // A member takes a snapshot only if that names it among those who follow or vote.
+            compacts |= matches!(apply, Apply::Members(_));
+            self.apply(apply);
+        }
+        if let Some(leading) = &mut self.leading {
+            ready.confirmed.drain(..).for_each(|(round, at)| leading.grants.confirmed(round, at));
+        }
+        ready.confirmed.clear();
+        self.follow_leadership(now);
+        let uncompacted = self.raft.uncompacted(self.metadata.index());
+        if compacts || uncompacted >= self.config.compact_entries {
+            let state = self.metadata.encode();
+            out.extend(self.raft.compact(self.metadata.index(), &state).map(Action::Save));
+        }
+    }
+
+    fn apply(&mut self, apply: Apply) {
+        match apply {
+            Apply::Restore(snapshot) => {
+                if let Some(metadata) = Metadata::decode(&snapshot.state) {
+                    self.metadata = metadata;
+                }
+                // Entries without a command may stand behind the last that changed anything.
+                if snapshot.index > self.metadata.index() {
+                    self.metadata.advance(snapshot.index);
+                }
+            }
+            Apply::Members(index) => self.metadata.advance(index),
+            Apply::Entry(index, data) => match Proposal::decode(&data) {
+                Some(Proposal { ticket, command }) => {
+                    self.metadata.apply(index, &command);
+                    if let Some(leading) = &mut self.leading {
+                        leading.applied(ticket);
+                    }
+                }
+                None => self.metadata.advance(index),
+            },
+        }
+    }
+
+    fn changed(&mut self, out: &mut Vec<Action>) {
+        self.lease.applied(self.metadata.index());
+        let metadata = &self.metadata;
+        let is_current = |group: GroupId, segment: SegmentId, epoch: Epoch| {
+            find(metadata, group, segment).is_some_and(|now| now.epoch == epoch)
+        };
+        self.given_up.retain(|(group, segment, epoch)| is_current(*group, *segment, *epoch));
+        self.wishes.retain(|wish| is_current(wish.group, wish.segment, wish.epoch));
+        if let Some(leading) = &mut self.leading {
+            leading.is_due = true;
+            leading.requests.retain(|wish| is_current(wish.group, wish.segment, wish.epoch));
+        }
+        out.push(Action::Changed);
+    }
+
+    fn follow_leadership(&mut self, now: Now) {
+        let term = self.raft.term();
+        if !self.raft.leads() {
+            self.leading = None;
+        } else if self.leading.as_ref().is_none_or(|leading| leading.term != term) {
+            let length = u64::from(self.metadata.settings().lease_ms);
+            self.leading = Some(Leading::new(term, length, now.monotonic));
+        }
+    }
+
+    /// What all members agree on, as far as this one knows.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Who this is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Who leads, and in which term, as far as this member knows.
+    #[must_use]
+    pub fn leader(&self) -> (u64, Option<NodeId>) {
+        (self.raft.term(), self.raft.leader())
+    }
+
+    /// Whether this member leads, as far as it knows.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.raft.leads()
+    }
+
+    /// Who votes.
+    #[must_use]
+    pub fn voting(&self) -> &crate::raft::Voting {
+        self.raft.voting()
+    }
+
+    /// The process as the metadata know it; `None` until it is registered.
+    #[must_use]
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        let member = self.metadata.members().get(&self.identity.node)?;
+        member.incarnation.filter(|_| member.boot == self.identity.boot)
+    }
+
+    /// This member's lease.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    fn segment(&self, group: GroupId, segment: SegmentId) -> Option<&Segment> {
+        find(&self.metadata, group, segment)
+    }
+
+    /// Whether this member may answer for a segment now, as its primary in this epoch. To be
+    /// asked after the answer was read, and before it goes out (R23).
+    #[must_use]
+    pub fn serves(&self, now: Now, group: GroupId, at: SegmentId) -> Option<Epoch> {
+        let segment = self.segment(group, at)?;
+        let is_ours = segment.primary == Some(self.identity.node) && self.incarnation().is_some();
+        let given_up = self.given_up.contains(&(group, at, segment.epoch));
+        (is_ours && !given_up && self.lease.holds(now.monotonic)).then_some(segment.epoch)
+    }
+
+    /// Whether this member's copy may answer reads now (R24).
+    #[must_use]
+    pub fn may_read(&self, now: Now, group: GroupId, at: SegmentId) -> Option<Epoch> {
+        let settings = &self.metadata.groups().get(&group)?.settings;
+        let segment = self.segment(group, at)?;
+        let ours = self.metadata.copy_of(self.identity.node, settings.durable)?;
+        let is_insync = segment.insync.contains(&ours) && self.incarnation().is_some();
+        let given_up = self.given_up.contains(&(group, at, segment.epoch));
+        let holds = self.lease.holds(now.monotonic);
+        (settings.local_reads && is_insync && segment.primary.is_some() && !given_up && holds)
+            .then_some(segment.epoch)
+    }
+}
+
+fn find(metadata: &Metadata, group: GroupId, segment: SegmentId) -> Option<&Segment> {
+    metadata.groups().get(&group)?.segments.get(usize::from(segment.0))
+}
+
+/// The ticket of a leader's own proposal.
+fn ticket(boot: Boot, n: u64) -> Ticket {
+    Ticket { boot, n }
+}

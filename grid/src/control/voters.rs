@@ -1,0 +1,93 @@
+//! Who votes: one, two, three or five members; the others follow (R71).
+
+use super::Control;
+use super::leading::Leading;
+use crate::id::NodeId;
+use crate::membership::Now;
+use crate::metadata::Command;
+use crate::raft::MemberChange;
+
+/// How far behind a member may be to become a voter, entries.
+const CAUGHT_UP: u64 = 100;
+
+impl Control {
+    /// Proposes the next step towards the voters that there should be. Whether there is one.
+    pub(super) fn change_voters(&mut self, leading: &mut Leading, now: Now) -> bool {
+        if self.metadata.index() < leading.members_at {
+            return false;
+        }
+        if self.hand_over() {
+            return true;
+        }
+        let Some(change) = self.next_change(leading, now) else {
+            return self.forget_one(leading);
+        };
+        let taken = self.raft.propose_members(change).is_ok();
+        leading.members_at = self.raft.last_index();
+        taken
+    }
+
+    /// A leader that leaves lets another one lead, which then takes its vote.
+    fn hand_over(&mut self) -> bool {
+        let us = self.identity.node;
+        let is_leaving = |node: &NodeId| {
+            self.metadata.members().get(node).is_none_or(|member| member.leaving)
+        };
+        if !is_leaving(&us) {
+            return false;
+        }
+        let voters = &self.raft.voting().voters;
+        let next = voters.iter().copied().find(|node| *node != us && !is_leaving(node));
+        next.into_iter().for_each(|next| self.raft.transfer(next));
+        next.is_some()
+    }
+
+    fn next_change(&self, leading: &Leading, now: Now) -> Option<MemberChange> {
+        let (voting, members) = (self.raft.voting(), self.metadata.members());
+        let all = || voting.voters.iter().chain(&voting.learners);
+        if let Some(new) = members.keys().find(|node| !all().any(|known| known == *node)) {
+            return Some(MemberChange::Follow(*new));
+        }
+        if let Some(old) = all().find(|node| !members.contains_key(node)) {
+            return Some(MemberChange::Remove(*old));
+        }
+        let stays = |node: &&NodeId| members.get(node).is_some_and(|member| !member.leaving);
+        let is_good =
+            |node: &&NodeId| stays(node) && self.is_expected(leading, **node, now);
+        let wanted = voters_for(members.keys().filter(stays).count());
+        let good = voting.voters.iter().filter(is_good).count();
+        if good < wanted {
+            let caught_up = |node: &&NodeId| {
+                self.raft.matched(**node) + CAUGHT_UP >= self.raft.last_index()
+                    && leading.grants.holds(**node, now.monotonic)
+            };
+            let next = voting.learners.iter().filter(is_good).find(caught_up);
+            return next.map(|node| MemberChange::Vote(*node));
+        }
+        let bad = voting.voters.iter().find(|node| !is_good(node));
+        let surplus = voting.voters.iter().rev().find(|node| **node != self.identity.node);
+        let goes = bad.or(surplus).filter(|_| voting.voters.len() > wanted);
+        goes.map(|node| MemberChange::Follow(*node))
+    }
+
+    /// A member that leaves, has nothing any more and does not vote is forgotten.
+    fn forget_one(&mut self, leading: &mut Leading) -> bool {
+        let voters = &self.raft.voting().voters;
+        let has_gone = |node: &NodeId| {
+            let mut segments = self.metadata.groups().values().flat_map(|group| &group.segments);
+            !voters.contains(node) && !segments.any(|segment| segment.names(*node))
+        };
+        let leaving = self.metadata.members().iter().filter(|(_, member)| member.leaving);
+        let done = leaving.map(|(node, _)| *node).find(has_gone);
+        done.is_some_and(|node| self.propose(leading, Command::Remove(node)))
+    }
+}
+
+/// How many of so many members vote.
+fn voters_for(members: usize) -> usize {
+    match members {
+        0..=2 => members,
+        3 | 4 => 3,
+        _ => 5,
+    }
+}

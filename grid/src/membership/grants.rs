@@ -1,0 +1,128 @@
+//! The side that grants leases: the Raft leader's, for as long as it leads.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Monotonic;
+use crate::id::{Incarnation, NodeId};
+
+/// How long the leader waits for the other members to confirm that it leads, ms; then it asks
+/// again (R73).
+const ROUND_MS: u64 = 200;
+
+/// A member asks for its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beat {
+    /// Who.
+    pub node: NodeId,
+    /// Which process of it.
+    pub incarnation: Incarnation,
+    /// Its number, by which it knows when it was sent.
+    pub n: u64,
+}
+
+/// A lease is granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// What it answers.
+    pub beat: Beat,
+    /// How far the leader's metadata were.
+    pub index: u64,
+}
+
+/// What the leader has granted.
+#[derive(Debug, Clone)]
+pub struct Grants {
+    length: u64,
+    since: Monotonic,
+    granted: BTreeMap<NodeId, Monotonic>,
+    withheld: BTreeSet<NodeId>,
+    /// Arrived since the round that is under way began.
+    waiting: BTreeMap<NodeId, Beat>,
+    round: Option<Round>,
+    rounds: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Round {
+    number: u64,
+    began: Monotonic,
+    beats: BTreeMap<NodeId, Beat>,
+    /// Where the log stood when the others confirmed.
+    confirmed: Option<u64>,
+}
+
+impl Grants {
+    /// Those of a leader that leads since now. It knows nothing of what others granted (R10).
+    #[must_use]
+    pub fn new(length: u64, now: Monotonic) -> Self {
+        Grants {
+            length,
+            since: now,
+            granted: BTreeMap::new(),
+            withheld: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            round: None,
+            rounds: 0,
+        }
+    }
+
+    /// A beat has arrived.
+    pub fn beat(&mut self, beat: Beat) {
+        self.waiting.insert(beat.node, beat);
+    }
+
+    /// Begins to find out whether we still lead, for all beats that have arrived. The number is
+    /// what the confirmation will name; `None` when there is nothing to find out, or a round is
+    /// under way (R7).
+    pub fn begin_round(&mut self, now: Monotonic) -> Option<u64> {
+        let is_busy = self.round.as_ref().is_some_and(|round| now < round.began + ROUND_MS);
+        if is_busy || (self.waiting.is_empty() && self.round.is_none()) {
+            return None;
+        }
+        let mut beats = self.round.take().map_or_else(BTreeMap::new, |round| round.beats);
+        beats.append(&mut self.waiting);
+        self.rounds += 1;
+        self.round = Some(Round { number: self.rounds, began: now, beats, confirmed: None });
+        Some(self.rounds)
+    }
+
+    /// The others have confirmed round `number`, when the log stood at `index`.
+    pub fn confirmed(&mut self, number: u64, index: u64) {
+        let round = self.round.as_mut().filter(|round| round.number == number);
+        round.into_iter().for_each(|round| round.confirmed = Some(index));
+    }
+
+    /// The leases that are granted now: those of a confirmed round, once the leader has applied
+    /// what the log held then (R7). `applied` is how far it is.
+    pub fn grant(&mut self, now: Monotonic, applied: u64) -> Vec<Grant> {
+        let is_ready = |round: &mut Round| round.confirmed.is_some_and(|index| applied >= index);
+        let Some(round) = self.round.take_if(is_ready) else { return Vec::new() };
+        let beats = round.beats.into_values().filter(|beat| !self.withheld.contains(&beat.node));
+        let grants: Vec<Grant> = beats.map(|beat| Grant { beat, index: applied }).collect();
+        grants.iter().for_each(|grant| {
+            self.granted.insert(grant.beat.node, now);
+        });
+        grants
+    }
+
+    /// These get no lease until it is called with others: something is about to be taken from
+    /// them (R9).
+    pub fn withhold(&mut self, nodes: BTreeSet<NodeId>) {
+        self.withheld = nodes;
+    }
+
+    /// Whether the member has a lease, as far as we granted it.
+    #[must_use]
+    pub fn holds(&self, node: NodeId, now: Monotonic) -> bool {
+        self.granted.get(&node).is_some_and(|at| now < at + self.length)
+    }
+
+    /// Whether every lease that the member may have, from us or from a leader before us, is over
+    /// for sure (R9a, R10).
+    #[must_use]
+    pub fn is_over(&self, node: NodeId, now: Monotonic) -> bool {
+        let last = self.granted.get(&node).copied().unwrap_or(0).max(self.since);
+        // One more, since clocks are read in whole milliseconds.
+        now > last + self.length * 101 / 100 + 1
+    }
+}

@@ -1,0 +1,181 @@
+//! What members say to each other about the cluster itself, and its bytes.
+
+use isogrid_engine::Timestamp;
+
+use crate::bytes::{put_u8, put_u32, put_u64, whole};
+use crate::id::{Boot, ClusterId, Copy, Epoch, GroupId, Incarnation, NodeId, SegmentId};
+use crate::metadata::Command;
+use crate::raft::RaftMessage;
+use crate::segment::{GiveUp, Request, Wish};
+
+/// A message, and between whom.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Envelope {
+    /// Of which cluster: one of another is not for us, whatever it says (R69).
+    pub cluster: ClusterId,
+    /// Who sent it.
+    pub from: NodeId,
+    /// Which process of it.
+    pub boot: Boot,
+    /// Whom it is for.
+    pub to: NodeId,
+    /// What it says.
+    pub message: Message,
+}
+
+/// What it says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message {
+    /// Raft's own.
+    Raft(RaftMessage),
+    /// To the leader: the process is there, and asks for a lease (R6).
+    Beat {
+        /// Which process of the member.
+        incarnation: Incarnation,
+        /// The number of the beat.
+        n: u64,
+        /// The sender's wall clock, ms.
+        wall: Timestamp,
+    },
+    /// From the leader: a lease that counts from when that beat was sent.
+    Grant {
+        /// The number of the beat.
+        n: u64,
+        /// How far the leader's metadata were.
+        index: u64,
+    },
+    /// To the leader: to be put into the log.
+    Propose(Command),
+    /// To the leader: what a member wishes for a segment.
+    Ask(Request),
+    /// From the leader: a role is to be given up (R33).
+    GiveUp(GiveUp),
+}
+
+/// The version of these bytes.
+const VERSION: u32 = 1;
+
+impl Envelope {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_u32(&mut out, VERSION);
+        self.cluster.encode(&mut out);
+        self.from.encode(&mut out);
+        self.boot.encode(&mut out);
+        self.to.encode(&mut out);
+        self.message.encode(&mut out);
+        out
+    }
+
+    /// The message of these bytes; `None` when they are none.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        whole(bytes, |input| {
+            (input.u32()? == VERSION).then_some(())?;
+            Some(Envelope {
+                cluster: ClusterId::decode(input)?,
+                from: NodeId::decode(input)?,
+                boot: Boot::decode(input)?,
+                to: NodeId::decode(input)?,
+                message: Message::decode(input)?,
+            })
+        })
+    }
+}
+
+impl Message {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Message::Raft(message) => {
+                put_u8(out, 1);
+                message.encode(out);
+            }
+            Message::Beat { incarnation, n, wall } => {
+                put_u8(out, 2);
+                incarnation.encode(out);
+                put_u64(out, *n);
+                put_u64(out, *wall);
+            }
+            Message::Grant { n, index } => {
+                put_u8(out, 3);
+                put_u64(out, *n);
+                put_u64(out, *index);
+            }
+            Message::Propose(command) => {
+                put_u8(out, 4);
+                command.encode(out);
+            }
+            Message::Ask(request) => {
+                put_u8(out, 5);
+                request.encode(out);
+            }
+            Message::GiveUp(GiveUp { node, group, segment, epoch }) => {
+                put_u8(out, 6);
+                node.encode(out);
+                group.encode(out);
+                segment.encode(out);
+                epoch.encode(out);
+            }
+        }
+    }
+
+    fn decode(input: &mut crate::bytes::Input<'_>) -> Option<Self> {
+        Some(match input.u8()? {
+            1 => Message::Raft(RaftMessage::decode(input)?),
+            2 => Message::Beat {
+                incarnation: Incarnation::decode(input)?,
+                n: input.u64()?,
+                wall: input.u64()?,
+            },
+            3 => Message::Grant { n: input.u64()?, index: input.u64()? },
+            4 => Message::Propose(Command::decode(input)?),
+            5 => Message::Ask(Request::decode(input)?),
+            6 => Message::GiveUp(GiveUp {
+                node: NodeId::decode(input)?,
+                group: GroupId::decode(input)?,
+                segment: SegmentId::decode(input)?,
+                epoch: Epoch::decode(input)?,
+            }),
+            _ => return None,
+        })
+    }
+}
+
+impl Request {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.group.encode(out);
+        self.segment.encode(out);
+        self.epoch.encode(out);
+        match self.wish {
+            Wish::Shrink(node) => {
+                put_u8(out, 1);
+                node.encode(out);
+            }
+            Wish::Expand(copy, since) => {
+                put_u8(out, 2);
+                copy.encode(out);
+                put_u64(out, since);
+            }
+            Wish::GaveUp(node) => {
+                put_u8(out, 3);
+                node.encode(out);
+            }
+        }
+    }
+
+    fn decode(input: &mut crate::bytes::Input<'_>) -> Option<Self> {
+        Some(Request {
+            group: GroupId::decode(input)?,
+            segment: SegmentId::decode(input)?,
+            epoch: Epoch::decode(input)?,
+            wish: match input.u8()? {
+                1 => Wish::Shrink(NodeId::decode(input)?),
+                2 => Wish::Expand(Copy::decode(input)?, input.u64()?),
+                3 => Wish::GaveUp(NodeId::decode(input)?),
+                _ => return None,
+            },
+        })
+    }
+}

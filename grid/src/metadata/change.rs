@@ -1,0 +1,181 @@
+//! How a segment changes, and what must hold for it.
+
+use isogrid_engine::Timestamp;
+
+use super::{Filling, Metadata, Refusal, Segment};
+use crate::bytes::{Input, put_many, put_u8, put_u64};
+use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
+
+/// A change of one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Which group.
+    pub group: GroupId,
+    /// Which of its segments.
+    pub segment: SegmentId,
+    /// The epoch that the proposer saw. In any other nothing is done (R3).
+    pub expected: Epoch,
+    /// What changes.
+    pub step: Step,
+}
+
+/// What changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Of the copies in sync only these stay, and this one of them serves: a failover, a copy
+    /// that is dropped, a role that moves (R28, R33). The clock does not begin below the time.
+    Serve(NodeId, Vec<NodeId>, Timestamp),
+    /// A copy that has been filled since that entry is in sync (R42).
+    Expand(Copy, u64),
+    /// Nobody serves. The copies stay listed: one of them, and nobody else, may come back (R29).
+    Vacate,
+    /// These copies are to be filled, and these members are to have the segment in the end.
+    Fill(Vec<Copy>, Vec<NodeId>),
+    /// What there was is declared lost, and an empty copy serves (R29).
+    Reset(Copy, Timestamp),
+}
+
+impl Metadata {
+    /// Does each change whose segment is as its proposer saw it. The first refusal is the answer
+    /// for all, though the others were done.
+    pub(super) fn change(&mut self, changes: &[Change]) -> Result<(), Refusal> {
+        let mut first = Ok(());
+        for change in changes {
+            first = first.and(self.change_one(change));
+        }
+        first
+    }
+
+    fn change_one(&mut self, change: &Change) -> Result<(), Refusal> {
+        let (group, at) = (change.group, usize::from(change.segment.0));
+        let segment = self.groups.get(&group).and_then(|group| group.segments.get(at));
+        let segment = segment.ok_or(Refusal::NoSegment)?;
+        if segment.epoch != change.expected {
+            return Err(Refusal::Stale(segment.epoch));
+        }
+        let next = self.after(segment, &change.step)?;
+        let place = self.groups.get_mut(&group).and_then(|group| group.segments.get_mut(at));
+        *place.ok_or(Refusal::NoSegment)? = next;
+        Ok(())
+    }
+
+    /// The segment after this step.
+    fn after(&self, segment: &Segment, step: &Step) -> Result<Segment, Refusal> {
+        let mut next = segment.clone();
+        match step {
+            Step::Serve(primary, insync, floor) => {
+                next.insync.retain(|copy| insync.contains(&copy.node));
+                if next.insync.len() != insync.len() || !insync.contains(primary) {
+                    return Err(Refusal::NotInSync);
+                }
+                if next.insync.is_empty() || !next.insync.iter().all(|copy| self.is_current(*copy)) {
+                    return Err(Refusal::NotCurrent);
+                }
+                next.primary = Some(*primary);
+                next.clock_floor = next.clock_floor.max(*floor);
+            }
+            Step::Expand(copy, since) => {
+                let filling = Filling { copy: *copy, since: *since };
+                let at = next.syncing.iter().position(|syncing| *syncing == filling);
+                next.syncing.remove(at.ok_or(Refusal::NotInSync)?);
+                self.check_current(*copy)?;
+                next.primary.ok_or(Refusal::NotAllowed)?;
+                next.insync.push(*copy);
+            }
+            Step::Vacate => next.primary = None,
+            Step::Fill(syncing, target) => {
+                syncing.iter().try_for_each(|copy| self.check_current(*copy))?;
+                if syncing.iter().any(|copy| segment.is_insync(copy.node)) {
+                    return Err(Refusal::NotAllowed);
+                }
+                next.syncing = syncing.iter().map(|copy| self.filling(segment, *copy)).collect();
+                next.target.clone_from(target);
+            }
+            Step::Reset(copy, floor) => {
+                self.check_current(*copy)?;
+                if next.primary.is_some() {
+                    return Err(Refusal::NotAllowed);
+                }
+                (next.primary, next.insync) = (Some(copy.node), vec![*copy]);
+                next.syncing.clear();
+                next.clock_floor = next.clock_floor.max(*floor);
+                next.lost_before = u64::from(next.epoch.0 + 1) << 40;
+            }
+        }
+        if (next.primary, &next.insync) != (segment.primary, &segment.insync) {
+            next.epoch.0 += 1;
+        }
+        Ok(next)
+    }
+
+    /// One that is being filled already goes on.
+    fn filling(&self, segment: &Segment, copy: Copy) -> Filling {
+        let known = segment.syncing.iter().find(|filling| filling.copy == copy);
+        known.copied().unwrap_or(Filling { copy, since: self.index })
+    }
+
+    fn check_current(&self, copy: Copy) -> Result<(), Refusal> {
+        if self.is_current(copy) { Ok(()) } else { Err(Refusal::NotCurrent) }
+    }
+}
+
+impl Change {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        self.group.encode(out);
+        self.segment.encode(out);
+        self.expected.encode(out);
+        self.step.encode(out);
+    }
+
+    pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {
+        Some(Change {
+            group: GroupId::decode(input)?,
+            segment: SegmentId::decode(input)?,
+            expected: Epoch::decode(input)?,
+            step: Step::decode(input)?,
+        })
+    }
+}
+
+impl Step {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Step::Serve(primary, insync, floor) => {
+                put_u8(out, 1);
+                primary.encode(out);
+                put_many(out, insync.iter(), |out, node| node.encode(out));
+                put_u64(out, *floor);
+            }
+            Step::Expand(copy, since) => {
+                put_u8(out, 2);
+                copy.encode(out);
+                put_u64(out, *since);
+            }
+            Step::Vacate => put_u8(out, 3),
+            Step::Fill(syncing, target) => {
+                put_u8(out, 4);
+                put_many(out, syncing.iter(), |out, copy| copy.encode(out));
+                put_many(out, target.iter(), |out, node| node.encode(out));
+            }
+            Step::Reset(copy, floor) => {
+                put_u8(out, 5);
+                copy.encode(out);
+                put_u64(out, *floor);
+            }
+        }
+    }
+
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
+        Some(match input.u8()? {
+            1 => {
+                let (primary, insync) = (NodeId::decode(input)?, input.many(NodeId::decode)?);
+                Step::Serve(primary, insync, input.u64()?)
+            }
+            2 => Step::Expand(Copy::decode(input)?, input.u64()?),
+            3 => Step::Vacate,
+            4 => Step::Fill(input.many(Copy::decode)?, input.many(NodeId::decode)?),
+            5 => Step::Reset(Copy::decode(input)?, input.u64()?),
+            _ => return None,
+        })
+    }
+}

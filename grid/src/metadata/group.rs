@@ -1,0 +1,178 @@
+//! Groups of caches that share owners, and their segments.
+
+use isogrid_engine::Timestamp;
+
+use crate::bytes::{Input, put_many, put_option, put_u8, put_u64};
+use crate::id::{Copy, Data, Epoch, NodeId};
+
+/// How many copies a segment has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owners {
+    /// So many, the primary included.
+    Count(u8),
+    /// One on each member that has data.
+    All,
+}
+
+/// What the caches of a group have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// How many copies a segment has.
+    pub owners: Owners,
+    /// A copy is what is on a disk (`persist = sync`), and outlives its process.
+    pub durable: bool,
+    /// Backups answer reads as well (R24), so that one may be dropped only when its lease is over.
+    pub local_reads: bool,
+    /// A primary refuses writes with fewer copies in sync, its own included.
+    pub min_insync: u8,
+}
+
+impl GroupSettings {
+    /// How many copies a segment should have where so many members have data.
+    #[must_use]
+    pub fn copies(&self, members: usize) -> usize {
+        match self.owners {
+            Owners::Count(count) => usize::from(count).min(members),
+            Owners::All => members,
+        }
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        put_u8(out, match self.owners {
+            Owners::Count(count) => count,
+            Owners::All => 0,
+        });
+        put_u8(out, u8::from(self.durable));
+        put_u8(out, u8::from(self.local_reads));
+        put_u8(out, self.min_insync);
+    }
+
+    pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let owners = match input.u8()? {
+            0 => Owners::All,
+            count => Owners::Count(count),
+        };
+        let (durable, local_reads) = (input.bool()?, input.bool()?);
+        Some(GroupSettings { owners, durable, local_reads, min_insync: input.u8()? })
+    }
+}
+
+/// A group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// What its caches have in common.
+    pub settings: GroupSettings,
+    /// Who has which segment.
+    pub segments: Vec<Segment>,
+}
+
+impl Group {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        self.settings.encode(out);
+        put_many(out, self.segments.iter(), |out, segment| segment.encode(out));
+    }
+
+    pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let settings = GroupSettings::decode(input)?;
+        Some(Group { settings, segments: input.many(Segment::decode)? })
+    }
+}
+
+/// A copy that is being filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filling {
+    /// Which copy.
+    pub copy: Copy,
+    /// The entry that began it. A copy that was given up and is filled anew is another one: what
+    /// was said of the first does not count for it.
+    pub since: u64,
+}
+
+/// One segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Rises by one whenever `primary` or `insync` changes, and only then (R3).
+    pub epoch: Epoch,
+    /// Who serves it; nobody, when no copy can.
+    pub primary: Option<NodeId>,
+    /// The copies that have everything that was acknowledged. Never empty: where all are lost,
+    /// these are the last that had it (R29).
+    pub insync: Vec<Copy>,
+    /// The copies that are being filled (R41).
+    pub syncing: Vec<Filling>,
+    /// Who should have it.
+    pub target: Vec<NodeId>,
+    /// The time below which its clock does not begin in this epoch (R47), ms.
+    pub clock_floor: Timestamp,
+    /// Everything of a lower version may be lost: it was declared empty once (R29); else 0.
+    pub lost_before: u64,
+}
+
+impl Filling {
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
+        Some(Filling { copy: Copy::decode(input)?, since: input.u64()? })
+    }
+}
+
+impl Segment {
+    /// One without entries.
+    pub(super) fn new(epoch: Epoch, insync: Vec<Copy>, clock_floor: Timestamp) -> Self {
+        let target: Vec<NodeId> = insync.iter().map(|copy| copy.node).collect();
+        let primary = target.first().copied();
+        Segment { epoch, primary, insync, syncing: Vec::new(), target, clock_floor, lost_before: 0 }
+    }
+
+    /// Whether this member's copy is in sync.
+    #[must_use]
+    pub fn is_insync(&self, node: NodeId) -> bool {
+        self.insync.iter().any(|copy| copy.node == node)
+    }
+
+    /// Whether the member is named anywhere.
+    #[must_use]
+    pub fn names(&self, node: NodeId) -> bool {
+        let filling = self.syncing.iter().map(|filling| &filling.copy);
+        let mut copies = self.insync.iter().chain(filling);
+        copies.any(|copy| copy.node == node) || self.target.contains(&node)
+    }
+
+    /// The member's process is over: it serves nothing any more, and what it had in memory is
+    /// gone. The last copies stay listed, so that nobody takes an older one for them.
+    pub(super) fn end_of_process(&mut self, node: NodeId) {
+        let is_gone = |copy: &Copy| copy.node == node && matches!(copy.data, Data::Memory(_));
+        let was = (self.primary, self.insync.len());
+        self.primary = self.primary.filter(|primary| *primary != node);
+        self.syncing.retain(|filling| !is_gone(&filling.copy));
+        if !self.insync.iter().all(is_gone) {
+            self.insync.retain(|copy| !is_gone(copy));
+        }
+        if was != (self.primary, self.insync.len()) {
+            self.epoch.0 += 1;
+        }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.epoch.encode(out);
+        put_option(out, self.primary, |out, node| node.encode(out));
+        put_many(out, self.insync.iter(), |out, copy| copy.encode(out));
+        put_many(out, self.syncing.iter(), |out, filling| {
+            filling.copy.encode(out);
+            put_u64(out, filling.since);
+        });
+        put_many(out, self.target.iter(), |out, node| node.encode(out));
+        put_u64(out, self.clock_floor);
+        put_u64(out, self.lost_before);
+    }
+
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
+        Some(Segment {
+            epoch: Epoch::decode(input)?,
+            primary: input.option(NodeId::decode)?,
+            insync: input.many(Copy::decode)?,
+            syncing: input.many(Filling::decode)?,
+            target: input.many(NodeId::decode)?,
+            clock_floor: input.u64()?,
+            lost_before: input.u64()?,
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! One member.
+
+use crate::bytes::{Input, put_bytes, put_option, put_u8, put_u16};
+use crate::id::{Boot, Incarnation, StorageId};
+use crate::metadata::Join;
+
+/// What a member is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It has data and may vote.
+    Data,
+    /// It votes and has no data: two members with data and a witness survive the end of either.
+    Witness,
+}
+
+impl Role {
+    pub(super) fn encode(self, out: &mut Vec<u8>) {
+        put_u8(out, match self {
+            Role::Data => 0,
+            Role::Witness => 1,
+        });
+    }
+
+    pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {
+        match input.u8()? {
+            0 => Some(Role::Data),
+            1 => Some(Role::Witness),
+            _ => None,
+        }
+    }
+}
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its disk.
+    pub storage: StorageId,
+    /// Where its peers reach it.
+    pub address: String,
+    /// What it is there for.
+    pub role: Role,
+    /// Copies of one segment go to different zones where they can. May be empty.
+    pub zone: String,
+    /// How much it takes in proportion to others. At least 1.
+    pub weight: u16,
+    /// The process that runs for it, as it says itself.
+    pub boot: Boot,
+    /// The process that runs for it; `None` before the first has registered.
+    pub incarnation: Option<Incarnation>,
+    /// It is to be given nothing, and to be relieved of what it has.
+    pub leaving: bool,
+}
+
+impl Member {
+    pub(super) fn new(join: Join) -> Self {
+        let Join { storage, address, role, zone, weight, .. } = join;
+        let weight = weight.max(1);
+        let (boot, incarnation, leaving) = (Boot::default(), None, false);
+        Member { storage, address, role, zone, weight, boot, incarnation, leaving }
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        self.storage.encode(out);
+        put_bytes(out, self.address.as_bytes());
+        self.role.encode(out);
+        put_bytes(out, self.zone.as_bytes());
+        put_u16(out, self.weight);
+        self.boot.encode(out);
+        put_option(out, self.incarnation, |out, incarnation| incarnation.encode(out));
+        put_u8(out, u8::from(self.leaving));
+    }
+
+    pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {
+        Some(Member {
+            storage: StorageId::decode(input)?,
+            address: input.text()?,
+            role: Role::decode(input)?,
+            zone: input.text()?,
+            weight: input.u16()?,
+            boot: Boot::decode(input)?,
+            incarnation: input.option(Incarnation::decode)?,
+            leaving: input.bool()?,
+        })
+    }
+}

@@ -1,0 +1,343 @@
+//! What the Raft leader proposes for segments: a pure function of the metadata and of what the
+//! leader knows of the members (R4, R28, R29, R41, R42, at most one step a segment and entry).
+//!
+//! Nothing is taken from a member whose lease may still hold (R9): such a step is left out, and
+//! the plan says whom to grant nothing until then, or whom to ask to give a role up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use isogrid_engine::Timestamp;
+
+use super::assign::{Candidate, assign};
+use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
+use crate::metadata::{Change, Filling, Group, GroupSettings, Member, Metadata, Role, Segment, Step};
+
+/// What the leader knows of the members.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Health {
+    /// They have a lease: roles can be given to them.
+    pub alive: BTreeSet<NodeId>,
+    /// Their leases are over for sure, and they have not been heard of since: roles can be taken
+    /// from them. Who is in neither set is left alone.
+    pub gone: BTreeSet<NodeId>,
+    /// They are alive, or were so a while ago: they keep their place.
+    pub expected: BTreeSet<NodeId>,
+    /// What members ask for.
+    pub requests: BTreeSet<Request>,
+    /// The leader's wall clock, ms.
+    pub now: Timestamp,
+    /// Segments of which all copies in memory are gone are declared empty (`on_loss`, R29).
+    pub reset_lost: bool,
+}
+
+/// What a member asks for, or says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Request {
+    /// Which group.
+    pub group: GroupId,
+    /// Which segment.
+    pub segment: SegmentId,
+    /// In which epoch; in any other it means nothing.
+    pub epoch: Epoch,
+    /// What.
+    pub wish: Wish,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wish {
+    /// The primary gets no answer from a backup (R21).
+    Shrink(NodeId),
+    /// The primary has filled a copy since that entry, and waits for its answers (R42).
+    Expand(Copy, u64),
+    /// The member serves the segment no more (R9b).
+    GaveUp(NodeId),
+}
+
+/// A role that a member is to give up (R33).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GiveUp {
+    /// Who.
+    pub node: NodeId,
+    /// Which group.
+    pub group: GroupId,
+    /// Which segment.
+    pub segment: SegmentId,
+    /// In which epoch.
+    pub epoch: Epoch,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// To be proposed.
+    pub changes: Vec<Change>,
+    /// To be granted no lease until what they have can be taken from them.
+    pub withhold: BTreeSet<NodeId>,
+    /// To be asked to give roles up.
+    pub give_up: Vec<GiveUp>,
+}
+
+/// Copies that are filled at a time, to one member and by one primary (R44).
+const TRANSFERS_MAX: usize = 2;
+
+/// What is to be done now.
+#[must_use]
+pub fn plan(metadata: &Metadata, health: &Health) -> Plan {
+    let mut planner = Planner {
+        metadata,
+        health,
+        plan: Plan::default(),
+        transfers: BTreeMap::new(),
+        primaries: BTreeMap::new(),
+    };
+    metadata.groups().values().for_each(|group| planner.count_transfers(group));
+    for (id, group) in metadata.groups() {
+        planner.count_primaries(group);
+        let targets = planner.targets(group);
+        for (at, (segment, target)) in group.segments.iter().zip(targets).enumerate() {
+            let at = SegmentId(u16::try_from(at).unwrap_or(u16::MAX));
+            let place = Place { id: *id, group, at, segment };
+            if let Some(step) = planner.step(&place, target) {
+                planner.withhold_from_losers(segment, &step);
+                let (group, segment, expected) = (*id, at, place.segment.epoch);
+                planner.plan.changes.push(Change { group, segment, expected, step });
+            }
+        }
+    }
+    planner.plan
+}
+
+/// One segment, and where it stands.
+struct Place<'a> {
+    id: GroupId,
+    group: &'a Group,
+    at: SegmentId,
+    segment: &'a Segment,
+}
+
+struct Planner<'a> {
+    metadata: &'a Metadata,
+    health: &'a Health,
+    plan: Plan,
+    /// How many copies are filled to, and by, each member.
+    transfers: BTreeMap<NodeId, usize>,
+    /// How many segments of the group each member serves, or is to serve.
+    primaries: BTreeMap<NodeId, usize>,
+}
+
+impl Place<'_> {
+    fn has_asked(&self, health: &Health, wish: Wish) -> bool {
+        let (group, segment, epoch) = (self.id, self.at, self.segment.epoch);
+        health.requests.contains(&Request { group, segment, epoch, wish })
+    }
+}
+
+impl Planner<'_> {
+    /// Where copies should be.
+    fn targets(&self, group: &Group) -> Vec<Vec<NodeId>> {
+        let mut candidates = candidates(self.metadata);
+        candidates.retain(|candidate| self.health.expected.contains(&candidate.node));
+        let before: Vec<Vec<NodeId>> =
+            group.segments.iter().map(|segment| segment.target.clone()).collect();
+        if candidates.is_empty() {
+            return before;
+        }
+        assign(&candidates, &before, group.settings.copies(candidates.len()))
+    }
+
+    fn count_transfers(&mut self, group: &Group) {
+        for segment in &group.segments {
+            for filling in &segment.syncing {
+                *self.transfers.entry(filling.copy.node).or_default() += 1;
+                segment.primary.into_iter().for_each(|primary| {
+                    *self.transfers.entry(primary).or_default() += 1;
+                });
+            }
+        }
+    }
+
+    fn count_primaries(&mut self, group: &Group) {
+        self.primaries = self.metadata.members().keys().map(|node| (*node, 0)).collect();
+        for primary in group.segments.iter().filter_map(|segment| segment.primary) {
+            *self.primaries.entry(primary).or_default() += 1;
+        }
+    }
+
+    fn step(&mut self, place: &Place<'_>, target: Vec<NodeId>) -> Option<Step> {
+        let gone = |node: &NodeId| self.health.gone.contains(node);
+        let Some(primary) = place.segment.primary.filter(|primary| !gone(primary)) else {
+            return self.succeed(place);
+        };
+        (self.shrink(place, primary))
+            .or_else(|| self.expand(place))
+            .or_else(|| self.fill(place, primary, &target))
+            .or_else(|| self.settle(place, primary, &target))
+    }
+
+    /// From those that are gone something is taken on the strength of that: they get no new lease
+    /// before it is applied (R9).
+    fn withhold_from_losers(&mut self, segment: &Segment, step: &Step) {
+        let stays = |node: &NodeId| match step {
+            Step::Serve(primary, insync, _) => {
+                insync.contains(node) && (segment.primary != Some(*node) || primary == node)
+            }
+            Step::Vacate => segment.primary != Some(*node),
+            Step::Expand(..) | Step::Fill(..) | Step::Reset(..) => true,
+        };
+        let nodes = segment.insync.iter().map(|copy| copy.node).chain(segment.primary);
+        let losers = nodes.filter(|node| !stays(node) && self.health.gone.contains(node));
+        self.plan.withhold.extend(losers);
+    }
+
+    /// The primary is gone, or there is none: a copy in sync that is alive takes over, the one
+    /// whose member is primary least often; never anybody else (R28).
+    fn succeed(&mut self, place: &Place<'_>) -> Option<Step> {
+        let segment = place.segment;
+        let can = |copy: &&Copy| {
+            self.metadata.is_current(**copy) && !self.health.gone.contains(&copy.node)
+        };
+        let insync: Vec<NodeId> = segment.insync.iter().filter(can).map(|copy| copy.node).collect();
+        let alive = insync.iter().copied().filter(|node| self.health.alive.contains(node));
+        let Some(next) = alive.min_by_key(|node| (self.primaries.get(node), *node)) else {
+            return self.lose(place, &insync);
+        };
+        *self.primaries.entry(next).or_default() += 1;
+        Some(Step::Serve(next, insync, self.clock_floor()))
+    }
+
+    /// No copy in sync can serve.
+    fn lose(&self, place: &Place<'_>, insync: &[NodeId]) -> Option<Step> {
+        if !insync.is_empty() {
+            return None;
+        }
+        if place.segment.primary.is_some() {
+            return Some(Step::Vacate);
+        }
+        let is_lost = place.segment.insync.iter().all(|copy| !self.metadata.is_current(*copy));
+        if !is_lost || !self.health.reset_lost || place.group.settings.durable {
+            return None;
+        }
+        let wanted = place.segment.target.iter().chain(&self.health.alive);
+        let mut alive = wanted.filter(|node| self.has_data(**node));
+        let copy = alive.find_map(|node| self.metadata.copy_of(*node, false))?;
+        Some(Step::Reset(copy, self.clock_floor()))
+    }
+
+    fn has_data(&self, node: NodeId) -> bool {
+        let member = self.metadata.members().get(&node);
+        self.health.alive.contains(&node) && member.is_some_and(|member| member.role == Role::Data)
+    }
+
+    /// Backups that are gone, or do not answer the primary (R21).
+    fn shrink(&mut self, place: &Place<'_>, primary: NodeId) -> Option<Step> {
+        let mut stay = Vec::new();
+        for copy in &place.segment.insync {
+            let asked = place.has_asked(self.health, Wish::Shrink(copy.node));
+            let is_gone = self.health.gone.contains(&copy.node) || !self.metadata.is_current(*copy);
+            if copy.node == primary || !(is_gone || asked) {
+                stay.push(copy.node);
+            } else if !is_gone && place.group.settings.local_reads {
+                // It may serve reads until its lease is over.
+                self.plan.withhold.insert(copy.node);
+                stay.push(copy.node);
+            }
+        }
+        let shrinks = stay.len() < place.segment.insync.len();
+        shrinks.then(|| Step::Serve(primary, stay, place.segment.clock_floor))
+    }
+
+    fn expand(&self, place: &Place<'_>) -> Option<Step> {
+        let can = |filling: &&Filling| {
+            let wish = Wish::Expand(filling.copy, filling.since);
+            self.metadata.is_current(filling.copy) && place.has_asked(self.health, wish)
+        };
+        let Filling { copy, since } = place.segment.syncing.iter().find(can)?;
+        Some(Step::Expand(*copy, *since))
+    }
+
+    /// Begins to fill the copies that should be there, and gives up those that should not.
+    fn fill(&mut self, place: &Place<'_>, primary: NodeId, target: &[NodeId]) -> Option<Step> {
+        let segment = place.segment;
+        let mut syncing: Vec<Copy> = Vec::new();
+        for node in target.iter().filter(|node| !segment.is_insync(**node)) {
+            let copy = self.metadata.copy_of(*node, place.group.settings.durable);
+            let Some(copy) = copy.filter(|_| !self.health.gone.contains(node)) else { continue };
+            let goes_on = segment.syncing.iter().any(|filling| filling.copy == copy);
+            if goes_on || (self.health.alive.contains(node) && self.may_transfer(primary, *node)) {
+                syncing.push(copy);
+            }
+        }
+        let before: Vec<Copy> = segment.syncing.iter().map(|filling| filling.copy).collect();
+        let is_same = syncing == before && segment.target == target;
+        (!is_same).then(|| Step::Fill(syncing, target.to_vec()))
+    }
+
+    /// Whether one more transfer may begin; if so it is counted.
+    fn may_transfer(&mut self, from: NodeId, to: NodeId) -> bool {
+        let busy = |node| self.transfers.get(node).is_some_and(|count| *count >= TRANSFERS_MAX);
+        if busy(&from) || busy(&to) {
+            return false;
+        }
+        [from, to].iter().for_each(|node| *self.transfers.entry(*node).or_default() += 1);
+        true
+    }
+
+    /// All copies that should be there are in sync: those that should not be go, and the one that
+    /// should serve serves, once the others have given up what they serve (R33).
+    fn settle(&mut self, place: &Place<'_>, primary: NodeId, target: &[NodeId]) -> Option<Step> {
+        let segment = place.segment;
+        let next = *target.first()?;
+        if !target.iter().all(|node| segment.is_insync(*node) && self.health.alive.contains(node)) {
+            return None;
+        }
+        let goes = |copy: &&Copy| !target.contains(&copy.node);
+        let mut giving = BTreeSet::new();
+        if primary != next {
+            giving.insert(primary);
+        }
+        if place.group.settings.local_reads {
+            giving.extend(segment.insync.iter().filter(goes).map(|copy| copy.node));
+        }
+        if primary == next && !segment.insync.iter().any(|copy| goes(&copy)) {
+            return None;
+        }
+        giving.retain(|node| !place.has_asked(self.health, Wish::GaveUp(*node)));
+        if giving.is_empty() {
+            return Some(Step::Serve(next, target.to_vec(), self.clock_floor()));
+        }
+        let (group, at, epoch) = (place.id, place.at, segment.epoch);
+        let ask = giving.into_iter().map(|node| GiveUp { node, group, segment: at, epoch });
+        self.plan.give_up.extend(ask);
+        None
+    }
+
+    /// The clock of a new primary begins ahead of any that was served by (R47).
+    fn clock_floor(&self) -> Timestamp {
+        self.health.now + WALL_SKEW_MAX
+    }
+}
+
+/// The members that may have copies.
+fn candidates(metadata: &Metadata) -> Vec<Candidate> {
+    let may = |member: &Member| member.role == Role::Data && !member.leaving;
+    let members = metadata.members().iter().filter(|(_, member)| may(member));
+    let candidate = |(node, member): (&NodeId, &Member)| {
+        let (weight, zone) = (member.weight, member.zone.clone());
+        Candidate { node: *node, weight, zone }
+    };
+    members.map(candidate).collect()
+}
+
+/// Who owns the segments of a new group, their primaries first: members whose processes run.
+#[must_use]
+pub fn first_owners(metadata: &Metadata, settings: &GroupSettings) -> Vec<Vec<NodeId>> {
+    let mut candidates = candidates(metadata);
+    candidates.retain(|candidate| metadata.copy_of(candidate.node, settings.durable).is_some());
+    let nobody = vec![Vec::new(); usize::from(metadata.settings().segments)];
+    assign(&candidates, &nobody, settings.copies(candidates.len()))
+}
+
+/// How far a member's wall clock may be off for it to get a lease, ms (R47).
+pub const WALL_SKEW_MAX: u64 = 500;
+

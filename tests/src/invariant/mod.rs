@@ -1,0 +1,61 @@
+//! What must hold after every step of every core (DATA_PATH section 18): one property, one file.
+
+mod agreement;
+mod one_server;
+mod rising;
+mod succession;
+
+use isogrid_grid::control::Control;
+
+use crate::sim::process::Machine;
+
+/// What a check may look at: the world knows everything at once, as nobody in it does.
+pub struct View<'a> {
+    /// True time, us.
+    pub now: u64,
+    /// The machine on which something has happened.
+    pub at: usize,
+    /// All of them.
+    pub machines: &'a [Machine],
+}
+
+impl<'a> View<'a> {
+    /// The core that has done something.
+    fn core(&self) -> Option<&'a Control> {
+        self.machines.get(self.at)?.process.as_ref()
+    }
+}
+
+/// All that must hold, and what it has to remember for that.
+#[derive(Debug, Default)]
+pub struct Invariants {
+    agreement: agreement::Agreement,
+    one_server: one_server::OneServer,
+    rising: rising::Rising,
+    succession: succession::Succession,
+}
+
+impl Invariants {
+    /// Checks what may have changed with the last step.
+    ///
+    /// # Errors
+    /// What is broken.
+    pub fn check(&mut self, view: &View<'_>) -> Result<(), String> {
+        self.rising.check(view)?;
+        self.agreement.check(view)?;
+        self.succession.check(view)?;
+        self.one_server.check(view)
+    }
+
+    /// Terms that had a leader.
+    #[must_use]
+    pub fn leaders(&self) -> usize {
+        self.agreement.leaders()
+    }
+
+    /// Entries that were applied.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.agreement.entries()
+    }
+}

@@ -1,0 +1,24 @@
+//! The simulator: a cluster of the real cores in one thread, with time, chance, network and disks
+//! of its own. A seed decides everything, so a failure is replayed by its seed.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `chance` | draws from the seed |
+//! | `clock` | clocks that drift, and are off |
+//! | `disk` | what a disk has after power went |
+//! | `network` | delay, loss, repetition, partitions |
+//! | `options` | which faults a run has, and how often, drawn from the seed |
+//! | `process` | one process: the cores, and what stands for their shell |
+//! | `world` | all processes and one queue of events |
+//! | `run` | the phases: faults, healing, liveness, audit |
+
+pub mod chance;
+pub mod clock;
+pub mod disk;
+pub mod network;
+pub mod options;
+pub mod process;
+pub mod run;
+pub mod world;
+
+pub use run::{Report, run};

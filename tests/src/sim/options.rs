@@ -1,0 +1,81 @@
+//! What a run is like: drawn from the seed, and printed when it fails.
+
+use super::chance::Chance;
+
+/// Which faults there are, and how often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// How many members the cluster is founded with.
+    pub founders: u64,
+    /// How many join later.
+    pub joiners: u64,
+    /// How long faults go on, ms.
+    pub faults_ms: u64,
+    /// Between two faults, ms on average.
+    pub pause_between_ms: u64,
+    /// Messages that are lost, in a million.
+    pub drop_per_million: u64,
+    /// Messages that come twice.
+    pub repeat_per_million: u64,
+    /// Messages that come late.
+    pub late_per_million: u64,
+    /// How late, ms.
+    pub late_ms_max: u64,
+    /// How much monotonic clocks drift, parts in a million.
+    pub drift: u64,
+    /// How far wall clocks are off, ms.
+    pub skew: u64,
+    /// How long a sync of a disk takes, us.
+    pub sync_us_max: u64,
+    /// Faults that happen.
+    pub crash: bool,
+    /// As a crash, and what was not durable is gone.
+    pub power: bool,
+    /// A process stands still.
+    pub stall: bool,
+    /// The network is cut.
+    pub partition: bool,
+    /// Members leave.
+    pub leave: bool,
+    /// A leader keeps so few entries that members which were away need its snapshot.
+    pub short_log: bool,
+}
+
+impl Options {
+    /// Those of a seed.
+    #[must_use]
+    pub fn draw(chance: &mut Chance) -> Self {
+        let mut often = |of: &[u64]| chance.pick(of).copied().unwrap_or(0);
+        Options {
+            founders: often(&[1, 2, 3, 3, 3, 3, 5]),
+            joiners: often(&[0, 0, 1, 2]),
+            faults_ms: often(&[20_000, 40_000, 60_000]),
+            pause_between_ms: often(&[500, 2_000, 5_000]),
+            drop_per_million: often(&[0, 0, 1_000, 20_000, 100_000]),
+            repeat_per_million: often(&[0, 0, 10_000, 50_000]),
+            late_per_million: often(&[0, 1_000, 20_000, 100_000]),
+            late_ms_max: often(&[50, 500, 3_000]),
+            drift: often(&[0, 1_000, 9_900]),
+            skew: often(&[0, 50, 240]),
+            sync_us_max: often(&[200, 5_000, 200_000]),
+            crash: often(&[0, 1, 1]) == 1,
+            power: often(&[0, 1]) == 1,
+            stall: often(&[0, 1]) == 1,
+            partition: often(&[0, 1, 1]) == 1,
+            leave: often(&[0, 0, 1]) == 1,
+            short_log: often(&[0, 1]) == 1,
+        }
+    }
+
+    /// The same run without faults from here on.
+    #[must_use]
+    pub fn healed(&self) -> Self {
+        Options {
+            drop_per_million: 0,
+            repeat_per_million: 0,
+            late_per_million: 0,
+            sync_us_max: 1_000,
+            ..self.clone()
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! One run: faults, healing, liveness, audit.
+
+use isogrid_grid::control::Event;
+use isogrid_grid::id::{NodeId, SegmentId};
+use isogrid_grid::metadata::Command;
+
+use super::network::SHAPES;
+use super::world::World;
+
+/// How long after the last fault everything works again, ms (G28).
+const HEALED_MS: u64 = 10_000;
+/// How long after that all copies are there again, ms.
+const FILLED_MS: u64 = 60_000;
+
+/// What a run was like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Equal for equal seeds.
+    pub hash: u64,
+    /// Events.
+    pub steps: u64,
+    /// Simulated time, ms.
+    pub simulated_ms: u64,
+    /// Terms that had a leader.
+    pub leaders: usize,
+    /// Entries that were applied.
+    pub entries: usize,
+}
+
+/// Runs a seed.
+///
+/// # Panics
+/// When an invariant is broken: with the trace, and the command that replays it.
+#[must_use]
+pub fn run(seed: u64) -> Report {
+    let mut world = World::new(seed);
+    let faults_end = world.options.faults_ms * 1_000;
+    let mut next_fault = 3_000_000;
+    let mut next_joiner = 5_000_000;
+    while world.now < faults_end {
+        world.run_until(world.now + 50_000);
+        world.create_groups();
+        if world.options.joiners > 0 && world.now >= next_joiner {
+            world.options.joiners -= 1;
+            next_joiner = world.now + 5_000_000;
+            let at = world.add_machine();
+            world.start(at);
+        }
+        if world.now >= next_fault {
+            next_fault = world.now + world.chance.between(1, 2 * world.options.pause_between_ms) * 1_000;
+            fault(&mut world);
+        }
+    }
+    heal(&mut world);
+    audit(&mut world);
+    Report {
+        hash: world.hash(),
+        steps: world.steps(),
+        simulated_ms: world.now / 1_000,
+        leaders: world.invariants.leaders(),
+        entries: world.invariants.entries(),
+    }
+}
+
+/// One fault, or the end of one.
+fn fault(world: &mut World) {
+    let all: Vec<usize> = (0..world.machines.len()).collect();
+    let Some(at) = world.chance.pick(&all).copied() else { return };
+    let options = world.options.clone();
+    match world.chance.below(8) {
+        0 if options.crash => world.stop(at, false),
+        1 if options.power => world.stop(at, true),
+        2 if options.stall => {
+            let us = world.chance.between(10_000, 20_000_000);
+            world.stall(at, us);
+        }
+        3 if options.partition => partition(world, at),
+        4 => world.network.heal(),
+        5 if options.leave => leave(world, at),
+        _ => all.into_iter().for_each(|at| world.start(at)),
+    }
+}
+
+fn partition(world: &mut World, at: usize) {
+    let nodes: Vec<NodeId> =
+        world.machines.iter().filter_map(|m| m.known_as.as_ref().map(|(node, _)| *node)).collect();
+    let node = world.machines.get(at).and_then(|m| m.known_as.as_ref().map(|(node, _)| *node));
+    if let (Some(node), Some(shape)) = (node, world.chance.pick(&SHAPES).copied()) {
+        world.network.partition(shape, node, &nodes);
+        world.note(format!("partition {shape:?} around {node}"));
+    }
+}
+
+/// A member leaves, as long as enough stay.
+fn leave(world: &mut World, at: usize) {
+    let Some((node, _)) = world.machines.get(at).and_then(|m| m.known_as.clone()) else { return };
+    let Some(control) = world.machines.get(at).and_then(|m| m.process.as_ref()) else { return };
+    let staying = control.metadata().members().values().filter(|m| !m.leaving).count();
+    if staying > 2 {
+        world.step(at, Event::Propose(Command::Leave(node)));
+    }
+}
+
+/// Faults end, and within [`HEALED_MS`] every segment that has a copy to serve from is served.
+fn heal(world: &mut World) {
+    world.options = world.options.healed();
+    world.network.heal();
+    for at in 0..world.machines.len() {
+        world.stall(at, 0);
+        world.start(at);
+    }
+    world.run_until(world.now + HEALED_MS * 1_000);
+    world.create_groups();
+    if let Err(why) = all_served(world) {
+        world.fail(&format!("liveness, {HEALED_MS} ms after the last fault: {why}"));
+    }
+}
+
+/// The member that leads, and is followed.
+fn leader(world: &World) -> Option<usize> {
+    let leads = |at: &usize| {
+        world.machines.get(*at).and_then(|m| m.process.as_ref()).is_some_and(|c| c.leads())
+    };
+    world.running().into_iter().find(leads)
+}
+
+fn all_served(world: &World) -> Result<(), String> {
+    let leader = leader(world).ok_or("nobody leads")?;
+    let control = world.machines.get(leader).and_then(|m| m.process.as_ref()).ok_or("no leader")?;
+    for (group, segments) in control.metadata().groups() {
+        for (at, segment) in (0..).map(SegmentId).zip(&segments.segments) {
+            let is_lost = segment.insync.iter().all(|copy| !control.metadata().is_current(*copy));
+            let serves = |machine: &super::process::Machine| {
+                let now = machine.clock.now(world.now);
+                machine.process.as_ref().is_some_and(|c| c.serves(now, *group, at).is_some())
+            };
+            if !is_lost && !world.machines.iter().any(serves) {
+                return Err(format!("{group} {at} is served by nobody: {segment:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// After a while all copies are there, all members know the same, and those that left are gone.
+fn audit(world: &mut World) {
+    world.run_until(world.now + FILLED_MS * 1_000);
+    if let Err(why) = all_served(world).and_then(|()| all_settled(world)) {
+        world.fail(&format!("audit, {FILLED_MS} ms after that: {why}"));
+    }
+}
+
+fn all_settled(world: &World) -> Result<(), String> {
+    let leader = leader(world).ok_or("nobody leads")?;
+    let control = world.machines.get(leader).and_then(|m| m.process.as_ref()).ok_or("no leader")?;
+    let metadata = control.metadata();
+    for machine in world.machines.iter().filter_map(|m| m.process.as_ref()) {
+        let is_member = metadata.members().contains_key(&machine.identity().node);
+        if is_member && machine.metadata() != metadata {
+            return Err(format!("{} knows something else", machine.identity().node));
+        }
+    }
+    if let Some((node, _)) = metadata.members().iter().find(|(_, member)| member.leaving) {
+        return Err(format!("{node} has not left"));
+    }
+    for (group, segments) in metadata.groups() {
+        let copies = segments.settings.copies(metadata.members().len());
+        for (at, segment) in segments.segments.iter().enumerate() {
+            let insync: Vec<NodeId> = segment.insync.iter().map(|copy| copy.node).collect();
+            let is_placed = segment.target.iter().all(|node| insync.contains(node));
+            if segment.insync.len() != copies || !is_placed || segment.primary.is_none() {
+                return Err(format!("{group} s{at} lacks copies: {segment:?}"));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,427 @@
+//! All machines, and one queue of events in the order of true time.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
+use isogrid_grid::control::{Action, Event, STRANGER, Welcome};
+use isogrid_grid::id::{ClusterId, GroupId, NodeId, SegmentId, StorageId};
+use isogrid_grid::membership::Now;
+use isogrid_grid::message::{Envelope, Message};
+use isogrid_grid::metadata::{
+    Command, CreateGroup, GroupSettings, Metadata, Owners, Settings, first_epoch,
+};
+use isogrid_grid::raft::{Log, Save};
+use isogrid_grid::segment::{Request, Wish, first_owners};
+
+use super::chance::Chance;
+use super::clock::SimClock;
+use super::network::Network;
+use super::options::Options;
+use super::process::Machine;
+use crate::invariant::{Invariants, View};
+
+/// Segments of each group: few, so that each is touched often.
+pub const SEGMENTS: u16 = 4;
+/// How long a lease lasts, ms.
+pub const LEASE_MS: u32 = 2_000;
+/// Between two ticks of a core, us of its own clock.
+const TICK_US: u64 = 100_000;
+/// Lines of the trace that a failure prints.
+const TRACE_MAX: usize = 200;
+
+/// What happens next.
+#[derive(Debug, Clone)]
+enum What {
+    Tick(usize, u64),
+    Deliver(NodeId, Vec<u8>),
+    Welcome(usize, Welcome),
+    Knock(usize, u64),
+    Saved(usize, u64, u64),
+    Ask(usize, u64, Request),
+}
+
+/// A cluster, and everything around it.
+pub struct World {
+    /// True time, us.
+    pub now: u64,
+    /// Chance of the world itself.
+    pub chance: Chance,
+    /// What the run is like.
+    pub options: Options,
+    /// The network.
+    pub network: Network,
+    /// The machines.
+    pub machines: Vec<Machine>,
+    /// What must hold.
+    pub invariants: Invariants,
+    seed: u64,
+    queue: BinaryHeap<Reverse<(u64, u64)>>,
+    events: BTreeMap<u64, What>,
+    next_event: u64,
+    trace: VecDeque<String>,
+    hash: u64,
+    steps: u64,
+}
+
+impl World {
+    /// A cluster that was just founded.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let options = Options::draw(&mut Chance::new(seed, 1));
+        let mut world = World {
+            now: 0,
+            chance: Chance::new(seed, 2),
+            options,
+            network: Network::default(),
+            machines: Vec::new(),
+            invariants: Invariants::default(),
+            seed,
+            queue: BinaryHeap::new(),
+            events: BTreeMap::new(),
+            next_event: 0,
+            trace: VecDeque::new(),
+            hash: 0xcbf2_9ce4_8422_2325,
+            steps: 0,
+        };
+        for _ in 0..world.options.founders {
+            world.add_machine();
+        }
+        world.found();
+        world
+    }
+
+    /// A machine without a process.
+    pub fn add_machine(&mut self) -> usize {
+        let at = self.machines.len();
+        let clock = SimClock::new(&mut self.chance, self.options.drift, self.options.skew);
+        self.machines.push(Machine::new(StorageId(100 + at as u128), clock));
+        at
+    }
+
+    fn found(&mut self) {
+        let settings = Settings {
+            cluster: ClusterId(7),
+            name: "sim".into(),
+            segments: SEGMENTS,
+            lease_ms: LEASE_MS,
+        };
+        let joins = self.machines.iter().map(|machine| machine.join("sim")).collect();
+        let metadata = Metadata::found(settings.clone(), joins);
+        let voters: Vec<NodeId> = metadata.members().keys().copied().collect();
+        for at in 0..self.machines.len() {
+            let (_, save) = Log::found(metadata.encode(), voters.clone());
+            let Some(machine) = self.machines.get_mut(at) else { continue };
+            machine.disk.write(save.encode(), false);
+            machine.disk.sync(1);
+            let node = metadata.member_of(machine.storage).unwrap_or_default();
+            machine.known_as = Some((node, settings.clone()));
+            self.start(at);
+        }
+    }
+
+    /// Starts a process.
+    pub fn start(&mut self, at: usize) {
+        let Some(machine) = self.machines.get_mut(at).filter(|machine| machine.process.is_none())
+        else {
+            return;
+        };
+        machine.boots += 1;
+        machine.start(self.seed, &self.options);
+        let boot = machine.boots;
+        let is_known = machine.process.is_some();
+        self.note(format!("start m{at}"));
+        let offset = self.chance.below(TICK_US);
+        let what = if is_known { What::Tick(at, boot) } else { What::Knock(at, boot) };
+        self.schedule(offset, what);
+    }
+
+    /// Ends a process, and maybe the power with it.
+    pub fn stop(&mut self, at: usize, power: bool) {
+        let Some(machine) = self.machines.get_mut(at).filter(|machine| machine.process.is_some())
+        else {
+            return;
+        };
+        if power {
+            machine.disk.lose_power(&mut self.chance);
+        }
+        machine.stop();
+        self.note(format!("stop m{at} power={power}"));
+    }
+
+    /// Lets a process stand still.
+    pub fn stall(&mut self, at: usize, us: u64) {
+        let until = self.now + us;
+        self.machines.get_mut(at).into_iter().for_each(|machine| machine.stalled_until = until);
+        self.note(format!("stall m{at} for {} ms", us / 1_000));
+    }
+
+    /// Which machine a member is.
+    #[must_use]
+    pub fn machine_of(&self, node: NodeId) -> Option<usize> {
+        self.machines.iter().position(|m| m.known_as.as_ref().is_some_and(|(n, _)| *n == node))
+    }
+
+    fn schedule(&mut self, in_us: u64, what: What) {
+        self.next_event += 1;
+        self.queue.push(Reverse((self.now + in_us, self.next_event)));
+        self.events.insert(self.next_event, what);
+    }
+
+    /// Lets time pass until `until`.
+    pub fn run_until(&mut self, until: u64) {
+        while let Some(Reverse((at, number))) = self.queue.peek().copied() {
+            if at > until {
+                break;
+            }
+            self.queue.pop();
+            self.now = at.max(self.now);
+            if let Some(what) = self.events.remove(&number) {
+                self.happen(what);
+            }
+        }
+        self.now = until.max(self.now);
+    }
+
+    fn happen(&mut self, what: What) {
+        self.steps += 1;
+        match what {
+            What::Tick(at, boot) if self.runs(at, boot) => {
+                let span = self.machines.get(at).map_or(TICK_US, |m| m.clock.really(TICK_US));
+                self.schedule(span, What::Tick(at, boot));
+                self.step(at, Event::Tick);
+            }
+            What::Deliver(to, bytes) => self.deliver(to, &bytes),
+            What::Knock(at, boot) => self.knock(at, boot),
+            What::Welcome(at, welcome) => self.welcome(at, welcome),
+            What::Saved(at, boot, number) if self.runs(at, boot) => {
+                let machine = self.machines.get_mut(at);
+                machine.into_iter().for_each(|machine| {
+                    let count = machine.saves.remove(&number).unwrap_or(0);
+                    machine.disk.sync(count);
+                });
+                self.step(at, Event::Saved(number));
+            }
+            What::Ask(at, boot, request) if self.runs(at, boot) => {
+                self.step(at, Event::Ask(request));
+            }
+            What::Tick(..) | What::Saved(..) | What::Ask(..) => {}
+        }
+    }
+
+    fn runs(&self, at: usize, boot: u64) -> bool {
+        self.machines.get(at).is_some_and(|m| m.boots == boot && m.process.is_some())
+    }
+
+    fn deliver(&mut self, to: NodeId, bytes: &[u8]) {
+        let Some(at) = self.machine_of(to) else { return };
+        // What a peer encoded is what we read: the same bytes as on a wire.
+        if let Some(envelope) = Envelope::decode(bytes) {
+            self.step(at, Event::Received(envelope));
+        }
+    }
+
+    /// A process that is no member yet asks any machine to be let in.
+    fn knock(&mut self, at: usize, boot: u64) {
+        let Some(machine) = self.machines.get(at) else { return };
+        if machine.boots != boot || machine.known_as.is_some() {
+            return;
+        }
+        let message = Message::Propose(Command::Join(machine.join("sim")));
+        let boot_of = machine.boot();
+        let members: Vec<NodeId> =
+            self.machines.iter().filter_map(|m| m.known_as.as_ref().map(|(node, _)| *node)).collect();
+        if let Some(to) = self.chance.pick(&members).copied() {
+            let cluster = ClusterId(0);
+            let envelope = Envelope { cluster, from: STRANGER, boot: boot_of, to, message };
+            self.schedule(1_000, What::Deliver(to, envelope.encode()));
+        }
+        self.schedule(500_000, What::Knock(at, boot));
+    }
+
+    fn welcome(&mut self, at: usize, welcome: Welcome) {
+        let Some(machine) = self.machines.get_mut(at).filter(|m| m.known_as.is_none()) else {
+            return;
+        };
+        machine.known_as = Some((welcome.node, welcome.settings));
+        machine.start(self.seed, &self.options);
+        let boot = machine.boots;
+        self.schedule(0, What::Tick(at, boot));
+    }
+
+    /// One step of one core, and what follows from it. What comes to a process that stands still
+    /// waits for it.
+    pub fn step(&mut self, at: usize, event: Event) {
+        let Some(machine) = self.machines.get_mut(at) else { return };
+        if machine.stalled_until > self.now {
+            let wait = machine.stalled_until - self.now;
+            let boot = machine.boots;
+            let what = match event {
+                // The ticks of that time are over when it goes on.
+                Event::Tick | Event::Propose(_) | Event::Unreachable(_) => return,
+                Event::Received(envelope) => What::Deliver(envelope.to, envelope.encode()),
+                Event::Saved(number) => What::Saved(at, boot, number),
+                Event::Ask(request) => What::Ask(at, boot, request),
+            };
+            self.schedule(wait, what);
+            return;
+        }
+        let now = machine.clock.now(self.now);
+        let Some(process) = &mut machine.process else { return };
+        let mut out = Vec::new();
+        process.step(now, event.clone(), &mut out);
+        self.record(at, &event, &out);
+        out.into_iter().for_each(|action| self.act(at, now, action));
+        let view = View { now: self.now, at, machines: &self.machines };
+        if let Err(broken) = self.invariants.check(&view) {
+            self.fail(&broken);
+        }
+    }
+
+    fn act(&mut self, at: usize, now: Now, action: Action) {
+        match action {
+            Action::Send(envelope) => self.send(&envelope),
+            Action::Save(save) => self.save(at, &save),
+            Action::Changed => self.changed(at),
+            Action::Welcome(welcome) => {
+                let to = self.machines.iter().position(|m| m.storage == welcome.storage);
+                to.into_iter().for_each(|to| self.schedule(1_000, What::Welcome(to, welcome.clone())));
+            }
+            Action::GiveUp(give_up) => {
+                let (group, segment, epoch) = (give_up.group, give_up.segment, give_up.epoch);
+                let wish = Wish::GaveUp(give_up.node);
+                self.ask_later(at, Request { group, segment, epoch, wish });
+            }
+        }
+        let _ = now;
+    }
+
+    fn send(&mut self, envelope: &Envelope) {
+        let arrivals = self.network.send(envelope.from, envelope.to, &self.options, &mut self.chance);
+        for delay in arrivals {
+            self.schedule(delay, What::Deliver(envelope.to, envelope.encode()));
+        }
+    }
+
+    fn save(&mut self, at: usize, save: &Save) {
+        let Some(machine) = self.machines.get_mut(at) else { return };
+        if !save.is_empty() {
+            machine.disk.write(save.encode(), save.begins_anew());
+        }
+        let takes = if save.must_sync() { self.chance.between(50, self.options.sync_us_max) } else { 0 };
+        machine.disk_busy_until = machine.disk_busy_until.max(self.now) + takes;
+        let (done, boot) = (machine.disk_busy_until - self.now, machine.boots);
+        if save.number() != 0 {
+            let durable = if save.must_sync() { machine.disk.written() } else { 0 };
+            machine.saves.insert(save.number(), durable);
+            self.schedule(done, What::Saved(at, boot, save.number()));
+        }
+    }
+
+    /// What stands for the data plane: copies get filled, after a while.
+    fn changed(&mut self, at: usize) {
+        let mut asks = Vec::new();
+        if let Some(control) = self.machines.get(at).and_then(|machine| machine.process.as_ref()) {
+            let us = control.identity().node;
+            for (group, segments) in control.metadata().groups() {
+                for (segment, state) in (0..).map(SegmentId).zip(&segments.segments) {
+                    let fills = state.syncing.iter().filter(|_| state.primary == Some(us));
+                    asks.extend(fills.map(|filling| Request {
+                        group: *group,
+                        segment,
+                        epoch: state.epoch,
+                        wish: Wish::Expand(filling.copy, filling.since),
+                    }));
+                }
+            }
+        }
+        asks.into_iter().for_each(|request| self.ask_later(at, request));
+    }
+
+    fn ask_later(&mut self, at: usize, request: Request) {
+        let delay = self.chance.between(1_000, 50_000);
+        let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
+        self.schedule(delay, What::Ask(at, boot, request));
+    }
+
+    /// Asks for the groups that all runs have, until they are there.
+    pub fn create_groups(&mut self) {
+        let memory = GroupSettings {
+            owners: Owners::Count(2),
+            durable: false,
+            local_reads: false,
+            min_insync: 1,
+        };
+        let replicated =
+            GroupSettings { owners: Owners::All, local_reads: true, ..memory.clone() };
+        let durable = GroupSettings { durable: true, ..memory.clone() };
+        for (number, settings) in (0..).zip([memory, replicated, durable]) {
+            let running: Vec<usize> = self.running();
+            let Some(at) = self.chance.pick(&running).copied() else { return };
+            let Some(control) = self.machines.get(at).and_then(|m| m.process.as_ref()) else { return };
+            if control.metadata().groups().contains_key(&GroupId(number)) {
+                continue;
+            }
+            let owners = first_owners(control.metadata(), &settings);
+            let now = self.machines.get(at).map_or(0, |m| m.clock.now(self.now).wall);
+            let (group, epoch) = (GroupId(number), first_epoch(now));
+            let create = CreateGroup { group, settings, epoch, now, owners };
+            self.step(at, Event::Propose(Command::CreateGroup(create)));
+        }
+    }
+
+    /// The machines on which a process runs.
+    #[must_use]
+    pub fn running(&self) -> Vec<usize> {
+        let is_up = |at: &usize| self.machines.get(*at).is_some_and(|m| m.process.is_some());
+        (0..self.machines.len()).filter(is_up).collect()
+    }
+
+    fn record(&mut self, at: usize, event: &Event, out: &[Action]) {
+        let summary = match event {
+            Event::Tick => "tick".to_owned(),
+            Event::Received(envelope) => format!("got {} {:?}", envelope.from, envelope.message),
+            other => format!("{other:?}"),
+        };
+        self.note(format!("m{at} {summary} -> {}", out.len()));
+    }
+
+    /// Adds a line to the trace.
+    pub fn note(&mut self, line: String) {
+        let line = format!("{:>10.3} {line}", self.now as f64 / 1_000.0);
+        for byte in line.bytes() {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+        if self.trace.len() >= TRACE_MAX {
+            self.trace.pop_front();
+        }
+        self.trace.push_back(line);
+    }
+
+    /// What tells two runs apart.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// How many events there were.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Ends the run with everything that one needs to find out why.
+    ///
+    /// # Panics
+    /// Always.
+    pub fn fail(&self, broken: &str) -> ! {
+        let trace: Vec<&str> = self.trace.iter().map(String::as_str).collect();
+        panic!(
+            "{}\n\nseed {}: {broken}\nat {} ms, options {:#?}\nreplay: cargo run --release -p isogrid-tests --bin sim -- --seed {}",
+            trace.join("\n"),
+            self.seed,
+            self.now / 1_000,
+            self.options,
+            self.seed
+        )
+    }
+}
