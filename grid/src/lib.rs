@@ -16,6 +16,7 @@ pub mod membership;
 pub mod message;
 pub mod metadata;
 pub mod raft;
+pub mod replica;
 pub mod segment;
 pub mod structure;
 pub mod structures;

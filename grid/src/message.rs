@@ -6,6 +6,7 @@ use crate::bytes::{put_u8, put_u32, put_u64, whole};
 use crate::id::{Boot, ClusterId, Copy, Epoch, GroupId, Incarnation, NodeId, SegmentId};
 use crate::metadata::Command;
 use crate::raft::RaftMessage;
+use crate::replica::Peer;
 use crate::segment::{GiveUp, Request, Wish};
 
 /// A message, and between whom.
@@ -50,6 +51,8 @@ pub enum Message {
     Ask(Request),
     /// From the leader: a role is to be given up (R33).
     GiveUp(GiveUp),
+    /// Between the copies of a segment.
+    Copy(GroupId, SegmentId, Peer),
 }
 
 /// The version of these bytes.
@@ -118,6 +121,12 @@ impl Message {
                 segment.encode(out);
                 epoch.encode(out);
             }
+            Message::Copy(group, segment, peer) => {
+                put_u8(out, 7);
+                group.encode(out);
+                segment.encode(out);
+                peer.encode(out);
+            }
         }
     }
 
@@ -138,6 +147,10 @@ impl Message {
                 segment: SegmentId::decode(input)?,
                 epoch: Epoch::decode(input)?,
             }),
+            7 => {
+                let (group, segment) = (GroupId::decode(input)?, SegmentId::decode(input)?);
+                Message::Copy(group, segment, Peer::decode(input)?)
+            }
             _ => return None,
         })
     }
@@ -162,6 +175,11 @@ impl Request {
                 put_u8(out, 3);
                 node.encode(out);
             }
+            Wish::Abandon(copy, since) => {
+                put_u8(out, 4);
+                copy.encode(out);
+                put_u64(out, since);
+            }
         }
     }
 
@@ -174,6 +192,7 @@ impl Request {
                 1 => Wish::Shrink(NodeId::decode(input)?),
                 2 => Wish::Expand(Copy::decode(input)?, input.u64()?),
                 3 => Wish::GaveUp(NodeId::decode(input)?),
+                4 => Wish::Abandon(Copy::decode(input)?, input.u64()?),
                 _ => return None,
             },
         })

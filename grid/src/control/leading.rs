@@ -86,7 +86,10 @@ impl Leading {
                         self.is_due |= self.requests.insert(request);
                     }
                 }
-                Message::Raft(_) | Message::Grant { .. } | Message::GiveUp(_) => {}
+                Message::Raft(_)
+                | Message::Grant { .. }
+                | Message::GiveUp(_)
+                | Message::Copy(..) => {}
             }
         }
     }

@@ -217,7 +217,8 @@ impl Control {
         }
         match message {
             Message::Raft(message) if message.from() == from => self.raft.receive(message),
-            Message::Raft(_) => {}
+            // Copies are the data plane's.
+            Message::Raft(_) | Message::Copy(..) => {}
             Message::Grant { n, index } => self.lease.granted(n, index, self.metadata.index()),
             Message::GiveUp(give_up) if give_up.node == self.identity.node => {
                 self.give_up(give_up, out);
@@ -261,8 +262,9 @@ impl Control {
         if let Wish::GaveUp(_) = request.wish {
             self.given_up.insert((request.group, request.segment, request.epoch));
         }
-        self.wishes.insert(request);
-        self.to_leader(Message::Ask(request), out);
+        if self.wishes.insert(request) {
+            self.to_leader(Message::Ask(request), out);
+        }
     }
 
     /// Does all that Raft has for us, and what follows from that, until there is nothing more.

@@ -11,7 +11,7 @@ mod command;
 mod group;
 mod node;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use isogrid_engine::Timestamp;
 
@@ -70,6 +70,9 @@ pub enum Refusal {
     /// The name or number stands for something else.
     #[error("taken by something else")]
     Taken,
+    /// The member has left: its disk cannot come back, only an empty one can.
+    #[error("the member has left")]
+    HasLeft,
     /// The member comes with another disk than it had (R65).
     #[error("the member had another disk")]
     OtherStorage,
@@ -84,8 +87,13 @@ pub struct Metadata {
     next_node: u64,
     members: BTreeMap<NodeId, Member>,
     groups: BTreeMap<GroupId, Group>,
+    /// The disks of those that have left, the last [`LEFT_MAX`] of them: a wish to be let in that
+    /// comes late, or twice, lets nobody in again.
+    left: VecDeque<StorageId>,
 }
 
+/// How many that have left are remembered.
+const LEFT_MAX: usize = 1_024;
 /// The format of [`Metadata::encode`].
 const FORMAT: u32 = 1;
 
@@ -105,7 +113,14 @@ impl Metadata {
     /// What a process knows that has been let in and told nothing yet: the log brings the rest.
     #[must_use]
     pub fn unknown(settings: Settings) -> Self {
-        Metadata { settings, index: 0, next_node: 1, members: BTreeMap::new(), groups: BTreeMap::new() }
+        Metadata {
+            settings,
+            index: 0,
+            next_node: 1,
+            members: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            left: VecDeque::new(),
+        }
     }
 
     /// What the cluster has for life.
@@ -186,6 +201,9 @@ impl Metadata {
         if join.cluster != self.settings.name {
             return Outcome::Refused(Refusal::Taken);
         }
+        if self.left.contains(&join.storage) {
+            return Outcome::Refused(Refusal::HasLeft);
+        }
         let node = self.member_of(join.storage).unwrap_or_else(|| self.add_member(join.clone()));
         self.start(node, join.boot)
     }
@@ -258,7 +276,12 @@ impl Metadata {
         if segments.any(|segment| segment.names(node)) {
             return Err(Refusal::NotAllowed);
         }
-        self.members.remove(&node).map(drop).ok_or(Refusal::NoMember)
+        let member = self.members.remove(&node).ok_or(Refusal::NoMember)?;
+        self.left.push_back(member.storage);
+        if self.left.len() > LEFT_MAX {
+            self.left.pop_front();
+        }
+        Ok(())
     }
 
     /// The whole state as bytes, the same on all members that applied the same entries.
@@ -277,6 +300,7 @@ impl Metadata {
             id.encode(out);
             group.encode(out);
         });
+        put_many(&mut out, self.left.iter(), |out, storage| storage.encode(out));
         out
     }
 
@@ -291,8 +315,9 @@ impl Metadata {
                 input.many(|input| Some((NodeId::decode(input)?, Member::decode(input)?)))?;
             let groups =
                 input.many(|input| Some((GroupId::decode(input)?, Group::decode(input)?)))?;
+            let left = input.many(StorageId::decode)?.into();
             let (members, groups) = (members.into_iter().collect(), groups.into_iter().collect());
-            Some(Metadata { settings, index, next_node, members, groups })
+            Some(Metadata { settings, index, next_node, members, groups, left })
         })
     }
 }

@@ -50,6 +50,8 @@ pub enum Wish {
     Shrink(NodeId),
     /// The primary has filled a copy since that entry, and waits for its answers (R42).
     Expand(Copy, u64),
+    /// A copy that the primary fills since that entry does not answer.
+    Abandon(Copy, u64),
     /// The member serves the segment no more (R9b).
     GaveUp(NodeId),
 }
@@ -263,7 +265,14 @@ impl Planner<'_> {
         for node in target.iter().filter(|node| !segment.is_insync(**node)) {
             let copy = self.metadata.copy_of(*node, place.group.settings.durable);
             let Some(copy) = copy.filter(|_| !self.health.gone.contains(node)) else { continue };
-            let goes_on = segment.syncing.iter().any(|filling| filling.copy == copy);
+            let known = segment.syncing.iter().find(|filling| filling.copy == copy);
+            let abandons = |filling: &Filling| {
+                place.has_asked(self.health, Wish::Abandon(filling.copy, filling.since))
+            };
+            if known.is_some_and(abandons) {
+                continue;
+            }
+            let goes_on = known.is_some();
             if goes_on || (self.health.alive.contains(node) && self.may_transfer(primary, *node)) {
                 syncing.push(copy);
             }

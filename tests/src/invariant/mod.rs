@@ -1,11 +1,14 @@
 //! What must hold after every step of every core (DATA_PATH section 18): one property, one file.
 
 mod agreement;
+pub mod copies;
+pub mod linear;
 mod one_server;
 mod rising;
 mod succession;
 
 use isogrid_grid::control::Control;
+use isogrid_grid::id::{GroupId, SegmentId};
 
 use crate::sim::process::Machine;
 
@@ -22,7 +25,7 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// The core that has done something.
     fn core(&self) -> Option<&'a Control> {
-        self.machines.get(self.at)?.process.as_ref()
+        Some(&self.machines.get(self.at)?.process.as_ref()?.control)
     }
 }
 
@@ -45,6 +48,12 @@ impl Invariants {
         self.agreement.check(view)?;
         self.succession.check(view)?;
         self.one_server.check(view)
+    }
+
+    /// What was below this version was declared lost, as far as anybody knows.
+    #[must_use]
+    pub fn lost_before(&self, group: GroupId, segment: SegmentId) -> u64 {
+        self.succession.lost_before(group, segment)
     }
 
     /// Terms that had a leader.

@@ -18,7 +18,7 @@ struct Serving {
 }
 
 fn serving(machine: &Machine, true_us: u64, group: GroupId, at: SegmentId) -> Option<Serving> {
-    let core = machine.process.as_ref()?;
+    let core = &machine.process.as_ref()?.control;
     let now = machine.clock.now(true_us);
     let node = core.identity().node;
     Some(Serving {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use isogrid_grid::id::GroupId;
+use isogrid_grid::id::{GroupId, SegmentId};
 use isogrid_grid::metadata::{Metadata, Segment};
 
 use super::View;
@@ -41,6 +41,14 @@ impl Succession {
         }
         self.newest = Some(now.clone());
         Ok(())
+    }
+}
+
+impl Succession {
+    pub(super) fn lost_before(&self, group: GroupId, segment: SegmentId) -> u64 {
+        let group = self.newest.as_ref().and_then(|newest| newest.groups().get(&group));
+        let segment = group.and_then(|group| group.segments.get(usize::from(segment.0)));
+        segment.map_or(0, |segment| segment.lost_before)
     }
 }
 

@@ -10,6 +10,15 @@ use isogrid_grid::raft::{Log, RaftConfig};
 use super::clock::SimClock;
 use super::disk::SimDisk;
 use super::options::Options;
+use super::server::Server;
+
+/// A process: its cores.
+pub struct Process {
+    /// What it knows of the cluster.
+    pub control: Control,
+    /// Its copies.
+    pub server: Server,
+}
 
 /// A machine: what outlives a process, and the process.
 pub struct Machine {
@@ -24,7 +33,7 @@ pub struct Machine {
     /// How many processes there were; the last one's number.
     pub boots: u64,
     /// The process, when one runs.
-    pub process: Option<Control>,
+    pub process: Option<Process>,
     /// Until when the process stands still, true time, us.
     pub stalled_until: u64,
     /// Saves whose end was not told yet: when it is over, true time, us.
@@ -80,7 +89,8 @@ impl Machine {
         let raft = RaftConfig { seed: seed ^ self.boots, keep_entries, ..RaftConfig::default() };
         let compact_entries = if options.short_log { 10 } else { 1_000 };
         let config = ControlConfig { raft, compact_entries, ..ControlConfig::default() };
-        self.process = Some(Control::new(config, identity, settings, log));
+        let control = Control::new(config, identity, settings, log);
+        self.process = Some(Process { control, server: Server::default() });
     }
 
     /// Ends the process.

@@ -1,16 +1,23 @@
 //! One run: faults, healing, liveness, audit.
 
+use std::collections::BTreeMap;
+
 use isogrid_grid::control::Event;
 use isogrid_grid::id::{NodeId, SegmentId};
 use isogrid_grid::metadata::Command;
 
 use super::network::SHAPES;
 use super::world::World;
+use crate::invariant::copies;
+use crate::invariant::linear::Told;
 
 /// How long after the last fault everything works again, ms (G28).
 const HEALED_MS: u64 = 10_000;
 /// How long after that all copies are there again, ms.
 const FILLED_MS: u64 = 60_000;
+
+/// Between two operations of clients, us.
+const CLIENT_US: u64 = 20_000;
 
 /// What a run was like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +32,8 @@ pub struct Report {
     pub leaders: usize,
     /// Entries that were applied.
     pub entries: usize,
+    /// What clients were told, and how often.
+    pub told: BTreeMap<Told, u64>,
 }
 
 /// Runs a seed.
@@ -38,7 +47,7 @@ pub fn run(seed: u64) -> Report {
     let mut next_fault = 3_000_000;
     let mut next_joiner = 5_000_000;
     while world.now < faults_end {
-        world.run_until(world.now + 50_000);
+        run_for(&mut world, 50);
         world.create_groups();
         if world.options.joiners > 0 && world.now >= next_joiner {
             world.options.joiners -= 1;
@@ -59,6 +68,16 @@ pub fn run(seed: u64) -> Report {
         simulated_ms: world.now / 1_000,
         leaders: world.invariants.leaders(),
         entries: world.invariants.entries(),
+        told: world.clients.linear.told().clone(),
+    }
+}
+
+/// Lets time pass, with clients at work.
+fn run_for(world: &mut World, ms: u64) {
+    let until = world.now + ms * 1_000;
+    while world.now < until {
+        world.run_until((world.now + CLIENT_US).min(until));
+        world.client();
     }
 }
 
@@ -94,7 +113,7 @@ fn partition(world: &mut World, at: usize) {
 /// A member leaves, as long as enough stay.
 fn leave(world: &mut World, at: usize) {
     let Some((node, _)) = world.machines.get(at).and_then(|m| m.known_as.clone()) else { return };
-    let Some(control) = world.machines.get(at).and_then(|m| m.process.as_ref()) else { return };
+    let Some(control) = world.control(at) else { return };
     let staying = control.metadata().members().values().filter(|m| !m.leaving).count();
     if staying > 2 {
         world.step(at, Event::Propose(Command::Leave(node)));
@@ -109,7 +128,7 @@ fn heal(world: &mut World) {
         world.stall(at, 0);
         world.start(at);
     }
-    world.run_until(world.now + HEALED_MS * 1_000);
+    run_for(world, HEALED_MS);
     world.create_groups();
     if let Err(why) = all_served(world) {
         world.fail(&format!("liveness, {HEALED_MS} ms after the last fault: {why}"));
@@ -119,20 +138,28 @@ fn heal(world: &mut World) {
 /// The member that leads, and is followed.
 fn leader(world: &World) -> Option<usize> {
     let leads = |at: &usize| {
-        world.machines.get(*at).and_then(|m| m.process.as_ref()).is_some_and(|c| c.leads())
+        world.control(*at).is_some_and(|control| control.leads())
     };
     world.running().into_iter().find(leads)
 }
 
 fn all_served(world: &World) -> Result<(), String> {
     let leader = leader(world).ok_or("nobody leads")?;
-    let control = world.machines.get(leader).and_then(|m| m.process.as_ref()).ok_or("no leader")?;
+    let control = world.control(leader).ok_or("no leader")?;
     for (group, segments) in control.metadata().groups() {
         for (at, segment) in (0..).map(SegmentId).zip(&segments.segments) {
             let is_lost = segment.insync.iter().all(|copy| !control.metadata().is_current(*copy));
             let serves = |machine: &super::process::Machine| {
                 let now = machine.clock.now(world.now);
-                machine.process.as_ref().is_some_and(|c| c.serves(now, *group, at).is_some())
+                machine.process.as_ref().is_some_and(|process| {
+                    let epoch = process.control.serves(now, *group, at);
+                    let mut copies = process.server.copies();
+                    let is_active = segments.settings.durable
+                        || copies.any(|(of, segment, replica, _)| {
+                            (of, segment) == (*group, at) && replica.is_active()
+                        });
+                    epoch.is_some() && is_active
+                })
             };
             if !is_lost && !world.machines.iter().any(serves) {
                 return Err(format!("{group} {at} is served by nobody: {segment:?}"));
@@ -144,17 +171,20 @@ fn all_served(world: &World) -> Result<(), String> {
 
 /// After a while all copies are there, all members know the same, and those that left are gone.
 fn audit(world: &mut World) {
-    world.run_until(world.now + FILLED_MS * 1_000);
-    if let Err(why) = all_served(world).and_then(|()| all_settled(world)) {
+    run_for(world, FILLED_MS);
+    // What is under way comes to its end.
+    world.run_until(world.now + 1_000_000);
+    let settled = all_served(world).and_then(|()| all_settled(world));
+    if let Err(why) = settled.and_then(|()| copies::check(&world.machines)) {
         world.fail(&format!("audit, {FILLED_MS} ms after that: {why}"));
     }
 }
 
 fn all_settled(world: &World) -> Result<(), String> {
     let leader = leader(world).ok_or("nobody leads")?;
-    let control = world.machines.get(leader).and_then(|m| m.process.as_ref()).ok_or("no leader")?;
+    let control = world.control(leader).ok_or("no leader")?;
     let metadata = control.metadata();
-    for machine in world.machines.iter().filter_map(|m| m.process.as_ref()) {
+    for machine in world.machines.iter().filter_map(|m| Some(&m.process.as_ref()?.control)) {
         let is_member = metadata.members().contains_key(&machine.identity().node);
         if is_member && machine.metadata() != metadata {
             return Err(format!("{} knows something else", machine.identity().node));
@@ -169,7 +199,8 @@ fn all_settled(world: &World) -> Result<(), String> {
             let insync: Vec<NodeId> = segment.insync.iter().map(|copy| copy.node).collect();
             let is_placed = segment.target.iter().all(|node| insync.contains(node));
             if segment.insync.len() != copies || !is_placed || segment.primary.is_none() {
-                return Err(format!("{group} s{at} lacks copies: {segment:?}"));
+                let members: Vec<_> = metadata.members().iter().collect();
+            return Err(format!("{group} s{at} lacks copies: {segment:?} of {members:?}"));
             }
         }
     }

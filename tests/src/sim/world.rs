@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-use isogrid_grid::control::{Action, Event, STRANGER, Welcome};
+use isogrid_grid::control::{Action, Control, Event, Identity, STRANGER, Welcome};
 use isogrid_grid::id::{ClusterId, GroupId, NodeId, SegmentId, StorageId};
 use isogrid_grid::membership::Now;
 use isogrid_grid::message::{Envelope, Message};
@@ -11,13 +11,16 @@ use isogrid_grid::metadata::{
     Command, CreateGroup, GroupSettings, Metadata, Owners, Settings, first_epoch,
 };
 use isogrid_grid::raft::{Log, Save};
-use isogrid_grid::segment::{Request, Wish, first_owners};
+use isogrid_grid::replica::Peer;
+use isogrid_grid::segment::{GiveUp, Request, Wish, first_owners};
 
 use super::chance::Chance;
 use super::clock::SimClock;
 use super::network::Network;
 use super::options::Options;
-use super::process::Machine;
+use super::clients::Clients;
+use super::process::{Machine, Process};
+use super::server::{Answer, Out, Server};
 use crate::invariant::{Invariants, View};
 
 /// Segments of each group: few, so that each is touched often.
@@ -26,6 +29,8 @@ pub const SEGMENTS: u16 = 4;
 pub const LEASE_MS: u32 = 2_000;
 /// Between two ticks of a core, us of its own clock.
 const TICK_US: u64 = 100_000;
+/// How long a client waits for an answer, us.
+const PATIENCE_US: u64 = 5_000_000;
 /// Lines of the trace that a failure prints.
 const TRACE_MAX: usize = 200;
 
@@ -38,6 +43,8 @@ enum What {
     Knock(usize, u64),
     Saved(usize, u64, u64),
     Ask(usize, u64, Request),
+    Operation(usize, u64),
+    Answer(u64, Answer),
 }
 
 /// A cluster, and everything around it.
@@ -54,6 +61,8 @@ pub struct World {
     pub machines: Vec<Machine>,
     /// What must hold.
     pub invariants: Invariants,
+    /// Those who use the cluster.
+    pub clients: Clients,
     seed: u64,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     events: BTreeMap<u64, What>,
@@ -75,6 +84,7 @@ impl World {
             network: Network::default(),
             machines: Vec::new(),
             invariants: Invariants::default(),
+            clients: Clients::default(),
             seed,
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
@@ -204,6 +214,8 @@ impl World {
             What::Ask(at, boot, request) if self.runs(at, boot) => {
                 self.step(at, Event::Ask(request));
             }
+            What::Operation(at, number) => self.operate(at, number),
+            What::Answer(number, answer) => self.answer(number, answer),
             What::Tick(..) | What::Saved(..) | What::Ask(..) => {}
         }
     }
@@ -215,8 +227,105 @@ impl World {
     fn deliver(&mut self, to: NodeId, bytes: &[u8]) {
         let Some(at) = self.machine_of(to) else { return };
         // What a peer encoded is what we read: the same bytes as on a wire.
-        if let Some(envelope) = Envelope::decode(bytes) {
-            self.step(at, Event::Received(envelope));
+        let Some(envelope) = Envelope::decode(bytes) else { return };
+        match envelope.message {
+            Message::Copy(group, segment, peer) if self.is_awake(at) => {
+                self.note(format!("m{at} got {} {group} {segment} {peer:?}", envelope.from));
+                let place = (envelope.from, group, segment);
+                self.serve(at, |server, now, control, out| {
+                    server.receive(now, control, place, peer, out);
+                });
+            }
+            Message::Copy(..) => self.wait_for(at, What::Deliver(to, bytes.to_vec())),
+            _ => self.step(at, Event::Received(envelope)),
+        }
+    }
+
+    fn is_awake(&self, at: usize) -> bool {
+        self.machines.get(at).is_some_and(|machine| machine.stalled_until <= self.now)
+    }
+
+    /// What comes to a process that stands still waits for it.
+    fn wait_for(&mut self, at: usize, what: What) {
+        let until = self.machines.get(at).map_or(0, |machine| machine.stalled_until);
+        self.schedule(until.saturating_sub(self.now), what);
+    }
+
+    /// Lets the data plane of a process do something.
+    fn serve(&mut self, at: usize, act: impl FnOnce(&mut Server, Now, &Control, &mut Vec<Out>)) {
+        let Some(machine) = self.machines.get_mut(at) else { return };
+        let now = machine.clock.now(self.now);
+        let Some(Process { control, server }) = &mut machine.process else { return };
+        let mut out = Vec::new();
+        act(server, now, control, &mut out);
+        for one in out {
+            match one {
+                Out::Send(to, group, segment, peer) => self.send_copy(at, to, group, segment, peer),
+                Out::Ask(request) => self.step(at, Event::Ask(request)),
+                Out::Answer(number, answer) => {
+                    let delay = self.chance.between(100, 3_000);
+                    self.schedule(delay, What::Answer(number, answer));
+                }
+            }
+        }
+    }
+
+    fn send_copy(
+        &mut self,
+        at: usize,
+        to: NodeId,
+        group: GroupId,
+        segment: SegmentId,
+        peer: Peer,
+    ) {
+        let Some(control) = self.control(at) else { return };
+        let Identity { cluster, node, boot, .. } = *control.identity();
+        let message = Message::Copy(group, segment, peer);
+        self.send(&Envelope { cluster, from: node, boot, to, message });
+    }
+
+    /// The control core of a machine.
+    #[must_use]
+    pub fn control(&self, at: usize) -> Option<&Control> {
+        Some(&self.machines.get(at)?.process.as_ref()?.control)
+    }
+
+    /// A client asks for something.
+    pub fn client(&mut self) {
+        let running = self.running();
+        let Some(at) = self.chance.pick(&running).copied() else { return };
+        let (place, ask) = self.clients.draw(&mut self.chance);
+        let Some(control) = self.control(at) else { return };
+        let view = control.metadata().groups().get(&place.0);
+        let view = view.and_then(|group| group.segments.get(usize::from(place.1.0)));
+        let primary = view.and_then(|view| view.primary);
+        // Most ask the member that they believe to serve the key, some ask anybody.
+        let primary = primary.filter(|_| self.chance.hits(800_000));
+        let to = primary.and_then(|primary| self.machine_of(primary)).unwrap_or(at);
+        let number = self.clients.begin(place, ask);
+        self.note(format!("client {number}: {ask:?} of {place:?} to m{to}"));
+        let delay = self.chance.between(100, 3_000);
+        self.schedule(delay, What::Operation(to, number));
+        self.schedule(PATIENCE_US, What::Answer(number, Answer::Unknown));
+    }
+
+    fn operate(&mut self, at: usize, number: u64) {
+        if !self.is_awake(at) {
+            return self.wait_for(at, What::Operation(at, number));
+        }
+        let Some((group, segment, key)) = self.clients.place(number) else { return };
+        let Some(ask) = self.clients.ask(number) else { return };
+        self.serve(at, |server, now, control, out| {
+            server.ask(now, control, (group, segment), (number, key, ask), out);
+        });
+    }
+
+    fn answer(&mut self, number: u64, answer: Answer) {
+        let Some((group, segment, _)) = self.clients.place(number) else { return };
+        self.note(format!("client {number}: {answer:x?}"));
+        let lost_before = self.invariants.lost_before(group, segment);
+        if let Err(broken) = self.clients.end(number, answer, lost_before) {
+            self.fail(&broken);
         }
     }
 
@@ -268,16 +377,19 @@ impl World {
         let now = machine.clock.now(self.now);
         let Some(process) = &mut machine.process else { return };
         let mut out = Vec::new();
-        process.step(now, event.clone(), &mut out);
+        process.control.step(now, event.clone(), &mut out);
         self.record(at, &event, &out);
-        out.into_iter().for_each(|action| self.act(at, now, action));
+        out.into_iter().for_each(|action| self.act(at, action));
+        if event == Event::Tick {
+            self.serve(at, |server, now, control, out| server.tick(now, control, out));
+        }
         let view = View { now: self.now, at, machines: &self.machines };
         if let Err(broken) = self.invariants.check(&view) {
             self.fail(&broken);
         }
     }
 
-    fn act(&mut self, at: usize, now: Now, action: Action) {
+    fn act(&mut self, at: usize, action: Action) {
         match action {
             Action::Send(envelope) => self.send(&envelope),
             Action::Save(save) => self.save(at, &save),
@@ -286,13 +398,22 @@ impl World {
                 let to = self.machines.iter().position(|m| m.storage == welcome.storage);
                 to.into_iter().for_each(|to| self.schedule(1_000, What::Welcome(to, welcome.clone())));
             }
-            Action::GiveUp(give_up) => {
-                let (group, segment, epoch) = (give_up.group, give_up.segment, give_up.epoch);
-                let wish = Wish::GaveUp(give_up.node);
-                self.ask_later(at, Request { group, segment, epoch, wish });
+            Action::GiveUp(GiveUp { node, group, segment, epoch }) => {
+                if self.is_durable(at, group) {
+                    let wish = Wish::GaveUp(node);
+                    return self.ask_later(at, Request { group, segment, epoch, wish });
+                }
+                self.serve(at, |server, _, _, out| {
+                    server.give_up(node, group, segment, epoch, out);
+                });
             }
         }
-        let _ = now;
+    }
+
+    /// The data plane knows no disks yet: what stands for it there is only a delay.
+    fn is_durable(&self, at: usize, group: GroupId) -> bool {
+        let group = self.control(at).and_then(|control| control.metadata().groups().get(&group));
+        group.is_some_and(|group| group.settings.durable)
     }
 
     fn send(&mut self, envelope: &Envelope) {
@@ -317,12 +438,13 @@ impl World {
         }
     }
 
-    /// What stands for the data plane: copies get filled, after a while.
     fn changed(&mut self, at: usize) {
+        self.serve(at, |server, now, control, out| server.view(now, control, out));
         let mut asks = Vec::new();
-        if let Some(control) = self.machines.get(at).and_then(|machine| machine.process.as_ref()) {
+        if let Some(control) = self.control(at) {
             let us = control.identity().node;
-            for (group, segments) in control.metadata().groups() {
+            let durable = control.metadata().groups().iter().filter(|(_, g)| g.settings.durable);
+            for (group, segments) in durable {
                 for (segment, state) in (0..).map(SegmentId).zip(&segments.segments) {
                     let fills = state.syncing.iter().filter(|_| state.primary == Some(us));
                     asks.extend(fills.map(|filling| Request {
@@ -357,7 +479,7 @@ impl World {
         for (number, settings) in (0..).zip([memory, replicated, durable]) {
             let running: Vec<usize> = self.running();
             let Some(at) = self.chance.pick(&running).copied() else { return };
-            let Some(control) = self.machines.get(at).and_then(|m| m.process.as_ref()) else { return };
+            let Some(control) = self.control(at) else { return };
             if control.metadata().groups().contains_key(&GroupId(number)) {
                 continue;
             }

@@ -1,0 +1,88 @@
+//! A copy that follows a primary.
+
+use super::{Action, Base, FillId, Op, Peer, Replica, Role};
+use crate::id::NodeId;
+
+impl Replica {
+    /// Operations from the primary. What is here already is left alone, a gap is told (R17).
+    pub(super) fn follow(
+        &mut self,
+        from: NodeId,
+        prev: u64,
+        ops: Vec<Op>,
+        committed: u64,
+        base: &mut impl Base,
+        out: &mut Vec<Action>,
+    ) {
+        let Role::Backup(primary) = self.role else { return };
+        if primary != from {
+            return;
+        }
+        if matches!(self.filling, Some((_, None))) {
+            // Where it begins is not known yet.
+            return;
+        }
+        let epoch = self.epoch;
+        if prev > self.last {
+            return out.push(Action::Send(from, Peer::Lacks { epoch, last: self.last }));
+        }
+        for op in ops {
+            if op.seq == self.last + 1 {
+                self.push(op);
+            }
+        }
+        self.commit(committed, base, out);
+        out.push(Action::Send(from, Peer::Ack { epoch, last: self.last }));
+    }
+
+    /// The primary begins to fill this copy. Told twice it goes on.
+    pub(super) fn begin_fill(
+        &mut self,
+        from: NodeId,
+        fill: FillId,
+        after: u64,
+        base: &mut impl Base,
+        out: &mut Vec<Action>,
+    ) {
+        let Some((since, begun)) = self.filling else { return };
+        if since != fill.since || !matches!(self.role, Role::Backup(primary) if primary == from) {
+            return;
+        }
+        if begun != Some(fill) {
+            self.filling = Some((since, Some(fill)));
+            self.begin(after, base);
+        }
+        out.push(Action::Send(from, Peer::Took { epoch: self.epoch, fill, number: 0 }));
+    }
+
+    /// Entries for a copy that is being filled.
+    pub(super) fn take_chunk(
+        &mut self,
+        from: NodeId,
+        fill: FillId,
+        number: u64,
+        bytes: &[u8],
+        base: &mut impl Base,
+        out: &mut Vec<Action>,
+    ) {
+        if self.filling == Some((fill.since, Some(fill))) && base.take(bytes).is_some() {
+            out.push(Action::Send(from, Peer::Took { epoch: self.epoch, fill, number }));
+        }
+    }
+
+    /// A new primary asks how far we are.
+    pub(super) fn tell(&self, from: NodeId, out: &mut Vec<Action>) {
+        if matches!(self.role, Role::Backup(primary) if primary == from) && self.filling.is_none() {
+            out.push(Action::Send(from, Peer::Has { epoch: self.epoch, last: self.last }));
+        }
+    }
+
+    /// A new primary wants what it lacks.
+    pub(super) fn give_tail(&self, from: NodeId, after: u64, out: &mut Vec<Action>) {
+        if matches!(self.role, Role::Backup(primary) if primary == from)
+            && let Some(ops) = self.tail(after)
+        {
+            out.push(Action::Send(from, Peer::Tail { epoch: self.epoch, ops }));
+        }
+    }
+}

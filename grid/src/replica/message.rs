@@ -1,0 +1,219 @@
+//! What copies of a segment say to each other, and its bytes.
+
+use super::Record;
+use crate::bytes::{Input, put_bytes, put_many, put_u8, put_u64};
+use crate::id::Epoch;
+
+/// One operation of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Op {
+    /// Its number: without gaps, running on over epochs.
+    pub seq: u64,
+    /// The epoch in which it was decided.
+    pub epoch: Epoch,
+    /// What it does: bytes that mean something to the base alone.
+    pub record: Record,
+}
+
+/// A message between copies of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    /// From the primary: these follow `prev`, and everything up to `committed` is committed (R16).
+    Repl {
+        /// The primary's epoch.
+        epoch: Epoch,
+        /// The number before the first.
+        prev: u64,
+        /// The operations; none when there is only something to commit.
+        ops: Vec<Op>,
+        /// Up to where.
+        committed: u64,
+    },
+    /// To the primary: everything up to `last` is here.
+    Ack {
+        /// The epoch.
+        epoch: Epoch,
+        /// The last number.
+        last: u64,
+    },
+    /// To the primary: what came does not follow what is here.
+    Lacks {
+        /// The epoch.
+        epoch: Epoch,
+        /// The last number that is here.
+        last: u64,
+    },
+    /// From a new primary: what is your last?
+    Ask {
+        /// The new epoch.
+        epoch: Epoch,
+    },
+    /// To a new primary: this is it.
+    Has {
+        /// The new epoch.
+        epoch: Epoch,
+        /// The last number that is here.
+        last: u64,
+    },
+    /// From a new primary: send what follows this.
+    Fetch {
+        /// The new epoch.
+        epoch: Epoch,
+        /// The last number that the primary has.
+        after: u64,
+    },
+    /// To a new primary: these follow.
+    Tail {
+        /// The new epoch.
+        epoch: Epoch,
+        /// The operations.
+        ops: Vec<Op>,
+    },
+    /// From the primary, to a copy that is to be filled: forget what you have. What comes in
+    /// chunks has everything up to `after`, what follows comes as operations.
+    Fill {
+        /// The epoch.
+        epoch: Epoch,
+        /// Which filling.
+        fill: FillId,
+        /// Up to where.
+        after: u64,
+    },
+    /// From the primary, to a copy that is being filled: entries of the base (R41).
+    Chunk {
+        /// The epoch.
+        epoch: Epoch,
+        /// Which filling.
+        fill: FillId,
+        /// Which chunk of it, from 1 on.
+        number: u64,
+        /// The entries.
+        bytes: Vec<u8>,
+    },
+    /// To the primary: this chunk is here; number 0: the filling has begun.
+    Took {
+        /// The epoch.
+        epoch: Epoch,
+        /// Which filling.
+        fill: FillId,
+        /// Which chunk.
+        number: u64,
+    },
+}
+
+/// One attempt to fill a copy. Another primary begins anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FillId {
+    /// The entry of the metadata that asks for it.
+    pub since: u64,
+    /// In which epoch the primary began.
+    pub begun: Epoch,
+}
+
+impl FillId {
+    fn encode(self, out: &mut Vec<u8>) {
+        put_u64(out, self.since);
+        self.begun.encode(out);
+    }
+
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
+        Some(FillId { since: input.u64()?, begun: Epoch::decode(input)? })
+    }
+}
+
+impl Op {
+    fn encode(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.seq);
+        self.epoch.encode(out);
+        put_bytes(out, &self.record);
+    }
+
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let (seq, epoch) = (input.u64()?, Epoch::decode(input)?);
+        Some(Op { seq, epoch, record: input.bytes()?.into() })
+    }
+}
+
+impl Peer {
+    /// The epoch in which it was said.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            Peer::Repl { epoch, .. }
+            | Peer::Ack { epoch, .. }
+            | Peer::Lacks { epoch, .. }
+            | Peer::Ask { epoch }
+            | Peer::Has { epoch, .. }
+            | Peer::Fetch { epoch, .. }
+            | Peer::Tail { epoch, .. }
+            | Peer::Fill { epoch, .. }
+            | Peer::Chunk { epoch, .. }
+            | Peer::Took { epoch, .. } => *epoch,
+        }
+    }
+
+    fn kind(&self) -> u8 {
+        match self {
+            Peer::Repl { .. } => 1,
+            Peer::Ack { .. } => 2,
+            Peer::Lacks { .. } => 3,
+            Peer::Ask { .. } => 4,
+            Peer::Has { .. } => 5,
+            Peer::Fetch { .. } => 6,
+            Peer::Tail { .. } => 7,
+            Peer::Chunk { .. } => 8,
+            Peer::Took { .. } => 9,
+            Peer::Fill { .. } => 10,
+        }
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_u8(out, self.kind());
+        self.epoch().encode(out);
+        match self {
+            Peer::Repl { prev, ops, committed, .. } => {
+                put_u64(out, *prev);
+                put_many(out, ops.iter(), |out, op| op.encode(out));
+                put_u64(out, *committed);
+            }
+            Peer::Ack { last, .. } | Peer::Lacks { last, .. } | Peer::Has { last, .. } => {
+                put_u64(out, *last);
+            }
+            Peer::Ask { .. } => {}
+            Peer::Fetch { after, .. } => put_u64(out, *after),
+            Peer::Tail { ops, .. } => put_many(out, ops.iter(), |out, op| op.encode(out)),
+            Peer::Chunk { fill, number, bytes, .. } => {
+                fill.encode(out);
+                put_u64(out, *number);
+                put_bytes(out, bytes);
+            }
+            Peer::Took { fill, number, .. } | Peer::Fill { fill, after: number, .. } => {
+                fill.encode(out);
+                put_u64(out, *number);
+            }
+        }
+    }
+
+    pub(crate) fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let (kind, epoch) = (input.u8()?, Epoch::decode(input)?);
+        Some(match kind {
+            1 => {
+                let (prev, ops) = (input.u64()?, input.many(Op::decode)?);
+                Peer::Repl { epoch, prev, ops, committed: input.u64()? }
+            }
+            2 => Peer::Ack { epoch, last: input.u64()? },
+            3 => Peer::Lacks { epoch, last: input.u64()? },
+            4 => Peer::Ask { epoch },
+            5 => Peer::Has { epoch, last: input.u64()? },
+            6 => Peer::Fetch { epoch, after: input.u64()? },
+            7 => Peer::Tail { epoch, ops: input.many(Op::decode)? },
+            8 => {
+                let (fill, number) = (FillId::decode(input)?, input.u64()?);
+                Peer::Chunk { epoch, fill, number, bytes: input.bytes()?.to_vec() }
+            }
+            9 => Peer::Took { epoch, fill: FillId::decode(input)?, number: input.u64()? },
+            10 => Peer::Fill { epoch, fill: FillId::decode(input)?, after: input.u64()? },
+            _ => return None,
+        })
+    }
+}

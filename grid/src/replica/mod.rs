@@ -1,0 +1,379 @@
+//! One member's copy of one segment, and how copies stay the same (DATA_PATH sections 3, 5, 9).
+//!
+//! Primary and backups share a log of operations, each a record that was decided by the primary:
+//! what became of an entry, never what was asked for (R15). The log's front part is committed and
+//! is in the [`Base`]; the rest, the overlay, is held beside it. The primary commits what *every*
+//! copy in sync has (R17). A new primary takes the longest log of those in sync, so that what
+//! was acknowledged is in it, and brings all of them there before it serves (R30).
+//!
+//! The core does no I/O: [`Replica::step`] takes one event and says what is to be done. Whether
+//! the member may answer at all, its lease knows ([`crate::control::Control::serves`]).
+
+mod backup;
+mod message;
+mod primary;
+mod takeover;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
+use crate::membership::Monotonic;
+use crate::metadata::{Filling, Segment};
+use crate::segment::{Request, Wish};
+
+pub use self::message::{FillId, Op, Peer};
+use self::primary::Followers;
+use self::takeover::Takeover;
+
+/// Operations that wait for copies, at most; more are refused (R22).
+pub const OVERLAY_MAX: usize = 1_024;
+/// Committed operations that are kept for copies that lack a few.
+const KEEP_MAX: usize = 1_024;
+/// How long a copy may owe an answer before the primary asks to go on without it, ms (R21).
+const ANSWER_MS: u64 = 500;
+/// After how long without one what may have got lost is sent again, ms.
+const RESEND_MS: u64 = 100;
+/// Messages of an epoch that the member has not heard of yet.
+const PARKED_MAX: usize = 256;
+
+/// The committed entries of a segment.
+pub trait Base {
+    /// Does an operation that is committed. They come in the order of their numbers.
+    fn apply(&mut self, op: &Op);
+
+    /// Entries from behind `after` on, as bytes for [`Base::take`], and where the next ones begin;
+    /// `None` when these were the last.
+    fn chunk(&self, after: Option<&[u8]>) -> (Vec<u8>, Option<Vec<u8>>);
+
+    /// Forgets everything. From here to [`Base::filled`] entries come in chunks, with operations
+    /// in between: of two states of an entry the one with the higher number holds, also when that
+    /// is a deletion (R41).
+    fn begin_filling(&mut self);
+
+    /// Takes entries of a chunk; `None` when the bytes are none.
+    fn take(&mut self, chunk: &[u8]) -> Option<()>;
+
+    /// All chunks have come.
+    fn filled(&mut self);
+}
+
+/// Everything that can happen to a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Some time has passed; a few times in [`RESEND_MS`].
+    Tick,
+    /// A message of another member's copy.
+    Received(NodeId, Peer),
+}
+
+/// What is to be done for a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Send this to the member's copy.
+    Send(NodeId, Peer),
+    /// Tell the leader of the cluster.
+    Ask(Request),
+    /// Everything up to this number is committed, and in the base.
+    Committed(u64),
+    /// The copy serves: what follows gets numbers from this on.
+    Active(u64),
+    /// The copy does not serve any more. What waits for an answer is answered with UNKNOWN.
+    Passive,
+}
+
+/// A write cannot be taken now, and was not (R14, R22).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// The copy is not the primary, or has not taken over yet.
+    #[error("this copy does not serve the segment")]
+    Passive,
+    /// Too many wait already.
+    #[error("{OVERLAY_MAX} writes of the segment wait for its copies")]
+    Busy,
+    /// Fewer copies are in sync than the group asks for.
+    #[error("too few copies are in sync")]
+    TooFewCopies,
+}
+
+/// A copy.
+#[derive(Debug)]
+pub struct Replica {
+    us: NodeId,
+    group: GroupId,
+    segment: SegmentId,
+    epoch: Epoch,
+    role: Role,
+    /// Without a gap, oldest first: some committed ones, then the overlay.
+    log: VecDeque<Op>,
+    /// The number of the last operation, in the log or before it.
+    last: u64,
+    committed: u64,
+    /// Which filling the metadata say is under way, and which of the primaries' has begun here.
+    filling: Option<(u64, Option<FillId>)>,
+    /// What was below this version was declared lost (R29).
+    lost_before: u64,
+    /// Came ahead of the metadata that they belong to (R5).
+    parked: VecDeque<(NodeId, Peer)>,
+}
+
+/// What the copy is in this epoch.
+#[derive(Debug)]
+enum Role {
+    /// Nothing: it has no data that count.
+    None,
+    /// It follows this primary, in sync or being filled.
+    Backup(NodeId),
+    /// It is to serve, and finds out what was acknowledged.
+    Taking(Takeover),
+    /// It serves.
+    Primary(Followers),
+}
+
+impl Replica {
+    /// No copy yet.
+    #[must_use]
+    pub fn new(us: NodeId, group: GroupId, segment: SegmentId) -> Self {
+        Replica {
+            us,
+            group,
+            segment,
+            epoch: Epoch(0),
+            role: Role::None,
+            log: VecDeque::new(),
+            last: 0,
+            committed: 0,
+            filling: None,
+            lost_before: 0,
+            parked: VecDeque::new(),
+        }
+    }
+
+    /// The metadata say this of the segment now; `ours` is the copy that this process has.
+    pub fn view(
+        &mut self,
+        now: Monotonic,
+        view: &Segment,
+        ours: Option<Copy>,
+        base: &mut impl Base,
+        out: &mut Vec<Action>,
+    ) {
+        let is_new = view.epoch > self.epoch;
+        let is_insync = ours.is_some_and(|ours| view.insync.contains(&ours));
+        let filling = view.syncing.iter().find(|filling| Some(filling.copy) == ours);
+        if view.lost_before > self.lost_before {
+            // The segment begins anew, and so do the copies.
+            self.lost_before = view.lost_before;
+            self.begin(0, base);
+            base.filled();
+        }
+        self.be_filled(filling.filter(|_| !is_insync), is_insync, base);
+        if is_new {
+            self.epoch = view.epoch;
+            self.enter(now, view, is_insync, out);
+        }
+        if let Role::Primary(followers) = &mut self.role {
+            followers.view(view, self.us, self.committed);
+            self.tend(now, base, out);
+        } else if filling.is_some()
+            && let Some(primary) = view.primary
+        {
+            self.role = Role::Backup(primary);
+        }
+        if let Role::Taking(_) = self.role {
+            // A copy without others has nobody to ask.
+            self.ask_again(now, base, out);
+        }
+        for (from, message) in std::mem::take(&mut self.parked) {
+            self.step(now, Event::Received(from, message), base, out);
+        }
+    }
+
+    /// A copy that begins to be filled begins with nothing.
+    fn be_filled(&mut self, filling: Option<&Filling>, is_insync: bool, base: &mut impl Base) {
+        match (filling.map(|filling| filling.since), self.filling) {
+            (Some(since), Some((before, _))) if since == before => {}
+            (Some(since), _) => {
+                self.filling = Some((since, None));
+                self.begin(0, base);
+            }
+            (None, Some(_)) if is_insync => {
+                self.filling = None;
+                base.filled();
+            }
+            (None, _) => self.filling = None,
+        }
+    }
+
+    /// Nothing is here, and what follows `after` comes.
+    fn begin(&mut self, after: u64, base: &mut impl Base) {
+        base.begin_filling();
+        self.log.clear();
+        (self.last, self.committed) = (after, after);
+    }
+
+    /// A new epoch.
+    fn enter(&mut self, now: Monotonic, view: &Segment, is_insync: bool, out: &mut Vec<Action>) {
+        let serves = view.primary == Some(self.us) && is_insync;
+        match (&mut self.role, view.primary) {
+            // It goes on with other followers; what waits is sent to them in the new epoch.
+            (Role::Primary(followers), _) if serves => followers.enter(self.committed),
+            (_, _) if serves => self.take_over(now, view, out),
+            (role, primary) => {
+                if let Role::Primary(_) = role {
+                    out.push(Action::Passive);
+                }
+                // What a copy that is being filled has beyond what is committed may be nobody
+                // else's: it never counted.
+                if !is_insync {
+                    self.cut(self.committed);
+                }
+                let follows = is_insync || self.filling.is_some();
+                self.role = primary.filter(|_| follows).map_or(Role::None, Role::Backup);
+            }
+        }
+    }
+
+    /// Drops operations behind this number.
+    fn cut(&mut self, last: u64) {
+        while self.log.back().is_some_and(|op| op.seq > last) {
+            self.log.pop_back();
+        }
+        self.last = self.last.min(last);
+    }
+
+    /// Does what an event asks for; `out` gets what is to be done.
+    pub fn step(
+        &mut self,
+        now: Monotonic,
+        event: Event,
+        base: &mut impl Base,
+        out: &mut Vec<Action>,
+    ) {
+        match event {
+            Event::Tick => self.tick(now, base, out),
+            Event::Received(from, message) if message.epoch() == self.epoch => {
+                self.receive(now, from, message, base, out);
+            }
+            Event::Received(from, message) if message.epoch() > self.epoch => {
+                if self.parked.len() < PARKED_MAX {
+                    self.parked.push_back((from, message));
+                }
+            }
+            // Of an epoch that is over: whoever sent it will hear of that.
+            Event::Received(..) => {}
+        }
+    }
+
+    fn receive(
+        &mut self,
+        now: Monotonic,
+        from: NodeId,
+        message: Peer,
+        base: &mut impl Base,
+        out: &mut Vec<Action>,
+    ) {
+        match message {
+            Peer::Repl { prev, ops, committed, .. } => {
+                self.follow(from, prev, ops, committed, base, out);
+            }
+            Peer::Fill { fill, after, .. } => self.begin_fill(from, fill, after, base, out),
+            Peer::Chunk { fill, number, bytes, .. } => {
+                self.take_chunk(from, fill, number, &bytes, base, out);
+            }
+            Peer::Ask { .. } => self.tell(from, out),
+            Peer::Fetch { after, .. } => self.give_tail(from, after, out),
+            Peer::Ack { last, .. } => self.acked(now, from, last, base, out),
+            Peer::Lacks { last, .. } => self.lacks(now, from, last, out),
+            Peer::Took { fill, number, .. } => self.took(now, from, fill, number, base, out),
+            Peer::Has { last, .. } => self.has(now, from, last, base, out),
+            Peer::Tail { ops, .. } => self.take_tail(now, ops, base, out),
+        }
+    }
+
+    fn tick(&mut self, now: Monotonic, base: &mut impl Base, out: &mut Vec<Action>) {
+        match &self.role {
+            Role::None | Role::Backup(_) => {}
+            Role::Taking(_) => self.ask_again(now, base, out),
+            Role::Primary(_) => self.tend(now, base, out),
+        }
+    }
+
+    fn ask(&self, wish: Wish, out: &mut Vec<Action>) {
+        let (group, segment, epoch) = (self.group, self.segment, self.epoch);
+        out.push(Action::Ask(Request { group, segment, epoch, wish }));
+    }
+
+    /// Puts an operation at the end of the log.
+    fn push(&mut self, op: Op) {
+        debug_assert_eq!(op.seq, self.last + 1, "the log has no gap");
+        self.last = op.seq;
+        self.log.push_back(op);
+    }
+
+    /// Commits up to `seq`, and not beyond what is there.
+    fn commit(&mut self, seq: u64, base: &mut impl Base, out: &mut Vec<Action>) {
+        let seq = seq.min(self.last);
+        if seq <= self.committed {
+            return;
+        }
+        let from = self.log.partition_point(|op| op.seq <= self.committed);
+        let ops = self.log.range(from..).take_while(|op| op.seq <= seq);
+        ops.for_each(|op| base.apply(op));
+        self.committed = seq;
+        out.push(Action::Committed(seq));
+        let done = self.log.partition_point(|op| op.seq <= seq);
+        self.log.drain(..done.saturating_sub(KEEP_MAX));
+    }
+
+    /// The operations behind `after`; `None` when some of them are not kept any more.
+    fn tail(&self, after: u64) -> Option<Vec<Op>> {
+        let first = self.log.front().map_or(self.last + 1, |op| op.seq);
+        if after > self.last || after + 1 < first {
+            return None;
+        }
+        let from = self.log.partition_point(|op| op.seq <= after);
+        Some(self.log.range(from..).cloned().collect())
+    }
+
+    /// The epoch that this copy knows.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Up to where operations are committed, as far as this copy knows.
+    #[must_use]
+    pub fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    /// The last operation that this copy has.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Whether this copy takes writes.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        matches!(&self.role, Role::Primary(followers) if followers.is_active)
+    }
+
+    /// Whether the copy is being filled.
+    #[must_use]
+    pub fn is_filling(&self) -> bool {
+        self.filling.is_some()
+    }
+
+    /// The overlay: what is decided and not committed, oldest first.
+    pub fn overlay(&self) -> impl Iterator<Item = &Op> {
+        self.log.range(self.log.partition_point(|op| op.seq <= self.committed)..)
+    }
+}
+
+/// A record, shared between the log and everything that sends it.
+pub type Record = Arc<[u8]>;
+
+/// Peers by their members.
+type Peers<T> = BTreeMap<NodeId, T>;

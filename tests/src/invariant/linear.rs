@@ -1,0 +1,225 @@
+//! I7, I8, I15, G3: what clients were told about a key fits one order of its operations.
+//!
+//! Answers carry versions, so the order is known and need not be searched for: an operation comes
+//! after everything that was answered before it was asked. A deleted key has no version; that a
+//! key is absent needs a deletion that can have come in between, or a declared loss.
+
+use std::collections::BTreeMap;
+
+use isogrid_grid::id::{GroupId, SegmentId};
+
+use crate::sim::kv::{Key, State};
+use crate::sim::server::{Answer, Ask};
+
+/// Which key.
+pub type Place = (GroupId, SegmentId, Key);
+
+/// One operation of a client.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// Of which key.
+    pub place: Place,
+    /// What was asked for.
+    pub ask: Ask,
+    /// The newest version that anybody had been told of when it was asked.
+    floor: u64,
+}
+
+/// What a written value has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Nobody has seen it, or been told of it.
+    Open,
+    /// It has this version.
+    Version(u64),
+    /// Its client was told that it was surely not done.
+    Failed,
+}
+
+#[derive(Debug, Default)]
+struct History {
+    floor: u64,
+    /// What was written, by its value: no two writes have the same.
+    values: BTreeMap<u64, Fate>,
+    /// Versions that are known, and what they hold.
+    versions: BTreeMap<u64, Option<u64>>,
+    /// Deletions of which nobody knows the version.
+    open_deletions: usize,
+    /// Writes that were to follow a version at once.
+    followed: Vec<(u64, u64)>,
+}
+
+/// All operations so far.
+#[derive(Debug, Default)]
+pub struct Linear {
+    keys: BTreeMap<Place, History>,
+    told: BTreeMap<Told, u64>,
+}
+
+/// What answers were like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Told {
+    /// It was read.
+    Read,
+    /// It was written.
+    Written,
+    /// A condition did not hold.
+    Conflict,
+    /// Surely not done.
+    Failed,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Linear {
+    /// A client asks.
+    pub fn ask(&mut self, place: Place, ask: Ask) -> Operation {
+        let history = self.keys.entry(place).or_default();
+        match ask {
+            Ask::Put(value) | Ask::Cas(_, value) => {
+                history.values.insert(value, Fate::Open);
+            }
+            Ask::Delete => history.open_deletions += 1,
+            Ask::Get => {}
+        }
+        Operation { place, ask, floor: history.floor }
+    }
+
+    /// A client is answered. What is below `lost_before` was declared lost.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn answer(
+        &mut self,
+        operation: &Operation,
+        answer: Answer,
+        lost_before: u64,
+    ) -> Result<(), String> {
+        let Some(history) = self.keys.get_mut(&operation.place) else { return Ok(()) };
+        *self.told.entry(told(answer)).or_default() += 1;
+        let floor = if operation.floor < lost_before { 0 } else { operation.floor };
+        let checked = match answer {
+            Answer::Read(state) => history.read(state, floor),
+            Answer::Conflict(state) => history.conflict(operation.ask, state, floor),
+            Answer::Written(version) => history.written(operation.ask, version, floor),
+            Answer::Failed => history.failed(operation.ask),
+            Answer::Unknown => Ok(()),
+        };
+        checked.map_err(|why| format!("I8: {:?} of {:?}: {why}", operation.ask, operation.place))
+    }
+
+    /// How often answers were of each kind.
+    #[must_use]
+    pub fn told(&self) -> &BTreeMap<Told, u64> {
+        &self.told
+    }
+
+    /// The newest version of each key that anybody was told of.
+    pub fn floors(&self) -> impl Iterator<Item = (Place, u64)> {
+        self.keys.iter().map(|(place, history)| (*place, history.floor))
+    }
+}
+
+fn told(answer: Answer) -> Told {
+    match answer {
+        Answer::Read(_) => Told::Read,
+        Answer::Written(_) => Told::Written,
+        Answer::Conflict(_) => Told::Conflict,
+        Answer::Failed => Told::Failed,
+        Answer::Unknown => Told::Unknown,
+    }
+}
+
+impl History {
+    fn read(&mut self, (value, version): State, floor: u64) -> Result<(), String> {
+        let Some(value) = value else { return self.absent(floor) };
+        if version < floor {
+            return Err(format!("read version {version:x} after {floor:x} was known"));
+        }
+        match self.values.get(&value) {
+            None => return Err(format!("read {value}, which nobody wrote")),
+            Some(Fate::Failed) => return Err(format!("I15: read {value}, which had failed")),
+            Some(Fate::Version(known)) if *known != version => {
+                return Err(format!("I7: {value} has versions {known:x} and {version:x}"));
+            }
+            Some(_) => self.values.insert(value, Fate::Version(version)),
+        };
+        self.know(version, Some(value))
+    }
+
+    /// The version holds this, and nothing else (I7).
+    fn know(&mut self, version: u64, value: Option<u64>) -> Result<(), String> {
+        let known = *self.versions.entry(version).or_insert(value);
+        self.floor = self.floor.max(version);
+        if known != value {
+            return Err(format!("I7: version {version:x} is of {known:?} and of {value:?}"));
+        }
+        let broken = |(before, after): &&(u64, u64)| *before < version && version < *after;
+        match self.followed.iter().find(broken) {
+            None => Ok(()),
+            Some((before, after)) => {
+                Err(format!("{version:x} lies between {before:x} and {after:x}, which follows it"))
+            }
+        }
+    }
+
+    fn absent(&self, floor: u64) -> Result<(), String> {
+        let is_deleted = self.versions.range(floor..).any(|(_, value)| value.is_none());
+        if floor == 0 || is_deleted || self.open_deletions > 0 {
+            return Ok(());
+        }
+        Err(format!("absent after {floor:x} was known, and nobody deleted it"))
+    }
+
+    fn conflict(&mut self, ask: Ask, state: State, floor: u64) -> Result<(), String> {
+        if matches!(ask, Ask::Cas(expected, _) if expected == state.1) {
+            return Err("refused though the version was the expected one".into());
+        }
+        self.failed(ask)?;
+        self.read(state, floor)
+    }
+
+    fn written(&mut self, ask: Ask, version: u64, floor: u64) -> Result<(), String> {
+        if version <= floor {
+            return Err(format!("written as {version:x} after {floor:x} was known"));
+        }
+        let value = match ask {
+            Ask::Put(value) => Some(value),
+            Ask::Cas(expected, value) => {
+                if expected != 0 {
+                    let between = self.versions.range(expected + 1..version).next();
+                    if let Some((between, _)) = between {
+                        return Err(format!("{between:x} lies between {expected:x} and {version:x}"));
+                    }
+                    self.followed.push((expected, version));
+                }
+                Some(value)
+            }
+            Ask::Get | Ask::Delete => {
+                self.open_deletions -= 1;
+                None
+            }
+        };
+        if let Some(value) = value {
+            self.values.insert(value, Fate::Version(version));
+        }
+        self.know(version, value)
+    }
+
+    fn failed(&mut self, ask: Ask) -> Result<(), String> {
+        match ask {
+            Ask::Put(value) | Ask::Cas(_, value) => {
+                let fate = self.values.insert(value, Fate::Failed);
+                match fate {
+                    Some(Fate::Version(_)) => Err(format!("I15: {value} was seen, and failed")),
+                    _ => Ok(()),
+                }
+            }
+            Ask::Delete => {
+                self.open_deletions -= 1;
+                Ok(())
+            }
+            Ask::Get => Ok(()),
+        }
+    }
+}

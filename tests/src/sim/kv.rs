@@ -1,0 +1,120 @@
+//! A map of small numbers on a replicated segment: the simplest thing that a client can use.
+
+use std::collections::BTreeMap;
+
+use isogrid_grid::replica::{Base, Op, Record};
+
+/// A key.
+pub type Key = u8;
+
+/// What became of a key: its value, or none after a deletion, and its version.
+pub type State = (Option<u64>, u64);
+
+/// Entries of a chunk: few, so that filling takes several.
+const CHUNK: usize = 3;
+
+/// A record: what became of a key.
+#[must_use]
+pub fn record(key: Key, value: Option<u64>) -> Record {
+    let mut bytes = vec![key, u8::from(value.is_some())];
+    bytes.extend_from_slice(&value.unwrap_or(0).to_le_bytes());
+    bytes.into()
+}
+
+/// What a record says.
+///
+/// # Panics
+/// When it is none: a core has changed what it was given.
+#[must_use]
+pub fn parse(record: &[u8]) -> (Key, Option<u64>) {
+    let [key, is_there, value @ ..] = record else { panic!("no record: {record:?}") };
+    let value = u64::from_le_bytes(value.try_into().expect("a value has 8 bytes"));
+    (*key, (*is_there == 1).then_some(value))
+}
+
+/// The version of an operation.
+#[must_use]
+pub fn version(op: &Op) -> u64 {
+    u64::from(op.epoch.0) << 40 | op.seq
+}
+
+/// The committed entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kv {
+    entries: BTreeMap<Key, (u64, u64)>,
+    /// Deletions since filling began, by their versions.
+    deleted: Option<BTreeMap<Key, u64>>,
+}
+
+impl Kv {
+    /// The value and version of a key; version 0 where there is none.
+    #[must_use]
+    pub fn get(&self, key: Key) -> State {
+        self.entries.get(&key).map_or((None, 0), |(value, version)| (Some(*value), *version))
+    }
+
+    /// All entries.
+    #[must_use]
+    pub fn entries(&self) -> &BTreeMap<Key, (u64, u64)> {
+        &self.entries
+    }
+
+    fn put(&mut self, key: Key, value: Option<u64>, version: u64) {
+        let known = self.entries.get(&key).map_or(0, |(_, version)| *version);
+        let deleted = self.deleted.as_ref().and_then(|all| all.get(&key)).copied().unwrap_or(0);
+        if version <= known.max(deleted) {
+            return;
+        }
+        match value {
+            Some(value) => {
+                self.entries.insert(key, (value, version));
+            }
+            None => {
+                self.entries.remove(&key);
+                if let Some(deleted) = &mut self.deleted {
+                    deleted.insert(key, version);
+                }
+            }
+        }
+    }
+}
+
+impl Base for Kv {
+    fn apply(&mut self, op: &Op) {
+        let (key, value) = parse(&op.record);
+        self.put(key, value, version(op));
+    }
+
+    fn chunk(&self, after: Option<&[u8]>) -> (Vec<u8>, Option<Vec<u8>>) {
+        let from = after.and_then(|after| after.first()).map_or(0, |after| usize::from(*after) + 1);
+        let mut bytes = Vec::new();
+        let mut rest = self.entries.iter().filter(|(key, _)| usize::from(**key) >= from);
+        let mut last = None;
+        for (key, (value, version)) in rest.by_ref().take(CHUNK) {
+            bytes.push(*key);
+            bytes.extend_from_slice(&value.to_le_bytes());
+            bytes.extend_from_slice(&version.to_le_bytes());
+            last = Some(vec![*key]);
+        }
+        (bytes, last.filter(|_| rest.next().is_some()))
+    }
+
+    fn begin_filling(&mut self) {
+        self.entries.clear();
+        self.deleted = Some(BTreeMap::new());
+    }
+
+    fn take(&mut self, chunk: &[u8]) -> Option<()> {
+        for entry in chunk.chunks(17) {
+            let (key, numbers) = entry.split_first()?;
+            let (value, version) = numbers.split_first_chunk::<8>()?;
+            let version = u64::from_le_bytes(version.try_into().ok()?);
+            self.put(*key, Some(u64::from_le_bytes(*value)), version);
+        }
+        Some(())
+    }
+
+    fn filled(&mut self) {
+        self.deleted = None;
+    }
+}
