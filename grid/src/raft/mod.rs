@@ -193,13 +193,19 @@ impl Raft {
         );
         self.held.push_back((ready.number(), ready.take_persisted_messages()));
         out.save.push(save);
-        out.apply.extend(snapshot.map(Apply::Restore));
         for state in ready.take_read_states() {
             let round = <[u8; 8]>::try_from(state.request_ctx.as_slice());
             out.confirmed.extend(round.map(|round| (u64::from_le_bytes(round), state.index)));
         }
-        let committed = ready.take_committed_entries();
+        let (number, committed) = (ready.number(), ready.take_committed_entries());
         self.raw.advance_append_async(ready);
+        if let Some(snapshot) = snapshot {
+            // The library must not look for entries that the snapshot stands for, and it would,
+            // until it has applied it. What says that it is on disk still waits in `held`.
+            self.raw.on_persist_ready(number);
+            self.raw.advance_apply_to(snapshot.index);
+            out.apply.push(Apply::Restore(snapshot));
+        }
         for entry in committed {
             self.commit(entry, out);
         }
