@@ -260,6 +260,7 @@ impl Backing for Overflow {
             self.feed.reading.done(usize::from(unread));
         }
         *self.unread.lock() = None;
+        self.feed.reading.wake();
         self.generation.store(generation, Ordering::Release);
         self.feed.wake();
     }

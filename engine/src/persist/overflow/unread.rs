@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub(super) struct Reading {
     changed: Condvar,
     /// Why the last attempt failed.
     trouble: Mutex<Option<String>>,
+    /// Tasks that wait until a table has everything.
+    waiting: Mutex<Vec<Waker>>,
 }
 
 impl Reading {
@@ -81,6 +84,18 @@ impl Reading {
     fn stop(&self) {
         *self.stopped.lock() = true;
         self.changed.notify_all();
+        self.wake();
+    }
+
+    /// Wakes the tasks that wait: a table has everything, or will not for now.
+    pub fn wake(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn failed(&self, why: String) {
+        *self.trouble.lock() = Some(why);
+        self.wake();
     }
 
     fn is_stopped(&self) -> bool {
@@ -249,6 +264,27 @@ impl Overflow {
         *self.unread.lock() = Some(Arc::new(unread));
     }
 
+    /// Whether nothing of the table is left to be read.
+    pub fn is_whole(&self) -> bool {
+        self.unread.lock().is_none()
+    }
+
+    /// Whether that is so, or wakes the task when it is worth asking again.
+    pub fn poll_whole(&self, cx: &mut Context<'_>) -> Poll<Result<(), LoadError>> {
+        let reading = &self.feed.reading;
+        let mut waiting = reading.waiting.lock();
+        if self.is_whole() {
+            return Poll::Ready(Ok(()));
+        }
+        if reading.is_stopped() || reading.trouble.lock().is_some() {
+            return Poll::Ready(Err(LoadError::Failed));
+        }
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
     /// Reads a segment's entries, unless that has been done.
     pub fn read_segment(&self, table: &Table, segment: u32) -> Result<(), LoadError> {
         let (at, unread) = (segment as usize, self.unread.lock().clone());
@@ -267,6 +303,7 @@ impl Overflow {
             // Nobody needs the file any more.
             if unread.left.fetch_sub(1, Ordering::AcqRel) == 1 {
                 *self.unread.lock() = None;
+                self.feed.reading.wake();
             }
             self.feed.reading.done(1);
         }
@@ -284,7 +321,7 @@ impl Overflow {
             return Err(LoadError::Failed);
         }
         let block = unread.file.block(number).map_err(|error| {
-            *self.feed.reading.trouble.lock() = Some(error.to_string());
+            self.feed.reading.failed(error.to_string());
             match error {
                 SnapshotFileError::Damaged(_) => LoadError::Damaged,
                 _ => LoadError::Failed,

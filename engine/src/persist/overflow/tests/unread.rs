@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use super::bed::{Disks, Image, Life, START, Shape};
-use crate::NewEntry;
+use crate::{Cursor, NewEntry};
 use crate::disk::{Access, Disk};
 use crate::load::LoadError;
 use crate::persist::{PersistMode, Preload};
@@ -27,6 +28,15 @@ fn key(n: u64) -> Vec<u8> {
 fn put(life: &Life, n: u64, value: &[u8]) {
     let new = NewEntry { value: [value, b""], ..NewEntry::default() };
     life.on(&key(n), true, |entry| entry.put(&new));
+}
+
+/// How many entries somebody finds who goes through them.
+fn scanned(life: &Life) -> u64 {
+    let (mut entries, mut cursor) = (0, Some(Cursor::default()));
+    while let Some(from) = cursor {
+        cursor = life.table.scan(from, 100, START, |_| entries += 1);
+    }
+    entries
 }
 
 fn image(life: &Life) -> Image {
@@ -167,6 +177,32 @@ fn a_cache_that_is_cleared_before_it_is_read_is_empty() {
     life.persistence.checkpoint().unwrap();
 }
 
+/// A scan, and an exact count, in the first seconds after a start lacked what was not read yet.
+#[test]
+fn who_goes_through_all_can_wait_until_all_is_there() {
+    for clears in [false, true] {
+        let (disks, _) = written();
+        let gate = Gate::on(&disks);
+        let (life, gate) = (Life::begin(&disks, &shape(Preload::All), START), gate);
+        let polled = life.reader.poll_whole(&mut Context::from_waker(Waker::noop()));
+        assert_eq!((polled, life.reader.is_whole()), (Poll::Pending, false));
+        assert!(scanned(&life) < KEYS);
+        let entries = std::thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                block_on(|cx| life.reader.poll_whole(cx)).unwrap();
+                scanned(&life)
+            });
+            if clears {
+                life.table.clear(START).unwrap();
+            } else {
+                gate.open();
+            }
+            waits.join().unwrap()
+        });
+        assert_eq!((entries, life.reader.is_whole()), (if clears { 0 } else { KEYS }, true));
+    }
+}
+
 /// Turns a bit of the only block.
 fn flip(disks: &Disks) -> String {
     let names = disks.log.list().unwrap();
@@ -187,9 +223,11 @@ fn what_cannot_be_read_for_a_while_is_named_and_read_later() {
     let trouble = life.persistence.checkpoint_trouble().unwrap();
     assert!(trouble.contains(&name) && trouble.contains("checksum"), "{trouble}");
     assert_eq!(life.persistence.unread(), 4);
+    assert_eq!(block_on(|cx| life.reader.poll_whole(cx)), Err(LoadError::Failed));
     flip(&disks);
     life.persistence.checkpoint().unwrap();
     assert_eq!(life.persistence.checkpoint_trouble(), None);
+    assert_eq!(block_on(|cx| life.reader.poll_whole(cx)), Ok(()));
     assert_eq!(self::image(&life), image);
 }
 
