@@ -31,8 +31,11 @@ const LATER_BYTES_MIN: u64 = if cfg!(test) { 1 } else { 8 << 20 };
 /// How long a file that could not be read is left alone.
 const RETRY: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 2_000 });
 
-/// Keys of a segment that the file has nothing to say of any more: two keyed hashes of each.
+/// Keys of a segment that the file has nothing to say of any more: two keyed hashes of each. Of a key
+/// that memory has an entry of, the file has nothing to say either.
 pub(in crate::persist) struct Void {
+    /// Nothing of the file goes elsewhere than into memory.
+    pub only_to_memory: bool,
     hasher: Arc<Hasher>,
     keys: RandomMap<[u64; 2], ()>,
 }
@@ -255,8 +258,10 @@ impl Overflow {
             table.reserve(entries);
         }
         let hasher = Arc::new(Hasher::new(1, false, os_seed()));
+        let only_to_memory = unread.preload == Preload::All;
         for part in &self.parts {
-            let void = Void { hasher: Arc::clone(&hasher), keys: RandomMap::default() };
+            let (hasher, keys) = (Arc::clone(&hasher), RandomMap::default());
+            let void = Void { only_to_memory, hasher, keys };
             part.with(|inner| inner.begin_unread(void));
         }
         self.used.store(true, Ordering::Release);

@@ -141,6 +141,53 @@ fn what_changes_meanwhile_stays_changed() {
     }
 }
 
+/// What the log said of a key is in memory, and does not void what the file has of it before it leaves
+/// memory.
+#[test]
+fn what_the_log_brought_stays_when_it_expires_or_is_evicted() {
+    for preload in [Preload::All, Preload::None] {
+        let (disks, mut image) = written();
+        let life = Life::begin(&disks, &shape(Preload::All), START);
+        for n in 0..KEYS {
+            let deadline = (n % 2 == 0).then_some(START + 1_000);
+            let new = NewEntry { value: [b"new", b""], deadline, ..NewEntry::default() };
+            life.on(&key(n), true, |entry| entry.put(&new));
+        }
+        life.acknowledge();
+        for n in 0..KEYS {
+            image.remove(&key(n));
+            (n % 2 == 1).then(|| image.insert(key(n), life.get(&key(n)).unwrap()));
+        }
+        let disks = life.end(disks, None, 0, Tear::Lose);
+        let gate = Gate::on(&disks);
+        let (life, gate) = (Life::begin(&disks, &shape(preload), START), gate);
+        life.clock.advance(2_000);
+        while life.table.maintain(life.now(), 100) {}
+        let in_memory = life.table.usage();
+        life.table.set_max_bytes(in_memory.bytes);
+        (KEYS..2 * KEYS).for_each(|n| put(&life, n, &[b'v'; 100]));
+        assert!(life.persistence.away("default") > KEYS / 4);
+        gate.open();
+        block_on(|cx| life.reader.poll_whole(cx)).unwrap();
+        assert_eq!(self::image(&life), image);
+        assert_eq!(in_memory.entries, KEYS / 2);
+    }
+}
+
+/// A write of a key that is not read yet and whose record was refused: what it would have replaced is
+/// still in the file.
+#[test]
+fn a_write_that_is_taken_back_leaves_what_the_file_has() {
+    let (disks, image) = written();
+    let gate = Gate::on(&disks);
+    let (life, gate) = (Life::begin(&disks, &shape(Preload::All), START), gate);
+    (0..KEYS).for_each(|n| put(&life, n, b"new"));
+    life.table.abort_from(0, START);
+    gate.open();
+    block_on(|cx| life.reader.poll_whole(cx)).unwrap();
+    assert_eq!(self::image(&life), image);
+}
+
 /// A checkpoint that was written now would be without what is not read yet.
 #[test]
 fn a_process_that_ends_before_all_is_read_leaves_file_and_log() {
