@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::bed::{Disks, Image, Life, START, Shape};
-use crate::{Cursor, NewEntry};
 use crate::disk::{Access, Disk};
 use crate::load::LoadError;
 use crate::persist::{PersistMode, Preload};
 use crate::store::fault::Tear;
 use crate::wal::block_on;
+use crate::{Cursor, NewEntry};
 
 const KEYS: u64 = 200;
 const SEGMENTS: u32 = 4;
