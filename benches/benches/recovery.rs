@@ -101,10 +101,34 @@ fn recovery(c: &mut Criterion) {
     }
 }
 
+/// Until somebody is served: the snapshot file is checked and read later, the log is done again.
+fn restart(c: &mut Criterion) {
+    let mut group = c.benchmark_group("restart with 1 M entries");
+    for log_bytes in LOGS {
+        let folder = Folder::new();
+        let directory = DataDirectory::open(&folder.0).unwrap();
+        fill(&directory, log_bytes);
+        group.throughput(Throughput::Elements(ENTRIES));
+        let name = BenchmarkId::new("and so many MiB of log", log_bytes >> 20);
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || PersistConfig { log_bytes: u64::MAX / 2, ..directory.config().unwrap() },
+                |config| {
+                    let clock = Arc::new(SystemClock::new());
+                    let opened = Persistence::open(config, vec![empty()], clock).unwrap();
+                    assert_eq!(opened.1.later, ENTRIES);
+                    opened
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+}
+
 fn short() -> Criterion {
     let c = Criterion::default().sample_size(10);
     c.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(5))
 }
 
-criterion_group! { name = all; config = short(); targets = recovery }
+criterion_group! { name = all; config = short(); targets = recovery, restart }
 criterion_main!(all);

@@ -5,10 +5,22 @@ use std::fmt::Write;
 use isogrid_engine::{Cursor, Entry};
 use isogrid_grid::Cache;
 use isogrid_wire::Output;
-use isogrid_wire::memcached::DumpFormat;
+use isogrid_wire::memcached::{DumpFormat, Request};
 
 /// Entries of one page.
 const PAGE: usize = 512;
+
+/// Whether a request goes through all entries: what is not read yet since the start would lack.
+pub fn goes_through_all(request: &Request<'_>) -> bool {
+    match request {
+        Request::Dump { .. } => true,
+        Request::Stats { argument } => {
+            let mut words = argument.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+            matches!(words.next(), Some(b"cachedump" | b"sizes"))
+        }
+        _ => false,
+    }
+}
 
 /// A listing under way.
 pub struct Dump {

@@ -1,5 +1,5 @@
-//! What one connection waits for that is not in memory: entries that are on the disk, and room for
-//! what is evicted. The connection waits, its thread does not.
+//! What one connection waits for that is not in memory: entries that are on the disk, room for what
+//! is evicted, and all that a start has left to be read. The connection waits, its thread does not.
 
 use std::task::{Context, Poll, ready};
 
@@ -16,6 +16,8 @@ pub enum Stopped {
     Away,
     /// The disk is behind with what is evicted, so there is no room.
     Behind,
+    /// It goes through all entries, and not all have been read since the start.
+    Unread,
 }
 
 impl Stopped {
@@ -51,6 +53,8 @@ pub struct Loading {
     flights: Vec<Flight>,
     /// It waits for room.
     room: bool,
+    /// It waits for all that is still to be read since the start.
+    whole: bool,
     /// The request that comes next is answered with this.
     refusal: Option<Refusal>,
     /// How often the request that comes next was stopped.
@@ -60,7 +64,12 @@ pub struct Loading {
 impl Loading {
     /// Nothing yet.
     pub fn new(reader: Reader) -> Self {
-        Loading { reader, flights: Vec::new(), room: false, refusal: None, tries: 0 }
+        Loading { reader, flights: Vec::new(), room: false, whole: false, refusal: None, tries: 0 }
+    }
+
+    /// Whether a request that goes through all entries finds all that are in memory or store.
+    pub fn is_whole(&self) -> bool {
+        self.reader.is_whole()
     }
 
     /// Begins to load the entry of a key.
@@ -79,6 +88,7 @@ impl Loading {
     #[cold]
     pub fn stopped(&mut self, why: Stopped) {
         self.room = why == Stopped::Behind;
+        self.whole = why == Stopped::Unread;
         self.tries += 1;
         if self.tries > TRIES_MAX {
             self.refusal = Some(Refusal::Crowded);
@@ -94,7 +104,7 @@ impl Loading {
     /// Whether the connection has to wait before it goes on.
     #[inline]
     pub fn waits(&self) -> bool {
-        !self.flights.is_empty() || self.room
+        !self.flights.is_empty() || self.room || self.whole
     }
 
     /// Why the request that comes next cannot be executed, if so.
@@ -116,6 +126,11 @@ impl Loading {
             let room = ready!(self.reader.poll_room(cx));
             self.room = false;
             self.refuse(room);
+        }
+        if self.whole {
+            let whole = ready!(self.reader.poll_whole(cx));
+            self.whole = false;
+            self.refuse(whole);
         }
         Poll::Ready(())
     }

@@ -13,7 +13,7 @@ use super::connection::{Done, OUTPUT_LEN_MAX, Turn};
 use super::connections::Spoken;
 use super::counters::{Counters, Counts};
 use super::dispatch::Dispatch;
-use super::dump::Dump;
+use super::dump::{self, Dump};
 use super::guard::Guard;
 use super::keeper::Keeper;
 use super::loading::{Loading, Stopped};
@@ -376,6 +376,10 @@ impl Session {
                 return self.get_line(batch, &get.keys, framing, out);
             }
             self.load_all(batch, &get.keys)?;
+        }
+        let unread = self.loading.as_ref().is_some_and(|loading| !loading.is_whole());
+        if unread && dump::goes_through_all(request) {
+            return self.note_stop(Some(Stopped::Unread), None);
         }
         self.note_write();
         if matches!(request, Request::Stats { .. }) {

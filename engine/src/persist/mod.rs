@@ -174,7 +174,8 @@ pub struct Persistence {
 impl Persistence {
     /// Fills the tables with what was kept of them, and keeps what changes from now on. A table of
     /// one segment has everything when this returns; what the newest snapshot file has of a larger
-    /// one may be read later ([`Persistence::unread`]), and is in no scan before.
+    /// one may be read later ([`Persistence::unread`]), and is in no scan before
+    /// ([`Reader::poll_whole`]).
     ///
     /// # Errors
     /// [`PersistError`] names the file and the next step; the tables may be partly filled.
@@ -452,6 +453,21 @@ impl Reader {
     /// [`LoadError`].
     pub fn bring(&self, key: &[u8]) -> Result<(), LoadError> {
         self.overflow.load(key)
+    }
+
+    /// Whether memory and store have all that the newest snapshot file has of the table: before, who
+    /// goes through its entries or counts them finds some of them.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.overflow.is_whole()
+    }
+
+    /// Whether that is so, or wakes the task when it is worth trying again.
+    ///
+    /// # Errors
+    /// [`LoadError::Failed`]: the file cannot be read for now.
+    pub fn poll_whole(&self, cx: &mut Context<'_>) -> Poll<Result<(), LoadError>> {
+        self.overflow.poll_whole(cx)
     }
 
     /// Waits until there is room for what is evicted.

@@ -204,6 +204,11 @@ impl Batch {
             {
                 pinned.prefetch_line(next.hash);
             }
+            if let Some(next) = self.changes.get(at + AHEAD / 2)
+                && let Some(pinned) = pinned.get(next.table)
+            {
+                pinned.hint(next.hash);
+            }
             let change = self.bytes.get(place.bytes.clone()).and_then(change::single);
             let Some((change, target)) = change.zip(targets.get(place.table)) else { continue };
             if target.try_again(&change, now).is_err() {

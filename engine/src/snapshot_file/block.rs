@@ -97,3 +97,30 @@ impl Head {
         self.len.saturating_add(HEAD_BYTES as u64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_with_any_bit_turned_is_none() {
+        const SEED: u32 = 7;
+        let mut payload = b"a payload".to_vec();
+        let (len, crc) = (payload.len() as u64, crc32c::crc32c_append(SEED, &payload));
+        let head = Head { kind: BlockKind::Entries, number: 1, cache: 2, entries: 3, len, crc };
+        let mut bytes = head.encode(SEED);
+        assert_eq!((Head::parse(&bytes, SEED), Head::parse(&bytes, SEED + 1)), (Some(head), None));
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Head::parse(&bytes, SEED), None, "bit {bit} of the head");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert!(head.fits(&payload, SEED) && !head.fits(&payload, SEED + 1));
+        for bit in 0..payload.len() * 8 {
+            payload[bit / 8] ^= 1 << (bit % 8);
+            assert!(!head.fits(&payload, SEED), "bit {bit} of the payload");
+            payload[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert!(!head.fits(&payload[1..], SEED), "cut off");
+    }
+}

@@ -49,6 +49,15 @@ pub trait Backing: Send + Sync {
     /// The entry of a key that is here, if any, is void: the key was changed.
     fn forget(&self, hash: KeyHash, key: &[u8]);
 
+    /// As [`Backing::forget`], for an entry of a journal that is about to be in memory, before anybody
+    /// is served. It is [told](Backing::left) when the entry leaves memory.
+    fn forget_replayed(&self, hash: KeyHash, key: &[u8]) {
+        self.forget(hash, key);
+    }
+
+    /// Memory has nothing of a key any more, whatever it had.
+    fn left(&self, _hash: KeyHash, _key: &[u8]) {}
+
     /// All that is here is void. The locks of all segments are held.
     fn forget_all(&self);
 

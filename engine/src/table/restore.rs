@@ -118,7 +118,14 @@ impl Table {
     /// # Errors
     /// As [`Table::restore`].
     pub fn replay(&self, saved: &Saved<'_>, now: Timestamp) -> Result<Restored, Error> {
-        self.put_back(saved, now, true)
+        let done = self.put_back(saved, now, true);
+        if !matches!(done, Ok(Restored::Stored)) {
+            // Memory does not have it, so nothing else says that what the backing has is void.
+            let hash = self.hash(saved.key);
+            let segment = self.segments.get(hash.segment as usize);
+            segment.into_iter().for_each(|s| s.lock(&self.shared, now).forget(hash, saved.key));
+        }
+        done
     }
 
     /// Removes an entry as it was removed under this number in this table's epoch.
@@ -158,7 +165,7 @@ impl Table {
             None => return Ok(Restored::Newer),
         };
         if again {
-            locked.forget(hash, saved.key);
+            locked.forget_replayed(hash, saved.key);
         }
         if again && is_ours {
             locked.raise_seq(saved.seq);

@@ -91,3 +91,25 @@ impl Head {
         frame.len() >= FRAME_BYTES && checksum(seed, frame) == self.crc
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_with_any_bit_turned_does_not_fit() {
+        let mut record = [&[0; FRAME_BYTES][..], b"a payload"].concat();
+        seal(&mut record, 7, Lsn(3), Lsn(2));
+        for mut frame in [record, mark(7, Lsn(4), Lsn(3)).to_vec()] {
+            let fits =
+                |seed, frame: &[u8]| Head::parse(frame).is_some_and(|head| head.fits(seed, frame));
+            assert!(fits(7, &frame) && !fits(8, &frame), "of this log alone");
+            for bit in 0..frame.len() * 8 {
+                frame[bit / 8] ^= 1 << (bit % 8);
+                assert!(!fits(7, &frame), "bit {bit}");
+                frame[bit / 8] ^= 1 << (bit % 8);
+            }
+            assert!(!fits(7, &frame[..frame.len() - 1]), "cut off");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use isogrid_engine::env::split_mix;
 use isogrid_tests::harness::{Client, Server};
 use isogrid_tests::seeds;
+use serde_json::{Value, json};
 
 use super::overflow::{is_there, set_all, stat};
 use super::{Place, kill, replay, seed};
@@ -17,6 +18,12 @@ const MEMORY: [&str; 3] =
 fn stop(mut server: Server) {
     server.signal("TERM");
     server.wait();
+}
+
+fn reads_later(server: &Server) {
+    let log = server.log();
+    let later = log.split("\"later\":").nth(1).is_some_and(|rest| !rest.starts_with('0'));
+    assert!(later, "all was read at once: {log}");
 }
 
 /// Changes what is not read yet, and looks at it.
@@ -50,9 +57,7 @@ fn loading(test: &str, persist: &'static str) {
         println!("{}, round {round}", replay(test, &format!("{ROUNDS}={rounds}")));
         let server = place.start();
         change(&mut server.connect(), &mut generations, &mut rng);
-        let log = server.log();
-        let later = log.split("\"later\":").nth(1).is_some_and(|rest| !rest.starts_with('0'));
-        assert!(later, "all was read at once: {log}");
+        reads_later(&server);
         match round % 3 {
             0 => kill(server),
             1 => stop(server),
@@ -78,4 +83,74 @@ fn async_serves_while_it_reads() {
 #[test]
 fn sync_serves_while_it_reads() {
     loading("sync_serves_while_it_reads", "sync");
+}
+
+/// Items of a stream until it has ended, or all there are.
+fn items(server: &Server, op: &str, body: Value) -> usize {
+    let mut client = server.native();
+    let cache = client.cache("default");
+    let (stream, mut found) = (client.ask(op, cache, body), 0);
+    while found < KEYS {
+        let frame = client.next_of(stream);
+        let Some(items) = frame["items"].as_array() else { break };
+        found += items.len();
+    }
+    found
+}
+
+fn metadump(server: &Server) -> usize {
+    let mut client = server.connect();
+    client.send("lru_crawler metadump all\r\n");
+    client.lines_to("END").len() - 1
+}
+
+fn sizes(server: &Server) -> usize {
+    let rows = server.connect().stats("stats sizes");
+    rows.iter().map(|(_, entries)| entries.parse::<usize>().unwrap()).sum()
+}
+
+fn size(server: &Server) -> usize {
+    let mut client = server.native();
+    let cache = client.cache("default");
+    let answer = client.call("cache.SIZE", cache, json!({"exact": true}));
+    answer[1]["entries"].as_str().unwrap().parse().unwrap()
+}
+
+fn scan(server: &Server) -> usize {
+    let all = json!({
+        "read": {"KEY": true}, "segments": null, "glob": null,
+        "batch": 200, "cursor": null, "credit": 100_000,
+    });
+    items(server, "cache.SCAN", all)
+}
+
+fn listen(server: &Server) -> usize {
+    let all = json!({
+        "events": {"CREATE": true, "REMOVE": true}, "read": {}, "glob": null,
+        "flags": {"INITIAL_STATE": true}, "credit": 100_000,
+    });
+    items(server, "cache.LISTEN", all)
+}
+
+/// Who asked for all entries in the first moments after a start got those that had been read.
+#[test]
+fn what_goes_through_all_entries_waits_until_all_are_read() {
+    let settings = MEMORY.iter().chain(&["native=127.0.0.1:0"]);
+    let place = settings.fold(Place::new("async"), |place, setting| place.with(setting));
+    let server = place.start();
+    set_all(&mut server.connect(), &(0..KEYS).collect::<Vec<_>>(), &[1; KEYS]);
+    stop(server);
+    let all: [(&str, fn(&Server) -> usize); 5] = [
+        ("metadump", metadump),
+        ("stats sizes", sizes),
+        ("SIZE", size),
+        ("SCAN", scan),
+        ("LISTEN", listen),
+    ];
+    for (name, count) in all {
+        let server = place.start();
+        assert_eq!(count(&server), KEYS, "{name}");
+        reads_later(&server);
+        stop(server);
+    }
 }

@@ -30,6 +30,9 @@ impl Session {
             return Ok(false);
         }
         self.check_keys(len(request))?;
+        if goes_through_all(request) {
+            return index.by_id(object).map_or(Ok(false), |object| self.lacks_some(object));
+        }
         let (limits, mut waits, mut refused) = (self.limits, false, Ok(()));
         needed(object, request, &limits, &mut |id, key| {
             let kept = index.by_id(id).filter(|object| object.options.persist.is_logged());
@@ -39,6 +42,19 @@ impl Session {
             }
         });
         refused.map(|()| waits)
+    }
+
+    /// Whether not all entries have been read since the start, which is waited for.
+    fn lacks_some(&mut self, object: &Object) -> Result<bool, Failure> {
+        let Some(loading) = self.loading_of(object) else { return Ok(false) };
+        if let Some(refusal) = loading.take_refusal() {
+            return Err(refusal.into());
+        }
+        if loading.is_whole() {
+            return Ok(false);
+        }
+        loading.stopped(Stopped::Unread);
+        Ok(true)
     }
 
     /// Begins to bring the entry of a key into memory, unless it is there or nowhere.
@@ -123,6 +139,18 @@ fn len(request: &Request<'_>) -> usize {
         }
         Request::Tx(tx::Request::CommitOcc(commit)) => commit.reads.len() + commit.writes.len(),
         _ => 0,
+    }
+}
+
+/// Whether a request goes through all entries of its cache.
+fn goes_through_all(request: &Request<'_>) -> bool {
+    match request {
+        Request::Cache(cache::Request::Scan(_)) => true,
+        Request::Cache(cache::Request::Size(size)) => size.exact,
+        Request::Cache(cache::Request::Listen(listen)) => {
+            listen.flags.has(cache::ListenFlags::INITIAL_STATE)
+        }
+        _ => false,
     }
 }
 

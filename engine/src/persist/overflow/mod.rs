@@ -251,6 +251,19 @@ impl Backing for Overflow {
         self.charge(part.with(|inner| inner.forget(hash.index, key, || self.feed.position())));
     }
 
+    fn forget_replayed(&self, hash: KeyHash, key: &[u8]) {
+        let Some(part) = self.part(hash).filter(|part| part.is_used()) else { return };
+        self.charge(part.with(|inner| inner.forget_replayed(hash.index, key)));
+    }
+
+    fn left(&self, hash: KeyHash, key: &[u8]) {
+        if self.feed.reading.segments() > 0
+            && let Some(part) = self.part(hash)
+        {
+            part.with(|inner| inner.void(hash.index, key));
+        }
+    }
+
     fn forget_all(&self) {
         let generation = self.generation() + 1;
         for part in &self.parts {
@@ -260,6 +273,7 @@ impl Backing for Overflow {
             self.feed.reading.done(usize::from(unread));
         }
         *self.unread.lock() = None;
+        self.feed.reading.wake();
         self.generation.store(generation, Ordering::Release);
         self.feed.wake();
     }

@@ -160,7 +160,26 @@ impl Inner {
     /// The key was changed: what is away of it is void. How many bytes more wait now.
     pub fn forget(&mut self, hash: u64, key: &[u8], lsn: impl FnOnce() -> u64) -> i64 {
         self.void_reads(hash);
+        self.void(hash, key);
+        self.forget_copy(hash, key, lsn)
+    }
+
+    /// As [`Inner::forget`], before anybody is served, for an entry that will be in memory: what the
+    /// snapshot file has of the key need not be void before that leaves memory, if all of the file
+    /// comes into memory.
+    pub fn forget_replayed(&mut self, hash: u64, key: &[u8]) -> i64 {
+        if self.unread.as_ref().is_some_and(|void| !void.only_to_memory) {
+            self.void(hash, key);
+        }
+        self.forget_copy(hash, key, || 0)
+    }
+
+    /// What the snapshot file has of a key is void.
+    pub fn void(&mut self, hash: u64, key: &[u8]) {
         self.unread.iter_mut().for_each(|void| void.add(hash, key));
+    }
+
+    fn forget_copy(&mut self, hash: u64, key: &[u8], lsn: impl FnOnce() -> u64) -> i64 {
         let in_store = !self.known || self.filter.contains(hash);
         match self.pending.get(key) {
             Some(Pending { op: Op::Delete, .. }) => 0,
@@ -201,7 +220,7 @@ impl Inner {
         if !self.is_unread(hash, key) {
             return 0;
         }
-        self.unread.iter_mut().for_each(|void| void.add(hash, key));
+        self.void(hash, key);
         self.queue(hash, key, Op::Put(Arc::new(kept)), lsn)
     }
 

@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -30,8 +31,11 @@ const LATER_BYTES_MIN: u64 = if cfg!(test) { 1 } else { 8 << 20 };
 /// How long a file that could not be read is left alone.
 const RETRY: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 2_000 });
 
-/// Keys of a segment that the file has nothing to say of any more: two keyed hashes of each.
+/// Keys of a segment that the file has nothing to say of any more: two keyed hashes of each. Of a key
+/// that memory has an entry of, the file has nothing to say either.
 pub(in crate::persist) struct Void {
+    /// Nothing of the file goes elsewhere than into memory.
+    pub only_to_memory: bool,
     hasher: Arc<Hasher>,
     keys: RandomMap<[u64; 2], ()>,
 }
@@ -61,6 +65,8 @@ pub(super) struct Reading {
     changed: Condvar,
     /// Why the last attempt failed.
     trouble: Mutex<Option<String>>,
+    /// Tasks that wait until a table has everything.
+    waiting: Mutex<Vec<Waker>>,
 }
 
 impl Reading {
@@ -81,6 +87,18 @@ impl Reading {
     fn stop(&self) {
         *self.stopped.lock() = true;
         self.changed.notify_all();
+        self.wake();
+    }
+
+    /// Wakes the tasks that wait: a table has everything, or will not for now.
+    pub fn wake(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn failed(&self, why: String) {
+        *self.trouble.lock() = Some(why);
+        self.wake();
     }
 
     fn is_stopped(&self) -> bool {
@@ -240,13 +258,36 @@ impl Overflow {
             table.reserve(entries);
         }
         let hasher = Arc::new(Hasher::new(1, false, os_seed()));
+        let only_to_memory = unread.preload == Preload::All;
         for part in &self.parts {
-            let void = Void { hasher: Arc::clone(&hasher), keys: RandomMap::default() };
+            let (hasher, keys) = (Arc::clone(&hasher), RandomMap::default());
+            let void = Void { only_to_memory, hasher, keys };
             part.with(|inner| inner.begin_unread(void));
         }
         self.used.store(true, Ordering::Release);
         self.feed.reading.segments.fetch_add(self.parts.len(), Ordering::AcqRel);
         *self.unread.lock() = Some(Arc::new(unread));
+    }
+
+    /// Whether nothing of the table is left to be read.
+    pub fn is_whole(&self) -> bool {
+        self.unread.lock().is_none()
+    }
+
+    /// Whether that is so, or wakes the task when it is worth asking again.
+    pub fn poll_whole(&self, cx: &mut Context<'_>) -> Poll<Result<(), LoadError>> {
+        let reading = &self.feed.reading;
+        let mut waiting = reading.waiting.lock();
+        if self.is_whole() {
+            return Poll::Ready(Ok(()));
+        }
+        if reading.is_stopped() || reading.trouble.lock().is_some() {
+            return Poll::Ready(Err(LoadError::Failed));
+        }
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Reads a segment's entries, unless that has been done.
@@ -267,6 +308,7 @@ impl Overflow {
             // Nobody needs the file any more.
             if unread.left.fetch_sub(1, Ordering::AcqRel) == 1 {
                 *self.unread.lock() = None;
+                self.feed.reading.wake();
             }
             self.feed.reading.done(1);
         }
@@ -284,7 +326,7 @@ impl Overflow {
             return Err(LoadError::Failed);
         }
         let block = unread.file.block(number).map_err(|error| {
-            *self.feed.reading.trouble.lock() = Some(error.to_string());
+            self.feed.reading.failed(error.to_string());
             match error {
                 SnapshotFileError::Damaged(_) => LoadError::Damaged,
                 _ => LoadError::Failed,

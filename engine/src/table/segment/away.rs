@@ -18,6 +18,13 @@ impl<'t> Locked<'t> {
         }
     }
 
+    /// As [`Locked::forget`], for what a journal brings into memory.
+    pub fn forget_replayed(&self, hash: KeyHash, key: &[u8]) {
+        if let Some(backing) = self.backing() {
+            backing.forget_replayed(hash, key);
+        }
+    }
+
     /// As [`Locked::forget`], of the key behind a slot.
     pub(super) fn forget_published(&self, version: Option<Version<'_>>) {
         if let Some((backing, version)) = self.backing().zip(version) {

@@ -100,6 +100,10 @@ impl<'t> Locked<'t> {
         if let Some(place) = self.segment.index.find(hash, |p| p == pointer) {
             self.w.grower.remove(hash, place);
         }
+        // What was never seen says nothing of what the key holds elsewhere.
+        if let Some(backing) = self.backing().filter(|_| !newest.is_withdrawn()) {
+            backing.left(KeyHash { index: hash, segment: self.number() }, newest.key());
+        }
         self.unschedule(slot);
         self.w.slots.free(slot);
         self.retire_chain(newest.older());
