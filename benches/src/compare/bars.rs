@@ -26,6 +26,9 @@ pub const IDLE_RSS_MIB: Bar = Bar { bar: 20.0, goal: 10.0 };
 /// Server CPU per request over TLS against without, 32 requests a batch.
 pub const TLS_CPU_DEPTH_32: Bar = Bar { bar: 1.35, goal: 1.25 };
 
+/// Server CPU per request of GNP over memcached's text protocol, at every depth.
+pub const GNP_CPU_OVER_TEXT: Bar = Bar { bar: 1.0, goal: 1.0 };
+
 /// CPU a set with `persist = async` against none.
 pub const ASYNC_CPU_OVER_NONE: Bar = Bar { bar: 1.3, goal: 1.1 };
 /// CPU a set with `persist = async` against Redis that syncs its file each second, 32 a batch.

@@ -39,6 +39,7 @@ Examples:
   compare churn --sets 10000000 --limit-mib 128
   compare start --connections 1000
   compare hit-ratio traces/ --policies w-tinylfu,s3-fifo
+  compare native                            what GNP costs beside memcached's text protocol
   compare tls --depths 1,32                 what TLS costs
   compare kv --without isogrid              the baselines alone
   compare durability                        what it costs to keep sets on disk
@@ -104,6 +105,9 @@ pub struct LabArgs {
 pub enum Scenario {
     /// Gets and sets: throughput, latency and server CPU per request.
     Kv(KvArgs),
+    /// Server CPU per request of GNP beside memcached's text protocol, Isogrid alone; `--multiget`
+    /// says nothing here.
+    Native(KvArgs),
     /// Server CPU per request over TLS and without, Isogrid alone; `--multiget` says nothing here.
     Tls(KvArgs),
     /// Sets that are kept on disk: Isogrid none, async and sync, Redis everysec and always, and a

@@ -16,6 +16,7 @@ mod connection;
 mod cores;
 mod durability;
 mod folder;
+mod gnp;
 mod hit_ratio;
 mod kv;
 mod lab;
@@ -23,6 +24,8 @@ mod load;
 mod look_aside;
 mod memcached_text;
 mod memory;
+mod native;
+mod pair;
 mod procfs;
 mod product;
 mod protocol;
@@ -73,6 +76,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
 fn run_one(lab: &Lab, scenario: &Scenario) -> Result<Table> {
     match scenario {
         Scenario::Kv(arguments) => kv::run(lab, arguments),
+        Scenario::Native(arguments) => native::run(lab, arguments),
         Scenario::Tls(arguments) => tls::run(lab, arguments),
         Scenario::Durability(arguments) => durability::run(lab, arguments),
         Scenario::Memory(arguments) => memory::run(lab, arguments),
