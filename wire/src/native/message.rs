@@ -102,7 +102,9 @@ pub fn put_reply<'b, T: Answer<'b>, S: Sink>(
 ) {
     let len = ext.encoded_len() + answer.encoded_len();
     with_ext(header, ext.is_empty()).encode(len, out);
-    ext.encode(out);
+    if !ext.is_empty() {
+        ext.encode(out);
+    }
     answer.encode(out);
 }
 

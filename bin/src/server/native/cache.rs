@@ -1,17 +1,17 @@
 //! Group 0x01: caches. A write is answered when it is kept, as the cache's `persist` says.
 
-use isogrid_engine::{Entry, Error};
-use isogrid_grid::Cache;
+use isogrid_engine::{Entry, Error, Hint, KeyHash};
 use isogrid_grid::catalog::{Kind, Object};
 use isogrid_grid::events::Tracker;
 use isogrid_grid::structure::cache::{Edit, Refusal};
+use isogrid_grid::{Batch, Cache};
 use isogrid_wire::native::cache::{
     ClearReply, Get, GetReply, PartSeq, PartSeqReply, Request, SegmentSeq, SizeReply,
 };
 use isogrid_wire::native::{ErrorCode, Frame, Kind as FrameKind, List, ReadOptions};
 
 use super::edit::{self, Outcome};
-use super::entry::View;
+use super::entry::{self, View};
 use super::failure::Failure;
 use super::listen::Listening;
 use super::live::Live;
@@ -46,7 +46,8 @@ impl Session {
         let object = at.object(Kind::Cache)?;
         let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
         if let Some((key, edit)) = edit::of(request, self.limits.value_len_max)? {
-            self.edit(object, cache, key, &edit, request, reply)?;
+            let batch = cache.batch(self.now).by(self.origin);
+            self.edit(object, &batch, (cache.hash(key), key), &edit, request, reply)?;
             return Ok(Flow::Said);
         }
         match request {
@@ -102,23 +103,38 @@ impl Session {
         get: &Get<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<(), Failure> {
+        let batch = cache.batch(self.now);
+        let entry = self.look_up(object, &batch, get, cache.hash(get.key.0), Hint::NONE)?;
+        if !get.read.has(ReadOptions::NO_TOUCH) {
+            self.count_get(object, entry.is_some());
+        }
+        say_entry(get, entry.as_ref(), self.now, reply);
+        Ok(())
+    }
+
+    /// Reads an entry as it is asked for; who asks counts the read.
+    ///
+    /// # Errors
+    /// The connection does not track what it reads.
+    #[inline]
+    pub fn look_up<'b>(
+        &self,
+        object: &Object,
+        batch: &'b Batch<'_>,
+        get: &Get<'_>,
+        hash: KeyHash,
+        hint: Hint<'b>,
+    ) -> Result<Option<Entry<'b>>, Failure> {
         let (read, key) = (&get.read, get.key.0);
-        let (batch, hash, now) = (cache.batch(self.now), cache.hash(key), self.now);
         if read.has(ReadOptions::TRACK) {
             // Ahead of the read: a change that the read does not see finds the registration.
             self.tracker(object)?.register(key);
         }
-        let entry = if read.has(ReadOptions::NO_TOUCH) {
+        Ok(if read.has(ReadOptions::NO_TOUCH) {
             batch.peek(hash, key)
         } else {
-            let entry = batch.get(hash, key);
-            self.count_get(object, entry.is_some());
-            entry
-        };
-        let shared = entry.as_ref().and_then(Entry::shared);
-        let found = entry.as_ref().map(|entry| View::of(entry, shared.as_ref()));
-        say_get(get, found, now, reply);
-        Ok(())
+            batch.get_hinted(hash, key, hint)
+        })
     }
 
     /// The tracker of what this connection reads of a cache.
@@ -135,18 +151,21 @@ impl Session {
         count_read(self.count(object), Some(hit));
     }
 
-    fn edit(
+    /// Does a write and answers it.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub fn edit(
         &mut self,
         object: &Object,
-        cache: &Cache,
-        key: &[u8],
+        batch: &Batch<'_>,
+        (hash, key): (KeyHash, &[u8]),
         edit: &Edit<'_>,
         request: &Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<(), Failure> {
         self.window.wrote_to(object.options.persist);
-        let (now, batch) = (self.now, cache.batch(self.now).by(self.origin));
-        let edited = batch.edit(cache.hash(key), key, edit);
+        let (now, edited) = (self.now, batch.edit(hash, key, edit));
         let version = edited.as_ref().map(|edited| edited.version).map_err(|error| *error);
         let there = edited.as_ref().is_ok_and(|edited| edited.before.is_some());
         count(self.count(object), request, edit, version, there);
@@ -167,6 +186,23 @@ impl Session {
         edit::say(request, &outcome, now, reply);
         Ok(())
     }
+}
+
+/// Answers a read, looking at no more of the entry than is asked for.
+#[inline]
+pub fn say_entry(get: &Get<'_>, found: Option<&Entry<'_>>, now: u64, reply: &mut Reply<'_>) {
+    let read = &get.read;
+    let shared = found.and_then(Entry::shared);
+    reply.say(&match found {
+        Some(found) if read.if_changed.is_some_and(|version| version == found.version()) => {
+            GetReply::Unchanged {}
+        }
+        Some(found) => {
+            let entry = entry::parts(found, shared.as_ref(), read.switches, get.key.0, now);
+            GetReply::Ok { entry }
+        }
+        None => GetReply::NotFound {},
+    });
 }
 
 /// Answers a read.

@@ -16,7 +16,6 @@ use isogrid_wire::native::{
 use tokio::time::Sleep;
 
 use super::admission::refuse;
-use super::ahead::Ahead;
 use super::cache;
 use super::failure::Failure;
 use super::handshake::{self, Preface};
@@ -235,6 +234,12 @@ impl Session {
         false
     }
 
+    /// Whether a message is not whole.
+    #[inline]
+    pub(super) fn is_reassembling(&self) -> bool {
+        !self.reassembly.is_empty()
+    }
+
     /// Whether something waits for what is on its way into memory.
     fn is_loading(&self) -> bool {
         self.loading.values().any(Loading::waits)
@@ -359,7 +364,6 @@ impl Conversation for Session {
         {
             self.stopped = Some((header, payload));
         }
-        let mut ahead = Ahead::default();
         while quota > 0
             && self.close.is_none()
             && self.has_room()
@@ -371,8 +375,11 @@ impl Conversation for Session {
             if rest.is_empty() {
                 break;
             }
-            if ahead.step() && matches!(self.stage, Stage::Open) {
-                ahead = Ahead::look(&index, rest, &self.limits, self.now);
+            let went = self.run(&index, rest, quota, out);
+            if went.requests > 0 {
+                done.consumed += went.len;
+                quota -= went.requests;
+                continue;
             }
             match self.step(&index, rest, out) {
                 Ok(len) => done.consumed += len,
