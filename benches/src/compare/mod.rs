@@ -11,6 +11,7 @@ use serde_json::json;
 mod bars;
 mod churn;
 pub mod cli;
+mod client;
 mod clock;
 mod connection;
 mod cores;
@@ -18,6 +19,7 @@ mod durability;
 mod folder;
 mod gnp;
 mod hit_ratio;
+mod idle;
 mod kv;
 mod lab;
 mod load;
@@ -77,6 +79,8 @@ fn run_one(lab: &Lab, scenario: &Scenario) -> Result<Table> {
     match scenario {
         Scenario::Kv(arguments) => kv::run(lab, arguments),
         Scenario::Native(arguments) => native::run(lab, arguments),
+        Scenario::Client(arguments) => client::run(lab, arguments),
+        Scenario::Idle(arguments) => idle::run(lab, arguments),
         Scenario::Tls(arguments) => tls::run(lab, arguments),
         Scenario::Durability(arguments) => durability::run(lab, arguments),
         Scenario::Memory(arguments) => memory::run(lab, arguments),

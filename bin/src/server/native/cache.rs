@@ -1,14 +1,16 @@
 //! Group 0x01: caches. A write is answered when it is kept, as the cache's `persist` says.
 
+use std::sync::Arc;
+
 use isogrid_engine::{Entry, Error, Hint, KeyHash};
 use isogrid_grid::catalog::{Kind, Object};
 use isogrid_grid::events::Tracker;
 use isogrid_grid::structure::cache::{Edit, Refusal};
 use isogrid_grid::{Batch, Cache};
 use isogrid_wire::native::cache::{
-    ClearReply, Get, GetReply, PartSeq, PartSeqReply, Request, SegmentSeq, SizeReply,
+    ClearReply, Get, GetReply, PartSeq, PartSeqReply, PutReply, Request, SegmentSeq, SizeReply,
 };
-use isogrid_wire::native::{ErrorCode, Frame, Kind as FrameKind, List, ReadOptions};
+use isogrid_wire::native::{ErrorCode, Header, Kind as FrameKind, List, ReadOptions};
 
 use super::edit::{self, Outcome};
 use super::entry::{self, View};
@@ -27,9 +29,9 @@ const COUNT_BATCH: usize = 1_000;
 
 /// Whether a frame is a write that needs not see what was written before it: it decides under
 /// locks that know of writes which nobody may see yet.
-pub fn only_writes(frame: &Frame<'_>) -> bool {
-    frame.header.kind == FrameKind::Req
-        && matches!(frame.header.op, 0x0102 | 0x0103 | 0x0105 | 0x0108..=0x010a | 0x0111 | 0x0112)
+pub fn only_writes(header: &Header) -> bool {
+    header.kind == FrameKind::Req
+        && matches!(header.op, 0x0102 | 0x0103 | 0x0105 | 0x0108..=0x010a | 0x0111 | 0x0112)
 }
 
 impl Session {
@@ -57,10 +59,7 @@ impl Session {
             Request::RemoveMany(many) => self.remove_many(object, cache, many, reply)?,
             Request::TouchMany(many) => self.touch_many(object, cache, many, reply)?,
             Request::Size(size) if size.exact => {
-                return Ok(Flow::Later(Box::pin(count_entries(
-                    std::sync::Arc::clone(cache),
-                    self.now,
-                ))));
+                return Ok(Flow::Later(Box::pin(count_entries(Arc::clone(cache), self.now))));
             }
             Request::Size(_) => {
                 reply.say(&SizeReply::Ok { entries: cache.table().usage().entries })
@@ -116,7 +115,7 @@ impl Session {
     ///
     /// # Errors
     /// The connection does not track what it reads.
-    #[inline]
+    #[inline(always)]
     pub fn look_up<'b>(
         &self,
         object: &Object,
@@ -176,6 +175,10 @@ impl Session {
             edited => edited?,
         };
         self.went_on(object);
+        if let (Ok(version), true) = (edited.version, edit.is_blind()) {
+            reply.say(&PutReply::Ok { version, prev: None });
+            return Ok(());
+        }
         let shared = edited.before.as_ref().and_then(Entry::shared);
         let outcome = Outcome {
             before: edited.before.as_ref().map(|entry| View::of(entry, shared.as_ref())),
@@ -189,14 +192,10 @@ impl Session {
 }
 
 /// Answers a read, looking at no more of the entry than is asked for.
-#[inline]
 pub fn say_entry(get: &Get<'_>, found: Option<&Entry<'_>>, now: u64, reply: &mut Reply<'_>) {
-    let read = &get.read;
-    let shared = found.and_then(Entry::shared);
+    let (read, shared) = (&get.read, found.and_then(Entry::shared));
     reply.say(&match found {
-        Some(found) if read.if_changed.is_some_and(|version| version == found.version()) => {
-            GetReply::Unchanged {}
-        }
+        Some(found) if read.if_changed == Some(found.version()) => GetReply::Unchanged {},
         Some(found) => {
             let entry = entry::parts(found, shared.as_ref(), read.switches, get.key.0, now);
             GetReply::Ok { entry }
@@ -284,7 +283,7 @@ pub fn count_error(counts: &mut Counts, error: &Error) {
 }
 
 /// Counts the entries one by one, beside the connection.
-async fn count_entries(cache: std::sync::Arc<Cache>, now: u64) -> Given {
+async fn count_entries(cache: Arc<Cache>, now: u64) -> Given {
     let mut entries = 0;
     let mut cursor = Some(isogrid_engine::Cursor::default());
     while let Some(from) = cursor {

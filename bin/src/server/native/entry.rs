@@ -73,7 +73,7 @@ impl<'a> View<'a> {
 
 /// As [`View::of`] and its parts, for who looks at no more of the entry than is asked for. Nothing
 /// here remembers when an entry was made.
-#[inline]
+#[inline(always)]
 pub fn parts<'a>(
     entry: &Entry<'a>,
     shared: Option<&'a Arc<[u8]>>,

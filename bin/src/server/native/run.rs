@@ -5,18 +5,18 @@
 //! A run takes what says nothing beside what it does. All else ends it and goes the way of
 //! `request.rs`; so does what will be refused before it is tried: why is said there alone.
 
+mod answer;
+
 use isogrid_engine::{Hint, KeyHash};
 use isogrid_grid::catalog::{Index, Kind, Object};
 use isogrid_grid::{Batch, Cache};
 use isogrid_wire::Output;
-use isogrid_wire::native::cache::{Get, Request};
+use isogrid_wire::native::cache::{Get, Put};
 use isogrid_wire::native::{
-    Call, Codec, Frame, Key, Kind as FrameKind, ReadOptions, Reader, Request as Any, RequestFrame,
-    decode_all,
+    Call, Codec, Frame, HEADER_LEN, Header, Key, Kind as FrameKind, Reader, RequestFrame,
 };
 
-use super::cache::{only_writes, say_entry};
-use super::edit;
+use super::cache::only_writes;
 use super::reply::{Reply, To};
 use super::session::{Session, Stage};
 use crate::server::connection::OUTPUT_LEN_MAX;
@@ -38,13 +38,12 @@ pub struct Went {
 
 /// A request of one key.
 struct Plain<'a> {
-    to: To,
+    op: u16,
+    stream: u32,
     key: &'a [u8],
     body: Reader<'a>,
     /// Bytes of its frame.
     len: usize,
-    /// It needs not see what was written before it.
-    only_writes: bool,
 }
 
 /// A request, the hash of its key, and where its lookup begins.
@@ -55,22 +54,26 @@ struct Run<'i> {
     id: u32,
     object: &'i Object,
     cache: &'i Cache,
+    /// Each has to be asked for.
+    is_guarded: bool,
     /// Entries may be on the disk alone.
     may_be_away: bool,
     hits: u64,
     misses: u64,
+    sets: u64,
 }
 
 impl Session {
     /// Answers the requests that the input begins with, up to `max`, as far as they are a run.
     pub fn run(&mut self, index: &Index, input: &[u8], max: usize, out: &mut Output) -> Went {
         let mut went = Went::default();
-        let Some((id, first)) = self.plain(input) else { return went };
-        let Some(mut run) = self.run_of(index, id) else { return went };
+        let Some(mut run) = object(input).and_then(|id| self.run_of(index, id)) else {
+            return went;
+        };
         let batch = run.cache.batch(self.now).by(self.origin);
-        if first.len == input.len() {
-            let hash = run.cache.hash(first.key);
-            let alone = [Some(Placed(first, hash, Hint::NONE))];
+        if Frame::needed(input) == input.len() {
+            let mut alone = [None];
+            self.decode_run(&run, &batch, input, &mut alone);
             self.answer_all(&mut run, &batch, &alone, &mut went, out);
         } else {
             let mut places: [Option<Placed<'_, '_>>; RUN] = [const { None }; RUN];
@@ -82,40 +85,13 @@ impl Session {
         }
         if went.requests > 0 {
             self.went_on(run.object);
-        }
-        if run.hits + run.misses > 0 {
             let counts = self.count(run.object);
             counts.cmd_get += run.hits + run.misses;
             counts.get_hits += run.hits;
             counts.get_misses += run.misses;
+            counts.cmd_set += run.sets;
         }
         went
-    }
-
-    /// The request that the input begins with and its object, if it has come whole and in time, and
-    /// nothing is said beside it.
-    #[inline]
-    fn plain<'a>(&self, input: &'a [u8]) -> Option<(u32, Plain<'a>)> {
-        let frame = Frame::decode(input, &self.limits).ok()??;
-        let header = frame.header;
-        let is_plain = header.kind == FrameKind::Req && header.flags == 0;
-        if !is_plain || !OF_ONE_KEY.contains(&header.op) {
-            return None;
-        }
-        self.streams.check(header.stream).ok()?;
-        let asked = RequestFrame::decode(&frame, &self.limits).ok()?;
-        if self.now > self.read_at && self.patience(header.op, asked.timeout_ms).is_zero() {
-            return None;
-        }
-        let Key(key) = Key::decode(&mut { asked.body }).ok()?;
-        let plain = Plain {
-            to: To { op: header.op, stream: header.stream, frame_max: self.frame_max },
-            key,
-            body: asked.body,
-            len: frame.encoded_len(),
-            only_writes: only_writes(&frame),
-        };
-        Some((asked.object, plain))
     }
 
     /// The run of requests for a cache, if the connection can have one now.
@@ -126,7 +102,8 @@ impl Session {
         let is_open = matches!(self.stage, Stage::Open) && !self.is_reassembling();
         let is_refused = self.loading.get(&id).is_some_and(Loading::refuses);
         let may_be_away = self.node.data.get().is_some() && object.options.persist.is_logged();
-        let run = Run { id, object, cache, may_be_away, hits: 0, misses: 0 };
+        let is_guarded = self.node.security.is_required();
+        let run = Run { id, object, cache, is_guarded, may_be_away, hits: 0, misses: 0, sets: 0 };
         (is_open && !is_refused && !self.refuses()).then_some(run)
     }
 
@@ -141,10 +118,7 @@ impl Session {
     ) -> usize {
         let (mut rest, mut len) = (input, 0);
         for place in places {
-            let Some((id, plain)) = self.plain(rest) else { break };
-            if id != run.id {
-                break;
-            }
+            let Some(plain) = self.plain(run, rest) else { break };
             rest = rest.get(plain.len..).unwrap_or_default();
             let hash = run.cache.hash(plain.key);
             batch.prefetch_line(hash);
@@ -152,6 +126,25 @@ impl Session {
             len += 1;
         }
         len
+    }
+
+    /// The request that the input begins with, if it has come whole and in time, is of the run, and
+    /// nothing is said beside it.
+    #[inline(always)]
+    fn plain<'a>(&self, run: &Run<'_>, input: &'a [u8]) -> Option<Plain<'a>> {
+        let frame = Frame::decode(input, &self.limits).ok()??;
+        let Header { kind, flags, op, stream, .. } = frame.header;
+        let is_plain = kind == FrameKind::Req && flags == 0 && OF_ONE_KEY.contains(&op);
+        if !is_plain || self.streams.check(stream).is_err() {
+            return None;
+        }
+        let (timeout_ms, id, body) = RequestFrame::split(frame.payload, &self.limits).ok()?;
+        let is_late = self.now > self.read_at && self.patience(op, timeout_ms).is_zero();
+        if id != run.id || is_late {
+            return None;
+        }
+        let Key(key) = Key::decode(&mut { body }).ok()?;
+        Some(Plain { op, stream, key, body, len: frame.encoded_len() })
     }
 
     /// Answers one after the other, as far as nothing has to be waited for.
@@ -165,78 +158,37 @@ impl Session {
         out: &mut Output,
     ) {
         for placed in all.iter().flatten() {
-            let Placed(plain, ..) = placed;
-            let waits = self.window.holds_reads() && !plain.only_writes;
+            let Plain { op, stream, len, .. } = placed.0;
+            let header = || Header::new(FrameKind::Req, op, stream, 0);
+            let waits = self.window.holds_reads() && !only_writes(&header());
             if waits || out.len() >= OUTPUT_LEN_MAX {
                 return;
             }
-            let mut reply = Reply::sent(plain.to, out);
-            let answered = match plain.to.op {
-                Get::CODE => self.answer_get(run, batch, placed, &mut reply),
-                _ => self.answer_write(run, batch, placed, &mut reply),
+            let to = To { op, stream, frame_max: self.frame_max };
+            let mut answered = match op {
+                Get::CODE => self.answer_get(run, batch, placed, to, out),
+                Put::CODE => self.answer_put(run, batch, placed, to, out),
+                _ => None,
             };
+            if answered.is_none() && op != Get::CODE {
+                let mut reply = Reply::sent(to, out);
+                answered = self.answer_write(run, batch, placed, &mut reply);
+            }
             if answered.is_none() {
                 return;
             }
-            self.window.answered(plain.to);
+            self.window.answered(to);
             went.requests += 1;
-            went.len += plain.len;
+            went.len += len;
         }
     }
+}
 
-    /// Says the entry, or that there is none. `None`: nothing was said, and it is to be asked for
-    /// in the other way.
-    #[inline]
-    fn answer_get(
-        &mut self,
-        run: &mut Run<'_>,
-        batch: &Batch<'_>,
-        Placed(plain, hash, hint): &Placed<'_, '_>,
-        reply: &mut Reply<'_>,
-    ) -> Option<()> {
-        let get: Get<'_> = decode_all(plain.body).ok()?;
-        if self.node.security.is_required() {
-            self.may(run.object, &Any::Cache(Request::Get(get)))?;
-        }
-        let entry = self.look_up(run.object, batch, &get, *hash, *hint).ok()?;
-        if entry.is_none() && run.may_be_away && batch.is_away(*hash, plain.key) {
-            return None;
-        }
-        if !get.read.has(ReadOptions::NO_TOUCH) {
-            run.hits += u64::from(entry.is_some());
-            run.misses += u64::from(entry.is_none());
-        }
-        say_entry(&get, entry.as_ref(), self.now, reply);
-        Some(())
-    }
-
-    /// Does a write and answers it. `None`: it was not done, and is to be asked for in the other
-    /// way, now or when there is room.
-    fn answer_write(
-        &mut self,
-        run: &Run<'_>,
-        batch: &Batch<'_>,
-        Placed(plain, hash, _): &Placed<'_, '_>,
-        reply: &mut Reply<'_>,
-    ) -> Option<()> {
-        let request = Request::decode(plain.to.op, plain.body)?.ok()?;
-        let (key, edit) = edit::of(&request, self.limits.value_len_max).ok()??;
-        if run.may_be_away && !edit.is_blind() {
-            return None;
-        }
-        if self.node.security.is_required() {
-            self.may(run.object, &Any::Cache(request))?;
-        }
-        match self.edit(run.object, batch, (*hash, key), &edit, &request, reply) {
-            Err(failure) if failure.is_behind => match self.wait_for_room(run.object) {
-                Ok(()) => return None,
-                Err(failure) => reply.fail(&failure),
-            },
-            Err(failure) => reply.fail(&failure),
-            Ok(()) => {}
-        }
-        Some(())
-    }
+/// The object of the request that the input begins with, if nothing stands before it.
+#[inline]
+fn object(input: &[u8]) -> Option<u32> {
+    let behind_timeout = input.get(HEADER_LEN + size_of::<u32>()..)?;
+    behind_timeout.first_chunk().map(|object| u32::from_be_bytes(*object))
 }
 
 /// The second and the third step ahead of the lookups: entries, and what reads leave traces on.
