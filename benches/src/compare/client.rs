@@ -17,6 +17,7 @@ use super::bars::{Bar, FLIGHT_COMPUTED, FLIGHT_WOKEN_MS, NEAR_HIT_NS};
 use super::cli::ClientArgs;
 use super::clock::now;
 use super::lab::{Lab, progress};
+use super::load::empty_histogram;
 use super::product::Product;
 use super::server::{Server, free_address};
 use super::statistics::{median, minimum};
@@ -49,7 +50,7 @@ pub fn run(lab: &Lab, arguments: &ClientArgs) -> Result<Table> {
         format!("client: {rounds} rounds, {callers} callers of one key over {CLIENTS} connections"),
         &COLUMNS,
     );
-    all.report(&mut table)?;
+    all.report(&mut table);
     Ok(table)
 }
 
@@ -75,7 +76,7 @@ impl Rounds {
         Ok(())
     }
 
-    fn report(self, table: &mut Table) -> Result<()> {
+    fn report(self, table: &mut Table) {
         let most = self.computed.iter().copied().fold(0.0, f64::max);
         for (what, all, unit, bar, decimals) in [
             ("near-cache hit", self.hit_ns, "ns", NEAR_HIT_NS, 0),
@@ -93,7 +94,6 @@ impl Rounds {
                 judge(bar).unwrap_or(Cell::Empty),
             ]);
         }
-        Ok(())
     }
 }
 
@@ -154,7 +154,7 @@ async fn flight(
         landed.push(caller?.map_err(|error| format!("no result: {error}"))?);
     }
     let result_at = *result_at.get().ok_or("nobody computed")?;
-    let mut woken = Histogram::new(3)?;
+    let mut woken = empty_histogram()?;
     for at in landed {
         let late = at.saturating_duration_since(result_at);
         woken.saturating_record(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));

@@ -68,9 +68,22 @@ fn answers(persist: &str, fields: &Value, together: usize) -> (Vec<Value>, Vec<S
         let asked: Vec<_> =
             some.iter().map(|(op, body)| (*op, of(op), body.clone(), fields.clone())).collect();
         let streams = client.ask_together(&asked);
-        answers.extend(streams.into_iter().map(|stream| client.answer(stream)));
+        answers.extend(streams.into_iter().map(|stream| unversioned(client.answer(stream))));
     }
     (answers, counted(&server))
+}
+
+/// The answer without its versions, which no two servers have in common; 0 is none.
+fn unversioned(mut answer: Value) -> Value {
+    match &mut answer {
+        Value::Array(all) => all.iter_mut().for_each(|one| *one = unversioned(one.take())),
+        Value::Object(all) => all.iter_mut().for_each(|(name, one)| {
+            let is_version = name.eq_ignore_ascii_case("version");
+            *one = if is_version { json!(*one != json!("0")) } else { unversioned(one.take()) };
+        }),
+        _ => {}
+    }
+    answer
 }
 
 fn counted(server: &Server) -> Vec<String> {
