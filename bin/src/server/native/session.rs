@@ -455,7 +455,7 @@ impl Conversation for Session {
     }
 
     fn poll_more(&mut self, cx: &mut Context<'_>, out: &mut Output) -> Option<&'static str> {
-        if !self.under_way.is_empty() {
+        if !self.under_way.is_idle() {
             self.poll_under_way(cx, out);
         }
         if !self.lives.is_empty() {

@@ -46,7 +46,7 @@ impl UnderWay {
 
     /// Whether there is none, nor any task of one that was given up.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.tasks.is_empty() && self.fences.is_empty()
     }
 
