@@ -10,6 +10,8 @@ mod durability;
 mod flow;
 #[path = "native/overflow.rs"]
 mod overflow;
+#[path = "native/runs.rs"]
+mod runs;
 #[path = "native/script.rs"]
 mod script;
 #[path = "native/streams.rs"]

@@ -26,6 +26,18 @@ pub const IDLE_RSS_MIB: Bar = Bar { bar: 20.0, goal: 10.0 };
 /// Server CPU per request over TLS against without, 32 requests a batch.
 pub const TLS_CPU_DEPTH_32: Bar = Bar { bar: 1.35, goal: 1.25 };
 
+/// Server CPU per request of GNP over memcached's text protocol, at every depth.
+pub const GNP_CPU_OVER_TEXT: Bar = Bar { bar: 1.0, goal: 1.0 };
+
+/// Nanoseconds of a read that the client's near cache answers.
+pub const NEAR_HIT_NS: Bar = Bar { bar: 1000.0, goal: 500.0 };
+/// How often a key is computed that many ask for at once.
+pub const FLIGHT_COMPUTED: Bar = Bar { bar: 1.0, goal: 1.0 };
+/// Milliseconds from a result until those have it who wait for it, at the 99th percentile.
+pub const FLIGHT_WOKEN_MS: Bar = Bar { bar: 5.0, goal: 5.0 };
+/// KiB of memory for an idle connection over GNP.
+pub const IDLE_GNP_KIB: Bar = Bar { bar: 12.0, goal: 6.0 };
+
 /// CPU a set with `persist = async` against none.
 pub const ASYNC_CPU_OVER_NONE: Bar = Bar { bar: 1.3, goal: 1.1 };
 /// CPU a set with `persist = async` against Redis that syncs its file each second, 32 a batch.

@@ -39,6 +39,9 @@ Examples:
   compare churn --sets 10000000 --limit-mib 128
   compare start --connections 1000
   compare hit-ratio traces/ --policies w-tinylfu,s3-fifo
+  compare native                            what GNP costs beside memcached's text protocol
+  compare client                            near cache and single flight
+  compare idle                              10,000 connections that say nothing
   compare tls --depths 1,32                 what TLS costs
   compare kv --without isogrid              the baselines alone
   compare durability                        what it costs to keep sets on disk
@@ -104,6 +107,13 @@ pub struct LabArgs {
 pub enum Scenario {
     /// Gets and sets: throughput, latency and server CPU per request.
     Kv(KvArgs),
+    /// Server CPU per request of GNP beside memcached's text protocol, Isogrid alone; `--multiget`
+    /// says nothing here.
+    Native(KvArgs),
+    /// The Rust client: a hit of its near cache, and callers of one key that is not there.
+    Client(ClientArgs),
+    /// Memory of connections that say nothing, Isogrid alone.
+    Idle(IdleArgs),
     /// Server CPU per request over TLS and without, Isogrid alone; `--multiget` says nothing here.
     Tls(KvArgs),
     /// Sets that are kept on disk: Isogrid none, async and sync, Redis everysec and always, and a
@@ -219,6 +229,25 @@ pub struct StartArgs {
     pub rounds: usize,
     /// Idle connections.
     #[arg(long, default_value_t = 1000, value_parser = positive)]
+    pub connections: usize,
+}
+
+/// The Rust client.
+#[derive(Debug, Clone, Args)]
+pub struct ClientArgs {
+    /// Rounds of both.
+    #[arg(long, default_value_t = 7, value_parser = positive)]
+    pub rounds: usize,
+    /// Callers of one key at the same time.
+    #[arg(long, default_value_t = 1000, value_parser = positive)]
+    pub callers: usize,
+}
+
+/// Connections that say nothing.
+#[derive(Debug, Clone, Args)]
+pub struct IdleArgs {
+    /// Connections; the limit of open files of both sides must allow them.
+    #[arg(long, default_value_t = 10_000, value_parser = positive)]
     pub connections: usize,
 }
 

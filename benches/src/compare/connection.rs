@@ -40,7 +40,7 @@ impl Connection {
         registry: &Registry,
         token: Token,
     ) -> Result<Self> {
-        let stream = Stream::open(address, tls, registry, token)?;
+        let stream = Stream::open(address, tls, protocol, registry, token)?;
         let (output, input) = (Vec::new(), vec![0; INPUT_BYTES]);
         let pending = VecDeque::new();
         Ok(Self { stream, protocol, output, written: 0, input, filled: 0, pending, sent_at: None })

@@ -11,18 +11,23 @@ use serde_json::json;
 mod bars;
 mod churn;
 pub mod cli;
+mod client;
 mod clock;
 mod connection;
 mod cores;
 mod durability;
 mod folder;
+mod gnp;
 mod hit_ratio;
+mod idle;
 mod kv;
 mod lab;
 mod load;
 mod look_aside;
 mod memcached_text;
 mod memory;
+mod native;
+mod pair;
 mod procfs;
 mod product;
 mod protocol;
@@ -73,6 +78,9 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
 fn run_one(lab: &Lab, scenario: &Scenario) -> Result<Table> {
     match scenario {
         Scenario::Kv(arguments) => kv::run(lab, arguments),
+        Scenario::Native(arguments) => native::run(lab, arguments),
+        Scenario::Client(arguments) => client::run(lab, arguments),
+        Scenario::Idle(arguments) => idle::run(lab, arguments),
         Scenario::Tls(arguments) => tls::run(lab, arguments),
         Scenario::Durability(arguments) => durability::run(lab, arguments),
         Scenario::Memory(arguments) => memory::run(lab, arguments),

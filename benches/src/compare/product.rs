@@ -44,6 +44,14 @@ impl Product {
         }
     }
 
+    /// A request that it answers at once, to learn that it is up.
+    pub fn greeting(self) -> &'static [u8] {
+        match self {
+            Self::Isogrid | Self::Memcached => b"version\r\n",
+            Self::Redis => b"PING\r\n",
+        }
+    }
+
     /// Where its binary is when nobody says so: Isogrid's beside this one, the others in `PATH`.
     pub fn find(self) -> Option<PathBuf> {
         match self {
@@ -69,9 +77,10 @@ impl Product {
     ) -> Vec<String> {
         let line = match self {
             Self::Isogrid => format!(
-                "serve -c /dev/null --memcached 127.0.0.1:{port} --native off --http off {} \
+                "serve -c /dev/null --memcached 127.0.0.1:{port} --http off {} {} \
                  --threads 1 --memory {memory_mib}MiB \
                  --set limits.max_connections_per_address=off",
+                if added.contains("--native") { "" } else { "--native off" },
                 if added.contains("--data-dir") { "" } else { "--ephemeral" }
             ),
             Self::Memcached => {

@@ -1,8 +1,10 @@
-//! What the servers speak: memcached's text protocol and Redis's RESP, each as four functions
+//! What the servers speak: memcached's text protocol and Redis's RESP and GNP, each as four functions
 //! from bytes to bytes. Replies are checked: a wrong key, a short value or an error line is an
 //! error of the run, not a fast answer.
 
-use super::{Result, memcached_text, resp};
+use std::io::{Read, Write};
+
+use super::{Result, gnp, memcached_text, resp};
 
 /// Bytes of every key: `k` and 15 digits.
 pub const KEY_BYTES: usize = 16;
@@ -14,6 +16,11 @@ pub enum Protocol {
     MemcachedText,
     /// Redis: GET, MGET and SET.
     Resp,
+    /// Ours: GET and PUT, of one key.
+    Native {
+        /// The cache, by its number on the server.
+        object: u32,
+    },
 }
 
 /// What one complete reply said.
@@ -30,11 +37,11 @@ pub struct Reply {
 }
 
 impl Protocol {
-    /// A request that every server answers at once, to learn that it is up.
-    pub fn greeting(self) -> &'static [u8] {
+    /// Says what a new connection says before its first request.
+    pub fn introduce(self, stream: &mut (impl Read + Write)) -> Result<()> {
         match self {
-            Self::MemcachedText => b"version\r\n",
-            Self::Resp => b"PING\r\n",
+            Self::MemcachedText | Self::Resp => Ok(()),
+            Self::Native { .. } => gnp::introduce(stream),
         }
     }
 
@@ -43,6 +50,7 @@ impl Protocol {
         match self {
             Self::MemcachedText => memcached_text::encode_get(ids, out),
             Self::Resp => resp::encode_get(ids, out),
+            Self::Native { object } => gnp::encode_get(object, ids, out),
         }
     }
 
@@ -51,6 +59,7 @@ impl Protocol {
         match self {
             Self::MemcachedText => memcached_text::encode_set(id, value, out),
             Self::Resp => resp::encode_set(id, value, out),
+            Self::Native { object } => gnp::encode_set(object, id, value, out),
         }
     }
 
@@ -59,6 +68,7 @@ impl Protocol {
         match self {
             Self::MemcachedText => memcached_text::decode_get(ids, input),
             Self::Resp => resp::decode_get(ids, input),
+            Self::Native { .. } => gnp::decode_get(input),
         }
     }
 
@@ -67,6 +77,7 @@ impl Protocol {
         match self {
             Self::MemcachedText => memcached_text::decode_set(input),
             Self::Resp => resp::decode_set(input),
+            Self::Native { .. } => gnp::decode_set(input),
         }
     }
 }

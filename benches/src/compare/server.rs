@@ -83,7 +83,7 @@ impl Server {
     pub fn greet(&self) -> Result<TcpStream> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(START_MAX))?;
-        stream.write_all(self.product.protocol().greeting())?;
+        stream.write_all(self.product.greeting())?;
         let mut answer = [0; 64];
         match stream.read(&mut answer)? {
             0 => Err(format!("{} closed a new connection", self.product).into()),
@@ -121,6 +121,6 @@ fn command(product: Product, port: u16, how: &Start<'_>) -> Command {
 }
 
 /// A loopback address that nobody listens on now.
-fn free_address() -> Result<SocketAddr> {
+pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

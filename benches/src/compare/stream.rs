@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::Result;
+use super::protocol::Protocol;
 
 /// A connected socket.
 pub enum Stream {
@@ -20,30 +21,41 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Connects, shakes hands where there is a configuration for it, and registers for
-    /// edge-triggered events.
+    /// Connects, shakes hands where there is a configuration for it, says what the protocol begins
+    /// with, and registers for edge-triggered events.
     pub fn open(
         address: SocketAddr,
         tls: Option<&Arc<ClientConfig>>,
+        protocol: Protocol,
         registry: &Registry,
         token: Token,
     ) -> Result<Self> {
         let mut socket = std::net::TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
-        let connection = tls.map(|config| handshake(config, &mut socket)).transpose()?;
-        socket.set_nonblocking(true)?;
-        let mut socket = TcpStream::from_std(socket);
-        registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(match connection {
-            None => Stream::Plain(socket),
-            Some(connection) => Stream::Tls(Box::new(StreamOwned::new(connection, socket))),
-        })
+        let Some(config) = tls else {
+            protocol.introduce(&mut socket)?;
+            return Ok(Stream::Plain(registered(socket, registry, token)?));
+        };
+        let connection = handshake(config, &mut socket)?;
+        let mut over_tls = StreamOwned::new(connection, socket);
+        protocol.introduce(&mut over_tls)?;
+        let (connection, socket) = over_tls.into_parts();
+        let socket = registered(socket, registry, token)?;
+        Ok(Stream::Tls(Box::new(StreamOwned::new(connection, socket))))
     }
 
     /// Whether a read that does not fill its buffer has emptied the socket.
     pub fn is_emptied_by_short_reads(&self) -> bool {
         matches!(self, Stream::Plain(_))
     }
+}
+
+/// The socket that does not block any more.
+fn registered(socket: std::net::TcpStream, registry: &Registry, token: Token) -> Result<TcpStream> {
+    socket.set_nonblocking(true)?;
+    let mut socket = TcpStream::from_std(socket);
+    registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+    Ok(socket)
 }
 
 fn handshake(

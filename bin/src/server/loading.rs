@@ -107,6 +107,12 @@ impl Loading {
         !self.flights.is_empty() || self.room || self.whole
     }
 
+    /// Whether the request that comes next cannot be executed.
+    #[inline]
+    pub fn refuses(&self) -> bool {
+        self.refusal.is_some()
+    }
+
     /// Why the request that comes next cannot be executed, if so.
     #[inline]
     pub fn take_refusal(&mut self) -> Option<Refusal> {

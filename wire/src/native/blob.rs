@@ -27,7 +27,7 @@ impl<'a> Codec<'a> for Key<'a> {
         put_bytes(self.0, out);
     }
 
-    #[inline]
+    #[inline(always)]
     fn decode(input: &mut Reader<'a>) -> Result<Self, Malformed> {
         input.key().map(Key)
     }
@@ -69,7 +69,7 @@ impl<'a> Codec<'a> for Value<'a> {
         bytes_len(self.bytes())
     }
 
-    #[inline]
+    #[inline(always)]
     fn encode<S: Sink>(&self, out: &mut S) {
         match self {
             Value::Inline(bytes) => put_bytes(bytes, out),

@@ -131,7 +131,7 @@ pub(super) fn bytes_len(bytes: &[u8]) -> usize {
     varint_len(bytes.len() as u64) + bytes.len()
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn put_bytes<S: Sink>(bytes: &[u8], out: &mut S) {
     put_varint(bytes.len() as u64, out);
     out.put(bytes);

@@ -92,7 +92,7 @@ impl Header {
     ///
     /// A length beyond 4 GiB is written as the largest that there is; limits keep messages far
     /// below that.
-    #[inline]
+    #[inline(always)]
     pub fn encode<S: Sink>(&self, payload_len: usize, out: &mut S) {
         let len = u32::try_from(COUNTED_LEN + payload_len).unwrap_or(u32::MAX);
         let [l0, l1, l2, l3] = len.to_be_bytes();

@@ -40,10 +40,27 @@ impl<'a> RequestFrame<'a> {
         let mut input = Reader::new(frame.payload, limits);
         let has_ext = frame.header.has(EXT);
         let ext = if has_ext { RequestExt::decode(&mut input)? } else { RequestExt::default() };
-        let timeout_ms = u32::decode(&mut input)?;
-        let object = u32::decode(&mut input)?;
+        let (timeout_ms, object) = prelude(&mut input)?;
         Ok(RequestFrame { ext, timeout_ms, object, body: input })
     }
+
+    /// As [`RequestFrame::decode`] of a frame without extensions: `timeout_ms`, `object` and the
+    /// body.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the prelude.
+    #[inline]
+    pub fn split(payload: &'a [u8], limits: &Limits) -> Result<(u32, u32, Reader<'a>), Malformed> {
+        let mut input = Reader::new(payload, limits);
+        let (timeout_ms, object) = prelude(&mut input)?;
+        Ok((timeout_ms, object, input))
+    }
+}
+
+#[inline]
+fn prelude(input: &mut Reader<'_>) -> Result<(u32, u32), Malformed> {
+    Ok((u32::decode(input)?, u32::decode(input)?))
 }
 
 /// What a client sends around the body of a request.
@@ -93,7 +110,7 @@ pub fn reply_ext<'a>(
 }
 
 /// Appends a `RES`.
-#[inline]
+#[inline(always)]
 pub fn put_reply<'b, T: Answer<'b>, S: Sink>(
     header: Header,
     ext: &ReplyExt,
@@ -102,7 +119,9 @@ pub fn put_reply<'b, T: Answer<'b>, S: Sink>(
 ) {
     let len = ext.encoded_len() + answer.encoded_len();
     with_ext(header, ext.is_empty()).encode(len, out);
-    ext.encode(out);
+    if !ext.is_empty() {
+        ext.encode(out);
+    }
     answer.encode(out);
 }
 

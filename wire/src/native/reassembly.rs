@@ -54,6 +54,13 @@ impl Reassembly {
         Reassembly { message_len_max, streams_max, unfinished: BTreeMap::new(), buffered: 0 }
     }
 
+    /// Whether every message was whole.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.unfinished.is_empty()
+    }
+
     /// Bytes held for messages that are not whole.
     #[must_use]
     pub fn buffered_len(&self) -> usize {

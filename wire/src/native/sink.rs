@@ -33,9 +33,28 @@ impl Sink for Output {
     }
 }
 
+/// Fills the front, and is what is left then. What does not fit is lost: the caller knows how long
+/// what it encodes is.
+impl Sink for &mut [u8] {
+    #[inline(always)]
+    fn put(&mut self, bytes: &[u8]) {
+        if let Some((front, rest)) = std::mem::take(self).split_at_mut_checked(bytes.len()) {
+            front.copy_from_slice(bytes);
+            *self = rest;
+        }
+    }
+}
+
 /// Appends `number` as unsigned LEB128, in its shortest form.
 #[inline]
-pub(super) fn put_varint<S: Sink>(mut number: u64, out: &mut S) {
+pub(super) fn put_varint<S: Sink>(number: u64, out: &mut S) {
+    match u8::try_from(number) {
+        Ok(byte @ ..=0x7f) => out.put(&[byte]),
+        _ => put_long_varint(number, out),
+    }
+}
+
+fn put_long_varint<S: Sink>(mut number: u64, out: &mut S) {
     let mut bytes = [0; VARINT_LEN_MAX];
     let mut len = 0;
     for byte in &mut bytes {

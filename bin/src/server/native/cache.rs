@@ -1,17 +1,19 @@
 //! Group 0x01: caches. A write is answered when it is kept, as the cache's `persist` says.
 
-use isogrid_engine::{Entry, Error};
-use isogrid_grid::Cache;
+use std::sync::Arc;
+
+use isogrid_engine::{Entry, Error, Hint, KeyHash};
 use isogrid_grid::catalog::{Kind, Object};
 use isogrid_grid::events::Tracker;
 use isogrid_grid::structure::cache::{Edit, Refusal};
+use isogrid_grid::{Batch, Cache};
 use isogrid_wire::native::cache::{
-    ClearReply, Get, GetReply, PartSeq, PartSeqReply, Request, SegmentSeq, SizeReply,
+    ClearReply, Get, GetReply, PartSeq, PartSeqReply, PutReply, Request, SegmentSeq, SizeReply,
 };
-use isogrid_wire::native::{ErrorCode, Frame, Kind as FrameKind, List, ReadOptions};
+use isogrid_wire::native::{ErrorCode, Header, Kind as FrameKind, List, ReadOptions};
 
 use super::edit::{self, Outcome};
-use super::entry::View;
+use super::entry::{self, View};
 use super::failure::Failure;
 use super::listen::Listening;
 use super::live::Live;
@@ -27,9 +29,9 @@ const COUNT_BATCH: usize = 1_000;
 
 /// Whether a frame is a write that needs not see what was written before it: it decides under
 /// locks that know of writes which nobody may see yet.
-pub fn only_writes(frame: &Frame<'_>) -> bool {
-    frame.header.kind == FrameKind::Req
-        && matches!(frame.header.op, 0x0102 | 0x0103 | 0x0105 | 0x0108..=0x010a | 0x0111 | 0x0112)
+pub fn only_writes(header: &Header) -> bool {
+    header.kind == FrameKind::Req
+        && matches!(header.op, 0x0102 | 0x0103 | 0x0105 | 0x0108..=0x010a | 0x0111 | 0x0112)
 }
 
 impl Session {
@@ -46,7 +48,8 @@ impl Session {
         let object = at.object(Kind::Cache)?;
         let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
         if let Some((key, edit)) = edit::of(request, self.limits.value_len_max)? {
-            self.edit(object, cache, key, &edit, request, reply)?;
+            let batch = cache.batch(self.now).by(self.origin);
+            self.edit(object, &batch, (cache.hash(key), key), &edit, request, reply)?;
             return Ok(Flow::Said);
         }
         match request {
@@ -56,10 +59,7 @@ impl Session {
             Request::RemoveMany(many) => self.remove_many(object, cache, many, reply)?,
             Request::TouchMany(many) => self.touch_many(object, cache, many, reply)?,
             Request::Size(size) if size.exact => {
-                return Ok(Flow::Later(Box::pin(count_entries(
-                    std::sync::Arc::clone(cache),
-                    self.now,
-                ))));
+                return Ok(Flow::Later(Box::pin(count_entries(Arc::clone(cache), self.now))));
             }
             Request::Size(_) => {
                 reply.say(&SizeReply::Ok { entries: cache.table().usage().entries })
@@ -102,23 +102,38 @@ impl Session {
         get: &Get<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<(), Failure> {
+        let batch = cache.batch(self.now);
+        let entry = self.look_up(object, &batch, get, cache.hash(get.key.0), Hint::NONE)?;
+        if !get.read.has(ReadOptions::NO_TOUCH) {
+            self.count_get(object, entry.is_some());
+        }
+        say_entry(get, entry.as_ref(), self.now, reply);
+        Ok(())
+    }
+
+    /// Reads an entry as it is asked for; who asks counts the read.
+    ///
+    /// # Errors
+    /// The connection does not track what it reads.
+    #[inline(always)]
+    pub fn look_up<'b>(
+        &self,
+        object: &Object,
+        batch: &'b Batch<'_>,
+        get: &Get<'_>,
+        hash: KeyHash,
+        hint: Hint<'b>,
+    ) -> Result<Option<Entry<'b>>, Failure> {
         let (read, key) = (&get.read, get.key.0);
-        let (batch, hash, now) = (cache.batch(self.now), cache.hash(key), self.now);
         if read.has(ReadOptions::TRACK) {
             // Ahead of the read: a change that the read does not see finds the registration.
             self.tracker(object)?.register(key);
         }
-        let entry = if read.has(ReadOptions::NO_TOUCH) {
+        Ok(if read.has(ReadOptions::NO_TOUCH) {
             batch.peek(hash, key)
         } else {
-            let entry = batch.get(hash, key);
-            self.count_get(object, entry.is_some());
-            entry
-        };
-        let shared = entry.as_ref().and_then(Entry::shared);
-        let found = entry.as_ref().map(|entry| View::of(entry, shared.as_ref()));
-        say_get(get, found, now, reply);
-        Ok(())
+            batch.get_hinted(hash, key, hint)
+        })
     }
 
     /// The tracker of what this connection reads of a cache.
@@ -135,18 +150,21 @@ impl Session {
         count_read(self.count(object), Some(hit));
     }
 
-    fn edit(
+    /// Does a write and answers it.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub fn edit(
         &mut self,
         object: &Object,
-        cache: &Cache,
-        key: &[u8],
+        batch: &Batch<'_>,
+        (hash, key): (KeyHash, &[u8]),
         edit: &Edit<'_>,
         request: &Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<(), Failure> {
         self.window.wrote_to(object.options.persist);
-        let (now, batch) = (self.now, cache.batch(self.now).by(self.origin));
-        let edited = batch.edit(cache.hash(key), key, edit);
+        let (now, edited) = (self.now, batch.edit(hash, key, edit));
         let version = edited.as_ref().map(|edited| edited.version).map_err(|error| *error);
         let there = edited.as_ref().is_ok_and(|edited| edited.before.is_some());
         count(self.count(object), request, edit, version, there);
@@ -157,6 +175,10 @@ impl Session {
             edited => edited?,
         };
         self.went_on(object);
+        if let (Ok(version), true) = (edited.version, edit.is_blind()) {
+            reply.say(&PutReply::Ok { version, prev: None });
+            return Ok(());
+        }
         let shared = edited.before.as_ref().and_then(Entry::shared);
         let outcome = Outcome {
             before: edited.before.as_ref().map(|entry| View::of(entry, shared.as_ref())),
@@ -167,6 +189,19 @@ impl Session {
         edit::say(request, &outcome, now, reply);
         Ok(())
     }
+}
+
+/// Answers a read, looking at no more of the entry than is asked for.
+pub fn say_entry(get: &Get<'_>, found: Option<&Entry<'_>>, now: u64, reply: &mut Reply<'_>) {
+    let (read, shared) = (&get.read, found.and_then(Entry::shared));
+    reply.say(&match found {
+        Some(found) if read.if_changed == Some(found.version()) => GetReply::Unchanged {},
+        Some(found) => {
+            let entry = entry::parts(found, shared.as_ref(), read.switches, get.key.0, now);
+            GetReply::Ok { entry }
+        }
+        None => GetReply::NotFound {},
+    });
 }
 
 /// Answers a read.
@@ -248,7 +283,7 @@ pub fn count_error(counts: &mut Counts, error: &Error) {
 }
 
 /// Counts the entries one by one, beside the connection.
-async fn count_entries(cache: std::sync::Arc<Cache>, now: u64) -> Given {
+async fn count_entries(cache: Arc<Cache>, now: u64) -> Given {
     let mut entries = 0;
     let mut cursor = Some(isogrid_engine::Cursor::default());
     while let Some(from) = cursor {

@@ -66,14 +66,14 @@ pub fn edit<'a>(
     action: Action<'a>,
     len_max: usize,
 ) -> Result<Edit<'a>, Failure> {
-    let names = [
+    const NAMES: [(u16, &str); 4] = [
         (WriteOptions::NO_NOTIFY, "NO_NOTIFY"),
         (WriteOptions::IF_ABSENT, "IF_ABSENT"),
         (WriteOptions::RETURN_PREV, "RETURN_PREV"),
         (WriteOptions::KEEP_TTL, "KEEP_TTL"),
     ];
-    let wrong = |bit: &u16| write.has(*bit) && allowed & bit == 0;
-    if let Some((_, name)) = names.iter().find(|(bit, _)| wrong(bit)) {
+    let wrong = write.switches & !allowed;
+    if let Some((_, name)) = NAMES.iter().find(|(bit, _)| wrong & bit != 0) {
         return Err(Failure::invalid(format!("this request cannot have {name}")));
     }
     Ok(Edit {

@@ -59,19 +59,44 @@ impl<'a> View<'a> {
     pub fn parts(&self, parts: u16, key: &'a [u8], now: Timestamp) -> native::Entry<'a> {
         let wants = |part: u16| parts & part != 0;
         let value = self.shared.map_or(Value::Inline(self.value), Value::Shared);
-        let left = self.deadline.map_or(0, |at| at.saturating_sub(now).max(1));
         native::Entry {
             key: wants(ReadOptions::KEY).then_some(Key(key)),
             value: wants(ReadOptions::VALUE).then_some(value),
             version: wants(ReadOptions::VERSION).then_some(self.version),
             flags: wants(ReadOptions::FLAGS).then_some(self.flags),
-            ttl: wants(ReadOptions::TTL).then_some(Ms(left)),
+            ttl: wants(ReadOptions::TTL).then_some(left(self.deadline, now)),
             idle: wants(ReadOptions::IDLE).then_some(Ms(self.max_idle.unwrap_or(0).into())),
-            // Nothing here remembers when an entry was made.
-            created_ms: None,
-            switches: 0,
+            ..native::Entry::default()
         }
     }
+}
+
+/// As [`View::of`] and its parts, for who looks at no more of the entry than is asked for. Nothing
+/// here remembers when an entry was made.
+#[inline(always)]
+pub fn parts<'a>(
+    entry: &Entry<'a>,
+    shared: Option<&'a Arc<[u8]>>,
+    parts: u16,
+    key: &'a [u8],
+    now: Timestamp,
+) -> native::Entry<'a> {
+    let wants = |part: u16| parts & part != 0;
+    let value = || shared.map_or_else(|| Value::Inline(entry.value()), Value::Shared);
+    native::Entry {
+        key: wants(ReadOptions::KEY).then_some(Key(key)),
+        value: wants(ReadOptions::VALUE).then(value),
+        version: wants(ReadOptions::VERSION).then(|| entry.version()),
+        flags: wants(ReadOptions::FLAGS).then(|| entry.flags()),
+        ttl: wants(ReadOptions::TTL).then(|| left(entry.deadline(), now)),
+        idle: wants(ReadOptions::IDLE).then(|| Ms(entry.max_idle().unwrap_or(0).into())),
+        ..native::Entry::default()
+    }
+}
+
+/// The time that is left to live; 0 is for ever.
+fn left(deadline: Option<Timestamp>, now: Timestamp) -> Ms {
+    Ms(deadline.map_or(0, |at| at.saturating_sub(now).max(1)))
 }
 
 /// The key alone, or nothing if that is empty.

@@ -118,6 +118,12 @@ impl Lives {
         self.all.insert(to.stream, (to, live));
     }
 
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Takes one out; whom its items went to.
     pub fn remove(&mut self, stream: u32) -> Option<To> {
         self.reads.retain(|_, of| *of != stream);

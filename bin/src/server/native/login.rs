@@ -234,6 +234,12 @@ impl Login {
         limited && self.who.is_none() && self.node.security.is_required()
     }
 
+    /// Whether nobody is logged in and nobody is about to be.
+    #[inline]
+    pub fn rests(&self) -> bool {
+        self.who.is_none() && !matches!(self.step, Step::Checking(_))
+    }
+
     /// Looks whether the users have changed.
     pub fn refresh(&mut self) -> Refreshed {
         let security = &self.node.security;

@@ -12,7 +12,7 @@ use isogrid_wire::native::{self, Key, List, ReadOptions, Status, WriteOptions};
 
 use super::cache::count_error;
 use super::edit::edit;
-use super::entry::View;
+use super::entry;
 use super::failure::Failure;
 use super::reply::Reply;
 use super::session::Session;
@@ -71,7 +71,7 @@ impl Session {
                     ReadItem { status: Status::Unchanged, entry: none }
                 }
                 Some(entry) => {
-                    let entry = View::of(entry, shared.as_ref()).parts(read.switches, key, now);
+                    let entry = entry::parts(entry, shared.as_ref(), read.switches, key, now);
                     ReadItem { status: Status::Ok, entry }
                 }
                 None => ReadItem { status: Status::NotFound, entry: none },

@@ -6,6 +6,7 @@
 //! | `admission.rs`, `time.rs` | who may begin and stay, and what is due by time alone |
 //! | `handshake.rs`, `login.rs` | who is there |
 //! | `asked.rs`, `permit.rs` | what each request does, and whether it may be done |
+//! | `run.rs` | requests of one key, many together: the short way of most |
 //! | `request.rs` | from a frame to the operation, and all that is asked of every request |
 //! | `reply.rs`, `failure.rs` | the answer, once |
 //! | `loading.rs` | what a request needs and is not in memory |
@@ -19,7 +20,6 @@
 
 mod admin;
 mod admission;
-mod ahead;
 mod asked;
 mod batch;
 mod cache;
@@ -41,6 +41,7 @@ pub mod open_tx;
 mod permit;
 mod reply;
 mod request;
+mod run;
 mod scan;
 mod session;
 mod time;

@@ -98,6 +98,12 @@ pub struct OpenTransactions {
 }
 
 impl OpenTransactions {
+    /// Whether none is open.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// When the next one has been idle for too long, ms.
     pub fn next_deadline(&self) -> Option<u64> {
         self.open.values().map(|open| open.used.saturating_add(open.idle_ms)).min()

@@ -53,6 +53,16 @@ impl Session {
         asked::all(request, &mut |asked| self.permit_in(index, object, asked, &command))
     }
 
+    /// Whether all of a request for an object is permitted: `None` if it is not, or nobody knows who
+    /// asks. That is neither counted nor recorded.
+    #[cold]
+    pub fn may(&self, object: &Object, request: &Request<'_>) -> Option<()> {
+        let who = self.login.identity();
+        let denied = || Failure::of(ErrorCode::Forbidden);
+        let may = |asked: &Asked<'_>| allow(who, asked.class, &object.name, asked.key);
+        asked::all(request, &mut |asked| may(&asked).then_some(()).ok_or_else(denied)).ok()
+    }
+
     /// The same for one thing that `operation` does to an object.
     ///
     /// # Errors

@@ -143,7 +143,8 @@ impl Session {
     }
 
     /// How much of its time a request has left.
-    fn patience(&self, op: u16, timeout_ms: u32) -> Duration {
+    #[inline]
+    pub fn patience(&self, op: u16, timeout_ms: u32) -> Duration {
         let whole = match (timeout_ms, op.to_be_bytes()) {
             (0, [0x0a, _]) => ADMIN_TIMEOUT,
             (0, _) => TIMEOUT,

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use isogrid_grid::catalog::{Index, Object};
+use isogrid_grid::catalog::{Index, Kind as ObjectKind, Object};
 use isogrid_wire::Output;
 use isogrid_wire::native::conn::FenceReply;
 use isogrid_wire::native::control::{Credit, Ping};
@@ -16,7 +16,6 @@ use isogrid_wire::native::{
 use tokio::time::Sleep;
 
 use super::admission::refuse;
-use super::ahead::Ahead;
 use super::cache;
 use super::failure::Failure;
 use super::handshake::{self, Preface};
@@ -84,9 +83,13 @@ pub struct Session {
     reassembly: Reassembly,
     pub(super) counts: Counts,
     counters: Arc<Counters>,
+    /// The object that those are of.
+    counted: u32,
     by_cache: BTreeMap<u32, (Arc<Counters>, Counts)>,
     /// Wakes for the end of the time until HELLO, and then after each silence.
     pub(super) timer: Pin<Box<Sleep>>,
+    /// It has been asked to wake.
+    pub(super) is_timed: bool,
     /// Since when nothing was heard, ms; and how often that was noticed.
     pub(super) heard_at: u64,
     /// Wakes when a transaction has been idle for too long.
@@ -127,8 +130,10 @@ impl Session {
             reassembly: Reassembly::new(&limits),
             counts: Counts::default(),
             counters: node.counters.of(first, Spoken::Native),
+            counted: node.catalog.index().by_name(ObjectKind::Cache, first).map_or(0, |of| of.id),
             by_cache: BTreeMap::new(),
             timer: Box::pin(tokio::time::sleep(node.config.limits.handshake_timeout)),
+            is_timed: false,
             heard_at: now,
             idle: None,
             refuse_at: None,
@@ -140,6 +145,9 @@ impl Session {
 
     /// Where operations on a cache are counted.
     pub fn count(&mut self, object: &Object) -> &mut Counts {
+        if object.id == self.counted {
+            return &mut self.counts;
+        }
         let counters = || self.node.counters.of(&object.name, Spoken::Native);
         let own = self.by_cache.entry(object.id);
         &mut own.or_insert_with(|| (counters(), Counts::default())).1
@@ -182,7 +190,7 @@ impl Session {
                 }
                 Err(needed)
             }
-            Ok(Some(frame)) if self.window.holds_reads() && !cache::only_writes(&frame) => {
+            Ok(Some(frame)) if self.window.holds_reads() && !cache::only_writes(&frame.header) => {
                 Err(frame.encoded_len())
             }
             Ok(Some(frame)) => {
@@ -233,6 +241,12 @@ impl Session {
             _ => self.broken(&Failure::of(ErrorCode::ProtocolError), out),
         }
         false
+    }
+
+    /// Whether a message is not whole.
+    #[inline]
+    pub(super) fn is_reassembling(&self) -> bool {
+        !self.reassembly.is_empty()
     }
 
     /// Whether something waits for what is on its way into memory.
@@ -359,7 +373,6 @@ impl Conversation for Session {
         {
             self.stopped = Some((header, payload));
         }
-        let mut ahead = Ahead::default();
         while quota > 0
             && self.close.is_none()
             && self.has_room()
@@ -371,8 +384,11 @@ impl Conversation for Session {
             if rest.is_empty() {
                 break;
             }
-            if ahead.step() && matches!(self.stage, Stage::Open) {
-                ahead = Ahead::look(&index, rest, &self.limits, self.now);
+            let went = self.run(&index, rest, quota, out);
+            if went.requests > 0 {
+                done.consumed += went.len;
+                quota -= went.requests;
+                continue;
             }
             match self.step(&index, rest, out) {
                 Ok(len) => done.consumed += len,
@@ -405,7 +421,9 @@ impl Conversation for Session {
         cx: &mut Context<'_>,
         out: &mut Output,
     ) -> Poll<Result<(), &'static str>> {
-        ready!(self.window.poll_kept(cx, out));
+        if !self.window.is_empty() {
+            ready!(self.window.poll_kept(cx, out));
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -414,6 +432,9 @@ impl Conversation for Session {
         cx: &mut Context<'_>,
         out: &mut Output,
     ) -> Poll<Result<Option<&'static str>, &'static str>> {
+        if self.login.rests() {
+            return Poll::Ready(Ok(None));
+        }
         let before = out.len();
         match ready!(self.login.poll(cx)) {
             None => return Poll::Ready(Ok(self.refresh(out))),
@@ -430,12 +451,16 @@ impl Conversation for Session {
     }
 
     fn poll_loaded(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_loading(cx)
+        if self.loading.is_empty() { Poll::Ready(()) } else { self.poll_loading(cx) }
     }
 
     fn poll_more(&mut self, cx: &mut Context<'_>, out: &mut Output) -> Option<&'static str> {
-        self.poll_under_way(cx, out);
-        self.poll_lives(cx, out);
+        if !self.under_way.is_idle() {
+            self.poll_under_way(cx, out);
+        }
+        if !self.lives.is_empty() {
+            self.poll_lives(cx, out);
+        }
         self.poll_timer(cx, out);
         self.poll_idle(cx);
         self.go_away(out);

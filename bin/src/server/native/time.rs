@@ -18,10 +18,21 @@ impl Session {
     pub(super) fn rest(&mut self) {
         let silence = Duration::from_millis(KEEPALIVE_MS.into());
         self.timer.set(tokio::time::sleep(silence));
+        self.is_timed = false;
     }
 
     /// What is due by time alone.
+    #[inline]
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>, out: &mut Output) {
+        // One task polls a connection from its beginning to its end, so the timer knows whom to wake
+        // when it has been asked once.
+        if !self.is_timed || self.timer.is_elapsed() {
+            self.is_timed = true;
+            self.poll_due(cx, out);
+        }
+    }
+
+    fn poll_due(&mut self, cx: &mut Context<'_>, out: &mut Output) {
         while self.timer.as_mut().poll(cx).is_ready() {
             if let Stage::Login = self.stage {
                 self.rest();
@@ -53,6 +64,10 @@ impl Session {
 
     /// Rolls transactions back that have been idle for too long.
     pub(super) fn poll_idle(&mut self, cx: &mut Context<'_>) {
+        if self.transactions.is_empty() {
+            self.idle = None;
+            return;
+        }
         self.expire_transactions();
         let due = self.transactions.next_deadline();
         self.idle = due.map(|due| {

@@ -44,6 +44,12 @@ impl UnderWay {
         self.open.len() + self.fences.len()
     }
 
+    /// Whether there is none, nor any task of one that was given up.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.tasks.is_empty() && self.fences.is_empty()
+    }
+
     /// Begins one. It is given up after `patience`, if it has not.
     pub fn begin(
         &mut self,

@@ -57,6 +57,12 @@ impl Window {
         }
     }
 
+    /// Whether no answer waits, and nothing for one.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.said.is_empty() && self.then.is_empty() && !self.waits()
+    }
+
     fn waits(&self) -> bool {
         self.keeper.as_ref().is_some_and(Keeper::waits)
     }

@@ -64,6 +64,7 @@ pub struct Edit<'a> {
 impl Edit<'_> {
     /// Whether it does the same whatever the entry is, so that nobody needs to look.
     #[must_use]
+    #[inline]
     pub fn is_blind(&self) -> bool {
         let conditions = self.expect.is_some() || self.if_absent || self.if_present;
         matches!(self.action, Action::Put(_)) && !conditions && !self.keep_ttl && !self.returns
@@ -111,7 +112,7 @@ pub struct Scratch(OnceCell<Digits>);
 
 /// What a write did.
 pub struct Edited<'b> {
-    /// The entry as it was.
+    /// The entry as it was; nobody looks for it where the write is blind.
     pub before: Option<Entry<'b>>,
     /// The version now, 0 after a removal; or why nothing was done.
     pub version: Result<u64, Refusal>,
@@ -262,7 +263,12 @@ impl Batch<'_> {
             // A new lifespan counts as a read.
             let _ = self.get(hash, key);
         }
-        let mut slot = if edit.is_blind() { self.slot(hash, key) } else { self.entry(hash, key) }?;
+        if let Action::Put(value) = edit.action
+            && edit.is_blind()
+        {
+            return self.put_blind(hash, key, value, edit);
+        }
+        let mut slot = self.entry(hash, key)?;
         let before = slot.get();
         let there = before.map(|entry| There { version: entry.version(), entry: same(&entry) });
         let scratch = Scratch::default();
@@ -281,6 +287,23 @@ impl Batch<'_> {
         };
         let (deadline, max_idle) = new.map_or((None, None), |new| (new.deadline, new.max_idle));
         Ok(Edited { before, version, number: scratch.number(), deadline, max_idle })
+    }
+
+    fn put_blind(
+        &self,
+        hash: KeyHash,
+        key: &[u8],
+        value: &[u8],
+        edit: &Edit<'_>,
+    ) -> Result<Edited<'_>, Error> {
+        let mut slot = self.slot(hash, key)?;
+        if value.len() > edit.len_max {
+            return Err(Error::ValueLength { len: value.len() });
+        }
+        let fresh = self.cache.fresh(value, None, edit, self.now);
+        let new = NewEntry { flags: edit.flags.unwrap_or(0), ..fresh };
+        let (version, NewEntry { deadline, max_idle, .. }) = (slot.put(&new)?, new);
+        Ok(Edited { before: None, version: Ok(version), number: None, deadline, max_idle })
     }
 }
 

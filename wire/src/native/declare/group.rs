@@ -149,14 +149,14 @@ macro_rules! reply {
         }
 
         impl<'a> $crate::native::operation::Answer<'a> for $name $(<$life>)? {
-            #[inline]
+            #[inline(always)]
             fn status(&self) -> $crate::native::status::Status {
                 match self {
                     $( $name::$status { .. } => $crate::native::status::Status::$status, )+
                 }
             }
 
-            #[inline]
+            #[inline(always)]
             fn encoded_len(&self) -> usize {
                 match self {
                     $( $name::$status { $($field),* } =>
@@ -164,7 +164,7 @@ macro_rules! reply {
                 }
             }
 
-            #[inline]
+            #[inline(always)]
             fn encode<S: $crate::native::sink::Sink>(&self, out: &mut S) {
                 out.put(&[self.status() as u8]);
                 match self {

@@ -194,7 +194,7 @@ macro_rules! options {
                 self.switches & switches == switches
             }
 
-            #[inline]
+            #[inline(always)]
             fn word(&self) -> $word {
                 let word = self.switches & Self::SWITCHES;
                 $( let word = word | if self.$operand.is_some() { $operand_bit } else { 0 }; )*
@@ -207,15 +207,18 @@ macro_rules! options {
                 $crate::native::schema::Type::Options(Self::OPTIONS);
             const LEN_MIN: usize = size_of::<$word>();
 
-            #[inline]
+            // A server knows which parts there are: inlined, most of this is gone.
+            #[inline(always)]
             fn encoded_len(&self) -> usize {
                 let len = size_of::<$word>();
-                $( let len = len + self.$operand.as_ref()
-                    .map_or(0, $crate::native::codec::Codec::encoded_len); )*
+                $( let len = len + match &self.$operand {
+                    Some(operand) => $crate::native::codec::Codec::encoded_len(operand),
+                    None => 0,
+                }; )*
                 len
             }
 
-            #[inline]
+            #[inline(always)]
             fn encode<S: $crate::native::sink::Sink>(&self, out: &mut S) {
                 self.word().encode(out);
                 $( if let Some(operand) = &self.$operand {

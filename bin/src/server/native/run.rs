@@ -1,0 +1,202 @@
+//! Runs of requests of one key: those that stand together in the input, and are for one cache, are
+//! looked up together and answered with one pin, as memcached's are in batches. One miss of the
+//! processor's caches after the other would be a quarter of what a request costs.
+//!
+//! A run takes what says nothing beside what it does. All else ends it and goes the way of
+//! `request.rs`; so does what will be refused before it is tried: why is said there alone.
+
+mod answer;
+
+use isogrid_engine::{Hint, KeyHash};
+use isogrid_grid::catalog::{Index, Kind, Object};
+use isogrid_grid::{Batch, Cache};
+use isogrid_wire::Output;
+use isogrid_wire::native::cache::{Get, Put};
+use isogrid_wire::native::{
+    Call, Codec, Frame, HEADER_LEN, Header, Key, Kind as FrameKind, Reader, RequestFrame,
+};
+
+use super::cache::only_writes;
+use super::reply::{Reply, To};
+use super::session::{Session, Stage};
+use crate::server::connection::OUTPUT_LEN_MAX;
+use crate::server::loading::Loading;
+
+/// Requests that are looked up and executed together.
+const RUN: usize = 32;
+/// The group of caches, and its first operations that have a key of their own in front.
+const OF_ONE_KEY: std::ops::RangeInclusive<u16> = 0x0101..=0x010d;
+
+/// How far a run came.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Went {
+    /// Requests that were answered.
+    pub requests: usize,
+    /// Bytes that those had.
+    pub len: usize,
+}
+
+/// A request of one key.
+struct Plain<'a> {
+    op: u16,
+    stream: u32,
+    key: &'a [u8],
+    body: Reader<'a>,
+    /// Bytes of its frame.
+    len: usize,
+}
+
+/// A request, the hash of its key, and where its lookup begins.
+struct Placed<'a, 'b>(Plain<'a>, KeyHash, Hint<'b>);
+
+/// What the requests of a run have in common.
+struct Run<'i> {
+    id: u32,
+    object: &'i Object,
+    cache: &'i Cache,
+    /// Each has to be asked for.
+    is_guarded: bool,
+    /// Entries may be on the disk alone.
+    may_be_away: bool,
+    hits: u64,
+    misses: u64,
+    sets: u64,
+}
+
+impl Session {
+    /// Answers the requests that the input begins with, up to `max`, as far as they are a run.
+    pub fn run(&mut self, index: &Index, input: &[u8], max: usize, out: &mut Output) -> Went {
+        let mut went = Went::default();
+        let Some(mut run) = object(input).and_then(|id| self.run_of(index, id)) else {
+            return went;
+        };
+        let batch = run.cache.batch(self.now).by(self.origin);
+        if Frame::needed(input) == input.len() {
+            let mut alone = [None];
+            self.decode_run(&run, &batch, input, &mut alone);
+            self.answer_all(&mut run, &batch, &alone, &mut went, out);
+        } else {
+            let mut places: [Option<Placed<'_, '_>>; RUN] = [const { None }; RUN];
+            let places = places.get_mut(..RUN.min(max)).unwrap_or_default();
+            let len = self.decode_run(&run, &batch, input, places);
+            let places = places.get_mut(..len).unwrap_or_default();
+            fetch(&batch, places);
+            self.answer_all(&mut run, &batch, places, &mut went, out);
+        }
+        if went.requests > 0 {
+            self.went_on(run.object);
+            let counts = self.count(run.object);
+            counts.cmd_get += run.hits + run.misses;
+            counts.get_hits += run.hits;
+            counts.get_misses += run.misses;
+            counts.cmd_set += run.sets;
+        }
+        went
+    }
+
+    /// The run of requests for a cache, if the connection can have one now.
+    #[inline]
+    fn run_of<'i>(&self, index: &'i Index, id: u32) -> Option<Run<'i>> {
+        let object = index.by_id(id).filter(|object| object.kind == Kind::Cache)?;
+        let cache = object.cache.as_deref()?;
+        let is_open = matches!(self.stage, Stage::Open) && !self.is_reassembling();
+        let is_refused = self.loading.get(&id).is_some_and(Loading::refuses);
+        let may_be_away = self.node.data.get().is_some() && object.options.persist.is_logged();
+        let is_guarded = self.node.security.is_required();
+        let run = Run { id, object, cache, is_guarded, may_be_away, hits: 0, misses: 0, sets: 0 };
+        (is_open && !is_refused && !self.refuses()).then_some(run)
+    }
+
+    /// Finds the requests of a run, and has the index lines of their keys fetched meanwhile.
+    #[inline]
+    fn decode_run<'a>(
+        &self,
+        run: &Run<'_>,
+        batch: &Batch<'_>,
+        input: &'a [u8],
+        places: &mut [Option<Placed<'a, '_>>],
+    ) -> usize {
+        let (mut rest, mut len) = (input, 0);
+        for place in places {
+            let Some(plain) = self.plain(run, rest) else { break };
+            rest = rest.get(plain.len..).unwrap_or_default();
+            let hash = run.cache.hash(plain.key);
+            batch.prefetch_line(hash);
+            *place = Some(Placed(plain, hash, Hint::NONE));
+            len += 1;
+        }
+        len
+    }
+
+    /// The request that the input begins with, if it has come whole and in time, is of the run, and
+    /// nothing is said beside it.
+    #[inline(always)]
+    fn plain<'a>(&self, run: &Run<'_>, input: &'a [u8]) -> Option<Plain<'a>> {
+        let frame = Frame::decode(input, &self.limits).ok()??;
+        let Header { kind, flags, op, stream, .. } = frame.header;
+        let is_plain = kind == FrameKind::Req && flags == 0 && OF_ONE_KEY.contains(&op);
+        if !is_plain || self.streams.check(stream).is_err() {
+            return None;
+        }
+        let (timeout_ms, id, body) = RequestFrame::split(frame.payload, &self.limits).ok()?;
+        let is_late = self.now > self.read_at && self.patience(op, timeout_ms).is_zero();
+        if id != run.id || is_late {
+            return None;
+        }
+        let Key(key) = Key::decode(&mut { body }).ok()?;
+        Some(Plain { op, stream, key, body, len: frame.encoded_len() })
+    }
+
+    /// Answers one after the other, as far as nothing has to be waited for.
+    #[inline]
+    fn answer_all(
+        &mut self,
+        run: &mut Run<'_>,
+        batch: &Batch<'_>,
+        all: &[Option<Placed<'_, '_>>],
+        went: &mut Went,
+        out: &mut Output,
+    ) {
+        for placed in all.iter().flatten() {
+            let Plain { op, stream, len, .. } = placed.0;
+            let header = || Header::new(FrameKind::Req, op, stream, 0);
+            let waits = self.window.holds_reads() && !only_writes(&header());
+            if waits || out.len() >= OUTPUT_LEN_MAX {
+                return;
+            }
+            let to = To { op, stream, frame_max: self.frame_max };
+            let mut answered = match op {
+                Get::CODE => self.answer_get(run, batch, placed, to, out),
+                Put::CODE => self.answer_put(run, batch, placed, to, out),
+                _ => None,
+            };
+            if answered.is_none() && op != Get::CODE {
+                let mut reply = Reply::sent(to, out);
+                answered = self.answer_write(run, batch, placed, &mut reply);
+            }
+            if answered.is_none() {
+                return;
+            }
+            self.window.answered(to);
+            went.requests += 1;
+            went.len += len;
+        }
+    }
+}
+
+/// The object of the request that the input begins with, if nothing stands before it.
+#[inline]
+fn object(input: &[u8]) -> Option<u32> {
+    let behind_timeout = input.get(HEADER_LEN + size_of::<u32>()..)?;
+    behind_timeout.first_chunk().map(|object| u32::from_be_bytes(*object))
+}
+
+/// The second and the third step ahead of the lookups: entries, and what reads leave traces on.
+fn fetch<'b>(batch: &'b Batch<'_>, places: &mut [Option<Placed<'_, 'b>>]) {
+    for Placed(_, hash, hint) in places.iter_mut().flatten() {
+        *hint = batch.hint(*hash);
+    }
+    for Placed(_, hash, hint) in places.iter().flatten() {
+        batch.prefetch_access(*hash, *hint);
+    }
+}
