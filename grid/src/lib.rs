@@ -15,6 +15,7 @@ pub mod id;
 pub mod membership;
 pub mod message;
 pub mod metadata;
+pub mod mutant;
 pub mod raft;
 pub mod replica;
 pub mod segment;

@@ -14,6 +14,7 @@ use crate::id::{Boot, ClusterId, Epoch, GroupId, Incarnation, NodeId, SegmentId,
 use crate::membership::{Lease, Monotonic, Now};
 use crate::message::{Envelope, Message};
 use crate::metadata::{Command, Join, Metadata, Proposal, Register, Segment, Settings, Ticket};
+use crate::mutant::is_planted;
 use crate::raft::{Apply, Log, Raft, RaftConfig, Ready, Save};
 use crate::segment::{GiveUp, Request, Wish};
 
@@ -252,14 +253,18 @@ impl Control {
     fn give_up(&mut self, give_up: GiveUp, out: &mut Vec<Action>) {
         let GiveUp { group, segment, epoch, .. } = give_up;
         if self.segment(group, segment).is_some_and(|now| now.epoch == epoch) {
-            self.given_up.insert((group, segment, epoch));
+            if !is_planted("serve-after-giving-up") {
+                self.given_up.insert((group, segment, epoch));
+            }
             out.push(Action::GiveUp(give_up));
         }
     }
 
     /// What a segment wishes is said again with each beat until its epoch is over.
     fn ask(&mut self, request: Request, out: &mut Vec<Action>) {
-        if let Wish::GaveUp(_) = request.wish {
+        if let Wish::GaveUp(_) = request.wish
+            && !is_planted("serve-after-giving-up")
+        {
             self.given_up.insert((request.group, request.segment, request.epoch));
         }
         if self.wishes.insert(request) {

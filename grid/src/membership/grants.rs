@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Monotonic;
 use crate::id::{Incarnation, NodeId};
+use crate::mutant::is_planted;
 
 /// How long the leader waits for the other members to confirm that it leads, ms; then it asks
 /// again (R73).
@@ -95,7 +96,9 @@ impl Grants {
     /// The leases that are granted now: those of a confirmed round, once the leader has applied
     /// what the log held then (R7). `applied` is how far it is.
     pub fn grant(&mut self, now: Monotonic, applied: u64) -> Vec<Grant> {
-        let is_ready = |round: &mut Round| round.confirmed.is_some_and(|index| applied >= index);
+        let is_ready = |round: &mut Round| {
+            round.confirmed.is_some_and(|index| applied >= index) || is_planted("grant-unconfirmed")
+        };
         let Some(round) = self.round.take_if(is_ready) else { return Vec::new() };
         let beats = round.beats.into_values().filter(|beat| !self.withheld.contains(&beat.node));
         let grants: Vec<Grant> = beats.map(|beat| Grant { beat, index: applied }).collect();
@@ -108,7 +111,7 @@ impl Grants {
     /// These get no lease until it is called with others: something is about to be taken from
     /// them (R9).
     pub fn withhold(&mut self, nodes: BTreeSet<NodeId>) {
-        self.withheld = nodes;
+        self.withheld = if is_planted("no-withhold") { BTreeSet::new() } else { nodes };
     }
 
     /// Whether the member has a lease, as far as we granted it.
@@ -121,8 +124,10 @@ impl Grants {
     /// for sure (R9a, R10).
     #[must_use]
     pub fn is_over(&self, node: NodeId, now: Monotonic) -> bool {
-        let last = self.granted.get(&node).copied().unwrap_or(0).max(self.since);
+        let since = if is_planted("no-new-leader-wait") { 0 } else { self.since };
+        let last = self.granted.get(&node).copied().unwrap_or(0).max(since);
+        let length = if is_planted("take-early") { self.length / 2 } else { self.length };
         // One more, since clocks are read in whole milliseconds.
-        now > last + self.length * 101 / 100 + 1
+        now > last + length * 101 / 100 + 1
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Monotonic;
+use crate::mutant::is_planted;
 
 /// Beats without an answer that are remembered.
 const BEATS_MAX: usize = 16;
@@ -41,7 +42,8 @@ impl Lease {
     pub fn granted(&mut self, n: u64, index: u64, applied: u64) {
         let Some(at) = self.beats.iter().position(|(beat, _)| *beat == n) else { return };
         let sent = self.beats.drain(..=at).next_back().map_or(0, |(_, sent)| sent);
-        let until = sent + self.length * 99 / 100;
+        let percent = if is_planted("lease-too-long") { 120 } else { 99 };
+        let until = sent + self.length * percent / 100;
         match self.waiting {
             Some((_, better)) if better >= until => {}
             _ => self.waiting = Some((index, until)),
@@ -51,7 +53,9 @@ impl Lease {
 
     /// The metadata are at `index` now.
     pub fn applied(&mut self, index: u64) {
-        if let Some((_, until)) = self.waiting.take_if(|(needed, _)| *needed <= index) {
+        if let Some((_, until)) = self
+            .waiting
+            .take_if(|(needed, _)| *needed <= index || is_planted("grant-not-applied")) {
             self.until = self.until.max(until);
         }
     }

@@ -5,6 +5,7 @@ use isogrid_engine::Timestamp;
 use super::{Filling, Metadata, Refusal, Segment};
 use crate::bytes::{Input, put_many, put_u8, put_u64};
 use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
+use crate::mutant::is_planted;
 
 /// A change of one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +51,7 @@ impl Metadata {
         let (group, at) = (change.group, usize::from(change.segment.0));
         let segment = self.groups.get(&group).and_then(|group| group.segments.get(at));
         let segment = segment.ok_or(Refusal::NoSegment)?;
-        if segment.epoch != change.expected {
+        if segment.epoch != change.expected && !is_planted("skip-epoch-check") {
             return Err(Refusal::Stale(segment.epoch));
         }
         let next = self.after(segment, &change.step)?;
@@ -65,7 +66,9 @@ impl Metadata {
         match step {
             Step::Serve(primary, insync, floor) => {
                 next.insync.retain(|copy| insync.contains(&copy.node));
-                if next.insync.len() != insync.len() || !insync.contains(primary) {
+                if is_planted("promote-anyone") {
+                    next.insync = insync.iter().filter_map(|node| self.copy_of(*node, false)).collect();
+                } else if next.insync.len() != insync.len() || !insync.contains(primary) {
                     return Err(Refusal::NotInSync);
                 }
                 if next.insync.is_empty() || !next.insync.iter().all(|copy| self.is_current(*copy)) {
@@ -76,7 +79,10 @@ impl Metadata {
             }
             Step::Expand(copy, since) => {
                 let filling = Filling { copy: *copy, since: *since };
-                let at = next.syncing.iter().position(|syncing| *syncing == filling);
+                let at = next.syncing.iter().position(|syncing| {
+                    *syncing == filling
+                        || (is_planted("expand-any-filling") && syncing.copy == filling.copy)
+                });
                 next.syncing.remove(at.ok_or(Refusal::NotInSync)?);
                 self.check_current(*copy)?;
                 next.primary.ok_or(Refusal::NotAllowed)?;
@@ -102,7 +108,10 @@ impl Metadata {
                 next.lost_before = u64::from(next.epoch.0 + 1) << 40;
             }
         }
-        if (next.primary, &next.insync) != (segment.primary, &segment.insync) {
+        let is_same_primary = next.primary == segment.primary;
+        if (next.primary, &next.insync) != (segment.primary, &segment.insync)
+            && !(is_planted("epoch-stands-still") && is_same_primary)
+        {
             next.epoch.0 += 1;
         }
         Ok(next)

@@ -21,6 +21,7 @@ pub use self::group::{Filling, Group, GroupSettings, Owners, Segment};
 pub use self::node::{Member, Role};
 use crate::bytes::{Input, put_many, put_u32, put_u64, whole};
 use crate::id::{Boot, ClusterId, Copy, Data, Epoch, GroupId, Incarnation, NodeId, StorageId};
+use crate::mutant::is_planted;
 
 /// What a cluster has for life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,7 +202,7 @@ impl Metadata {
         if join.cluster != self.settings.name {
             return Outcome::Refused(Refusal::Taken);
         }
-        if self.left.contains(&join.storage) {
+        if self.left.contains(&join.storage) && !is_planted("left-returns") {
             return Outcome::Refused(Refusal::HasLeft);
         }
         let node = self.member_of(join.storage).unwrap_or_else(|| self.add_member(join.clone()));
@@ -237,7 +238,7 @@ impl Metadata {
         }
         let incarnation = Incarnation(self.index);
         (member.boot, member.incarnation) = (boot, Some(incarnation));
-        for group in self.groups.values_mut() {
+        for group in self.groups.values_mut().filter(|_| !is_planted("keep-roles")) {
             group.segments.iter_mut().for_each(|segment| segment.end_of_process(node));
         }
         Outcome::Registered(node, incarnation)

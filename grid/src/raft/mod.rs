@@ -18,6 +18,7 @@ pub use self::codec::RaftMessage;
 pub use self::log::{Log, LogSnapshot, Save};
 pub use self::members::{MemberChange, Voting};
 use crate::id::NodeId;
+use crate::mutant::is_planted;
 
 /// How Raft runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,8 +183,8 @@ impl Raft {
         let mut ready = self.raw.ready();
         out.messages.extend(ready.take_messages().into_iter().map(RaftMessage::from_wire));
         let snapshot = LogSnapshot::of_library(ready.snapshot());
-        let hard_state = ready.hs().cloned();
-        let must_sync = ready.must_sync();
+        let hard_state = ready.hs().cloned().filter(|_| !is_planted("vote-forgotten"));
+        let must_sync = ready.must_sync() && !is_planted("not-synced");
         let save = self.raw.mut_store().save(
             ready.number(),
             snapshot.clone(),
@@ -191,7 +192,12 @@ impl Raft {
             hard_state,
             must_sync,
         );
-        self.held.push_back((ready.number(), ready.take_persisted_messages()));
+        let held = ready.take_persisted_messages();
+        if is_planted("send-before-saved") {
+            out.messages.extend(held.into_iter().map(RaftMessage::from_wire));
+        } else {
+            self.held.push_back((ready.number(), held));
+        }
         out.save.push(save);
         for state in ready.take_read_states() {
             let round = <[u8; 8]>::try_from(state.request_ctx.as_slice());

@@ -2,6 +2,7 @@
 
 use super::{Action, Base, FillId, Op, Peer, Replica, Role};
 use crate::id::NodeId;
+use crate::mutant::is_planted;
 
 impl Replica {
     /// Operations from the primary. What is here already is left alone, a gap is told (R17).
@@ -23,11 +24,11 @@ impl Replica {
             return;
         }
         let epoch = self.epoch;
-        if prev > self.last {
+        if prev > self.last && !is_planted("gap") {
             return out.push(Action::Send(from, Peer::Lacks { epoch, last: self.last }));
         }
         for op in ops {
-            if op.seq == self.last + 1 {
+            if op.seq == self.last + 1 || (is_planted("gap") && op.seq > self.last) {
                 self.push(op);
             }
         }
@@ -50,7 +51,12 @@ impl Replica {
         }
         if begun != Some(fill) {
             self.filling = Some((since, Some(fill)));
-            self.begin(after, base);
+            if is_planted("fill-on-top") {
+                (self.last, self.committed) = (after, after);
+                self.log.clear();
+            } else {
+                self.begin(after, base);
+            }
         }
         out.push(Action::Send(from, Peer::Took { epoch: self.epoch, fill, number: 0 }));
     }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use crate::membership::Monotonic;
 use crate::metadata::{Filling, Segment};
+use crate::mutant::is_planted;
 use crate::segment::{Request, Wish};
 
 pub use self::message::{FillId, Op, Peer};
@@ -164,7 +165,9 @@ impl Replica {
         if view.lost_before > self.lost_before {
             // The segment begins anew, and so do the copies.
             self.lost_before = view.lost_before;
-            self.begin(0, base);
+            if !is_planted("reset-keeps") {
+                self.begin(0, base);
+            }
             base.filled();
         }
         self.be_filled(filling.filter(|_| !is_insync), is_insync, base);
@@ -225,7 +228,7 @@ impl Replica {
                 }
                 // What a copy that is being filled has beyond what is committed may be nobody
                 // else's: it never counted.
-                if !is_insync {
+                if !is_insync || is_planted("cut-in-sync") {
                     self.cut(self.committed);
                 }
                 let follows = is_insync || self.filling.is_some();
@@ -252,7 +255,10 @@ impl Replica {
     ) {
         match event {
             Event::Tick => self.tick(now, base, out),
-            Event::Received(from, message) if message.epoch() == self.epoch => {
+            Event::Received(from, message)
+                if message.epoch() == self.epoch
+                    || (is_planted("old-primary") && message.epoch() < self.epoch) =>
+            {
                 self.receive(now, from, message, base, out);
             }
             Event::Received(from, message) if message.epoch() > self.epoch => {
@@ -306,7 +312,7 @@ impl Replica {
 
     /// Puts an operation at the end of the log.
     fn push(&mut self, op: Op) {
-        debug_assert_eq!(op.seq, self.last + 1, "the log has no gap");
+        debug_assert!(op.seq == self.last + 1 || is_planted("gap"), "the log has no gap");
         self.last = op.seq;
         self.log.push_back(op);
     }

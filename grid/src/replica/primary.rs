@@ -7,6 +7,7 @@ use super::{
 use crate::id::{Copy, NodeId};
 use crate::membership::Monotonic;
 use crate::metadata::Segment;
+use crate::mutant::is_planted;
 use crate::segment::Wish;
 
 /// Operations that are sent again at a time.
@@ -96,7 +97,12 @@ impl Followers {
     /// Up to where all whose answers count have everything.
     fn acked_by_all(&self, last: u64) -> u64 {
         let counts = self.peers.values().filter(|follower| follower.counts());
-        counts.map(|follower| follower.acked).min().unwrap_or(last)
+        let acked = counts.map(|follower| follower.acked);
+        if is_planted("commit-at-once") {
+            return last;
+        }
+        let all = if is_planted("commit-with-one") { acked.max() } else { acked.min() };
+        all.unwrap_or(last)
     }
 }
 
@@ -168,7 +174,7 @@ impl Replica {
         self.commit(acked, base, out);
         let (committed, last) = (self.committed, self.last);
         let Role::Primary(followers) = &mut self.role else { return };
-        if !followers.is_active && committed >= followers.must {
+        if !followers.is_active && (committed >= followers.must || is_planted("serve-early")) {
             followers.is_active = true;
             out.push(Action::Active(last + 1));
         }
@@ -272,6 +278,9 @@ impl Replica {
             None => Peer::Fill { epoch, fill: id, after },
             Some(_) if fill.is_done => return,
             Some(took) => {
+                if is_planted("chunk-again") {
+                    fill.sent = None;
+                }
                 let next = fill.next.as_deref();
                 let (bytes, _) = fill.sent.get_or_insert_with(|| base.chunk(next));
                 Peer::Chunk { epoch, fill: id, number: took + 1, bytes: bytes.clone() }
@@ -316,7 +325,7 @@ impl Replica {
         let Role::Primary(followers) = &mut self.role else { return };
         let Some(follower) = followers.peers.get_mut(&node) else { return };
         let Some(fill) = follower.fill.as_mut().filter(|fill| fill.is_done) else { return };
-        fill.counts = true;
+        fill.counts = !is_planted("uncounted-filling");
         let (copy, since) = (follower.copy, fill.id.since);
         if follower.acked >= committed {
             self.ask(Wish::Expand(copy, since), out);

@@ -5,6 +5,7 @@ use super::{ANSWER_MS, Action, Base, Op, Peer, Peers, RESEND_MS, Replica, Role};
 use crate::id::NodeId;
 use crate::membership::Monotonic;
 use crate::metadata::Segment;
+use crate::mutant::is_planted;
 use crate::segment::Wish;
 
 /// What a new primary knows so far.
@@ -31,6 +32,7 @@ impl Takeover {
 impl Replica {
     pub(super) fn take_over(&mut self, now: Monotonic, view: &Segment, out: &mut Vec<Action>) {
         let others = view.insync.iter().filter(|copy| copy.node != self.us);
+        let others = others.filter(|_| !is_planted("takeover-alone"));
         let answers = others.map(|copy| (copy.node, None)).collect();
         let view = view.clone();
         self.role = Role::Taking(Takeover { view, answers, since: now, asked_at: now });
@@ -109,7 +111,8 @@ impl Replica {
     /// Serves once all have said what they have, and we have as much as any of them.
     fn finish(&mut self, now: Monotonic, base: &mut impl Base, out: &mut Vec<Action>) {
         let Role::Taking(takeover) = &self.role else { return };
-        if !takeover.is_complete() || takeover.longest().is_some_and(|(last, _)| last > self.last) {
+        let lacks = takeover.longest().is_some_and(|(last, _)| last > self.last);
+        if !takeover.is_complete() || (lacks && !is_planted("takeover-no-fetch")) {
             return;
         }
         let view = takeover.view.clone();

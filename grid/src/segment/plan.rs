@@ -11,6 +11,7 @@ use isogrid_engine::Timestamp;
 use super::assign::{Candidate, assign};
 use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use crate::metadata::{Change, Filling, Group, GroupSettings, Member, Metadata, Role, Segment, Step};
+use crate::mutant::is_planted;
 
 /// What the leader knows of the members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -201,10 +202,13 @@ impl Planner<'_> {
         };
         let insync: Vec<NodeId> = segment.insync.iter().filter(can).map(|copy| copy.node).collect();
         let alive = insync.iter().copied().filter(|node| self.health.alive.contains(node));
+        let anyone = self.health.alive.iter().copied().filter(|_| is_planted("promote-anyone"));
+        let alive = alive.chain(anyone);
         let Some(next) = alive.min_by_key(|node| (self.primaries.get(node), *node)) else {
             return self.lose(place, &insync);
         };
         *self.primaries.entry(next).or_default() += 1;
+        let insync = if insync.contains(&next) { insync } else { vec![next] };
         Some(Step::Serve(next, insync, self.clock_floor()))
     }
 
@@ -239,7 +243,10 @@ impl Planner<'_> {
             let is_gone = self.health.gone.contains(&copy.node) || !self.metadata.is_current(*copy);
             if copy.node == primary || !(is_gone || asked) {
                 stay.push(copy.node);
-            } else if !is_gone && place.group.settings.local_reads {
+            } else if !is_gone
+                && place.group.settings.local_reads
+                && !is_planted("backup-reads-on")
+            {
                 // It may serve reads until its lease is over.
                 self.plan.withhold.insert(copy.node);
                 stay.push(copy.node);

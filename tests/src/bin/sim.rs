@@ -1,22 +1,136 @@
-//! The simulator: `cargo run --release -p isogrid-tests --bin sim -- --seed S --count N`.
+//! The simulator: seeds of simulated clusters, and the bugs that it has to find.
+//!
+//! ```text
+//! cargo run --release -p isogrid-tests --bin sim -- --seed 42             one seed
+//! cargo run --release -p isogrid-tests --bin sim -- --seed 1 --count 300  several, on all cores
+//! cargo run --release -p isogrid-tests --features mutants --bin sim -- --mutants
+//! ```
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use isogrid_tests::sim::run;
 
-pub fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |name: &str, default: u64| {
-        let at = arguments.iter().position(|argument| argument == name);
-        at.and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(default)
-    };
-    let (seed, count) = (number("--seed", 1), number("--count", 1));
-    let (mut steps, mut simulated) = (0, 0);
-    for seed in seed..seed + count {
-        let report = run(seed);
-        steps += report.steps;
-        simulated += report.simulated_ms;
-        if count <= 20 {
-            println!("seed {seed}: {report:x?}");
+/// What to do.
+struct Arguments {
+    seed: u64,
+    count: u64,
+    mutants: bool,
+    only: Option<String>,
+}
+
+impl Arguments {
+    fn parse() -> Result<Self, String> {
+        let mut arguments = Arguments { seed: 1, count: 1, mutants: false, only: None };
+        let mut given = std::env::args().skip(1);
+        while let Some(name) = given.next() {
+            let mut value = || given.next().ok_or_else(|| format!("{name} needs a value"));
+            let number = |text: String| text.parse().map_err(|_| format!("{text} is no number"));
+            match name.as_str() {
+                "--seed" => arguments.seed = number(value()?)?,
+                "--count" => arguments.count = number(value()?)?,
+                "--mutants" => (arguments.mutants, arguments.count) = (true, 200),
+                "--only" => arguments.only = Some(value()?),
+                _ => {
+                    return Err(format!("{name}: say --seed S, --count N, --mutants, --only NAME"));
+                }
+            }
         }
+        Ok(arguments)
     }
-    println!("{count} seeds, {} simulated hours, {steps} events: all good", simulated / 3_600_000);
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::parse() {
+        Ok(arguments) => arguments,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(2);
+        }
+    };
+    if arguments.mutants { mutants(&arguments) } else { seeds(&arguments) }
+}
+
+/// Runs seeds on all cores. The first that fails ends it.
+fn seeds(arguments: &Arguments) -> ExitCode {
+    let (next, end) = (AtomicU64::new(arguments.seed), arguments.seed + arguments.count);
+    let (steps, simulated) = (AtomicU64::new(0), AtomicU64::new(0));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return;
+            }
+            let report = run(seed);
+            steps.fetch_add(report.steps, Ordering::Relaxed);
+            simulated.fetch_add(report.simulated_ms, Ordering::Relaxed);
+            if arguments.count <= 20 {
+                println!("seed {seed}: {report}");
+            }
+        }
+    };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let all_good = thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().is_ok()).fold(true, |all, one| all && one)
+    });
+    if !all_good {
+        return ExitCode::FAILURE;
+    }
+    let minutes = simulated.into_inner() / 60_000;
+    println!(
+        "{} seeds, {minutes} simulated minutes, {} events: all good",
+        arguments.count,
+        steps.into_inner()
+    );
+    ExitCode::SUCCESS
+}
+
+#[cfg(not(feature = "mutants"))]
+fn mutants(_: &Arguments) -> ExitCode {
+    eprintln!("--mutants: bugs can be planted with `--features mutants` alone");
+    ExitCode::from(2)
+}
+
+/// Plants one bug after the other, and looks for a seed that finds it.
+#[cfg(feature = "mutants")]
+fn mutants(arguments: &Arguments) -> ExitCode {
+    use isogrid_grid::mutant::{MUTANTS, plant};
+    use std::panic::{catch_unwind, set_hook};
+
+    // What a planted bug breaks is a line of the table, and not a screen of trace.
+    set_hook(Box::new(|_| {}));
+    let is_wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
+    let mut missed = 0;
+    println!("| planted bug | found by seed | what was broken |\n|---|---|---|");
+    for mutant in MUTANTS.iter().filter(|mutant| is_wanted(mutant.name)) {
+        plant(Some(mutant.name));
+        let seeds = arguments.seed..arguments.seed + arguments.count;
+        let mut found = seeds.filter_map(|seed| {
+            let broken = catch_unwind(|| run(seed)).err()?;
+            let text = broken.downcast_ref::<String>().cloned().unwrap_or_default();
+            Some((seed, text))
+        });
+        let (seed, broken) = found.next().map_or_else(
+            || {
+                missed += 1;
+                ("**missed**".to_owned(), String::new())
+            },
+            |(seed, text)| (seed.to_string(), first_broken(&text)),
+        );
+        println!("| {}: {} | {seed} | {broken} |", mutant.name, mutant.what);
+    }
+    plant(None);
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The line of a failure that says what is broken, without its details.
+#[cfg(feature = "mutants")]
+fn first_broken(text: &str) -> String {
+    let line = text.lines().find(|line| line.starts_with("seed "));
+    let line = line.or_else(|| text.lines().next()).unwrap_or_default();
+    let what = line.split_once(": ").map_or(line, |(_, what)| what);
+    what.chars().take(60).collect::<String>().replace('|', "/")
 }

@@ -1,6 +1,7 @@
 //! One run: faults, healing, liveness, audit.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use isogrid_grid::control::Event;
 use isogrid_grid::id::{NodeId, SegmentId};
@@ -34,6 +35,14 @@ pub struct Report {
     pub entries: usize,
     /// What clients were told, and how often.
     pub told: BTreeMap<Told, u64>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { hash, steps, simulated_ms, leaders, entries, told } = self;
+        write!(f, "{} s simulated, {steps} events, {leaders} leaders, ", simulated_ms / 1_000)?;
+        write!(f, "{entries} entries, clients were told {told:?}, trace {hash:016x}")
+    }
 }
 
 /// Runs a seed.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use isogrid_grid::control::Control;
 use isogrid_grid::id::{Epoch, GroupId, NodeId, SegmentId};
 use isogrid_grid::membership::Now;
+use isogrid_grid::mutant::is_planted;
 use isogrid_grid::replica::{Action, Event, Peer, Replica};
 use isogrid_grid::segment::{Request, Wish};
 
@@ -184,7 +185,8 @@ impl Fragment {
                         std::mem::replace(&mut self.waiting, later).into_values().flatten()
                     {
                         // Epochs may have passed; what counts is that we still serve (R18).
-                        let holds = served.is_some_and(|now| now >= epoch);
+                        let holds = served.is_some_and(|now| now >= epoch)
+                            || is_planted("answer-without-lease");
                         let answer = if holds { answer } else { Answer::Unknown };
                         out.push(Out::Answer(number, answer));
                     }
@@ -192,9 +194,14 @@ impl Fragment {
                 Action::Active(_) => self.begin(),
                 Action::Passive => {
                     self.head.clear();
+                    let unknown = if is_planted("unknown-is-failed") {
+                        Answer::Failed
+                    } else {
+                        Answer::Unknown
+                    };
                     for (number, _, _) in std::mem::take(&mut self.waiting).into_values().flatten()
                     {
-                        out.push(Out::Answer(number, Answer::Unknown));
+                        out.push(Out::Answer(number, unknown));
                     }
                 }
             }
@@ -212,12 +219,15 @@ impl Fragment {
 
     /// Reads what is committed, and only then asks whether we may (R23, R24).
     fn read(&self, now: Now, control: &Control, (group, at): (GroupId, SegmentId), key: Key) -> Answer {
-        let state = self.base.get(key);
+        let mut state = self.base.get(key);
+        if is_planted("dirty-read") {
+            state = self.head.get(&key).copied().unwrap_or(state);
+        }
         let is_pending = self.replica.overlay().any(|op| parse(&op.record).0 == key);
         let serves = self.replica.is_active()
             && control.serves(now, group, at) == Some(self.replica.epoch());
         let may_read = !self.replica.is_filling()
-            && !is_pending
+            && (!is_pending || is_planted("dirty-local-read"))
             && control.may_read(now, group, at) == Some(self.replica.epoch());
         if serves || may_read { Answer::Read(state) } else { Answer::Failed }
     }
@@ -265,7 +275,7 @@ impl Fragment {
     /// An answer that depends on what is not committed yet waits for it (R19).
     fn conflict(&mut self, number: u64, state: State, epoch: Epoch, out: &mut Vec<Out>) {
         let (last, answer) = (self.replica.last(), Answer::Conflict(state));
-        if last <= self.replica.committed() {
+        if last <= self.replica.committed() || is_planted("conflict-at-once") {
             out.push(Out::Answer(number, answer));
         } else {
             self.waiting.entry(last).or_default().push((number, answer, epoch));

@@ -1,0 +1,85 @@
+//! Bugs that can be planted, to see whether the simulator finds them. Without the feature
+//! `mutants` there are none: [`is_planted`] is `false` when this is compiled.
+
+/// A bug, and what it breaks.
+pub struct Mutant {
+    /// Its name, at the place where it is planted.
+    pub name: &'static str,
+    /// What it does.
+    pub what: &'static str,
+}
+
+macro_rules! mutants {
+    ($($name:literal $what:literal)+) => {
+        /// All of them.
+        pub const MUTANTS: &[Mutant] = &[$( Mutant { name: $name, what: $what }, )+];
+    };
+}
+
+mutants! {
+    "lease-too-long" "a lease lasts a fifth longer than it was granted for (R6)"
+    "grant-not-applied" "a grant counts before the member knows what the leader knew (R8)"
+    "grant-unconfirmed" "the leader grants without asking whether it still leads (R7)"
+    "no-new-leader-wait" "a new leader takes leases of the one before for over (R10)"
+    "take-early" "roles are taken before the lease is over (R9)"
+    "no-withhold" "a lease is granted to a member from which a role is being taken (R9)"
+    "keep-roles" "a new process keeps the roles of the one before (R9c)"
+    "promote-anyone" "any member that is alive is promoted (R28)"
+    "skip-epoch-check" "a change is done in whatever epoch the segment is (R3)"
+    "epoch-stands-still" "a change of the copies in sync raises no epoch (R3)"
+    "expand-any-filling" "a copy becomes one in sync on the strength of an earlier filling (R42)"
+    "serve-after-giving-up" "a member serves on what it said that it gave up (R9b)"
+    "left-returns" "a member that has left is let in again by its old wish"
+    "vote-forgotten" "term and vote are not saved (R68)"
+    "send-before-saved" "what a member says that it has is sent before it is saved (R68)"
+    "not-synced" "what is saved is not made durable (R68)"
+    "backup-reads-on" "a backup that may read is dropped while its lease holds (R9, R24)"
+    "commit-at-once" "a write is committed before any backup has it (R17)"
+    "commit-with-one" "a write is committed when one backup has it, not all (R17)"
+    "old-primary" "messages of an epoch that is over are taken (R5, R17)"
+    "gap" "a backup takes operations behind a gap (R17)"
+    "takeover-alone" "a new primary asks nobody what they have (R30)"
+    "takeover-no-fetch" "a new primary does not fetch what it lacks (R30)"
+    "serve-early" "a new primary serves before what it found is committed (R30)"
+    "cut-in-sync" "a copy in sync drops what is not committed when the epoch changes (R30)"
+    "uncounted-filling" "a copy becomes one in sync without having been waited for (R42)"
+    "fill-on-top" "another primary fills a copy on top of what it has (R41)"
+    "chunk-again" "a chunk that is sent again may end elsewhere (R41)"
+    "reset-keeps" "a segment that is declared empty keeps what a copy had (R29)"
+    "dirty-read" "what is not committed is read (R23)"
+    "dirty-local-read" "a backup reads beside what is not committed (R24)"
+    "conflict-at-once" "an answer does not wait for the write that it depends on (R19)"
+    "answer-without-lease" "a write is answered though the lease is over (R18)"
+    "unknown-is-failed" "what nobody knows is answered as surely not done (R36)"
+}
+
+#[cfg(feature = "mutants")]
+mod planted {
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<&'static str>> = const { Cell::new(None) };
+    }
+
+    /// Plants a bug in everything that this thread runs, or takes it out again.
+    pub fn plant(name: Option<&'static str>) {
+        PLANTED.set(name);
+    }
+
+    /// Whether this bug is planted.
+    #[must_use]
+    pub fn is_planted(name: &str) -> bool {
+        PLANTED.get() == Some(name)
+    }
+}
+
+#[cfg(feature = "mutants")]
+pub use planted::{is_planted, plant};
+
+/// Whether this bug is planted.
+#[cfg(not(feature = "mutants"))]
+#[must_use]
+#[inline]
+pub const fn is_planted(_name: &str) -> bool {
+    false
+}
