@@ -3,6 +3,7 @@
 mod choose;
 mod clock;
 mod codec;
+mod compare;
 mod connection;
 mod kv;
 mod native;

@@ -333,13 +333,19 @@ pub fn is_of_one_key(request: &cache::Request<'_>) -> bool {
     use cache::Request::{
         Append, Get, GetTouch, Incr, MapGet, MapUpdate, Prepend, Put, Remove, Touch,
     };
-    match request {
-        Get(_) | Put(_) | Remove(_) | Touch(_) | GetTouch(_) | Incr(_) | Append(_) | Prepend(_) => {
-            true
-        }
-        MapGet(_) | MapUpdate(_) => true,
-        _ => false,
-    }
+    matches!(
+        request,
+        Get(_)
+            | Put(_)
+            | Remove(_)
+            | Touch(_)
+            | GetTouch(_)
+            | Incr(_)
+            | Append(_)
+            | Prepend(_)
+            | MapGet(_)
+            | MapUpdate(_)
+    )
 }
 
 /// Why a transaction was refused.
