@@ -84,7 +84,7 @@ fn a_second_signal_kills() {
 #[test]
 fn a_lost_lock_is_said_and_ends_the_command() {
     for (script, heeds) in [
-        ("echo begun; sleep 60", true),
+        ("echo begun; exec sleep 60", true),
         ("trap 'echo told' TERM; echo begun; for n in $(seq 600); do sleep 0.05; done", false),
     ] {
         let place = Place::new();

@@ -74,6 +74,9 @@ fn output_goes_through_pipes_and_into_files_and_lines_are_timed_and_watched() {
         assert_eq!(said.error.is_empty(), error.is_empty(), "{script}: {said:?}");
     }
     assert_eq!(fs::read_to_string(file).unwrap(), "1\n2\n");
+    // What a reader that has gone did not take came out at the next line.
+    let said = place.fed("repl", &[], b"cache get default k | exit 9");
+    assert_eq!((said.code, said.out.as_str()), (Some(9), ""), "{said:?}");
     fs::remove_dir_all(folder).unwrap();
 }
 

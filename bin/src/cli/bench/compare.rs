@@ -5,14 +5,13 @@ use serde_json::{Value, json};
 use crate::cli::table::table;
 
 /// What is compared: its name, its way through the document, and whether more is better.
-const FIGURES: [(&str, &str, bool); 7] = [
+const FIGURES: [(&str, &str, bool); 6] = [
     ("requests a second", "/requests_per_second", true),
     ("latency p50", "/latency_us/all/p50", false),
     ("latency p90", "/latency_us/all/p90", false),
     ("latency p99", "/latency_us/all/p99", false),
     ("latency p99.9", "/latency_us/all/p999", false),
     ("latency max", "/latency_us/all/max", false),
-    ("generator busy", "/generator/busy", false),
 ];
 /// What has to be alike, or other things were measured.
 const SETTINGS: [&str; 12] = [
@@ -101,11 +100,9 @@ mod tests {
     fn run(rate: f64, latency: f64) -> Value {
         let all =
             json!({"p50": latency, "p90": latency, "p99": latency, "p999": latency, "max": 0});
-        let busy = json!({ "busy": 0.5 });
         json!({
             "requests_per_second": rate,
             "latency_us": { "all": all },
-            "generator": busy,
             "depth": 1,
         })
     }
@@ -120,7 +117,6 @@ mod tests {
         };
         assert_eq!(words("requests")[3..], ["1000", "1500", "1.500", "better"]);
         assert_eq!(words("latency p99 ")[2..], ["50", "75", "1.500", "worse"]);
-        assert_eq!(words("generator")[2..], ["0.50", "0.50", "1.000"]);
         assert!(!lines.contains("max"), "nothing to divide by: {lines}");
         let mut other = run(1_000.0, 50.0);
         other["depth"] = json!(32);

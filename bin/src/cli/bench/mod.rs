@@ -16,6 +16,8 @@ mod text;
 
 use std::process::ExitCode;
 
+pub use clock::Clock;
+
 use clap::{Args, Subcommand};
 
 #[derive(Args)]

@@ -8,8 +8,8 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Args, Parser as _};
-use tokio::time::Instant;
 
+use super::bench::Clock;
 use super::output::fail;
 use super::remote::{PlaceArgs, kept};
 use super::{Cli, Command, USAGE, execute};
@@ -125,14 +125,14 @@ impl Repl {
             let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             return self.backslash(&words);
         }
-        let began = Instant::now();
+        let clock = Clock::start();
         let done = self.command(line);
         let is_command = !redirect::split(line).0.trim().is_empty();
         if is_command {
             self.before = Some(line.to_owned());
         }
         if self.is_timed && is_command {
-            eprintln!("{:.3} ms", began.elapsed().as_secs_f64() * 1e3);
+            eprintln!("{:.3} ms", clock.now().as_secs_f64() * 1e3);
         }
         done
     }

@@ -113,8 +113,13 @@ impl Elsewhere {
 
 impl Drop for Elsewhere {
     fn drop(&mut self) {
-        // A reader that has gone has had enough.
-        let _ = io::stdout().flush();
+        // A reader that has gone has had enough: what it did not take is for nobody else.
+        if io::stdout().flush().is_err()
+            && let Ok(nowhere) = File::options().write(true).open("/dev/null")
+        {
+            let _ = rustix::stdio::dup2_stdout(nowhere);
+            let _ = io::stdout().flush();
+        }
         let _ = rustix::stdio::dup2_stdout(&self.before);
     }
 }
