@@ -66,7 +66,7 @@ fn fields_of_a_map_are_set_printed_and_removed() {
     }
     place.holds(&[
         ("cache map get default m", 0, "colour  red\n", ""),
-        ("cache map get default k", 4, "", "error[E3003 WRONG_TYPE]"),
+        ("cache map get default k", 2, "", "error[E3003 WRONG_TYPE]"),
     ]);
     let told = place.said("cache map get default m -o json").json();
     let colour = json!({"value": "red", "version": version});
