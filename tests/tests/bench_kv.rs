@@ -229,3 +229,35 @@ fn a_server_that_is_not_there_or_speaks_something_else_is_named() {
         assert!(stderr.starts_with(&format!("error: {}: ", args[1])), "{args:?}: {stderr}");
     }
 }
+
+#[test]
+fn a_run_is_told_beside_an_earlier_one() {
+    let server = server();
+    let file = isogrid_tests::harness::temporary("bench-compare");
+    std::fs::create_dir_all(&file).unwrap();
+    let (old, odd) = (file.join("old.json"), file.join("odd.json"));
+    let args = ["--requests", "200", "-c", "2"];
+    let (_, first) = measured(&server, "native", &args);
+    std::fs::write(&old, first.to_string()).unwrap();
+    std::fs::write(&odd, "{}").unwrap();
+    let compare = ["--compare", old.to_str().unwrap()];
+    let (code, said) = measured(&server, "native", &[&args[..], &compare].concat());
+    assert_eq!(code, Some(0), "{said}");
+    let ratio = said["compared"]["ratios"]["requests_per_second"].as_f64().unwrap();
+    let of = |said: &Value| said["requests_per_second"].as_f64().unwrap();
+    assert!((ratio - of(&said) / of(&first)).abs() < 1e-6, "{said}");
+    assert_eq!(said["compared"]["then"], first, "{said}");
+    let address = address(&server, "native");
+    let with = |more: &[&str]| {
+        let output =
+            bench(&[&["--server", &address, "--requests", "20", "-c", "2"], more].concat());
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, out, error) = with(&[&compare[..], &["--depth", "3"]].concat());
+    assert!(code == Some(0) && out.contains("now/then"), "{out}");
+    assert!(error.contains("the two runs differ in depth"), "{error}");
+    let (code, _, error) = with(&["--compare", odd.to_str().unwrap()]);
+    assert!(code == Some(2) && error.contains("is not what `isogrid bench kv -o json`"), "{error}");
+    std::fs::remove_dir_all(file).unwrap();
+}

@@ -3,5 +3,7 @@
 
 #[path = "model/cache.rs"]
 mod cache;
+#[path = "model/map.rs"]
+mod map;
 #[path = "model/table.rs"]
 mod table;

@@ -14,7 +14,7 @@ use isogrid_tests::tidy::{
 const FLOORS: [(&str, &[&str]); 6] = [
     ("engine", &["isogrid_engine"]),
     ("wire", &["isogrid_wire"]),
-    ("grid", &["isogrid_engine", "isogrid_grid"]),
+    ("grid", &["isogrid_engine", "isogrid_wire", "isogrid_grid"]),
     ("bin", &["isogrid_engine", "isogrid_wire", "isogrid_grid", "isogrid"]),
     ("tests", &["isogrid_engine", "isogrid_wire", "isogrid_grid", "isogrid", "isogrid_tests"]),
     ("benches", &["isogrid_engine", "isogrid_wire", "isogrid_grid", "isogrid", "isogrid_benches"]),
@@ -57,7 +57,18 @@ const OUTSIDE: [(&str, &[&str]); 3] = [
             "tokio-rustls",
         ],
     ),
-    ("grid", &["arc-swap", "crc32c", "isogrid-engine", "parking_lot", "thiserror"]),
+    (
+        "grid",
+        &[
+            "arc-swap",
+            "crc32c",
+            "isogrid-engine",
+            "isogrid-wire",
+            "parking_lot",
+            "serde_json",
+            "thiserror",
+        ],
+    ),
 ];
 
 /// Words of one protocol that a crate above or beside it must not speak, not even in a name.

@@ -50,6 +50,9 @@ pub const UNAUTHORIZED: u8 = 6;
 /// The exit code when there was no answer in time.
 pub const TIMED_OUT: u8 = 7;
 
+/// Exit code of `lock hold` when the lock was lost while the command ran.
+pub const LOCK_LOST: u8 = 8;
+
 /// What `isogrid --help` says after the commands.
 const EXAMPLES: &str = "\
 Examples:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from .errors import Failed
@@ -43,6 +44,29 @@ class Entry:
             parts.get("TTL", 0) / 1000,
             parts.get("IDLE", 0) / 1000,
         )
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Fields of an entry that is a map: values and the versions of the entry that last changed
+    them, by name."""
+
+    version: int
+    values: dict[str, bytes]
+    versions: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What became of a change of fields: whether it was done, the version that is there now, and
+    the fields that others had changed since the version that was named."""
+
+    done: bool
+    version: int
+    conflicts: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return self.done
 
 
 @dataclass(frozen=True)
@@ -162,6 +186,42 @@ class Cache:
         """Puts bytes before the value. Whether there is such an entry."""
         body = self._body(key, {}, value=octets(value))
         return self._client.call("cache.PREPEND", body, self.target).status == "OK"
+
+    # One key whose value is a map.
+
+    def map_get(self, key: Data, fields: Iterable[str] = ()) -> Optional[Fields]:
+        """These fields, or all of them; None if there is no such entry."""
+        body = {"key": octets(key), "fields": list(fields), "read": {}}
+        answer = self._client.call("cache.MAP_GET", body, self.target)
+        if answer.status != "OK":
+            return None
+        found = answer.result["fields"]
+        values = {field["name"]: field["value"] for field in found}
+        versions = {field["name"]: field["version"] for field in found}
+        return Fields(answer.result["version"], values, versions)
+
+    def map_update(
+        self,
+        key: Data,
+        set: Mapping[str, Data] = MappingProxyType({}),
+        add: Mapping[str, int] = MappingProxyType({}),
+        remove: Iterable[str] = (),
+        mode: str = "MERGE",
+        version: Optional[int] = None,
+        ttl: Optional[float] = None,
+    ) -> Updated:
+        """Changes fields, all of it or nothing; the entry is made if it is not there. What others
+        have changed since `version` is told and written over; with the mode STRICT nothing is done
+        then. REPLACE drops the fields that are not named."""
+        changes = [{"name": n, "op": "SET", "value": octets(v)} for n, v in set.items()]
+        for name, delta in add.items():
+            value = delta.to_bytes(8, "big", signed=True)
+            changes.append({"name": name, "op": "ADD", "value": value})
+        write = write_options(ttl, expect=version)
+        body = self._body(key, write, mode=mode, changes=changes, removals=list(remove))
+        answer = self._client.call("cache.MAP_UPDATE", body, self.target)
+        conflicts = tuple(answer.result.get("conflicts", ()))
+        return Updated(answer.status == "OK", answer.result["version"], conflicts)
 
     # Many keys: as many requests as it takes, all under way at once.
 

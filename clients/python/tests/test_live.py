@@ -27,6 +27,26 @@ class Live(unittest.TestCase):
         return caught.exception
 
 
+class Maps(Live):
+    def test_fields_are_read_and_changed_by_themselves(self) -> None:
+        self.assertIsNone(self.cache.map_get("m"))
+        first = self.cache.map_update("m", set={"a": "1", "b": b"\0"}, add={"n": -3})
+        read = self.cache.map_get("m")
+        assert read is not None
+        n = (-3).to_bytes(8, "big", signed=True)
+        self.assertEqual(read.values, {"a": b"1", "b": b"\0", "n": n})
+        second = self.cache.map_update("m", set={"a": "2"}, remove=["b"])
+        read = self.cache.map_get("m", ["a", "b", "n"])
+        assert read is not None
+        self.assertEqual(read.versions, {"a": second.version, "n": first.version})
+        over = self.cache.map_update("m", set={"a": "3"}, version=first.version)
+        self.assertEqual((bool(over), over.conflicts), (True, ("a",)))
+        late = self.cache.map_update("m", set={"n": ""}, mode="STRICT", version=first.version)
+        self.assertEqual((bool(late), late.version), (False, over.version))
+        self.cache.put("k", "plain")
+        self.refused("WRONG_TYPE", self.cache.map_get, "k")
+
+
 class Caches(Live):
     def test_a_value_comes_back_with_its_version_flags_and_lifetime(self) -> None:
         self.assertIsNone(self.cache.get("k"))

@@ -9,6 +9,7 @@ use isogrid_engine::{
 
 pub use self::batch::Batch;
 pub use self::edit::{Action, Decision, Edit, Edited, Pending, Refusal, Scratch, There};
+pub use self::map::{Field, Map, MapEdit};
 pub use self::operation::{Counted, Hit, Lifespan, Mode, Put, Read, Removal, Step, Written};
 use crate::events::{
     Budget, EventMetrics, Hub, ListenOptions, Listener, PartSeq, Scan, ScanError, ScanOptions,
@@ -17,6 +18,7 @@ use crate::events::{
 
 mod batch;
 mod edit;
+mod map;
 mod operation;
 
 /// The configuration of one cache.

@@ -41,6 +41,39 @@ fn entries_are_written_under_conditions_and_read() {
 }
 
 #[test]
+fn fields_of_a_map_are_set_printed_and_removed() {
+    let place = Place::new();
+    place.holds(&[
+        ("cache map get default m", 3, "", "there is no entry \"m\" in default"),
+        ("cache map del default m a", 3, "", "there is no entry \"m\" in default"),
+        ("cache map set default m colour", 2, "", "KEY=VALUE"),
+    ]);
+    let set = place.said("cache map set default m colour=red size=10 -o json").json();
+    let version = set["version"].as_u64().unwrap();
+    place.holds(&[
+        ("cache map get default m", 0, "colour  red\nsize     10\n", ""),
+        ("cache map get default m size", 0, "size  10\n", ""),
+        ("cache map get default m size none", 3, "", "there is no field \"none\""),
+        ("cache map set default m size=1 --if-version 1", 4, "", "changed since: colour, size"),
+    ]);
+    for stores in [
+        &format!("cache map set default m size=11 --if-version {version}"),
+        "cache map del default m size",
+        "cache put default k plain",
+    ] {
+        let said = place.said(stores);
+        assert!(said.code == Some(0) && said.out.starts_with("stored, version"), "{said:?}");
+    }
+    place.holds(&[
+        ("cache map get default m", 0, "colour  red\n", ""),
+        ("cache map get default k", 2, "", "error[E3003 WRONG_TYPE]"),
+    ]);
+    let told = place.said("cache map get default m -o json").json();
+    let colour = json!({"value": "red", "version": version});
+    assert_eq!(told["fields"], json!({"colour": colour}), "{told}");
+}
+
+#[test]
 fn any_bytes_come_back_from_stdin_and_to_stdout() {
     let place = Place::new();
     let value: Vec<u8> = (0..=255).chain(*b"\r\nEND\n").collect();

@@ -79,3 +79,36 @@ fn a_second_signal_kills() {
         assert_eq!(holder.wait().unwrap().code(), Some(137));
     }
 }
+
+/// A command that went on for as long as it liked, and told like any other that a server was gone.
+#[test]
+fn a_lost_lock_is_said_and_ends_the_command() {
+    for (script, heeds) in [
+        ("echo begun; exec sleep 60", true),
+        ("trap 'echo told' TERM; echo begun; for n in $(seq 600); do sleep 0.05; done", false),
+    ] {
+        let place = Place::new();
+        let mut holder = Command::new(isogrid())
+            .args(["lock", "hold", "k", "--ttl", "1s", "--grace", "300ms", "--timeout", "1s"])
+            .args(["--", "sh", "-c", script])
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap())
+            .env("ISOGRID_SERVER", &place.address)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "begun");
+        place.server.signal("KILL");
+        let said: Vec<_> = BufReader::new(holder.stderr.take().unwrap())
+            .lines()
+            .map(Result::unwrap)
+            .filter(|line| line.contains("lost"))
+            .collect();
+        assert!(said[0].contains("the command is told to end"), "{said:?}");
+        assert!(said[1].contains("the lock \"k\" was lost"), "{said:?}");
+        assert_eq!(lines.next().map(Result::unwrap), (!heeds).then(|| "told".to_owned()));
+        assert_eq!(holder.wait().unwrap().code(), Some(8), "{script}");
+    }
+}

@@ -191,6 +191,42 @@ fn a_password_is_asked_for_on_the_terminal_and_not_shown() {
     assert!(!shown.contains(PASSWORD), "{shown}");
 }
 
+/// Ctrl-C at the question ended the program and left the terminal without an echo.
+#[test]
+fn ctrl_c_at_the_question_leaves_the_terminal_as_it_was() {
+    if !has("script", "apt-get install bsdutils") {
+        return;
+    }
+    let door = Door::new();
+    let binary = isogrid();
+    // What is behind the command shows the terminal as the command left it.
+    let line = format!(
+        "trap : INT; {} cache ls --server {} --user app; echo ended $?; stty -a",
+        binary.display(),
+        door.address
+    );
+    let mut command = Command::new("timeout");
+    command.args(["20", "script", "-qec", &line, "/dev/null"]).env_remove("ISOGRID_PASSWORD");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let (mut typed, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut shown = String::new();
+    while !shown.ends_with("password of app: ") {
+        let mut byte = [0];
+        screen.read_exact(&mut byte).unwrap_or_else(|e| panic!("{e}: {shown}"));
+        shown.push(char::from(byte[0]));
+    }
+    typed.write_all(b"half a pass\x03").unwrap();
+    screen.read_to_string(&mut shown).unwrap();
+    drop(typed);
+    child.wait().unwrap();
+    assert!(shown.contains("ended 130"), "{shown}");
+    for mode in ["isig", "icanon", "echo"] {
+        assert!(shown.split_whitespace().any(|word| word == mode), "no {mode}: {shown}");
+    }
+    assert!(!shown.contains("half"), "{shown}");
+}
+
 #[test]
 fn without_a_terminal_it_says_where_a_password_may_come_from() {
     if !has("setsid", "apt-get install util-linux") {

@@ -37,6 +37,49 @@ fn a_script_ends_at_the_first_failure_with_its_exit_code() {
     assert_eq!((said.code, said.out.as_str()), (Some(1), "a\nb"), "{said:?}");
 }
 
+/// What is about the REPL itself, and where output goes.
+#[test]
+fn output_goes_through_pipes_and_into_files_and_lines_are_timed_and_watched() {
+    let place = Place::new();
+    let folder = temporary("repl-files");
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("a file");
+    let file = file.to_str().unwrap();
+    let incr = "cache incr default n --initial 1";
+    for (script, code, out, error) in [
+        (
+            "cache put default k b,a | tr s S\ncache get default k | tr , '\\n' | sort",
+            0,
+            "a\nb",
+            "",
+        ),
+        ("cache put default p '|' # not | this\ncache get default p", 0, "|", ""),
+        ("cache get default none | cat\ncache create unmade\n", 3, "", "there is no entry"),
+        ("cache get default k | exit 9\ncache create unmade\n", 9, "", ""),
+        ("cache get default k > /no/such/file\n", 1, "", "/no/such/file"),
+        ("| cat\n", 2, "", "there is no command ahead"),
+        (&format!("{incr} > '{file}'\n{incr} >> '{file}'\n{incr}\n"), 0, "3\n", ""),
+        (&format!("{incr}\n\\watch 10ms 3"), 0, "4\n5\n6\n7\n", ""),
+        (&format!("{incr} | sed s/^/n/\n\\watch 0 2\n"), 0, "n8\nn9\nn10\n", ""),
+        ("\\watch 1 3\n", 4, "", "no line before"),
+        ("cache get default none\n", 3, "", "no entry"),
+        ("\\watch soon\n", 2, "", "a time looks like"),
+        ("\\timing\ncache get default p\n\\timing off\n", 0, "|", " ms\ntiming is off"),
+        ("\\nothing\n", 2, "", "\\timing [on|off]"),
+        ("\\?\n", 0, "\\watch TIME [TIMES]", ""),
+    ] {
+        let said = place.fed("repl", &[], script.as_bytes());
+        assert_eq!(said.code, Some(code), "{script}: {said:?}");
+        assert!(said.out.contains(out) && said.error.contains(error), "{script}: {said:?}");
+        assert_eq!(said.error.is_empty(), error.is_empty(), "{script}: {said:?}");
+    }
+    assert_eq!(fs::read_to_string(file).unwrap(), "1\n2\n");
+    // What a reader that has gone did not take came out at the next line.
+    let said = place.fed("repl", &[], b"cache get default k | exit 9");
+    assert_eq!((said.code, said.out.as_str()), (Some(9), ""), "{said:?}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn lines_go_to_the_server_of_the_repl_unless_they_say_another() {
     let (here, there) = (Place::new(), Place::new());

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use isogrid_wire::client::cache::{Change, Changed, Counted, Gone, Removed, Written};
+use isogrid_wire::client::cache::{
+    Change, Changed, Counted, Field, Gone, MapUpdated, Removed, Written,
+};
 use isogrid_wire::client::counter::Added;
 use isogrid_wire::client::lock::Taken;
 use isogrid_wire::client::transaction::Commit;
@@ -54,6 +56,42 @@ async fn entries_are_written_and_read_under_every_condition() {
     let Removed::Removed { prev: Some(prev) } = removed else { panic!("{removed:?}") };
     assert_eq!(&*prev.value, b"?42!");
     assert_eq!(cache.remove(b"k").await.unwrap(), Removed::NotFound);
+}
+
+#[tokio::test]
+async fn fields_of_a_map_are_read_and_changed_by_themselves() {
+    let (_server, address) = server();
+    let client = client(&address).await;
+    let cache = client.cache("carts").near(10).open().await.unwrap();
+    let cart = cache.map(b"ann");
+    assert_eq!(cart.get().await.unwrap(), None);
+    let absent = cart.update().set("a", b"x").if_present().await.unwrap();
+    assert_eq!(absent, MapUpdated::NotStored { version: 0 });
+    let made = cart.update().set("a", b"1").add("n", -2).append("l", b"x").ttl(LONG).await.unwrap();
+    let MapUpdated::Done { version: first, .. } = made else { panic!("{made:?}") };
+    // A copy of the entry goes when a field changes.
+    assert_eq!(cache.get(b"ann").await.unwrap().unwrap().version, first);
+    let update = cart.update().set_if_absent("a", b"no").json_merge("j", r#"{"b":1}"#);
+    let merged = update.add("n", 3).append("l", b"y").remove("none").await.unwrap();
+    let MapUpdated::Done { version: second, .. } = merged else { panic!("{merged:?}") };
+    assert_eq!(cache.get(b"ann").await.unwrap().unwrap().version, second);
+    let read = cart.get().fields(&["a", "n", "none"]).await.unwrap().unwrap();
+    let field = |value: &[u8], version| Field { value: value.to_vec(), version };
+    let expected = [("a", field(b"1", first)), ("n", field(&1_i64.to_be_bytes(), second))];
+    assert_eq!(read.fields, expected.map(|(name, field)| (name.to_owned(), field)).into());
+    let over = cart.update().set("n", b"").set("a", b"2").since(first).await.unwrap();
+    let MapUpdated::Done { version: third, conflicts } = over else { panic!("{over:?}") };
+    assert_eq!(conflicts, ["n"]);
+    let late = cart.update().set("a", b"x").strict(second).await.unwrap();
+    let conflicts = ["a", "n"].map(str::to_owned).to_vec();
+    assert_eq!(late, MapUpdated::Mismatch { version: third, conflicts });
+    cart.update().set("only", b"1").replace().await.unwrap();
+    let names: Vec<_> = cart.get().await.unwrap().unwrap().fields.into_keys().collect();
+    assert_eq!(names, ["only"]);
+    assert!(cache.get(b"ann").fresh().await.unwrap().unwrap().ttl.is_some(), "kept");
+    cache.put(b"plain", b"x").await.unwrap();
+    let wrong = cache.map(b"plain").get().await.unwrap_err();
+    assert_eq!((wrong.outcome, wrong.code()), (Outcome::Failed, Some(ErrorCode::WrongType)));
 }
 
 #[tokio::test]

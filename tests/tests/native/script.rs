@@ -32,6 +32,11 @@ fn cache() {
 }
 
 #[test]
+fn map() {
+    run(include_str!("../../vectors/native/map.txt"));
+}
+
+#[test]
 fn counter() {
     run(include_str!("../../vectors/native/counter.txt"));
 }

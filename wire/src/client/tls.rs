@@ -2,7 +2,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
@@ -14,8 +15,9 @@ use tokio_rustls::client::TlsStream;
 
 use crate::scram::{EXPORTER_LABEL, EXPORTER_LEN};
 
-/// Whom a client trusts, and the certificate that it shows. The files are PEM and read once, by
-/// [`Client::connect`](super::Client::connect).
+/// Whom a client trusts, and the certificate that it shows. The files are PEM, read by
+/// [`Client::connect`](super::Client::connect), and again ahead of a later connection when they
+/// have changed; while what they have then is of no use, what was read before counts.
 ///
 /// ```
 /// use isogrid_wire::client::{Options, TlsOptions};
@@ -57,8 +59,25 @@ impl TlsOptions {
 /// What was read, ready for handshakes.
 #[derive(Clone)]
 pub struct Tls {
-    config: Arc<ClientConfig>,
+    options: Arc<TlsOptions>,
+    read: Arc<Mutex<(Stamps, Arc<ClientConfig>)>>,
     name: Option<ServerName<'static>>,
+}
+
+/// What tells that a file is another one than it was: when it was written, and its length.
+type Stamps = Vec<Option<(SystemTime, u64)>>;
+
+impl TlsOptions {
+    fn stamps(&self) -> Stamps {
+        let authorities = self.authorities.clone().or_else(of_the_system);
+        let pair = self.certificate.iter().flat_map(|(chain, key)| [chain, key]);
+        let files = authorities.iter().chain(pair);
+        let stamp = |file: &PathBuf| {
+            let there = std::fs::metadata(file).ok()?;
+            Some((there.modified().ok()?, there.len()))
+        };
+        files.map(stamp).collect()
+    }
 }
 
 impl Tls {
@@ -68,6 +87,26 @@ impl Tls {
     ///
     /// What is wrong with which of them; nothing of what is in them.
     pub fn read(options: &TlsOptions) -> Result<Self, String> {
+        // Ahead of the reading: what is written meanwhile is read again.
+        let stamps = options.stamps();
+        let read = Arc::new(Mutex::new((stamps, Self::config(options)?)));
+        let name = options.server_name.as_deref().map(server_name).transpose()?;
+        Ok(Tls { options: Arc::new(options.clone()), read, name })
+    }
+
+    /// What the files say now, or said when they were of use.
+    fn current(&self) -> Arc<ClientConfig> {
+        let stamps = self.options.stamps();
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.0 != stamps
+            && let Ok(config) = Self::config(&self.options)
+        {
+            *read = (stamps, config);
+        }
+        Arc::clone(&read.1)
+    }
+
+    fn config(options: &TlsOptions) -> Result<Arc<ClientConfig>, String> {
         let roots = match &options.authorities {
             Some(file) => all_roots(file)?,
             None => usable_roots(
@@ -88,8 +127,7 @@ impl Tls {
                     .map_err(|error| format!("{pair} do not fit: {error}"))?
             }
         };
-        let name = options.server_name.as_deref().map(server_name).transpose()?;
-        Ok(Tls { config: Arc::new(config), name })
+        Ok(Arc::new(config))
     }
 
     /// The client's side of a handshake, and the keying material that binds a login to the
@@ -100,11 +138,12 @@ impl Tls {
         address: &str,
     ) -> io::Result<(TlsStream<TcpStream>, Option<[u8; EXPORTER_LEN]>)> {
         let wrong = |why| io::Error::new(io::ErrorKind::InvalidData, why);
-        let name = match self.name {
+        let name = match self.name.clone() {
             Some(name) => name,
             None => server_name(host(address)).map_err(wrong)?,
         };
-        let stream = TlsConnector::from(self.config).connect(name, stream).await?;
+        let config = self.current();
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
         let (_, connection) = stream.get_ref();
         let is_new = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
         let key = |()| {
@@ -223,6 +262,26 @@ Y2doBXh2nfFRsDmPK3Kb9yUCIQDrpEjLT70OYv7wAt3YVrWtus3lDz114WGLD3dv
             assert_eq!(all_roots(&file).ok().map(|roots| roots.len()), all);
             assert_eq!(usable_roots(&file).ok().map(|roots| roots.len()), usable);
         }
+        std::fs::remove_file(&file).unwrap();
+    }
+
+    /// A certificate that was about to expire was renewed in its file, and the client went on
+    /// showing the old one until it was started again.
+    #[test]
+    fn files_that_have_changed_are_read_again_and_count_when_they_are_of_use() {
+        let file = std::env::temp_dir().join(format!("renewed-{}.pem", std::process::id()));
+        std::fs::write(&file, GOOD).unwrap();
+        let tls = Tls::read(&TlsOptions::default().authorities(&file)).unwrap();
+        let first = tls.current();
+        assert!(Arc::ptr_eq(&first, &tls.current()), "nothing has changed");
+        std::fs::write(&file, BAD).unwrap();
+        assert!(Arc::ptr_eq(&first, &tls.current()), "of no use");
+        std::fs::remove_file(&file).unwrap();
+        assert!(Arc::ptr_eq(&first, &tls.clone().current()), "not there");
+        std::fs::write(&file, GOOD.to_owned() + GOOD).unwrap();
+        let second = tls.clone().current();
+        assert!(!Arc::ptr_eq(&first, &second), "renewed");
+        assert!(Arc::ptr_eq(&second, &tls.current()), "by all connections of a client");
         std::fs::remove_file(&file).unwrap();
     }
 

@@ -119,7 +119,7 @@ choices! {
 group! {
     /// Transactions: all or nothing. The object of these requests is 0; the caches are in the body,
     /// one and the same in all parts of a transaction. GET, PUT, REMOVE, TOUCH, GET_TOUCH, INCR,
-    /// APPEND and PREPEND of group 0x01 join a transaction by the extension `tx`; the version of
+    /// APPEND, PREPEND, MAP_GET and MAP_UPDATE of group 0x01 join a transaction by the extension `tx`; the version of
     /// what it has written itself is 0 until it is committed.
     0x02 "tx";
     reserved {}
@@ -128,7 +128,8 @@ group! {
     0x0201 EXEC Exec<'a> (Dedup, Inner, none) {
         /// All must hold for `then` to be executed; none: it is.
         compare: List<'a, Compare<'a>>,
-        /// GET, PUT, REMOVE, TOUCH, GET_TOUCH, INCR, APPEND and PREPEND of group 0x01.
+        /// GET, PUT, REMOVE, TOUCH, GET_TOUCH, INCR, APPEND, PREPEND, MAP_GET and MAP_UPDATE of
+        /// group 0x01.
         then: List<'a, SubRequest<'a>>,
         /// The same, for when a condition does not hold.
         otherwise: List<'a, SubRequest<'a>>,

@@ -6,12 +6,14 @@ use std::time::Duration;
 use clap::Args;
 use isogrid_engine::env::split_mix;
 use isogrid_grid::unit::parse_size;
+use serde_json::Value;
 
 use super::choose::Traffic;
 use super::codec::Broken;
+use super::compare::Earlier;
 use super::connection::{KEY_PREFIX, Protocol, Shape, Target};
 use super::report;
-use super::run::{Plan, run};
+use super::run::{Outcome, Plan, run};
 use super::schedule::Limit;
 use crate::cli::USAGE;
 use crate::cli::output::{OutputArgs, fail};
@@ -23,6 +25,7 @@ Examples:
   isogrid bench kv --rate 20k --duration 30s     # at a rate: what a user's request would wait
   isogrid bench kv --protocol memcached --server cache1:11211 --ratio 9:1 --zipf 0.99
   isogrid bench kv --requests 100k --seed 7 -o json > old.json
+  isogrid bench kv --requests 100k --seed 7 --compare old.json
 
 Without --rate each connection sends its next request when an answer has come: that measures how
 much a server can do. Latencies then say little about a busy server, since whoever waits asks for
@@ -100,6 +103,9 @@ pub struct KvArgs {
     #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Keys and values")]
     seed: u64,
 
+    /// Tells the result beside that of an earlier run: a file of what -o json printed
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    compare: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -110,10 +116,14 @@ pub fn main(args: &KvArgs) -> ExitCode {
         Ok(plan) => plan,
         Err(why) => return fail(&why, USAGE),
     };
+    // Ahead of the run: who has waited for it shall not learn then that there is no such file.
+    let earlier = match args.compare.as_deref().map(Earlier::read).transpose() {
+        Ok(earlier) => earlier,
+        Err(why) => return fail(&why, USAGE),
+    };
     match run(&plan) {
         Ok(outcome) => {
-            let (table, json) = (report::table, report::json);
-            let said = args.output.say(|| table(&plan, &outcome), || json(&plan, &outcome));
+            let said = said(args, &plan, &outcome, earlier.as_ref());
             for warning in report::warnings(&plan, &outcome) {
                 eprintln!("warning: {warning}");
             }
@@ -124,6 +134,26 @@ pub fn main(args: &KvArgs) -> ExitCode {
             fail(&format!("{server}: {why}\n  help: is a server there that speaks it?"), 1)
         }
     }
+}
+
+fn said(args: &KvArgs, plan: &Plan, outcome: &Outcome, earlier: Option<&Earlier>) -> ExitCode {
+    let document = report::json(plan, outcome);
+    let differences = earlier.map(|earlier| earlier.differences(&document)).unwrap_or_default();
+    if !differences.is_empty() {
+        eprintln!("warning: the two runs differ in {}", differences.join(", "));
+    }
+    let table = || {
+        let compared = earlier.map(|earlier| format!("\n{}", earlier.table(&document)));
+        report::table(plan, outcome) + &compared.unwrap_or_default()
+    };
+    let json = || {
+        let mut document = document.clone();
+        if let (Some(earlier), Some(fields)) = (earlier, document.as_object_mut()) {
+            fields.insert("compared".to_owned(), earlier.json(&Value::from(fields.clone())));
+        }
+        document
+    };
+    args.output.say(table, json)
 }
 
 impl KvArgs {

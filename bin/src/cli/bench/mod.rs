@@ -3,6 +3,7 @@
 mod choose;
 mod clock;
 mod codec;
+mod compare;
 mod connection;
 mod kv;
 mod native;
@@ -14,6 +15,8 @@ mod tally;
 mod text;
 
 use std::process::ExitCode;
+
+pub use clock::Clock;
 
 use clap::{Args, Subcommand};
 

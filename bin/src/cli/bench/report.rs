@@ -76,6 +76,7 @@ pub fn json(plan: &Plan, outcome: &Outcome) -> Value {
         "threads": plan.threads,
         "keys": plan.traffic.keys,
         "zipf": plan.traffic.zipf,
+        "ratio": [plan.traffic.ratio.0, plan.traffic.ratio.1],
         "key_size": plan.shape.key_len,
         "value_size": [plan.traffic.value_len.0, plan.traffic.value_len.1],
         "seed": plan.seed,

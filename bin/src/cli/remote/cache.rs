@@ -12,7 +12,7 @@ use isogrid_wire::native::catalog::ObjectKind;
 use serde_json::{Value, json};
 
 use super::confirm::confirm;
-use super::{Failure, Outcome, RemoteArgs, entry, object, pair, show, span};
+use super::{Failure, Outcome, RemoteArgs, entry, map, object, pair, show, span};
 use crate::cli::complete;
 use crate::cli::output::{OutputArgs, say};
 use crate::cli::table::table;
@@ -26,6 +26,8 @@ Examples:
   isogrid cache put orders picture < picture.png
   isogrid cache keys orders --glob 'user:*'
   isogrid cache incr orders visits 1 --initial 1
+  isogrid cache map set carts ann colour=red size=10
+  isogrid cache map get carts ann colour
   isogrid cache set orders ttl=20m max_bytes=128MiB
   isogrid cache ls -o json
   isogrid cache drop orders                     # asks for the name; --yes does not
@@ -133,6 +135,9 @@ enum Command {
         #[arg(long, value_name = "NUMBER")]
         initial: Option<u64>,
     },
+    /// Print, set and remove fields of an entry that is a map.
+    #[command(subcommand)]
+    Map(map::MapCommand),
     /// Print all keys, one a line; with -o json one document a line.
     Keys {
         /// The cache's name.
@@ -232,6 +237,7 @@ async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
         Command::Incr { entry, delta, initial } => {
             entry::incr(client, entry, *delta, *initial, out).await
         }
+        Command::Map(command) => map::run(client, command, out).await,
         Command::Keys { cache, glob, limit } => {
             entry::keys(client, cache, glob.as_deref(), limit.unwrap_or(usize::MAX), out).await
         }

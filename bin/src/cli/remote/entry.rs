@@ -44,15 +44,15 @@ impl Entry {
         self.key.as_bytes()
     }
 
-    fn missing(&self) -> Failure {
+    pub(super) fn missing(&self) -> Failure {
         Failure::not_found(format!("there is no entry {:?} in {}", line(self.key()), self.cache))
     }
 
-    fn mismatch(&self, version: u64) -> Failure {
+    pub(super) fn mismatch(&self, version: u64) -> Failure {
         Failure::condition(format!("{:?} has the version {version}", line(self.key())))
     }
 
-    fn document(&self, more: Value) -> Value {
+    pub(super) fn document(&self, more: Value) -> Value {
         let mut document = Map::new();
         put_bytes(&mut document, "key", self.key());
         if let Value::Object(more) = more {

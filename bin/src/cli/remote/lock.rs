@@ -1,6 +1,7 @@
 //! `isogrid lock hold`: runs a command while this process holds a lock.
 
 use std::ffi::OsString;
+use std::pin::pin;
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use isogrid_wire::client::lock::{Guard, Taken};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command as Process;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
 
 use super::{Failure, Outcome, RemoteArgs, span};
-use crate::cli::UNAVAILABLE;
+use crate::cli::LOCK_LOST;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,11 +23,12 @@ Examples:
   isogrid lock hold shard-3 --ttl 30s -- sh -c 'echo holds with token $ISOGRID_FENCE'
 
 At most one of all who hold KEY runs its command at a time. When this process dies the lock is free
-after --ttl. When the lock is lost, or this process is told to end, the command gets SIGTERM; when
-that happens once more, SIGKILL.
+after --ttl. When the lock is lost this is said, the command gets SIGTERM, and SIGKILL if it is still
+there after --grace. When this process is told to end, the command gets SIGTERM; the second time,
+SIGKILL.
 
 Exit codes: that of the command (128 + N when signal N ended it); 4 somebody else holds the lock,
-5 the lock was lost; others as `isogrid cache --help`.";
+8 the lock was lost, whatever the command did; others as `isogrid cache --help`.";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -49,6 +52,9 @@ enum Command {
         /// So long after this process has died somebody else may have it: 1s to 1d.
         #[arg(long, value_name = "TIME", value_parser = span, default_value = "10s")]
         ttl: Duration,
+        /// How long the command may take to end when the lock is lost.
+        #[arg(long, value_name = "TIME", value_parser = span, default_value = "10s")]
+        grace: Duration,
         /// The command, with its arguments.
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
@@ -57,20 +63,15 @@ enum Command {
 
 /// Runs `isogrid lock`.
 pub fn main(args: &LockArgs) -> ExitCode {
-    let Command::Hold { key, wait, ttl, command } = &args.command;
-    args.remote.run(async |client| hold(&client, key, *wait, *ttl, command).await)
+    args.remote.run(async |client| hold(&client, &args.command).await)
 }
 
-async fn hold(
-    client: &Client,
-    key: &str,
-    wait: Duration,
-    ttl: Duration,
-    command: &[OsString],
-) -> Outcome {
+async fn hold(client: &Client, hold: &Command) -> Outcome {
+    let Command::Hold { key, wait, ttl, grace, command } = hold;
     let locks = client.locks("default").await?;
     let info = serde_json::json!({ "pid": std::process::id() }).to_string();
-    let guard = match locks.lock(key.as_bytes()).wait(wait).ttl(ttl).info(&info).acquire().await? {
+    let guard = match locks.lock(key.as_bytes()).wait(*wait).ttl(*ttl).info(&info).acquire().await?
+    {
         Taken::Held(guard) => guard,
         Taken::Busy { holder } => {
             return Err(Failure::condition(format!("somebody else holds {key:?}: {holder}"))
@@ -82,14 +83,14 @@ async fn hold(
     };
     let mut process = Process::new(program);
     process.args(arguments).env("ISOGRID_FENCE", guard.token().to_string());
-    let status = run(process, &guard).await;
+    let status = run(process, &guard, key, *grace).await;
     let is_lost = guard.is_lost();
     // Whatever became of the command: a guard that is dropped would give the lock back later, and
     // this process is gone before that.
     let released = guard.release().await;
     let status = status?;
     if is_lost {
-        return Err(Failure::new(format!("the lock {key:?} was lost"), UNAVAILABLE)
+        return Err(Failure::new(format!("the lock {key:?} was lost"), LOCK_LOST)
             .help("somebody else may have had it: check what the command did"));
     }
     released?;
@@ -97,8 +98,13 @@ async fn hold(
 }
 
 /// Runs the command to its end. It is told to end when the lock is lost, or this process is told;
-/// a second time it is killed.
-async fn run(mut process: Process, guard: &Guard) -> Result<ExitStatus, Failure> {
+/// a second time, or when it has not ended `grace` after the lock was lost, it is killed.
+async fn run(
+    mut process: Process,
+    guard: &Guard,
+    key: &str,
+    grace: Duration,
+) -> Result<ExitStatus, Failure> {
     let failed = |error: std::io::Error| Failure::general(format!("cannot wait: {error}"));
     let mut term = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -106,11 +112,17 @@ async fn run(mut process: Process, guard: &Guard) -> Result<ExitStatus, Failure>
         let program = process.as_std().get_program().to_string_lossy();
         Failure::not_found(format!("cannot run {program}: {error}"))
     })?;
-    let (mut is_lost, mut next) = (false, Signal::TERM);
+    let (mut is_lost, mut is_killed, mut next) = (false, false, Signal::TERM);
+    let mut is_over = pin!(sleep(Duration::ZERO));
     loop {
         tokio::select! {
             status = child.wait() => return status.map_err(failed),
-            () = guard.lost(), if !is_lost => is_lost = true,
+            () = guard.lost(), if !is_lost => {
+                eprintln!("warning: the lock {key:?} was lost: the command is told to end");
+                is_lost = true;
+                is_over.set(sleep(grace));
+            }
+            () = &mut is_over, if is_lost && !is_killed => {}
             _ = term.recv() => {}
             _ = interrupt.recv() => {}
         }
@@ -119,6 +131,7 @@ async fn run(mut process: Process, guard: &Guard) -> Result<ExitStatus, Failure>
             // One that has ended needs no signal.
             let _ = kill_process(pid, next);
         }
+        is_killed = next == Signal::KILL;
         next = Signal::KILL;
     }
 }

@@ -9,6 +9,7 @@ mod entry;
 mod failure;
 pub mod kept;
 pub mod lock;
+mod map;
 mod place;
 pub mod show;
 mod target;

@@ -1,5 +1,7 @@
 //! `isogrid repl`: the commands without the program's name, one after the other.
 
+mod backslash;
+mod redirect;
 mod terminal;
 
 use std::io::IsTerminal as _;
@@ -7,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser as _};
 
+use super::bench::Clock;
 use super::output::fail;
 use super::remote::{PlaceArgs, kept};
 use super::{Cli, Command, USAGE, execute};
@@ -20,6 +23,9 @@ Examples:
 
 Lines are commands as behind `isogrid`, with quotes as in a shell; what follows # is a comment, and
 a quote that is open goes on in the next line. The connection is kept from one line to the next.
+`| jq .` behind a command sends its output through a command of the shell, `> FILE` and `>> FILE`
+into a file; `|`, `>` and `#` that are meant themselves stand in quotes. \\timing says how long lines
+take, \\watch 2 runs the line before every two seconds, \\? lists these.
 
 See also: isogrid cache, isogrid context";
 
@@ -49,6 +55,14 @@ pub fn begin() -> ExitCode {
     main(&ReplArgs { place: PlaceArgs::default() })
 }
 
+/// What lines have to do with each other.
+#[derive(Default)]
+struct Repl {
+    is_timed: bool,
+    /// The last line with a command.
+    before: Option<String>,
+}
+
 /// What came of a line.
 enum Done {
     Ran(ExitCode),
@@ -61,8 +75,9 @@ fn converse() -> ExitCode {
         Ok(terminal) => terminal,
         Err(why) => return fail(&format!("the terminal cannot be used: {why}"), 1),
     };
+    let mut repl = Repl::default();
     while let Some(line) = terminal.line(&kept::label()) {
-        if let Done::Leave = run(&line) {
+        if let Done::Leave = repl.run(&line) {
             break;
         }
     }
@@ -72,13 +87,14 @@ fn converse() -> ExitCode {
 
 /// Runs the lines of stdin up to the first that fails.
 fn script() -> ExitCode {
+    let mut repl = Repl::default();
     loop {
         let line = match next() {
             Ok(Some(line)) => line,
             Ok(None) => return ExitCode::SUCCESS,
             Err(error) => return fail(&format!("stdin: {error}"), 1),
         };
-        match run(&line) {
+        match repl.run(&line) {
             Done::Ran(ExitCode::SUCCESS) => {}
             Done::Ran(code) => return code,
             Done::Leave => return ExitCode::SUCCESS,
@@ -103,14 +119,36 @@ fn is_open(text: &str) -> bool {
     shlex::split(text).is_none()
 }
 
-fn run(line: &str) -> Done {
-    let Some(words) = shlex::split(line) else {
-        return Done::Ran(fail("a quote is open", USAGE));
-    };
-    match words.first().map(String::as_str) {
-        None => Done::Ran(ExitCode::SUCCESS),
-        Some("exit" | "quit") => Done::Leave,
-        Some(_) => Done::Ran(parsed(words)),
+impl Repl {
+    fn run(&mut self, line: &str) -> Done {
+        if line.trim_start().starts_with('\\') {
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            return self.backslash(&words);
+        }
+        let clock = Clock::start();
+        let done = self.command(line);
+        let is_command = !redirect::split(line).0.trim().is_empty();
+        if is_command {
+            self.before = Some(line.to_owned());
+        }
+        if self.is_timed && is_command {
+            eprintln!("{:.3} ms", clock.now().as_secs_f64() * 1e3);
+        }
+        done
+    }
+
+    fn command(&self, line: &str) -> Done {
+        let (command, into) = redirect::split(line);
+        let Some(words) = shlex::split(command) else {
+            return Done::Ran(fail("a quote is open", USAGE));
+        };
+        match (words.first().map(String::as_str), into) {
+            (None, None) => Done::Ran(ExitCode::SUCCESS),
+            (None, Some(_)) => Done::Ran(fail("there is no command ahead of | or >", USAGE)),
+            (Some("exit" | "quit"), _) => Done::Leave,
+            (Some(_), None) => Done::Ran(parsed(words)),
+            (Some(_), Some(into)) => Done::Ran(into.run(|| parsed(words))),
+        }
     }
 }
 

@@ -31,7 +31,10 @@ const COUNT_BATCH: usize = 1_000;
 /// locks that know of writes which nobody may see yet.
 pub fn only_writes(header: &Header) -> bool {
     header.kind == FrameKind::Req
-        && matches!(header.op, 0x0102 | 0x0103 | 0x0105 | 0x0108..=0x010a | 0x0111 | 0x0112)
+        && matches!(
+            header.op,
+            0x0102 | 0x0103 | 0x0105 | 0x0108..=0x010a | 0x010d | 0x0111 | 0x0112
+        )
 }
 
 impl Session {
@@ -47,6 +50,9 @@ impl Session {
     ) -> Result<Flow, Failure> {
         let object = at.object(Kind::Cache)?;
         let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
+        if let Request::MapUpdate(update) = request {
+            self.check_keys(update.changes.len() + update.removals.len())?;
+        }
         if let Some((key, edit)) = edit::of(request, self.limits.value_len_max)? {
             let batch = cache.batch(self.now).by(self.origin);
             self.edit(object, &batch, (cache.hash(key), key), &edit, request, reply)?;
@@ -54,6 +60,7 @@ impl Session {
         }
         match request {
             Request::Get(get) => self.get(object, cache, get, reply)?,
+            Request::MapGet(get) => self.map_get(object, cache, get, reply)?,
             Request::GetMany(many) => self.get_many(object, cache, many, reply)?,
             Request::PutMany(many) => self.put_many(object, cache, many, reply)?,
             Request::RemoveMany(many) => self.remove_many(object, cache, many, reply)?,
@@ -232,7 +239,7 @@ fn count(
     let done = matches!(version, Ok(Ok(_)));
     let (hit, miss) = (u64::from(done), u64::from(!done));
     match request {
-        Request::Put(_) | Request::Append(_) | Request::Prepend(_) => {
+        Request::Put(_) | Request::Append(_) | Request::Prepend(_) | Request::MapUpdate(_) => {
             counts.cmd_set += 1;
             counts.set_not_stored +=
                 u64::from(matches!(version, Ok(Err(Refusal::Present | Refusal::Absent))));

@@ -1,7 +1,7 @@
 //! Writes of one key: from the request to an [`Edit`], and from what it came to, to the answer.
 //! Transactions use both as well.
 
-use isogrid_grid::structure::cache::{Action, Edit, Refusal};
+use isogrid_grid::structure::cache::{Action, Edit, MapEdit, Refusal};
 use isogrid_wire::native::cache::{
     AppendReply, GetTouchReply, IncrReply, PrependReply, PutReply, RemoveReply, Request, TouchReply,
 };
@@ -9,6 +9,7 @@ use isogrid_wire::native::{ErrorCode, WriteOptions};
 
 use super::entry::{ALL, View};
 use super::failure::Failure;
+use super::map;
 use super::reply::Reply;
 
 /// What a write came to.
@@ -50,6 +51,12 @@ pub fn of<'a>(
         Request::Prepend(prepend) => {
             (prepend.key, prepend.write, 0, Action::Prepend(prepend.value.bytes()))
         }
+        Request::MapUpdate(update) => {
+            map::check(update)?;
+            let (mode, changes, removals) = (update.mode, update.changes, update.removals);
+            let action = Action::Map(MapEdit { mode, changes, removals });
+            (update.key, update.write, WriteOptions::IF_ABSENT, action)
+        }
         _ => return Ok(None),
     };
     Ok(Some((key.0, edit(&write, allowed, action, len_max)?)))
@@ -80,7 +87,8 @@ pub fn edit<'a>(
         action,
         expect: write.expect,
         if_absent: write.has(WriteOptions::IF_ABSENT),
-        if_present: write.has(WriteOptions::IF_PRESENT) && matches!(action, Action::Put(_)),
+        if_present: write.has(WriteOptions::IF_PRESENT)
+            && matches!(action, Action::Put(_) | Action::Map(_)),
         ttl: write.ttl.map(|ttl| ttl.0),
         idle: write.idle.map(|idle| idle.0),
         keep_ttl: write.has(WriteOptions::KEEP_TTL),
@@ -93,8 +101,8 @@ pub fn edit<'a>(
 /// Answers the write of one key.
 pub fn say(request: &Request<'_>, outcome: &Outcome<'_>, now: u64, reply: &mut Reply<'_>) {
     let version = outcome.before.map_or(0, |before| before.version);
-    if outcome.version == Err(Refusal::NotANumber) {
-        return reply.fail(&Failure::of(ErrorCode::NotANumber));
+    if let Err(Some(failure)) = outcome.version.map_err(failure) {
+        return reply.fail(&failure);
     }
     match request {
         Request::Put(put) => {
@@ -152,6 +160,19 @@ pub fn say(request: &Request<'_>, outcome: &Outcome<'_>, now: u64, reply: &mut R
             Err(Refusal::Version) => PrependReply::VersionMismatch { version },
             Err(_) => PrependReply::NotFound {},
         }),
+        Request::MapUpdate(update) => map::say(update, outcome, reply),
         _ => {}
     }
+}
+
+/// The failure of a write that is refused for what is there; `None` where that has a status.
+fn failure(refusal: Refusal) -> Option<Failure> {
+    let failure = match refusal {
+        Refusal::Present | Refusal::Version | Refusal::Absent => return None,
+        Refusal::NotANumber => Failure::of(ErrorCode::NotANumber),
+        Refusal::OutOfRange => Failure::new(ErrorCode::OutOfRange, "the sum is over 64 bits"),
+        Refusal::NotJson => Failure::invalid("JSON_MERGE into a field that is no JSON document"),
+        Refusal::WrongType => Failure::new(ErrorCode::WrongType, map::WRONG_TYPE),
+    };
+    Some(failure)
 }

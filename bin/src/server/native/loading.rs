@@ -182,7 +182,7 @@ fn needed(object: u32, request: &Request<'_>, limits: &Limits, need: &mut dyn Fn
 }
 
 fn of_cache(request: &cache::Request<'_>, limits: &Limits, need: &mut dyn FnMut(&[u8])) {
-    use cache::Request::{Get, GetMany, PutMany, RemoveMany, TouchMany};
+    use cache::Request::{Get, GetMany, MapGet, PutMany, RemoveMany, TouchMany};
     if let Ok(Some((key, edit))) = edit::of(request, limits.value_len_max) {
         if !edit.is_blind() {
             need(key);
@@ -191,6 +191,7 @@ fn of_cache(request: &cache::Request<'_>, limits: &Limits, need: &mut dyn FnMut(
     }
     match request {
         Get(get) => need(get.key.0),
+        MapGet(get) => need(get.key.0),
         GetMany(many) => many.keys.iter().for_each(|key| need(key.0)),
         PutMany(many) if many.write.switches != 0 => {
             many.entries.iter().for_each(|entry| need(entry.key.0));

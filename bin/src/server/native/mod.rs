@@ -36,6 +36,7 @@ mod live;
 mod loading;
 mod login;
 mod many;
+mod map;
 pub mod once;
 pub mod open_tx;
 mod permit;

@@ -24,8 +24,8 @@ use crate::server::loading::Loading;
 
 /// Requests that are looked up and executed together.
 const RUN: usize = 32;
-/// The group of caches, and its first operations that have a key of their own in front.
-const OF_ONE_KEY: std::ops::RangeInclusive<u16> = 0x0101..=0x010d;
+/// The operations of caches that have one key, in front, and whose value is one.
+const OF_ONE_KEY: std::ops::RangeInclusive<u16> = 0x0101..=0x010b;
 
 /// How far a run came.
 #[derive(Debug, Clone, Copy, Default)]

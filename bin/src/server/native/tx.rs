@@ -196,11 +196,13 @@ impl Session {
                 cache.edit_in(tx, key, &edit, self.now).map_err(|error| failed(&error))?;
             return Ok(Part { request, key, done: Done::Edit(pending) });
         }
-        let cache::Request::Get(get) = request else {
-            return Err(Failure::invalid("this request cannot be in a transaction"));
+        let key = match request {
+            cache::Request::Get(get) => get.key.0,
+            cache::Request::MapGet(get) => get.key.0,
+            _ => return Err(Failure::invalid("this request cannot be in a transaction")),
         };
-        let entry = tx.get(get.key.0, self.now).map_err(|error| failed(&error))?;
-        Ok(Part { request, key: get.key.0, done: Done::Read(entry) })
+        let entry = tx.get(key, self.now).map_err(|error| failed(&error))?;
+        Ok(Part { request, key, done: Done::Read(entry) })
     }
 
     fn commit_occ(
@@ -328,10 +330,21 @@ pub fn cache_of(object: &Object) -> Result<&Arc<Cache>, Failure> {
 
 /// Whether a request may be in a transaction.
 pub fn is_of_one_key(request: &cache::Request<'_>) -> bool {
-    use cache::Request::{Append, Get, GetTouch, Incr, Prepend, Put, Remove, Touch};
+    use cache::Request::{
+        Append, Get, GetTouch, Incr, MapGet, MapUpdate, Prepend, Put, Remove, Touch,
+    };
     matches!(
         request,
-        Get(_) | Put(_) | Remove(_) | Touch(_) | GetTouch(_) | Incr(_) | Append(_) | Prepend(_)
+        Get(_)
+            | Put(_)
+            | Remove(_)
+            | Touch(_)
+            | GetTouch(_)
+            | Incr(_)
+            | Append(_)
+            | Prepend(_)
+            | MapGet(_)
+            | MapUpdate(_)
     )
 }
 
@@ -397,6 +410,11 @@ impl Part<'_> {
                 let entry = entry.as_ref();
                 let found = entry.map(|entry| View { version: view(entry), ..View::owned(entry) });
                 super::cache::say_get(get, found, now, &mut reply);
+            }
+            (cache::Request::MapGet(get), Done::Read(entry)) => {
+                let entry = entry.as_ref();
+                let found = entry.map(|entry| View { version: view(entry), ..View::owned(entry) });
+                super::map::say_get(get, found, &mut reply);
             }
             (request, Done::Edit(pending)) => {
                 let before = pending.before.as_ref();

@@ -8,12 +8,15 @@ use isogrid_engine::{
     Entry, Error, KeyHash, Marks, NewEntry, Timestamp, Transaction, TransactionError,
 };
 
+use isogrid_wire::native::cache::MapMode;
+
 use super::batch::same;
+use super::map::{MAGIC, MapEdit};
 use super::{Batch, Cache, Lifespan};
 use crate::structure::number::{self, Digits};
 
 /// What to do to an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Action<'a> {
     /// It gets this value.
     Put(&'a [u8]),
@@ -33,6 +36,8 @@ pub enum Action<'a> {
         /// The number of an entry that is not there.
         initial: Option<u64>,
     },
+    /// Fields of it change; its value is a map.
+    Map(MapEdit<'a>),
 }
 
 /// A write and its conditions.
@@ -82,6 +87,12 @@ pub enum Refusal {
     Absent,
     /// The value is no number.
     NotANumber,
+    /// The number would be too large.
+    OutOfRange,
+    /// The value is no JSON document.
+    NotJson,
+    /// The value is a map, or is none.
+    WrongType,
 }
 
 /// What a write comes to.
@@ -106,9 +117,12 @@ pub struct There<'a> {
     pub entry: NewEntry<'a>,
 }
 
-/// A place for the digits of a number, which the decision borrows.
+/// A place for what is computed and the decision borrows: the digits of a number, or a map.
 #[derive(Default)]
-pub struct Scratch(OnceCell<Digits>);
+pub struct Scratch {
+    digits: OnceCell<Digits>,
+    map: OnceCell<Vec<u8>>,
+}
 
 /// What a write did.
 pub struct Edited<'b> {
@@ -147,6 +161,9 @@ impl Cache {
                 let new = self.relive(before, edit, now, edit.ttl.is_none() && edit.idle.is_none());
                 return Ok(Decision::Rewrite(new));
             }
+            (Action::Append(_) | Action::Prepend(_), Some(before)) if is_map(before) => {
+                return Ok(Decision::Refuse(Refusal::WrongType));
+            }
             (Action::Append(value), Some(before)) => {
                 let value = [before.value[0], value];
                 self.relive(NewEntry { value, ..joined(before) }, edit, now, false)
@@ -164,6 +181,21 @@ impl Cache {
             }
             (Action::Add { initial: Some(initial), .. }, None) => {
                 self.fresh(scratch.digits(initial), None, edit, now)
+            }
+            (Action::Map(map), before) => {
+                let version = there.map(|there| there.version).filter(|version| *version != OWN);
+                let before_map = before.map(|before| (before.value[0], version.unwrap_or(0)));
+                let value = match map.apply(before_map) {
+                    Ok(value) => scratch.map.get_or_init(|| value),
+                    Err(refusal) => return Ok(Decision::Refuse(refusal)),
+                };
+                match before {
+                    Some(before) => {
+                        let value = [&**value, b""];
+                        self.relive(NewEntry { value, ..joined(before) }, edit, now, false)
+                    }
+                    None => self.fresh(value, None, edit, now),
+                }
             }
             (_, None) => return Ok(Decision::Refuse(Refusal::Absent)),
         };
@@ -217,7 +249,12 @@ impl Cache {
 /// Why the conditions do not hold, if they do not.
 fn refusal(there: Option<&There<'_>>, edit: &Edit<'_>) -> Option<Refusal> {
     let needs_entry = matches!(edit.action, Action::Remove | Action::Touch);
-    match (edit.expect, there) {
+    // To others than a strict one the version is where the client began.
+    let expect = match edit.action {
+        Action::Map(map) if map.mode != MapMode::Strict => None,
+        _ => edit.expect,
+    };
+    match (expect, there) {
         (None, None) if needs_entry => Some(Refusal::Absent),
         (Some(1..), None) if needs_entry => Some(Refusal::Absent),
         (Some(expect), there) if there.map_or(0, |there| there.version) != expect => {
@@ -228,6 +265,10 @@ fn refusal(there: Option<&There<'_>>, edit: &Edit<'_>) -> Option<Refusal> {
             refused.then_some(Refusal::Present)
         }
     }
+}
+
+fn is_map(entry: NewEntry<'_>) -> bool {
+    entry.value[0].starts_with(&MAGIC)
 }
 
 /// What of an entry stays when its value becomes another one.
@@ -242,13 +283,13 @@ fn step(number: u64, delta: i64) -> u64 {
 
 impl Scratch {
     fn digits(&self, number: u64) -> &[u8] {
-        self.0.get_or_init(|| Digits::of(number)).as_bytes()
+        self.digits.get_or_init(|| Digits::of(number)).as_bytes()
     }
 
     /// The number, if one was decided on.
     #[must_use]
     pub fn number(&self) -> Option<u64> {
-        self.0.get().and_then(|digits| number::parse(digits.as_bytes()))
+        self.digits.get().and_then(|digits| number::parse(digits.as_bytes()))
     }
 }
 

@@ -36,6 +36,7 @@
 mod entry;
 mod listen;
 mod many;
+mod map;
 mod near;
 mod read;
 mod scan;
@@ -56,6 +57,7 @@ use crate::native::catalog::ObjectKind;
 
 pub use entry::Entry;
 pub use listen::{Change, Gone, Listen, Listener};
+pub use map::{Field, Fields, MapEntry, MapGet, MapUpdated, Update};
 pub use near::NearStats;
 pub use read::Get;
 pub use scan::{Scan, Scanned};

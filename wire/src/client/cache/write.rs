@@ -17,13 +17,13 @@ use crate::native::schema::Repeat;
 use crate::native::{self, Ack, Key, Ms, ReadOptions, Value, WriteOptions};
 
 /// A write; `.await` does it. What kind of write it is says `W`: [`Put`], [`Remove`], [`Touch`],
-/// [`Append`], [`Prepend`], [`Incr`] or [`GetTouch`].
+/// [`Append`], [`Prepend`], [`Incr`], [`GetTouch`] or [`Update`](super::Update).
 #[derive(Debug)]
 #[must_use = "nothing is written before `.await`"]
 pub struct Write<'c, W> {
     cache: &'c Cache,
-    what: W,
-    options: WriteOptions,
+    pub(super) what: W,
+    pub(super) options: WriteOptions,
     fence: Option<&'c Guard>,
     timeout: Duration,
 }
@@ -162,7 +162,7 @@ pub struct Incr<'c>(&'c [u8], i64, Option<u64>);
 pub struct GetTouch<'c>(&'c [u8]);
 
 impl Cache {
-    fn write<'c, W>(&'c self, what: W) -> Write<'c, W> {
+    pub(super) fn write<'c, W>(&'c self, what: W) -> Write<'c, W> {
         let timeout = self.object.handle.timeout;
         Write { cache: self, what, options: WriteOptions::default(), fence: None, timeout }
     }

@@ -162,7 +162,7 @@ group! {
         }
     }
 
-    /// Puts bytes behind the value of an entry.
+    /// Puts bytes behind the value of an entry; `WRONG_TYPE` if that is a map.
     0x0109 APPEND Append<'a> (Dedup, Write, key) {
         /// Which one.
         key: Key<'a>,
@@ -185,7 +185,7 @@ group! {
         }
     }
 
-    /// Puts bytes before the value of an entry.
+    /// Puts bytes before the value of an entry; `WRONG_TYPE` if that is a map.
     0x010a PREPEND Prepend<'a> (Dedup, Write, key) {
         /// Which one.
         key: Key<'a>,
@@ -208,7 +208,8 @@ group! {
         }
     }
 
-    /// Reads fields of an entry that is a map.
+    /// Reads fields of an entry that is a map; `WRONG_TYPE` if it is none. GET of such an entry
+    /// answers with its bytes, whose format is in STORAGE.md.
     0x010c MAP_GET MapGet<'a> (Read, Read, key) {
         /// Which entry.
         key: Key<'a>,
@@ -230,24 +231,31 @@ group! {
         Unchanged {}
     }
 
-    /// Changes fields of an entry that is a map, all or none.
+    /// Changes fields of an entry that is a map, all or none: the changes in their order, then the
+    /// removals. `WRONG_TYPE` if it is no map; `NOT_A_NUMBER`, `OUT_OF_RANGE` or
+    /// `INVALID_ARGUMENT` if a field does not take a change. All names together are at most
+    /// `max_keys`.
     0x010d MAP_UPDATE MapUpdate<'a> (Dedup, Write, key) {
         /// Which entry; it is made if it is not there, unless IF_PRESENT is set.
         key: Key<'a>,
-        /// What to do about changes by others since the version of EXPECT.
+        /// What becomes of the other fields, and of the whole if the entry has another version than
+        /// that of EXPECT. Only STRICT asks for that version, and needs it: to the others it is
+        /// what the changes build upon, and tells conflicts.
         mode: MapMode,
         /// Fields to change.
         changes: List<'a, FieldChange<'a>>,
         /// Fields to remove.
         removals: List<'a, &'a str>,
-        /// EXPECT, lifetimes and the rest.
+        /// EXPECT, IF_ABSENT, IF_PRESENT, FLAGS and lifetimes: without these an entry that is there
+        /// keeps its own.
         write: WriteOptions,
     } => MapUpdateReply<'a> {
         /// Done.
         Ok {
             /// The new version of the entry.
             version: u64,
-            /// Fields that somebody else had changed too; these changes won.
+            /// Fields of these that somebody had changed since the version of EXPECT; these changes
+            /// won. With REPLACE also those that it dropped. Who removed a field is not known.
             conflicts: List<'a, &'a str>,
         }
         /// IF_PRESENT and the entry is not there, or IF_ABSENT and it is.

@@ -51,7 +51,8 @@ record! {
         name: &'a str,
         /// Its value.
         value: Value<'a>,
-        /// The version of the entry that last changed it.
+        /// The version of the entry that last changed it. Within a transaction 0 where that is
+        /// the transaction itself.
         version: u64,
     }
 }
