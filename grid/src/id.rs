@@ -35,8 +35,9 @@ numbers! {
     StorageId(u128) put_u128 u128 "{:032x}";
     /// A member: given out by Raft, never used twice, never 0.
     NodeId(u64) put_u64 u64 "n{}";
-    /// One start of a process, as it says itself: random.
-    Boot(u64) put_u64 u64 "{:016x}";
+    /// One start of a process: how many there were on its storage, this one included. Counted up
+    /// on the disk before anything is said, so that of two the later is known.
+    Boot(u64) put_u64 u64 "b{}";
     /// One start of a process, as the metadata know it: the index of the entry that registered it.
     Incarnation(u64) put_u64 u64 "i{}";
     /// Caches that share owners: one segment table each.

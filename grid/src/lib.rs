@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod control;
 pub mod dedup;
 pub mod events;
+pub mod founding;
 pub mod id;
 pub mod membership;
 pub mod message;

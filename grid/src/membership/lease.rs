@@ -53,9 +53,9 @@ impl Lease {
 
     /// The metadata are at `index` now.
     pub fn applied(&mut self, index: u64) {
-        if let Some((_, until)) = self
-            .waiting
-            .take_if(|(needed, _)| *needed <= index || is_planted("grant-not-applied")) {
+        if let Some((_, until)) =
+            self.waiting.take_if(|(needed, _)| *needed <= index || is_planted("grant-not-applied"))
+        {
             self.until = self.until.max(until);
         }
     }

@@ -51,7 +51,7 @@ impl Metadata {
         let (group, at) = (change.group, usize::from(change.segment.0));
         let segment = self.groups.get(&group).and_then(|group| group.segments.get(at));
         let segment = segment.ok_or(Refusal::NoSegment)?;
-        if segment.epoch != change.expected && !is_planted("skip-epoch-check") {
+        if segment.epoch != change.expected {
             return Err(Refusal::Stale(segment.epoch));
         }
         let next = self.after(segment, &change.step)?;
@@ -67,11 +67,13 @@ impl Metadata {
             Step::Serve(primary, insync, floor) => {
                 next.insync.retain(|copy| insync.contains(&copy.node));
                 if is_planted("promote-anyone") {
-                    next.insync = insync.iter().filter_map(|node| self.copy_of(*node, false)).collect();
+                    next.insync =
+                        insync.iter().filter_map(|node| self.copy_of(*node, false)).collect();
                 } else if next.insync.len() != insync.len() || !insync.contains(primary) {
                     return Err(Refusal::NotInSync);
                 }
-                if next.insync.is_empty() || !next.insync.iter().all(|copy| self.is_current(*copy)) {
+                if next.insync.is_empty() || !next.insync.iter().all(|copy| self.is_current(*copy))
+                {
                     return Err(Refusal::NotCurrent);
                 }
                 next.primary = Some(*primary);
@@ -79,10 +81,7 @@ impl Metadata {
             }
             Step::Expand(copy, since) => {
                 let filling = Filling { copy: *copy, since: *since };
-                let at = next.syncing.iter().position(|syncing| {
-                    *syncing == filling
-                        || (is_planted("expand-any-filling") && syncing.copy == filling.copy)
-                });
+                let at = next.syncing.iter().position(|syncing| *syncing == filling);
                 next.syncing.remove(at.ok_or(Refusal::NotInSync)?);
                 self.check_current(*copy)?;
                 next.primary.ok_or(Refusal::NotAllowed)?;

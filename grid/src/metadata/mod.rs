@@ -236,6 +236,11 @@ impl Metadata {
         if let Some(incarnation) = member.incarnation.filter(|_| member.boot == boot) {
             return Outcome::Registered(node, incarnation);
         }
+        // What a process said that is over may come late. It must not end the one that runs, which
+        // may hold a lease.
+        if boot < member.boot {
+            return Outcome::Refused(Refusal::NotCurrent);
+        }
         let incarnation = Incarnation(self.index);
         (member.boot, member.incarnation) = (boot, Some(incarnation));
         for group in self.groups.values_mut().filter(|_| !is_planted("keep-roles")) {
@@ -350,4 +355,3 @@ pub fn first_epoch(now: Timestamp) -> Epoch {
     let minutes = now.saturating_sub(YEAR_2025) / 60_000;
     Epoch(u32::try_from(minutes).unwrap_or(u32::MAX).clamp(1, 1 << 23))
 }
-

@@ -64,7 +64,8 @@ impl RaftMessage {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let message = &self.0;
         let kind = message.get_msg_type();
-        let number = KINDS.iter().find(|(_, known)| *known == kind).map_or(0, |(number, _)| *number);
+        let number =
+            KINDS.iter().find(|(_, known)| *known == kind).map_or(0, |(number, _)| *number);
         put_u8(out, number);
         let numbers = [
             message.to,
@@ -81,7 +82,7 @@ impl RaftMessage {
         put_u64(out, message.priority.cast_unsigned());
         put_u8(out, u8::from(message.reject));
         put_bytes(out, &message.context);
-        put_many(out, message.entries.iter(), |out, entry| put_entry(out, entry));
+        put_many(out, message.entries.iter(), put_entry);
         let snapshot = LogSnapshot::of_library(message.get_snapshot());
         put_option(out, snapshot, |out, snapshot| snapshot.encode(out));
     }

@@ -312,4 +312,3 @@ impl Raft {
         self.raw.report_snapshot(node.0, if sent { Finish } else { Failure });
     }
 }
-

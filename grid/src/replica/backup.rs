@@ -16,7 +16,7 @@ impl Replica {
         out: &mut Vec<Action>,
     ) {
         let Role::Backup(primary) = self.role else { return };
-        if primary != from {
+        if primary != from && !is_planted("old-primary") {
             return;
         }
         if matches!(self.filling, Some((_, None))) {

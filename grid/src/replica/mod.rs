@@ -183,7 +183,8 @@ impl Replica {
         {
             self.role = Role::Backup(primary);
         }
-        if let Role::Taking(_) = self.role {
+        if let Role::Taking(takeover) = &mut self.role {
+            takeover.view(view);
             // A copy without others has nobody to ask.
             self.ask_again(now, base, out);
         }

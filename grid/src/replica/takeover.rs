@@ -19,6 +19,11 @@ pub(super) struct Takeover {
 }
 
 impl Takeover {
+    /// Copies that are to be filled may have come since it began.
+    pub(super) fn view(&mut self, view: &Segment) {
+        self.view.clone_from(view);
+    }
+
     /// The longest log that somebody else has.
     fn longest(&self) -> Option<(u64, NodeId)> {
         self.answers.iter().filter_map(|(node, last)| Some(((*last)?, *node))).max()
@@ -53,7 +58,12 @@ impl Replica {
     }
 
     /// Time passes: what got lost is asked again, and who does not answer is left out.
-    pub(super) fn ask_again(&mut self, now: Monotonic, base: &mut impl Base, out: &mut Vec<Action>) {
+    pub(super) fn ask_again(
+        &mut self,
+        now: Monotonic,
+        base: &mut impl Base,
+        out: &mut Vec<Action>,
+    ) {
         self.finish(now, base, out);
         let Role::Taking(takeover) = &mut self.role else { return };
         if now < takeover.asked_at + RESEND_MS {

@@ -10,7 +10,9 @@ use isogrid_engine::Timestamp;
 
 use super::assign::{Candidate, assign};
 use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
-use crate::metadata::{Change, Filling, Group, GroupSettings, Member, Metadata, Role, Segment, Step};
+use crate::metadata::{
+    Change, Filling, Group, GroupSettings, Member, Metadata, Role, Segment, Step,
+};
 use crate::mutant::is_planted;
 
 /// What the leader knows of the members.
@@ -132,6 +134,11 @@ struct Planner<'a> {
 impl Place<'_> {
     fn has_asked(&self, health: &Health, wish: Wish) -> bool {
         let (group, segment, epoch) = (self.id, self.at, self.segment.epoch);
+        if is_planted("old-wishes") {
+            let is_it =
+                |one: &Request| (one.group, one.segment, one.wish) == (group, segment, wish);
+            return health.requests.iter().any(is_it);
+        }
         health.requests.contains(&Request { group, segment, epoch, wish })
     }
 }
@@ -243,9 +250,7 @@ impl Planner<'_> {
             let is_gone = self.health.gone.contains(&copy.node) || !self.metadata.is_current(*copy);
             if copy.node == primary || !(is_gone || asked) {
                 stay.push(copy.node);
-            } else if !is_gone
-                && place.group.settings.local_reads
-                && !is_planted("backup-reads-on")
+            } else if !is_gone && place.group.settings.local_reads && !is_planted("backup-reads-on")
             {
                 // It may serve reads until its lease is over.
                 self.plan.withhold.insert(copy.node);
@@ -253,7 +258,7 @@ impl Planner<'_> {
             }
         }
         let shrinks = stay.len() < place.segment.insync.len();
-        shrinks.then(|| Step::Serve(primary, stay, place.segment.clock_floor))
+        shrinks.then_some(Step::Serve(primary, stay, place.segment.clock_floor))
     }
 
     fn expand(&self, place: &Place<'_>) -> Option<Step> {
@@ -356,4 +361,3 @@ pub fn first_owners(metadata: &Metadata, settings: &GroupSettings) -> Vec<Vec<No
 
 /// How far a member's wall clock may be off for it to get a lease, ms (R47).
 pub const WALL_SKEW_MAX: u64 = 500;
-

@@ -42,7 +42,7 @@ impl Arguments {
 }
 
 /// Runs the command line.
-pub fn main() -> ExitCode {
+fn main() -> ExitCode {
     let arguments = match Arguments::parse() {
         Ok(arguments) => arguments,
         Err(why) => {
@@ -74,7 +74,7 @@ fn seeds(arguments: &Arguments) -> ExitCode {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let all_good = thread::scope(|scope| {
         let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|thread| thread.join().is_ok()).fold(true, |all, one| all && one)
+        threads.into_iter().map(|thread| thread.join()).all(|ended| ended.is_ok())
     });
     if !all_good {
         return ExitCode::FAILURE;

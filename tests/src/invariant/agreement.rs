@@ -1,8 +1,9 @@
-//! I23: one leader a term, and the same metadata after the same entry, on all members.
+//! I23: one leader a term, and the same metadata after the same entry, on all members. And there
+//! is one cluster, however many have begun to found one.
 
 use std::collections::BTreeMap;
 
-use isogrid_grid::id::NodeId;
+use isogrid_grid::id::{ClusterId, NodeId};
 use xxhash_rust::xxh64::xxh64;
 
 use super::View;
@@ -10,6 +11,8 @@ use super::View;
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub struct Agreement {
+    /// The one that there is.
+    cluster: Option<ClusterId>,
     leaders: BTreeMap<u64, NodeId>,
     /// The hash of the metadata after each entry.
     states: BTreeMap<u64, u64>,
@@ -20,7 +23,11 @@ pub struct Agreement {
 impl Agreement {
     pub(super) fn check(&mut self, view: &View<'_>) -> Result<(), String> {
         let Some(core) = view.core() else { return Ok(()) };
-        let node = core.identity().node;
+        let (node, cluster) = (core.identity().node, core.identity().cluster);
+        let first = *self.cluster.get_or_insert(cluster);
+        if first != cluster {
+            return Err(format!("two clusters: {first} and {cluster}"));
+        }
         if core.leads() {
             let term = core.leader().0;
             let leader = *self.leaders.entry(term).or_insert(node);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use isogrid_grid::control::{Control, ControlConfig, Identity};
-use isogrid_grid::id::{Boot, NodeId, StorageId};
+use isogrid_grid::founding::{Founding, FoundingConfig};
+use isogrid_grid::id::{Boot, ClusterId, NodeId, StorageId};
 use isogrid_grid::metadata::{Join, Role, Settings};
 use isogrid_grid::raft::{Log, RaftConfig};
 
@@ -11,6 +12,7 @@ use super::clock::SimClock;
 use super::disk::SimDisk;
 use super::options::Options;
 use super::server::Server;
+use super::world::{LEASE_MS, SEGMENTS};
 
 /// A process: its cores.
 pub struct Process {
@@ -32,8 +34,12 @@ pub struct Machine {
     pub known_as: Option<(NodeId, Settings)>,
     /// How many processes there were; the last one's number.
     pub boots: u64,
-    /// The process, when one runs.
+    /// What it has promised to found, as its disk has it.
+    pub promise: Option<Vec<u8>>,
+    /// The process, when one runs that is a member.
     pub process: Option<Process>,
+    /// The process, when one runs that is none yet.
+    pub stranger: Option<Founding>,
     /// Until when the process stands still, true time, us.
     pub stalled_until: u64,
     /// Saves whose end was not told yet: when it is over, true time, us.
@@ -51,6 +57,8 @@ impl Machine {
             clock,
             disk: SimDisk::default(),
             known_as: None,
+            promise: None,
+            stranger: None,
             boots: 0,
             process: None,
             stalled_until: 0,
@@ -62,15 +70,34 @@ impl Machine {
     /// The process that runs, or ran last.
     #[must_use]
     pub fn boot(&self) -> Boot {
-        Boot((u64::try_from(self.storage.0 & 0xffff).unwrap_or(0) << 32) | self.boots)
+        Boot(self.boots)
     }
 
-    /// What a process says that wants to be let in.
+    /// Where the machine is reached.
     #[must_use]
-    pub fn join(&self, cluster: &str) -> Join {
-        let (storage, boot) = (self.storage, self.boot());
-        let (cluster, address, zone) = (cluster.to_owned(), format!("m{storage}"), String::new());
-        Join { cluster, storage, boot, address, role: Role::Data, zone, weight: 1 }
+    pub fn address(&self) -> String {
+        self.storage.0.to_string()
+    }
+
+    /// Starts a process that is no member: it looks for a cluster, or founds one with others.
+    pub fn look_for(&mut self, expect: usize, seeds: Vec<String>) {
+        let (storage, boot, address) = (self.storage, self.boot(), self.address());
+        let (cluster, zone) = ("sim".to_owned(), String::new());
+        let join = Join { cluster, storage, boot, address, role: Role::Data, zone, weight: 1 };
+        let settings = Settings {
+            cluster: ClusterId(storage.0 << 32 | u128::from(self.boots)),
+            name: "sim".into(),
+            segments: SEGMENTS,
+            lease_ms: LEASE_MS,
+        };
+        let config = FoundingConfig { join, expect, seeds, settings };
+        self.stranger = Some(Founding::new(config, self.promise.as_deref()));
+    }
+
+    /// Whether any process runs.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.process.is_some() || self.stranger.is_some()
     }
 
     /// Starts a process of a machine that knows which member it is.
@@ -96,6 +123,7 @@ impl Machine {
     /// Ends the process.
     pub fn stop(&mut self) {
         self.process = None;
+        self.stranger = None;
         self.saves.clear();
         self.disk_busy_until = 0;
         self.stalled_until = 0;

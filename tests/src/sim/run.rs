@@ -7,7 +7,7 @@ use isogrid_grid::control::Event;
 use isogrid_grid::id::{NodeId, SegmentId};
 use isogrid_grid::metadata::Command;
 
-use super::network::SHAPES;
+use super::network::{SHAPES, Shape};
 use super::world::World;
 use crate::invariant::copies;
 use crate::invariant::linear::Told;
@@ -65,7 +65,8 @@ pub fn run(seed: u64) -> Report {
             world.start(at);
         }
         if world.now >= next_fault {
-            next_fault = world.now + world.chance.between(1, 2 * world.options.pause_between_ms) * 1_000;
+            next_fault =
+                world.now + world.chance.between(1, 2 * world.options.pause_between_ms) * 1_000;
             fault(&mut world);
         }
     }
@@ -95,7 +96,7 @@ fn fault(world: &mut World) {
     let all: Vec<usize> = (0..world.machines.len()).collect();
     let Some(at) = world.chance.pick(&all).copied() else { return };
     let options = world.options.clone();
-    match world.chance.below(8) {
+    match world.chance.below(9) {
         0 if options.crash => world.stop(at, false),
         1 if options.power => world.stop(at, true),
         2 if options.stall => {
@@ -105,6 +106,7 @@ fn fault(world: &mut World) {
         3 if options.partition => partition(world, at),
         4 => world.network.heal(),
         5 if options.leave => leave(world, at),
+        6 if options.stall && options.partition => sleeping_leader(world),
         _ => all.into_iter().for_each(|at| world.start(at)),
     }
 }
@@ -117,6 +119,17 @@ fn partition(world: &mut World, at: usize) {
         world.network.partition(shape, node, &nodes);
         world.note(format!("partition {shape:?} around {node}"));
     }
+}
+
+/// The leader sleeps, and hears nobody when it wakes: it believes that it still leads.
+fn sleeping_leader(world: &mut World) {
+    let Some(at) = leader(world) else { return };
+    let node = world.control(at).map_or(NodeId(0), |control| control.identity().node);
+    let nodes: Vec<NodeId> =
+        world.machines.iter().filter_map(|m| m.known_as.as_ref().map(|(node, _)| *node)).collect();
+    world.network.partition(Shape::Isolate, node, &nodes);
+    let us = world.chance.between(1_000_000, 6_000_000);
+    world.stall(at, us);
 }
 
 /// A member leaves, as long as enough stay.
@@ -146,9 +159,7 @@ fn heal(world: &mut World) {
 
 /// The member that leads, and is followed.
 fn leader(world: &World) -> Option<usize> {
-    let leads = |at: &usize| {
-        world.control(*at).is_some_and(|control| control.leads())
-    };
+    let leads = |at: &usize| world.control(*at).is_some_and(|control| control.leads());
     world.running().into_iter().find(leads)
 }
 
@@ -209,7 +220,7 @@ fn all_settled(world: &World) -> Result<(), String> {
             let is_placed = segment.target.iter().all(|node| insync.contains(node));
             if segment.insync.len() != copies || !is_placed || segment.primary.is_none() {
                 let members: Vec<_> = metadata.members().iter().collect();
-            return Err(format!("{group} s{at} lacks copies: {segment:?} of {members:?}"));
+                return Err(format!("{group} s{at} lacks copies: {segment:?} of {members:?}"));
             }
         }
     }

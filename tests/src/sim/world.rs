@@ -3,22 +3,21 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-use isogrid_grid::control::{Action, Control, Event, Identity, STRANGER, Welcome};
-use isogrid_grid::id::{ClusterId, GroupId, NodeId, SegmentId, StorageId};
+use isogrid_grid::control::{Action, Control, Event, Identity};
+use isogrid_grid::founding::{self, Founding, Hello};
+use isogrid_grid::id::{GroupId, NodeId, SegmentId, StorageId};
 use isogrid_grid::membership::Now;
 use isogrid_grid::message::{Envelope, Message};
-use isogrid_grid::metadata::{
-    Command, CreateGroup, GroupSettings, Metadata, Owners, Settings, first_epoch,
-};
+use isogrid_grid::metadata::{Command, CreateGroup, GroupSettings, Owners, Settings, first_epoch};
 use isogrid_grid::raft::{Log, Save};
 use isogrid_grid::replica::Peer;
 use isogrid_grid::segment::{GiveUp, Request, Wish, first_owners};
 
 use super::chance::Chance;
+use super::clients::Clients;
 use super::clock::SimClock;
 use super::network::Network;
 use super::options::Options;
-use super::clients::Clients;
 use super::process::{Machine, Process};
 use super::server::{Answer, Out, Server};
 use crate::invariant::{Invariants, View};
@@ -31,16 +30,18 @@ pub const LEASE_MS: u32 = 2_000;
 const TICK_US: u64 = 100_000;
 /// How long a client waits for an answer, us.
 const PATIENCE_US: u64 = 5_000_000;
-/// Lines of the trace that a failure prints.
+/// Lines of the trace that a failure prints, unless `ISOGRID_SIM_TRACE` asks for more.
 const TRACE_MAX: usize = 200;
 
 /// What happens next.
 #[derive(Debug, Clone)]
 enum What {
+    Start(usize),
     Tick(usize, u64),
     Deliver(NodeId, Vec<u8>),
-    Welcome(usize, Welcome),
-    Knock(usize, u64),
+    Look(usize, u64),
+    Promised(usize, u64, Vec<u8>),
+    Hello(usize, Vec<u8>),
     Saved(usize, u64, u64),
     Ask(usize, u64, Request),
     Operation(usize, u64),
@@ -68,6 +69,7 @@ pub struct World {
     events: BTreeMap<u64, What>,
     next_event: u64,
     trace: VecDeque<String>,
+    trace_max: usize,
     hash: u64,
     steps: u64,
 }
@@ -90,13 +92,15 @@ impl World {
             events: BTreeMap::new(),
             next_event: 0,
             trace: VecDeque::new(),
+            trace_max: lines(),
             hash: 0xcbf2_9ce4_8422_2325,
             steps: 0,
         };
         for _ in 0..world.options.founders {
-            world.add_machine();
+            let at = world.add_machine();
+            let later = world.chance.below(3_000_000);
+            world.schedule(later, What::Start(at));
         }
-        world.found();
         world
     }
 
@@ -108,47 +112,33 @@ impl World {
         at
     }
 
-    fn found(&mut self) {
-        let settings = Settings {
-            cluster: ClusterId(7),
-            name: "sim".into(),
-            segments: SEGMENTS,
-            lease_ms: LEASE_MS,
-        };
-        let joins = self.machines.iter().map(|machine| machine.join("sim")).collect();
-        let metadata = Metadata::found(settings.clone(), joins);
-        let voters: Vec<NodeId> = metadata.members().keys().copied().collect();
-        for at in 0..self.machines.len() {
-            let (_, save) = Log::found(metadata.encode(), voters.clone());
-            let Some(machine) = self.machines.get_mut(at) else { continue };
-            machine.disk.write(save.encode(), false);
-            machine.disk.sync(1);
-            let node = metadata.member_of(machine.storage).unwrap_or_default();
-            machine.known_as = Some((node, settings.clone()));
-            self.start(at);
-        }
-    }
-
     /// Starts a process.
     pub fn start(&mut self, at: usize) {
-        let Some(machine) = self.machines.get_mut(at).filter(|machine| machine.process.is_none())
-        else {
+        let seeds: Vec<String> = self.machines.iter().map(Machine::address).collect();
+        let Some(machine) = self.machines.get_mut(at).filter(|machine| !machine.is_up()) else {
             return;
         };
         machine.boots += 1;
-        machine.start(self.seed, &self.options);
         let boot = machine.boots;
-        let is_known = machine.process.is_some();
+        let what = if machine.known_as.is_some() {
+            machine.start(self.seed, &self.options);
+            What::Tick(at, boot)
+        } else {
+            let is_founder = at < usize::try_from(self.options.founders).unwrap_or(0);
+            let expect = if is_founder { self.options.founders } else { 0 };
+            let us = machine.address();
+            let others = seeds.into_iter().filter(|seed| *seed != us).collect();
+            machine.look_for(usize::try_from(expect).unwrap_or(0), others);
+            What::Look(at, boot)
+        };
         self.note(format!("start m{at}"));
         let offset = self.chance.below(TICK_US);
-        let what = if is_known { What::Tick(at, boot) } else { What::Knock(at, boot) };
         self.schedule(offset, what);
     }
 
     /// Ends a process, and maybe the power with it.
     pub fn stop(&mut self, at: usize, power: bool) {
-        let Some(machine) = self.machines.get_mut(at).filter(|machine| machine.process.is_some())
-        else {
+        let Some(machine) = self.machines.get_mut(at).filter(|machine| machine.is_up()) else {
             return;
         };
         if power {
@@ -201,8 +191,10 @@ impl World {
                 self.step(at, Event::Tick);
             }
             What::Deliver(to, bytes) => self.deliver(to, &bytes),
-            What::Knock(at, boot) => self.knock(at, boot),
-            What::Welcome(at, welcome) => self.welcome(at, welcome),
+            What::Start(at) => self.start(at),
+            What::Look(at, boot) => self.look(at, boot),
+            What::Promised(at, boot, promise) => self.promised(at, boot, promise),
+            What::Hello(at, bytes) => self.hello(at, &bytes),
             What::Saved(at, boot, number) if self.runs(at, boot) => {
                 let machine = self.machines.get_mut(at);
                 machine.into_iter().for_each(|machine| {
@@ -270,14 +262,7 @@ impl World {
         }
     }
 
-    fn send_copy(
-        &mut self,
-        at: usize,
-        to: NodeId,
-        group: GroupId,
-        segment: SegmentId,
-        peer: Peer,
-    ) {
+    fn send_copy(&mut self, at: usize, to: NodeId, group: GroupId, segment: SegmentId, peer: Peer) {
         let Some(control) = self.control(at) else { return };
         let Identity { cluster, node, boot, .. } = *control.identity();
         let message = Message::Copy(group, segment, peer);
@@ -329,30 +314,82 @@ impl World {
         }
     }
 
-    /// A process that is no member yet asks any machine to be let in.
-    fn knock(&mut self, at: usize, boot: u64) {
+    /// A process that is no member yet looks around.
+    fn look(&mut self, at: usize, boot: u64) {
         let Some(machine) = self.machines.get(at) else { return };
-        if machine.boots != boot || machine.known_as.is_some() {
-            return;
+        if machine.boots == boot && machine.stranger.is_some() {
+            self.schedule(TICK_US, What::Look(at, boot));
+            self.strange(at, |stranger, now, out| stranger.tick(now.monotonic, out));
         }
-        let message = Message::Propose(Command::Join(machine.join("sim")));
-        let boot_of = machine.boot();
-        let members: Vec<NodeId> =
-            self.machines.iter().filter_map(|m| m.known_as.as_ref().map(|(node, _)| *node)).collect();
-        if let Some(to) = self.chance.pick(&members).copied() {
-            let cluster = ClusterId(0);
-            let envelope = Envelope { cluster, from: STRANGER, boot: boot_of, to, message };
-            self.schedule(1_000, What::Deliver(to, envelope.encode()));
-        }
-        self.schedule(500_000, What::Knock(at, boot));
     }
 
-    fn welcome(&mut self, at: usize, welcome: Welcome) {
-        let Some(machine) = self.machines.get_mut(at).filter(|m| m.known_as.is_none()) else {
+    fn promised(&mut self, at: usize, boot: u64, promise: Vec<u8>) {
+        let Some(machine) = self.machines.get_mut(at).filter(|machine| machine.boots == boot)
+        else {
             return;
         };
-        machine.known_as = Some((welcome.node, welcome.settings));
-        machine.start(self.seed, &self.options);
+        machine.promise = Some(promise);
+        self.strange(at, |stranger, _, out| stranger.saved(out));
+    }
+
+    fn hello(&mut self, at: usize, bytes: &[u8]) {
+        let Some(hello) = Hello::decode(bytes) else { return };
+        if self.machines.get(at).is_some_and(|machine| machine.process.is_some()) {
+            self.step(at, Event::Hello(hello));
+        } else {
+            self.strange(at, |stranger, now, out| stranger.receive(now.monotonic, hello, out));
+        }
+    }
+
+    /// Lets a process that is no member do something.
+    fn strange(
+        &mut self,
+        at: usize,
+        act: impl FnOnce(&mut Founding, Now, &mut Vec<founding::Action>),
+    ) {
+        let Some(machine) = self.machines.get_mut(at) else { return };
+        let (now, boot) = (machine.clock.now(self.now), machine.boots);
+        let Some(stranger) = &mut machine.stranger else { return };
+        let mut out = Vec::new();
+        act(stranger, now, &mut out);
+        for action in out {
+            match action {
+                founding::Action::Send(address, hello) => self.send_hello(&address, &hello),
+                founding::Action::Save(promise) => {
+                    let takes = self.chance.between(50, self.options.sync_us_max);
+                    self.schedule(takes, What::Promised(at, boot, promise));
+                }
+                founding::Action::Member(node, settings, log) => {
+                    self.become_member(at, (node, settings), *log);
+                }
+            }
+        }
+    }
+
+    fn send_hello(&mut self, address: &str, hello: &Hello) {
+        let Some(to) = self.machines.iter().position(|machine| machine.address() == address) else {
+            return;
+        };
+        self.note(format!("m{to} gets {hello:?}"));
+        let nobody = NodeId(0);
+        let arrivals = self.network.send(nobody, nobody, &self.options, &mut self.chance);
+        arrivals.into_iter().for_each(|delay| {
+            self.schedule(delay, What::Hello(to, hello.encode()));
+        });
+    }
+
+    fn become_member(&mut self, at: usize, known_as: (NodeId, Settings), log: Option<(Log, Save)>) {
+        let (seed, options) = (self.seed, self.options.clone());
+        let Some(machine) = self.machines.get_mut(at) else { return };
+        if machine.stranger.take().is_none() {
+            return;
+        }
+        if let Some((_, save)) = log {
+            machine.disk.write(save.encode(), false);
+            machine.disk.sync(1);
+        }
+        machine.known_as = Some(known_as);
+        machine.start(seed, &options);
         let boot = machine.boots;
         self.schedule(0, What::Tick(at, boot));
     }
@@ -366,7 +403,7 @@ impl World {
             let boot = machine.boots;
             let what = match event {
                 // The ticks of that time are over when it goes on.
-                Event::Tick | Event::Propose(_) | Event::Unreachable(_) => return,
+                Event::Tick | Event::Propose(_) | Event::Unreachable(_) | Event::Hello(_) => return,
                 Event::Received(envelope) => What::Deliver(envelope.to, envelope.encode()),
                 Event::Saved(number) => What::Saved(at, boot, number),
                 Event::Ask(request) => What::Ask(at, boot, request),
@@ -394,10 +431,7 @@ impl World {
             Action::Send(envelope) => self.send(&envelope),
             Action::Save(save) => self.save(at, &save),
             Action::Changed => self.changed(at),
-            Action::Welcome(welcome) => {
-                let to = self.machines.iter().position(|m| m.storage == welcome.storage);
-                to.into_iter().for_each(|to| self.schedule(1_000, What::Welcome(to, welcome.clone())));
-            }
+            Action::Hello(address, hello) => self.send_hello(&address, &hello),
             Action::GiveUp(GiveUp { node, group, segment, epoch }) => {
                 if self.is_durable(at, group) {
                     let wish = Wish::GaveUp(node);
@@ -417,7 +451,8 @@ impl World {
     }
 
     fn send(&mut self, envelope: &Envelope) {
-        let arrivals = self.network.send(envelope.from, envelope.to, &self.options, &mut self.chance);
+        let arrivals =
+            self.network.send(envelope.from, envelope.to, &self.options, &mut self.chance);
         for delay in arrivals {
             self.schedule(delay, What::Deliver(envelope.to, envelope.encode()));
         }
@@ -428,7 +463,8 @@ impl World {
         if !save.is_empty() {
             machine.disk.write(save.encode(), save.begins_anew());
         }
-        let takes = if save.must_sync() { self.chance.between(50, self.options.sync_us_max) } else { 0 };
+        let takes =
+            if save.must_sync() { self.chance.between(50, self.options.sync_us_max) } else { 0 };
         machine.disk_busy_until = machine.disk_busy_until.max(self.now) + takes;
         let (done, boot) = (machine.disk_busy_until - self.now, machine.boots);
         if save.number() != 0 {
@@ -473,8 +509,7 @@ impl World {
             local_reads: false,
             min_insync: 1,
         };
-        let replicated =
-            GroupSettings { owners: Owners::All, local_reads: true, ..memory.clone() };
+        let replicated = GroupSettings { owners: Owners::All, local_reads: true, ..memory.clone() };
         let durable = GroupSettings { durable: true, ..memory.clone() };
         for (number, settings) in (0..).zip([memory, replicated, durable]) {
             let running: Vec<usize> = self.running();
@@ -513,7 +548,7 @@ impl World {
         for byte in line.bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
         }
-        if self.trace.len() >= TRACE_MAX {
+        if self.trace.len() >= self.trace_max {
             self.trace.pop_front();
         }
         self.trace.push_back(line);
@@ -546,4 +581,9 @@ impl World {
             self.seed
         )
     }
+}
+
+fn lines() -> usize {
+    let asked = std::env::var("ISOGRID_SIM_TRACE").ok().and_then(|lines| lines.parse().ok());
+    asked.unwrap_or(TRACE_MAX)
 }
