@@ -40,7 +40,6 @@ mutants! {
     "takeover-alone" "a new primary asks nobody what they have (R30)"
     "takeover-no-fetch" "a new primary does not fetch what it lacks (R30)"
     "serve-early" "a new primary serves before what it found is committed (R30)"
-    "cut-in-sync" "a copy in sync drops what is not committed when the epoch changes (R30)"
     "uncounted-filling" "a copy becomes one in sync without having been waited for (R42)"
     "fill-on-top" "another primary fills a copy on top of what it has (R41)"
     "chunk-again" "a chunk that is sent again may end elsewhere (R41)"

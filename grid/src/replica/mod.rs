@@ -227,23 +227,10 @@ impl Replica {
                 if let Role::Primary(_) = role {
                     out.push(Action::Passive);
                 }
-                // What a copy that is being filled has beyond what is committed may be nobody
-                // else's: it never counted.
-                if !is_insync || is_planted("cut-in-sync") {
-                    self.cut(self.committed);
-                }
                 let follows = is_insync || self.filling.is_some();
                 self.role = primary.filter(|_| follows).map_or(Role::None, Role::Backup);
             }
         }
-    }
-
-    /// Drops operations behind this number.
-    fn cut(&mut self, last: u64) {
-        while self.log.back().is_some_and(|op| op.seq > last) {
-            self.log.pop_back();
-        }
-        self.last = self.last.min(last);
     }
 
     /// Does what an event asks for; `out` gets what is to be done.

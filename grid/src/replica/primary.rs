@@ -206,7 +206,9 @@ impl Replica {
     /// A copy lacks what comes before what it got: it is sent again from there.
     pub(super) fn lacks(&mut self, now: Monotonic, from: NodeId, last: u64, out: &mut Vec<Action>) {
         let Role::Primary(followers) = &mut self.role else { return };
-        if followers.peers.get(&from).is_some_and(Follower::is_ready) {
+        if let Some(follower) = followers.peers.get_mut(&from).filter(|one| one.is_ready()) {
+            // What it says that it lacks it has not, whatever it said before.
+            follower.acked = follower.acked.min(last);
             self.send_tail(now, from, last, out);
         }
     }
