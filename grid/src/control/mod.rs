@@ -68,7 +68,7 @@ pub struct Identity {
 /// Everything that can happen to a control core.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// Some time has passed: 100 ms as a rule.
+    /// Some time has passed: 50 ms as a rule, so that members try to lead after 0.5 to 1 s.
     Tick,
     /// A message came.
     Received(Envelope),

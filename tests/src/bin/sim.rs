@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p isogrid-tests --bin sim -- --seed 42             one seed
 //! cargo run --release -p isogrid-tests --bin sim -- --seed 1 --count 300  several, on all cores
+//! cargo run --release -p isogrid-tests --bin sim -- --failover            how long they take
 //! cargo run --release -p isogrid-tests --features mutants --bin sim -- --mutants
 //! ```
 
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use isogrid_tests::sim::failover::{Failover, failover};
 use isogrid_tests::sim::run;
 
 /// What to do.
@@ -17,12 +19,14 @@ struct Arguments {
     seed: u64,
     count: u64,
     mutants: bool,
+    failover: bool,
     only: Option<String>,
 }
 
 impl Arguments {
     fn parse() -> Result<Self, String> {
-        let mut arguments = Arguments { seed: 1, count: 1, mutants: false, only: None };
+        let mut arguments =
+            Arguments { seed: 1, count: 1, mutants: false, failover: false, only: None };
         let mut given = std::env::args().skip(1);
         while let Some(name) = given.next() {
             let mut value = || given.next().ok_or_else(|| format!("{name} needs a value"));
@@ -31,9 +35,12 @@ impl Arguments {
                 "--seed" => arguments.seed = number(value()?)?,
                 "--count" => arguments.count = number(value()?)?,
                 "--mutants" => (arguments.mutants, arguments.count) = (true, 200),
+                "--failover" => (arguments.failover, arguments.count) = (true, 100),
                 "--only" => arguments.only = Some(value()?),
                 _ => {
-                    return Err(format!("{name}: say --seed S, --count N, --mutants, --only NAME"));
+                    return Err(format!(
+                        "{name}: say --seed S, --count N, --failover, --mutants, --only NAME"
+                    ));
                 }
             }
         }
@@ -50,7 +57,30 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if arguments.mutants { mutants(&arguments) } else { seeds(&arguments) }
+    if arguments.mutants {
+        mutants(&arguments)
+    } else if arguments.failover {
+        failovers(&arguments)
+    } else {
+        seeds(&arguments)
+    }
+}
+
+/// Kills members that serve a segment, and says how long nobody did.
+fn failovers(arguments: &Arguments) -> ExitCode {
+    let seeds = arguments.seed..arguments.seed + arguments.count;
+    let all: Vec<Failover> = seeds.map(failover).collect();
+    println!("| killed | times | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|");
+    for (name, led) in [("the primary, which led the cluster", true), ("the primary alone", false)]
+    {
+        let mut ms: Vec<u64> = all.iter().filter(|one| one.led == led).map(|one| one.ms).collect();
+        ms.sort_unstable();
+        let at =
+            |percent: usize| ms.get((ms.len() * percent / 100).min(ms.len().saturating_sub(1)));
+        let [p50, p99, max] = [50, 99, 100].map(|percent| at(percent).copied().unwrap_or(0));
+        println!("| {name} | {} | {p50} | {p99} | {max} |", ms.len());
+    }
+    ExitCode::SUCCESS
 }
 
 /// Runs seeds on all cores. The first that fails ends it.

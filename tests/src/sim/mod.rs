@@ -7,6 +7,7 @@
 //! | `clients` | what clients ask for, and whom |
 //! | `clock` | clocks that drift, and are off |
 //! | `disk` | what a disk has after power went |
+//! | `failover` | how long a failover takes |
 //! | `kv` | a small map on a replicated segment |
 //! | `network` | delay, loss, repetition, partitions |
 //! | `options` | which faults a run has, and how often, drawn from the seed |
@@ -19,6 +20,7 @@ pub mod chance;
 pub mod clients;
 pub mod clock;
 pub mod disk;
+pub mod failover;
 pub mod kv;
 pub mod network;
 pub mod options;

@@ -67,6 +67,30 @@ impl Options {
         }
     }
 
+    /// A cluster to which nothing happens.
+    #[must_use]
+    pub fn calm(founders: u64) -> Self {
+        Options {
+            founders,
+            joiners: 0,
+            faults_ms: 0,
+            pause_between_ms: 0,
+            drop_per_million: 0,
+            repeat_per_million: 0,
+            late_per_million: 0,
+            late_ms_max: 0,
+            drift: 0,
+            skew: 0,
+            sync_us_max: 1_000,
+            crash: false,
+            power: false,
+            stall: false,
+            partition: false,
+            leave: false,
+            short_log: false,
+        }
+    }
+
     /// The same run without faults from here on.
     #[must_use]
     pub fn healed(&self) -> Self {

@@ -10,12 +10,13 @@ use isogrid_grid::membership::Now;
 use isogrid_grid::message::{Envelope, Message};
 use isogrid_grid::metadata::{Command, CreateGroup, GroupSettings, Owners, Settings, first_epoch};
 use isogrid_grid::raft::{Log, Save};
-use isogrid_grid::replica::Peer;
+use isogrid_grid::replica::{Peer, Replica};
 use isogrid_grid::segment::{GiveUp, Request, Wish, first_owners};
 
 use super::chance::Chance;
 use super::clients::Clients;
 use super::clock::SimClock;
+use super::kv::Kv;
 use super::network::Network;
 use super::options::Options;
 use super::process::{Machine, Process};
@@ -25,9 +26,9 @@ use crate::invariant::{Invariants, View};
 /// Segments of each group: few, so that each is touched often.
 pub const SEGMENTS: u16 = 4;
 /// How long a lease lasts, ms.
-pub const LEASE_MS: u32 = 2_000;
+pub const LEASE_MS: u32 = 1_500;
 /// Between two ticks of a core, us of its own clock.
-const TICK_US: u64 = 100_000;
+const TICK_US: u64 = 50_000;
 /// How long a client waits for an answer, us.
 const PATIENCE_US: u64 = 5_000_000;
 /// Lines of the trace that a failure prints, unless `ISOGRID_SIM_TRACE` asks for more.
@@ -78,7 +79,12 @@ impl World {
     /// A cluster that was just founded.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let options = Options::draw(&mut Chance::new(seed, 1));
+        World::with(seed, Options::draw(&mut Chance::new(seed, 1)))
+    }
+
+    /// One of this seed that is like this.
+    #[must_use]
+    pub fn with(seed: u64, options: Options) -> Self {
         let mut world = World {
             now: 0,
             chance: Chance::new(seed, 2),
@@ -524,6 +530,21 @@ impl World {
             let create = CreateGroup { group, settings, epoch, now, owners };
             self.step(at, Event::Propose(Command::CreateGroup(create)));
         }
+    }
+
+    /// The machine that serves a segment now, if any does.
+    #[must_use]
+    pub fn server_of(&self, place: (GroupId, SegmentId)) -> Option<usize> {
+        self.machines.iter().position(|machine| {
+            let now = machine.clock.now(self.now);
+            machine.process.as_ref().is_some_and(|process| {
+                let is_active = |(group, at, replica, _): (GroupId, SegmentId, &Replica, &Kv)| {
+                    (group, at) == place && replica.is_active()
+                };
+                process.control.serves(now, place.0, place.1).is_some()
+                    && process.server.copies().any(is_active)
+            })
+        })
     }
 
     /// The machines on which a process runs.
