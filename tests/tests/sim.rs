@@ -1,6 +1,5 @@
 //! Simulated clusters: a slice of the seeds on each run. The long run is
 //! `cargo run --release -p isogrid-tests --bin sim -- --seed S --count N`.
-#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use isogrid_tests::seeds::number;
 use isogrid_tests::sim::run;
