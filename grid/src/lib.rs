@@ -16,6 +16,8 @@ pub mod membership;
 pub mod message;
 pub mod metadata;
 pub mod raft;
+#[cfg(test)]
+mod random;
 pub mod replica;
 pub mod segment;
 pub mod structure;

@@ -23,3 +23,5 @@ pub struct Now {
     pub wall: isogrid_engine::Timestamp,
 }
 
+#[cfg(test)]
+mod tests;

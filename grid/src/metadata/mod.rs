@@ -350,3 +350,5 @@ pub fn first_epoch(now: Timestamp) -> Epoch {
     Epoch(u32::try_from(minutes).unwrap_or(u32::MAX).clamp(1, 1 << 23))
 }
 
+#[cfg(test)]
+mod tests;

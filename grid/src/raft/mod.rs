@@ -307,3 +307,5 @@ impl Raft {
     }
 }
 
+#[cfg(test)]
+mod tests;
