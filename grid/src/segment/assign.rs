@@ -30,11 +30,7 @@ pub struct Candidate {
 /// The members that should have each segment, its primary first, `copies` of them or as many as
 /// there are. `before` says who should have had it so far.
 #[must_use]
-pub fn assign(
-    candidates: &[Candidate],
-    before: &[Vec<NodeId>],
-    copies: usize,
-) -> Vec<Vec<NodeId>> {
+pub fn assign(candidates: &[Candidate], before: &[Vec<NodeId>], copies: usize) -> Vec<Vec<NodeId>> {
     let copies = copies.min(candidates.len());
     let mut plan = Assignment::new(candidates, before, copies);
     plan.fill(copies);
@@ -97,7 +93,12 @@ impl<'a> Assignment<'a> {
 
     /// A new zone before a known one, then who has least in proportion. Of equals it is another
     /// one for each segment, so that what a member leaves behind falls to many.
-    fn best_for(&self, at: usize, others: &BTreeSet<NodeId>, zones: &BTreeSet<&str>) -> Option<NodeId> {
+    fn best_for(
+        &self,
+        at: usize,
+        others: &BTreeSet<NodeId>,
+        zones: &BTreeSet<&str>,
+    ) -> Option<NodeId> {
         let cost = |node: &NodeId| {
             let mut lot = (at as u64) << 32 ^ node.0;
             (zones.contains(self.zone(*node)), self.share(*node, 1), split_mix(&mut lot), *node)
@@ -172,7 +173,8 @@ impl<'a> Assignment<'a> {
     /// comes to stand in fewer zones.
     fn moves(&self, from: NodeId, is_such: impl Fn(&[NodeId]) -> bool) -> Vec<Move> {
         let segments = self.owners.iter().zip(self.before).enumerate();
-        let ours = segments.filter(|(_, (owners, before))| owners.contains(&from) && is_such(before));
+        let ours =
+            segments.filter(|(_, (owners, before))| owners.contains(&from) && is_such(before));
         let ours: Vec<(usize, &Vec<NodeId>)> = ours.map(|(at, (owners, _))| (at, owners)).collect();
         let to = |to: NodeId| {
             let found = ours.iter().find(|(_, owners)| self.may_replace(owners, from, to));
@@ -199,7 +201,8 @@ impl<'a> Assignment<'a> {
 
     /// Which copies could serve instead of those of `from`.
     fn promotions(&self, from: NodeId) -> Vec<Move> {
-        let ours = self.owners.iter().enumerate().filter(|(_, owners)| owners.first() == Some(&from));
+        let ours =
+            self.owners.iter().enumerate().filter(|(_, owners)| owners.first() == Some(&from));
         let others = |(at, owners): (usize, &'_ Vec<NodeId>)| -> Vec<Move> {
             owners.iter().skip(1).map(|to| Move { at, from, to: *to }).collect()
         };
@@ -230,7 +233,8 @@ fn keep(
     let mut lacking = (zones - distinct.min(zones)).saturating_sub(copies - owners.len());
     for at in (0..owners.len()).rev() {
         let (first, rest) = owners.split_at(at);
-        let is_double = rest.first().is_some_and(|node| first.iter().any(|one| zone(one) == zone(node)));
+        let is_double =
+            rest.first().is_some_and(|node| first.iter().any(|one| zone(one) == zone(node)));
         if lacking > 0 && is_double {
             owners.remove(at);
             lacking -= 1;
