@@ -28,7 +28,10 @@ impl Random {
     }
 
     pub fn text(&mut self) -> String {
-        self.many(|random| ["é", "a", "10.0.0.1:7", "\0"][usize::try_from(random.below(4)).unwrap()]).concat()
+        self.many(|random| {
+            ["é", "a", "10.0.0.1:7", "\0"][usize::try_from(random.below(4)).unwrap()]
+        })
+        .concat()
     }
 
     fn u8(&mut self) -> u8 {

@@ -58,7 +58,12 @@ fn a_lease_is_cut_by_a_hundredth_and_waited_for_by_one_more() {
     assert_eq!(lease.until(), 1_000 + 1_980);
     assert_eq!((lease.holds(2_979), lease.holds(2_980)), (true, false));
     let ends = |now| (grants.holds(NodeId(1), now), grants.is_over(NodeId(1), now));
-    let wanted = [(3_299, (true, false)), (3_300, (false, false)), (3_321, (false, false)), (3_322, (false, true))];
+    let wanted = [
+        (3_299, (true, false)),
+        (3_300, (false, false)),
+        (3_321, (false, false)),
+        (3_322, (false, true)),
+    ];
     for (now, expect) in wanted {
         assert_eq!(ends(now), expect, "at {now}");
     }
@@ -141,7 +146,10 @@ fn a_round_without_an_answer_is_begun_again_for_all_who_wait() {
     assert_eq!(grants.grant(1_201, 5), [], "the beats are newer than that");
     grants.confirmed(again, 5);
     let granted = grants.grant(1_202, 5);
-    assert_eq!(granted.iter().map(|grant| grant.beat).collect::<Vec<_>>(), [beat(1, 2), beat(2, 1)]);
+    assert_eq!(
+        granted.iter().map(|grant| grant.beat).collect::<Vec<_>>(),
+        [beat(1, 2), beat(2, 1)]
+    );
 }
 
 /// R9: something is about to be taken from them.

@@ -13,8 +13,10 @@ thread_local! {
 
 /// Members by number, weight and zone.
 fn candidates(members: &[(u64, u16, u8)]) -> Vec<Candidate> {
-    let candidate = |(node, weight, zone): &(u64, u16, u8)| {
-        Candidate { node: NodeId(*node), weight: *weight, zone: format!("z{zone}") }
+    let candidate = |(node, weight, zone): &(u64, u16, u8)| Candidate {
+        node: NodeId(*node),
+        weight: *weight,
+        zone: format!("z{zone}"),
     };
     members.iter().map(candidate).collect()
 }
@@ -186,7 +188,8 @@ fn what_one_leaves_behind_falls_to_all_others() {
             assert_eq!(distinct.len(), rest.len(), "{gone} of {count} with {copies} copies");
             // Those that serve what it served, until copies have moved: not one alone.
             let served = before.iter().filter(|owners| owners[0] == NodeId(gone));
-            let next: BTreeSet<NodeId> = served.filter_map(|owners| owners.get(1).copied()).collect();
+            let next: BTreeSet<NodeId> =
+                served.filter_map(|owners| owners.get(1).copied()).collect();
             assert!(next.len() > 2, "{next:?} after {gone} of {count} with {copies} copies");
         }
     }
@@ -195,7 +198,8 @@ fn what_one_leaves_behind_falls_to_all_others() {
 /// Zones of one size each, whatever members they have, share evenly.
 #[test]
 fn zones_share_evenly_and_each_within() {
-    for (zones, each, copies) in [(2, 3, 2), (3, 2, 2), (3, 3, 3), (4, 3, 3), (2, 4, 3), (5, 1, 2)] {
+    for (zones, each, copies) in [(2, 3, 2), (3, 2, 2), (3, 3, 3), (4, 3, 3), (2, 4, 3), (5, 1, 2)]
+    {
         let members: Vec<(u64, u16, u8)> =
             (1..=zones * each).map(|node| (node, 1, u8::try_from(node % zones).unwrap())).collect();
         let mut some: Vec<Candidate> = candidates(&members);
@@ -230,10 +234,14 @@ fn a_hundred_members_are_placed_within_bounds() {
     let even: Vec<(u64, u16, u8)> = (1..=100).map(|node| (node, 1, (node % 3) as u8)).collect();
     let uneven: Vec<(u64, u16, u8)> =
         (1..=100).map(|node| (node, (node % 7 + 1) as u16, u8::from(node > 90))).collect();
-    for (what, members, copies) in [("even", even, 2), ("uneven", uneven.clone(), 3), ("all", uneven, 200)] {
+    for (what, members, copies) in
+        [("even", even, 2), ("uneven", uneven.clone(), 3), ("all", uneven, 200)]
+    {
         let mut members = candidates(&members);
         let mut owners = nobody(256);
-        for (when, most) in [("first", 100_000), ("idle", 50_000), ("join", 100_000), ("leave", 100_000)] {
+        for (when, most) in
+            [("first", 100_000), ("idle", 50_000), ("join", 100_000), ("leave", 100_000)]
+        {
             match when {
                 "join" => members.extend(candidates(&[(101, 1, 0)])),
                 "leave" => drop(members.remove(3)),
