@@ -150,7 +150,7 @@ fn epochs_rise_with_the_primary_and_those_in_sync_and_never_else() {
         assert_eq!(after.epoch.0 - before.epoch.0, rise, "{step:?}");
         let has_changed = (before.primary, &before.insync) != (after.primary, &after.insync);
         assert_eq!(has_changed, rise > 0, "{step:?}");
-        assert_eq!(outcome == DONE || before == *after, true, "{step:?} was refused and done");
+        assert!(outcome == DONE || before == *after, "{step:?} was refused and done");
     }
 }
 

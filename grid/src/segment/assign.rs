@@ -123,7 +123,7 @@ impl<'a> Assignment<'a> {
     /// Moves from those that have most to those that have least, while the one that has more
     /// than the other has less than it had then. That comes to an end: of the shares, in falling
     /// order, the first that changes falls.
-    fn level(&mut self, moves: &Moves<'a>, do_one: fn(&mut Vec<NodeId>, Move)) {
+    fn level(&mut self, moves: &Moves<'a>, do_one: fn(&mut [NodeId], Move)) {
         while let Some(path) = self.path(moves) {
             for step in path {
                 self.owners.get_mut(step.at).into_iter().for_each(|owners| do_one(owners, step));
@@ -243,12 +243,12 @@ fn keep(
     owners
 }
 
-fn replace(owners: &mut Vec<NodeId>, step: Move) {
+fn replace(owners: &mut [NodeId], step: Move) {
     let place = owners.iter_mut().find(|node| **node == step.from);
     place.into_iter().for_each(|node| *node = step.to);
 }
 
-fn promote(owners: &mut Vec<NodeId>, step: Move) {
+fn promote(owners: &mut [NodeId], step: Move) {
     let place = owners.iter().position(|node| *node == step.to);
     place.into_iter().for_each(|at| owners.swap(0, at));
 }

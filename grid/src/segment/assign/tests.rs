@@ -164,7 +164,7 @@ proptest! {
         let members = equal(nodes);
         let before = assign(&members, &before, copies);
         let (gone, rest) = members.split_first().unwrap();
-        let had = copies_of(&[gone.clone()], &before)[0];
+        let had = copies_of(std::slice::from_ref(gone), &before)[0];
         let moved = gained(&before, &assign(rest, &before, copies)).len();
         let replaced = if copies <= rest.len() { had } else { 0 };
         prop_assert!((replaced..=2 * replaced).contains(&moved), "{} of {}", moved, had);
@@ -231,9 +231,11 @@ fn a_zone_that_comes_later_gets_a_copy_of_each_segment() {
 /// second. Nothing is to be done most of the time, also where zones keep shares uneven.
 #[test]
 fn a_hundred_members_are_placed_within_bounds() {
-    let even: Vec<(u64, u16, u8)> = (1..=100).map(|node| (node, 1, (node % 3) as u8)).collect();
-    let uneven: Vec<(u64, u16, u8)> =
-        (1..=100).map(|node| (node, (node % 7 + 1) as u16, u8::from(node > 90))).collect();
+    let even: Vec<(u64, u16, u8)> =
+        (1..=100).map(|node| (node, 1, u8::try_from(node % 3).unwrap())).collect();
+    let uneven: Vec<(u64, u16, u8)> = (1..=100)
+        .map(|node| (node, u16::try_from(node % 7 + 1).unwrap(), u8::from(node > 90)))
+        .collect();
     for (what, members, copies) in
         [("even", even, 2), ("uneven", uneven.clone(), 3), ("all", uneven, 200)]
     {
