@@ -18,6 +18,8 @@ pub mod message;
 pub mod metadata;
 pub mod mutant;
 pub mod raft;
+#[cfg(test)]
+mod random;
 pub mod replica;
 pub mod segment;
 pub mod structure;

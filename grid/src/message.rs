@@ -198,3 +198,6 @@ impl Request {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

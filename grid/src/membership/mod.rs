@@ -22,3 +22,6 @@ pub struct Now {
     /// For dates: wall clock, ms.
     pub wall: isogrid_engine::Timestamp,
 }
+
+#[cfg(test)]
+mod tests;

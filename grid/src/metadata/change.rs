@@ -2,7 +2,7 @@
 
 use isogrid_engine::Timestamp;
 
-use super::{Filling, Metadata, Refusal, Segment};
+use super::{Filling, Metadata, Refusal, Segment, are_distinct};
 use crate::bytes::{Input, put_many, put_u8, put_u64};
 use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use crate::mutant::is_planted;
@@ -90,7 +90,8 @@ impl Metadata {
             Step::Vacate => next.primary = None,
             Step::Fill(syncing, target) => {
                 syncing.iter().try_for_each(|copy| self.check_current(*copy))?;
-                if syncing.iter().any(|copy| segment.is_insync(copy.node)) {
+                let is_insync = syncing.iter().any(|copy| segment.is_insync(copy.node));
+                if is_insync || !are_distinct(syncing.iter().map(|copy| copy.node)) {
                     return Err(Refusal::NotAllowed);
                 }
                 next.syncing = syncing.iter().map(|copy| self.filling(segment, *copy)).collect();
@@ -98,7 +99,9 @@ impl Metadata {
             }
             Step::Reset(copy, floor) => {
                 self.check_current(*copy)?;
-                if next.primary.is_some() {
+                // Nothing is lost while a copy that had it all is there.
+                let is_there = next.insync.iter().any(|copy| self.is_current(*copy));
+                if next.primary.is_some() || is_there {
                     return Err(Refusal::NotAllowed);
                 }
                 (next.primary, next.insync) = (Some(copy.node), vec![*copy]);

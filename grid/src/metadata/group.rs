@@ -8,7 +8,7 @@ use crate::id::{Copy, Data, Epoch, NodeId};
 /// How many copies a segment has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owners {
-    /// So many, the primary included.
+    /// So many, the primary included. At least 1: bytes have no other.
     Count(u8),
     /// One on each member that has data.
     All,

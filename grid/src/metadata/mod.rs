@@ -11,7 +11,7 @@ mod command;
 mod group;
 mod node;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use isogrid_engine::Timestamp;
 
@@ -206,6 +206,9 @@ impl Metadata {
             return Outcome::Refused(Refusal::HasLeft);
         }
         let node = self.member_of(join.storage).unwrap_or_else(|| self.add_member(join.clone()));
+        // One that was let in and started again before it heard so may have another by now.
+        let member = self.members.get_mut(&node);
+        member.into_iter().for_each(|member| member.address.clone_from(&join.address));
         self.start(node, join.boot)
     }
 
@@ -265,6 +268,9 @@ impl Metadata {
 
     /// A segment without entries: who owns it is in sync.
     fn new_segment(&self, create: &CreateGroup, owners: &[NodeId]) -> Result<Segment, Refusal> {
+        if !are_distinct(owners.iter().copied()) {
+            return Err(Refusal::NotAllowed);
+        }
         let copy = |node: &NodeId| self.copy_of(*node, create.settings.durable);
         let insync: Option<Vec<Copy>> = owners.iter().map(copy).collect();
         let insync = insync.filter(|insync| !insync.is_empty()).ok_or(Refusal::NotCurrent)?;
@@ -346,6 +352,12 @@ impl Settings {
     }
 }
 
+/// Whether nobody is named twice: a member has one copy of a segment.
+fn are_distinct(mut nodes: impl Iterator<Item = NodeId>) -> bool {
+    let mut seen = BTreeSet::new();
+    nodes.all(|node| seen.insert(node))
+}
+
 /// The epoch that the segments of a new group begin with: one that is made again after all was
 /// lost repeats no version (DATA_PATH section 0).
 #[must_use]
@@ -355,3 +367,6 @@ pub fn first_epoch(now: Timestamp) -> Epoch {
     let minutes = now.saturating_sub(YEAR_2025) / 60_000;
     Epoch(u32::try_from(minutes).unwrap_or(u32::MAX).clamp(1, 1 << 23))
 }
+
+#[cfg(test)]
+mod tests;

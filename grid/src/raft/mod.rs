@@ -312,3 +312,6 @@ impl Raft {
         self.raw.report_snapshot(node.0, if sent { Finish } else { Failure });
     }
 }
+
+#[cfg(test)]
+mod tests;

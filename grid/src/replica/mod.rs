@@ -371,3 +371,6 @@ pub type Record = Arc<[u8]>;
 
 /// Peers by their members.
 type Peers<T> = BTreeMap<NodeId, T>;
+
+#[cfg(test)]
+mod tests;

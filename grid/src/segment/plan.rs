@@ -361,3 +361,6 @@ pub fn first_owners(metadata: &Metadata, settings: &GroupSettings) -> Vec<Vec<No
 
 /// How far a member's wall clock may be off for it to get a lease, ms (R47).
 pub const WALL_SKEW_MAX: u64 = 500;
+
+#[cfg(test)]
+mod tests;

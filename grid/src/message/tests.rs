@@ -1,0 +1,115 @@
+//! One message of each kind, and what damage does to it.
+
+use super::*;
+use crate::random::{Random, assert_calm, assert_strict};
+use crate::replica::{FillId, Op};
+
+fn envelope(message: Message) -> Envelope {
+    let (cluster, boot) = (ClusterId(7 << 100), Boot(3));
+    Envelope { cluster, from: NodeId(1), boot, to: NodeId(2), message }
+}
+
+fn peers(random: &mut Random) -> Vec<Peer> {
+    let epoch = random.epoch();
+    let fill = FillId { since: random.next(), begun: random.epoch() };
+    let op = |random: &mut Random| Op {
+        seq: random.next(),
+        epoch: random.epoch(),
+        record: random.bytes(9).into(),
+    };
+    let last = random.next();
+    vec![
+        Peer::Repl { epoch, prev: last, ops: random.many(op), committed: random.next() },
+        Peer::Ack { epoch, last },
+        Peer::Lacks { epoch, last },
+        Peer::Ask { epoch },
+        Peer::Has { epoch, last },
+        Peer::Fetch { epoch, after: last },
+        Peer::Tail { epoch, ops: random.many(op) },
+        Peer::Fill { epoch, fill, after: last },
+        Peer::Chunk { epoch, fill, number: last, bytes: random.bytes(30) },
+        Peer::Took { epoch, fill, number: last },
+    ]
+}
+
+fn wishes(random: &mut Random) -> Vec<Wish> {
+    let (node, copy, since) = (random.node(), random.copy(), random.next());
+    vec![
+        Wish::Shrink(node),
+        Wish::Expand(copy, since),
+        Wish::Abandon(copy, since),
+        Wish::GaveUp(node),
+    ]
+}
+
+/// All kinds but Raft's, which has tests of its own.
+fn messages(random: &mut Random) -> Vec<Message> {
+    let (group, segment, epoch) = (random.group(), random.segment(), random.epoch());
+    let (n, index, wall) = (random.next(), random.next(), random.next());
+    let mut all = vec![
+        Message::Beat { incarnation: Incarnation(index), n, wall },
+        Message::Grant { n, index },
+        Message::GiveUp(GiveUp { node: random.node(), group, segment, epoch }),
+    ];
+    all.extend((0..8).map(|_| Message::Propose(random.command())));
+    let request = |wish| Message::Ask(Request { group, segment, epoch, wish });
+    all.extend(wishes(random).into_iter().map(request));
+    all.extend(peers(random).into_iter().map(|peer| Message::Copy(group, segment, peer)));
+    all
+}
+
+#[test]
+fn all_messages_come_as_they_were_sent_or_not_at_all() {
+    for seed in 0..20 {
+        for message in messages(&mut Random(seed)) {
+            let envelope = envelope(message);
+            assert_strict(&envelope, &envelope.encode(), Envelope::decode);
+        }
+    }
+}
+
+#[test]
+fn copies_say_in_which_epoch_they_speak() {
+    let mut random = Random(1);
+    for peer in peers(&mut random) {
+        let mut bytes = Vec::new();
+        peer.encode(&mut bytes);
+        let epoch = Epoch::decode(&mut crate::bytes::Input(&bytes[1..]));
+        assert_eq!(epoch, Some(peer.epoch()), "{peer:?}");
+    }
+}
+
+#[test]
+fn bytes_of_strangers_are_refused() {
+    let front = envelope(Message::Grant { n: 1, index: 1 }).encode();
+    // Up to where the message begins; each kind of it gets its turn.
+    let front = &front[..front.len() - 17];
+    assert_calm(&[], Envelope::decode);
+    assert_calm(front, Envelope::decode);
+    for kind in 1..=11 {
+        assert_calm(&[front, &[7, 0, 0, 0, 0, kind, 0, 0, 0, 0]].concat(), Envelope::decode);
+    }
+    let mut future = envelope(Message::Grant { n: 1, index: 1 }).encode();
+    future[0] += 1;
+    assert_eq!(Envelope::decode(&future), None);
+}
+
+/// The count is an outsider's: nothing is reserved before what it counts has come.
+#[test]
+fn a_count_that_lies_is_no_message() {
+    let front = envelope(Message::Grant { n: 1, index: 1 }).encode();
+    let front = &front[..front.len() - 17];
+    let epoch = [1, 0, 0, 0];
+    let fronts: [&[u8]; 3] = [
+        // Changes; operations behind a number; a tail of operations.
+        &[4, 3],
+        &[&[7, 0, 0, 0, 0, 1], &epoch[..], &[0; 8]].concat(),
+        &[&[7, 0, 0, 0, 0, 7], &epoch[..]].concat(),
+    ];
+    for kind in fronts {
+        for count in [1, u64::from(u32::MAX), u64::MAX / 64, u64::MAX] {
+            let bytes = [front, kind, &count.to_le_bytes(), &[0; 11]].concat();
+            assert_eq!(Envelope::decode(&bytes), None, "{count} of {kind:?}");
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! Situations, and what the leader proposes in each.
+
+use super::*;
+use crate::id::{Boot, ClusterId, Data, Incarnation, StorageId};
+use crate::metadata::{Command, CreateGroup, Join, Outcome, Owners, Register, Settings};
+
+const GROUP: GroupId = GroupId(0);
+const NOW: Timestamp = 1_000;
+const FLOOR: Timestamp = NOW + WALL_SKEW_MAX;
+
+fn nodes<C: FromIterator<NodeId>>(nodes: &[u64]) -> C {
+    nodes.iter().map(|node| NodeId(*node)).collect()
+}
+
+fn serve(primary: u64, insync: &[u64], floor: Timestamp) -> Step {
+    Step::Serve(NodeId(primary), nodes(insync), floor)
+}
+
+/// A cluster of members without zones, and what its leader knows of them.
+struct World {
+    metadata: Metadata,
+    health: Health,
+}
+
+/// What the plan says, of a segment in a group of one: steps, who is withheld, who is asked.
+type Said = (Vec<Step>, Vec<u64>, Vec<u64>);
+
+impl World {
+    /// So many members, registered, all well; segments owned like that, with two copies wanted.
+    fn new(members: u64, owners: &[&[u64]]) -> Self {
+        World::with(members, owners, false, false)
+    }
+
+    fn with(members: u64, owners: &[&[u64]], local_reads: bool, durable: bool) -> Self {
+        let join = |node: u64| Join {
+            cluster: String::new(),
+            storage: StorageId(node.into()),
+            boot: Boot(0),
+            address: String::new(),
+            role: Role::Data,
+            zone: String::new(),
+            weight: 1,
+        };
+        let segments = u16::try_from(owners.len()).unwrap();
+        let (cluster, name) = (ClusterId(1), String::new());
+        let settings = Settings { cluster, name, segments, lease_ms: 2_000 };
+        let metadata = Metadata::found(settings, (1..=members).map(join).collect());
+        let all: BTreeSet<NodeId> = (1..=members).map(NodeId).collect();
+        let health = Health { alive: all.clone(), expected: all, now: NOW, ..Health::default() };
+        let mut world = World { metadata, health };
+        (1..=members).for_each(|node| world.restart(node, 1));
+        let settings =
+            GroupSettings { owners: Owners::Count(2), durable, local_reads, min_insync: 1 };
+        let owners = owners.iter().map(|owners| nodes(owners)).collect();
+        let create = CreateGroup { group: GROUP, settings, epoch: Epoch(1), now: 7, owners };
+        world.apply(&Command::CreateGroup(create));
+        world
+    }
+
+    fn apply(&mut self, command: &Command) {
+        let outcome = self.metadata.apply(self.metadata.index() + 1, command);
+        assert!(!matches!(outcome, Outcome::Refused(_)), "{command:?}: {outcome:?}");
+    }
+
+    fn restart(&mut self, node: u64, boot: u64) {
+        let (storage, address) = (StorageId(node.into()), String::new());
+        let (node, boot) = (NodeId(node), Boot(boot));
+        self.apply(&Command::Register(Register { node, storage, boot, address }));
+    }
+
+    /// Not heard of since their leases were over.
+    fn gone(&mut self, gone: &[u64]) {
+        self.unknown(gone);
+        self.health.gone.extend(nodes::<Vec<_>>(gone));
+    }
+
+    /// Neither alive nor surely gone.
+    fn unknown(&mut self, some: &[u64]) {
+        self.health.alive.retain(|node| !some.contains(&node.0));
+    }
+
+    fn segment(&self) -> &Segment {
+        &self.metadata.groups()[&GROUP].segments[0]
+    }
+
+    fn copy(&self, node: u64) -> Copy {
+        let durable = self.metadata.groups()[&GROUP].settings.durable;
+        self.metadata.copy_of(NodeId(node), durable).unwrap()
+    }
+
+    fn ask(&mut self, wish: Wish) {
+        let epoch = self.segment().epoch;
+        self.health.requests.insert(Request { group: GROUP, segment: SegmentId(0), epoch, wish });
+    }
+
+    fn plan(&self) -> Plan {
+        plan(&self.metadata, &self.health)
+    }
+
+    fn said(&self) -> Said {
+        let Plan { changes, withhold, give_up } = self.plan();
+        let steps = changes.into_iter().map(|change| change.step).collect();
+        let asked = give_up.iter().map(|ask| ask.node.0).collect();
+        (steps, withhold.iter().map(|node| node.0).collect(), asked)
+    }
+
+    /// Proposes what the plan says, which is applied at once.
+    fn follow(&mut self) {
+        let changes = self.plan().changes;
+        self.apply(&Command::Change(changes));
+    }
+}
+
+fn nothing() -> Said {
+    (vec![], vec![], vec![])
+}
+
+/// One segment, that 1 serves and 2 has in sync; 3 has nothing. What happened, and what is done.
+#[test]
+fn situations_of_one_segment() {
+    type Happens = fn(&mut World);
+    let table: Vec<(&str, Happens, Said)> = vec![
+        ("all is well", |_| {}, nothing()),
+        ("the primary is gone", |w| w.gone(&[1]), (vec![serve(2, &[2], FLOOR)], vec![1], vec![])),
+        ("the primary may be gone", |w| w.unknown(&[1]), nothing()),
+        ("the backup may be gone", |w| w.unknown(&[2]), nothing()),
+        ("nobody was heard of yet", |w| w.unknown(&[1, 2, 3]), nothing()),
+        (
+            "the primary is gone, its heir may be",
+            |w| {
+                w.gone(&[1]);
+                w.unknown(&[2]);
+            },
+            nothing(),
+        ),
+        (
+            "all in sync are gone: nobody else serves",
+            |w| {
+                w.gone(&[1, 2]);
+                w.health.reset_lost = true;
+            },
+            (vec![Step::Vacate], vec![1], vec![]),
+        ),
+        ("the backup is gone", |w| w.gone(&[2]), (vec![serve(1, &[1], 7)], vec![2], vec![])),
+        (
+            "the backup does not answer",
+            |w| w.ask(Wish::Shrink(NodeId(2))),
+            (vec![serve(1, &[1], 7)], vec![], vec![]),
+        ),
+        (
+            "it did not answer in another epoch",
+            |w| {
+                w.ask(Wish::Shrink(NodeId(2)));
+                w.apply_serve(2, &[1, 2]);
+                w.apply_serve(1, &[1, 2]);
+            },
+            nothing(),
+        ),
+        ("the primary complains of itself", |w| w.ask(Wish::Shrink(NodeId(1))), nothing()),
+        ("somebody wants in who is not filled", |w| w.ask(Wish::Expand(w.copy(3), 0)), nothing()),
+        (
+            "the backup is not expected back: another is filled",
+            |w| {
+                w.gone(&[2]);
+                w.follow();
+                w.health.expected.remove(&NodeId(2));
+            },
+            (
+                vec![Step::Fill(vec![World::new(3, &[&[1, 2]]).copy(3)], nodes(&[1, 3]))],
+                vec![],
+                vec![],
+            ),
+        ),
+    ];
+    for (what, happens, expect) in table {
+        let mut world = World::new(3, &[&[1, 2]]);
+        happens(&mut world);
+        assert_eq!(world.said(), expect, "{what}");
+    }
+}
+
+impl World {
+    fn apply_serve(&mut self, primary: u64, insync: &[u64]) {
+        let expected = self.segment().epoch;
+        let step = serve(primary, insync, 0);
+        let change = Change { group: GROUP, segment: SegmentId(0), expected, step };
+        self.apply(&Command::Change(vec![change]));
+    }
+}
+
+/// R29: nothing is declared lost while the process that had it may come back, nor unless the
+/// operator wants so, and never what is on disks.
+#[test]
+fn a_segment_without_copies_waits_or_begins_anew() {
+    let mut world = World::new(3, &[&[1, 2]]);
+    world.gone(&[1, 2]);
+    world.health.reset_lost = true;
+    world.follow();
+    assert_eq!((world.segment().primary, world.said()), (None, nothing()));
+    // One comes back as it was: it has everything.
+    let mut back = World { metadata: world.metadata.clone(), health: world.health.clone() };
+    back.health.gone.remove(&NodeId(2));
+    back.health.alive.insert(NodeId(2));
+    assert_eq!(back.said(), (vec![serve(2, &[2], FLOOR)], vec![1], vec![]));
+    // Both come back as other processes, with nothing.
+    world.restart(1, 2);
+    assert_eq!(world.said(), nothing(), "the other one may still have it");
+    world.restart(2, 2);
+    world.health.reset_lost = false;
+    assert_eq!(world.said(), nothing(), "the operator is to decide");
+    world.health.reset_lost = true;
+    let step = Step::Reset(world.copy(3), FLOOR);
+    assert_eq!(world.said(), (vec![step], vec![], vec![]), "the only one that is alive");
+    (world.health.gone, world.health.alive) = (BTreeSet::new(), nodes(&[1, 2, 3]));
+    let step = Step::Reset(world.copy(1), FLOOR);
+    assert_eq!(world.said(), (vec![step], vec![], vec![]), "the one that should have it");
+    world.follow();
+    assert_eq!(world.segment().insync, [world.copy(1)]);
+}
+
+#[test]
+fn copies_on_disks_come_back_with_their_processes() {
+    let mut world = World::with(3, &[&[1, 2]], false, true);
+    world.gone(&[1, 2]);
+    world.health.reset_lost = true;
+    world.follow();
+    (1..=2).for_each(|node| world.restart(node, 2));
+    assert_eq!(world.said(), nothing());
+    (world.health.gone, world.health.alive) = (nodes(&[1]), nodes(&[2, 3]));
+    assert_eq!(world.said(), (vec![serve(2, &[2], FLOOR)], vec![1], vec![]));
+}
+
+/// R9 and R21: where backups answer reads, one is dropped only when its lease is over.
+#[test]
+fn a_backup_that_reads_is_dropped_when_its_lease_is_over() {
+    let mut world = World::with(3, &[&[1, 2]], true, false);
+    world.ask(Wish::Shrink(NodeId(2)));
+    assert_eq!(world.said(), (vec![], vec![2], vec![]));
+    world.gone(&[2]);
+    assert_eq!(world.said(), (vec![serve(1, &[1], 7)], vec![2], vec![]));
+}
+
+/// R42: who was filled is in sync when the primary says so, of this filling.
+#[test]
+fn a_copy_is_filled_until_the_primary_says_that_it_is() {
+    let mut world = World::new(3, &[&[1, 2]]);
+    world.gone(&[2]);
+    world.follow();
+    assert_eq!(world.said(), nothing(), "2 is expected back, and keeps its place");
+    world.health.expected.remove(&NodeId(2));
+    world.follow();
+    let since = world.metadata.index();
+    assert_eq!(world.segment().syncing, [Filling { copy: world.copy(3), since }]);
+    assert_eq!(world.said(), nothing());
+    // Of another filling, another process, or another epoch.
+    let third = world.copy(3);
+    let old = Copy { data: Data::Memory(Incarnation(1)), ..third };
+    world.ask(Wish::Expand(third, since - 1));
+    world.ask(Wish::Expand(old, since));
+    assert_eq!(world.said(), nothing());
+    world.ask(Wish::Expand(third, since));
+    assert_eq!(world.said(), (vec![Step::Expand(third, since)], vec![], vec![]));
+    // The process ends before that is applied: its next one is filled anew.
+    world.restart(3, 2);
+    let again = Step::Fill(vec![world.copy(3)], nodes(&[1, 3]));
+    assert_eq!(world.said(), (vec![again], vec![], vec![]));
+}
+
+#[test]
+fn a_filling_that_is_abandoned_ends_and_the_next_is_another_one() {
+    let mut world = World::new(2, &[&[1]]);
+    world.follow();
+    let first = world.segment().syncing[0];
+    world.unknown(&[2]);
+    assert_eq!(world.said(), nothing(), "it goes on while the copy may be there");
+    world.ask(Wish::Abandon(first.copy, first.since));
+    assert_eq!(world.said(), (vec![Step::Fill(vec![], nodes(&[1, 2]))], vec![], vec![]));
+    world.follow();
+    assert_eq!(world.said(), nothing(), "nobody knows where 2 is");
+    world.health.alive.insert(NodeId(2));
+    world.follow();
+    let second = world.segment().syncing[0];
+    assert!(second.copy == first.copy && second.since > first.since);
+    // The wish was for the first one.
+    assert_eq!(world.said(), nothing());
+    world.gone(&[2]);
+    assert_eq!(world.said(), (vec![Step::Fill(vec![], nodes(&[1, 2]))], vec![], vec![]));
+}
+
+/// R44: two at a time, to a member and from a primary.
+#[test]
+fn few_copies_are_filled_at_a_time() {
+    let fills = |world: &World| {
+        let segments = &world.metadata.groups()[&GROUP].segments;
+        let filling = |segment: &&Segment| !segment.syncing.is_empty();
+        let busy: Vec<(u64, u64)> = segments
+            .iter()
+            .filter(filling)
+            .map(|segment| (segment.primary.unwrap().0, segment.syncing[0].copy.node.0))
+            .collect();
+        busy
+    };
+    // From one primary to one.
+    let mut world = World::new(2, &[&[1u64][..]; 8]);
+    world.follow();
+    assert_eq!(fills(&world), [(1, 2); TRANSFERS_MAX]);
+    assert_eq!(world.said().0.len(), 0, "the others wait");
+    // One is done: the next begins, and no more.
+    let Filling { copy, since } = world.segment().syncing[0];
+    world.ask(Wish::Expand(copy, since));
+    world.follow();
+    world.follow();
+    assert_eq!(fills(&world).len(), TRANSFERS_MAX);
+    // Of two primaries to one: it takes two in all. What a member sends and takes is one sum.
+    let mut world = World::new(3, &[&[1], &[1], &[2], &[2]]);
+    world.health.expected = nodes(&[1, 2, 3]);
+    world.follow();
+    for node in 1..=3 {
+        let busy = fills(&world).iter().filter(|(from, to)| *from == node || *to == node).count();
+        assert!(busy <= TRANSFERS_MAX, "{node}: {:?}", fills(&world));
+    }
+}
+
+/// R33: the primary is asked to give up first, and its word is what takes the role.
+#[test]
+fn a_member_that_leaves_is_relieved_of_what_it_has() {
+    let mut world = World::new(3, &[&[1, 2]]);
+    world.apply(&Command::Leave(NodeId(1)));
+    let fill = Step::Fill(vec![world.copy(3)], nodes(&[2, 3]));
+    assert_eq!(world.said(), (vec![fill], vec![], vec![]), "another copy comes first");
+    world.follow();
+    let Filling { copy, since } = world.segment().syncing[0];
+    assert_eq!(world.said(), nothing());
+    world.ask(Wish::Expand(copy, since));
+    world.follow();
+    assert_eq!(world.said(), (vec![], vec![], vec![1]));
+    world.ask(Wish::GaveUp(NodeId(1)));
+    assert_eq!(world.said(), (vec![serve(2, &[2, 3], FLOOR)], vec![], vec![]));
+    world.follow();
+    assert_eq!(world.said(), nothing());
+    world.apply(&Command::Remove(NodeId(1)));
+}
+
+/// Where backups answer reads, those that go give up as well.
+#[test]
+fn a_backup_that_leaves_goes_without_a_word_unless_it_reads() {
+    for (local_reads, expect) in [
+        (false, (vec![serve(1, &[1, 3], FLOOR)], vec![], vec![])),
+        (true, (vec![], vec![], vec![2])),
+    ] {
+        let mut world = World::with(3, &[&[1, 2]], local_reads, false);
+        world.apply(&Command::Leave(NodeId(2)));
+        world.follow();
+        let Filling { copy, since } = world.segment().syncing[0];
+        world.ask(Wish::Expand(copy, since));
+        world.follow();
+        assert_eq!(world.said(), expect, "{local_reads}");
+        // The heir may be gone by now: what there is stays.
+        world.unknown(&[3]);
+        assert_eq!(world.said(), nothing());
+    }
+}
+
+/// Nobody fails over to one that has all roles already, while another one has none.
+#[test]
+fn heirs_are_those_that_serve_least() {
+    let mut world = World::new(4, &[&[1, 2, 3], &[1, 2, 3], &[1, 2, 3], &[2, 3, 4], &[4, 1, 2]]);
+    world.gone(&[1]);
+    let heir = |change: Change| match change.step {
+        Step::Serve(primary, ..) => Some((change.segment.0, primary.0)),
+        _ => None,
+    };
+    let heirs: Vec<(u16, u64)> = world.plan().changes.into_iter().filter_map(heir).collect();
+    assert_eq!(heirs, [(0, 3), (1, 2), (2, 3), (4, 4)]);
+}
+
+/// Each step is of the epoch that was looked at, and the first owners are those that are there.
+#[test]
+fn plans_name_what_they_saw() {
+    let mut world = World::new(3, &[&[1, 2], &[2, 3]]);
+    world.apply_serve(2, &[1, 2]);
+    world.gone(&[2]);
+    let seen: Vec<(u16, u32)> =
+        world.plan().changes.iter().map(|change| (change.segment.0, change.expected.0)).collect();
+    assert_eq!(seen, [(0, 2), (1, 1)]);
+    world.apply(&Command::Leave(NodeId(3)));
+    let settings = world.metadata.groups()[&GROUP].settings.clone();
+    let owners = first_owners(&world.metadata, &settings);
+    assert!(owners.iter().all(|owners| owners.len() == 2 && !owners.contains(&NodeId(3))));
+}
