@@ -206,10 +206,8 @@ impl Metadata {
             return Outcome::Refused(Refusal::HasLeft);
         }
         let node = self.member_of(join.storage).unwrap_or_else(|| self.add_member(join.clone()));
-        // One that was let in and started again before it heard so may have another by now.
-        let member = self.members.get_mut(&node);
-        member.into_iter().for_each(|member| member.address.clone_from(&join.address));
-        self.start(node, join.boot)
+        // One that was let in and started again before it heard so may have another address.
+        self.start(node, join.boot, &join.address)
     }
 
     fn add_member(&mut self, join: Join) -> NodeId {
@@ -226,13 +224,12 @@ impl Metadata {
         if member.storage != register.storage {
             return Outcome::Refused(Refusal::OtherStorage);
         }
-        member.address.clone_from(&register.address);
-        self.start(register.node, register.boot)
+        self.start(register.node, register.boot, &register.address)
     }
 
     /// A process runs for a member: a new incarnation, unless it said so before. The one before
     /// it had to let go of its data directory, so it is over, and so are its roles.
-    fn start(&mut self, node: NodeId, boot: Boot) -> Outcome {
+    fn start(&mut self, node: NodeId, boot: Boot, address: &str) -> Outcome {
         let Some(member) = self.members.get_mut(&node) else {
             return Outcome::Refused(Refusal::NoMember);
         };
@@ -244,6 +241,7 @@ impl Metadata {
         if boot < member.boot {
             return Outcome::Refused(Refusal::NotCurrent);
         }
+        address.clone_into(&mut member.address);
         let incarnation = Incarnation(self.index);
         (member.boot, member.incarnation) = (boot, Some(incarnation));
         for group in self.groups.values_mut().filter(|_| !is_planted("keep-roles")) {
@@ -284,6 +282,9 @@ impl Metadata {
 
     /// Forgets a member that has nothing any more.
     fn remove(&mut self, node: NodeId) -> Result<(), Refusal> {
+        if !self.members.get(&node).ok_or(Refusal::NoMember)?.leaving {
+            return Err(Refusal::NotAllowed);
+        }
         let mut segments = self.groups.values().flat_map(|group| &group.segments);
         if segments.any(|segment| segment.names(node)) {
             return Err(Refusal::NotAllowed);

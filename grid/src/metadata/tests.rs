@@ -245,6 +245,22 @@ fn one_boot_is_one_incarnation() {
     world.assert_refused(&register(1, 20, 1), Refusal::OtherStorage);
 }
 
+/// Found by the simulator: the registration of a process that was over came late. It counted as a
+/// new process, ended the one that ran, whose lease still held, and another member was given what
+/// that served.
+#[test]
+fn a_registration_that_comes_late_ends_nobody() {
+    let mut world = World::serving();
+    let running = world.apply(&register(1, 10, 8));
+    let before = world.0.clone();
+    for late in [register(1, 10, 7), Command::Join(join(10, 7))] {
+        assert_eq!(world.apply(&late), Outcome::Refused(Refusal::NotCurrent));
+        assert_eq!(world.0.members(), before.members());
+        assert_eq!(world.0.groups(), before.groups());
+    }
+    assert_eq!(world.apply(&register(1, 10, 8)), running);
+}
+
 #[test]
 fn a_copy_on_a_disk_outlives_its_process() {
     let mut world = World::serving();
