@@ -130,10 +130,7 @@ impl<'a> Input<'a> {
 }
 
 /// What `read` makes of all the bytes; `None` when it cannot, or when bytes are left.
-pub fn whole<'a, T>(
-    bytes: &'a [u8],
-    read: impl FnOnce(&mut Input<'a>) -> Option<T>,
-) -> Option<T> {
+pub fn whole<'a, T>(bytes: &'a [u8], read: impl FnOnce(&mut Input<'a>) -> Option<T>) -> Option<T> {
     let mut input = Input(bytes);
     read(&mut input).filter(|_| input.is_empty())
 }

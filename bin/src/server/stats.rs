@@ -178,7 +178,7 @@ fn connections(node: &Node, cache: &Cache, rows: &mut Rows) {
     security(node, rows);
     if let Some(data) = node.data.get() {
         kept(&data.persistence, rows);
-        if let Some(behind) = &data.behind {
+        if let Some(behind) = data.behind.get() {
             written_behind(behind, cache.name(), rows);
         }
     }

@@ -71,7 +71,8 @@ impl Leading {
             match message {
                 Message::Beat { incarnation, n, wall: theirs } => {
                     let member = metadata.members().get(&from);
-                    let is_known = member.is_some_and(|member| member.incarnation == Some(incarnation));
+                    let is_known =
+                        member.is_some_and(|member| member.incarnation == Some(incarnation));
                     let skew = wall.map_or(0, |ours| ours.abs_diff(theirs));
                     if is_known && skew <= WALL_SKEW_MAX {
                         self.seen.insert(from, now);

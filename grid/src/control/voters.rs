@@ -30,9 +30,8 @@ impl Control {
     /// A leader that leaves lets another one lead, which then takes its vote.
     fn hand_over(&mut self) -> bool {
         let us = self.identity.node;
-        let is_leaving = |node: &NodeId| {
-            self.metadata.members().get(node).is_none_or(|member| member.leaving)
-        };
+        let is_leaving =
+            |node: &NodeId| self.metadata.members().get(node).is_none_or(|member| member.leaving);
         if !is_leaving(&us) {
             return false;
         }
@@ -52,8 +51,7 @@ impl Control {
             return Some(MemberChange::Remove(*old));
         }
         let stays = |node: &&NodeId| members.get(node).is_some_and(|member| !member.leaving);
-        let is_good =
-            |node: &&NodeId| stays(node) && self.is_expected(leading, **node, now);
+        let is_good = |node: &&NodeId| stays(node) && self.is_expected(leading, **node, now);
         let wanted = voters_for(members.keys().filter(stays).count());
         let good = voting.voters.iter().filter(is_good).count();
         if good < wanted {

@@ -22,4 +22,3 @@ pub struct Now {
     /// For dates: wall clock, ms.
     pub wall: isogrid_engine::Timestamp,
 }
-

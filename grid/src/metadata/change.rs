@@ -68,7 +68,8 @@ impl Metadata {
                 if next.insync.len() != insync.len() || !insync.contains(primary) {
                     return Err(Refusal::NotInSync);
                 }
-                if next.insync.is_empty() || !next.insync.iter().all(|copy| self.is_current(*copy)) {
+                if next.insync.is_empty() || !next.insync.iter().all(|copy| self.is_current(*copy))
+                {
                     return Err(Refusal::NotCurrent);
                 }
                 next.primary = Some(*primary);

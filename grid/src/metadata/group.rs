@@ -38,10 +38,13 @@ impl GroupSettings {
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        put_u8(out, match self.owners {
-            Owners::Count(count) => count,
-            Owners::All => 0,
-        });
+        put_u8(
+            out,
+            match self.owners {
+                Owners::Count(count) => count,
+                Owners::All => 0,
+            },
+        );
         put_u8(out, u8::from(self.durable));
         put_u8(out, u8::from(self.local_reads));
         put_u8(out, self.min_insync);

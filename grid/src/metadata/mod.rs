@@ -349,4 +349,3 @@ pub fn first_epoch(now: Timestamp) -> Epoch {
     let minutes = now.saturating_sub(YEAR_2025) / 60_000;
     Epoch(u32::try_from(minutes).unwrap_or(u32::MAX).clamp(1, 1 << 23))
 }
-

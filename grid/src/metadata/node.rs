@@ -15,10 +15,13 @@ pub enum Role {
 
 impl Role {
     pub(super) fn encode(self, out: &mut Vec<u8>) {
-        put_u8(out, match self {
-            Role::Data => 0,
-            Role::Witness => 1,
-        });
+        put_u8(
+            out,
+            match self {
+                Role::Data => 0,
+                Role::Witness => 1,
+            },
+        );
     }
 
     pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {

@@ -64,7 +64,8 @@ impl RaftMessage {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let message = &self.0;
         let kind = message.get_msg_type();
-        let number = KINDS.iter().find(|(_, known)| *known == kind).map_or(0, |(number, _)| *number);
+        let number =
+            KINDS.iter().find(|(_, known)| *known == kind).map_or(0, |(number, _)| *number);
         put_u8(out, number);
         let numbers = [
             message.to,

@@ -211,7 +211,11 @@ impl Log {
     }
 
     fn term_of(&self, index: u64) -> Option<u64> {
-        if index == self.base.0 { Some(self.base.1) } else { self.at(index).map(|entry| entry.term) }
+        if index == self.base.0 {
+            Some(self.base.1)
+        } else {
+            self.at(index).map(|entry| entry.term)
+        }
     }
 
     fn end(&self) -> u64 {

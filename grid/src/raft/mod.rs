@@ -306,4 +306,3 @@ impl Raft {
         self.raw.report_snapshot(node.0, if sent { Finish } else { Failure });
     }
 }
-

@@ -241,7 +241,8 @@ impl Replica {
         if acked < last {
             follower.owes_since.get_or_insert(now);
         }
-        if !is_ready || (acked >= last && follower.fill.as_ref().is_some_and(|fill| !fill.is_done)) {
+        if !is_ready || (acked >= last && follower.fill.as_ref().is_some_and(|fill| !fill.is_done))
+        {
             self.fill(now, node, base, out);
         } else if acked < last || follower.told < committed {
             self.send_tail(now, node, acked, out);

@@ -51,7 +51,12 @@ impl Replica {
     }
 
     /// Time passes: what got lost is asked again, and who does not answer is left out.
-    pub(super) fn ask_again(&mut self, now: Monotonic, base: &mut impl Base, out: &mut Vec<Action>) {
+    pub(super) fn ask_again(
+        &mut self,
+        now: Monotonic,
+        base: &mut impl Base,
+        out: &mut Vec<Action>,
+    ) {
         self.finish(now, base, out);
         let Role::Taking(takeover) = &mut self.role else { return };
         if now < takeover.asked_at + RESEND_MS {

@@ -23,11 +23,7 @@ pub struct Candidate {
 /// The members that should have each segment, its primary first, `copies` of them or as many as
 /// there are. `before` says who should have had it so far.
 #[must_use]
-pub fn assign(
-    candidates: &[Candidate],
-    before: &[Vec<NodeId>],
-    copies: usize,
-) -> Vec<Vec<NodeId>> {
+pub fn assign(candidates: &[Candidate], before: &[Vec<NodeId>], copies: usize) -> Vec<Vec<NodeId>> {
     let copies = copies.min(candidates.len());
     let mut plan = Assignment::new(candidates, before, copies);
     plan.fill(copies);
@@ -106,7 +102,8 @@ impl<'a> Assignment<'a> {
         let mut by_share: Vec<NodeId> = self.candidates.keys().copied().collect();
         by_share.sort_by_key(|node| self.share(*node, 0));
         for from in by_share.iter().rev().copied() {
-            let less = by_share.iter().copied().filter(|to| self.share(*to, 1) < self.share(from, 0));
+            let less =
+                by_share.iter().copied().filter(|to| self.share(*to, 1) < self.share(from, 0));
             let found = less.into_iter().find_map(|to| self.movable(from, to).map(|at| (at, to)));
             if let Some((at, to)) = found {
                 self.replace(at, from, to);
@@ -123,7 +120,8 @@ impl<'a> Assignment<'a> {
             let mut rest = owners.iter().filter(|node| **node != from);
             owners.contains(&from)
                 && !owners.contains(&to)
-                && (self.zone(to) == self.zone(from) || rest.all(|node| self.zone(*node) != self.zone(to)))
+                && (self.zone(to) == self.zone(from)
+                    || rest.all(|node| self.zone(*node) != self.zone(to)))
         })
     }
 
@@ -140,13 +138,21 @@ impl<'a> Assignment<'a> {
         self.owners.iter().filter_map(|owners| owners.first()).for_each(|node| {
             *first.entry(*node).or_default() += 1;
         });
-        self.load = self.candidates.keys().map(|node| (*node, first.get(node).copied().unwrap_or(0))).collect();
+        self.load = self
+            .candidates
+            .keys()
+            .map(|node| (*node, first.get(node).copied().unwrap_or(0)))
+            .collect();
         for _ in 0..self.owners.len() {
             let better = (0..self.owners.len()).find_map(|at| Some((at, self.better_primary(at)?)));
             let Some((at, to)) = better else { break };
             let Some(owners) = self.owners.get_mut(at) else { break };
             let from = owners.first().copied();
-            owners.iter().position(|node| *node == to).into_iter().for_each(|to| owners.swap(0, to));
+            owners
+                .iter()
+                .position(|node| *node == to)
+                .into_iter()
+                .for_each(|to| owners.swap(0, to));
             from.into_iter().for_each(|from| *self.load.entry(from).or_default() -= 1);
             *self.load.entry(to).or_default() += 1;
         }
@@ -162,4 +168,3 @@ impl<'a> Assignment<'a> {
 
 /// Shares are compared in whole numbers: the same on every machine (R76).
 const SCALE: u64 = 1 << 20;
-

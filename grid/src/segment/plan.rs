@@ -10,7 +10,9 @@ use isogrid_engine::Timestamp;
 
 use super::assign::{Candidate, assign};
 use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
-use crate::metadata::{Change, Filling, Group, GroupSettings, Member, Metadata, Role, Segment, Step};
+use crate::metadata::{
+    Change, Filling, Group, GroupSettings, Member, Metadata, Role, Segment, Step,
+};
 
 /// What the leader knows of the members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -349,4 +351,3 @@ pub fn first_owners(metadata: &Metadata, settings: &GroupSettings) -> Vec<Vec<No
 
 /// How far a member's wall clock may be off for it to get a lease, ms (R47).
 pub const WALL_SKEW_MAX: u64 = 500;
-

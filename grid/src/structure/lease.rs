@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use isogrid_engine::Timestamp;
 
-use crate::bytes::{Input, put_bytes, put_count, put_u64};
 use super::gate::Place;
+use crate::bytes::{Input, put_bytes, put_count, put_u64};
 
 /// Shortest and longest lifespan, ms: 100 ms to a day.
 pub const TTL_MS: std::ops::RangeInclusive<u64> = 100..=24 * 3_600_000;

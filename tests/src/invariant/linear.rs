@@ -189,7 +189,9 @@ impl History {
                 if expected != 0 {
                     let between = self.versions.range(expected + 1..version).next();
                     if let Some((between, _)) = between {
-                        return Err(format!("{between:x} lies between {expected:x} and {version:x}"));
+                        return Err(format!(
+                            "{between:x} lies between {expected:x} and {version:x}"
+                        ));
                     }
                     self.followed.push((expected, version));
                 }

@@ -42,9 +42,8 @@ impl OneServer {
                 }
                 let others = view.machines.iter().filter_map(of);
                 for theirs in others.filter(|other| other.node != ours.node) {
-                    conflict(&ours, &theirs).map_or(Ok(()), |why| {
-                        Err(format!("I9: {group} {at}: {why}"))
-                    })?;
+                    conflict(&ours, &theirs)
+                        .map_or(Ok(()), |why| Err(format!("I9: {group} {at}: {why}")))?;
                 }
             }
         }

@@ -56,7 +56,8 @@ pub fn run(seed: u64) -> Report {
             world.start(at);
         }
         if world.now >= next_fault {
-            next_fault = world.now + world.chance.between(1, 2 * world.options.pause_between_ms) * 1_000;
+            next_fault =
+                world.now + world.chance.between(1, 2 * world.options.pause_between_ms) * 1_000;
             fault(&mut world);
         }
     }
@@ -137,9 +138,7 @@ fn heal(world: &mut World) {
 
 /// The member that leads, and is followed.
 fn leader(world: &World) -> Option<usize> {
-    let leads = |at: &usize| {
-        world.control(*at).is_some_and(|control| control.leads())
-    };
+    let leads = |at: &usize| world.control(*at).is_some_and(|control| control.leads());
     world.running().into_iter().find(leads)
 }
 
@@ -200,7 +199,7 @@ fn all_settled(world: &World) -> Result<(), String> {
             let is_placed = segment.target.iter().all(|node| insync.contains(node));
             if segment.insync.len() != copies || !is_placed || segment.primary.is_none() {
                 let members: Vec<_> = metadata.members().iter().collect();
-            return Err(format!("{group} s{at} lacks copies: {segment:?} of {members:?}"));
+                return Err(format!("{group} s{at} lacks copies: {segment:?} of {members:?}"));
             }
         }
     }

@@ -109,7 +109,14 @@ impl Server {
 
     /// The leader wants a role back: nothing is taken any more, and once all is answered that is
     /// said.
-    pub fn give_up(&mut self, us: NodeId, group: GroupId, segment: SegmentId, epoch: Epoch, out: &mut Vec<Out>) {
+    pub fn give_up(
+        &mut self,
+        us: NodeId,
+        group: GroupId,
+        segment: SegmentId,
+        epoch: Epoch,
+        out: &mut Vec<Out>,
+    ) {
         if let Some(fragment) = self.fragments.get_mut(&(group, segment)) {
             for (number, _, _) in std::mem::take(&mut fragment.waiting).into_values().flatten() {
                 out.push(Out::Answer(number, Answer::Unknown));
@@ -211,7 +218,13 @@ impl Fragment {
     }
 
     /// Reads what is committed, and only then asks whether we may (R23, R24).
-    fn read(&self, now: Now, control: &Control, (group, at): (GroupId, SegmentId), key: Key) -> Answer {
+    fn read(
+        &self,
+        now: Now,
+        control: &Control,
+        (group, at): (GroupId, SegmentId),
+        key: Key,
+    ) -> Answer {
         let state = self.base.get(key);
         let is_pending = self.replica.overlay().any(|op| parse(&op.record).0 == key);
         let serves = self.replica.is_active()
@@ -243,8 +256,7 @@ impl Fragment {
         };
         let mut done = Vec::new();
         let record = record(key, value);
-        let taken =
-            self.replica.append(now.monotonic, record, 1, &mut self.base, &mut done);
+        let taken = self.replica.append(now.monotonic, record, 1, &mut self.base, &mut done);
         match taken {
             Ok(seq) => {
                 let version = u64::from(epoch.0) << 40 | seq;

@@ -15,10 +15,10 @@ use isogrid_grid::replica::Peer;
 use isogrid_grid::segment::{GiveUp, Request, Wish, first_owners};
 
 use super::chance::Chance;
+use super::clients::Clients;
 use super::clock::SimClock;
 use super::network::Network;
 use super::options::Options;
-use super::clients::Clients;
 use super::process::{Machine, Process};
 use super::server::{Answer, Out, Server};
 use crate::invariant::{Invariants, View};
@@ -270,14 +270,7 @@ impl World {
         }
     }
 
-    fn send_copy(
-        &mut self,
-        at: usize,
-        to: NodeId,
-        group: GroupId,
-        segment: SegmentId,
-        peer: Peer,
-    ) {
+    fn send_copy(&mut self, at: usize, to: NodeId, group: GroupId, segment: SegmentId, peer: Peer) {
         let Some(control) = self.control(at) else { return };
         let Identity { cluster, node, boot, .. } = *control.identity();
         let message = Message::Copy(group, segment, peer);
@@ -337,8 +330,11 @@ impl World {
         }
         let message = Message::Propose(Command::Join(machine.join("sim")));
         let boot_of = machine.boot();
-        let members: Vec<NodeId> =
-            self.machines.iter().filter_map(|m| m.known_as.as_ref().map(|(node, _)| *node)).collect();
+        let members: Vec<NodeId> = self
+            .machines
+            .iter()
+            .filter_map(|m| m.known_as.as_ref().map(|(node, _)| *node))
+            .collect();
         if let Some(to) = self.chance.pick(&members).copied() {
             let cluster = ClusterId(0);
             let envelope = Envelope { cluster, from: STRANGER, boot: boot_of, to, message };
@@ -396,7 +392,8 @@ impl World {
             Action::Changed => self.changed(at),
             Action::Welcome(welcome) => {
                 let to = self.machines.iter().position(|m| m.storage == welcome.storage);
-                to.into_iter().for_each(|to| self.schedule(1_000, What::Welcome(to, welcome.clone())));
+                to.into_iter()
+                    .for_each(|to| self.schedule(1_000, What::Welcome(to, welcome.clone())));
             }
             Action::GiveUp(GiveUp { node, group, segment, epoch }) => {
                 if self.is_durable(at, group) {
@@ -417,7 +414,8 @@ impl World {
     }
 
     fn send(&mut self, envelope: &Envelope) {
-        let arrivals = self.network.send(envelope.from, envelope.to, &self.options, &mut self.chance);
+        let arrivals =
+            self.network.send(envelope.from, envelope.to, &self.options, &mut self.chance);
         for delay in arrivals {
             self.schedule(delay, What::Deliver(envelope.to, envelope.encode()));
         }
@@ -428,7 +426,8 @@ impl World {
         if !save.is_empty() {
             machine.disk.write(save.encode(), save.begins_anew());
         }
-        let takes = if save.must_sync() { self.chance.between(50, self.options.sync_us_max) } else { 0 };
+        let takes =
+            if save.must_sync() { self.chance.between(50, self.options.sync_us_max) } else { 0 };
         machine.disk_busy_until = machine.disk_busy_until.max(self.now) + takes;
         let (done, boot) = (machine.disk_busy_until - self.now, machine.boots);
         if save.number() != 0 {
@@ -473,8 +472,7 @@ impl World {
             local_reads: false,
             min_insync: 1,
         };
-        let replicated =
-            GroupSettings { owners: Owners::All, local_reads: true, ..memory.clone() };
+        let replicated = GroupSettings { owners: Owners::All, local_reads: true, ..memory.clone() };
         let durable = GroupSettings { durable: true, ..memory.clone() };
         for (number, settings) in (0..).zip([memory, replicated, durable]) {
             let running: Vec<usize> = self.running();

@@ -80,8 +80,8 @@ fn try_save(file: &Path, dir: &Path, caches: &[String]) -> Result<Summary, Error
     Ok(saved?)
 }
 
-/// The caches that are written behind, but for those that the catalog says are kept otherwise: what
-/// stands there of them is old.
+/// The caches that are written behind, but for those that the catalog says are kept otherwise, or
+/// were dropped: what stands there of them is old.
 fn behind(
     directory: &DataDirectory,
     contents: &Contents,
@@ -90,7 +90,9 @@ fn behind(
     behind.alarms.iter().for_each(|alarm| eprintln!("warning: {alarm}"));
     let other = |name: &str| {
         let mut records = contents.caches.iter();
-        records.any(|record| record.name == name && record.options.persist != PersistMode::Behind)
+        contents.dropped_behind.contains(name)
+            || records
+                .any(|record| record.name == name && record.options.persist != PersistMode::Behind)
     };
     let names: Vec<_> = behind.names().filter(|name| !other(name)).map(str::to_owned).collect();
     behind.retain(&names);

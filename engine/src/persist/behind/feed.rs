@@ -26,10 +26,14 @@ pub(super) struct Feed {
     delay: u64,
     /// Bytes that may wait.
     bytes_max: usize,
+    /// What the store has under its name is another one's.
+    pub is_new: bool,
     clock: Arc<dyn Clock>,
     signal: Arc<Signal>,
     /// The disk is full: what a refusal says.
     pub out_of_space: AtomicBool,
+    /// The table was dropped.
+    pub closed: AtomicBool,
     pub counts: Counts,
     state: Mutex<State>,
 }
@@ -63,9 +67,11 @@ impl Feed {
             table: config.table,
             delay: config.delay_ms,
             bytes_max: config.bytes_max,
+            is_new: config.is_new,
             clock,
             signal,
             out_of_space: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             counts: Counts::default(),
             state: Mutex::default(),
         }
@@ -114,6 +120,9 @@ impl Feed {
     }
 
     fn refuse(&self) -> Unrecorded {
+        if self.closed.load(Ordering::Acquire) {
+            return Unrecorded::Dropped;
+        }
         self.counts.refused.fetch_add(1, Ordering::Relaxed);
         let full = self.out_of_space.load(Ordering::Relaxed);
         if full { Unrecorded::OutOfSpace } else { Unrecorded::Busy }
@@ -122,6 +131,9 @@ impl Feed {
     /// Notes changes if all of them fit into `bytes_max`; whether they do. What is larger than that
     /// is taken where nothing else waits.
     fn note(&self, changes: &[Change<'_>], bytes_max: usize) -> bool {
+        if self.closed.load(Ordering::Acquire) {
+            return false;
+        }
         let now = self.clock.now();
         let mut state = self.state.lock();
         let growth: usize = changes.iter().map(|change| state.growth(change)).sum();

@@ -75,6 +75,7 @@ impl Life {
             table: Arc::clone(&table),
             delay_ms: DELAY,
             bytes_max,
+            is_new: false,
         };
         let own: Arc<dyn Clock> = Arc::clone(clock) as _;
         let feed = Arc::new(Feed::new(config, own, Arc::default()));

@@ -128,7 +128,11 @@ impl Writer {
 
     /// Finds the caches in the store; gives those up that nobody wants.
     fn claim(&mut self) -> Result<Vec<String>, Error> {
-        let wanted = |name: &String| self.slots.iter().any(|slot| slot.feed.name == *name);
+        // Of a table that is new, the store has nothing unless it was written with its number.
+        let has = |slot: &Slot, name: &str| {
+            slot.feed.name == name && (!slot.feed.is_new || slot.home.is_some())
+        };
+        let wanted = |name: &String| self.slots.iter().any(|slot| has(slot, name));
         let known = self.catalog.caches.keys();
         let unclaimed: Vec<_> = known.filter(|name| !wanted(name)).cloned().collect();
         let mut batch = self.batch();
@@ -237,7 +241,7 @@ impl Writer {
 
     /// Writes where the cache is, if that is another place, and how far its sequence numbers may
     /// be given out, if that is to be further.
-    fn settle_in(&mut self, at: usize, cleared: bool) -> Result<(), Error> {
+    pub(super) fn settle_in(&mut self, at: usize, cleared: bool) -> Result<(), Error> {
         let Some(slot) = self.slots.get(at) else { return Ok(()) };
         let (name, highest) = (slot.feed.name.clone(), slot.feed.lock().highest);
         let reserved = highest + RESERVE;
@@ -293,6 +297,18 @@ impl Writer {
             self.status.told.lock().key_trouble = Some(error.to_string());
         }
         if of_entries { Ok(()) } else { Err(error) }
+    }
+
+    /// Whether the store takes anything now.
+    pub(super) fn well(&self) -> Result<(), String> {
+        let trouble = || self.status.trouble().unwrap_or_default();
+        if self.outage.is_some() { Err(trouble()) } else { Ok(()) }
+    }
+
+    /// The store takes nothing for now: why not.
+    pub(super) fn failed(&mut self, error: &Error, now: Timestamp) -> String {
+        self.fail(error, now);
+        error.to_string()
     }
 
     /// The store takes nothing for now.
@@ -362,7 +378,7 @@ impl Writer {
 
 impl Slot {
     /// What the store knows durably to be given out may be.
-    fn raise_ceiling(&self) {
+    pub(super) fn raise_ceiling(&self) {
         let reserved = self.home.map_or(0, |home| home.reserved);
         let mut state = self.feed.lock();
         state.ceiling = state.ceiling.max(reserved);
