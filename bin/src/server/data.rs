@@ -9,7 +9,7 @@ use isogrid_engine::persist::behind::{
 };
 use isogrid_engine::persist::{
     DataDirectory, KeptTable, LOG_FILES, PersistConfig, PersistError, PersistMode, Persistence,
-    Recovered,
+    Reader, Recovered,
 };
 use isogrid_engine::wal::WalError;
 use isogrid_engine::{Clock, SystemClock};
@@ -73,6 +73,12 @@ impl Data {
     /// Whose data it is.
     pub fn storage_id(&self) -> [u8; 16] {
         self.directory.storage_id()
+    }
+
+    /// What brings entries of a cache into memory that are not there.
+    pub fn reader(&self, cache: &str) -> Option<Reader> {
+        let behind = || self.behind.get()?.reader(cache);
+        self.persistence.reader(cache).or_else(behind)
     }
 
     /// Writes what is behind and the last checkpoint, and closes the store and the log.

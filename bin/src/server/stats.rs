@@ -221,6 +221,8 @@ fn written_behind(behind: &Behind, cache: &str, rows: &mut Rows) {
     rows.put("behind_written", lag.written);
     rows.put("behind_retries", lag.retries);
     rows.put("behind_refused", lag.refused);
+    rows.put("behind_away", lag.away);
+    rows.put("behind_loaded", lag.loaded);
     rows.put("behind_store_failed", u8::from(behind.trouble().is_some()));
 }
 

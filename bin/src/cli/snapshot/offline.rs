@@ -153,9 +153,9 @@ fn try_load(
     }
     catalog.write(&with(contents, &kept, &opened))?;
     let since = persistence.moment();
+    let reader = |cache: &str| persistence.reader(cache);
     let (mut show, mut keep) = (Show::default(), || persistence.flush(since, persistence.last()));
-    let load =
-        Load { path: file, mode, clock: &*clock, persistence: Some(&persistence), keep: &mut keep };
+    let load = Load { path: file, mode, clock: &*clock, reader: &reader, keep: &mut keep };
     let sink = &mut |phase, progress| show.at(phase, progress);
     let loaded = load_tables(load, &named(&kept), caches, sink);
     show.end();

@@ -21,6 +21,7 @@ impl Behind {
         let (clock, signal) = (Arc::clone(&self.clock), Arc::clone(&self.shared.signal));
         let feed = Arc::new(Feed::new(table, clock, signal));
         self.ask(What::Join(Arc::clone(&feed))).wait().map_err(behind::trouble)?;
+        self.add_reader(&feed);
         self.feeds.write().push(feed);
         Ok(())
     }
@@ -32,7 +33,8 @@ impl Behind {
         let Some(feed) = self.feed(name) else { return };
         feed.close();
         // Takes every lock of the table once: nobody is within a change after that.
-        discard(&feed.table, now);
+        feed.table.upgrade().into_iter().for_each(|table| discard(&table, now));
+        self.readers.write().remove(name);
         self.feeds.write().retain(|other| !Arc::ptr_eq(other, &feed));
         self.ask(What::Leave(feed));
     }
@@ -67,10 +69,13 @@ impl Writer {
     pub(super) fn join(&mut self, feed: &Arc<Feed>, now: Timestamp) -> Result<(), String> {
         self.slots.push(Slot { feed: Arc::clone(feed), home: None, refill: None });
         let done = self.well().and_then(|()| self.settle_new(self.slots.len() - 1, now));
-        match done {
-            Ok(()) => feed.table.set_journal(Arc::clone(feed) as _),
+        match (&done, self.slots.last()) {
+            (Ok(()), Some(slot)) => {
+                slot.begin(&self.store);
+                slot.attach();
+            }
             // What is in the store after all has no slot: it is given up when the store is back.
-            Err(_) => drop(self.slots.pop()),
+            _ => drop(self.slots.pop()),
         }
         done
     }
@@ -84,7 +89,7 @@ impl Writer {
 
     /// Gives a table up. In a store that is in trouble that is done when it is back, since nobody
     /// wants what has no slot.
-    fn leave(&mut self, feed: &Arc<Feed>, now: Timestamp) -> Result<(), String> {
+    pub(super) fn leave(&mut self, feed: &Arc<Feed>, now: Timestamp) -> Result<(), String> {
         self.slots.retain(|slot| !Arc::ptr_eq(&slot.feed, feed));
         self.well()?;
         let mut batch = self.batch();
@@ -93,7 +98,7 @@ impl Writer {
         forgotten.map_err(|error| self.failed(&error, now))
     }
 
-    fn settle(&mut self, now: Timestamp) -> Result<(), String> {
+    pub(super) fn settle(&mut self, now: Timestamp) -> Result<(), String> {
         self.well()?;
         self.store.checkpoint().map(drop).map_err(|error| self.failed(&error, now))
     }
@@ -101,7 +106,7 @@ impl Writer {
 
 impl Feed {
     /// Takes no more changes: the table was dropped.
-    fn close(&self) {
+    pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
 }

@@ -20,6 +20,7 @@
 //! | `on_demand.rs` | the store is opened when the first table comes |
 //! | `catalog.rs` | which cache is where in the store |
 //! | `writer.rs`, `upkeep.rs` | rounds of batches; trouble and the way back; what is superseded goes |
+//! | `reading.rs` | the way back of what was evicted |
 //! | `recovery.rs` | from the store to the tables |
 //! | `at_rest.rs` | from the store to a snapshot file, when no server uses it |
 //! | `signal.rs` | wakes the writer |
@@ -32,6 +33,7 @@ mod feed;
 mod groups;
 mod members;
 mod on_demand;
+mod reading;
 mod recovery;
 mod signal;
 mod upkeep;
@@ -40,6 +42,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -51,8 +54,9 @@ pub use at_rest::BehindAtRest;
 pub use on_demand::{BehindOnDemand, OpenBehind};
 pub use recovery::BehindRecovered;
 
-use super::PersistError;
+use super::{LOADERS, PersistError, Reader};
 use crate::env::Clock;
+use crate::load::Loader;
 use crate::store::{Error, Report, Store, Stored};
 use crate::table::Table;
 use asks::Asks;
@@ -130,6 +134,10 @@ pub struct Lag {
     pub retries: u64,
     /// Changes that were refused for want of room.
     pub refused: u64,
+    /// Keys whose entries were evicted and can be read back.
+    pub away: u64,
+    /// Entries that were.
+    pub loaded: u64,
 }
 
 /// What could not be written before the end.
@@ -146,6 +154,8 @@ pub struct Unwritten {
 /// Writes tables behind. Dropping it ends its thread with whatever it is doing.
 pub struct Behind {
     feeds: RwLock<Vec<Arc<Feed>>>,
+    readers: RwLock<BTreeMap<String, Reader>>,
+    loader: Arc<Loader>,
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -185,8 +195,11 @@ impl Behind {
             status: writer.status(),
         });
         let thread = Mutex::new(Some(spawn(writer, &shared, &clock)?));
-        let feeds = RwLock::new(feeds);
-        Ok((Behind { feeds, clock, shared, thread }, recovered))
+        let loader = Loader::start(LOADERS).map_err(no_thread)?;
+        let (readers, known) = (RwLock::default(), RwLock::new(feeds.clone()));
+        let behind = Behind { feeds: known, readers, loader, clock, shared, thread };
+        feeds.iter().for_each(|feed| behind.add_reader(feed));
+        Ok((behind, recovered))
     }
 
     fn feed(&self, cache: &str) -> Option<Arc<Feed>> {
@@ -282,11 +295,11 @@ fn spawn(
 ) -> Result<JoinHandle<()>, PersistError> {
     let (shared, clock) = (Arc::clone(shared), Arc::clone(clock));
     let named = std::thread::Builder::new().name("write-behind".to_owned());
-    named.spawn(move || run(writer, &shared, &*clock)).map_err(|source| PersistError::Io {
-        path: "write-behind".into(),
-        action: "start the thread",
-        source,
-    })
+    named.spawn(move || run(writer, &shared, &*clock)).map_err(no_thread)
+}
+
+fn no_thread(source: std::io::Error) -> PersistError {
+    PersistError::Io { path: "write-behind".into(), action: "start a thread", source }
 }
 
 /// Answers nobody any more, however the thread ends.

@@ -14,7 +14,7 @@ use super::signal::Signal;
 use super::{BehindConfig, PersistError};
 use crate::env::Timestamp;
 use crate::store::{BATCH_BYTES_DEFAULT, Batch, CacheId, Error, Position, Store};
-use crate::table::Cursor;
+use crate::table::{Cursor, Table};
 
 /// Bytes of batches between two checkpoints, about: a round must not keep other caches waiting,
 /// and what is not durable is written again after trouble.
@@ -110,6 +110,7 @@ impl Writer {
         let mut recovered = BehindRecovered { unclaimed, ..BehindRecovered::default() };
         recovered.note(&config.report);
         for slot in &writer.slots {
+            slot.begin(&writer.store);
             recovery::fill(&*writer.store, slot, now, &mut recovered)?;
         }
         // From here on no number that was given before is given again.
@@ -117,7 +118,7 @@ impl Writer {
         writer.store.checkpoint()?;
         for slot in &writer.slots {
             slot.raise_ceiling();
-            slot.feed.table.set_journal(Arc::clone(&slot.feed) as _);
+            slot.attach();
         }
         Ok((writer, recovered))
     }
@@ -150,6 +151,7 @@ impl Writer {
     fn find_homes(&mut self) {
         for slot in &mut self.slots {
             slot.home = self.catalog.caches.get(&slot.feed.name).copied();
+            slot.feed.lock().move_in(slot.home.map(|home| home.id));
         }
     }
 
@@ -220,7 +222,7 @@ impl Writer {
         let Some(home) = self.slots.get(at).and_then(|slot| slot.home) else { return Ok(()) };
         let mut bytes = 0;
         while bytes < ROUND_BYTES {
-            let mut units = feed.lock().dirty.take(now, BATCH_BYTES_DEFAULT);
+            let mut units = feed.lock().take(now, BATCH_BYTES_DEFAULT);
             if units.is_empty() {
                 break;
             }
@@ -255,7 +257,10 @@ impl Writer {
             false => self.catalog.reserve(&name, reserved, &mut batch)?,
         };
         self.store.commit(&batch)?;
-        self.slots.get_mut(at).into_iter().for_each(|slot| slot.home = Some(home));
+        self.slots.get_mut(at).into_iter().for_each(|slot| {
+            slot.home = Some(home);
+            slot.feed.lock().move_in(Some(home.id));
+        });
         Ok(())
     }
 
@@ -330,7 +335,10 @@ impl Writer {
         self.position = report.applied.0;
         self.claim()?;
         if report.suspect || report.quarantined.is_some() {
-            self.slots.iter_mut().for_each(|slot| slot.refill = Some(Cursor::default()));
+            self.slots.iter_mut().for_each(|slot| {
+                slot.refill = Some(Cursor::default());
+                slot.feed.lock().refilling = true;
+            });
         }
         recovery::alarms(&report).into_iter().for_each(|alarm| self.status.alarm(alarm));
         self.doubt = true;
@@ -377,6 +385,20 @@ impl Writer {
 }
 
 impl Slot {
+    /// What is evicted from the table stays readable.
+    pub(super) fn begin(&self, store: &Arc<dyn Store>) {
+        let _ = self.feed.store.set(Arc::clone(store));
+        let backing = |table: Arc<Table>| table.set_backing(Arc::clone(&self.feed) as _);
+        self.feed.table.upgrade().map(backing);
+    }
+
+    /// Everything is in its place: from now on the changes of the table are noted.
+    pub(super) fn attach(&self) {
+        self.feed.lock().filled = true;
+        let journal = |table: Arc<Table>| table.set_journal(Arc::clone(&self.feed) as _);
+        self.feed.table.upgrade().map(journal);
+    }
+
     /// What the store knows durably to be given out may be.
     pub(super) fn raise_ceiling(&self) {
         let reserved = self.home.map_or(0, |home| home.reserved);
