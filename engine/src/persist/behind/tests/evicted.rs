@@ -9,6 +9,9 @@ use crate::table::Pinned;
 const KEYS: usize = 120;
 const MEMORY: u64 = 64 << 10;
 
+/// What is done while the store is called.
+type Work = Box<dyn FnOnce() + Send>;
+
 /// What a key was: its value and deadline, or nothing.
 type Was = Option<(Vec<u8>, Option<Timestamp>)>;
 
@@ -239,7 +242,7 @@ fn a_key_that_is_not_away_asks_no_store_and_one_that_is_asks_once() {
 /// A put while the store is read: what was read is old by then.
 #[test]
 fn what_is_changed_while_it_is_read_does_not_come_back() {
-    let hook: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>> = Arc::default();
+    let hook: Arc<Mutex<Option<Work>>> = Arc::default();
     let of_store = Arc::clone(&hook);
     let run = move |_: u64, call: Call| {
         let work = of_store.lock().take_if(|_| call == Call::Get);
@@ -277,7 +280,6 @@ fn what_is_changed_while_it_is_read_does_not_come_back() {
 /// What is written after a clear must not go where the clear before it sent the cache.
 #[test]
 fn a_clear_while_a_clear_is_written_keeps_what_comes_after_it() {
-    type Work = Box<dyn FnOnce() + Send>;
     let hook: Arc<Mutex<Option<Work>>> = Arc::default();
     let of_store = Arc::clone(&hook);
     let run = move |_: u64, call: Call| {

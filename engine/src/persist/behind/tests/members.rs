@@ -98,11 +98,7 @@ fn a_dropped_table_never_comes_back_and_the_others_stay() {
                     }
                     (1, _) => store.fail_writes(Some(full())),
                     (2, _) => store.fail_writes(None),
-                    (3, _) => {
-                        if bed.writer.settle(clock.now()).is_ok() {
-                            bed.dropped.clear();
-                        }
-                    }
+                    (3, _) if bed.writer.settle(clock.now()).is_ok() => bed.dropped.clear(),
                     (_, Some(member)) => member.put(split_mix(&mut rng) % 20, &clock),
                     _ => {}
                 }
