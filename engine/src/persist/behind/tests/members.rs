@@ -66,42 +66,65 @@ fn start(
     Bed { writer, members, dropped: Vec::new() }
 }
 
+/// What was done, so that nothing is tested in vain; and the last number that was given.
+#[derive(Default)]
+struct Counts {
+    number: u64,
+    joined: u64,
+    refused: u64,
+    kept: u64,
+}
+
+impl Bed {
+    /// Something happens to a table, or to the store.
+    fn step(
+        &mut self,
+        store: &Faulty,
+        clock: &Arc<ManualClock>,
+        rng: &mut u64,
+        counts: &mut Counts,
+        replay: &str,
+    ) {
+        let name = NAMES[usize::try_from(split_mix(rng) % 3).unwrap()];
+        match (split_mix(rng) % 8, self.members.get(name)) {
+            (0, Some(member)) => {
+                member.feed.close();
+                discard(&member.table, clock.now());
+                drop(self.writer.leave(&member.feed, clock.now()));
+                assert_eq!(member.keys(replay), 0);
+                self.members.remove(name);
+                self.dropped.push(name);
+            }
+            (0..4, None) => {
+                counts.number += 1;
+                let member = member(name, clock, counts.number, false);
+                if self.writer.join(&member.feed, clock.now()).is_ok() {
+                    self.dropped.retain(|dropped| *dropped != name);
+                    self.members.insert(name, member);
+                    counts.joined += 1;
+                } else {
+                    counts.refused += 1;
+                }
+            }
+            (1, _) => store.fail_writes(Some(full())),
+            (2, _) => store.fail_writes(None),
+            (3, _) if self.writer.settle(clock.now()).is_ok() => self.dropped.clear(),
+            (_, Some(member)) => member.put(split_mix(rng) % 20, clock),
+            _ => {}
+        }
+    }
+}
+
 #[test]
 fn a_dropped_table_never_comes_back_and_the_others_stay() {
-    let (mut joined, mut refused, mut kept) = (0, 0, 0);
+    let mut counts = Counts::default();
     for seed in lives::seeds(200) {
         let replay = format!("ISOGRID_SEED={seed} cargo test --lib members");
         let (mut rng, store, clock) = (seed, faulty(), Arc::new(ManualClock::at(NOW)));
-        let (mut number, mut bed) = (0, start(&store, &clock, BTreeMap::new()));
+        let mut bed = start(&store, &clock, BTreeMap::new());
         for _ in 0..4 {
             for _ in 0..split_mix(&mut rng) % 40 {
-                let name = NAMES[usize::try_from(split_mix(&mut rng) % 3).unwrap()];
-                match (split_mix(&mut rng) % 8, bed.members.get(name)) {
-                    (0, Some(member)) => {
-                        member.feed.close();
-                        discard(&member.table, clock.now());
-                        drop(bed.writer.leave(&member.feed, clock.now()));
-                        assert_eq!(member.keys(&replay), 0);
-                        bed.members.remove(name);
-                        bed.dropped.push(name);
-                    }
-                    (0..4, None) => {
-                        number += 1;
-                        let member = member(name, &clock, number, false);
-                        if bed.writer.join(&member.feed, clock.now()).is_ok() {
-                            bed.dropped.retain(|dropped| *dropped != name);
-                            bed.members.insert(name, member);
-                            joined += 1;
-                        } else {
-                            refused += 1;
-                        }
-                    }
-                    (1, _) => store.fail_writes(Some(full())),
-                    (2, _) => store.fail_writes(None),
-                    (3, _) if bed.writer.settle(clock.now()).is_ok() => bed.dropped.clear(),
-                    (_, Some(member)) => member.put(split_mix(&mut rng) % 20, &clock),
-                    _ => {}
-                }
+                bed.step(&store, &clock, &mut rng, &mut counts, &replay);
                 clock.advance(split_mix(&mut rng) % 700);
                 bed.writer.step(clock.now(), false);
             }
@@ -133,14 +156,14 @@ fn a_dropped_table_never_comes_back_and_the_others_stay() {
                     keys <= had && (!clean || keys == had),
                     "{name}: {keys} of {had}; {replay}"
                 );
-                kept += keys;
+                counts.kept += keys;
             }
-            number += 1;
             bed.members.retain(|_, member| member.number > 0);
             let feeds: Vec<_> = bed.members.values().map(|m| Arc::clone(&m.feed)).collect();
             bed.writer.slots.retain(|slot| feeds.iter().any(|feed| Arc::ptr_eq(feed, &slot.feed)));
         }
     }
+    let Counts { joined, refused, kept, .. } = counts;
     assert!(joined > 100 && refused > 20 && kept > 100, "{joined} {refused} {kept}");
 }
 
