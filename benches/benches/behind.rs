@@ -51,7 +51,11 @@ fn behind(keys: u64) -> (Duration, Duration) {
     let (store, _) = store::open(&path).unwrap();
     let table = table();
     let (name, bytes_max) = ("bench".to_owned(), 1 << 30);
-    let kept = BehindTable { name, table: Arc::clone(&table), delay_ms: DELAY_MS, bytes_max };
+    let kept = BehindTable {
+        delay_ms: DELAY_MS,
+        bytes_max,
+        ..BehindTable::new(&name, Arc::clone(&table))
+    };
     let config = BehindConfig { store, report: Report::default(), storage_id: [1; 16] };
     let (behind, _) = Behind::open(config, vec![kept], Arc::new(SystemClock::new())).unwrap();
     let begin = cpu_time(ClockId::ProcessCPUTime);

@@ -1,6 +1,11 @@
 //! The real server with `persist = behind`: stopped, killed, on a disk that fills up.
 #![expect(clippy::indexing_slicing, reason = "tests may panic")]
 
+#[path = "behind/evicted.rs"]
+mod evicted;
+#[path = "behind/made.rs"]
+mod made;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::TryLockError;
 
 use isogrid_engine::disk::FileDisk;
-use isogrid_engine::persist::{PersistMode, Persistence};
+use isogrid_engine::persist::{PersistMode, Persistence, Reader};
 use isogrid_engine::snapshot_file::{
     Damage, Import, ImportError, ImportMode, Progress, RestoreCounts, SnapshotFile,
     SnapshotFileError, SnapshotHeader, SnapshotKind, Summary, import, write,
@@ -118,7 +118,7 @@ pub struct Load<'a> {
     /// Tells the time.
     pub clock: &'a dyn Clock,
     /// Where entries are that are not in memory.
-    pub persistence: Option<&'a Persistence>,
+    pub reader: &'a dyn Fn(&str) -> Option<Reader>,
     /// Waits until what was put is written to the log, if there is one.
     pub keep: &'a mut dyn FnMut() -> Result<(), WalError>,
 }
@@ -187,7 +187,8 @@ pub fn load(
         let kept = persistence.zip(since);
         kept.map_or(Ok(()), |(persistence, since)| persistence.flush(since, persistence.last()))
     };
-    let load = Load { path, mode, clock: &node.clock, persistence, keep: &mut keep };
+    let reader = |cache: &str| data?.reader(cache);
+    let load = Load { path, mode, clock: &node.clock, reader: &reader, keep: &mut keep };
     let loaded = load_tables(load, &tables, caches, sink)?;
     if let Some(data) = data {
         data.persistence.wait_durable(data.persistence.last())?;
@@ -234,11 +235,11 @@ pub fn load_tables(
     if let Some(first) = damage.into_iter().next() {
         return Err(BackupError::Damaged { first: Box::new(first), blocks });
     }
-    let Load { mode, clock, persistence, keep, .. } = load;
+    let Load { mode, clock, reader, keep, .. } = load;
     let mut loaded = Vec::new();
     for (cache, number, table) in jobs {
         let mut progress = |progress| sink(Phase::Load, progress);
-        let reader = persistence.and_then(|persistence| persistence.reader(&cache));
+        let reader = reader(&cache);
         let into = Import { table, mode, clock, reader: reader.as_ref() };
         let counts = import(&file, number, into, keep, &mut progress);
         let counts =

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isogrid_engine::persist::behind::{
-    Behind, BehindConfig, BehindRecovered, BehindTable, Unwritten,
+    Behind, BehindConfig, BehindOnDemand, BehindRecovered, BehindTable, Unwritten,
 };
 use isogrid_engine::persist::{
     DataDirectory, KeptTable, LOG_FILES, PersistConfig, PersistError, PersistMode, Persistence,
-    Recovered,
+    Reader, Recovered,
 };
 use isogrid_engine::wal::WalError;
 use isogrid_engine::{Clock, SystemClock};
@@ -27,8 +27,8 @@ pub struct Data {
     /// Keeps the caches that have a log.
     pub persistence: Arc<Persistence>,
     /// Keeps those that are written behind, if there are any.
-    pub behind: Option<Behind>,
-    directory: DataDirectory,
+    pub behind: Arc<BehindOnDemand>,
+    directory: Arc<DataDirectory>,
 }
 
 impl Data {
@@ -61,10 +61,11 @@ impl Data {
         let opened = open_tables(node, &directory, tables);
         let (persistence, recovered) = opened.map_err(failed)?;
         tell(path, &recovered, node.now() - begun);
+        let (persistence, directory) = (Arc::new(persistence), Arc::new(directory));
         let behind = open_behind(&directory, behind_tables(node), node).map_err(failed)?;
-        let persistence = Arc::new(persistence);
         let found = !recovered.unclaimed.is_empty();
-        let kept = node.catalog.keep_in(file, Arc::clone(&persistence), mode, found);
+        let kept =
+            node.catalog.keep_in(file, Arc::clone(&persistence), Arc::clone(&behind), mode, found);
         kept.map_err(Error::Catalog)?;
         Ok(Data { persistence, behind, directory })
     }
@@ -74,9 +75,15 @@ impl Data {
         self.directory.storage_id()
     }
 
+    /// What brings entries of a cache into memory that are not there.
+    pub fn reader(&self, cache: &str) -> Option<Reader> {
+        let behind = || self.behind.get()?.reader(cache);
+        self.persistence.reader(cache).or_else(behind)
+    }
+
     /// Writes what is behind and the last checkpoint, and closes the store and the log.
     pub fn close(&self, node: &Node) {
-        if let Some(behind) = &self.behind {
+        if let Some(behind) = self.behind.get() {
             write_rest(behind, node);
         }
         if let Err(error) = self.persistence.close() {
@@ -148,12 +155,18 @@ pub fn repair_command(path: &Path) -> String {
 }
 
 /// Opens the store and fills the caches that are written behind. A store that no cache uses is
-/// moved aside.
+/// moved aside; the first one that is made opens another.
 fn open_behind(
-    directory: &DataDirectory,
+    directory: &Arc<DataDirectory>,
     tables: Vec<BehindTable>,
     node: &Node,
-) -> Result<Option<Behind>, PersistError> {
+) -> Result<Arc<BehindOnDemand>, PersistError> {
+    let of_store = Arc::clone(directory);
+    let open = Box::new(move || {
+        let (store, report) = of_store.behind_store()?;
+        Ok(BehindConfig { store, report, storage_id: of_store.storage_id() })
+    });
+    let behind = Arc::new(BehindOnDemand::new(open, Arc::new(SystemClock::new())));
     if tables.is_empty() {
         if let Some(path) = directory.put_behind_aside(node.now())? {
             tracing::warn!(
@@ -162,14 +175,13 @@ fn open_behind(
                 "no cache is written behind any more; delete it if nobody needs what it holds"
             );
         }
-        return Ok(None);
+        return Ok(behind);
     }
     let begun = node.now();
-    let (store, report) = directory.behind_store()?;
-    let config = BehindConfig { store, report, storage_id: directory.storage_id() };
-    let (behind, recovered) = Behind::open(config, tables, Arc::new(SystemClock::new()))?;
-    tell_behind(&recovered, node.now() - begun);
-    Ok(Some(behind))
+    if let Some(recovered) = behind.begin(tables)? {
+        tell_behind(&recovered, node.now() - begun);
+    }
+    Ok(behind)
 }
 
 fn tell_behind(recovered: &BehindRecovered, ms: u64) {
@@ -208,20 +220,17 @@ fn tell_unwritten(unwritten: &Unwritten) {
     }
 }
 
-/// The caches that are written behind.
+/// The caches that are written behind. One that is not configured has the usual delay and bound.
 fn behind_tables(node: &Node) -> Vec<BehindTable> {
     let millis = |delay: Duration| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-    let behind = node.config.caches.iter().filter_map(|config| {
-        let mode = PersistMode::parse(&config.persist)?;
-        let table = node.catalog.cache(&config.name)?.shared_table();
-        (mode == PersistMode::Behind).then(|| BehindTable {
-            name: config.name.clone(),
-            table,
-            delay_ms: millis(config.behind_delay),
-            bytes_max: usize::try_from(config.behind_queue).unwrap_or(usize::MAX),
-        })
-    });
-    behind.collect()
+    let mut tables = node.catalog.behind_tables();
+    for table in &mut tables {
+        if let Some(config) = node.config.caches.iter().find(|cache| cache.name == table.name) {
+            table.delay_ms = millis(config.behind_delay);
+            table.bytes_max = usize::try_from(config.behind_queue).unwrap_or(usize::MAX);
+        }
+    }
+    tables
 }
 
 fn tell(path: &Path, recovered: &Recovered, ms: u64) {

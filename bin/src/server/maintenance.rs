@@ -44,7 +44,7 @@ pub async fn run(node: Arc<Node>) {
                 watch.look(&data.persistence);
                 let of_thread = Arc::clone(&node);
                 tokio::task::spawn_blocking(move || of_thread.catalog.mend());
-                data.behind.iter().for_each(|behind| watch.look_behind(behind));
+                data.behind.get().into_iter().for_each(|behind| watch.look_behind(behind));
             }
         }
     }

@@ -207,7 +207,7 @@ impl Node {
 
     /// What brings entries of a cache into memory that are not there.
     pub fn loading(&self, cache: &str) -> Option<Loading> {
-        self.data.get()?.persistence.reader(cache).map(Loading::new)
+        self.data.get()?.reader(cache).map(Loading::new)
     }
 
     /// When a change of counters counts as kept: the mode in which the data directory keeps them.

@@ -178,7 +178,7 @@ fn connections(node: &Node, cache: &Cache, rows: &mut Rows) {
     security(node, rows);
     if let Some(data) = node.data.get() {
         kept(&data.persistence, rows);
-        if let Some(behind) = &data.behind {
+        if let Some(behind) = data.behind.get() {
             written_behind(behind, cache.name(), rows);
         }
     }
@@ -221,6 +221,8 @@ fn written_behind(behind: &Behind, cache: &str, rows: &mut Rows) {
     rows.put("behind_written", lag.written);
     rows.put("behind_retries", lag.retries);
     rows.put("behind_refused", lag.refused);
+    rows.put("behind_away", lag.away);
+    rows.put("behind_loaded", lag.loaded);
     rows.put("behind_store_failed", u8::from(behind.trouble().is_some()));
 }
 

@@ -418,7 +418,7 @@ impl Reads {
     fn add(&self, overflow: Arc<Overflow>) {
         let source: Arc<dyn Source> = Arc::clone(&overflow) as _;
         let (name, loads) = (overflow.name().to_owned(), self.loader.loads(source));
-        self.readers.write().insert(name, Reader { loads, overflow });
+        self.readers.write().insert(name, Reader { loads, elsewhere: overflow });
     }
 
     fn remove(&self, name: &str) {
@@ -430,11 +430,53 @@ impl Reads {
 /// Threads that read the store.
 const LOADERS: usize = 2;
 
+/// Where entries are that are not in memory, and what whoever needs them may have to wait for beside
+/// them.
+trait Elsewhere: Source {
+    /// As [`Reader::is_whole`].
+    fn is_whole(&self) -> bool {
+        true
+    }
+
+    /// As [`Reader::poll_whole`].
+    fn poll_whole(&self, _cx: &mut Context<'_>) -> Poll<Result<(), LoadError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// As [`Reader::wait_room`].
+    fn wait_room(&self) -> Result<(), LoadError> {
+        Ok(())
+    }
+
+    /// As [`Reader::poll_room`].
+    fn poll_room(&self, _cx: &mut Context<'_>) -> Poll<Result<(), LoadError>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Elsewhere for Overflow {
+    fn is_whole(&self) -> bool {
+        self.is_whole()
+    }
+
+    fn poll_whole(&self, cx: &mut Context<'_>) -> Poll<Result<(), LoadError>> {
+        self.poll_whole(cx)
+    }
+
+    fn wait_room(&self) -> Result<(), LoadError> {
+        self.wait_room()
+    }
+
+    fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), LoadError>> {
+        self.poll_room(cx)
+    }
+}
+
 /// Brings entries of a table into memory that are not there.
 #[derive(Clone)]
 pub struct Reader {
     loads: Arc<Loads>,
-    overflow: Arc<Overflow>,
+    elsewhere: Arc<dyn Elsewhere>,
 }
 
 impl Reader {
@@ -452,14 +494,14 @@ impl Reader {
     /// # Errors
     /// [`LoadError`].
     pub fn bring(&self, key: &[u8]) -> Result<(), LoadError> {
-        self.overflow.load(key)
+        self.elsewhere.load(key)
     }
 
     /// Whether memory and store have all that the newest snapshot file has of the table: before, who
     /// goes through its entries or counts them finds some of them.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.overflow.is_whole()
+        self.elsewhere.is_whole()
     }
 
     /// Whether that is so, or wakes the task when it is worth trying again.
@@ -467,7 +509,7 @@ impl Reader {
     /// # Errors
     /// [`LoadError::Failed`]: the file cannot be read for now.
     pub fn poll_whole(&self, cx: &mut Context<'_>) -> Poll<Result<(), LoadError>> {
-        self.overflow.poll_whole(cx)
+        self.elsewhere.poll_whole(cx)
     }
 
     /// Waits until there is room for what is evicted.
@@ -475,7 +517,7 @@ impl Reader {
     /// # Errors
     /// [`LoadError::Failed`]: there will be none for now.
     pub fn wait_room(&self) -> Result<(), LoadError> {
-        self.overflow.wait_room()
+        self.elsewhere.wait_room()
     }
 
     /// Whether there is room for what is evicted, or wakes the task when it is worth trying again:
@@ -484,7 +526,7 @@ impl Reader {
     /// # Errors
     /// [`LoadError::Failed`]: there will be none for now.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), LoadError>> {
-        self.overflow.poll_room(cx)
+        self.elsewhere.poll_room(cx)
     }
 }
 

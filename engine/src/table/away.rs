@@ -71,6 +71,9 @@ pub trait Backing: Send + Sync {
     /// May be told twice, and of an entry that stays after all.
     fn save(&self, _hash: KeyHash, _entry: &Leaving<'_>) {}
 
+    /// An entry came back into memory.
+    fn is_back(&self, _hash: KeyHash, _key: &[u8]) {}
+
     /// An entry came back into memory while a save is under way.
     fn came_back(&self, _hash: KeyHash, _key: &[u8]) {}
 }

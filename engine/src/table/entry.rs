@@ -523,16 +523,6 @@ impl<'g> EntryMut<'g, '_> {
         Ok(self.locked.remove(self.hash, found, Visible::Now)?.is_some())
     }
 
-    /// Makes sure that there is no entry in the journal's store either: to be called where one is
-    /// to be deleted and there is none.
-    ///
-    /// # Errors
-    /// [`Error::Unrecorded`]; an entry that was evicted may come back after a restart.
-    pub fn forget(&mut self) -> Result<(), Error> {
-        let journal = self.table.shared.journal.get();
-        Ok(journal.map_or(Ok(()), |journal| journal.forget(self.key))?)
-    }
-
     /// Prepares to delete the entry; `None` when there is none.
     ///
     /// # Errors

@@ -57,15 +57,6 @@ pub trait Journal: Send + Sync {
     /// Hears that an entry has expired, which is no change. A journal that keeps entries beyond
     /// the table's may let it go. Called under the lock of the key's segment.
     fn expired(&self, _key: &[u8]) {}
-
-    /// Hears that an entry was to be deleted and was not there. A journal whose store may hold
-    /// what the table evicted makes sure that it is deleted there. Called as [`Journal::record`].
-    ///
-    /// # Errors
-    /// [`Unrecorded`]: the store may still have an entry.
-    fn forget(&self, _key: &[u8]) -> Result<(), Unrecorded> {
-        Ok(())
-    }
 }
 
 /// Why a change could not be recorded. It was surely not done.

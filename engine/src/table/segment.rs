@@ -399,7 +399,6 @@ impl<'t> Locked<'t> {
         let published = now && self.w.pending.is_empty();
         if published {
             self.segment.committed.store(seq, Ordering::Release);
-            self.forget(hash, version.key());
         } else {
             let origin = self.origin;
             self.w.pending.push_back(Pending { seq, slot, done: now, origin, record });
@@ -410,6 +409,8 @@ impl<'t> Locked<'t> {
             None => self.w.grower.insert(&self.segment.index, hash.index, bits),
         }
         if published {
+            // Who misses it in memory just before still finds the old one to be away.
+            self.forget(hash, version.key());
             self.tell_write(version, found.map(|(_, old)| old));
         }
     }

@@ -49,6 +49,8 @@ pub struct Contents {
     pub next_id: u32,
     /// Names of which data may still be found, though they were dropped.
     pub dropped: BTreeSet<String>,
+    /// The same of those that were written behind: of them the data is in another place.
+    pub dropped_behind: BTreeSet<String>,
     /// The caches.
     pub caches: Vec<Record>,
 }
@@ -134,6 +136,9 @@ fn encode(contents: &Contents) -> String {
     for name in &contents.dropped {
         let _ = writeln!(text, "dropped {name}");
     }
+    for name in &contents.dropped_behind {
+        let _ = writeln!(text, "dropped-behind {name}");
+    }
     for Record { id, name, origin, options } in &contents.caches {
         let _ = writeln!(text, "cache {id} {} {name}", origin.name());
         for (name, value) in options.texts() {
@@ -172,6 +177,7 @@ fn decode_line(line: &str, contents: &mut Contents) -> Option<()> {
     match word {
         "next" => contents.next_id = rest.parse().ok()?,
         "dropped" => drop(contents.dropped.insert(rest.to_owned())),
+        "dropped-behind" => drop(contents.dropped_behind.insert(rest.to_owned())),
         "cache" => {
             let mut words = rest.splitn(3, ' ');
             let (id, origin) = (words.next()?.parse().ok()?, Origin::parse(words.next()?)?);
@@ -199,6 +205,7 @@ mod tests {
         Contents {
             next_id: 99,
             dropped: BTreeSet::from(["crc32c".to_owned(), "old".to_owned()]),
+            dropped_behind: BTreeSet::from(["late".to_owned()]),
             caches: vec![
                 record(16, "default", Origin::Declared, CacheOptions::default()),
                 record(17, "orders", Origin::Created, options),
@@ -211,7 +218,8 @@ mod tests {
     fn the_text_is_frozen() {
         let mut first = contents();
         first.caches.truncate(1);
-        let text = "catalog 1\nnext 99\ndropped crc32c\ndropped old\ncache 16 declared default\n  \
+        let text = "catalog 1\nnext 99\ndropped crc32c\ndropped old\ndropped-behind late\n\
+                    cache 16 declared default\n  \
                     mode local\n  memory 256MiB\n  max_entries off\n  eviction w-tinylfu\n  \
                     ttl off\n  max_idle off\n  segments off\n  persist none\n  \
                     preload all\n  regions off\n";

@@ -5,9 +5,11 @@
 //! that is dropped leaves the file first, which remembers its name as dropped, so that its data
 //! in the log and in the last checkpoint is known to be nobody's.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use isogrid_engine::persist::{KeptTable, PersistMode, Persistence};
+use isogrid_engine::persist::behind::{BehindOnDemand, BehindTable};
+use isogrid_engine::persist::{KeptTable, PersistError, PersistMode, Persistence};
 use isogrid_engine::{ConfigError, Timestamp};
 
 use super::error::CatalogError;
@@ -15,7 +17,7 @@ use super::file::{CatalogFile, Contents, Record};
 use super::index::Index;
 use super::object::{Kind, Object, Origin};
 use super::options::CacheOptions;
-use super::{Catalog, State, kept_table};
+use super::{Catalog, State, behind_table, kept_table};
 
 /// Dropped names that the file remembers before a checkpoint makes them superfluous.
 const DROPPED_MAX: usize = 256;
@@ -24,6 +26,20 @@ const DROPPED_MAX: usize = 256;
 pub(super) struct Keep {
     file: CatalogFile,
     pub persistence: Arc<Persistence>,
+    pub behind: Arc<BehindOnDemand>,
+}
+
+impl Keep {
+    fn add(&self, object: &Object) -> Result<(), PersistError> {
+        kept_table(object).map_or(Ok(()), |kept| self.persistence.add_table(kept))?;
+        behind_table(object).map_or(Ok(()), |table| self.behind.add_table(table))
+    }
+
+    /// Keeps the cache no more.
+    pub fn remove(&self, name: &str, now: Timestamp) {
+        self.persistence.remove_table(name, now);
+        self.behind.remove_table(name, now);
+    }
 }
 
 impl Catalog {
@@ -69,7 +85,7 @@ impl Catalog {
         }
         let lives = |record: &&Record| {
             let declared = known.by_name(Kind::Cache, &record.name).is_some();
-            let kept = record.options.persist.is_logged();
+            let kept = record.options.persist != PersistMode::None;
             !declared && (kept || record.origin == Origin::Created)
         };
         for Record { id, name, origin, options } in contents.caches.iter().filter(lives) {
@@ -79,6 +95,7 @@ impl Catalog {
             objects.push(Arc::new(Object { id: *id, kind, name, origin, options, cache }));
         }
         state.dropped.clone_from(&contents.dropped);
+        state.dropped_behind.clone_from(&contents.dropped_behind);
         self.index.store(Arc::new(Index::of(objects)));
         Ok(())
     }
@@ -92,6 +109,18 @@ impl Catalog {
         all.into_iter().filter(|kept| !state.dropped.contains(&kept.name)).collect()
     }
 
+    /// The caches of which data may be found in the store of those that are written behind, with the
+    /// usual delay and bound.
+    #[must_use]
+    pub fn behind_tables(&self) -> Vec<BehindTable> {
+        let state = self.state.lock();
+        let behind = |object: &Arc<Object>| {
+            let is_new = state.dropped_behind.contains(&object.name);
+            Some(BehindTable { is_new, ..behind_table(object)? })
+        };
+        self.index.load().caches().filter_map(behind).collect()
+    }
+
     /// Names of which data may be found that is nobody's: they were dropped, or are not to be
     /// kept any more.
     #[must_use]
@@ -103,7 +132,7 @@ impl Catalog {
     }
 
     /// Keeps caches from now on, in what was opened with [`Catalog::kept_tables`] and
-    /// [`Catalog::dropped`]; `found` says whether there was data of the dropped ones: then it goes
+    /// [`Catalog::dropped`], and with [`Catalog::behind_tables`]; `found` says whether there was data of the dropped ones: then it goes
     /// now. Caches that are made from now on are kept as `mode` says, unless they say so.
     ///
     /// # Errors
@@ -112,6 +141,7 @@ impl Catalog {
         &self,
         file: CatalogFile,
         persistence: Arc<Persistence>,
+        behind: Arc<BehindOnDemand>,
         mode: PersistMode,
         found: bool,
     ) -> Result<(), CatalogError> {
@@ -125,8 +155,10 @@ impl Catalog {
             kept_table(again).map_or(Ok(()), |kept| persistence.add_table(kept)).map_err(kept)?;
         }
         state.dropped.clear();
+        // Their store was opened, if there is one, and has forgotten what nobody wants.
+        state.dropped_behind.clear();
         state.defaults.persist = mode;
-        state.keep = Some(Keep { file, persistence });
+        state.keep = Some(Keep { file, persistence, behind });
         state.write(&index)
     }
 
@@ -147,20 +179,36 @@ impl State {
             Record { id, name, origin, options }
         };
         let caches = index.caches().map(record).collect();
-        let (next_id, dropped) = (self.next_id, self.dropped.clone());
-        let written = keep.file.write(&Contents { next_id, dropped, caches });
+        let contents = Contents {
+            next_id: self.next_id,
+            dropped: self.dropped.clone(),
+            dropped_behind: self.dropped_behind.clone(),
+            caches,
+        };
+        let written = keep.file.write(&contents);
         self.unsure = written.is_err();
         written
     }
 
     /// Forgets dropped names once there are many: a checkpoint is without the data of all that
-    /// are dropped by now.
+    /// are dropped by now, and so is a store that is settled.
     fn forget_dropped(&mut self) {
-        let Some(keep) = self.keep.as_ref().filter(|_| self.dropped.len() >= DROPPED_MAX) else {
-            return;
-        };
-        if keep.persistence.checkpoint().is_ok() {
+        let Some(keep) = &self.keep else { return };
+        if self.dropped.len() >= DROPPED_MAX && keep.persistence.checkpoint().is_ok() {
             self.dropped.clear();
+        }
+        if self.dropped_behind.len() >= DROPPED_MAX && keep.behind.settle().is_ok() {
+            self.dropped_behind.clear();
+        }
+    }
+
+    /// The dropped names of caches that are kept in the same place, if it is kept.
+    fn dropped_like(&mut self, object: &Object) -> Option<&mut BTreeSet<String>> {
+        match object.options.persist {
+            _ if self.keep.is_none() => None,
+            PersistMode::None => None,
+            PersistMode::Async | PersistMode::Sync => Some(&mut self.dropped),
+            PersistMode::Behind => Some(&mut self.dropped_behind),
         }
     }
 
@@ -170,17 +218,17 @@ impl State {
         index: &Index,
         now: Timestamp,
     ) -> Result<(), CatalogError> {
-        let kept = kept_table(object);
-        if let Some((keep, kept)) = self.keep.as_ref().zip(kept.clone()) {
-            keep.persistence.add_table(kept).map_err(|error| CatalogError::kept(&error))?;
+        if let Some(keep) = &self.keep {
+            keep.add(object).map_err(|error| CatalogError::kept(&error))?;
         }
-        let was_dropped = kept.is_some() && self.dropped.remove(&object.name);
+        let was_dropped = self.dropped_like(object).is_some_and(|all| all.remove(&object.name));
         let written = self.write(index);
-        if let Some((keep, kept)) = self.keep.as_ref().zip(kept).filter(|_| written.is_err()) {
-            keep.persistence.remove_table(&kept.name, now);
+        if let Some(keep) = self.keep.as_ref().filter(|_| written.is_err()) {
+            keep.remove(&object.name, now);
         }
-        if was_dropped && written.is_err() {
-            self.dropped.insert(object.name.clone());
+        if let Some(dropped) = self.dropped_like(object).filter(|_| was_dropped && written.is_err())
+        {
+            dropped.insert(object.name.clone());
         }
         written
     }
@@ -191,11 +239,10 @@ impl State {
         index: &Index,
     ) -> Result<(), CatalogError> {
         self.forget_dropped();
-        let kept = object.options.persist.is_logged() && self.keep.is_some();
-        let added = kept && self.dropped.insert(object.name.clone());
+        let added = self.dropped_like(object).is_some_and(|all| all.insert(object.name.clone()));
         let written = self.write(index);
-        if added && written.is_err() {
-            self.dropped.remove(&object.name);
+        if let Some(dropped) = self.dropped_like(object).filter(|_| added && written.is_err()) {
+            dropped.remove(&object.name);
         }
         written
     }

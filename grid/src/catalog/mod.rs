@@ -32,6 +32,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use isogrid_engine::persist::behind::BehindTable;
 use isogrid_engine::persist::{KeptTable, PersistMode, discard};
 use isogrid_engine::{Allocator, ConfigError, TableConfig, Timestamp};
 use parking_lot::Mutex;
@@ -90,6 +91,8 @@ struct State {
     next_id: u32,
     /// Names of dropped caches of which data may still be on the disk.
     dropped: BTreeSet<String>,
+    /// The same of those that were written behind.
+    dropped_behind: BTreeSet<String>,
     /// What a cache gets that is made without saying so.
     defaults: CacheOptions,
     /// Where caches are kept, if anywhere.
@@ -122,6 +125,7 @@ impl Catalog {
         let state = State {
             next_id: FIRST_ID,
             dropped: BTreeSet::new(),
+            dropped_behind: BTreeSet::new(),
             defaults: CacheOptions::default(),
             keep: None,
             unsure: false,
@@ -233,14 +237,6 @@ impl Catalog {
         if !is_name(name) {
             return Err(CatalogError::Name { name: name.to_owned() });
         }
-        if options.persist == PersistMode::Behind {
-            return Err(OptionError::Value {
-                name: "persist",
-                value: persist_name(options.persist).to_owned(),
-                allowed: "none, async or sync here; behind is for caches of the configuration",
-            }
-            .into());
-        }
         if options.persist != PersistMode::None && state.keep.is_none() {
             return Err(CatalogError::NothingIsKept { mode: persist_name(options.persist) });
         }
@@ -316,7 +312,7 @@ impl Catalog {
         state.kept_dropping(&object, &index)?;
         self.index.store(Arc::new(index));
         if let Some(keep) = &state.keep {
-            keep.persistence.remove_table(name, now);
+            keep.remove(name, now);
         }
         discard(cache.table(), now);
         Ok(())
@@ -385,4 +381,10 @@ fn kept_table(object: &Object) -> Option<KeptTable> {
     let table = object.cache.as_ref()?.shared_table();
     let preload = object.options.preload.clone();
     mode.is_logged().then_some(KeptTable { name, table, mode, preload })
+}
+
+fn behind_table(object: &Object) -> Option<BehindTable> {
+    let behind = object.options.persist == PersistMode::Behind;
+    let table = object.cache.as_ref().filter(|_| behind)?.shared_table();
+    Some(BehindTable::new(&object.name, table))
 }

@@ -15,7 +15,7 @@ use ::raft::{ReadOnlyOption, StateRole};
 use isogrid_engine::env::split_mix;
 
 pub use self::codec::RaftMessage;
-pub use self::log::{Log, LogSnapshot, Save};
+pub use self::log::{Log, LogSnapshot, NotARecord, Save};
 pub use self::members::{MemberChange, Voting};
 use crate::id::NodeId;
 use crate::mutant::is_planted;

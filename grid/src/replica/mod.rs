@@ -62,7 +62,7 @@ pub trait Base {
 /// Everything that can happen to a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Some time has passed; a few times in [`RESEND_MS`].
+    /// Some time has passed; a few times in 100 ms.
     Tick,
     /// A message of another member's copy.
     Received(NodeId, Peer),

@@ -80,8 +80,8 @@ fn try_save(file: &Path, dir: &Path, caches: &[String]) -> Result<Summary, Error
     Ok(saved?)
 }
 
-/// The caches that are written behind, but for those that the catalog says are kept otherwise: what
-/// stands there of them is old.
+/// The caches that are written behind, but for those that the catalog says are kept otherwise, or
+/// were dropped: what stands there of them is old.
 fn behind(
     directory: &DataDirectory,
     contents: &Contents,
@@ -90,7 +90,9 @@ fn behind(
     behind.alarms.iter().for_each(|alarm| eprintln!("warning: {alarm}"));
     let other = |name: &str| {
         let mut records = contents.caches.iter();
-        records.any(|record| record.name == name && record.options.persist != PersistMode::Behind)
+        contents.dropped_behind.contains(name)
+            || records
+                .any(|record| record.name == name && record.options.persist != PersistMode::Behind)
     };
     let names: Vec<_> = behind.names().filter(|name| !other(name)).map(str::to_owned).collect();
     behind.retain(&names);
@@ -151,9 +153,9 @@ fn try_load(
     }
     catalog.write(&with(contents, &kept, &opened))?;
     let since = persistence.moment();
+    let reader = |cache: &str| persistence.reader(cache);
     let (mut show, mut keep) = (Show::default(), || persistence.flush(since, persistence.last()));
-    let load =
-        Load { path: file, mode, clock: &*clock, persistence: Some(&persistence), keep: &mut keep };
+    let load = Load { path: file, mode, clock: &*clock, reader: &reader, keep: &mut keep };
     let sink = &mut |phase, progress| show.at(phase, progress);
     let loaded = load_tables(load, &named(&kept), caches, sink);
     show.end();

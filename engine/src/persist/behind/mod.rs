@@ -16,17 +16,24 @@
 //! |---|---|
 //! | `dirty.rs`, `groups.rs` | what is not durable: for each key its newest change, and what must go together |
 //! | `feed.rs` | the journal of one cache; its bound and its lag |
+//! | `members.rs`, `asks.rs` | tables come and go |
+//! | `on_demand.rs` | the store is opened when the first table comes |
 //! | `catalog.rs` | which cache is where in the store |
 //! | `writer.rs`, `upkeep.rs` | rounds of batches; trouble and the way back; what is superseded goes |
+//! | `reading.rs` | the way back of what was evicted |
 //! | `recovery.rs` | from the store to the tables |
 //! | `at_rest.rs` | from the store to a snapshot file, when no server uses it |
 //! | `signal.rs` | wakes the writer |
 
+mod asks;
 mod at_rest;
 mod catalog;
 mod dirty;
 mod feed;
 mod groups;
+mod members;
+mod on_demand;
+mod reading;
 mod recovery;
 mod signal;
 mod upkeep;
@@ -35,20 +42,24 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 pub use at_rest::BehindAtRest;
+pub use on_demand::{BehindOnDemand, OpenBehind};
 pub use recovery::BehindRecovered;
 
-use super::PersistError;
+use super::{LOADERS, PersistError, Reader};
 use crate::env::Clock;
-use crate::store::{Report, Store, Stored};
+use crate::load::Loader;
+use crate::store::{Error, Report, Store, Stored};
 use crate::table::Table;
+use asks::Asks;
 use feed::Feed;
 use signal::Signal;
 use writer::{Status, Writer};
@@ -74,6 +85,22 @@ pub struct BehindTable {
     pub delay_ms: u64,
     /// Bytes of changes that may wait, their keys and about 200 bytes each included.
     pub bytes_max: usize,
+    /// Whatever the store has under its name is another one's, which was dropped.
+    pub is_new: bool,
+}
+
+impl BehindTable {
+    /// A table with the usual delay and bound.
+    #[must_use]
+    pub fn new(name: &str, table: Arc<Table>) -> Self {
+        BehindTable {
+            name: name.to_owned(),
+            table,
+            delay_ms: DELAY_MS_DEFAULT,
+            bytes_max: usize::try_from(WAITING_BYTES_DEFAULT).unwrap_or(usize::MAX),
+            is_new: false,
+        }
+    }
 }
 
 /// An open store.
@@ -107,6 +134,10 @@ pub struct Lag {
     pub retries: u64,
     /// Changes that were refused for want of room.
     pub refused: u64,
+    /// Keys whose entries were evicted and can be read back.
+    pub away: u64,
+    /// Entries that were.
+    pub loaded: u64,
 }
 
 /// What could not be written before the end.
@@ -122,7 +153,9 @@ pub struct Unwritten {
 
 /// Writes tables behind. Dropping it ends its thread with whatever it is doing.
 pub struct Behind {
-    feeds: Vec<Arc<Feed>>,
+    feeds: RwLock<Vec<Arc<Feed>>>,
+    readers: RwLock<BTreeMap<String, Reader>>,
+    loader: Arc<Loader>,
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -131,6 +164,7 @@ pub struct Behind {
 /// What the thread and its owner tell each other.
 struct Shared {
     signal: Arc<Signal>,
+    asks: Asks,
     /// Write everything, then end.
     draining: AtomicBool,
     /// End now.
@@ -155,27 +189,27 @@ impl Behind {
         let (writer, recovered) = Writer::open(config, &feeds, clock.now())?;
         let shared = Arc::new(Shared {
             signal,
+            asks: Asks::default(),
             draining: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             status: writer.status(),
         });
         let thread = Mutex::new(Some(spawn(writer, &shared, &clock)?));
-        Ok((Behind { feeds, clock, shared, thread }, recovered))
+        let loader = Loader::start(LOADERS).map_err(no_thread)?;
+        let (readers, known) = (RwLock::default(), RwLock::new(feeds.clone()));
+        let behind = Behind { feeds: known, readers, loader, clock, shared, thread };
+        feeds.iter().for_each(|feed| behind.add_reader(feed));
+        Ok((behind, recovered))
     }
 
-    fn feed(&self, cache: &str) -> Option<&Feed> {
-        self.feeds.iter().find(|feed| feed.name == cache).map(|feed| &**feed)
+    fn feed(&self, cache: &str) -> Option<Arc<Feed>> {
+        self.feeds.read().iter().find(|feed| feed.name == cache).cloned()
     }
 
     /// How far the store is behind a cache; `None` when the cache is not written behind.
     #[must_use]
     pub fn lag(&self, cache: &str) -> Option<Lag> {
         self.feed(cache).map(|feed| feed.lag(self.clock.now()))
-    }
-
-    /// The caches that are written behind.
-    pub fn caches(&self) -> impl Iterator<Item = &str> {
-        self.feeds.iter().map(|feed| feed.name.as_str())
     }
 
     /// The newest state of a key that is not durable yet: `Some(None)` = it has no entry, `None` =
@@ -194,7 +228,7 @@ impl Behind {
     /// Keys that could not be written, and why the last of them could not.
     #[must_use]
     pub fn failing(&self) -> Option<(u64, String)> {
-        let keys: usize = self.feeds.iter().map(|feed| feed.lock().dirty.failing()).sum();
+        let keys: usize = self.feeds.read().iter().map(|feed| feed.lock().dirty.failing()).sum();
         (keys > 0).then(|| (keys as u64, self.shared.status.key_trouble().unwrap_or_default()))
     }
 
@@ -206,7 +240,7 @@ impl Behind {
 
     fn remaining(&self) -> u64 {
         let now = self.clock.now();
-        self.feeds.iter().map(|feed| feed.lag(now).entries).sum()
+        self.feeds.read().iter().map(|feed| feed.lag(now).entries).sum()
     }
 
     /// Writes everything and closes the store. Changes must have ended. Again and again `go_on` is
@@ -232,7 +266,8 @@ impl Behind {
 
     fn unwritten(&self) -> Unwritten {
         let entries = self.remaining();
-        let keys = self.feeds.iter().flat_map(|feed| {
+        let feeds = self.feeds.read();
+        let keys = feeds.iter().flat_map(|feed| {
             let keys = feed.lock().dirty.some_keys(NAMED_KEYS);
             keys.into_iter().map(|key| (feed.name.clone(), key.to_vec()))
         });
@@ -260,14 +295,24 @@ fn spawn(
 ) -> Result<JoinHandle<()>, PersistError> {
     let (shared, clock) = (Arc::clone(shared), Arc::clone(clock));
     let named = std::thread::Builder::new().name("write-behind".to_owned());
-    named.spawn(move || run(writer, &shared, &*clock)).map_err(|source| PersistError::Io {
-        path: "write-behind".into(),
-        action: "start the thread",
-        source,
-    })
+    named.spawn(move || run(writer, &shared, &*clock)).map_err(no_thread)
+}
+
+fn no_thread(source: std::io::Error) -> PersistError {
+    PersistError::Io { path: "write-behind".into(), action: "start a thread", source }
+}
+
+/// Answers nobody any more, however the thread ends.
+struct Ending<'a>(&'a Asks);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 fn run(mut writer: Writer, shared: &Shared, clock: &dyn Clock) {
+    let _ending = Ending(&shared.asks);
     let mut drain_began = None;
     while !shared.abandoned.load(Ordering::Acquire) {
         let now = clock.now();
@@ -275,6 +320,7 @@ fn run(mut writer: Writer, shared: &Shared, clock: &dyn Clock) {
             drain_began = Some(now);
             writer.retry_now();
         }
+        shared.asks.take().iter().for_each(|ask| writer.answer(ask, now));
         let next = writer.step(now, drain_began.is_some());
         if drain_began.is_some_and(|began| writer.is_drained(began)) {
             writer.finish();
@@ -286,4 +332,9 @@ fn run(mut writer: Writer, shared: &Shared, clock: &dyn Clock) {
         }
     }
     shared.status.ended.wake();
+}
+
+/// The store takes nothing, in words.
+fn trouble(reason: String) -> PersistError {
+    Error::Failed { path: "behind".into(), reason }.into()
 }

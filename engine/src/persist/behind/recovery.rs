@@ -1,7 +1,7 @@
 //! From the store to the tables.
 
 use super::catalog::Catalog;
-use super::feed::CHOSEN;
+use super::feed::{ACCESSED, CHOSEN, value_of};
 use super::writer::Slot;
 use crate::env::Timestamp;
 use crate::persist::PersistError;
@@ -65,7 +65,9 @@ pub(super) fn fill(
     recovered: &mut BehindRecovered,
 ) -> Result<(), PersistError> {
     let Some(home) = slot.home else { return Ok(()) };
-    slot.feed.table.raise_all(home.reserved);
+    if let Some(table) = slot.feed.table.upgrade() {
+        table.raise_all(home.reserved);
+    }
     slot.feed.lock().highest = home.reserved;
     let mut cursor = None;
     loop {
@@ -93,28 +95,35 @@ fn restore(
     now: Timestamp,
     recovered: &mut BehindRecovered,
 ) {
-    match slot.feed.table.restore(&saved(key, stored, now), now) {
+    let Some(table) = slot.feed.table.upgrade() else { return };
+    match table.restore(&saved(key, stored, now), now) {
         Ok(Restored::Stored | Restored::Newer) => recovered.entries += 1,
         Ok(Restored::Expired) => {
             recovered.expired += 1;
             slot.feed.lock().dirty.note(key, None, now);
         }
-        Err(_) => recovered.left_out += 1,
+        Err(_) => {
+            recovered.left_out += 1;
+            slot.feed.note_away(table.hash(key), key);
+        }
     }
 }
 
-/// The entry that was stored. One whose version was chosen gets a new number of the table's own.
-pub(super) fn saved<'a>(key: &'a [u8], stored: &'a Stored, now: Timestamp) -> Saved<'a> {
+/// The entry that was stored, as read at `since` at least. One whose version was chosen gets a new
+/// number of the table's own.
+pub(super) fn saved<'a>(key: &'a [u8], stored: &'a Stored, since: Timestamp) -> Saved<'a> {
+    let (value, accessed) = value_of(stored);
     let chosen = stored.marks & CHOSEN != 0;
     let own = if chosen { 0 } else { stored.version };
     let entry = NewEntry {
-        value: [&stored.value, b""],
+        value: [value, b""],
         flags: stored.flags,
         deadline: stored.deadline,
         max_idle: stored.max_idle,
         version: chosen.then_some(stored.version),
-        marks: Marks::of_bits(u32::from(stored.marks & !CHOSEN)).unwrap_or_default(),
+        marks: Marks::of_bits(u32::from(stored.marks & !(CHOSEN | ACCESSED))).unwrap_or_default(),
     };
     let (epoch, seq) = (own >> SEQ_BITS, own & ((1 << SEQ_BITS) - 1));
-    Saved { key, entry, epoch: u32::try_from(epoch).unwrap_or(u32::MAX), seq, accessed: now }
+    let accessed = accessed.max(since);
+    Saved { key, entry, epoch: u32::try_from(epoch).unwrap_or(u32::MAX), seq, accessed }
 }

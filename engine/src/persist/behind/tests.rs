@@ -1,6 +1,8 @@
 //! Tables that are written behind, step by step in virtual time, on stores that crash and fail.
 
+mod evicted;
 mod lives;
+mod members;
 mod story;
 
 use std::collections::BTreeMap;
@@ -68,13 +70,26 @@ impl Life {
         segments: u32,
         bytes_max: usize,
     ) -> Self {
-        let config = TableConfig { segments: Some(segments), seed: 7, ..TableConfig::default() };
-        let table = Arc::new(Table::new(&config, clock.now()).unwrap());
+        Self::of(store, clock, &Self::table_config(segments), bytes_max)
+    }
+
+    fn table_config(segments: u32) -> TableConfig {
+        TableConfig { segments: Some(segments), seed: 7, ..TableConfig::default() }
+    }
+
+    fn of(
+        store: Arc<dyn Store>,
+        clock: &Arc<ManualClock>,
+        config: &TableConfig,
+        bytes_max: usize,
+    ) -> Self {
+        let table = Arc::new(Table::new(config, clock.now()).unwrap());
         let config = BehindTable {
             name: "default".to_owned(),
             table: Arc::clone(&table),
             delay_ms: DELAY,
             bytes_max,
+            is_new: false,
         };
         let own: Arc<dyn Clock> = Arc::clone(clock) as _;
         let feed = Arc::new(Feed::new(config, own, Arc::default()));
@@ -118,9 +133,6 @@ impl Life {
         let pinned = self.table.pin();
         let hash = self.table.hash(key.as_bytes());
         let mut entry = pinned.entry(hash, key.as_bytes(), self.now()).unwrap();
-        if entry.get().is_none() {
-            entry.forget()?;
-        }
         entry.remove()
     }
 

@@ -51,9 +51,10 @@ impl Writer {
             return Ok(());
         };
         let (feed, cache, mut found) = (std::sync::Arc::clone(feed), home.id, Vec::new());
-        let next = feed.table.scan(*from, STEP_ENTRIES, now, |entry| {
+        let Some(table) = feed.table.upgrade() else { return Ok(()) };
+        let next = table.scan(*from, STEP_ENTRIES, now, |entry| {
             if feed.lock().dirty.get(entry.key()).is_none() {
-                found.push((entry.key().to_vec(), entry_stored(&entry)));
+                found.push((entry.key().to_vec(), entry_stored(&entry, now)));
             }
         });
         let mut batch = Batch::new(BATCH_BYTES_DEFAULT);
@@ -66,6 +67,7 @@ impl Writer {
         self.put(&mut batch)?;
         if next.is_none() {
             self.store.checkpoint()?;
+            feed.lock().refilling = false;
         }
         self.slots.get_mut(at).into_iter().for_each(|slot| slot.refill = next);
         Ok(())

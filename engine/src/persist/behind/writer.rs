@@ -14,7 +14,7 @@ use super::signal::Signal;
 use super::{BehindConfig, PersistError};
 use crate::env::Timestamp;
 use crate::store::{BATCH_BYTES_DEFAULT, Batch, CacheId, Error, Position, Store};
-use crate::table::Cursor;
+use crate::table::{Cursor, Table};
 
 /// Bytes of batches between two checkpoints, about: a round must not keep other caches waiting,
 /// and what is not durable is written again after trouble.
@@ -110,6 +110,7 @@ impl Writer {
         let mut recovered = BehindRecovered { unclaimed, ..BehindRecovered::default() };
         recovered.note(&config.report);
         for slot in &writer.slots {
+            slot.begin(&writer.store);
             recovery::fill(&*writer.store, slot, now, &mut recovered)?;
         }
         // From here on no number that was given before is given again.
@@ -117,7 +118,7 @@ impl Writer {
         writer.store.checkpoint()?;
         for slot in &writer.slots {
             slot.raise_ceiling();
-            slot.feed.table.set_journal(Arc::clone(&slot.feed) as _);
+            slot.attach();
         }
         Ok((writer, recovered))
     }
@@ -128,7 +129,11 @@ impl Writer {
 
     /// Finds the caches in the store; gives those up that nobody wants.
     fn claim(&mut self) -> Result<Vec<String>, Error> {
-        let wanted = |name: &String| self.slots.iter().any(|slot| slot.feed.name == *name);
+        // Of a table that is new, the store has nothing unless it was written with its number.
+        let has = |slot: &Slot, name: &str| {
+            slot.feed.name == name && (!slot.feed.is_new || slot.home.is_some())
+        };
+        let wanted = |name: &String| self.slots.iter().any(|slot| has(slot, name));
         let known = self.catalog.caches.keys();
         let unclaimed: Vec<_> = known.filter(|name| !wanted(name)).cloned().collect();
         let mut batch = self.batch();
@@ -146,6 +151,7 @@ impl Writer {
     fn find_homes(&mut self) {
         for slot in &mut self.slots {
             slot.home = self.catalog.caches.get(&slot.feed.name).copied();
+            slot.feed.lock().move_in(slot.home.map(|home| home.id));
         }
     }
 
@@ -216,7 +222,7 @@ impl Writer {
         let Some(home) = self.slots.get(at).and_then(|slot| slot.home) else { return Ok(()) };
         let mut bytes = 0;
         while bytes < ROUND_BYTES {
-            let mut units = feed.lock().dirty.take(now, BATCH_BYTES_DEFAULT);
+            let mut units = feed.lock().take(now, BATCH_BYTES_DEFAULT);
             if units.is_empty() {
                 break;
             }
@@ -237,7 +243,7 @@ impl Writer {
 
     /// Writes where the cache is, if that is another place, and how far its sequence numbers may
     /// be given out, if that is to be further.
-    fn settle_in(&mut self, at: usize, cleared: bool) -> Result<(), Error> {
+    pub(super) fn settle_in(&mut self, at: usize, cleared: bool) -> Result<(), Error> {
         let Some(slot) = self.slots.get(at) else { return Ok(()) };
         let (name, highest) = (slot.feed.name.clone(), slot.feed.lock().highest);
         let reserved = highest + RESERVE;
@@ -251,7 +257,10 @@ impl Writer {
             false => self.catalog.reserve(&name, reserved, &mut batch)?,
         };
         self.store.commit(&batch)?;
-        self.slots.get_mut(at).into_iter().for_each(|slot| slot.home = Some(home));
+        self.slots.get_mut(at).into_iter().for_each(|slot| {
+            slot.home = Some(home);
+            slot.feed.lock().move_in(Some(home.id));
+        });
         Ok(())
     }
 
@@ -295,6 +304,18 @@ impl Writer {
         if of_entries { Ok(()) } else { Err(error) }
     }
 
+    /// Whether the store takes anything now.
+    pub(super) fn well(&self) -> Result<(), String> {
+        let trouble = || self.status.trouble().unwrap_or_default();
+        if self.outage.is_some() { Err(trouble()) } else { Ok(()) }
+    }
+
+    /// The store takes nothing for now: why not.
+    pub(super) fn failed(&mut self, error: &Error, now: Timestamp) -> String {
+        self.fail(error, now);
+        error.to_string()
+    }
+
     /// The store takes nothing for now.
     fn fail(&mut self, error: &Error, now: Timestamp) {
         let pause = self.outage.as_ref().map_or(REOPEN_MS, |outage| outage.pause * 2);
@@ -314,7 +335,10 @@ impl Writer {
         self.position = report.applied.0;
         self.claim()?;
         if report.suspect || report.quarantined.is_some() {
-            self.slots.iter_mut().for_each(|slot| slot.refill = Some(Cursor::default()));
+            self.slots.iter_mut().for_each(|slot| {
+                slot.refill = Some(Cursor::default());
+                slot.feed.lock().refilling = true;
+            });
         }
         recovery::alarms(&report).into_iter().for_each(|alarm| self.status.alarm(alarm));
         self.doubt = true;
@@ -361,8 +385,22 @@ impl Writer {
 }
 
 impl Slot {
+    /// What is evicted from the table stays readable.
+    pub(super) fn begin(&self, store: &Arc<dyn Store>) {
+        let _ = self.feed.store.set(Arc::clone(store));
+        let backing = |table: Arc<Table>| table.set_backing(Arc::clone(&self.feed) as _);
+        self.feed.table.upgrade().map(backing);
+    }
+
+    /// Everything is in its place: from now on the changes of the table are noted.
+    pub(super) fn attach(&self) {
+        self.feed.lock().filled = true;
+        let journal = |table: Arc<Table>| table.set_journal(Arc::clone(&self.feed) as _);
+        self.feed.table.upgrade().map(journal);
+    }
+
     /// What the store knows durably to be given out may be.
-    fn raise_ceiling(&self) {
+    pub(super) fn raise_ceiling(&self) {
         let reserved = self.home.map_or(0, |home| home.reserved);
         let mut state = self.feed.lock();
         state.ceiling = state.ceiling.max(reserved);

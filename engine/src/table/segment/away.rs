@@ -133,9 +133,11 @@ impl<'t> Locked<'t> {
         }
     }
 
-    /// Tells a save that is under way of an entry that came back.
+    /// Tells the backing, and a save that is under way, of an entry that came back.
     pub fn tell_back(&self, hash: KeyHash, key: &[u8]) {
-        if let Some(backing) = self.backing().filter(|_| self.is_saved()) {
+        let Some(backing) = self.backing() else { return };
+        backing.is_back(hash, key);
+        if self.is_saved() {
             backing.came_back(hash, key);
         }
     }

@@ -271,10 +271,7 @@ impl<'c> Batch<'c> {
     /// When there is no room for the entry that is kept.
     pub fn remove(&self, hash: KeyHash, key: &[u8], how: &Removal) -> Result<Written, Error> {
         let mut slot = self.entry(hash, key)?;
-        let Some(there) = slot.get() else {
-            slot.forget()?;
-            return Ok(Written::Absent);
-        };
+        let Some(there) = slot.get() else { return Ok(Written::Absent) };
         if how.expected.is_some_and(|expected| expected != there.version()) {
             return Ok(Written::Conflict);
         }

@@ -114,7 +114,7 @@ fn lives(bed: &Bed<'_>, seed: u64) {
     }
 }
 
-fn seeds(count: u64) -> std::ops::Range<u64> {
+pub(super) fn seeds(count: u64) -> std::ops::Range<u64> {
     let given = std::env::var("ISOGRID_SEED").ok().and_then(|seed| seed.parse().ok());
     let cases = std::env::var("ISOGRID_PERSIST_LIVES").ok().and_then(|n| n.parse().ok());
     given.map_or(0..cases.unwrap_or(count), |seed: u64| seed..seed + 1)
