@@ -1,5 +1,5 @@
 //! The real server with `persist = behind`: stopped, killed, on a disk that fills up.
-#![expect(clippy::indexing_slicing, reason = "tests may panic")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests may panic")]
 
 #[path = "behind/evicted.rs"]
 mod evicted;

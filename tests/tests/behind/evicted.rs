@@ -1,7 +1,5 @@
 //! More than memory holds.
 
-#![expect(clippy::unwrap_used, reason = "tests may panic")]
-
 use isogrid_engine::env::split_mix;
 use isogrid_tests::harness::Client;
 use isogrid_tests::seeds;
