@@ -7,7 +7,9 @@
 //! founders have accepted. Two foundings would need two disjoint sets of founders, and fewer than
 //! twice the founders may be told of ([`FoundingConfig::seeds_max`]), so there is one.
 //!
-//! A founding whose proposer is away waits for it: its disk has it too, and it goes on.
+//! Of several foundings that are under way the one with the lowest number goes on: the others'
+//! proposers withdraw them, on their disks first. Nobody else begins a founding, so it is over
+//! then, and who had accepted it is free. A founding whose proposer is away waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,15 +55,26 @@ pub struct Founded {
     pub founders: Vec<Join>,
 }
 
+/// A founding that was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promise {
+    /// Which.
+    pub cluster: ClusterId,
+    /// Who proposed it.
+    pub proposer: StorageId,
+}
+
 /// What strangers, and members, say to a stranger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hello {
     /// This is me; and this is the founding that I have accepted.
-    Stranger(Join, Option<ClusterId>),
+    Stranger(Join, Option<Promise>),
     /// Let us found this.
     Found(Founded),
     /// All founders have accepted: it is there.
     Begun(ClusterId),
+    /// I proposed that, and it will never begin.
+    Withdrawn(ClusterId),
     /// There is a cluster of that name already; somebody will let you in.
     Wait,
     /// You were let in.
@@ -88,6 +101,8 @@ pub struct Founding {
     /// When a member was heard of last.
     member_at: Option<Monotonic>,
     accepted: Option<Accepted>,
+    /// What we had proposed is being taken off our disk.
+    is_withdrawing: bool,
 }
 
 #[derive(Debug)]
@@ -105,7 +120,7 @@ impl Founding {
         let founded = saved.and_then(Founded::decode);
         let accepted = founded.map(|founded| Accepted::new(founded, true));
         let known = BTreeMap::from([(config.join.storage, config.join.clone())]);
-        Founding { config, known, hello_at: 0, member_at: None, accepted }
+        Founding { config, known, hello_at: 0, member_at: None, accepted, is_withdrawing: false }
     }
 
     /// Some time has passed.
@@ -130,9 +145,12 @@ impl Founding {
             Hello::Stranger(join, accepted) => self.meet(now, join, accepted, out),
             Hello::Found(founded) => self.accept(founded, out),
             Hello::Begun(cluster) => {
-                if self.promised() == Some(cluster) {
+                if self.promised().is_some_and(|ours| ours.cluster == cluster) {
                     self.begin(out);
                 }
+            }
+            Hello::Withdrawn(cluster) => {
+                self.accepted.take_if(|ours| ours.founded.settings.cluster == cluster);
             }
             Hello::Wait => self.member_at = Some(now),
             // Who has promised to found one cluster is no member of another.
@@ -145,6 +163,12 @@ impl Founding {
 
     /// What was to be made durable is so.
     pub fn saved(&mut self, out: &mut Vec<Action>) {
+        if std::mem::take(&mut self.is_withdrawing) {
+            self.accepted = None;
+            // What is proposed next is another founding, with other founders maybe.
+            let cluster = &mut self.config.settings.cluster;
+            *cluster = ClusterId(cluster.0.wrapping_add(1));
+        }
         if let Some(accepted) = &mut self.accepted {
             accepted.is_saved = true;
         }
@@ -152,28 +176,46 @@ impl Founding {
     }
 
     /// The founding that we have accepted, and that our disk has.
-    fn promised(&self) -> Option<ClusterId> {
+    fn promised(&self) -> Option<Promise> {
         let accepted = self.accepted.as_ref().filter(|accepted| accepted.is_saved)?;
-        Some(accepted.founded.settings.cluster)
+        let proposer = accepted.founded.founders.first()?.storage;
+        Some(Promise { cluster: accepted.founded.settings.cluster, proposer })
     }
 
     fn meet(
         &mut self,
         now: Monotonic,
         join: Join,
-        accepted: Option<ClusterId>,
+        accepted: Option<Promise>,
         out: &mut Vec<Action>,
     ) {
         if join.cluster != self.config.join.cluster {
             return;
         }
         let (storage, is_ours) = (join.storage, accepted.is_some() && accepted == self.promised());
+        if let Some(other) = accepted.filter(|_| !is_ours) {
+            self.disagree(other, &join.address, out);
+        }
         self.known.insert(storage, join);
         if let Some(ours) = self.accepted.as_mut().filter(|_| is_ours) {
             ours.others.insert(storage);
             self.press_on(out);
         } else if self.accepted.is_none() {
             self.propose(now, out);
+        }
+    }
+
+    /// Somebody has accepted another founding than we have.
+    fn disagree(&mut self, other: Promise, address: &str, out: &mut Vec<Action>) {
+        let us = self.config.join.storage;
+        if other.proposer == us && !self.is_withdrawing {
+            // We proposed it once, and our disk has it no more.
+            out.push(Action::Send(address.to_owned(), Hello::Withdrawn(other.cluster)));
+        }
+        let ours = self.promised().filter(|ours| ours.proposer == us);
+        if ours.is_some_and(|ours| other.cluster < ours.cluster) && !self.is_withdrawing {
+            self.is_withdrawing = true;
+            out.push(Action::Save(Vec::new()));
         }
     }
 
@@ -205,9 +247,8 @@ impl Founding {
     /// The proposer asks those who have not accepted; when all have, it begins, and says so.
     fn press_on(&mut self, out: &mut Vec<Action>) {
         let us = self.config.join.storage;
-        let Some(accepted) = self.accepted.as_ref().filter(|accepted| accepted.is_saved) else {
-            return;
-        };
+        let is_firm = |accepted: &&Accepted| accepted.is_saved && !self.is_withdrawing;
+        let Some(accepted) = self.accepted.as_ref().filter(is_firm) else { return };
         let founders = &accepted.founded.founders;
         if founders.first().is_none_or(|first| first.storage != us) {
             return;
@@ -241,6 +282,13 @@ impl Founding {
 impl Accepted {
     fn new(founded: Founded, is_saved: bool) -> Self {
         Accepted { founded, is_saved, others: BTreeSet::new() }
+    }
+}
+
+impl Promise {
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let cluster = ClusterId::decode(input)?;
+        Some(Promise { cluster, proposer: StorageId::decode(input)? })
     }
 }
 
@@ -279,7 +327,10 @@ impl Hello {
             Hello::Stranger(join, accepted) => {
                 put_u8(&mut out, 1);
                 join.encode(&mut out);
-                put_option(&mut out, *accepted, |out, cluster| cluster.encode(out));
+                put_option(&mut out, *accepted, |out, promise| {
+                    promise.cluster.encode(out);
+                    promise.proposer.encode(out);
+                });
             }
             Hello::Found(founded) => {
                 put_u8(&mut out, 2);
@@ -287,6 +338,10 @@ impl Hello {
             }
             Hello::Begun(cluster) => {
                 put_u8(&mut out, 3);
+                cluster.encode(&mut out);
+            }
+            Hello::Withdrawn(cluster) => {
+                put_u8(&mut out, 6);
                 cluster.encode(&mut out);
             }
             Hello::Wait => put_u8(&mut out, 4),
@@ -304,13 +359,17 @@ impl Hello {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         whole(bytes, |input| {
             Some(match input.u8()? {
-                1 => Hello::Stranger(Join::decode(input)?, input.option(ClusterId::decode)?),
+                1 => Hello::Stranger(Join::decode(input)?, input.option(Promise::decode)?),
                 2 => Hello::Found(Founded::take(input)?),
                 3 => Hello::Begun(ClusterId::decode(input)?),
                 4 => Hello::Wait,
+                6 => Hello::Withdrawn(ClusterId::decode(input)?),
                 5 => Hello::Welcome(NodeId::decode(input)?, Settings::decode(input)?),
                 _ => return None,
             })
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,6 +51,8 @@ pub enum Message {
     Ask(Request),
     /// From the leader: a role is to be given up (R33).
     GiveUp(GiveUp),
+    /// From the leader: the sender of something is no member any more.
+    NoMember,
     /// Between the copies of a segment.
     Copy(GroupId, SegmentId, Peer),
 }
@@ -121,6 +123,7 @@ impl Message {
                 segment.encode(out);
                 epoch.encode(out);
             }
+            Message::NoMember => put_u8(out, 8),
             Message::Copy(group, segment, peer) => {
                 put_u8(out, 7);
                 group.encode(out);
@@ -151,6 +154,7 @@ impl Message {
                 let (group, segment) = (GroupId::decode(input)?, SegmentId::decode(input)?);
                 Message::Copy(group, segment, Peer::decode(input)?)
             }
+            8 => Message::NoMember,
             _ => return None,
         })
     }

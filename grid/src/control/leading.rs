@@ -11,6 +11,8 @@ use crate::membership::{Beat, Grant, Grants, Monotonic, Now};
 use crate::metadata::{Command, Metadata, Proposal, Ticket};
 use crate::segment::{Health, Request, WALL_SKEW_MAX, plan};
 
+/// Messages of members that wait until the leader knows what holds; others are said again.
+const ARRIVED_MAX: usize = 4_096;
 /// Proposals of members that wait; what does not fit is asked for again.
 const PENDING_MAX: usize = 1_024;
 /// Wishes of members that are remembered.
@@ -58,7 +60,9 @@ impl Leading {
         message: Message,
         wall: Option<Timestamp>,
     ) {
-        self.arrived.push((from, boot, message, wall));
+        if self.arrived.len() < ARRIVED_MAX {
+            self.arrived.push((from, boot, message, wall));
+        }
     }
 
     /// An entry was applied. When it is the one that we wait for, the next may be proposed.
@@ -66,8 +70,14 @@ impl Leading {
         self.in_flight.take_if(|ours| *ours == ticket);
     }
 
-    fn hear(&mut self, metadata: &Metadata, now: Monotonic) {
+    /// Takes in what has arrived. Those who are no members any more are to be told so.
+    fn hear(&mut self, metadata: &Metadata, now: Monotonic) -> BTreeSet<NodeId> {
+        let mut strangers = BTreeSet::new();
         for (from, boot, message, wall) in std::mem::take(&mut self.arrived) {
+            if !metadata.members().contains_key(&from) {
+                strangers.insert(from);
+                continue;
+            }
             match message {
                 Message::Beat { incarnation, n, wall: theirs } => {
                     let member = metadata.members().get(&from);
@@ -90,9 +100,11 @@ impl Leading {
                 Message::Raft(_)
                 | Message::Grant { .. }
                 | Message::GiveUp(_)
+                | Message::NoMember
                 | Message::Copy(..) => {}
             }
         }
+        strangers
     }
 
     fn enqueue(&mut self, command: Command) {
@@ -128,7 +140,11 @@ impl Control {
     /// Does what a leader has to do now. Whether Raft has to be looked at again.
     pub(super) fn lead(&mut self, now: Now, out: &mut Vec<Action>) -> bool {
         let Some(mut leading) = self.leading.take() else { return false };
-        leading.hear(&self.metadata, now.monotonic);
+        if self.raft.is_settled(self.metadata.index()) {
+            for node in leading.hear(&self.metadata, now.monotonic) {
+                self.send(node, Message::NoMember, out);
+            }
+        }
         let grants = leading.grants.grant(now.monotonic, self.metadata.index());
         grants.into_iter().for_each(|grant| self.grant(grant, out));
         let mut goes_on = false;

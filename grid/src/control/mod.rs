@@ -10,7 +10,7 @@ mod voters;
 
 use std::collections::BTreeSet;
 
-use crate::founding::Hello;
+use crate::founding::{Hello, Promise};
 use crate::id::{Boot, ClusterId, Epoch, GroupId, Incarnation, NodeId, SegmentId, StorageId};
 use crate::membership::{Lease, Monotonic, Now};
 use crate::message::{Envelope, Message};
@@ -95,6 +95,9 @@ pub enum Action {
     Changed,
     /// Say this to the process at that address, which is no member yet.
     Hello(String, Hello),
+    /// This member has left, and the cluster has forgotten it: the process may end. Its data are
+    /// of no use to anybody.
+    Removed,
     /// Stop serving this segment, and say [`Wish::GaveUp`] when that is so. From now on
     /// [`Control::serves`] is false for it.
     GiveUp(GiveUp),
@@ -209,6 +212,7 @@ impl Control {
         }
         match message {
             Message::Raft(message) if message.from() == from => self.raft.receive(message),
+            Message::NoMember => out.push(Action::Removed),
             // Copies are the data plane's.
             Message::Raft(_) | Message::Copy(..) => {}
             Message::Grant { n, index } => self.lease.granted(n, index, self.metadata.index()),
@@ -226,7 +230,7 @@ impl Control {
 
     /// A stranger tells of itself. One that helped to found this cluster learns that it is there;
     /// another one is let in, and knocks until it is.
-    fn meet(&mut self, join: Join, accepted: Option<ClusterId>, out: &mut Vec<Action>) {
+    fn meet(&mut self, join: Join, accepted: Option<Promise>, out: &mut Vec<Action>) {
         if join.cluster != self.metadata.settings().name {
             return;
         }
@@ -235,7 +239,7 @@ impl Control {
         let is_in = |node: &NodeId| {
             self.metadata.members().get(node).is_some_and(|member| member.boot == join.boot)
         };
-        let hello = if accepted == Some(self.identity.cluster) {
+        let hello = if accepted.is_some_and(|ours| ours.cluster == self.identity.cluster) {
             Hello::Begun(self.identity.cluster)
         } else if accepted.is_some() {
             Hello::Wait

@@ -49,6 +49,7 @@ fn messages(random: &mut Random) -> Vec<Message> {
     let mut all = vec![
         Message::Beat { incarnation: Incarnation(index), n, wall },
         Message::Grant { n, index },
+        Message::NoMember,
         Message::GiveUp(GiveUp { node: random.node(), group, segment, epoch }),
     ];
     all.extend((0..8).map(|_| Message::Propose(random.command())));

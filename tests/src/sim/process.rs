@@ -85,7 +85,7 @@ impl Machine {
         let (cluster, zone) = ("sim".to_owned(), String::new());
         let join = Join { cluster, storage, boot, address, role: Role::Data, zone, weight: 1 };
         let settings = Settings {
-            cluster: ClusterId(storage.0 << 32 | u128::from(self.boots)),
+            cluster: ClusterId(storage.0 << 64 | u128::from(self.boots) << 32),
             name: "sim".into(),
             segments: SEGMENTS,
             lease_ms: LEASE_MS,

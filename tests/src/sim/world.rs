@@ -437,6 +437,7 @@ impl World {
             Action::Send(envelope) => self.send(&envelope),
             Action::Save(save) => self.save(at, &save),
             Action::Changed => self.changed(at),
+            Action::Removed => self.stop(at, false),
             Action::Hello(address, hello) => self.send_hello(&address, &hello),
             Action::GiveUp(GiveUp { node, group, segment, epoch }) => {
                 if self.is_durable(at, group) {
