@@ -115,7 +115,7 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
-        let node = Node::new(ServerConfig::default()).unwrap();
+        let node = Node::new(ServerConfig::ephemeral()).unwrap();
         let cache = node.catalog.cache("default").unwrap();
         let session = Session::new(node, cache, Rights { flush: false });
         let decoder = Decoder::new(Limits::default(), Protocols::Auto);

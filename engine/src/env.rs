@@ -43,6 +43,15 @@ impl Clock for SystemClock {
     }
 }
 
+/// Milliseconds of a clock that never goes back and goes on while the machine sleeps: what leases
+/// are counted on (DATA_PATH R11).
+#[must_use]
+pub fn boot_millis() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let millis = |number: i64, each: u64| u64::try_from(number).unwrap_or(0).saturating_mul(each);
+    millis(now.tv_sec, 1_000) + millis(now.tv_nsec, 1) / 1_000_000
+}
+
 /// A clock that tests move by hand.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicU64);

@@ -39,6 +39,14 @@ pub struct Hasher {
 /// and below the 32 that choose the line.
 const SEGMENT_SHIFT: u32 = 16;
 
+/// The segment of a key where every node agrees on it, of `segments`, a power of two.
+#[must_use]
+#[inline]
+pub fn stable_segment(key: &[u8], segments: usize) -> usize {
+    let mask = segments.saturating_sub(1) as u64;
+    usize::try_from(xxh64(key, 0) & mask).unwrap_or(0)
+}
+
 impl Hasher {
     /// A hasher over `segments` segments, a power of two up to 2^16; `stable` = every node is to
     /// agree on the segment of a key.

@@ -9,6 +9,7 @@
 mod bytes;
 pub mod catalog;
 pub mod control;
+pub mod copies;
 pub mod dedup;
 pub mod events;
 pub mod founding;

@@ -47,7 +47,7 @@ mutants! {
     "dirty-read" "what is not committed is read (R23)"
     "dirty-local-read" "a backup reads beside what is not committed (R24)"
     "conflict-at-once" "an answer does not wait for the write that it depends on (R19)"
-    "answer-without-lease" "a write is answered though the lease is over (R18)"
+    "read-without-lease" "a read is answered though the lease is over (R23)"
     "unknown-is-failed" "what nobody knows is answered as surely not done (R36)"
 }
 

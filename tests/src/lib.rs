@@ -1,5 +1,7 @@
 //! Shared pieces of the tests: naive models of what is tested, and the seeds that drive them.
 
+pub mod checker;
+pub mod cluster;
 pub mod differential;
 pub mod durability;
 pub mod harness;

@@ -158,6 +158,9 @@ impl Output {
     /// The bytes as one vector, for tests and for handing over what is left.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
+        if let Some(bytes) = self.contiguous() {
+            return bytes.to_vec();
+        }
         let mut all = Vec::with_capacity(self.len());
         let mut slices = vec![IoSlice::new(&[]); self.shared.len() * 2 + 1];
         let n = self.slices(&mut slices);

@@ -1,10 +1,13 @@
 //! What the kernel tells about a process. Linux only.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
+
+use rustix::io::Errno;
 
 use super::Result;
 
-/// Nanoseconds of CPU that a process has used, all its threads together.
+/// Nanoseconds of CPU that the threads of a process have used that run now.
 pub fn cpu_ns(pid: u32) -> Result<u64> {
     let mut total = 0;
     for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -14,10 +17,19 @@ pub fn cpu_ns(pid: u32) -> Result<u64> {
 }
 
 /// The first field of `schedstat` is the time on a CPU; utime and stime count in ticks of 10 ms.
+/// A thread that ended after it was listed counts like one that ended before: not at all.
 fn task_cpu_ns(schedstat: PathBuf) -> Result<u64> {
-    let text = std::fs::read_to_string(&schedstat)?;
+    let text = match std::fs::read_to_string(&schedstat) {
+        Err(error) if has_ended(&error) => return Ok(0),
+        text => text?,
+    };
     let field = text.split_whitespace().next().unwrap_or_default();
     field.parse().map_err(|_| format!("{} says {text:?}", schedstat.display()).into())
+}
+
+/// No such file when it is opened, no such process when it is read.
+fn has_ended(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
 
 /// Bytes of a process that are in memory.
@@ -54,11 +66,25 @@ fn status_line(pid: &str, label: &str) -> Result<String> {
 mod tests {
     use super::*;
 
+    /// Once, a thread of another test ended between the listing and the reading: the measurement
+    /// failed.
+    #[test]
+    fn threads_that_end_meanwhile_do_not_matter() {
+        let pid = std::process::id();
+        let come_and_go =
+            || (0..2_000).for_each(|_| std::thread::spawn(|| ()).join().expect("join"));
+        let others = std::thread::spawn(come_and_go);
+        while !others.is_finished() {
+            cpu_ns(pid).expect("time of this process");
+        }
+    }
+
     #[test]
     fn this_process_is_known() {
         let pid = std::process::id();
         assert!(rss_bytes(pid).expect("rss") > 100_000);
         assert!(cpu_ns(pid).is_ok());
+        assert!(cpu_ns(u32::MAX).is_err(), "no such process");
         assert!(load_average().expect("load") >= 0.0);
         assert!(!allowed_cores().expect("cores").is_empty());
     }

@@ -4,6 +4,7 @@ mod audit;
 mod bench;
 mod complete;
 mod config;
+mod dev;
 mod doctor;
 mod explain;
 mod log;
@@ -64,6 +65,8 @@ Examples:
   isogrid cache create orders --ttl 10m          # on the server that runs here
   isogrid cache put orders 42 'two apples'
   isogrid repl                                   # the same, line by line
+  isogrid dev --nodes 3                          # a cluster of three, on this machine
+  isogrid cluster status
 
 Exit codes: 0 ok, 1 failed, 2 wrong use, 3 not found, 4 a condition does not hold, 5 unavailable,
 6 not allowed, 7 timeout, 78 configuration or data directory refused.";
@@ -93,6 +96,10 @@ enum Command {
     Counter(remote::counter::CounterArgs),
     /// Run a command while holding a lock.
     Lock(remote::lock::LockArgs),
+    /// Run a whole cluster on this machine, to try things out.
+    Dev(Box<dev::DevArgs>),
+    /// Show the cluster of a server, and have the server leave it.
+    Cluster(remote::cluster::ClusterArgs),
     /// Show and drain a server.
     Node(remote::admin::NodeArgs),
     /// Call a method of administration of a server.
@@ -153,6 +160,8 @@ fn execute(command: Command) -> ExitCode {
         Command::Cache(args) => remote::cache::main(&args),
         Command::Counter(args) => remote::counter::main(&args),
         Command::Lock(args) => remote::lock::main(&args),
+        Command::Dev(args) => dev::main(&args),
+        Command::Cluster(args) => remote::cluster::main(&args),
         Command::Node(args) => remote::admin::node(&args),
         Command::Admin(args) => remote::admin::main(&args),
         Command::Context(args) => remote::context::main(&args),

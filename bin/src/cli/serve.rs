@@ -19,6 +19,7 @@ Examples:
   isogrid serve --ephemeral
   isogrid serve --memcached 127.0.0.1:11211 --memcached unix:/run/isogrid.sock
   isogrid serve -c isogrid.toml --set limits.idle_timeout=10m
+  isogrid serve --bootstrap-expect 3 --join 10.0.0.1:7401,10.0.0.2:7401 --mode distributed
 ";
 
 #[derive(Args)]
@@ -46,12 +47,31 @@ pub struct ServeArgs {
     /// [key: http] [default: 127.0.0.1:7480]
     #[arg(long, value_name = "ADDR", help_heading = "Listeners")]
     http: Vec<String>,
-    /// Traffic between nodes: comes with a later version, only `off` is accepted
-    #[arg(long, value_name = "off", help_heading = "Listeners")]
+    /// Where other members of the cluster reach this one, IP:PORT [key: cluster.peer]
+    /// [default: 127.0.0.1:7401]
+    #[arg(long, value_name = "ADDR", help_heading = "Cluster")]
     peer: Option<String>,
+    /// The cluster's name [key: cluster.name] [default: isogrid]
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    cluster: Option<String>,
+    /// Where other nodes of it may be: HOST:PORT, HOST:FIRST-LAST; repeatable, or by commas
+    /// [key: cluster.join] [default: off]
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Cluster")]
+    join: Vec<String>,
+    /// How many nodes found the cluster together, the same on each [key: cluster.bootstrap_expect]
+    /// [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Cluster")]
+    bootstrap_expect: Option<String>,
+    /// Where the entries of the cache `default` are: local, distributed or replicated
+    /// [key: cache.default.mode] [default: local]
+    #[arg(long, value_name = "MODE", help_heading = "Cluster")]
+    mode: Option<String>,
     /// Add N to every TCP port that is not 0, to run several nodes on one machine
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Listeners")]
     port_offset: u16,
+    /// Stop when stdin ends: for programs that start a server and must not leave it behind
+    #[arg(long, help_heading = "Listeners")]
+    until_eof: bool,
     /// Client connections at once [key: limits.max_connections] [default: 10000]
     #[arg(long, value_name = "N", help_heading = "Listeners")]
     max_connections: Option<String>,
@@ -120,16 +140,14 @@ pub fn main(args: &ServeArgs) -> ExitCode {
 }
 
 fn configure(args: &ServeArgs) -> Result<Loaded, Problems> {
-    let later = args.later();
-    if !later.is_empty() {
-        return Err(Problems(later));
-    }
     let mut loaded = args.file.load(args.settings())?;
     let config = &mut loaded.config;
     let memcached = config.memcached.iter_mut().map(|listener| &mut listener.address);
-    for address in memcached.chain(&mut config.native).chain(&mut config.http) {
+    let listeners = memcached.chain(&mut config.native).chain(&mut config.http);
+    for address in listeners.chain([&mut config.cluster.peer]) {
         offset(address, args.port_offset)?;
     }
+    config.until_eof = args.until_eof;
     refuse_exposure(&loaded.config, Exposure::new(args.insecure_i_know))?;
     Ok(loaded)
 }
@@ -147,6 +165,11 @@ impl ServeArgs {
             ("--persist", "cache.default.persist", &self.persist),
             ("--name", "node.name", &self.name),
             ("--threads", "node.threads", &self.threads),
+            ("--peer", "cluster.peer", &self.peer),
+            ("--cluster", "cluster.name", &self.cluster),
+            ("--join", "cluster.join", &list(&self.join)),
+            ("--bootstrap-expect", "cluster.bootstrap_expect", &self.bootstrap_expect),
+            ("--mode", "cache.default.mode", &self.mode),
             ("--memcached", "memcached", &memcached),
             ("--native", "native", &native),
             ("--http", "http", &http),
@@ -161,17 +184,6 @@ impl ServeArgs {
             value.as_ref().map(|value| Setting::flag(flag, key, value))
         };
         flags.into_iter().filter_map(given).collect()
-    }
-
-    /// What is asked for and comes with a later version.
-    fn later(&self) -> Vec<Problem> {
-        let flags = [("--peer", &self.peer, "off", "leave it out or say off")];
-        let wanted = |(flag, value, off, help): (&str, &Option<String>, &str, &str)| {
-            let value = value.as_ref().filter(|value| *value != off)?;
-            let what = format!("{flag} {value} comes with a later version");
-            Some(Problem::new(what, &Origin::Flag(flag.to_owned()), help))
-        };
-        flags.into_iter().filter_map(wanted).collect()
     }
 }
 
@@ -233,7 +245,8 @@ mod tests {
     #[test]
     fn refusals_name_the_flag() {
         for (flags, said) in [
-            ("--peer 127.0.0.1:7401", "--peer 127.0.0.1:7401 comes with a later version"),
+            ("--mode distributed", "the node belongs to no cluster"),
+            ("--join nowhere", "HOST:PORT or HOST:FIRST-LAST"),
             ("--http 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
             ("--native 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
             ("--http 127.0.0.1:7400", "two listeners have the address 127.0.0.1:7400"),
@@ -262,7 +275,7 @@ mod tests {
             assert!(explained.contains(&said), "{key}: {said} is not in {explained}");
             checked += 1;
         }
-        assert_eq!(checked, 13);
+        assert_eq!(checked, 18);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::model::{Accept, ClientCertificates, ListenerTls, LogFormat, ProtocolChoice, TlsMode};
+use super::model::{
+    Accept, CacheMode, ClientCertificates, ListenerTls, LogFormat, ProtocolChoice, TlsMode,
+};
 use crate::security::Mode;
 use isogrid_grid::unit::{parse_size, parse_span, show_size, show_span};
 
@@ -284,6 +286,10 @@ macro_rules! choice {
 choice!(ProtocolChoice, "auto" => Self::Auto, "ascii" => Self::Ascii, "binary" => Self::Binary);
 choice!(Mode, "auto" => Self::Auto, "on" => Self::On, "off" => Self::Off);
 choice!(TlsMode, "off" => Self::Off, "on" => Self::On, "optional" => Self::Optional);
+choice!(
+    CacheMode,
+    "local" => Self::Local, "distributed" => Self::Distributed, "replicated" => Self::Replicated
+);
 choice!(
     ListenerTls,
     "node" => Self::Node, "off" => Self::Off, "on" => Self::On, "optional" => Self::Optional

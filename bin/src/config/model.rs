@@ -24,6 +24,8 @@ pub struct ServerConfig {
     pub native: Vec<Address>,
     /// Where HTTP alone is spoken. Default: `127.0.0.1:7480`.
     pub http: Vec<Address>,
+    /// The cluster that the node belongs to, if it does.
+    pub cluster: ClusterConfig,
     /// How the memcached protocols behave, on every listener.
     pub protocol: ProtocolConfig,
     /// Named caches; the first one is called `default` unless configured otherwise.
@@ -41,6 +43,8 @@ pub struct ServerConfig {
     pub port_file: Option<PathBuf>,
     /// Where to write the process id (memcached's `-P`). Default: nowhere.
     pub pid_file: Option<PathBuf>,
+    /// Stop when stdin ends. Default: false.
+    pub until_eof: bool,
 }
 
 impl Default for ServerConfig {
@@ -50,6 +54,7 @@ impl Default for ServerConfig {
             memcached: vec![ListenerConfig::default()],
             native: vec![Address::local(7400)],
             http: vec![Address::local(7480)],
+            cluster: ClusterConfig::default(),
             protocol: ProtocolConfig::default(),
             caches: vec![CacheConfig::default()],
             limits: LimitsConfig::default(),
@@ -58,14 +63,22 @@ impl Default for ServerConfig {
             log: LogConfig::default(),
             port_file: None,
             pid_file: None,
+            until_eof: false,
         }
     }
 }
 
 impl ServerConfig {
+    /// As [`ServerConfig::default`], and nothing is kept: for nodes of tests.
+    pub fn ephemeral() -> Self {
+        let node = NodeConfig { data_dir: None, ..NodeConfig::default() };
+        Self { node, ..Self::default() }
+    }
+
     /// How the first cache that is kept at all is kept; so is what is no cache.
     pub fn kept_mode(&self) -> Option<PersistMode> {
-        let modes = self.caches.iter().filter_map(|cache| PersistMode::parse(&cache.persist));
+        let local = self.caches.iter().filter(|cache| cache.mode == CacheMode::Local);
+        let modes = local.filter_map(|cache| PersistMode::parse(&cache.persist));
         let modes: Vec<_> = modes.filter(|mode| *mode != PersistMode::None).collect();
         let logged = modes.iter().copied().find(|mode| mode.is_logged());
         // Beside caches that are written behind there is a log for what else is kept.
@@ -89,6 +102,55 @@ impl ServerConfig {
         });
         self.memcached.iter().cloned().chain(native).chain(http).collect()
     }
+}
+
+/// The cluster that a node belongs to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterConfig {
+    /// Its name: clusters of different names never mix. Default: `isogrid`.
+    pub name: String,
+    /// Where other members reach this one. Default: `127.0.0.1:7401`.
+    pub peer: Address,
+    /// What others are told to reach it at; `None`: `peer`. Default: none.
+    pub advertise: Option<String>,
+    /// Where other members may be: `HOST:PORT` and `HOST:FIRST-LAST`, by commas. Default: none.
+    pub join: Option<String>,
+    /// How many nodes found the cluster; 0: this one founds none. Default: 0.
+    pub bootstrap_expect: u64,
+    /// How long a member may serve without hearing from the leader. Default: 1.5 s.
+    pub lease: Duration,
+}
+
+impl ClusterConfig {
+    /// Whether the node belongs to a cluster at all.
+    pub fn is_on(&self) -> bool {
+        self.bootstrap_expect > 0 || self.join.is_some()
+    }
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            name: "isogrid".to_owned(),
+            peer: Address::local(7401),
+            advertise: None,
+            join: None,
+            bootstrap_expect: 0,
+            lease: Duration::from_millis(1_500),
+        }
+    }
+}
+
+/// Where the entries of a cache are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheMode {
+    /// On this node alone.
+    #[default]
+    Local,
+    /// Spread over the members, each entry on `owners` of them.
+    Distributed,
+    /// On every member.
+    Replicated,
 }
 
 /// This node.
@@ -312,6 +374,10 @@ impl Default for CacheLimits {
 pub struct CacheConfig {
     /// Its name: 1..=64 of `[A-Za-z0-9_.-]`. Default: `default`.
     pub name: String,
+    /// Where its entries are. Default: local.
+    pub mode: CacheMode,
+    /// With `mode` = distributed: on how many members each entry is. Default: 2. Minimum: 1.
+    pub owners: u64,
     /// Its limits.
     pub limits: CacheLimits,
     /// The policy's name, as [`PolicyKind`] has it. Default: the engine's.
@@ -347,6 +413,8 @@ impl Default for CacheConfig {
     fn default() -> Self {
         Self {
             name: Self::DEFAULT.to_owned(),
+            mode: CacheMode::default(),
+            owners: 2,
             limits: CacheLimits::default(),
             eviction: PolicyKind::default().name().to_owned(),
             default_ttl: None,

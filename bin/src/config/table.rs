@@ -19,8 +19,8 @@ const ENTRIES: Form = Form::OrOff(&Form::Count(1, 1 << 40));
 const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 const LIFE: Form = Form::OrOff(&Form::Span(1, 100 * YEAR));
 
-/// Keys at the top and in `[node]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 41] = [
+/// Keys at the top and in `[node]`, `[cluster]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
+pub static ROOT: [Key<ServerConfig>; 47] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -97,6 +97,46 @@ pub static ROOT: [Key<ServerConfig>; 41] = [
         field!(ServerConfig, http),
         "Where to serve HTTP: health, metrics, entries of caches, administration. Port 0 picks a \
          free one.",
+    ),
+    Key::new(
+        "cluster.name",
+        Form::Text("1 to 64 of letters, digits and _.-", is_cache_name),
+        field!(ServerConfig, cluster.name),
+        "The cluster's name. Nodes of different names never mix.",
+    ),
+    Key::new(
+        "cluster.peer",
+        Form::Address,
+        field!(ServerConfig, cluster.peer),
+        "Where other members of the cluster reach this one; port 0 picks a free one. Not bound \
+         unless `cluster.bootstrap_expect` or `cluster.join` is given.",
+    ),
+    Key::new(
+        "cluster.advertise",
+        Form::OrOff(&Form::Text("HOST:PORT", is_advertised)),
+        field!(ServerConfig, cluster.advertise),
+        "The address that other members are told; off is `cluster.peer` itself.",
+    ),
+    Key::new(
+        "cluster.join",
+        Form::OrOff(&Form::Text("HOST:PORT or HOST:FIRST-LAST, by commas", is_join)),
+        field!(ServerConfig, cluster.join),
+        "Where other nodes of the cluster may be; names are looked up. With it or with \
+         `cluster.bootstrap_expect` the node belongs to a cluster.",
+    ),
+    Key::new(
+        "cluster.bootstrap_expect",
+        Form::Count(0, 7),
+        field!(ServerConfig, cluster.bootstrap_expect),
+        "How many nodes found the cluster together when none of them belongs to one yet: the same \
+         number on each. 0 founds none, and waits to be let in by those of `cluster.join`.",
+    ),
+    Key::new(
+        "cluster.lease",
+        Form::Span(500, 60 * SECOND),
+        field!(ServerConfig, cluster.lease),
+        "How long a member serves without hearing from the leader, and so about how long others \
+         wait before they take over from one that is gone. Fixed when the cluster is founded.",
     ),
     Key::new(
         "protocol.shutdown_command",
@@ -331,8 +371,22 @@ pub static LISTENER: [Key<ListenerConfig>; 6] = [
 ];
 
 /// Keys of `[[cache]]`.
-pub static CACHE: [Key<CacheConfig>; 11] = [
+pub static CACHE: [Key<CacheConfig>; 13] = [
     Key::new("name", CACHE_NAME, field!(CacheConfig, name), "The cache's name; each name once."),
+    Key::new(
+        "mode",
+        Form::Choice(&["local", "distributed", "replicated"]),
+        field!(CacheConfig, mode),
+        "Where the entries are: local, on this node alone; distributed, spread over the members of \
+         the cluster, each on `owners` of them; replicated, on every member. Those of a cluster are \
+         kept in memory alone, whatever `persist` says. The same on each node.",
+    ),
+    Key::new(
+        "owners",
+        Form::Count(1, 7),
+        field!(CacheConfig, owners),
+        "With `mode` = distributed: on how many members each entry is.",
+    ),
     Key::new(
         "memory",
         Form::Size(1 << 20, 64 * TIB),
@@ -441,6 +495,14 @@ const PERSIST_MODES: [&str; 4] = {
     let [(none, _), (at_once, _), (safe, _), (behind, _)] = PersistMode::NAMES;
     [none, at_once, safe, behind]
 };
+
+fn is_advertised(text: &str) -> bool {
+    matches!(crate::cluster::seeds(text).as_deref(), Some([_]))
+}
+
+fn is_join(text: &str) -> bool {
+    crate::cluster::seeds(text).is_some()
+}
 
 fn is_preload(text: &str) -> bool {
     Preload::parse(text).is_some()

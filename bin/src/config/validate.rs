@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::model::{
-    Address, CacheConfig, ClientCertificates, ListenerConfig, ServerConfig, TlsMode,
+    Address, CacheConfig, CacheMode, ClientCertificates, ListenerConfig, ServerConfig, TlsMode,
 };
 use super::problem::{Origin, Problem, Problems};
 use super::suggest::nearest;
@@ -56,7 +56,28 @@ fn check_cache(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Probl
             format!("limits.max_item_size = {item} is more than cache `{name}` holds ({memory})");
         found.push(problem(what, "raise the cache's memory or lower limits.max_item_size"));
     }
+    check_mode(cache, config, found);
     check_regions(cache, found);
+}
+
+/// Caches of a cluster need one, and are kept in memory alone.
+fn check_mode(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Problem>) {
+    let name = &cache.name;
+    if cache.mode == CacheMode::Local {
+        return;
+    }
+    if !config.cluster.is_on() {
+        let what = format!("cache `{name}` is not local, and the node belongs to no cluster");
+        found.push(problem(what, "give --bootstrap-expect or --join, or say mode = local"));
+    }
+    if matches!(cache.persist.as_str(), "sync" | "behind") {
+        let what = format!("cache `{name}`: only local caches have persist = {}", cache.persist);
+        found.push(problem(what, "say persist = none, or mode = local"));
+    }
+    if !cache.regions.is_empty() {
+        let what = format!("cache `{name}`: only local caches have regions");
+        found.push(problem(what, "take [[cache.region]] out, or say mode = local"));
+    }
 }
 
 fn check_regions(cache: &CacheConfig, found: &mut Vec<Problem>) {

@@ -178,7 +178,8 @@ pub fn load(
     mode: ImportMode,
     sink: Sink<'_>,
 ) -> Result<Vec<Loaded>, BackupError> {
-    let all = node.catalog.caches();
+    let mut all = node.catalog.caches();
+    all.retain(|cache| !node.is_clustered(cache.name()));
     let tables: Vec<_> = all.iter().map(|cache| (cache.name(), cache.table())).collect();
     let data = node.data.get();
     let persistence = data.map(|data| &*data.persistence);

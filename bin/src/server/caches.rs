@@ -188,7 +188,7 @@ mod tests {
     use crate::config::ServerConfig;
 
     fn node() -> Arc<Node> {
-        Node::new(ServerConfig::default()).unwrap()
+        Node::new(ServerConfig::ephemeral()).unwrap()
     }
 
     #[test]

@@ -558,6 +558,8 @@ fn unrecorded(why: Unrecorded) -> &'static str {
         Unrecorded::OutOfSpace => "out of storage: the disk of the data directory is full",
         Unrecorded::Busy => "busy: the disk is behind, try again",
         Unrecorded::Failed => "storage failed: see the server's log",
+        Unrecorded::Elsewhere => "not served here now: try again",
+        Unrecorded::TooFewCopies => "too few copies are in sync: try again",
         Unrecorded::Dropped => "the cache has been dropped",
     }
 }

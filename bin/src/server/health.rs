@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::node::Node;
+use crate::cluster::Cluster;
 
 /// What the server knows of itself.
 #[derive(Default)]
@@ -94,5 +95,18 @@ pub fn ready(node: &Node) -> Vec<Check> {
         let why = "the disk is full: writes are refused until there is room";
         checks.push(Check::new("storage_space", space, why));
     }
+    checks.extend(node.cluster.get().into_iter().flat_map(|cluster| in_cluster(cluster)));
     checks
+}
+
+/// Whether a member can answer for the cluster. Copies that are missing are no reason to send
+/// clients elsewhere: `/health/cluster` tells of them.
+fn in_cluster(cluster: &Cluster) -> [Check; 3] {
+    let told = cluster.told();
+    let why = "the node is no member of its cluster yet";
+    let member = Check::bad_if(told.member.is_none(), "cluster_member", why);
+    let why = "the member has no lease: it hears nothing from a leader with a majority";
+    let lease = Check::bad_if(!cluster.may_serve(), "cluster_lease", why);
+    let why = "nobody serves some segments of the cluster's caches";
+    [member, lease, Check::bad_if(!told.is_served_whole(), "cluster_segments", why)]
 }

@@ -183,9 +183,7 @@ mod tests {
     }
 
     fn started() -> Arc<Node> {
-        let mut config = ServerConfig::default();
-        config.node.data_dir = None;
-        let node = Node::new(config).unwrap();
+        let node = Node::new(ServerConfig::ephemeral()).unwrap();
         node.open_data().unwrap();
         node
     }

@@ -63,7 +63,7 @@ impl Conversation for Memcached {
 
     #[inline]
     fn keeps(&self) -> bool {
-        self.session.keeper.is_some()
+        self.session.keeper.is_some() || self.session.clustered.is_some()
     }
 
     #[inline]
@@ -72,6 +72,9 @@ impl Conversation for Memcached {
         cx: &mut Context<'_>,
         out: &mut Output,
     ) -> Poll<Result<(), &'static str>> {
+        if let Some(clustered) = self.session.clustered.as_mut().filter(|all| all.has_parts()) {
+            return clustered.poll(cx, out).map(Ok);
+        }
         let Some(keeper) = self.session.keeper.as_mut().filter(|keeper| keeper.waits()) else {
             return Poll::Ready(Ok(()));
         };

@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod admin;
 pub mod backup;
 pub mod caches;
+mod clustered;
 pub mod connection;
 pub mod connections;
 pub mod counters;
@@ -12,6 +13,7 @@ pub mod detail;
 pub mod detect;
 pub mod dispatch;
 pub mod dump;
+mod eof;
 pub mod exposed;
 pub mod files;
 pub mod guard;
@@ -47,7 +49,10 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cluster::{Cluster, ClusterError, Executor};
 use crate::config::{ListenerConfig, Loaded};
+use data::Data;
+use isogrid_grid::catalog::Kind;
 use listener::Listener;
 pub use node::Node;
 
@@ -96,6 +101,9 @@ pub enum Error {
     /// The users or the audit log cannot be used.
     #[error("{0}\n  help: `isogrid user ls` checks the file of users")]
     Users(crate::security::users_file::UsersFileError),
+    /// The node cannot take part in its cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// TLS cannot be spoken.
     #[error("{0}")]
     Tls(tls::TlsError),
@@ -158,14 +166,43 @@ pub fn run(mut loaded: Loaded) -> Result<(), Error> {
         let bound: Vec<String> = alone.iter().map(|listener| listener.address.clone()).collect();
         let alone = accept(&node, alone);
         node.open_data()?;
+        let driver = join(&node).await?;
         let others = bind(&node, &others, &http)?;
         // On a worker, so that the threads that were asked for do all the work.
         let served = tokio::spawn(serve(node, bound, others)).await.unwrap_or(Ok(()));
+        driver.iter().for_each(tokio::task::JoinHandle::abort);
         alone.iter().for_each(tokio::task::JoinHandle::abort);
         served
     });
     runtime.shutdown_timeout(drain);
     served
+}
+
+/// Takes part in a cluster, if the configuration says so.
+async fn join(node: &Arc<Node>) -> Result<Option<tokio::task::JoinHandle<()>>, Error> {
+    if !node.config.cluster.is_on() {
+        return Ok(None);
+    }
+    let table = |name: &str| {
+        let found = node.catalog.find(Kind::Cache, name).ok()?;
+        found.cache.as_ref().map(|cache| cache.shared_table())
+    };
+    let of_end = Arc::clone(node);
+    let on_end = move |why: &'static str| {
+        tracing::warn!(event = "left_cluster", why, "the node stops");
+        of_end.stop();
+    };
+    let keeps = node.data.get().map(Data::storage_id);
+    let (cluster, driver) = Cluster::join(&node.config, keeps, table, on_end).await?;
+    let passed = Arc::new(clustered::Passed::new(node));
+    let _ = node.cluster.set(Arc::clone(&cluster));
+    cluster.set_executor(Arc::clone(&passed) as Arc<dyn Executor>);
+    let of_task = Arc::clone(node);
+    tokio::spawn(async move {
+        of_task.stopped().await;
+        passed.close();
+    });
+    Ok(Some(tokio::spawn(driver.run())))
 }
 
 fn bind(
@@ -220,6 +257,14 @@ fn stop_on_signals(node: &Arc<Node>) -> Result<(), Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed())?;
     let mut graceful = signal(SignalKind::user_defined1()).map_err(failed())?;
     let node = Arc::clone(node);
+    let of_input = Arc::clone(&node);
+    tokio::spawn(async move {
+        eof::stdin_ends(of_input.config.until_eof).await;
+        // Nobody may be left who reads the log, so this comes first; and one that stops already is
+        // not hurried.
+        of_input.stop();
+        tracing::info!(event = "draining", "stdin has ended");
+    });
     tokio::spawn(async move {
         loop {
             let name = tokio::select! {

@@ -31,7 +31,8 @@ use super::newcomers::Newcomers;
 use super::secure::HANDSHAKES_MAX;
 use super::telemetry::LogLevel;
 use super::tls::Tls;
-use crate::config::{self, Loaded, Origin, ServerConfig, TlsMode};
+use crate::cluster;
+use crate::config::{self, CacheMode, Loaded, Origin, ServerConfig, TlsMode};
 use crate::security::{Security, Settings, Source};
 
 /// A running server.
@@ -82,6 +83,8 @@ pub struct Node {
     pub data: OnceLock<Data>,
     /// Held while caches are saved to a file: one save at a time.
     pub saving: Mutex<()>,
+    /// Its part in a cluster, if it has one; set before it listens.
+    pub cluster: OnceLock<Arc<cluster::Cluster>>,
     /// What health checks hear.
     pub health: Health,
     /// Changes the level of the log.
@@ -152,6 +155,7 @@ impl Node {
             directory: Mutex::new(directory),
             data: OnceLock::new(),
             saving: Mutex::default(),
+            cluster: OnceLock::new(),
             health: Health::default(),
             log: LogLevel::default(),
             stopping: AtomicBool::new(false),
@@ -179,6 +183,11 @@ impl Node {
             let _ = self.data.set(data);
         }
         Ok(())
+    }
+
+    /// Whether a cache is one of the cluster.
+    pub fn is_clustered(&self, cache: &str) -> bool {
+        self.cluster.get().is_some_and(|cluster| cluster.cache(cache).is_some())
     }
 
     /// The data directory, when something is kept there.
@@ -293,8 +302,16 @@ fn cache_options(cache: &config::CacheConfig) -> CacheOptions {
         eviction: cache.eviction.parse().unwrap_or_default(),
         ttl: cache.default_ttl.map(millis),
         max_idle: idle,
-        segments: cache.segments,
-        persist: PersistMode::parse(&cache.persist).unwrap_or_default(),
+        segments: match cache.mode {
+            CacheMode::Local => cache.segments,
+            CacheMode::Distributed | CacheMode::Replicated => {
+                Some(cache.segments.unwrap_or(cluster::SEGMENTS))
+            }
+        },
+        persist: match cache.mode {
+            CacheMode::Local => PersistMode::parse(&cache.persist).unwrap_or_default(),
+            CacheMode::Distributed | CacheMode::Replicated => PersistMode::None,
+        },
         preload: Preload::parse(&cache.preload).unwrap_or_default(),
         regions: regions.collect(),
         ..CacheOptions::default()

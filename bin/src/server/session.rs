@@ -9,6 +9,7 @@ use isogrid_wire::memcached::{
     Decoder, Framing, Keys, PlainGet, PlainSet, Refusal, Reply, Request, Step, Value,
 };
 
+use super::clustered::Clustered;
 use super::connection::{Done, OUTPUT_LEN_MAX, Turn};
 use super::connections::Spoken;
 use super::counters::{Counters, Counts};
@@ -55,6 +56,8 @@ pub struct Session {
     pub keeper: Option<Keeper>,
     /// What the requests wait for, when entries may be on disk alone.
     pub loading: Option<Loading>,
+    /// Where the keys are served, when the cache is the cluster's.
+    pub(super) clustered: Option<Box<Clustered>>,
     /// Who the client is and what it may do, where logins are required.
     pub guard: Option<Box<Guard>>,
     rights: Rights,
@@ -132,8 +135,21 @@ impl Session {
         let (now, keeper) = (node.now(), node.keeper(cache.name()));
         let (loading, counts) = (node.loading(cache.name()), Counts::default());
         let counters = node.counters.of(cache.name(), Spoken::Memcached);
-        let guard = None;
-        Session { node, cache, counts, counters, now, keeper, loading, guard, rights, stream: None }
+        let clustered = Clustered::of(node.cluster.get(), cache.name());
+        let (guard, stream) = (None, None);
+        Session {
+            node,
+            cache,
+            counts,
+            counters,
+            now,
+            keeper,
+            loading,
+            clustered,
+            guard,
+            rights,
+            stream,
+        }
     }
 
     /// Whether a turn has something to say without more input.
@@ -156,6 +172,11 @@ impl Session {
         }
         let cache = Arc::clone(&self.cache);
         let batch = cache.batch(self.now);
+        let is_known = self.guard.as_ref().is_none_or(|guard| guard.is_known());
+        if self.clustered.is_some() && is_known {
+            self.clustered_turn(&batch, decoder, input, out, &mut done);
+            return done;
+        }
         if let Some(guard) = &self.guard
             && !guard.is_free()
         {
@@ -400,6 +421,11 @@ impl Session {
             return Ok(());
         }
         self.note_stop(stopped, request.key())
+    }
+
+    /// Whether the listener allows `flush_all`.
+    pub(super) fn may_flush(&self) -> bool {
+        self.rights.flush
     }
 
     /// Whether writes are seen only when they are kept.

@@ -28,7 +28,7 @@ const VERSION: u8 = 8;
 const MARKS: u8 = 16;
 
 /// Adds the bytes of a change of the cache `name` (at most 255 bytes) to `out`.
-pub(super) fn encode(name: &str, change: &Change<'_>, out: &mut Vec<u8>) {
+pub(crate) fn encode(name: &str, change: &Change<'_>, out: &mut Vec<u8>) {
     match change {
         Change::Put { key, entry, epoch, seq } => {
             head(PUT, parts(entry), name, out);
@@ -64,7 +64,7 @@ fn nested(change: &Change<'_>, out: &mut Vec<u8>) {
 
 /// Gives each change in order, with the bytes that [`single`] makes it from; `None` when the bytes
 /// are none of ours.
-pub(super) fn each<'a>(bytes: &'a [u8], mut visit: impl FnMut(&'a [u8], Change<'a>)) -> Option<()> {
+pub(crate) fn each<'a>(bytes: &'a [u8], mut visit: impl FnMut(&'a [u8], Change<'a>)) -> Option<()> {
     if bytes.first() != Some(&TRANSACTION) {
         visit(bytes, single(bytes)?);
         return Some(());
@@ -78,13 +78,18 @@ pub(super) fn each<'a>(bytes: &'a [u8], mut visit: impl FnMut(&'a [u8], Change<'
     Some(())
 }
 
+/// Whether it is the record of a life.
+pub(crate) fn is_life(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&LIFE)
+}
+
 /// The name of the cache.
-pub(super) fn cache(bytes: &[u8]) -> Option<&str> {
+pub(crate) fn cache(bytes: &[u8]) -> Option<&str> {
     split_name(bytes).map(|(name, _)| name)
 }
 
 /// The cache and key of each change, as far as damaged bytes tell them: any of it may be wrong.
-pub(super) fn names(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn names(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let Some((name, behind)) = split_name(bytes) else { return Vec::new() };
     let key = |bytes: &[u8]| {
         let mut input = Input(split_name(bytes)?.1);
@@ -158,7 +163,7 @@ fn put_parts(entry: &NewEntry<'_>, out: &mut Vec<u8>) {
 }
 
 /// The change of a record that is no transaction, or of a part of one.
-pub(super) fn single(bytes: &[u8]) -> Option<Change<'_>> {
+pub(crate) fn single(bytes: &[u8]) -> Option<Change<'_>> {
     let (kind, parts) = (*bytes.first()?, *bytes.get(1)?);
     let mut input = Input(split_name(bytes)?.1);
     if kind == CLEAR {

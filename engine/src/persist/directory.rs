@@ -320,9 +320,9 @@ fn check_kept(path: &Path) -> Result<(), PersistError> {
     })
 }
 
-/// What may lie there before us: the lock, what file systems put there, and the users and backups of
-/// the server, who may be there before its data.
-const BESIDE: [&str; 4] = ["lock", "lost+found", "security", "backups"];
+/// What may lie there before us: the lock, what file systems put there, and the users, backups and
+/// cluster of the server, which may be there before its data.
+const BESIDE: [&str; 5] = ["lock", "lost+found", "security", "backups", "cluster"];
 
 /// Refuses to begin where something lies already: it may be half of a directory of ours.
 fn check_empty(path: &Path) -> Result<(), PersistError> {

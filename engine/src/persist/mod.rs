@@ -28,7 +28,7 @@
 //! | [`behind`] | tables without a log: their changes reach a store later |
 
 pub mod behind;
-mod change;
+pub(crate) mod change;
 mod checkpoint;
 mod directory;
 mod error;

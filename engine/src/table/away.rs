@@ -133,7 +133,7 @@ impl Table {
         }
         let mut draft = draft(saved.key, &saved.entry);
         // Another epoch's number means nothing here: the version stays as a chosen one.
-        let own = u64::from(saved.epoch) == self.shared.epoch && locked.was_published(saved.seq);
+        let own = saved.order() == locked.own_version(saved.seq) && locked.was_published(saved.seq);
         let seq = if own { saved.seq } else { locked.published() };
         if !own {
             draft = Draft { version: Some(saved.entry.version.unwrap_or(saved.order())), ..draft };
@@ -159,7 +159,7 @@ impl Table {
         let Some(segment) = self.segments.get(hash.segment as usize) else { return };
         let mut locked = segment.lock(&self.shared, now);
         let Some((_, version)) = locked.find(hash, saved.key) else { return };
-        let compared = saved.compare(version, self.shared.epoch);
+        let compared = saved.compare(version, u64::from(locked.epoch_of(saved.seq)));
         if judge(compared) {
             locked.mark_copied(hash, saved.key);
         }

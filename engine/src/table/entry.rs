@@ -8,7 +8,7 @@ use super::index;
 use super::segment::{Found, Locked, Segment, Visible};
 use super::slots::Access;
 use super::snapshot::Watermark;
-use super::version::{Draft, Marks, SEQ_BITS, Version, VersionPtr};
+use super::version::{Draft, Marks, Version, VersionPtr};
 use super::{KEY_LEN_MAX, KeyHash, Table, VALUE_LEN_MAX};
 use crate::env::Timestamp;
 use crate::error::Error;
@@ -316,7 +316,7 @@ impl<'g> Entry<'g> {
     #[must_use]
     #[inline]
     pub fn version(&self) -> u64 {
-        let own = || self.table.shared.epoch << SEQ_BITS | self.version.seq();
+        let own = || self.table.own_version(self.key(), self.version.seq());
         self.version.version().unwrap_or_else(own)
     }
 
@@ -485,7 +485,7 @@ impl<'g> EntryMut<'g, '_> {
     }
 
     fn prepared(&self, seq: u64, version: Option<u64>) -> Prepared {
-        let own = self.table.shared.epoch << SEQ_BITS | seq;
+        let own = self.locked.own_version(seq);
         Prepared { segment: self.hash.segment, seq, version: version.unwrap_or(own) }
     }
 

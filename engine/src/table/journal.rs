@@ -54,6 +54,13 @@ pub trait Journal: Send + Sync {
     /// says that they are kept for good.
     fn publishes(&self) -> bool;
 
+    /// Whether an entry that expires or is evicted is recorded, as [`Change::Remove`] with the number
+    /// of the entry itself: elsewhere are copies, and they keep it until they hear that. An entry that
+    /// cannot be recorded stays.
+    fn has_copies(&self) -> bool {
+        false
+    }
+
     /// Hears that an entry has expired, which is no change. A journal that keeps entries beyond
     /// the table's may let it go. Called under the lock of the key's segment.
     fn expired(&self, _key: &[u8]) {}
@@ -71,6 +78,12 @@ pub enum Unrecorded {
     /// The log has failed: nothing can be kept until it is opened again.
     #[error("the log has failed and takes no more changes")]
     Failed,
+    /// Another member of the cluster serves the entry, or nobody does now.
+    #[error("another member serves it")]
+    Elsewhere,
+    /// Fewer copies are in sync than a write needs.
+    #[error("too few copies are in sync")]
+    TooFewCopies,
     /// The table was dropped: it stays empty.
     #[error("it has been dropped")]
     Dropped,

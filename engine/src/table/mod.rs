@@ -4,7 +4,9 @@
 mod account;
 mod away;
 mod bag;
+mod copy;
 mod entry;
+mod epochs;
 mod index;
 mod journal;
 mod observer;
@@ -24,6 +26,7 @@ use std::sync::{Arc, OnceLock};
 pub(crate) use account::Account;
 pub(crate) use away::Compared;
 pub use away::{Back, Backing, Leaving};
+pub use copy::{ChunkError, SegmentCopy, encode_change, removals};
 use sha2::{Digest, Sha256};
 
 pub use entry::{Entry, EntryMut, Hint, NewEntry, Pinned, Prepared};
@@ -82,6 +85,8 @@ pub(crate) struct Shared {
     bag_bytes_max: usize,
     /// Garbage beyond which writers help the collector.
     retired_bytes_max: u64,
+    /// Segments are copies among several, with epochs of their own.
+    copied: AtomicBool,
     /// Set once something is half full: before that nobody will be evicted soon, and policies are
     /// spared the reads (as Caffeine does).
     pressure: AtomicBool,
@@ -91,10 +96,6 @@ impl Shared {
     fn region_of(&self, key: &[u8]) -> u8 {
         let region = self.prefixes.iter().find(|(prefix, _)| key.starts_with(prefix));
         region.map_or(0, |(_, region)| *region)
-    }
-
-    fn epoch_u32(&self) -> u32 {
-        u32::try_from(self.epoch).unwrap_or(u32::MAX)
     }
 
     fn evicts(&self, region: u8) -> bool {
@@ -384,7 +385,17 @@ impl Table {
         self.shared.life
     }
 
-    /// The epoch of versions written now.
+    /// The version of an entry that has the table's own.
+    #[inline]
+    fn own_version(&self, key: &[u8], seq: u64) -> u64 {
+        if self.shared.copied.load(Ordering::Relaxed) {
+            let at = self.hash(key).segment as usize;
+            return self.segments.get(at).map_or(0, |segment| segment.epochs.version(seq));
+        }
+        self.shared.epoch << SEQ_BITS | seq
+    }
+
+    /// The epoch of versions written now, where segments have none of their own.
     #[must_use]
     pub fn epoch(&self) -> u32 {
         u32::try_from(self.shared.epoch).unwrap_or(u32::MAX)
@@ -426,6 +437,7 @@ impl Shared {
             backing: OnceLock::new(),
             segments: u64::from(segments),
             origin: now,
+            copied: AtomicBool::new(false),
             bag_bytes_max: usize::try_from(share).unwrap_or(0).clamp(1 << 10, 64 << 10),
             retired_bytes_max: (config.max_bytes / 64).max(64 << 10),
             pressure: AtomicBool::new(false),

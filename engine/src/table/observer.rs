@@ -7,7 +7,8 @@ use std::fmt;
 
 use crossbeam_epoch::Guard;
 
-use super::version::{SEQ_BITS, Version};
+use super::epochs::Epochs;
+use super::version::Version;
 use super::{OwnedEntry, Shared};
 
 /// Hears of every change of one table.
@@ -52,7 +53,7 @@ pub struct Event<'a> {
     pub origin: u64,
     pub(super) new: Option<Version<'a>>,
     pub(super) old: Option<Version<'a>>,
-    pub(super) epoch: u64,
+    pub(super) epochs: &'a Epochs,
 }
 
 impl<'a> Event<'a> {
@@ -81,7 +82,7 @@ impl<'a> Event<'a> {
             flags: version.flags(),
             deadline: version.deadline(),
             max_idle: version.max_idle(),
-            version: Some(version.version().unwrap_or(self.epoch << SEQ_BITS | version.seq())),
+            version: Some(version.version().unwrap_or(self.epochs.version(version.seq()))),
             marks: version.marks(),
         }
     }

@@ -2,8 +2,8 @@
 
 use super::entry::{NewEntry, check, draft};
 use super::segment::Segment;
-use super::version::{SEQ_BITS, Version};
-use super::{Change, Shared, Table};
+use super::version::SEQ_BITS;
+use super::{Change, Table};
 use crate::env::Timestamp;
 use crate::error::Error;
 
@@ -157,13 +157,13 @@ impl Table {
         if expired && !again {
             return Ok(Restored::Expired);
         }
-        let is_ours = u64::from(saved.epoch) == self.shared.epoch;
         let hash = self.hash(saved.key);
         let mut locked = match self.segments.get(hash.segment as usize) {
             Some(segment) => segment.lock(&self.shared, now),
             // A hash names one of the segments that there are.
             None => return Ok(Restored::Newer),
         };
+        let is_ours = locked.own_version(saved.seq) == saved.order();
         if again {
             locked.forget_replayed(hash, saved.key);
         }
@@ -171,8 +171,7 @@ impl Table {
             locked.raise_seq(saved.seq);
         }
         let mut found = locked.find(hash, saved.key);
-        let order = |version: Version<'_>| self.shared.version(version.seq());
-        let there = found.map(|(_, version)| order(version));
+        let there = found.map(|(_, version)| locked.own_version(version.seq()));
         if there.is_some_and(|there| there > saved.order() || there == saved.order() && !again) {
             return Ok(Restored::Newer);
         }
@@ -199,12 +198,5 @@ impl Table {
             )?;
         }
         Ok(Restored::Stored)
-    }
-}
-
-impl Shared {
-    /// The version that a sequence number of now means.
-    fn version(&self, seq: u64) -> u64 {
-        self.epoch << SEQ_BITS | seq
     }
 }

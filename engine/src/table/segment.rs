@@ -12,6 +12,7 @@
 //! - A slot is in its region's policy exactly when its newest version is not a tombstone.
 
 mod away;
+mod copy;
 mod publication;
 mod removal;
 mod restore;
@@ -22,15 +23,18 @@ mod transaction;
 mod upkeep;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::account::Account;
 use super::bag::Bag;
+use super::epochs::Epochs;
 use super::index::{Grower, Index, Place};
 use super::slots::{Access, Accesses, ReadBuffer, SlotMap, policy_hash};
 use super::version::{Draft, Marks, Version, VersionPtr};
-use super::{Backing, Change, KeyHash, Shared};
+use super::{Backing, Change, Journal, KeyHash, SEQ_BITS, Shared};
 use crate::env::Timestamp;
 use crate::error::Error;
 use crate::eviction::{Entries, Policy, Reads, Slot};
@@ -48,6 +52,9 @@ pub(crate) struct Segment {
     pub cleared: AtomicU64,
     /// The number of the last event. Written by the holder of the lock.
     pub told: AtomicU64,
+    pub epochs: Epochs,
+    /// It is a copy that follows another: nothing leaves it but by that one's word.
+    pub follows: AtomicBool,
     pub accesses: Accesses,
     /// Reads on their way to the policies, when one wants to hear of them.
     pub buffer: Option<Box<ReadBuffer>>,
@@ -130,6 +137,8 @@ impl Segment {
             committed: AtomicU64::new(0),
             cleared: AtomicU64::new(0),
             told: AtomicU64::new(0),
+            epochs: Epochs::new(shared.epoch),
+            follows: AtomicBool::new(false),
             accesses: Accesses::new(),
             buffer: reports.then(|| Box::new(ReadBuffer::new())),
             due: AtomicU64::new(u64::MAX),
@@ -155,13 +164,13 @@ impl Segment {
 
     /// Takes the segment's lock.
     pub fn lock<'t>(&'t self, shared: &'t Shared, now: Timestamp) -> Locked<'t> {
-        Locked { shared, segment: self, w: self.writer.lock(), now, origin: 0 }
+        Locked { shared, segment: self, w: self.writer.lock(), now, origin: 0, replays: false }
     }
 
     /// Takes the segment's lock when nobody has it.
     pub fn try_lock<'t>(&'t self, shared: &'t Shared, now: Timestamp) -> Option<Locked<'t>> {
         let w = self.writer.try_lock()?;
-        Some(Locked { shared, segment: self, w, now, origin: 0 })
+        Some(Locked { shared, segment: self, w, now, origin: 0, replays: false })
     }
 
     /// When there is background work to do: expiry, a sweep, trimming, resizing.
@@ -203,6 +212,8 @@ pub(crate) struct Locked<'t> {
     now: Timestamp,
     /// Who writes, for the observer; 0 = nobody in particular.
     origin: u64,
+    /// What is done was recorded by somebody else: the journal hears nothing of it.
+    replays: bool,
 }
 
 /// What policies may ask, answered from the slot map and the access words.
@@ -258,6 +269,26 @@ use with_policy;
 impl<'t> Locked<'t> {
     fn account(&self) -> &'t Account {
         &self.shared.account
+    }
+
+    /// Where what is done has to be recorded.
+    fn journal(&self) -> Option<&'t Arc<dyn Journal>> {
+        self.shared.journal.get().filter(|_| !self.replays)
+    }
+
+    /// The epoch that a sequence number belongs to.
+    pub fn epoch_of(&self, seq: u64) -> u32 {
+        u32::try_from(self.segment.epochs.version(seq) >> SEQ_BITS).unwrap_or(u32::MAX)
+    }
+
+    /// The version that a sequence number stands for.
+    pub fn own_version(&self, seq: u64) -> u64 {
+        self.segment.epochs.version(seq)
+    }
+
+    /// Whether it is a copy that follows another.
+    pub fn follows(&self) -> bool {
+        self.segment.follows.load(Ordering::Relaxed)
     }
 
     /// Looks a key up, for the write that follows.
@@ -332,11 +363,11 @@ impl<'t> Locked<'t> {
         visible: Visible,
         change: impl FnOnce(u32, u64) -> Change<'c>,
     ) -> Result<(Visible, u64), Error> {
-        let journal = match self.shared.journal.get() {
+        let journal = match self.journal() {
             Some(journal) if visible != Visible::Together => journal,
             _ => return Ok((visible, NO_RECORD)),
         };
-        let change = change(self.shared.epoch_u32(), self.w.seq + 1);
+        let change = change(self.epoch_of(self.w.seq + 1), self.w.seq + 1);
         if visible == Visible::Later || !journal.publishes() {
             journal.record(&change)?;
             return Ok((visible, NO_RECORD));
@@ -484,8 +515,8 @@ impl<'t> Locked<'t> {
     ) -> Result<(), Error> {
         let found = found.filter(|(_, old)| self.is_alive(*old));
         let Some((place, old)) = found else { return Ok(()) };
-        if let Some(journal) = self.shared.journal.get() {
-            let (epoch, seq) = (self.shared.epoch_u32(), old.seq());
+        if let Some(journal) = self.journal() {
+            let (epoch, seq) = (self.epoch_of(old.seq()), old.seq());
             journal.record(&Change::Put { key: draft.key, entry: draft.entry(), epoch, seq })?;
         }
         let published = old.seq() <= self.published();

@@ -130,13 +130,22 @@ impl Wal {
         self.writer.bytes()
     }
 
-    /// Makes everything durable and marks it so.
+    /// Makes everything durable and marks it so: damage to the last records does not look like a
+    /// torn end from then on. For when nothing is to be appended for a while.
+    ///
+    /// # Errors
+    /// As [`Wal::sync`].
+    pub fn rest(&mut self) -> Result<(), WalError> {
+        self.sync()?;
+        self.writer.mark()?;
+        self.writer.sync()
+    }
+
+    /// [`Wal::rest`], for good.
     ///
     /// # Errors
     /// As [`Wal::sync`].
     pub fn close(mut self) -> Result<(), WalError> {
-        self.sync()?;
-        self.writer.mark()?;
-        self.writer.sync()
+        self.rest()
     }
 }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use isogrid_engine::Timestamp;
 
-use super::{Action, Control, Message, ticket};
+use super::{Action, Control, ControlConfig, Message};
 use crate::id::{Boot, NodeId};
 use crate::membership::{Beat, Grant, Grants, Monotonic, Now};
-use crate::metadata::{Command, Metadata, Proposal, Ticket};
+use crate::metadata::{Command, Member, Metadata, Proposal, Ticket};
+use crate::mutant::is_planted;
 use crate::segment::{Health, Request, WALL_SKEW_MAX, plan};
 
 /// Messages of members that wait until the leader knows what holds; others are said again.
@@ -22,9 +23,13 @@ const REQUESTS_MAX: usize = 65_536;
 pub(super) struct Leading {
     pub(super) term: u64,
     pub(super) grants: Grants,
-    /// Something has changed that may call for a proposal.
+    /// Something has changed, if only the time, that may call for a proposal.
     pub(super) is_due: bool,
-    pub(super) requests: BTreeSet<Request>,
+    /// What members ask for, of epochs that are not over.
+    requests: BTreeSet<Request>,
+    /// How the members were when there was nothing to plan for them. While they are like that,
+    /// and metadata and requests are the same, there still is nothing.
+    calm: Option<Health>,
     pub(super) members_at: u64,
     since: Monotonic,
     seen: BTreeMap<NodeId, Monotonic>,
@@ -41,6 +46,7 @@ impl Leading {
             grants: Grants::new(lease, now),
             is_due: true,
             requests: BTreeSet::new(),
+            calm: None,
             members_at: 0,
             since: now,
             seen: BTreeMap::new(),
@@ -70,41 +76,58 @@ impl Leading {
         self.in_flight.take_if(|ours| *ours == ticket);
     }
 
+    /// The metadata have changed: what was asked for in epochs that are over means nothing now.
+    pub(super) fn changed(&mut self, is_current: impl Fn(&Request) -> bool) {
+        (self.is_due, self.calm) = (true, None);
+        self.requests.retain(|request| is_current(request) || is_planted("old-wishes"));
+    }
+
     /// Takes in what has arrived. Those who are no members any more are to be told so.
     fn hear(&mut self, metadata: &Metadata, now: Monotonic) -> BTreeSet<NodeId> {
         let mut strangers = BTreeSet::new();
         for (from, boot, message, wall) in std::mem::take(&mut self.arrived) {
-            if !metadata.members().contains_key(&from) {
-                strangers.insert(from);
-                continue;
-            }
-            match message {
-                Message::Beat { incarnation, n, wall: theirs } => {
-                    let member = metadata.members().get(&from);
-                    let is_known =
-                        member.is_some_and(|member| member.incarnation == Some(incarnation));
-                    let skew = wall.map_or(0, |ours| ours.abs_diff(theirs));
-                    if is_known && skew <= WALL_SKEW_MAX {
-                        self.seen.insert(from, now);
-                        self.grants.beat(Beat { node: from, incarnation, n });
-                    }
+            match metadata.members().get(&from) {
+                Some(member) => self.hear_one(from, member, (boot, message, wall), now),
+                None => {
+                    strangers.insert(from);
                 }
-                Message::Propose(command) => self.enqueue(command),
-                Message::Ask(request) => {
-                    // A process that is over says nothing more for its member.
-                    let is_of_today = metadata.members().get(&from).is_some_and(|m| m.boot == boot);
-                    if is_of_today && self.requests.len() < REQUESTS_MAX {
-                        self.is_due |= self.requests.insert(request);
-                    }
-                }
-                Message::Raft(_)
-                | Message::Grant { .. }
-                | Message::GiveUp(_)
-                | Message::NoMember
-                | Message::Copy(..) => {}
             }
         }
         strangers
+    }
+
+    fn hear_one(
+        &mut self,
+        from: NodeId,
+        member: &Member,
+        (boot, message, wall): (Boot, Message, Option<Timestamp>),
+        now: Monotonic,
+    ) {
+        match message {
+            Message::Beat { incarnation, n, wall: theirs } => {
+                let skew = wall.map_or(0, |ours| ours.abs_diff(theirs));
+                if member.incarnation == Some(incarnation) && skew <= WALL_SKEW_MAX {
+                    self.seen.insert(from, now);
+                    self.grants.beat(Beat { node: from, incarnation, n });
+                }
+            }
+            Message::Propose(command) => self.enqueue(command),
+            // A process that is over says nothing more for its member.
+            Message::Ask(request)
+                if member.boot == boot
+                    && self.requests.len() < REQUESTS_MAX
+                    && self.requests.insert(request) =>
+            {
+                (self.is_due, self.calm) = (true, None);
+            }
+            // Nothing else is for the leader.
+            Message::Ask(_)
+            | Message::Raft(_)
+            | Message::Grant { .. }
+            | Message::GiveUp(_)
+            | Message::NoMember
+            | Message::Copy(..) => {}
+        }
     }
 
     fn enqueue(&mut self, command: Command) {
@@ -113,52 +136,43 @@ impl Leading {
         }
     }
 
-    fn health(&self, control: &ControlView<'_>, now: Now) -> Health {
-        let nodes = || control.metadata.members().keys().copied();
-        let seen = |node: &NodeId| self.seen.get(node).copied().unwrap_or(0).max(self.since);
-        let is_expected = |node: &NodeId| now.monotonic < seen(node) + control.rejoin_ms;
-        let reset_at = control.reset_ms.map(|reset| self.since + reset);
+    /// Whether a member that may be away keeps its place.
+    pub(super) fn expects(&self, node: NodeId, now: Monotonic, config: &ControlConfig) -> bool {
+        let seen = self.seen.get(&node).copied().unwrap_or(0).max(self.since);
+        now < seen + config.rejoin_ms
+    }
+
+    fn health(&self, metadata: &Metadata, now: Monotonic, config: &ControlConfig) -> Health {
+        let nodes = || metadata.members().keys().copied();
+        let reset_at = config.reset_ms.map(|reset| self.since + reset);
         Health {
-            alive: nodes().filter(|node| self.grants.holds(*node, now.monotonic)).collect(),
-            gone: nodes().filter(|node| self.grants.is_over(*node, now.monotonic)).collect(),
-            expected: nodes().filter(is_expected).collect(),
-            requests: self.requests.clone(),
-            now: now.wall,
-            reset_lost: reset_at.is_some_and(|at| now.monotonic >= at),
+            alive: nodes().filter(|node| self.grants.holds(*node, now)).collect(),
+            gone: nodes().filter(|node| self.grants.is_over(*node, now)).collect(),
+            expected: nodes().filter(|node| self.expects(*node, now, config)).collect(),
+            reset_lost: reset_at.is_some_and(|at| now >= at),
         }
     }
-}
-
-/// What [`Leading`] has to know of the rest.
-struct ControlView<'a> {
-    metadata: &'a Metadata,
-    rejoin_ms: u64,
-    reset_ms: Option<u64>,
 }
 
 impl Control {
     /// Does what a leader has to do now. Whether Raft has to be looked at again.
     pub(super) fn lead(&mut self, now: Now, out: &mut Vec<Action>) -> bool {
+        // Before its first entry is applied the leader does not know what holds, and Raft would
+        // not answer.
+        if !self.raft.is_settled(self.metadata.index()) {
+            return false;
+        }
         let Some(mut leading) = self.leading.take() else { return false };
-        if self.raft.is_settled(self.metadata.index()) {
-            for node in leading.hear(&self.metadata, now.monotonic) {
-                self.send(node, Message::NoMember, out);
-            }
+        for node in leading.hear(&self.metadata, now.monotonic) {
+            self.send(node, Message::NoMember, out);
         }
         let grants = leading.grants.grant(now.monotonic, self.metadata.index());
         grants.into_iter().for_each(|grant| self.grant(grant, out));
-        let mut goes_on = false;
-        // Before its first entry is applied the leader does not know what holds, and Raft would
-        // not answer.
-        if self.raft.is_settled(self.metadata.index()) {
-            if let Some(round) = leading.grants.begin_round(now.monotonic) {
-                self.raft.confirm(round);
-                goes_on = true;
-            }
-            goes_on |= self.propose_next(&mut leading, now, out);
-        }
+        let round = leading.grants.begin_round(now.monotonic);
+        round.into_iter().for_each(|round| self.raft.confirm(round));
+        let has_proposed = self.propose_next(&mut leading, now, out);
         self.leading = Some(leading);
-        goes_on
+        round.is_some() || has_proposed
     }
 
     fn grant(&mut self, grant: Grant, out: &mut Vec<Action>) {
@@ -191,10 +205,13 @@ impl Control {
     }
 
     fn propose_plan(&mut self, leading: &mut Leading, now: Now, out: &mut Vec<Action>) -> bool {
-        let (rejoin_ms, reset_ms) = (self.config.rejoin_ms, self.config.reset_ms);
-        let view = ControlView { metadata: &self.metadata, rejoin_ms, reset_ms };
-        let health = leading.health(&view, now);
-        let plan = plan(&self.metadata, &health);
+        let health = leading.health(&self.metadata, now.monotonic, &self.config);
+        if leading.calm.as_ref() == Some(&health) {
+            return false;
+        }
+        let plan = plan(&self.metadata, &health, &leading.requests, now.wall);
+        let is_calm = plan.changes.is_empty() && plan.give_up.is_empty();
+        leading.calm = is_calm.then_some(health);
         for give_up in plan.give_up {
             if give_up.node == self.identity.node {
                 self.give_up(give_up, out);
@@ -210,7 +227,7 @@ impl Control {
         leading.proposals += 1;
         // A term has one leader, and a leader counts on: no two proposals share a ticket.
         let n = (leading.term << 24) | (leading.proposals & 0xff_ffff);
-        let ticket = ticket(self.identity.boot, n);
+        let ticket = Ticket { boot: self.identity.boot, n };
         let taken = self.raft.propose(Proposal { ticket, command }.encode()).is_ok();
         leading.in_flight = taken.then_some(ticket);
         taken
@@ -228,11 +245,5 @@ impl Control {
             Command::CreateGroup(create) => self.metadata.groups().contains_key(&create.group),
             Command::Join(_) | Command::Change(_) => false,
         }
-    }
-
-    /// When the member was heard of last, for as long as this one leads.
-    pub(super) fn is_expected(&self, leading: &Leading, node: NodeId, now: Now) -> bool {
-        let seen = leading.seen.get(&node).copied().unwrap_or(0).max(leading.since);
-        now.monotonic < seen + self.config.rejoin_ms
     }
 }

@@ -5,7 +5,9 @@
 //! clock and waits for nothing. What members agree on is [`Control::metadata`]; whether this one
 //! may serve a segment is [`Control::serves`], to be asked with each answer.
 
+mod event;
 mod leading;
+mod settle;
 mod voters;
 
 use std::collections::BTreeSet;
@@ -14,11 +16,12 @@ use crate::founding::{Hello, Promise};
 use crate::id::{Boot, ClusterId, Epoch, GroupId, Incarnation, NodeId, SegmentId, StorageId};
 use crate::membership::{Lease, Monotonic, Now};
 use crate::message::{Envelope, Message};
-use crate::metadata::{Command, Join, Metadata, Proposal, Register, Segment, Settings, Ticket};
+use crate::metadata::{Command, Join, Metadata, Register, Segment, Settings};
 use crate::mutant::is_planted;
-use crate::raft::{Apply, Log, Raft, RaftConfig, Ready, Save};
+use crate::raft::{Log, Raft, RaftConfig, Ready};
 use crate::segment::{GiveUp, Request, Wish};
 
+pub use self::event::{Action, Event};
 use self::leading::Leading;
 
 /// How a member's control core runs.
@@ -32,8 +35,9 @@ pub struct ControlConfig {
     pub beat_ms: u64,
     /// How long a member that is gone keeps its place before others are filled, ms.
     pub rejoin_ms: u64,
-    /// How long a segment of which every copy in memory is lost stays so before it begins anew,
-    /// empty, ms; `None`: until an operator decides (`on_loss`, R29).
+    /// How long after its election a leader declares no segment lost, ms; `None`: ever. A segment
+    /// of which every copy in memory is gone for sure then begins anew, empty (`on_loss`, R29).
+    /// Default: 0, because what is gone for sure does not come back by waiting.
     pub reset_ms: Option<u64>,
     /// Entries that are applied before a snapshot makes older ones needless.
     pub compact_entries: u64,
@@ -46,7 +50,7 @@ impl Default for ControlConfig {
             raft: RaftConfig::default(),
             beat_ms: 300,
             rejoin_ms: 10_000,
-            reset_ms: Some(30_000),
+            reset_ms: Some(0),
             compact_entries: 1_000,
         }
     }
@@ -63,44 +67,6 @@ pub struct Identity {
     pub storage: StorageId,
     /// This process.
     pub boot: Boot,
-}
-
-/// Everything that can happen to a control core.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// Some time has passed: 50 ms as a rule, so that members try to lead after 0.5 to 1 s.
-    Tick,
-    /// A message came.
-    Received(Envelope),
-    /// A process that is no member says this.
-    Hello(Hello),
-    /// A message to this member could not be sent.
-    Unreachable(NodeId),
-    /// This save, and all before it, was done ([`Save::number`]).
-    Saved(u64),
-    /// A segment of this member wishes something, or has given up what it was asked to.
-    Ask(Request),
-    /// Something is to be put into the log. Whether it was shows in the metadata.
-    Propose(Command),
-}
-
-/// Everything that a control core may ask for.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Send this.
-    Send(Envelope),
-    /// Save this, after all before it, and say [`Event::Saved`] unless its number is 0.
-    Save(Save),
-    /// The metadata have changed.
-    Changed,
-    /// Say this to the process at that address, which is no member yet.
-    Hello(String, Hello),
-    /// This member has left, and the cluster has forgotten it: the process may end. Its data are
-    /// of no use to anybody.
-    Removed,
-    /// Stop serving this segment, and say [`Wish::GaveUp`] when that is so. From now on
-    /// [`Control::serves`] is false for it.
-    GiveUp(GiveUp),
 }
 
 /// The control core.
@@ -275,103 +241,6 @@ impl Control {
         }
     }
 
-    /// Does all that Raft has for us, and what follows from that, until there is nothing more.
-    fn settle(&mut self, now: Now, mut ready: Ready, out: &mut Vec<Action>) {
-        loop {
-            self.raft.take(&mut ready);
-            let was = self.metadata.index();
-            self.carry_out(now, &mut ready, out);
-            if self.metadata.index() != was {
-                self.changed(out);
-            }
-            if !self.lead(now, out) {
-                return;
-            }
-        }
-    }
-
-    fn carry_out(&mut self, now: Now, ready: &mut Ready, out: &mut Vec<Action>) {
-        for message in ready.messages.drain(..) {
-            let (to, is_snapshot) = (message.to(), message.is_snapshot());
-            let Identity { cluster, node, boot, .. } = self.identity;
-            let message = Message::Raft(message);
-            out.push(Action::Send(Envelope { cluster, from: node, boot, to, message }));
-            if is_snapshot {
-                // It goes the way of all messages: if it gets lost, the member's answers to
-                // what follows say that it lacks it.
-                self.raft.snapshot_sent(to, true);
-            }
-        }
-        out.extend(ready.save.drain(..).map(Action::Save));
-        let mut compacts = false;
-        for apply in ready.apply.drain(..) {
-            // A member takes a snapshot only if that names it among those who follow or vote.
-            compacts |= matches!(apply, Apply::Members(_));
-            self.apply(apply);
-        }
-        if let Some(leading) = &mut self.leading {
-            ready.confirmed.drain(..).for_each(|(round, at)| leading.grants.confirmed(round, at));
-        }
-        ready.confirmed.clear();
-        self.follow_leadership(now);
-        let uncompacted = self.raft.uncompacted(self.metadata.index());
-        if compacts || uncompacted >= self.config.compact_entries {
-            let state = self.metadata.encode();
-            out.extend(self.raft.compact(self.metadata.index(), &state).map(Action::Save));
-        }
-    }
-
-    fn apply(&mut self, apply: Apply) {
-        match apply {
-            Apply::Restore(snapshot) => {
-                if let Some(metadata) = Metadata::decode(&snapshot.state) {
-                    self.metadata = metadata;
-                }
-                // Entries without a command may stand behind the last that changed anything.
-                if snapshot.index > self.metadata.index() {
-                    self.metadata.advance(snapshot.index);
-                }
-            }
-            Apply::Members(index) => self.metadata.advance(index),
-            Apply::Entry(index, data) => match Proposal::decode(&data) {
-                Some(Proposal { ticket, command }) => {
-                    self.metadata.apply(index, &command);
-                    if let Some(leading) = &mut self.leading {
-                        leading.applied(ticket);
-                    }
-                }
-                None => self.metadata.advance(index),
-            },
-        }
-    }
-
-    fn changed(&mut self, out: &mut Vec<Action>) {
-        self.lease.applied(self.metadata.index());
-        let metadata = &self.metadata;
-        let is_current = |group: GroupId, segment: SegmentId, epoch: Epoch| {
-            find(metadata, group, segment).is_some_and(|now| now.epoch == epoch)
-        };
-        self.given_up.retain(|(group, segment, epoch)| is_current(*group, *segment, *epoch));
-        self.wishes.retain(|wish| is_current(wish.group, wish.segment, wish.epoch));
-        if let Some(leading) = &mut self.leading {
-            leading.is_due = true;
-            leading.requests.retain(|wish| {
-                is_current(wish.group, wish.segment, wish.epoch) || is_planted("old-wishes")
-            });
-        }
-        out.push(Action::Changed);
-    }
-
-    fn follow_leadership(&mut self, now: Now) {
-        let term = self.raft.term();
-        if !self.raft.leads() {
-            self.leading = None;
-        } else if self.leading.as_ref().is_none_or(|leading| leading.term != term) {
-            let length = u64::from(self.metadata.settings().lease_ms);
-            self.leading = Some(Leading::new(term, length, now.monotonic));
-        }
-    }
-
     /// What all members agree on, as far as this one knows.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
@@ -445,9 +314,4 @@ impl Control {
 
 fn find(metadata: &Metadata, group: GroupId, segment: SegmentId) -> Option<&Segment> {
     metadata.groups().get(&group)?.segments.get(usize::from(segment.0))
-}
-
-/// The ticket of a leader's own proposal.
-fn ticket(boot: Boot, n: u64) -> Ticket {
-    Ticket { boot, n }
 }

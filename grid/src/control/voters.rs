@@ -51,7 +51,8 @@ impl Control {
             return Some(MemberChange::Remove(*old));
         }
         let stays = |node: &&NodeId| members.get(node).is_some_and(|member| !member.leaving);
-        let is_good = |node: &&NodeId| stays(node) && self.is_expected(leading, **node, now);
+        let is_good =
+            |node: &&NodeId| stays(node) && leading.expects(**node, now.monotonic, &self.config);
         let wanted = voters_for(members.keys().filter(stays).count());
         let good = voting.voters.iter().filter(is_good).count();
         if good < wanted {
@@ -81,11 +82,22 @@ impl Control {
     }
 }
 
-/// How many of so many members vote.
+/// How many vote where so many members stay. Where all want to go the last of them cannot.
 fn voters_for(members: usize) -> usize {
     match members {
-        0..=2 => members,
+        0..=2 => members.max(1),
         3 | 4 => 3,
         _ => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::voters_for;
+
+    /// A leader that was to take the last vote tried so for ever.
+    #[test]
+    fn somebody_votes_though_all_want_to_leave() {
+        assert_eq!([0, 1, 2, 3, 4, 5, 9].map(voters_for), [1, 1, 2, 3, 3, 5, 5]);
     }
 }

@@ -1,4 +1,4 @@
-//! Messages, entries and hard state in our own bytes. The library's protobuf never parses what
+//! Messages, entries and hard state in our own bytes. The protobuf of raft-rs never parses what
 //! came from a peer or a disk (RUSTSEC-2024-0437).
 
 use ::raft::prelude::{Entry, EntryType, HardState, Message as Wire, MessageType, Snapshot};
@@ -12,7 +12,7 @@ use crate::id::NodeId;
 pub struct RaftMessage(Wire);
 
 /// The kinds that peers may send, by their numbers in our bytes (R69). Proposals are not
-/// forwarded by the library, and what it tells itself comes from nobody else.
+/// forwarded by raft-rs, and what it tells itself comes from nobody else.
 const KINDS: [(u8, MessageType); 10] = [
     (1, MessageType::MsgAppend),
     (2, MessageType::MsgAppendResponse),
@@ -83,7 +83,7 @@ impl RaftMessage {
         put_u8(out, u8::from(message.reject));
         put_bytes(out, &message.context);
         put_many(out, message.entries.iter(), put_entry);
-        let snapshot = LogSnapshot::of_library(message.get_snapshot());
+        let snapshot = LogSnapshot::of_raft(message.get_snapshot());
         put_option(out, snapshot, |out, snapshot| snapshot.encode(out));
     }
 
@@ -111,7 +111,7 @@ impl RaftMessage {
         message.context = input.bytes()?.to_vec().into();
         message.set_entries(input.many(take_entry)?.into());
         if let Some(snapshot) = input.option(LogSnapshot::decode)? {
-            message.set_snapshot(snapshot.library());
+            message.set_snapshot(snapshot.to_raft());
         }
         let has_snapshot = *message.get_snapshot() != Snapshot::default();
         (has_snapshot == (kind == MessageType::MsgSnapshot)).then_some(RaftMessage(message))
@@ -122,7 +122,7 @@ pub(super) fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     put_u8(out, u8::from(entry.get_entry_type() != EntryType::EntryNormal));
     put_u64(out, entry.term);
     put_u64(out, entry.index);
-    // What the library made of a change of members stays here; ours is the context.
+    // What raft-rs made of a change of members stays here; ours is the context.
     let is_normal = entry.get_entry_type() == EntryType::EntryNormal;
     put_bytes(out, if is_normal { &entry.data } else { &[] });
     put_bytes(out, &entry.context);

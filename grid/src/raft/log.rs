@@ -1,4 +1,4 @@
-//! The Raft log: in memory whole, as the library wants to read it, and on disk as the records of
+//! The Raft log: in memory whole, as raft-rs wants to read it, and on disk as the records of
 //! [`Save`], from which it is made again (R52, R68, R70).
 
 use std::collections::VecDeque;
@@ -138,10 +138,10 @@ impl Log {
     }
 
     pub(super) fn set_voting(&mut self, state: ConfState) {
-        self.voting = Voting::of_library(&state);
+        self.voting = Voting::of_raft(&state);
     }
 
-    /// Takes in what the library has to have saved, and gives the record for the disk.
+    /// Takes in what raft-rs has to have saved, and gives the record for the disk.
     pub(super) fn save(
         &mut self,
         number: u64,
@@ -225,7 +225,7 @@ impl Log {
 
 impl Storage for Log {
     fn initial_state(&self) -> ::raft::Result<RaftState> {
-        Ok(RaftState::new(self.hard_state.clone(), self.snapshot.voting.library()))
+        Ok(RaftState::new(self.hard_state.clone(), self.snapshot.voting.to_raft()))
     }
 
     fn entries(
@@ -268,7 +268,7 @@ impl Storage for Log {
         if self.snapshot.index < request_index {
             return Err(StorageError::SnapshotTemporarilyUnavailable.into());
         }
-        Ok(self.snapshot.library())
+        Ok(self.snapshot.to_raft())
     }
 }
 
@@ -276,20 +276,20 @@ impl Storage for Log {
 const ENTRY_OVERHEAD: u64 = 24;
 
 impl LogSnapshot {
-    pub(super) fn library(&self) -> Snapshot {
+    pub(super) fn to_raft(&self) -> Snapshot {
         let mut snapshot = Snapshot { data: self.state.clone().into(), ..Snapshot::default() };
         let metadata = snapshot.mut_metadata();
         (metadata.index, metadata.term) = (self.index, self.term);
-        metadata.set_conf_state(self.voting.library());
+        metadata.set_conf_state(self.voting.to_raft());
         snapshot
     }
 
-    pub(super) fn of_library(snapshot: &Snapshot) -> Option<Self> {
+    pub(super) fn of_raft(snapshot: &Snapshot) -> Option<Self> {
         let metadata = snapshot.get_metadata();
         (metadata.index != 0).then(|| LogSnapshot {
             index: metadata.index,
             term: metadata.term,
-            voting: Voting::of_library(metadata.get_conf_state()),
+            voting: Voting::of_raft(metadata.get_conf_state()),
             state: snapshot.data.to_vec(),
         })
     }

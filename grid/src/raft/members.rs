@@ -26,12 +26,12 @@ pub enum MemberChange {
 }
 
 impl Voting {
-    pub(super) fn library(&self) -> ConfState {
+    pub(super) fn to_raft(&self) -> ConfState {
         let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<u64>>();
         (numbers(&self.voters), numbers(&self.learners)).into()
     }
 
-    pub(super) fn of_library(state: &ConfState) -> Self {
+    pub(super) fn of_raft(state: &ConfState) -> Self {
         let nodes = |numbers: &[u64]| numbers.iter().map(|number| NodeId(*number)).collect();
         Voting { voters: nodes(&state.voters), learners: nodes(&state.learners) }
     }
@@ -56,7 +56,7 @@ impl MemberChange {
         }
     }
 
-    pub(super) fn library(self) -> ConfChangeV2 {
+    pub(super) fn to_raft(self) -> ConfChangeV2 {
         let (_, kind, node) = self.parts();
         let mut single = ConfChangeSingle::default();
         single.set_change_type(kind);
@@ -66,7 +66,7 @@ impl MemberChange {
         change
     }
 
-    /// Our own bytes: those that the library makes are never parsed from the log.
+    /// Our own bytes: those that raft-rs makes are never parsed from the log.
     pub(super) fn encode(self) -> Vec<u8> {
         let (kind, _, node) = self.parts();
         let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! Our face of the Raft library (DATA_PATH R65-R75): the only place that names it.
+//! Our face of raft-rs (DATA_PATH R65-R75): the only place that names it.
 //!
 //! [`Raft`] does no I/O. It is told of time ([`Raft::tick`]), of messages and of what is on disk
 //! by now ([`Raft::saved`]), and gives back what is to be saved, sent and applied ([`Ready`]).
@@ -84,7 +84,7 @@ impl Raft {
     /// When the configuration is not one that Raft can run with.
     #[must_use]
     pub fn new(node: NodeId, config: RaftConfig, log: Log) -> Self {
-        let library = Config {
+        let of_raft = Config {
             id: node.0,
             election_tick: config.election_ticks,
             heartbeat_tick: config.heartbeat_ticks,
@@ -99,7 +99,7 @@ impl Raft {
             ..Config::default()
         };
         let silent = slog::Logger::root(slog::Discard, slog::o!());
-        let raw = match RawNode::new(&library, log, &silent) {
+        let raw = match RawNode::new(&of_raft, log, &silent) {
             Ok(raw) => raw,
             Err(why) => panic!("Raft does not begin: {why}"),
         };
@@ -108,7 +108,7 @@ impl Raft {
         raft
     }
 
-    /// The library draws election timeouts from the thread's chance; ours come from the seed, so
+    /// raft-rs draws election timeouts from the thread's chance; ours come from the seed, so
     /// that a simulation can be replayed.
     fn draw(&mut self) {
         let ticks = self.config.election_ticks as u64;
@@ -127,7 +127,7 @@ impl Raft {
     /// A message from a peer. One that no peer may send does nothing (R69).
     pub fn receive(&mut self, message: RaftMessage) {
         if message.is_for_peers() && message.to() == self.node() {
-            // What the library refuses, it has not done.
+            // What raft-rs refuses, it has not done.
             let _ = self.raw.step(message.into_wire());
             self.draw();
         }
@@ -153,7 +153,7 @@ impl Raft {
         if !self.leads() {
             return Err(Dropped);
         }
-        self.raw.propose_conf_change(change.encode(), change.library()).map_err(|_| Dropped)
+        self.raw.propose_conf_change(change.encode(), change.to_raft()).map_err(|_| Dropped)
     }
 
     /// Finds out whether we still lead; the answer names `round`. It may get lost (R73).
@@ -177,12 +177,12 @@ impl Raft {
         }
     }
 
-    /// The order of R68. Entries and snapshot are in memory before the library goes on; the disk
+    /// The order of R68. Entries and snapshot are in memory before raft-rs goes on; the disk
     /// follows, and what depends on it waits in `held`.
     fn take_once(&mut self, out: &mut Ready) {
         let mut ready = self.raw.ready();
         out.messages.extend(ready.take_messages().into_iter().map(RaftMessage::from_wire));
-        let snapshot = LogSnapshot::of_library(ready.snapshot());
+        let snapshot = LogSnapshot::of_raft(ready.snapshot());
         let hard_state = ready.hs().cloned().filter(|_| !is_planted("vote-forgotten"));
         let must_sync = ready.must_sync() && !is_planted("not-synced");
         let save = self.raw.mut_store().save(
@@ -206,7 +206,7 @@ impl Raft {
         let (number, committed) = (ready.number(), ready.take_committed_entries());
         self.raw.advance_append_async(ready);
         if let Some(snapshot) = snapshot {
-            // The library must not look for entries that the snapshot stands for, and it would,
+            // raft-rs must not look for entries that the snapshot stands for, and it would,
             // until it has applied it. What says that it is on disk still waits in `held`.
             self.raw.on_persist_ready(number);
             self.raw.advance_apply_to(snapshot.index);
@@ -225,7 +225,7 @@ impl Raft {
                 if let Some(change) = MemberChange::decode(&entry.context) {
                     // All members do the same with it: a change that cannot be done fails
                     // everywhere alike.
-                    if let Ok(state) = self.raw.apply_conf_change(&change.library()) {
+                    if let Ok(state) = self.raw.apply_conf_change(&change.to_raft()) {
                         self.raw.mut_store().set_voting(state);
                     }
                 }

@@ -362,7 +362,7 @@ fn only_what_peers_may_send_comes_through() {
     let mut world = World::founded(3);
     let leader = world.leader();
     let (term, follower) = (world.at(leader).raft.term(), leader % 3 + 1);
-    // Without a term the library would take it for its own, and commit what nobody has.
+    // Without a term raft-rs would take it for its own, and commit what nobody has.
     for (of_term, to) in [(0, follower), (term + 9, 9)] {
         let mut message =
             Wire { term: of_term, to, from: leader, commit: 1 << 40, ..Wire::default() };
@@ -398,7 +398,7 @@ fn messages_come_as_they_were_sent_or_not_at_all() {
         wire.set_entries(vec![entry(6, 3), entry(7, 3)].into());
         wire.set_msg_type(kind);
         if kind == MessageType::MsgSnapshot {
-            wire.set_snapshot(snapshot.library());
+            wire.set_snapshot(snapshot.to_raft());
         }
         let message = RaftMessage::from_wire(wire);
         let mut bytes = Vec::new();

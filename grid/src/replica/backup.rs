@@ -24,16 +24,12 @@ impl Replica {
             return;
         }
         let epoch = self.epoch;
-        if prev > self.last && !is_planted("gap") {
-            return out.push(Action::Send(from, Peer::Lacks { epoch, last: self.last }));
+        if prev > self.log.last() && !is_planted("gap") {
+            return out.push(Action::Send(from, Peer::Lacks { epoch, last: self.log.last() }));
         }
-        for op in ops {
-            if op.seq == self.last + 1 || (is_planted("gap") && op.seq > self.last) {
-                self.push(op);
-            }
-        }
-        self.commit(committed, base, out);
-        out.push(Action::Send(from, Peer::Ack { epoch, last: self.last }));
+        self.log.extend(ops);
+        self.log.commit(committed, base, out);
+        out.push(Action::Send(from, Peer::Ack { epoch, last: self.log.last() }));
     }
 
     /// The primary begins to fill this copy. Told twice it goes on.
@@ -52,8 +48,7 @@ impl Replica {
         if begun != Some(fill) {
             self.filling = Some((since, Some(fill)));
             if is_planted("fill-on-top") {
-                (self.last, self.committed) = (after, after);
-                self.log.clear();
+                self.log.begin(after);
             } else {
                 self.begin(after, base);
             }
@@ -79,14 +74,14 @@ impl Replica {
     /// A new primary asks how far we are.
     pub(super) fn tell(&self, from: NodeId, out: &mut Vec<Action>) {
         if matches!(self.role, Role::Backup(primary) if primary == from) && self.filling.is_none() {
-            out.push(Action::Send(from, Peer::Has { epoch: self.epoch, last: self.last }));
+            out.push(Action::Send(from, Peer::Has { epoch: self.epoch, last: self.log.last() }));
         }
     }
 
     /// A new primary wants what it lacks.
     pub(super) fn give_tail(&self, from: NodeId, after: u64, out: &mut Vec<Action>) {
         if matches!(self.role, Role::Backup(primary) if primary == from)
-            && let Some(ops) = self.tail(after)
+            && let Some(ops) = self.log.batch(after)
         {
             out.push(Action::Send(from, Peer::Tail { epoch: self.epoch, ops }));
         }

@@ -10,6 +10,9 @@
 //! the member may answer at all, its lease knows ([`crate::control::Control::serves`]).
 
 mod backup;
+mod fill;
+mod follower;
+mod log;
 mod message;
 mod primary;
 mod takeover;
@@ -23,14 +26,15 @@ use crate::metadata::{Filling, Segment};
 use crate::mutant::is_planted;
 use crate::segment::{Request, Wish};
 
+use self::log::OpLog;
 pub use self::message::{FillId, Op, Peer};
 use self::primary::Followers;
 use self::takeover::Takeover;
 
 /// Operations that wait for copies, at most; more are refused (R22).
 pub const OVERLAY_MAX: usize = 1_024;
-/// Committed operations that are kept for copies that lack a few.
-const KEEP_MAX: usize = 1_024;
+/// Bytes of their records beyond which more are refused (R22).
+const OVERLAY_BYTES: usize = 8 << 20;
 /// How long a copy may owe an answer before the primary asks to go on without it, ms (R21).
 const ANSWER_MS: u64 = 500;
 /// After how long without one what may have got lost is sent again, ms.
@@ -90,7 +94,7 @@ pub enum NotTaken {
     #[error("this copy does not serve the segment")]
     Passive,
     /// Too many wait already.
-    #[error("{OVERLAY_MAX} writes of the segment wait for its copies")]
+    #[error("{OVERLAY_MAX} writes of the segment, or {OVERLAY_BYTES} bytes, wait for its copies")]
     Busy,
     /// Fewer copies are in sync than the group asks for.
     #[error("too few copies are in sync")]
@@ -105,11 +109,7 @@ pub struct Replica {
     segment: SegmentId,
     epoch: Epoch,
     role: Role,
-    /// Without a gap, oldest first: some committed ones, then the overlay.
-    log: VecDeque<Op>,
-    /// The number of the last operation, in the log or before it.
-    last: u64,
-    committed: u64,
+    log: OpLog,
     /// Which filling the metadata say is under way, and which of the primaries' has begun here.
     filling: Option<(u64, Option<FillId>)>,
     /// What was below this version was declared lost (R29).
@@ -141,9 +141,7 @@ impl Replica {
             segment,
             epoch: Epoch(0),
             role: Role::None,
-            log: VecDeque::new(),
-            last: 0,
-            committed: 0,
+            log: OpLog::default(),
             filling: None,
             lost_before: 0,
             parked: VecDeque::new(),
@@ -176,7 +174,7 @@ impl Replica {
             self.enter(now, view, is_insync, out);
         }
         if let Role::Primary(followers) = &mut self.role {
-            followers.view(view, self.us, self.committed);
+            followers.view(view, self.us, self.log.committed(), self.log.last());
             self.tend(now, base, out);
         } else if filling.is_some()
             && let Some(primary) = view.primary
@@ -212,8 +210,7 @@ impl Replica {
     /// Nothing is here, and what follows `after` comes.
     fn begin(&mut self, after: u64, base: &mut impl Base) {
         base.begin_filling();
-        self.log.clear();
-        (self.last, self.committed) = (after, after);
+        self.log.begin(after);
     }
 
     /// A new epoch.
@@ -221,7 +218,7 @@ impl Replica {
         let serves = view.primary == Some(self.us) && is_insync;
         match (&mut self.role, view.primary) {
             // It goes on with other followers; what waits is sent to them in the new epoch.
-            (Role::Primary(followers), _) if serves => followers.enter(self.committed),
+            (Role::Primary(followers), _) if serves => followers.enter(self.log.committed()),
             (_, _) if serves => self.take_over(now, view, out),
             (role, primary) => {
                 if let Role::Primary(_) = role {
@@ -277,9 +274,9 @@ impl Replica {
             }
             Peer::Ask { .. } => self.tell(from, out),
             Peer::Fetch { after, .. } => self.give_tail(from, after, out),
-            Peer::Ack { last, .. } => self.acked(now, from, last, base, out),
-            Peer::Lacks { last, .. } => self.lacks(now, from, last, out),
-            Peer::Took { fill, number, .. } => self.took(now, from, fill, number, base, out),
+            Peer::Ack { .. } | Peer::Lacks { .. } | Peer::Took { .. } => {
+                self.hear(now, from, &message, base, out);
+            }
             Peer::Has { last, .. } => self.has(now, from, last, base, out),
             Peer::Tail { ops, .. } => self.take_tail(now, ops, base, out),
         }
@@ -298,38 +295,6 @@ impl Replica {
         out.push(Action::Ask(Request { group, segment, epoch, wish }));
     }
 
-    /// Puts an operation at the end of the log.
-    fn push(&mut self, op: Op) {
-        debug_assert!(op.seq == self.last + 1 || is_planted("gap"), "the log has no gap");
-        self.last = op.seq;
-        self.log.push_back(op);
-    }
-
-    /// Commits up to `seq`, and not beyond what is there.
-    fn commit(&mut self, seq: u64, base: &mut impl Base, out: &mut Vec<Action>) {
-        let seq = seq.min(self.last);
-        if seq <= self.committed {
-            return;
-        }
-        let from = self.log.partition_point(|op| op.seq <= self.committed);
-        let ops = self.log.range(from..).take_while(|op| op.seq <= seq);
-        ops.for_each(|op| base.apply(op));
-        self.committed = seq;
-        out.push(Action::Committed(seq));
-        let done = self.log.partition_point(|op| op.seq <= seq);
-        self.log.drain(..done.saturating_sub(KEEP_MAX));
-    }
-
-    /// The operations behind `after`; `None` when some of them are not kept any more.
-    fn tail(&self, after: u64) -> Option<Vec<Op>> {
-        let first = self.log.front().map_or(self.last + 1, |op| op.seq);
-        if after > self.last || after + 1 < first {
-            return None;
-        }
-        let from = self.log.partition_point(|op| op.seq <= after);
-        Some(self.log.range(from..).cloned().collect())
-    }
-
     /// The epoch that this copy knows.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
@@ -339,13 +304,13 @@ impl Replica {
     /// Up to where operations are committed, as far as this copy knows.
     #[must_use]
     pub fn committed(&self) -> u64 {
-        self.committed
+        self.log.committed()
     }
 
     /// The last operation that this copy has.
     #[must_use]
     pub fn last(&self) -> u64 {
-        self.last
+        self.log.last()
     }
 
     /// Whether this copy takes writes.
@@ -362,7 +327,7 @@ impl Replica {
 
     /// The overlay: what is decided and not committed, oldest first.
     pub fn overlay(&self) -> impl Iterator<Item = &Op> {
-        self.log.range(self.log.partition_point(|op| op.seq <= self.committed)..)
+        self.log.overlay()
     }
 }
 

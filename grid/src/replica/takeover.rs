@@ -47,7 +47,7 @@ impl Replica {
     /// Asks those who have not answered, or fetches what they have and we lack.
     fn inquire(&self, out: &mut Vec<Action>) {
         let Role::Taking(takeover) = &self.role else { return };
-        let (epoch, after) = (self.epoch, self.last);
+        let (epoch, after) = (self.epoch, self.log.last());
         if takeover.is_complete() {
             let longest = takeover.longest().filter(|(last, _)| *last > after);
             out.extend(longest.map(|(_, node)| Action::Send(node, Peer::Fetch { epoch, after })));
@@ -110,18 +110,18 @@ impl Replica {
         if !matches!(self.role, Role::Taking(_)) {
             return;
         }
-        for op in ops {
-            if op.seq == self.last + 1 {
-                self.push(op);
-            }
-        }
+        let before = self.log.last();
+        self.log.extend(ops);
         self.finish(now, base, out);
+        if self.log.last() > before {
+            self.inquire_when_complete(out);
+        }
     }
 
     /// Serves once all have said what they have, and we have as much as any of them.
     fn finish(&mut self, now: Monotonic, base: &mut impl Base, out: &mut Vec<Action>) {
         let Role::Taking(takeover) = &self.role else { return };
-        let lacks = takeover.longest().is_some_and(|(last, _)| last > self.last);
+        let lacks = takeover.longest().is_some_and(|(last, _)| last > self.log.last());
         if !takeover.is_complete() || (lacks && !is_planted("takeover-no-fetch")) {
             return;
         }

@@ -133,7 +133,11 @@ impl World {
     }
 
     fn append(&mut self, node: u64, record: &[u8]) -> Result<u64, NotTaken> {
-        self.on(node, |now, replica, map, out| replica.append(now, record.into(), 1, map, out))
+        self.on(node, |now, replica, map, out| {
+            let seq = replica.append(record.into(), 1);
+            replica.flush(now, map, out);
+            seq
+        })
     }
 
     fn arrive(&mut self, from: u64, to: u64, peer: Peer) {
@@ -222,13 +226,40 @@ fn a_write_is_committed_when_all_have_it() {
 #[test]
 fn writes_are_refused_beyond_the_bounds() {
     let mut world = World::serving(&[1, 2, 3]);
-    let too_few =
-        world.on(1, |now, replica, map, out| replica.append(now, Record::from([1]), 4, map, out));
+    let too_few = world.on(1, |_, replica, _, _| replica.append(Record::from([1]), 4));
     assert_eq!(too_few, Err(NotTaken::TooFewCopies));
     (0..OVERLAY_MAX).for_each(|_| assert!(world.append(1, &[1, 1]).is_ok()));
     assert_eq!(world.append(1, &[1, 1]), Err(NotTaken::Busy));
     world.deliver_all();
     assert!(world.append(1, &[1, 1]).is_ok());
+}
+
+/// R16.
+#[test]
+fn what_is_appended_in_one_batch_goes_out_in_one_message() {
+    let mut world = World::serving(&[1, 2, 3]);
+    let op = |seq: u64| Op { seq, epoch: Epoch(1), record: [7, 7].into() };
+    (4..=6).for_each(|seq| {
+        let taken = world.on(1, |_, replica, _, _| replica.append([7, 7].into(), 1));
+        assert_eq!(taken, Ok(seq));
+    });
+    assert_eq!(world.net, []);
+    world.on(1, |now, replica, map, out| replica.flush(now, map, out));
+    let ops = (4..=6).map(op).collect();
+    let message = Peer::Repl { epoch: Epoch(1), prev: 3, ops, committed: 3 };
+    assert_eq!(world.net, [(1, 2, message.clone()), (1, 3, message)]);
+    world.on(1, |now, replica, map, out| replica.flush(now, map, out));
+    assert_eq!(world.net.len(), 2, "it was sent");
+    // A long one goes out in parts, each when the one before has arrived.
+    world.deliver_all();
+    for _ in 0..300 {
+        world.on(1, |_, replica, _, _| replica.append([7, 7].into(), 1)).unwrap();
+    }
+    world.on(1, |now, replica, map, out| replica.flush(now, map, out));
+    world.deliver(&[2, 3]);
+    assert_eq!(world.last(), [306, 134, 134]);
+    world.deliver_all();
+    assert_eq!((world.last(), world.committed()[0]), ([306; 3], 306));
 }
 
 #[test]
@@ -439,6 +470,34 @@ fn a_filling_that_begins_anew_begins_clean() {
     world.tick(10);
     assert!(world.wishes().contains(&(1, Wish::Expand(copy(3), 9))), "{:?}", world.said);
     assert_eq!(world.entries(3), world.entries(1));
+}
+
+/// What a copy said that it has, in a filling that was given up, it has not in the next one.
+#[test]
+fn an_answer_to_an_earlier_filling_counts_for_nothing() {
+    let mut world = World::serving(&[1, 2]);
+    world.view(&segment(1, &[1, 2], &[(3, 5)]));
+    world.tick(20);
+    // 3 has what 2 has not, and what it says of that is long on the way.
+    world.append(1, &[4, 4]).unwrap();
+    world.deliver(&[3]);
+    let late = (3, 1, Peer::Ack { epoch: Epoch(1), last: 4 });
+    assert!(world.net.contains(&late), "{:?}", world.net);
+    world.net.clear();
+    world.view(&segment(1, &[1, 2], &[]));
+    world.said.clear();
+    world.view(&segment(1, &[1, 2], &[(3, 9)]));
+    for _ in 0..40 {
+        world.tick_once();
+        world.net.retain(|(_, to, _)| *to != 2);
+        world.deliver(&[1, 3]);
+        world.arrive(late.0, late.1, late.2.clone());
+    }
+    assert!(!world.wishes().contains(&(1, Wish::Expand(copy(3), 9))), "{:?}", world.said);
+    world.net.clear();
+    world.tick(20);
+    assert!(world.wishes().contains(&(1, Wish::Expand(copy(3), 9))), "{:?}", world.said);
+    assert_eq!((world.last()[2], world.entries(3)), (4, world.entries(1)));
 }
 
 /// R29: what was declared lost is gone from all copies, whatever they had.

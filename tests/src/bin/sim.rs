@@ -127,23 +127,16 @@ fn mutants(_: &Arguments) -> ExitCode {
 /// Plants one bug after the other, and looks for a seed that finds it.
 #[cfg(feature = "mutants")]
 fn mutants(arguments: &Arguments) -> ExitCode {
-    use isogrid_grid::mutant::{MUTANTS, plant};
-    use std::panic::{catch_unwind, set_hook};
+    use isogrid_grid::mutant::MUTANTS;
 
     // What a planted bug breaks is a line of the table, and not a screen of trace.
-    set_hook(Box::new(|_| {}));
+    std::panic::set_hook(Box::new(|_| {}));
     let is_wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
     let mut missed = 0;
     println!("| planted bug | found by seed | what was broken |\n|---|---|---|");
     for mutant in MUTANTS.iter().filter(|mutant| is_wanted(mutant.name)) {
-        plant(Some(mutant.name));
-        let seeds = arguments.seed..arguments.seed + arguments.count;
-        let mut found = seeds.filter_map(|seed| {
-            let broken = catch_unwind(|| run(seed)).err()?;
-            let text = broken.downcast_ref::<String>().cloned().unwrap_or_default();
-            Some((seed, text))
-        });
-        let (seed, broken) = found.next().map_or_else(
+        let found = find(mutant.name, arguments.seed, arguments.seed + arguments.count);
+        let (seed, broken) = found.map_or_else(
             || {
                 missed += 1;
                 ("**missed**".to_owned(), String::new())
@@ -152,8 +145,33 @@ fn mutants(arguments: &Arguments) -> ExitCode {
         );
         println!("| {}: {} | {seed} | {broken} |", mutant.name, mutant.what);
     }
-    plant(None);
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The first seed that finds a bug, and what it says, looked for on all cores.
+#[cfg(feature = "mutants")]
+fn find(mutant: &'static str, first: u64, end: u64) -> Option<(u64, String)> {
+    let (next, end) = (AtomicU64::new(first), AtomicU64::new(end));
+    let work = || {
+        isogrid_grid::mutant::plant(Some(mutant));
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end.load(Ordering::Relaxed) {
+                return None;
+            }
+            if let Err(broken) = std::panic::catch_unwind(|| run(seed)) {
+                // Those below it are under way, and may find it as well.
+                end.fetch_min(seed, Ordering::Relaxed);
+                let text = broken.downcast_ref::<String>().cloned().unwrap_or_default();
+                return Some((seed, text));
+            }
+        }
+    };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok().flatten()).min()
+    })
 }
 
 /// The line of a failure that says what is broken, without its details.

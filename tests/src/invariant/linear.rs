@@ -1,4 +1,4 @@
-//! I7, I8, I15, G3: what clients were told about a key fits one order of its operations.
+//! I7, I8, I15, R29, G3: what clients were told about a key fits one order of its operations.
 //!
 //! Answers carry versions, so the order is known and need not be searched for: an operation comes
 //! after everything that was answered before it was asked. A deleted key has no version; that a
@@ -23,6 +23,8 @@ pub struct Operation {
     pub ask: Ask,
     /// The newest version that anybody had been told of when it was asked.
     floor: u64,
+    /// What was below this version had been declared lost by then (R29).
+    lost_before: u64,
 }
 
 /// What a written value has come to.
@@ -72,8 +74,8 @@ pub enum Told {
 }
 
 impl Linear {
-    /// A client asks.
-    pub fn ask(&mut self, place: Place, ask: Ask) -> Operation {
+    /// A client asks. What is below `lost_before` was declared lost.
+    pub fn ask(&mut self, place: Place, ask: Ask, lost_before: u64) -> Operation {
         let history = self.keys.entry(place).or_default();
         match ask {
             Ask::Put(value) | Ask::Cas(_, value) => {
@@ -82,7 +84,7 @@ impl Linear {
             Ask::Delete => history.open_deletions += 1,
             Ask::Get => {}
         }
-        Operation { place, ask, floor: history.floor }
+        Operation { place, ask, floor: history.floor, lost_before }
     }
 
     /// A client is answered. What is below `lost_before` was declared lost.
@@ -99,6 +101,9 @@ impl Linear {
         *self.told.entry(told(answer)).or_default() += 1;
         let floor = if operation.floor < lost_before { 0 } else { operation.floor };
         let checked = match answer {
+            Answer::Read((Some(_), version)) if version < operation.lost_before => {
+                Err(format!("R29: read version {version:x}, which had been declared lost"))
+            }
             Answer::Read(state) => history.read(state, floor),
             Answer::Conflict(state) => history.conflict(operation.ask, state, floor),
             Answer::Written(version) => history.written(operation.ask, version, floor),

@@ -11,7 +11,7 @@ pub type Key = u8;
 pub type State = (Option<u64>, u64);
 
 /// Entries of a chunk: few, so that filling takes several.
-const CHUNK: usize = 3;
+const CHUNK: usize = 1;
 
 /// A record: what became of a key.
 #[must_use]

@@ -3,30 +3,44 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `ambush` | faults at the worst moments |
 //! | `chance` | draws from the seed |
 //! | `clients` | what clients ask for, and whom |
 //! | `clock` | clocks that drift, and are off |
 //! | `disk` | what a disk has after power went |
 //! | `failover` | how long a failover takes |
+//! | `fragment` | one copy of a segment, and who waits for it |
+//! | `groups` | the groups of caches that all runs have |
 //! | `kv` | a small map on a replicated segment |
 //! | `network` | delay, loss, repetition, partitions |
 //! | `options` | which faults a run has, and how often, drawn from the seed |
 //! | `process` | one process: the cores, and what stands for their shell |
+//! | `queue` | what is going to happen, in the order of true time |
 //! | `server` | the copies of a process, and the operations on them |
-//! | `world` | all processes and one queue of events |
+//! | `shell` | what the cores ask for is carried out |
+//! | `strangers` | the same for processes that are no members yet |
+//! | `trace` | what has happened, for who has to find out why |
+//! | `world` | all machines, and what happens to them |
 //! | `run` | the phases: faults, healing, liveness, audit |
 
+mod ambush;
 pub mod chance;
 pub mod clients;
 pub mod clock;
 pub mod disk;
 pub mod failover;
+mod fragment;
+mod groups;
 pub mod kv;
 pub mod network;
 pub mod options;
 pub mod process;
+mod queue;
 pub mod run;
 pub mod server;
+mod shell;
+mod strangers;
+mod trace;
 pub mod world;
 
 pub use run::{Report, run};

@@ -84,6 +84,15 @@ impl Network {
         self.cut.extend([(a, b), (b, a)]);
     }
 
+    /// Cuts one way, or opens it.
+    pub fn set(&mut self, from: NodeId, to: NodeId, is_open: bool) {
+        if is_open {
+            self.cut.remove(&(from, to));
+        } else {
+            self.cut.insert((from, to));
+        }
+    }
+
     /// All ways are open again.
     pub fn heal(&mut self) {
         self.cut.clear();

@@ -37,6 +37,22 @@ pub struct Options {
     pub partition: bool,
     /// Members leave.
     pub leave: bool,
+    /// Members leave as soon as they have come.
+    pub hasty: bool,
+    /// A process that was killed is started again within half a second.
+    pub restart: bool,
+    /// Faults come at the worst moments, as `ambush.rs` has them.
+    pub ambush: bool,
+    /// How long a chunk of a copy that is filled may take, ms.
+    pub chunk_ms_max: u64,
+    /// Operations that clients ask for at a time, at most.
+    pub burst: u64,
+    /// How many of them write, in a million.
+    pub writes_per_million: u64,
+    /// How long a member keeps its place, ms.
+    pub rejoin_ms: u64,
+    /// When segments that are lost begin anew, ms.
+    pub reset_ms: u64,
     /// A leader keeps so few entries that members which were away need its snapshot.
     pub short_log: bool,
 }
@@ -48,7 +64,7 @@ impl Options {
         let mut often = |of: &[u64]| chance.pick(of).copied().unwrap_or(0);
         Options {
             founders: often(&[1, 2, 3, 3, 3, 3, 5]),
-            joiners: often(&[0, 0, 1, 2]),
+            joiners: often(&[0, 0, 1, 2, 3]),
             faults_ms: often(&[20_000, 40_000, 60_000]),
             pause_between_ms: often(&[500, 2_000, 5_000]),
             drop_per_million: often(&[0, 0, 1_000, 20_000, 100_000]),
@@ -63,6 +79,14 @@ impl Options {
             stall: often(&[0, 1]) == 1,
             partition: often(&[0, 1, 1]) == 1,
             leave: often(&[0, 0, 1]) == 1,
+            hasty: often(&[0, 1]) == 1,
+            restart: often(&[0, 1]) == 1,
+            ambush: often(&[0, 1]) == 1,
+            chunk_ms_max: often(&[0, 0, 50, 300]),
+            burst: often(&[1, 1, 4, 8]),
+            writes_per_million: 600_000,
+            rejoin_ms: often(&[1_000, 10_000]),
+            reset_ms: often(&[500, 5_000, 30_000]),
             short_log: often(&[0, 1]) == 1,
         }
     }
@@ -87,6 +111,14 @@ impl Options {
             stall: false,
             partition: false,
             leave: false,
+            hasty: false,
+            restart: false,
+            ambush: false,
+            chunk_ms_max: 0,
+            burst: 1,
+            writes_per_million: 600_000,
+            rejoin_ms: 10_000,
+            reset_ms: 30_000,
             short_log: false,
         }
     }
@@ -99,6 +131,12 @@ impl Options {
             repeat_per_million: 0,
             late_per_million: 0,
             sync_us_max: 1_000,
+            ambush: false,
+            hasty: false,
+            chunk_ms_max: 0,
+            burst: 1,
+            // What went wrong is not written over before it is seen.
+            writes_per_million: 10_000,
             ..self.clone()
         }
     }

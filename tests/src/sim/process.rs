@@ -40,6 +40,8 @@ pub struct Machine {
     pub process: Option<Process>,
     /// The process, when one runs that is none yet.
     pub stranger: Option<Founding>,
+    /// The process ends soon, and what it still says comes late.
+    pub is_doomed: bool,
     /// Until when the process stands still, true time, us.
     pub stalled_until: u64,
     /// Saves whose end was not told yet: when it is over, true time, us.
@@ -61,6 +63,7 @@ impl Machine {
             stranger: None,
             boots: 0,
             process: None,
+            is_doomed: false,
             stalled_until: 0,
             disk_busy_until: 0,
             saves: BTreeMap::new(),
@@ -115,7 +118,14 @@ impl Machine {
         let keep_entries = if options.short_log { 5 } else { 10_000 };
         let raft = RaftConfig { seed: seed ^ self.boots, keep_entries, ..RaftConfig::default() };
         let compact_entries = if options.short_log { 10 } else { 1_000 };
-        let config = ControlConfig { raft, compact_entries, ..ControlConfig::default() };
+        let (rejoin_ms, reset_ms) = (options.rejoin_ms, Some(options.reset_ms));
+        let config = ControlConfig {
+            raft,
+            compact_entries,
+            rejoin_ms,
+            reset_ms,
+            ..ControlConfig::default()
+        };
         let control = Control::new(config, identity, settings, log);
         self.process = Some(Process { control, server: Server::default() });
     }
@@ -127,6 +137,7 @@ impl Machine {
         self.saves.clear();
         self.disk_busy_until = 0;
         self.stalled_until = 0;
+        self.is_doomed = false;
         self.disk.end_of_process();
     }
 }

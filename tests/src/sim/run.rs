@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use isogrid_grid::control::Event;
 use isogrid_grid::id::{NodeId, SegmentId};
-use isogrid_grid::metadata::Command;
 
 use super::network::{SHAPES, Shape};
 use super::world::World;
@@ -87,7 +85,9 @@ fn run_for(world: &mut World, ms: u64) {
     let until = world.now + ms * 1_000;
     while world.now < until {
         world.run_until((world.now + CLIENT_US).min(until));
-        world.client();
+        for _ in 0..world.chance.between(1, world.options.burst) {
+            world.client();
+        }
     }
 }
 
@@ -105,7 +105,7 @@ fn fault(world: &mut World) {
         }
         3 if options.partition => partition(world, at),
         4 => world.network.heal(),
-        5 if options.leave => leave(world, at),
+        5 if options.leave => world.leave(at),
         6 if options.stall && options.partition => sleeping_leader(world),
         _ => all.into_iter().for_each(|at| world.start(at)),
     }
@@ -130,16 +130,6 @@ fn sleeping_leader(world: &mut World) {
     world.network.partition(Shape::Isolate, node, &nodes);
     let us = world.chance.between(1_000_000, 6_000_000);
     world.stall(at, us);
-}
-
-/// A member leaves, as long as enough stay.
-fn leave(world: &mut World, at: usize) {
-    let Some((node, _)) = world.machines.get(at).and_then(|m| m.known_as.clone()) else { return };
-    let Some(control) = world.control(at) else { return };
-    let staying = control.metadata().members().values().filter(|m| !m.leaving).count();
-    if staying > 2 {
-        world.step(at, Event::Propose(Command::Leave(node)));
-    }
 }
 
 /// Faults end, and within [`HEALED_MS`] every segment that has a copy to serve from is served.

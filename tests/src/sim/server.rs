@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use isogrid_grid::control::Control;
 use isogrid_grid::id::{Epoch, GroupId, NodeId, SegmentId};
 use isogrid_grid::membership::Now;
-use isogrid_grid::mutant::is_planted;
-use isogrid_grid::replica::{Action, Event, Peer, Replica};
+use isogrid_grid::replica::{Event, Peer, Replica};
 use isogrid_grid::segment::{Request, Wish};
 
-use super::kv::{Key, Kv, State, parse, record, version};
+use super::fragment::Fragment;
+use super::kv::{Key, Kv, State};
 
 /// What a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,17 @@ pub enum Ask {
     Cas(u64, u64),
     /// Nothing.
     Delete,
+}
+
+/// An operation that has arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Its number.
+    pub number: u64,
+    /// Of which key.
+    pub key: Key,
+    /// What is asked for.
+    pub ask: Ask,
 }
 
 /// What it is answered.
@@ -39,6 +50,15 @@ pub enum Answer {
     Unknown,
 }
 
+/// A process at a moment: what time it is there, and what it knows.
+#[derive(Clone, Copy)]
+pub struct Moment<'a> {
+    /// The time.
+    pub now: Now,
+    /// What it knows.
+    pub control: &'a Control,
+}
+
 /// What is to be done for the data plane.
 #[derive(Debug)]
 pub enum Out {
@@ -50,17 +70,6 @@ pub enum Out {
     Answer(u64, Answer),
 }
 
-/// One copy, and who waits for it.
-#[derive(Debug)]
-struct Fragment {
-    replica: Replica,
-    base: Kv,
-    /// What keys will be once everything that is decided is committed.
-    head: BTreeMap<Key, State>,
-    /// Who is answered when this number is committed.
-    waiting: BTreeMap<u64, Vec<(u64, Answer, Epoch)>>,
-}
-
 /// The copies of a process.
 #[derive(Debug, Default)]
 pub struct Server {
@@ -69,42 +78,34 @@ pub struct Server {
 
 impl Server {
     /// The metadata have changed.
-    pub fn view(&mut self, now: Now, control: &Control, out: &mut Vec<Out>) {
-        let us = control.identity().node;
-        for (group, state) in control.metadata().groups() {
-            if state.settings.durable {
-                continue;
-            }
-            let ours = control.incarnation().and_then(|_| control.metadata().copy_of(us, false));
-            for (at, view) in (0..).map(SegmentId).zip(&state.segments) {
-                let new = || Fragment::new(us, *group, at);
-                let fragment = self.fragments.entry((*group, at)).or_insert_with(new);
-                let mut done = Vec::new();
-                fragment.replica.view(now.monotonic, view, ours, &mut fragment.base, &mut done);
-                fragment.carry_out(now, control, (*group, at), done, out);
+    pub fn view(&mut self, at: Moment<'_>, out: &mut Vec<Out>) {
+        let (us, metadata) = (at.control.identity().node, at.control.metadata());
+        let ours = at.control.incarnation().and_then(|_| metadata.copy_of(us, false));
+        for (group, state) in metadata.groups().iter().filter(|(_, group)| !group.settings.durable)
+        {
+            for (segment, view) in (0..).map(SegmentId).zip(&state.segments) {
+                let new = || Fragment::new(us, (*group, segment));
+                let fragment = self.fragments.entry((*group, segment)).or_insert_with(new);
+                fragment.view(at, view, ours, out);
             }
         }
     }
 
     /// Some time has passed.
-    pub fn tick(&mut self, now: Now, control: &Control, out: &mut Vec<Out>) {
-        for (place, fragment) in &mut self.fragments {
-            fragment.step(now, control, *place, Event::Tick, out);
-        }
+    pub fn tick(&mut self, at: Moment<'_>, out: &mut Vec<Out>) {
+        self.fragments.values_mut().for_each(|one| one.step(at, Event::Tick, out));
     }
 
     /// A message between copies.
     pub fn receive(
         &mut self,
-        now: Now,
-        control: &Control,
-        (from, group, segment): (NodeId, GroupId, SegmentId),
-        message: Peer,
+        at: Moment<'_>,
+        place: (GroupId, SegmentId),
+        (from, message): (NodeId, Peer),
         out: &mut Vec<Out>,
     ) {
-        if let Some(fragment) = self.fragments.get_mut(&(group, segment)) {
-            let event = Event::Received(from, message);
-            fragment.step(now, control, (group, segment), event, out);
+        if let Some(fragment) = self.fragments.get_mut(&place) {
+            fragment.step(at, Event::Received(from, message), out);
         }
     }
 
@@ -113,184 +114,36 @@ impl Server {
     pub fn give_up(
         &mut self,
         us: NodeId,
-        group: GroupId,
-        segment: SegmentId,
+        (group, segment): (GroupId, SegmentId),
         epoch: Epoch,
         out: &mut Vec<Out>,
     ) {
-        if let Some(fragment) = self.fragments.get_mut(&(group, segment)) {
-            for (number, _, _) in std::mem::take(&mut fragment.waiting).into_values().flatten() {
-                out.push(Out::Answer(number, Answer::Unknown));
-            }
-        }
+        let fragment = self.fragments.get_mut(&(group, segment));
+        fragment.into_iter().for_each(|fragment| fragment.give_up(out));
         out.push(Out::Ask(Request { group, segment, epoch, wish: Wish::GaveUp(us) }));
     }
 
     /// An operation of a client.
     pub fn ask(
         &mut self,
-        now: Now,
-        control: &Control,
+        at: Moment<'_>,
         place: (GroupId, SegmentId),
-        (number, key, ask): (u64, Key, Ask),
+        asked: Asked,
         out: &mut Vec<Out>,
     ) {
-        let Some(fragment) = self.fragments.get_mut(&place) else {
-            return out.push(Out::Answer(number, Answer::Failed));
-        };
-        match ask {
-            Ask::Get => out.push(Out::Answer(number, fragment.read(now, control, place, key))),
-            _ => fragment.write(now, control, place, (number, key, ask), out),
+        match self.fragments.get_mut(&place) {
+            Some(fragment) => fragment.ask(at, asked, out),
+            None => out.push(Out::Answer(asked.number, Answer::Failed)),
         }
+    }
+
+    /// A batch of operations is over: what they have decided is sent.
+    pub fn flush(&mut self, at: Moment<'_>, out: &mut Vec<Out>) {
+        self.fragments.values_mut().for_each(|fragment| fragment.flush(at, out));
     }
 
     /// The copies, for those who compare them.
     pub fn copies(&self) -> impl Iterator<Item = (GroupId, SegmentId, &Replica, &Kv)> {
         self.fragments.iter().map(|((group, at), one)| (*group, *at, &one.replica, &one.base))
-    }
-}
-
-impl Fragment {
-    fn new(us: NodeId, group: GroupId, segment: SegmentId) -> Self {
-        Fragment {
-            replica: Replica::new(us, group, segment),
-            base: Kv::default(),
-            head: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-        }
-    }
-
-    fn step(
-        &mut self,
-        now: Now,
-        control: &Control,
-        place: (GroupId, SegmentId),
-        event: Event,
-        out: &mut Vec<Out>,
-    ) {
-        let mut done = Vec::new();
-        self.replica.step(now.monotonic, event, &mut self.base, &mut done);
-        self.carry_out(now, control, place, done, out);
-    }
-
-    fn carry_out(
-        &mut self,
-        now: Now,
-        control: &Control,
-        (group, at): (GroupId, SegmentId),
-        done: Vec<Action>,
-        out: &mut Vec<Out>,
-    ) {
-        for action in done {
-            match action {
-                Action::Send(to, message) => out.push(Out::Send(to, group, at, message)),
-                Action::Ask(request) => out.push(Out::Ask(request)),
-                Action::Committed(seq) => {
-                    let later = self.waiting.split_off(&(seq + 1));
-                    let served = control.serves(now, group, at);
-                    for (number, answer, epoch) in
-                        std::mem::replace(&mut self.waiting, later).into_values().flatten()
-                    {
-                        // Epochs may have passed; what counts is that we still serve (R18).
-                        let holds = served.is_some_and(|now| now >= epoch)
-                            || is_planted("answer-without-lease");
-                        let answer = if holds { answer } else { Answer::Unknown };
-                        out.push(Out::Answer(number, answer));
-                    }
-                }
-                Action::Active(_) => self.begin(),
-                Action::Passive => {
-                    self.head.clear();
-                    let unknown = if is_planted("unknown-is-failed") {
-                        Answer::Failed
-                    } else {
-                        Answer::Unknown
-                    };
-                    for (number, _, _) in std::mem::take(&mut self.waiting).into_values().flatten()
-                    {
-                        out.push(Out::Answer(number, unknown));
-                    }
-                }
-            }
-        }
-    }
-
-    /// What keys are when this copy begins to serve: everything is committed.
-    fn begin(&mut self) {
-        self.head.clear();
-        for op in self.replica.overlay() {
-            let (key, value) = parse(&op.record);
-            self.head.insert(key, (value, version(op)));
-        }
-    }
-
-    /// Reads what is committed, and only then asks whether we may (R23, R24).
-    fn read(
-        &self,
-        now: Now,
-        control: &Control,
-        (group, at): (GroupId, SegmentId),
-        key: Key,
-    ) -> Answer {
-        let mut state = self.base.get(key);
-        if is_planted("dirty-read") {
-            state = self.head.get(&key).copied().unwrap_or(state);
-        }
-        let is_pending = self.replica.overlay().any(|op| parse(&op.record).0 == key);
-        let serves = self.replica.is_active()
-            && control.serves(now, group, at) == Some(self.replica.epoch());
-        let may_read = !self.replica.is_filling()
-            && (!is_pending || is_planted("dirty-local-read"))
-            && control.may_read(now, group, at) == Some(self.replica.epoch());
-        if serves || may_read { Answer::Read(state) } else { Answer::Failed }
-    }
-
-    fn write(
-        &mut self,
-        now: Now,
-        control: &Control,
-        place: (GroupId, SegmentId),
-        (number, key, ask): (u64, Key, Ask),
-        out: &mut Vec<Out>,
-    ) {
-        let epoch = self.replica.epoch();
-        if control.serves(now, place.0, place.1) != Some(epoch) || !self.replica.is_active() {
-            return out.push(Out::Answer(number, Answer::Failed));
-        }
-        let state = self.head.get(&key).copied().unwrap_or_else(|| self.base.get(key));
-        let value = match ask {
-            Ask::Put(value) => Some(value),
-            Ask::Cas(expected, value) if state.1 == expected => Some(value),
-            Ask::Cas(..) => return self.conflict(number, state, epoch, out),
-            Ask::Get | Ask::Delete => None,
-        };
-        let mut done = Vec::new();
-        let record = record(key, value);
-        let taken = self.replica.append(now.monotonic, record, 1, &mut self.base, &mut done);
-        match taken {
-            Ok(seq) => {
-                let version = u64::from(epoch.0) << 40 | seq;
-                // A deleted key has no version.
-                let state = value.map_or((None, 0), |value| (Some(value), version));
-                self.head.insert(key, state);
-                let answer = (number, Answer::Written(version), epoch);
-                self.waiting.entry(seq).or_default().push(answer);
-                // A copy without others has committed already.
-                let committed = self.replica.committed();
-                done.push(Action::Committed(committed));
-            }
-            Err(_) => out.push(Out::Answer(number, Answer::Failed)),
-        }
-        self.carry_out(now, control, place, done, out);
-    }
-
-    /// An answer that depends on what is not committed yet waits for it (R19).
-    fn conflict(&mut self, number: u64, state: State, epoch: Epoch, out: &mut Vec<Out>) {
-        let (last, answer) = (self.replica.last(), Answer::Conflict(state));
-        if last <= self.replica.committed() || is_planted("conflict-at-once") {
-            out.push(Out::Answer(number, answer));
-        } else {
-            self.waiting.entry(last).or_default().push((number, answer, epoch));
-        }
     }
 }

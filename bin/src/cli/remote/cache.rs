@@ -12,7 +12,7 @@ use isogrid_wire::native::catalog::ObjectKind;
 use serde_json::{Value, json};
 
 use super::confirm::confirm;
-use super::{Failure, Outcome, RemoteArgs, entry, map, object, pair, show, span};
+use super::{Failure, Outcome, RemoteArgs, cluster, entry, map, object, pair, show, span};
 use crate::cli::complete;
 use crate::cli::output::{OutputArgs, say};
 use crate::cli::table::table;
@@ -30,6 +30,7 @@ Examples:
   isogrid cache map get carts ann colour
   isogrid cache set orders ttl=20m max_bytes=128MiB
   isogrid cache ls -o json
+  isogrid cache locate 42 --cache orders        # which members of a cluster have it
   isogrid cache drop orders                     # asks for the name; --yes does not
 
 Exit codes: 0 ok, 1 failed, 2 wrong use, 3 not found, 4 a condition does not hold, 5 unavailable,
@@ -150,6 +151,14 @@ enum Command {
         #[arg(long, value_name = "NUMBER")]
         limit: Option<usize>,
     },
+    /// Show which members of the cluster have a key, whether there is such an entry or not.
+    Locate {
+        /// The key.
+        key: OsString,
+        /// The cache's name.
+        #[arg(long, default_value = "default", add = ArgValueCompleter::new(complete::caches))]
+        cache: String,
+    },
 }
 
 /// Which entry.
@@ -241,6 +250,7 @@ async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
         Command::Keys { cache, glob, limit } => {
             entry::keys(client, cache, glob.as_deref(), limit.unwrap_or(usize::MAX), out).await
         }
+        Command::Locate { key, cache } => cluster::locate(client, cache, key, out).await,
     }
 }
 

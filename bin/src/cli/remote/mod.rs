@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod cache;
+pub mod cluster;
 mod confirm;
 pub mod context;
 pub mod counter;

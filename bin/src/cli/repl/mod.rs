@@ -156,7 +156,11 @@ fn parsed(words: Vec<String>) -> ExitCode {
     match Cli::try_parse_from(std::iter::once("isogrid".to_owned()).chain(words)) {
         Ok(Cli {
             command:
-                Command::Serve(_) | Command::Memcached { .. } | Command::Repl(_) | Command::Lock(_),
+                Command::Serve(_)
+                | Command::Dev(_)
+                | Command::Memcached { .. }
+                | Command::Repl(_)
+                | Command::Lock(_),
         }) => fail("that is a process of its own: run it in a shell", USAGE),
         Ok(cli) => execute(cli.command),
         Err(error) => {

@@ -75,6 +75,10 @@ pub fn describe_named(call: &Invocation) -> Result<Value, Fault> {
 /// When there is no such cache, or it cannot be recorded.
 pub async fn clear(call: Invocation) -> Result<Value, Fault> {
     let cache = named(&call)?;
+    if call.node.is_clustered(cache.name()) {
+        let why = "it is a cache of the cluster: send flush_all over memcached's protocols";
+        return Err(Fault::Invalid(why.to_owned()));
+    }
     let mut keeper = call.node.keeper(cache.name());
     keeper.iter_mut().for_each(Keeper::wrote);
     let (now, entries) = (call.node.now(), cache.table().usage().entries);

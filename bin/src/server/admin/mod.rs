@@ -5,6 +5,7 @@
 //! to whoever listens. To add one: its handler in a file here, and its line in [`METHODS`].
 
 pub mod caches;
+pub mod cluster;
 pub mod config;
 pub mod node;
 pub mod snapshot;
@@ -243,6 +244,44 @@ pub static METHODS: &[Method] = &[
         permission: Permission::Admin,
         params: &[CACHE],
         handler: |call| Box::pin(caches::clear(call)),
+    },
+    Method {
+        name: "cluster.status",
+        doc: "How the cluster of this node is: members, leader, and what of the caches is served.",
+        permission: Permission::Monitor,
+        params: &[],
+        handler: |call| Box::pin(cluster::status(call)),
+    },
+    Method {
+        name: "cluster.topology",
+        doc: "Who has which segment of the cluster's caches.",
+        permission: Permission::Monitor,
+        params: &[Param { required: false, doc: "Only this cache.", ..CACHE }],
+        handler: |call| Box::pin(cluster::topology(call)),
+    },
+    Method {
+        name: "cluster.locate",
+        doc: "Who has the segment of a key, whether there is such an entry or not.",
+        permission: Permission::Monitor,
+        params: &[
+            CACHE,
+            Param { name: "key", doc: "The key, as text.", required: false, example: "user:1" },
+            Param {
+                name: "key_hex",
+                doc: "The key, as hexadecimal digits, where it is no text.",
+                required: false,
+                example: "ff00",
+            },
+        ],
+        handler: |call| Box::pin(cluster::locate(call)),
+    },
+    Method {
+        name: "cluster.leave",
+        doc: "This node leaves its cluster: others take what it has, then it is forgotten and its \
+              process ends.",
+        permission: Permission::Admin,
+        params: &[],
+        handler: |call| Box::pin(cluster::leave(call)),
     },
     Method {
         name: "snapshot.save",

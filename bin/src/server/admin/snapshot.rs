@@ -52,6 +52,11 @@ pub async fn load(call: Invocation) -> Result<Value, Fault> {
     if !path.is_file() {
         return Err(Fault::Invalid(missing(&path)));
     }
+    if let Some(cache) = caches.iter().find(|cache| call.node.is_clustered(cache)) {
+        return Err(Fault::Invalid(format!(
+            "{cache:?} is a cache of the cluster: name a local one"
+        )));
+    }
     let mode = match call.text("mode") {
         None | Some("merge") => ImportMode::Merge,
         Some("replace") => ImportMode::Replace,

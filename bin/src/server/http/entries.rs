@@ -380,6 +380,7 @@ pub fn failed(error: &Error) -> Problem {
         Error::ValueLength { .. } => Code::ValueTooLarge,
         Error::Unrecorded(Unrecorded::Busy) => Code::Overloaded,
         Error::Unrecorded(Unrecorded::OutOfSpace | Unrecorded::Failed) => Code::Storage,
+        Error::Unrecorded(Unrecorded::Elsewhere | Unrecorded::TooFewCopies) => Code::Overloaded,
         Error::Unrecorded(Unrecorded::Dropped) => Code::NoSuchObject,
     };
     Problem::new(code, error.to_string())
@@ -438,7 +439,7 @@ mod tests {
     /// writers that read the same version both would be told that they were the one.
     #[test]
     fn no_update_is_lost_to_another_writer() {
-        let node = Node::new(ServerConfig::default()).unwrap();
+        let node = Node::new(ServerConfig::ephemeral()).unwrap();
         let cache = node.catalog.cache("default").unwrap();
         store(&node, &cache, b"n", put(b"0"), &Conditions::default()).unwrap().unwrap();
         std::thread::scope(|scope| {

@@ -3,14 +3,18 @@
 use axum::body::Body;
 use axum::http::header::ACCEPT;
 use axum::http::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::json::{JSON, TEXT, with_type};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::query::Query;
 use super::route::Call;
+use crate::cluster::{CacheStatus, Cluster};
 use crate::server::health::{Check, State};
 use crate::server::node::Node;
+
+/// The member that somebody wants to stop.
+pub const SAFE_TO_STOP: &str = "safe-to-stop";
 
 /// Answers one of the probes.
 pub async fn answer(call: Call, look: fn(&Node) -> Vec<Check>) -> Result<Response<Body>, Problem> {
@@ -19,6 +23,63 @@ pub async fn answer(call: Call, look: fn(&Node) -> Vec<Check>) -> Result<Respons
     let accepted = call.request.headers().get(ACCEPT);
     let wants_json = accepted.and_then(|a| a.to_str().ok()).is_some_and(|a| a.contains(JSON));
     Ok(render(&checks, query.get("verbose").is_some(), wants_json))
+}
+
+/// Answers whether the cluster is whole, or whether a member may be stopped.
+pub async fn cluster(call: Call) -> Result<Response<Body>, Problem> {
+    let query = Query::parse(call.request.uri().query(), &[SAFE_TO_STOP])?;
+    let Some(cluster) = call.node.cluster.get() else {
+        return Err(Problem::new(Code::NoSuchObject, "this node belongs to no cluster"));
+    };
+    let (reasons, mut document) = match query.get(SAFE_TO_STOP) {
+        Some(member) => stopping(cluster, member)?,
+        None => whole(cluster),
+    };
+    let bad = !reasons.is_empty();
+    if let Some(fields) = document.as_object_mut() {
+        fields.insert("status".into(), if bad { "failed" } else { "ok" }.into());
+        fields.insert("reasons".into(), reasons.into());
+    }
+    let status = if bad { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    Ok(with_type(status, JSON, format!("{document}\n")))
+}
+
+fn whole(cluster: &Cluster) -> (Vec<String>, Value) {
+    let told = cluster.told();
+    let mut reasons = unsure(cluster);
+    reasons.extend(told.troubles());
+    let cache = |cache: &CacheStatus| {
+        let CacheStatus { cache, segments, served, complete, filling, .. } = cache;
+        json!({
+            "cache": cache, "segments": segments, "served": served, "complete": complete,
+            "filling": filling,
+        })
+    };
+    let document = json!({
+        "cluster": told.cluster,
+        "member": told.member,
+        "leader": told.leader,
+        "members": told.members.len(),
+        "caches": told.caches.iter().map(cache).collect::<Vec<_>>(),
+    });
+    (reasons, document)
+}
+
+fn stopping(cluster: &Cluster, member: &str) -> Result<(Vec<String>, Value), Problem> {
+    let told = cluster.told();
+    let Some(member) = told.find(member).map(|found| found.member) else {
+        let why = format!("the cluster has no member `{member}`: say its number or address");
+        return Err(Problem::new(Code::NoSuchObject, why));
+    };
+    let mut reasons = unsure(cluster);
+    reasons.extend(told.dangers_of_stopping(member));
+    Ok((reasons, json!({ "member": member })))
+}
+
+/// Who hears from no leader does not know how the cluster is.
+fn unsure(cluster: &Cluster) -> Vec<String> {
+    let why = "this member has no lease, so it does not know how the others are";
+    if cluster.may_serve() { Vec::new() } else { vec![why.to_owned()] }
 }
 
 fn render(checks: &[Check], verbose: bool, as_json: bool) -> Response<Body> {

@@ -47,6 +47,14 @@ const PROBE: &[Reply] = &[
     reply(503, &[TEXT, JSON], "no; the body says why"),
 ];
 
+const CLUSTER: &[Reply] = &[
+    reply(200, &[JSON], "yes"),
+    INVALID,
+    FORBIDDEN,
+    reply(404, &[PROBLEM], "the node belongs to no cluster, or the cluster has no such member"),
+    reply(503, &[JSON], "no; `reasons` says why"),
+];
+
 macro_rules! probe {
     ($verb:ident $path:literal $doc:literal $look:ident) => {
         Route {
@@ -75,6 +83,18 @@ pub static ROUTES: &[Route] = &[
     probe!(Options "/readyz" "As GET." ready),
     probe!(Get "/health/startup" "Whether the server has ever been ready." startup),
     probe!(Options "/health/startup" "As GET." startup),
+    Route {
+        verb: Verb::Get,
+        path: "/health/cluster",
+        access: Access::Open,
+        doc: "Whether every segment of the cluster is served and every copy complete, for alerts; \
+              with `safe-to-stop`, whether a member can be stopped without losing anything.",
+        anytime: true,
+        params: &[query(health::SAFE_TO_STOP, "The number or peer address of a member.", "1")],
+        body: "",
+        replies: CLUSTER,
+        handler: |call| Box::pin(health::cluster(call)),
+    },
     Route {
         verb: Verb::Get,
         path: "/metrics",

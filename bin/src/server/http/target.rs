@@ -70,5 +70,11 @@ pub fn key(path: &str, suffix: &str) -> Result<Vec<u8>, Problem> {
 /// # Errors
 /// When there is no such cache, or the key is malformed.
 pub fn entry(node: &Node, path: &str, suffix: &str) -> Result<Target, Problem> {
-    Ok(Target { cache: cache(node, path)?, key: key(path, suffix)? })
+    let cache = cache(node, path)?;
+    if node.is_clustered(cache.name()) {
+        let why =
+            format!("`{}` is a cache of the cluster: ask over memcached or GNP", cache.name());
+        return Err(Problem::new(Code::UnsupportedOp, why));
+    }
+    Ok(Target { cache, key: key(path, suffix)? })
 }

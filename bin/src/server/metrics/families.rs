@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use isogrid_engine::persist::Persistence;
 
+use super::cluster;
 use super::family::{Family, Kind, Number, Sample, by, one};
 use super::scrape::Scrape;
 use crate::config::exposed;
@@ -72,6 +73,39 @@ families! {
         |s| kept(s, |persistence| u64::from(persistence.is_out_of_space()));
     Gauge "isogrid_storage_failed" [] "1 once the log has failed: writes are refused until a restart",
         |s| kept(s, |persistence| u64::from(persistence.failure().is_some()));
+    Gauge "isogrid_cluster_members" ["state"]
+        "Members as this one sees them: joining, up, lost or leaving", cluster::members;
+    Gauge "isogrid_cluster_member" [] "This member's number, 0 while it is none",
+        |s| cluster::told(s, |told| told.member.unwrap_or(0));
+    Gauge "isogrid_cluster_leader" [] "The number of the member that leads, 0 while none is known",
+        |s| cluster::told(s, |told| told.leader.unwrap_or(0));
+    Gauge "isogrid_cluster_term" [] "Raft's term", |s| cluster::told(s, |told| told.term);
+    Gauge "isogrid_cluster_index" [] "The last entry of the metadata that was applied",
+        |s| cluster::told(s, |told| told.index);
+    Gauge "isogrid_cluster_has_lease" [] "1 while this member may serve", cluster::has_lease;
+    Gauge "isogrid_cluster_segments" ["cache" "state"]
+        "Segments by how they are: complete, copies_missing or unserved", cluster::segments;
+    Gauge "isogrid_cluster_copies" ["cache" "role"]
+        "Segments of which this member is primary, has a backup in sync, or fills one",
+        cluster::copies;
+    Counter "isogrid_cluster_frames" ["lane" "direction"] "Frames from and to other members",
+        cluster::frames;
+    Counter "isogrid_cluster_bytes" ["lane" "direction"] "Bytes of those frames", cluster::bytes;
+    Counter "isogrid_cluster_connects" [] "Connections made to other members",
+        |s| cluster::transport(s, |stats| &stats.connects);
+    Counter "isogrid_cluster_losses" []
+        "Connections to other members that were lost or could not be made",
+        |s| cluster::transport(s, |stats| &stats.losses);
+    Counter "isogrid_cluster_refused" []
+        "Connections to the peer port that were refused: of another cluster, or of no peer",
+        |s| cluster::transport(s, |stats| &stats.refused);
+    Counter "isogrid_cluster_damaged" []
+        "Connections of members that were closed because of what came over them",
+        |s| cluster::transport(s, |stats| &stats.damaged);
+    Counter "isogrid_cluster_dropped" [] "Frames of the control lane that made room for newer ones",
+        |s| cluster::transport(s, |stats| &stats.dropped);
+    Counter "isogrid_cluster_passed_on" [] "Requests that were passed on to other members",
+        cluster::passed_on;
     Counter "process_cpu_seconds" [] "User and system CPU time",
         |s| vec![Sample { labels: Vec::new(), value: Number::Real(s.process.cpu_seconds) }];
     Gauge "process_resident_memory_bytes" [] "Resident memory", |s| one(s.process.resident_bytes);

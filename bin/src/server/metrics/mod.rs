@@ -1,6 +1,7 @@
 //! Metrics for Prometheus. Nothing is counted for them: each family of [`FAMILIES`] reads at the
 //! time of asking what the server counts anyway, so requests pay nothing.
 
+mod cluster;
 mod families;
 mod family;
 mod process;

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn labels_are_as_declared_and_escaped() {
-        let node = Node::new(ServerConfig::default()).unwrap();
+        let node = Node::new(ServerConfig::ephemeral()).unwrap();
         let counts = Counts { cmd_set: 7, set_failed: 1, cas_badval: 2, ..Counts::default() };
         node.counters.of("default", Spoken::Http).add(&counts);
         let scrape = Scrape::new(&node);
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_classic_text_describes_each_series_by_its_name() {
-        let node = Node::new(ServerConfig::default()).unwrap();
+        let node = Node::new(ServerConfig::ephemeral()).unwrap();
         let text = classic(&render(&node));
         let mut described = BTreeSet::new();
         for line in text.lines() {

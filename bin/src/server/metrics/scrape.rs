@@ -113,7 +113,7 @@ mod tests {
             cache
         };
         let config =
-            ServerConfig { caches: (0..300).map(cache).collect(), ..ServerConfig::default() };
+            ServerConfig { caches: (0..300).map(cache).collect(), ..ServerConfig::ephemeral() };
         let node = Node::new(config).unwrap();
         let counts = Counts { get_hits: 1, ..Counts::default() };
         for n in 0..300 {

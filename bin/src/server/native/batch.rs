@@ -57,7 +57,7 @@ impl Session {
         // The lease is said once for all.
         let lease = at.ext.lease.filter(|_| matches!(request, Any::Lease(_)));
         let ext = RequestExt { lease, ..RequestExt::default() };
-        let at = At { to, object, id: sub.object, ext, may_wait: false, ..*at };
+        let at = At { to, object, id: sub.object, ext, body: sub.body, may_wait: false, ..*at };
         match self.execute(&at, &request, &mut Reply::kept(to, all))? {
             Flow::Said => Ok(()),
             _ => Err(Failure::invalid("a request within another one cannot wait")),

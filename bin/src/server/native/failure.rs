@@ -90,6 +90,9 @@ impl From<Error> for Failure {
             Error::ValueLength { .. } => ErrorCode::ValueTooLarge,
             Error::Unrecorded(Unrecorded::Busy) => ErrorCode::Overloaded,
             Error::Unrecorded(Unrecorded::OutOfSpace | Unrecorded::Failed) => ErrorCode::Storage,
+            Error::Unrecorded(Unrecorded::Elsewhere | Unrecorded::TooFewCopies) => {
+                ErrorCode::Overloaded
+            }
             Error::Unrecorded(Unrecorded::Dropped) => ErrorCode::NoSuchObject,
         };
         Failure::new(code, error.to_string())

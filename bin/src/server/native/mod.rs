@@ -16,6 +16,7 @@
 //! | `cache.rs`, `many.rs`, `edit.rs`, `entry.rs` | group 0x01 |
 //! | `scan.rs`, `listen.rs`, `track.rs`, `live.rs` | its streams |
 //! | `tx.rs`, `open_tx.rs` | group 0x02 |
+//! | `clustered.rs` | requests for caches of the cluster |
 //! | `conn.rs`, `counter.rs`, `lease.rs`, `catalog.rs`, `admin.rs`, `batch.rs` | the other groups |
 
 mod admin;
@@ -24,6 +25,7 @@ mod asked;
 mod batch;
 mod cache;
 mod catalog;
+pub mod clustered;
 mod conn;
 mod counter;
 mod edit;
@@ -53,7 +55,7 @@ mod window;
 
 use std::sync::Arc;
 
-use self::session::Session;
+pub use self::session::Session;
 use super::connection::Connection;
 use super::listener::Arrival;
 use super::node::Node;

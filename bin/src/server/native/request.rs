@@ -33,6 +33,8 @@ pub struct At<'i> {
     pub id: u32,
     /// Its extensions.
     pub ext: RequestExt<'i>,
+    /// Its own fields, as bytes.
+    pub body: &'i [u8],
     /// How much time is left.
     pub patience: Duration,
     /// The operation.
@@ -62,6 +64,21 @@ pub enum Flow {
 }
 
 impl<'i> At<'i> {
+    /// That of a request which another member passes on; `None` when there is no such operation.
+    pub fn passed(to: To, object: Option<&'i Arc<Object>>, body: &'i [u8]) -> Option<Self> {
+        Some(At {
+            to,
+            object,
+            id: object.map_or(0, |object| object.id),
+            ext: RequestExt::default(),
+            body,
+            patience: TIMEOUT,
+            operation: operation(to.op)?,
+            is_hasty: false,
+            may_wait: true,
+        })
+    }
+
     /// The object, which must be of this kind.
     ///
     /// # Errors
@@ -177,7 +194,9 @@ impl Session {
         }
         let (id, is_hasty) = (asked.object, asked.timeout_ms != 0);
         let may_wait = to.stream != 0;
-        let at = At { to, object, id, ext: asked.ext, patience, operation, is_hasty, may_wait };
+        let body = asked.body.rest();
+        let at =
+            At { to, object, id, ext: asked.ext, body, patience, operation, is_hasty, may_wait };
         let request = Request::decode(to.op, asked.body)?;
         self.permit(index, asked.object, &request)?;
         if let Some(fence) = &at.ext.fence {
@@ -284,6 +303,9 @@ impl Session {
         }
         match (at.ext.tx, request) {
             (None, _) => {}
+            (Some(_), Request::Cache(_)) if self.clustered(at.object).is_some() => {
+                return Err(unsupported("tx"));
+            }
             (Some(tx), Request::Cache(request)) => {
                 return self.join(tx, at, request, reply).map(|()| Flow::Said);
             }
@@ -291,7 +313,10 @@ impl Session {
         }
         match request {
             Request::Conn(request) => self.conn(request, reply),
-            Request::Cache(request) => self.cache(at, request, reply),
+            Request::Cache(request) => match self.clustered(at.object) {
+                Some(cluster) => self.clustered_cache(cluster, at, request, reply),
+                None => self.cache(at, request, reply),
+            },
             Request::Tx(request) => self.tx(at, request, reply),
             Request::Counter(request) => self.counter(at, request, reply),
             Request::Lease(request) => self.lease(at, request, reply),

@@ -100,6 +100,9 @@ impl Session {
         let object = index.by_id(id).filter(|object| object.kind == Kind::Cache)?;
         let cache = object.cache.as_deref()?;
         let is_open = matches!(self.stage, Stage::Open) && !self.is_reassembling();
+        if self.clustered(Some(index.by_id(id)?)).is_some() {
+            return None;
+        }
         let is_refused = self.loading.get(&id).is_some_and(Loading::refuses);
         let may_be_away = self.node.data.get().is_some() && object.options.persist.is_logged();
         let is_guarded = self.node.security.is_required();

@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 
 use super::admission::refuse;
 use super::cache;
+use super::clustered::OpenWrites;
 use super::failure::Failure;
 use super::handshake::{self, Preface};
 use super::live::Lives;
@@ -67,6 +68,10 @@ pub struct Session {
     pub streams: Streams,
     /// Answers that wait until they are kept.
     pub window: Window,
+    /// Its writes to caches of the cluster that are under way.
+    pub open_writes: OpenWrites,
+    /// Its requests come from another member: none is passed on once more.
+    pub is_passed: bool,
     /// Requests that are answered later.
     pub under_way: UnderWay,
     /// Its streams that have items.
@@ -120,6 +125,8 @@ impl Session {
             read_at: now,
             streams: Streams::new(limits.streams_max),
             window: Window::new(&node),
+            open_writes: OpenWrites::default(),
+            is_passed: false,
             under_way: UnderWay::default(),
             lives: Lives::default(),
             transactions: OpenTransactions::default(),

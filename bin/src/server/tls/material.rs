@@ -71,21 +71,37 @@ fn client_verifier(config: &TlsConfig) -> Result<Option<Arc<dyn ClientCertVerifi
         return Ok(None);
     }
     let path = config.ca.as_deref().unwrap_or_default();
-    let refused = |why: String| TlsError::Authorities { path: path.to_owned(), why };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| refused(error.to_string()))?;
-    }
     let provider = Arc::new(ring::default_provider());
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(path)?), provider);
     let builder = match config.client {
         ClientCertificates::Optional => builder.allow_unauthenticated(),
         ClientCertificates::Required | ClientCertificates::Off => builder,
     };
-    builder.build().map(Some).map_err(|error| refused(error.to_string()))
+    builder.build().map(Some).map_err(|error| unusable(path, &error))
 }
 
-fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// The authorities of a PEM file.
+///
+/// # Errors
+/// [`TlsError`] names the file and what to do.
+pub fn authorities(path: &str) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| unusable(path, &error))?;
+    }
+    Ok(roots)
+}
+
+fn unusable(path: &str, error: &dyn std::fmt::Display) -> TlsError {
+    TlsError::Authorities { path: path.to_owned(), why: error.to_string() }
+}
+
+/// The certificates of a PEM file.
+///
+/// # Errors
+/// [`TlsError`] names the file and what to do.
+pub fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let refused = |error: pem::Error| file(path, &error, "name a PEM file of certificates");
     let found: Vec<_> = CertificateDer::pem_file_iter(path)
         .map_err(refused)?
@@ -94,7 +110,11 @@ fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     if found.is_empty() { Err(refused(pem::Error::NoItemsFound)) } else { Ok(found) }
 }
 
-fn private_key(path: &str) -> Result<PrivateKeyDer<'static>, TlsError> {
+/// The private key of a PEM file.
+///
+/// # Errors
+/// [`TlsError`] names the file and what to do.
+pub fn private_key(path: &str) -> Result<PrivateKeyDer<'static>, TlsError> {
     let help =
         "name a PEM file with a private key that has no password and that the server may read";
     PrivateKeyDer::from_pem_file(path).map_err(|error| file(path, &error, help))

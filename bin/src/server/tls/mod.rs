@@ -4,7 +4,7 @@
 //! when it begins.
 
 mod certificate;
-mod material;
+pub mod material;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -156,7 +156,7 @@ impl<'t> Locked<'t> {
         Leaving {
             key: version.key(),
             entry,
-            epoch: self.shared.epoch_u32(),
+            epoch: self.epoch_of(version.seq()),
             seq: version.seq(),
             accessed: self.now.saturating_sub(age),
         }

@@ -24,6 +24,10 @@ impl<'t> Locked<'t> {
         found: Found<'t>,
         draft: &Draft<'_>,
     ) -> Result<Found<'t>, Error> {
+        if self.replays {
+            // Whoever took it first had room for it.
+            return Ok(found);
+        }
         let more = draft.charge(self.shared.allocator);
         if more as u64 > self.account().max_bytes() {
             return Err(self.full());
@@ -96,6 +100,9 @@ impl<'t> Locked<'t> {
     }
 
     pub(super) fn evict_one(&mut self, region: u8) -> bool {
+        if self.follows() {
+            return false;
+        }
         let mut kept = Vec::new();
         let mut evicted = false;
         while kept.len() < KEPT_VICTIMS_MAX {
@@ -105,7 +112,7 @@ impl<'t> Locked<'t> {
                 break;
             };
             let published = version.seq() <= self.segment.committed.load(Ordering::Relaxed);
-            if !published || !self.hand_over(version) {
+            if !published || !self.hand_over(version) || !self.record_drop(version) {
                 kept.push(version);
                 continue;
             }

@@ -126,7 +126,7 @@ impl<'t> Locked<'t> {
     ) -> Event<'t> {
         count(&self.segment.told);
         let seq = self.segment.told.load(Ordering::Relaxed);
-        Event { kind, segment: self.number(), seq, origin, new, old, epoch: self.shared.epoch }
+        Event { kind, segment: self.number(), seq, origin, new, old, epochs: &self.segment.epochs }
     }
 }
 

@@ -12,7 +12,12 @@ const SWEEP_LINES: usize = 16;
 impl Locked<'_> {
     /// Removes what has expired, at most `budget` slots; whether there may be more.
     pub fn expire(&mut self, budget: usize) -> bool {
-        let Some(mut wheel) = self.w.wheel.take() else { return false };
+        // Of a copy that follows another nothing goes before it does there.
+        let Some(mut wheel) =
+            self.w.wheel.take_if(|_| !self.segment.follows.load(Ordering::Relaxed))
+        else {
+            return false;
+        };
         let (now, mut gone) = (self.now, Vec::new());
         let committed = self.segment.committed.load(Ordering::Relaxed);
         let slots = &self.w.slots;
@@ -32,7 +37,7 @@ impl Locked<'_> {
         self.w.wheel = Some(wheel);
         let _kept = self.keep_for_telling();
         for version in gone {
-            if self.must_stay(version) {
+            if self.must_stay(version) || !self.record_drop(version) {
                 self.schedule_at(version.slot(), now + 1);
                 continue;
             }

@@ -144,13 +144,14 @@ impl<'t> Commit<'t> {
         key: &'k [u8],
         touched: &Touched,
     ) -> Result<Option<Change<'k>>, Error> {
-        let (hash, epoch) = (touched.hash, self.table.epoch());
+        let hash = touched.hash;
         let Some(part) = self.part(hash.segment) else { return Ok(None) };
         let found = part.locked.find(hash, key);
         let Some(seq) = part.locked.remove(hash, found, Visible::Together)? else {
             return Ok(None);
         };
         part.first.get_or_insert(seq);
+        let epoch = part.locked.epoch_of(seq);
         Ok(Some(Change::Remove { key, epoch, seq }))
     }
 
@@ -160,11 +161,12 @@ impl<'t> Commit<'t> {
         touched: &Touched,
         new: NewEntry<'k>,
     ) -> Result<Option<Change<'k>>, Error> {
-        let (hash, epoch) = (touched.hash, self.table.epoch());
+        let hash = touched.hash;
         let Some(part) = self.part(hash.segment) else { return Ok(None) };
         let found = part.locked.find(hash, key);
         let (seq, lack) = part.locked.put(hash, found, draft(key, &new), Visible::Together)?;
         part.first.get_or_insert(seq);
+        let epoch = part.locked.epoch_of(seq);
         self.lack = lack.or(self.lack);
         Ok(Some(Change::Put { key, entry: new, epoch, seq }))
     }
@@ -184,10 +186,10 @@ impl<'t> Commit<'t> {
     }
 
     fn versions(&self, changes: &[Change<'_>]) -> Vec<(Vec<u8>, u64)> {
-        let own = |seq: u64| self.table.shared.epoch << SEQ_BITS | seq;
         let version = |change: &Change<'_>| match change {
-            Change::Put { key, entry, seq, .. } => {
-                Some((key.to_vec(), entry.version.unwrap_or_else(|| own(*seq))))
+            Change::Put { key, entry, epoch, seq } => {
+                let own = u64::from(*epoch) << SEQ_BITS | seq;
+                Some((key.to_vec(), entry.version.unwrap_or(own)))
             }
             _ => None,
         };

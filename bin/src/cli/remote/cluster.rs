@@ -1,0 +1,175 @@
+//! `isogrid cluster` and `isogrid cache locate`: the cluster as a server of it sees it.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
+use isogrid_wire::client::Client;
+use serde_json::{Map, Value, json};
+
+use super::show::{self, field};
+use super::{Outcome, RemoteArgs, object};
+use crate::cli::complete;
+use crate::cli::output::OutputArgs;
+use crate::cli::table::table;
+
+const EXAMPLES: &str = "\
+Examples:
+  isogrid cluster status
+  isogrid cluster members --server 127.0.0.1:7410
+  isogrid cluster topology --cache default -o json
+  isogrid cluster leave --server 127.0.0.1:7420   # waits until others have what it has
+
+A server answers for itself: what it has not heard of it does not know. Exit codes: as
+`isogrid cache --help`.
+
+See also: isogrid cache locate, isogrid dev";
+
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ClusterArgs {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show who leads, and what of the caches is served and has all its copies.
+    Status,
+    /// List the members: where they are, whether they vote, what they have.
+    Members,
+    /// Show who has which segment.
+    Topology {
+        /// Only of this cache.
+        #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::caches))]
+        cache: Option<String>,
+    },
+    /// Have the server hand what it has to others, leave the cluster and end.
+    Leave,
+}
+
+/// Runs `isogrid cluster`.
+pub fn main(args: &ClusterArgs) -> ExitCode {
+    args.remote.run(async |client| run(&args.command, &client, &args.remote.out()).await)
+}
+
+async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
+    match command {
+        Command::Status => {
+            let told = client.admin("cluster.status", &json!({})).await?;
+            Ok(out.say(|| status(&told), || told.clone()))
+        }
+        Command::Members => {
+            let told = client.admin("cluster.status", &json!({})).await?;
+            let document = || json!({ "members": told.get("members") });
+            Ok(out.say(|| members(&told), document))
+        }
+        Command::Topology { cache } => {
+            let named = object(cache.iter().map(|name| ("cache", name.as_str())));
+            let told = client.admin("cluster.topology", &named).await?;
+            Ok(out.say(|| topology(&told), || told.clone()))
+        }
+        Command::Leave => {
+            let told = client.admin_told("cluster.leave", &json!({}), |step| tell(&step)).await?;
+            let text = || format!("the member {} has left\n", field(&told, "/member"));
+            Ok(out.say(text, || told.clone()))
+        }
+    }
+}
+
+/// One step of a leave.
+fn tell(step: &Value) {
+    let left = step.pointer("/progress/segments_left").or(step.get("segments_left"));
+    if let Some(left) = left {
+        eprintln!("leaving: {left} segments left to hand over");
+    }
+}
+
+fn list<'v>(document: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
+    document.get(name).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn status(told: &Value) -> String {
+    let facts = ["cluster", "id", "member", "leader", "term", "index", "has_lease"];
+    let facts = facts.map(|name| [name.to_owned(), field(told, &format!("/{name}"))]);
+    let count = list(told, "members").count();
+    let mut text = table(&facts) + &table(&[["members  ".to_owned(), count.to_string()]]) + "\n";
+    let names = ["cache", "segments", "served", "complete", "filling"];
+    let row = |cache: &Value| names.map(|name| field(cache, &format!("/{name}")));
+    let head = names.map(str::to_uppercase);
+    text += &table(&std::iter::once(head).chain(list(told, "caches").map(row)).collect::<Vec<_>>());
+    for trouble in list(told, "troubles") {
+        text += &format!("! {}\n", show::text(trouble));
+    }
+    text
+}
+
+fn members(told: &Value) -> String {
+    let names = ["member", "address", "raft", "state", "primaries", "backups", "filling"];
+    let leader = field(told, "/leader");
+    let row = |member: &Value| {
+        let number = field(member, "/member");
+        let leads = if number == leader { "leads" } else { "" };
+        let [_, address, raft, state, primaries, backups, filling] =
+            names.map(|name| field(member, &format!("/{name}")));
+        [number, address, raft, state, primaries, backups, filling, leads.to_owned()]
+    };
+    let head = ["MEMBER", "ADDRESS", "RAFT", "STATE", "PRIMARIES", "BACKUPS", "FILLING", ""];
+    let rows = list(told, "members").map(row);
+    table(&std::iter::once(head.map(str::to_owned)).chain(rows).collect::<Vec<_>>())
+}
+
+fn topology(told: &Value) -> String {
+    let head = ["CACHE", "SEGMENT", "EPOCH", "PRIMARY", "IN SYNC", "FILLING"].map(str::to_owned);
+    let mut rows = vec![head];
+    for cache in list(told, "caches") {
+        let name = field(cache, "/cache");
+        for segment in list(cache, "segments") {
+            let one = |name: &str| field(segment, &format!("/{name}"));
+            let many =
+                |name: &str| list(segment, name).map(show::text).collect::<Vec<_>>().join(" ");
+            let (insync, syncing) = (many("insync"), many("syncing"));
+            rows.push([
+                name.clone(),
+                one("segment"),
+                one("epoch"),
+                one("primary"),
+                insync,
+                syncing,
+            ]);
+        }
+    }
+    table(&rows)
+}
+
+/// Runs `isogrid cache locate`.
+///
+/// # Errors
+/// The server belongs to no cluster, there is no such cache, or it is no cache of the cluster.
+pub async fn locate(client: &Client, cache: &str, key: &OsStr, out: &OutputArgs) -> Outcome {
+    let mut arguments = Map::from_iter([("cache".to_owned(), json!(cache))]);
+    show::put_bytes(&mut arguments, "key", key.as_bytes());
+    let told = client.admin("cluster.locate", &arguments.into()).await?;
+    Ok(out.say(|| located(&told), || told.clone()))
+}
+
+fn located(told: &Value) -> String {
+    let place = |role: &str, member: &Value| {
+        let [number, address, state] =
+            ["/member", "/address", "/state"].map(|at| field(member, at));
+        [role.to_owned(), number, address, state]
+    };
+    let head = ["ROLE", "MEMBER", "ADDRESS", "STATE"].map(str::to_owned);
+    let primary = told.get("primary").filter(|primary| !primary.is_null());
+    let rows = primary.into_iter().map(|member| place("primary", member));
+    let rows = rows.chain(list(told, "backups").map(|member| place("backup", member)));
+    let rows = rows.chain(list(told, "syncing").map(|member| place("filling", member)));
+    let (segment, epoch) = (field(told, "/segment"), field(told, "/epoch"));
+    let cache = field(told, "/cache");
+    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
+    format!("segment {segment} of {cache}, epoch {epoch}\n{}", table(&rows))
+}

@@ -1,0 +1,271 @@
+//! The task that runs the control core: it hands it what happens, and carries out what it asks
+//! for. Before the process is a member it runs the founding in its place.
+
+mod roles;
+mod start;
+mod strangers;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isogrid_grid::control::{Action, Control, ControlConfig, Event, Identity};
+use isogrid_grid::copies::Copies;
+use isogrid_grid::founding::{Founding, Hello};
+use isogrid_grid::id::{ClusterId, NodeId};
+use isogrid_grid::message::Envelope;
+use isogrid_grid::metadata::{Command, Settings};
+use isogrid_grid::raft::{Log, RaftConfig};
+use isogrid_grid::segment::{GiveUp, Request};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
+
+use super::storage::{Opened, Storage, StorageError};
+use super::transport::Lane;
+use super::{Cluster, Status, View};
+use crate::config::ServerConfig;
+use crate::security::random;
+
+/// Between two ticks of the cores.
+const TICK: Duration = Duration::from_millis(50);
+/// How long a role that is to be given up may take to have its writes committed, ms (R33).
+const DRAIN_MS: u64 = 100;
+/// How old what there is to say of the cluster may be, ms.
+const TELL_MS: u64 = 200;
+
+/// What happens to the task.
+pub(super) enum Input {
+    /// Of a peer; where it is reached, when it is no member that this one knows.
+    Core(Envelope, Option<String>),
+    Hello(Hello),
+    Ask(Request),
+    Unreachable(String),
+    Saved(u64),
+    Promised,
+    Member(NodeId, Settings, Log),
+    Status(oneshot::Sender<Status>),
+    Leave,
+    Failed(StorageError),
+}
+
+/// What the node is in the cluster.
+enum Core {
+    /// Nothing yet: it looks for others.
+    Stranger(Box<Founding>),
+    /// What it became is on its way to the disk.
+    Becoming,
+    Member(Box<Control>),
+}
+
+/// The task.
+pub struct Driver {
+    cluster: Arc<Cluster>,
+    config: ServerConfig,
+    opened: Identity,
+    core: Core,
+    storage: Storage,
+    inputs: UnboundedReceiver<Input>,
+    /// Roles that are given up as soon as their writes are committed, and when at the latest.
+    leaving: Vec<(GiveUp, u64)>,
+    since: u64,
+    asked_at: u64,
+    /// Who is no member and said something last, and where it is reached.
+    stranger: Option<(NodeId, String)>,
+    /// When it was last told what there is to say of the cluster.
+    told_at: u64,
+    /// Groups of which it was said that the configuration has them otherwise.
+    told: BTreeSet<String>,
+    on_end: Box<dyn Fn(&'static str) + Send>,
+}
+
+impl Driver {
+    fn new(
+        cluster: Arc<Cluster>,
+        config: &ServerConfig,
+        (storage, opened): (Storage, Opened),
+        inputs: UnboundedReceiver<Input>,
+        address: &str,
+        on_end: impl Fn(&'static str) + Send + 'static,
+    ) -> Driver {
+        let Opened { storage: disk, boot, member, promise, log } = opened;
+        let nobody = (ClusterId::default(), NodeId::default());
+        let (of, node) = member.as_ref().map_or(nobody, |(node, known)| (known.cluster, *node));
+        let since = cluster.now().monotonic;
+        let mut driver = Driver {
+            cluster,
+            config: config.clone(),
+            opened: Identity { cluster: of, node, storage: disk, boot },
+            core: Core::Becoming,
+            storage,
+            inputs,
+            leaving: Vec::new(),
+            since,
+            asked_at: 0,
+            stranger: None,
+            told_at: 0,
+            told: BTreeSet::new(),
+            on_end: Box::new(on_end),
+        };
+        match member {
+            Some((node, settings)) => driver.become_member(node, settings, log),
+            None => driver.look_for_others(address, promise.as_deref()),
+        }
+        driver
+    }
+
+    /// Runs until the cluster ends or the process is no member any more.
+    pub async fn run(mut self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                _ = ticks.tick() => self.tick(),
+                input = self.inputs.recv() => match input {
+                    Some(input) => self.take(input),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// The process is this member from now on.
+    fn become_member(&mut self, node: NodeId, settings: Settings, log: Log) {
+        self.opened = Identity { cluster: settings.cluster, node, ..self.opened };
+        let _ = self.cluster.identity.set(self.opened);
+        for shared in &self.cluster.caches {
+            let table = Arc::clone(&shared.table);
+            let min_insync = shared.settings.min_insync;
+            let _ = shared.copies.set(Copies::new(node, shared.group, min_insync, table));
+        }
+        let seed = u64::from_le_bytes(random::bytes());
+        let config = ControlConfig {
+            address: self.cluster.address().to_owned(),
+            raft: RaftConfig { seed, ..RaftConfig::default() },
+            ..ControlConfig::default()
+        };
+        let cluster = settings.name.clone();
+        let control = Control::new(config, self.opened, settings, log);
+        tracing::info!(event = "member", cluster, member = %node, "of the cluster");
+        self.cluster.view.store(Arc::new(View::of(&control)));
+        self.core = Core::Member(Box::new(control));
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Core(envelope, reached_at) => {
+                // One that has left is told so when it asks, and is in no list any more.
+                self.stranger = reached_at.map(|address| (envelope.from, address));
+                self.step(Event::Received(envelope));
+            }
+            Input::Ask(request) => self.step(Event::Ask(request)),
+            Input::Saved(number) => self.step(Event::Saved(number)),
+            Input::Hello(hello) => self.hello(hello),
+            Input::Promised => self.found(|stranger, _, out| stranger.saved(out)),
+            Input::Member(node, settings, log) => self.become_member(node, settings, log),
+            Input::Unreachable(address) => {
+                let node = self.node_at(&address);
+                node.into_iter().for_each(|node| self.step(Event::Unreachable(node)));
+            }
+            Input::Status(asked) => {
+                let _ = asked.send(self.status());
+            }
+            Input::Leave => {
+                let node = self.opened.node;
+                self.step(Event::Propose(Command::Leave(node)));
+            }
+            Input::Failed(error) => {
+                tracing::error!(event = "cluster_disk_failed", %error);
+                (self.on_end)("the disk of the cluster's log has failed");
+            }
+        }
+    }
+
+    fn node_at(&self, address: &str) -> Option<NodeId> {
+        let Core::Member(control) = &self.core else { return None };
+        let mut members = control.metadata().members().iter();
+        members.find(|(_, member)| member.address == address).map(|(node, _)| *node)
+    }
+
+    fn tick(&mut self) {
+        match &self.core {
+            Core::Stranger(_) => self.found(|stranger, now, out| stranger.tick(now.monotonic, out)),
+            Core::Becoming => {}
+            Core::Member(_) => {
+                self.step(Event::Tick);
+                let now = self.cluster.now();
+                let mut out = Vec::new();
+                for shared in &self.cluster.caches {
+                    shared.copies().into_iter().for_each(|copies| copies.tick(now, &mut out));
+                }
+                self.cluster.carry_out(out);
+                self.finish_giving_up(now);
+                self.create_groups(now);
+            }
+        }
+        if self.cluster.now().monotonic >= self.told_at + TELL_MS {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        self.told_at = self.cluster.now().monotonic;
+        self.cluster.told.store(Arc::new(self.status()));
+    }
+
+    /// One step of the control core, and what follows from it.
+    fn step(&mut self, event: Event) {
+        let Core::Member(control) = &mut self.core else { return };
+        let mut out = Vec::new();
+        let had_lease = control.lease().until() > 0;
+        control.step(self.cluster.now(), event, &mut out);
+        let until = control.lease().until();
+        let is_first = until > 0 && !had_lease;
+        if is_first || out.contains(&Action::Changed) {
+            self.changed();
+        }
+        self.cluster.lease_until.store(until, std::sync::atomic::Ordering::Release);
+        out.into_iter().for_each(|action| self.act(action));
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Send(envelope) => self.send(&envelope),
+            Action::Save(save) => self.storage.save(save),
+            Action::Changed => {}
+            Action::Hello(address, hello) => self.greet(&address, &hello),
+            Action::Removed => {
+                tracing::warn!(event = "removed", "the cluster has forgotten this member");
+                self.core = Core::Becoming;
+                self.tell();
+                self.storage.forget(|| {});
+                (self.on_end)("the member has left the cluster");
+            }
+            Action::GiveUp(give_up) => {
+                let now = self.cluster.now().monotonic;
+                if let Some(copies) = self.copies_of(&give_up) {
+                    copies.close(give_up.segment);
+                }
+                self.leaving.push((give_up, now + DRAIN_MS));
+                self.finish_giving_up(self.cluster.now());
+            }
+        }
+    }
+
+    fn send(&self, envelope: &Envelope) {
+        let view = self.cluster.view.load();
+        let stranger = self.stranger.as_ref().filter(|(node, _)| *node == envelope.to);
+        let address = view.address(envelope.to).or(stranger.map(|(_, address)| &**address));
+        if let Some(address) = address {
+            self.cluster.send_envelope(address, envelope, Lane::Control);
+        }
+    }
+
+    fn status(&self) -> Status {
+        let Core::Member(control) = &self.core else {
+            return Status::stranger(&self.config.cluster.name, self.cluster.address());
+        };
+        Status::of(control, &self.cluster)
+    }
+}

@@ -1,0 +1,123 @@
+//! What the metadata say of this member's copies: it is shown to them, given up when the leader
+//! wants it back, and asked for when caches have no owners yet.
+
+use std::sync::Arc;
+
+use isogrid_grid::control::{Control, Event};
+use isogrid_grid::copies::{Copies, Out};
+use isogrid_grid::id::{Epoch, SegmentId};
+use isogrid_grid::membership::Now;
+use isogrid_grid::metadata::{Command, CreateGroup, first_epoch};
+use isogrid_grid::segment::{GiveUp, Request, Wish, first_owners};
+
+use super::{Core, Driver};
+use crate::cluster::{Shared, View};
+
+/// How long a cluster that is not complete waits before its caches get owners, ms.
+const GATHER_MS: u64 = 3_000;
+/// How often a group that is not there is asked for, ms.
+const ASK_MS: u64 = 500;
+
+impl Driver {
+    pub(super) fn copies_of(&self, give_up: &GiveUp) -> Option<Arc<Copies>> {
+        let shared = self.cluster.caches.iter().find(|shared| shared.group == give_up.group)?;
+        shared.copies().cloned()
+    }
+
+    /// Says what was given up, once its writes are committed or time is up.
+    pub(super) fn finish_giving_up(&mut self, now: Now) {
+        for (give_up, until) in std::mem::take(&mut self.leaving) {
+            let copies = self.copies_of(&give_up);
+            let is_open = copies.as_ref().is_some_and(|copies| !copies.is_settled(give_up.segment));
+            if is_open && now.monotonic < until {
+                self.leaving.push((give_up, until));
+                continue;
+            }
+            copies.into_iter().for_each(|copies| copies.allow(give_up.segment, None, None));
+            let GiveUp { node, group, segment, epoch } = give_up;
+            self.step(Event::Ask(Request { group, segment, epoch, wish: Wish::GaveUp(node) }));
+        }
+    }
+
+    /// The metadata have changed: requests are routed anew, and copies hear what they are now.
+    pub(super) fn changed(&mut self) {
+        let Core::Member(control) = &self.core else { return };
+        let view = Arc::new(View::of(control));
+        let before = self.cluster.view.swap(Arc::clone(&view));
+        for gone in before.addresses().filter(|address| !view.addresses().any(|a| a == *address)) {
+            self.cluster.transport.get().into_iter().for_each(|peers| peers.forget(gone));
+        }
+        let now = self.cluster.now();
+        let mut out = Vec::new();
+        for shared in &self.cluster.caches {
+            if let Some(copies) = shared.copies() {
+                show(control, now, shared, copies, &self.leaving, &mut out);
+            }
+        }
+        self.cluster.carry_out(out);
+        self.tell();
+    }
+
+    /// Asks for the groups of the caches, once the cluster is complete or has waited for it.
+    pub(super) fn create_groups(&mut self, now: Now) {
+        let Core::Member(control) = &self.core else { return };
+        let metadata = control.metadata();
+        let running = metadata.members().values().filter(|m| m.incarnation.is_some()).count();
+        let expected = usize::try_from(self.config.cluster.bootstrap_expect).unwrap_or(0);
+        let is_complete = running >= expected || now.monotonic >= self.since + GATHER_MS;
+        if control.incarnation().is_none() || now.monotonic < self.asked_at + ASK_MS {
+            return;
+        }
+        self.asked_at = now.monotonic;
+        let mut asks = Vec::new();
+        for shared in &self.cluster.caches {
+            match metadata.groups().get(&shared.group) {
+                None if is_complete && running > 0 => {
+                    let settings = shared.settings.clone();
+                    let owners = first_owners(metadata, &settings);
+                    let (group, epoch) = (shared.group, first_epoch(now.wall));
+                    let create = CreateGroup { group, settings, epoch, now: now.wall, owners };
+                    asks.push(Command::CreateGroup(create));
+                }
+                Some(there) if there.settings != shared.settings => {
+                    if self.told.insert(shared.name.clone()) {
+                        let (cache, theirs) = (&shared.name, &there.settings);
+                        let ours = &shared.settings;
+                        tracing::error!(
+                            event = "other_settings",
+                            cache,
+                            ?theirs,
+                            ?ours,
+                            "the cluster's hold"
+                        );
+                    }
+                }
+                None | Some(_) => {}
+            }
+        }
+        asks.into_iter().for_each(|command| self.step(Event::Propose(command)));
+    }
+}
+
+/// Tells the copies of a cache what the metadata say of them.
+fn show(
+    control: &Control,
+    now: Now,
+    shared: &Shared,
+    copies: &Copies,
+    leaving: &[(GiveUp, u64)],
+    out: &mut Vec<Out>,
+) {
+    let Some(group) = control.metadata().groups().get(&shared.group) else { return };
+    let us = control.identity().node;
+    let ours = control.incarnation().and_then(|_| control.metadata().copy_of(us, false));
+    for (at, view) in (0..).map(SegmentId).zip(&group.segments) {
+        let drains = leaving.iter().any(|(give_up, _)| {
+            (give_up.group, give_up.segment, give_up.epoch) == (shared.group, at, view.epoch)
+        });
+        let allowed: Option<Epoch> =
+            control.serves(Now::default(), shared.group, at).or(drains.then_some(view.epoch));
+        let readable = control.may_read(Now::default(), shared.group, at);
+        copies.view(now, at, view, ours, (allowed, readable), out);
+    }
+}

@@ -1,0 +1,84 @@
+//! How a node begins to take part in its cluster.
+
+use std::sync::Arc;
+
+use isogrid_engine::{SystemClock, Table};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use super::{Driver, Input};
+use crate::cluster::ears::Ears;
+use crate::cluster::requests::Requests;
+use crate::cluster::storage::{Opened, Place, Storage};
+use crate::cluster::transport::{PeerTls, Transport, TransportConfig, check_exposure};
+use crate::cluster::{Cluster, ClusterError, shared_caches};
+use crate::config::{Address, ServerConfig};
+
+impl Cluster {
+    /// Takes part in the cluster of the configuration. `table` gives the tables of caches; `on_end` is called
+    /// when this process can be no member any more, with the reason.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn join(
+        config: &ServerConfig,
+        keeps: Option<[u8; 16]>,
+        table: impl Fn(&str) -> Option<Arc<Table>>,
+        on_end: impl Fn(&'static str) + Send + 'static,
+    ) -> Result<(Arc<Cluster>, Driver), ClusterError> {
+        let (sender, inputs) = unbounded_channel();
+        let (storage, opened) = open_storage(config, keeps, &sender)?;
+        let cluster = Arc::new(Cluster {
+            caches: shared_caches(config, table)?,
+            view: arc_swap::ArcSwap::default(),
+            told: arc_swap::ArcSwap::default(),
+            lease_until: 0.into(),
+            identity: std::sync::OnceLock::new(),
+            transport: std::sync::OnceLock::new(),
+            requests: Requests::default(),
+            executor: std::sync::OnceLock::new(),
+            inputs: sender,
+            clock: SystemClock::new(),
+        });
+        let transport = listen(&cluster, config).await?;
+        let address = transport.address().to_owned();
+        let _ = cluster.transport.set(transport);
+        let driver = Driver::new(cluster, config, (storage, opened), inputs, &address, on_end);
+        Ok((Arc::clone(&driver.cluster), driver))
+    }
+
+    /// Where peers reach this node.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.transport.get().map_or("", Transport::address)
+    }
+}
+
+fn open_storage(
+    config: &ServerConfig,
+    keeps: Option<[u8; 16]>,
+    inputs: &UnboundedSender<Input>,
+) -> Result<(Storage, Opened), ClusterError> {
+    let place = match &config.node.data_dir {
+        Some(path) => Place::Folder { data_dir: path.as_ref(), data: keeps },
+        None => Place::Memory,
+    };
+    let (saved, failed) = (inputs.clone(), inputs.clone());
+    Ok(Storage::open(
+        place,
+        &config.cluster.name,
+        move |number| drop(saved.send(Input::Saved(number))),
+        move |error| drop(failed.send(Input::Failed(error))),
+    )?)
+}
+
+async fn listen(cluster: &Arc<Cluster>, config: &ServerConfig) -> Result<Transport, ClusterError> {
+    let Address::Tcp(address) = &config.cluster.peer else {
+        return Err(ClusterError::NotTcp(config.cluster.peer.to_string()));
+    };
+    check_exposure(address, None::<&PeerTls>.is_some(), false)?;
+    let advertised = config.cluster.advertise.clone().unwrap_or_else(|| address.to_string());
+    let told = TransportConfig::new(&config.cluster.name, &advertised);
+    let ears = Arc::new(Ears(Arc::downgrade(cluster)));
+    let bound = Transport::bind(*address, told, ears).await;
+    bound.map_err(|source| ClusterError::Bind { address: address.to_string(), source })
+}

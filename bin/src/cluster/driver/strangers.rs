@@ -1,0 +1,96 @@
+//! Before the process is a member it looks for others, and founds a cluster with them or is let in.
+
+use isogrid_grid::control::Event;
+use isogrid_grid::founding::{self, Founding, FoundingConfig, Hello};
+use isogrid_grid::id::{ClusterId, NodeId};
+use isogrid_grid::membership::Now;
+use isogrid_grid::metadata::{Join, Role, Settings};
+use isogrid_grid::raft::{Log, Save};
+
+use super::{Core, Driver, Input};
+use crate::cluster::frame::Frame;
+use crate::cluster::transport::Lane;
+use crate::cluster::{SEGMENTS, seeds};
+use crate::security::random;
+
+impl Driver {
+    pub(super) fn look_for_others(&mut self, address: &str, promise: Option<&[u8]>) {
+        let of = &self.config.cluster;
+        let join = Join {
+            cluster: of.name.clone(),
+            storage: self.opened.storage,
+            boot: self.opened.boot,
+            address: address.to_owned(),
+            role: Role::Data,
+            zone: String::new(),
+            weight: 1,
+        };
+        let settings = Settings {
+            cluster: ClusterId(u128::from_le_bytes(random::bytes())),
+            name: of.name.clone(),
+            segments: u16::try_from(SEGMENTS).unwrap_or(u16::MAX),
+            lease_ms: u32::try_from(of.lease.as_millis()).unwrap_or(u32::MAX),
+        };
+        let mut seeds = of.join.as_deref().and_then(seeds).unwrap_or_default();
+        seeds.retain(|seed| seed != address);
+        let expect = usize::try_from(of.bootstrap_expect).unwrap_or(0);
+        tracing::info!(
+            event = "looking_for_cluster",
+            cluster = of.name,
+            seeds = seeds.join(","),
+            expect
+        );
+        let config = FoundingConfig { join, expect, seeds, settings };
+        self.core = Core::Stranger(Box::new(Founding::new(config, promise)));
+    }
+
+    pub(super) fn hello(&mut self, hello: Hello) {
+        if let Core::Member(_) = self.core {
+            return self.step(Event::Hello(hello));
+        }
+        self.found(|stranger, now, out| stranger.receive(now.monotonic, hello, out));
+    }
+
+    /// Lets a process that is no member do something.
+    pub(super) fn found(
+        &mut self,
+        act: impl FnOnce(&mut Founding, Now, &mut Vec<founding::Action>),
+    ) {
+        let Core::Stranger(stranger) = &mut self.core else { return };
+        let mut out = Vec::new();
+        act(stranger, self.cluster.now(), &mut out);
+        for action in out {
+            match action {
+                founding::Action::Send(address, hello) => self.greet(&address, &hello),
+                founding::Action::Save(promise) => {
+                    let inputs = self.cluster.inputs.clone();
+                    self.storage.promise(promise, move || drop(inputs.send(Input::Promised)));
+                }
+                founding::Action::Member(node, settings, log) => {
+                    self.keep_membership(node, settings, *log);
+                }
+            }
+        }
+    }
+
+    pub(super) fn keep_membership(
+        &mut self,
+        node: NodeId,
+        settings: Settings,
+        log: Option<(Log, Save)>,
+    ) {
+        self.core = Core::Becoming;
+        let inputs = self.cluster.inputs.clone();
+        let (log, first) = log.map_or((Log::default(), None), |(log, save)| (log, Some(save)));
+        let member = Input::Member(node, settings.clone(), log);
+        self.storage.become_member(node, settings, first, move || drop(inputs.send(member)));
+    }
+
+    pub(super) fn greet(&self, address: &str, hello: &Hello) {
+        let mut frame = Vec::new();
+        Frame::Hello(&hello.encode()).encode(&mut frame);
+        if let Some(transport) = self.cluster.transport.get() {
+            let _ = transport.send(address, Lane::Control, &frame);
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The shell around the cluster's cores: sockets, disk, clock and tasks. What members agree on and
+//! who serves what is decided in `isogrid_grid`; here it is carried out.
+//!
+//! | file | what |
+//! |---|---|
+//! | `driver/` | the task that runs the control core, and finds or founds a cluster before |
+//! | `ears.rs` | what comes from peers, and where it goes |
+//! | `view.rs` | who serves which segment |
+//! | `requests.rs`, `frame.rs` | requests that are passed on; what goes over the lanes |
+//! | `transport/`, `storage/` | frames over TCP; what is kept on the disk |
+
+mod driver;
+mod ears;
+mod frame;
+mod requests;
+mod seeds;
+mod status;
+pub mod storage;
+pub mod transport;
+mod view;
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use isogrid_engine::{Clock, SystemClock, Table, env};
+use isogrid_grid::control::Identity;
+use isogrid_grid::copies::{Copies, Out};
+use isogrid_grid::id::{GroupId, NodeId};
+use isogrid_grid::membership::Now;
+use isogrid_grid::message::{Envelope, Message};
+use isogrid_grid::metadata::{GroupSettings, Owners};
+use thiserror::Error;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+use crate::config::{CacheConfig, CacheMode, ServerConfig};
+use driver::Input;
+pub use frame::Done;
+use frame::Frame;
+pub use requests::Answer;
+use requests::Requests;
+pub use seeds::seeds;
+pub use status::{CacheStatus, MemberStatus, SegmentStatus, Status};
+use transport::{Lane, Transport};
+pub use view::{Route, View};
+
+/// Segments of each cache of a cluster.
+pub const SEGMENTS: u32 = 256;
+
+/// Why a node cannot take part in a cluster.
+#[derive(Debug, Error)]
+pub enum ClusterError {
+    /// What it keeps about the cluster cannot be used.
+    #[error(transparent)]
+    Storage(#[from] storage::StorageError),
+    /// Peers could not reach it.
+    #[error("cannot listen for peers on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Others than its peers could reach it.
+    #[error(transparent)]
+    Exposed(#[from] transport::ExposedPeer),
+    /// Peers are reached over TCP alone.
+    #[error("peers are reached over TCP: cluster.peer = {0} is no IP:PORT")]
+    NotTcp(String),
+    /// Two caches would be one group.
+    #[error("the caches {0:?} and {1:?} cannot be in one cluster: rename one")]
+    SameGroup(String, String),
+}
+
+/// A cache of the cluster, on this node.
+pub struct Shared {
+    /// Its name.
+    pub name: String,
+    /// The group that it is.
+    pub group: GroupId,
+    settings: GroupSettings,
+    table: Arc<Table>,
+    copies: OnceLock<Arc<Copies>>,
+}
+
+impl Shared {
+    fn new(config: &CacheConfig, table: Arc<Table>) -> Shared {
+        let owners = match config.mode {
+            CacheMode::Local | CacheMode::Distributed => {
+                Owners::Count(u8::try_from(config.owners).unwrap_or(u8::MAX).max(1))
+            }
+            CacheMode::Replicated => Owners::All,
+        };
+        let local_reads = config.mode == CacheMode::Replicated;
+        let many = config.mode == CacheMode::Distributed && config.owners > 2;
+        let min_insync = if many { 2 } else { 1 };
+        let settings = GroupSettings { owners, durable: false, local_reads, min_insync };
+        let (name, group) = (config.name.clone(), group_of(&config.name));
+        Shared { name, group, settings, table, copies: OnceLock::new() }
+    }
+
+    /// This node's copies; `None` as long as it is no member.
+    #[must_use]
+    pub fn copies(&self) -> Option<&Arc<Copies>> {
+        self.copies.get()
+    }
+}
+
+/// The same on every node: the name's hash.
+fn group_of(name: &str) -> GroupId {
+    let at = isogrid_engine::hash::stable_segment(name.as_bytes(), 1 << 16);
+    GroupId(u16::try_from(at).unwrap_or(0))
+}
+
+/// Executes requests that other members pass on.
+pub trait Executor: Send + Sync {
+    /// Executes one, and says what it has to wait for. Must not wait.
+    fn execute(&self, shared: &Arc<Shared>, request: &[u8]) -> Executed;
+}
+
+/// What became of a request of another member.
+pub enum Executed {
+    /// It was executed, or surely not.
+    Now {
+        /// What the client reads.
+        bytes: Vec<u8>,
+        /// What that waits for.
+        waits: Vec<isogrid_grid::copies::Ticket>,
+    },
+    /// This says it in time.
+    Later(Pin<Box<dyn Future<Output = (Done, Vec<u8>)> + Send>>),
+    /// It was not executed: another member serves its key, or nobody does now.
+    Elsewhere,
+}
+
+/// This node's part in a cluster.
+pub struct Cluster {
+    caches: Vec<Arc<Shared>>,
+    view: ArcSwap<View>,
+    /// What there was to say a moment ago.
+    told: ArcSwap<Status>,
+    /// Until when this member may serve, on the clock of [`env::boot_millis`].
+    lease_until: AtomicU64,
+    identity: OnceLock<Identity>,
+    transport: OnceLock<Transport>,
+    requests: Requests,
+    executor: OnceLock<Arc<dyn Executor>>,
+    inputs: UnboundedSender<Input>,
+    clock: SystemClock,
+}
+
+impl Cluster {
+    /// The cache of this name, if it is one of the cluster.
+    #[must_use]
+    pub fn cache(&self, name: &str) -> Option<&Arc<Shared>> {
+        self.caches.iter().find(|shared| shared.name == name)
+    }
+
+    /// Who serves what.
+    #[must_use]
+    pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
+        self.view.load()
+    }
+
+    /// Whether this member may serve now. To be asked after what is answered was read (R23).
+    #[must_use]
+    pub fn may_serve(&self) -> bool {
+        env::boot_millis() < self.lease_until.load(Ordering::Acquire)
+    }
+
+    /// Whether this member serves a segment of a cache now.
+    #[must_use]
+    pub fn serves(&self, shared: &Shared, segment: u32) -> bool {
+        let epoch = shared.copies().and_then(|copies| copies.serves(segment));
+        epoch.is_some() && self.may_serve()
+    }
+
+    /// Whether this member's copy of a segment may be read now, everything that it has being
+    /// committed (R24).
+    #[must_use]
+    pub fn may_read(&self, shared: &Shared, segment: u32) -> bool {
+        shared.copies().is_some_and(|copies| copies.may_read(segment)) && self.may_serve()
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        Now { monotonic: env::boot_millis(), wall: self.clock.now() }
+    }
+
+    /// Lets requests of other members be executed.
+    pub fn set_executor(&self, executor: Arc<dyn Executor>) {
+        let _ = self.executor.set(executor);
+    }
+
+    /// Sends what was written to a segment to its other copies.
+    pub fn flush(&self, shared: &Shared, segment: u32) {
+        let mut out = Vec::new();
+        if let Some(copies) = shared.copies() {
+            copies.flush(self.now(), segment, &mut out);
+        }
+        self.carry_out(out);
+    }
+
+    /// Passes a request on. `None` when it cannot be sent now.
+    #[must_use]
+    pub fn pass_on(
+        &self,
+        to: NodeId,
+        cache: &str,
+        bytes: &[u8],
+    ) -> Option<oneshot::Receiver<Answer>> {
+        let view = self.view.load();
+        let (address, transport) = (view.address(to)?, self.transport.get()?);
+        if self.requests.is_away(address) {
+            return None;
+        }
+        let (id, receiver) = self.requests.begin(address);
+        let mut frame = Vec::with_capacity(bytes.len() + 64);
+        Frame::Request { id, cache, bytes }.encode(&mut frame);
+        if transport.send(address, Lane::Requests, &frame).is_err() {
+            self.requests.end(id, Answer { done: Done::Elsewhere, bytes: Vec::new() });
+        }
+        Some(receiver)
+    }
+
+    /// What there is to say of the cluster; `None` when the driver is gone.
+    pub async fn status(&self) -> Option<Status> {
+        let (sender, receiver) = oneshot::channel();
+        self.inputs.send(Input::Status(sender)).ok()?;
+        receiver.await.ok()
+    }
+
+    /// The same as it was a fifth of a second ago at the most, as long as the driver runs: for who
+    /// must not wait.
+    #[must_use]
+    pub fn told(&self) -> Arc<Status> {
+        self.told.load_full()
+    }
+
+    /// What the transport counts.
+    #[must_use]
+    pub fn transport_stats(&self) -> Option<&transport::Stats> {
+        self.transport.get().map(Transport::stats)
+    }
+
+    /// How many requests were passed on to other members.
+    #[must_use]
+    pub fn passed_on(&self) -> u64 {
+        self.requests.begun()
+    }
+
+    /// Asks to be relieved of everything and to leave.
+    pub fn leave(&self) {
+        let _ = self.inputs.send(Input::Leave);
+    }
+
+    /// Does what copies ask for.
+    fn carry_out(&self, out: Vec<Out>) {
+        for one in out {
+            match one {
+                Out::Send(to, group, segment, peer) => {
+                    self.send(to, Lane::Data, Message::Copy(group, segment, peer));
+                }
+                Out::Ask(request) => {
+                    let _ = self.inputs.send(Input::Ask(request));
+                }
+            }
+        }
+    }
+
+    fn send(&self, to: NodeId, lane: Lane, message: Message) {
+        let Some(Identity { cluster, node, boot, .. }) = self.identity.get().copied() else {
+            return;
+        };
+        let view = self.view.load();
+        if let Some(address) = view.address(to) {
+            let envelope = Envelope { cluster, from: node, boot, to, message };
+            self.send_envelope(address, &envelope, lane);
+        }
+    }
+
+    /// What cannot be sent is lost, as on any network: the cores say it again.
+    fn send_envelope(&self, address: &str, envelope: &Envelope, lane: Lane) {
+        if let Some(transport) = self.transport.get() {
+            let mut frame = Vec::new();
+            Frame::Core(&envelope.encode()).encode(&mut frame);
+            let _ = transport.send(address, lane, &frame);
+        }
+    }
+}
+
+/// The caches of the configuration that are the cluster's.
+fn shared_caches(
+    config: &ServerConfig,
+    table: impl Fn(&str) -> Option<Arc<Table>>,
+) -> Result<Vec<Arc<Shared>>, ClusterError> {
+    let mut all: Vec<Arc<Shared>> = Vec::new();
+    for cache in config.caches.iter().filter(|cache| cache.mode != CacheMode::Local) {
+        let Some(table) = table(&cache.name) else { continue };
+        let shared = Arc::new(Shared::new(cache, table));
+        if let Some(other) = all.iter().find(|other| other.group == shared.group) {
+            return Err(ClusterError::SameGroup(other.name.clone(), shared.name.clone()));
+        }
+        all.push(shared);
+    }
+    Ok(all)
+}

@@ -1,0 +1,144 @@
+//! TLS between peers: 1.3 with certificates on both sides.
+//!
+//! A peer is whoever has a certificate that the cluster's authority signed; its name is not
+//! looked at, since members move between addresses. So the authority must sign nothing but members
+//! of this cluster. A certificate that is limited to some uses (`extendedKeyUsage`) needs both
+//! `serverAuth` and `clientAuth`.
+
+use std::fmt::{self, Debug, Formatter};
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::{self, CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme, version,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::stream::Stream;
+use crate::server::tls::TlsError;
+use crate::server::tls::material::{authorities, certificates, private_key};
+
+/// Certificate, key and authority of a process among its peers.
+#[derive(Clone)]
+pub struct PeerTls {
+    acceptor: TlsAcceptor,
+    connector: TlsConnector,
+}
+
+impl PeerTls {
+    /// Reads the PEM files of the certificate (its chain behind it), its key, and the authority
+    /// that signs the certificates of members.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and what to do.
+    pub fn load(certificate: &str, key: &str, ca: &str) -> Result<Self, TlsError> {
+        let (chain, key) = (certificates(certificate)?, private_key(key)?);
+        let roots = Arc::new(authorities(ca)?);
+        let provider = Arc::new(ring::default_provider());
+        let refused = |why: &dyn fmt::Display| TlsError::Authorities {
+            path: ca.to_owned(),
+            why: why.to_string(),
+        };
+        let peers =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
+                .build()
+                .map_err(|error| refused(&error))?;
+        let versions = &[&version::TLS13];
+        let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .map_err(TlsError::Pair)?
+            .with_client_cert_verifier(peers)
+            .with_single_cert(chain.clone(), key.clone_key())
+            .map_err(TlsError::Pair)?;
+        // Each connection shows its certificate: one that is over must not live on in a ticket.
+        server.send_tls13_tickets = 0;
+        let verifier = Arc::new(SignedByAuthority { roots, provider: Arc::clone(&provider) });
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .map_err(TlsError::Pair)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_client_auth_cert(chain, key)
+            .map_err(TlsError::Pair)?;
+        client.resumption = Resumption::disabled();
+        client.enable_sni = false;
+        let (acceptor, connector) = (TlsAcceptor::from(Arc::new(server)), Arc::new(client).into());
+        Ok(PeerTls { acceptor, connector })
+    }
+
+    /// The accepting side of a handshake.
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
+        Ok(Box::new(self.acceptor.accept(stream).await?))
+    }
+
+    /// The connecting side of a handshake.
+    pub(super) async fn connect(&self, stream: TcpStream) -> io::Result<Stream> {
+        // Some name has to be given; nobody looks at it.
+        let name = ServerName::IpAddress(stream.peer_addr()?.ip().into());
+        Ok(Box::new(self.connector.connect(name, stream).await?))
+    }
+}
+
+impl Debug for PeerTls {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("PeerTls")
+    }
+}
+
+/// Takes every certificate that the authority signed and whose time it is, whatever its name.
+#[derive(Debug)]
+struct SignedByAuthority {
+    roots: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for SignedByAuthority {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let certificate = ParsedCertificate::try_from(certificate)?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            chain,
+            now,
+            algorithms,
+        )?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::PeerIncompatible::Tls12NotOffered.into())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

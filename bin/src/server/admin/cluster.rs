@@ -1,0 +1,152 @@
+//! Methods about the cluster that the node belongs to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use isogrid_wire::native::dynamic::from_hex;
+use serde_json::{Value, json};
+
+use super::{Fault, Invocation};
+use crate::cluster::{CacheStatus, Cluster, MemberStatus, SegmentStatus, Status};
+
+/// How often a leave looks how far it is.
+const LOOK: Duration = Duration::from_millis(50);
+/// After how many looks it says again that it wants to leave.
+const LOOKS_TO_SAY_AGAIN: u64 = 20;
+
+/// How the cluster is.
+///
+/// # Errors
+/// When the node belongs to none.
+pub async fn status(call: Invocation) -> Result<Value, Fault> {
+    let status = now(&*cluster(&call)?).await?;
+    let troubles = status.troubles();
+    let mut document = document(&status)?;
+    if let Some(fields) = document.as_object_mut() {
+        fields.insert("troubles".into(), troubles.into());
+    }
+    let states = status.members.iter().map(MemberStatus::state);
+    let members = document.get_mut("members").and_then(Value::as_array_mut);
+    for (member, state) in members.into_iter().flatten().zip(states) {
+        member.as_object_mut().map(|fields| fields.insert("state".into(), state.into()));
+    }
+    Ok(document)
+}
+
+/// Who has which segment.
+///
+/// # Errors
+/// When the node belongs to no cluster, or that has no such cache.
+pub async fn topology(call: Invocation) -> Result<Value, Fault> {
+    let status = now(&*cluster(&call)?).await?;
+    let named = call.text("cache");
+    let caches = status.caches.iter().filter(|cache| named.is_none_or(|name| cache.cache == name));
+    let segment = |(at, segment): (usize, &SegmentStatus)| {
+        let mut document = document(segment)?;
+        document.as_object_mut().map(|fields| fields.insert("segment".into(), at.into()));
+        Ok(document)
+    };
+    let cache = |cache: &CacheStatus| {
+        let segments = cache.map.iter().enumerate().map(segment);
+        let segments: Vec<Value> = segments.collect::<Result<_, Fault>>()?;
+        Ok(json!({ "cache": cache.cache, "segments": segments }))
+    };
+    let caches: Vec<Value> = caches.map(cache).collect::<Result<_, Fault>>()?;
+    match named {
+        Some(name) if caches.is_empty() => Err(Fault::NoSuchCache(name.to_owned())),
+        _ => Ok(json!({ "index": status.index, "caches": caches })),
+    }
+}
+
+/// Who has the segment of a key.
+///
+/// # Errors
+/// When the node belongs to no cluster, that has no such cache, or the key is not one.
+pub async fn locate(call: Invocation) -> Result<Value, Fault> {
+    let cluster = cluster(&call)?;
+    let name = call.text("cache").unwrap_or_default();
+    let no_cache = || Fault::NoSuchCache(name.to_owned());
+    let cache = call.node.catalog.cache(name).ok_or_else(no_cache)?;
+    let segment = cache.hash(&key(&call)?).segment();
+    if cluster.cache(name).is_none() {
+        return Err(Fault::Invalid(format!(
+            "the cache `{name}` is local: it is on this node alone"
+        )));
+    }
+    let status = now(&cluster).await?;
+    let shared = status.caches.iter().find(|shared| shared.cache == name);
+    let found = shared.and_then(|shared| shared.map.get(usize::try_from(segment).ok()?));
+    let found = found.ok_or_else(|| Fault::Invalid(format!("`{name}` has no owners yet")))?;
+    let place = |member: &u64| {
+        let known = status.members.iter().find(|known| known.member == *member);
+        let state = known.map(MemberStatus::state);
+        json!({ "member": member, "address": known.map(|known| &known.address), "state": state })
+    };
+    let backups = found.insync.iter().filter(|member| Some(**member) != found.primary);
+    Ok(json!({
+        "cache": name,
+        "segment": segment,
+        "epoch": found.epoch,
+        "primary": found.primary.as_ref().map(place),
+        "backups": backups.map(place).collect::<Vec<_>>(),
+        "syncing": found.syncing.iter().map(place).collect::<Vec<_>>(),
+    }))
+}
+
+fn key(call: &Invocation) -> Result<Vec<u8>, Fault> {
+    match (call.text("key"), call.text("key_hex")) {
+        (Some(key), None) => Ok(key.as_bytes().to_vec()),
+        (None, Some(hex)) => from_hex(hex)
+            .ok_or_else(|| Fault::Invalid("`key_hex` is not pairs of hexadecimal digits".into())),
+        _ => Err(Fault::Invalid("say one of `key` and `key_hex`".into())),
+    }
+}
+
+/// Leaves the cluster, and answers when nothing is left here. Who stops asking does not stop it.
+///
+/// # Errors
+/// When the node belongs to no cluster or is its last member, or nobody knows how far it came.
+pub async fn leave(call: Invocation) -> Result<Value, Fault> {
+    let cluster = cluster(&call)?;
+    let status = now(&cluster).await?;
+    let Some(us) = status.member else {
+        return Err(Fault::Invalid("this node is no member of its cluster yet".into()));
+    };
+    if status.members.iter().all(|member| member.member == us || member.leaving) {
+        return Err(Fault::Invalid("the last member cannot leave: stop it instead".into()));
+    }
+    tracing::info!(event = "leaving_cluster", member = us, "asked by an operator");
+    let mut left = None;
+    for look in 0_u64.. {
+        let status = cluster.told();
+        // Of a member that was removed there is nothing to say any more.
+        let Some(ours) = status.members.iter().find(|member| member.member == us) else {
+            return Ok(json!({ "member": us, "left": true }));
+        };
+        // Said again until it is heard: there may be no leader at a moment.
+        if !ours.leaving && look % LOOKS_TO_SAY_AGAIN == 0 {
+            cluster.leave();
+        }
+        let segments = ours.primaries + ours.backups;
+        if look % LOOKS_TO_SAY_AGAIN == 0 && left.replace(segments) != Some(segments) {
+            call.progress.tell(&json!({ "segments_left": segments }));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(Fault::Unknown("the node did not leave".into()))
+}
+
+fn cluster(call: &Invocation) -> Result<Arc<Cluster>, Fault> {
+    let none = "this node belongs to no cluster\n  help: start it with --join or \
+                --bootstrap-expect, or try `isogrid dev`";
+    call.node.cluster.get().cloned().ok_or_else(|| Fault::Invalid(none.to_owned()))
+}
+
+async fn now(cluster: &Cluster) -> Result<Status, Fault> {
+    let gone = || Fault::Unknown("the node is no member of its cluster any more".to_owned());
+    cluster.status().await.ok_or_else(gone)
+}
+
+fn document(of: &impl serde::Serialize) -> Result<Value, Fault> {
+    serde_json::to_value(of).map_err(|error| Fault::Unknown(error.to_string()))
+}

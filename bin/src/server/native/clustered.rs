@@ -1,0 +1,299 @@
+//! Requests for caches of the cluster: those of one key are executed where it is served, here or by
+//! a member that they are passed on to, and answered when the copies have what the answer says
+//! (DATA_PATH R13-R19, R23, R24).
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use isogrid_grid::catalog::{Kind, Object};
+use isogrid_grid::copies::Ticket;
+use isogrid_wire::native::cache::Request;
+use isogrid_wire::native::{ErrorCode, Request as Any, SubKind};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+
+use super::edit;
+use super::failure::Failure;
+use super::reply::{Given, Reply, To};
+use super::request::{At, Flow};
+use super::session::Session;
+use super::under_way::Later;
+use crate::cluster::{Answer, Cluster, Done, Route, Shared};
+
+/// How often a request that nobody can execute looks whether somebody can.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// The first byte of a request that is passed on; none of memcached's begins so.
+pub const PASSED: u8 = 0;
+/// Writes of a connection are remembered for so many segments before those that are over go.
+const OPEN_MAX: usize = 64;
+
+/// The writes of a connection that are under way, by their segments: a read that follows one has
+/// to see it.
+#[derive(Default)]
+pub struct OpenWrites(BTreeMap<(u16, u32), Arc<RwLock<()>>>);
+
+/// Held while a write is under way.
+type Open = OwnedRwLockReadGuard<()>;
+
+impl OpenWrites {
+    fn of(&mut self, shared: &Shared, segment: u32) -> Arc<RwLock<()>> {
+        if self.0.len() > OPEN_MAX {
+            self.0.retain(|_, open| Arc::strong_count(open) > 1);
+        }
+        Arc::clone(self.0.entry((shared.group.0, segment)).or_default())
+    }
+
+    /// What a read of a segment has to wait for, if a write of it is under way.
+    fn before_read(&self, shared: &Shared, segment: u32) -> Option<Arc<RwLock<()>>> {
+        let open = self.0.get(&(shared.group.0, segment))?;
+        open.try_write().is_err().then(|| Arc::clone(open))
+    }
+}
+
+/// A request on its way to who executes it.
+struct OnItsWay {
+    cluster: Arc<Cluster>,
+    shared: Arc<Shared>,
+    segment: u32,
+    raw: Vec<u8>,
+    writes: bool,
+}
+
+impl Session {
+    /// The cache, if it is one of the cluster.
+    pub fn clustered(&self, object: Option<&Arc<Object>>) -> Option<(Arc<Cluster>, Arc<Shared>)> {
+        let cluster = self.node.cluster.get()?;
+        let object = object.filter(|object| object.kind == Kind::Cache)?;
+        Some((Arc::clone(cluster), Arc::clone(cluster.cache(&object.name)?)))
+    }
+
+    /// Executes a request for a cache of the cluster, or lets somebody else.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub fn clustered_cache(
+        &mut self,
+        (cluster, shared): (Arc<Cluster>, Arc<Shared>),
+        at: &At<'_>,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, Failure> {
+        let (key, writes) = self.key_of(request)?;
+        let object = at.object(Kind::Cache)?;
+        let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
+        let segment = cache.hash(key).segment();
+        let before = (!writes).then(|| self.open_writes.before_read(&shared, segment)).flatten();
+        if before.is_none()
+            && let Some(given) =
+                self.execute_here(&cluster, &shared, at, request, segment, writes)?
+        {
+            let (given, ticket) = given;
+            let Some(ticket) = ticket else {
+                reply.give(&given);
+                return Ok(Flow::Said);
+            };
+            let open = self.open_writes.of(&shared, segment).try_read_owned().ok();
+            return self.later(at, committed(cluster, shared, ticket, given, open));
+        }
+        if self.is_passed {
+            return Err(elsewhere());
+        }
+        let raw = passed(at.to, at.body);
+        let way = OnItsWay { cluster, shared, segment, raw, writes };
+        let open = writes.then(|| self.open_writes.of(&way.shared, segment));
+        let open = open.and_then(|open| open.try_read_owned().ok());
+        let asked = if before.is_none() { way.ask() } else { None };
+        self.later(
+            at,
+            Box::pin(async move {
+                if let Some(before) = before {
+                    drop(before.write().await);
+                }
+                let given = way.go(asked).await;
+                drop(open);
+                given
+            }),
+        )
+    }
+
+    fn later(&self, at: &At<'_>, later: Later) -> Result<Flow, Failure> {
+        if at.may_wait || self.is_passed || at.to.stream == 0 {
+            return Ok(Flow::Later(later));
+        }
+        Err(one_by_one())
+    }
+
+    /// The key of a request of one key, and whether it changes anything.
+    fn key_of<'a>(&self, request: &Request<'a>) -> Result<(&'a [u8], bool), Failure> {
+        if let Some((key, _)) = edit::of(request, self.limits.value_len_max)? {
+            return Ok((key, true));
+        }
+        match request {
+            Request::Get(get) => Ok((get.key.0, false)),
+            Request::MapGet(get) => Ok((get.key.0, false)),
+            _ => Err(one_by_one()),
+        }
+    }
+
+    /// Executes a request here, if this member serves its key: the answer, and what it waits for.
+    fn execute_here(
+        &mut self,
+        cluster: &Arc<Cluster>,
+        shared: &Arc<Shared>,
+        at: &At<'_>,
+        request: &Request<'_>,
+        segment: u32,
+        writes: bool,
+    ) -> Result<Option<(Given, Option<Ticket>)>, Failure> {
+        let may =
+            || cluster.serves(shared, segment) || (!writes && cluster.may_read(shared, segment));
+        if !may() {
+            return Ok(None);
+        }
+        let mut all = Vec::new();
+        if let Err(failure) = self.cache(at, request, &mut Reply::kept(at.to, &mut all)) {
+            all.push(Given::failure(&failure));
+        }
+        let ticket = writes.then(|| shared.copies().and_then(|copies| copies.ticket(segment)));
+        let ticket = ticket.flatten();
+        // What was read is true if we may still answer, a write once it is committed.
+        if ticket.is_none() && !may() {
+            return Ok(None);
+        }
+        if writes {
+            cluster.flush(shared, segment);
+        }
+        let given = all.pop().unwrap_or_else(|| Given::failure(&Failure::of(ErrorCode::Internal)));
+        Ok(Some((given, ticket)))
+    }
+}
+
+/// Answers when a write is committed.
+fn committed(
+    cluster: Arc<Cluster>,
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    given: Given,
+    open: Option<Open>,
+) -> Later {
+    Box::pin(async move {
+        let Some(copies) = shared.copies().cloned() else { return Given::failure(&unknown()) };
+        let done = poll_fn(|cx| copies.poll(ticket, cx)).await;
+        drop(open);
+        let is_true = done.is_ok() && cluster.serves(&shared, ticket.segment);
+        if is_true { given } else { Given::failure(&unknown()) }
+    })
+}
+
+impl OnItsWay {
+    /// Passes the request on, if somebody is known who serves its key.
+    fn ask(&self) -> Option<tokio::sync::oneshot::Receiver<Answer>> {
+        let view = self.cluster.view();
+        let to = match view.route(self.shared.group, self.segment) {
+            // Back to ourselves: when it was looked at we did not serve it.
+            Route::Here => view.us(),
+            Route::There(node) => Some(node),
+            Route::Nowhere => None,
+        };
+        self.cluster.pass_on(to?, &self.shared.name, &self.raw)
+    }
+
+    /// Waits for an answer, as long as whoever asks does.
+    async fn go(self, mut asked: Option<tokio::sync::oneshot::Receiver<Answer>>) -> Given {
+        loop {
+            if let Some(asked) = asked.take() {
+                let lost = Answer { done: Done::Unknown, bytes: Vec::new() };
+                let Answer { done, bytes } = asked.await.unwrap_or(lost);
+                match done {
+                    Done::Executed => {
+                        let given = unpack(&bytes);
+                        return given.unwrap_or_else(|| Given::failure(&unknown()));
+                    }
+                    Done::Unknown if self.writes => return Given::failure(&unknown()),
+                    // What changes nothing is simply asked again.
+                    Done::Elsewhere | Done::Unknown => {}
+                }
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            asked = self.ask();
+        }
+    }
+}
+
+fn unknown() -> Failure {
+    let why = "the member that took the write is gone: nobody knows what becomes of it";
+    Failure::new(ErrorCode::OutcomeUnknown, why)
+}
+
+/// Said between members alone: the request was not executed.
+fn elsewhere() -> Failure {
+    Failure::new(ErrorCode::Overloaded, "another member serves the key")
+}
+
+fn one_by_one() -> Failure {
+    let why = "a cache of the cluster takes requests of one key, each on its own";
+    Failure::new(ErrorCode::UnsupportedOp, why)
+}
+
+/// A request as it is passed on.
+fn passed(to: To, body: &[u8]) -> Vec<u8> {
+    let mut raw = vec![PASSED];
+    raw.extend_from_slice(&to.op.to_be_bytes());
+    raw.extend_from_slice(body);
+    raw
+}
+
+/// An answer as it is passed back.
+pub fn pack(given: &Given) -> Vec<u8> {
+    let flags = [given.kind == SubKind::Err, given.is_ok, given.is_undone].map(u8::from);
+    [&flags[..], &given.payload].concat()
+}
+
+fn unpack(bytes: &[u8]) -> Option<Given> {
+    let ([is_err, is_ok, is_undone], payload) = bytes.split_first_chunk()?;
+    Some(Given {
+        kind: if *is_err == 1 { SubKind::Err } else { SubKind::Res },
+        is_ok: *is_ok == 1,
+        is_undone: *is_undone == 1,
+        payload: payload.into(),
+    })
+}
+
+/// What became of a request that another member passed on.
+pub enum Outcome {
+    /// This is the answer.
+    Given(Given),
+    /// This is, in time.
+    Later(Later),
+    /// It was not executed.
+    Elsewhere,
+}
+
+impl Session {
+    /// Executes a request that another member passed on; its bytes as `passed` made them.
+    pub fn execute_passed(&mut self, cache: &str, raw: &[u8]) -> Outcome {
+        self.now = self.node.now();
+        let index = self.node.catalog.index();
+        let object = index.by_name(Kind::Cache, cache);
+        let Some((op, body)) = raw.get(1..).and_then(<[u8]>::split_first_chunk::<2>) else {
+            return Outcome::Elsewhere;
+        };
+        let op = u16::from_be_bytes(*op);
+        let to = To { op, stream: 1, frame_max: self.frame_max };
+        let (Some(at), Some(cluster)) = (At::passed(to, object, body), self.clustered(object))
+        else {
+            return Outcome::Elsewhere;
+        };
+        let reader = isogrid_wire::native::Reader::new(body, &self.limits);
+        let Ok(Any::Cache(request)) = Any::decode(op, reader) else { return Outcome::Elsewhere };
+        let mut all = Vec::new();
+        let flow = self.clustered_cache(cluster, &at, &request, &mut Reply::kept(to, &mut all));
+        match flow {
+            Ok(Flow::Later(later)) => Outcome::Later(later),
+            Ok(_) => all.pop().map_or(Outcome::Elsewhere, Outcome::Given),
+            Err(failure) if failure == elsewhere() => Outcome::Elsewhere,
+            Err(failure) => Outcome::Given(Given::failure(&failure)),
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! The copies that a member has of one cache's segments: each a [`Replica`] and the segment of the
+//! engine's table that it is about.
+//!
+//! A write goes the way that every write goes: it is prepared in the table and recorded in its
+//! journal, and here that is the replica's log; when all copies have it the replica commits, and
+//! that publishes it (DECISIONS 4.4). So every command works on a primary as it does on a table
+//! of its own, and what waits for a commit waits as for a disk.
+//!
+//! The lock of the table's segment is taken first, then the replica's. Whether a member may answer
+//! is asked without either: [`Copies::serves`].
+
+mod base;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use isogrid_engine::hash::stable_segment;
+use isogrid_engine::table::{Change, Journal, SegmentCopy, Table, Unrecorded, encode_change};
+
+use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
+use crate::membership::Now;
+use crate::metadata::Segment;
+use crate::replica::{Action, Event, NotTaken, Peer, Replica};
+use crate::segment::{Request, Wish};
+
+use self::base::{Beside, TableBase};
+
+/// What is to be done for copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Out {
+    /// Send this to a member's copy.
+    Send(NodeId, GroupId, SegmentId, Peer),
+    /// Tell the control core.
+    Ask(Request),
+}
+
+/// Nobody here knows what becomes of a write: this copy does not serve any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the segment went to another member before its copies had said that they have the write")]
+pub struct Unknown;
+
+/// What a write waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// The segment.
+    pub segment: u32,
+    seq: u64,
+    /// For how long the copy has served when it was taken, in times that it began.
+    tenure: u64,
+}
+
+/// The copies of one cache's segments.
+pub struct Copies {
+    group: GroupId,
+    min_insync: u8,
+    table: Arc<Table>,
+    fragments: Box<[Fragment]>,
+}
+
+/// One copy, with what is read without its lock.
+struct Fragment {
+    us: NodeId,
+    /// The epoch in which it serves; 0: it does not.
+    active: AtomicU32,
+    /// In which epoch the member may serve it, but for its lease; 0: in none.
+    allowed: AtomicU32,
+    /// In which epoch its copy may be read, but for its lease; 0: in none.
+    readable: AtomicU32,
+    /// The epoch that the replica is in, when its entries are whole.
+    epoch: AtomicU32,
+    /// The epoch in which nothing is written any more.
+    closed: AtomicU32,
+    last: AtomicU64,
+    committed: AtomicU64,
+    tenure: AtomicU64,
+    state: Mutex<State>,
+}
+
+struct State {
+    replica: Replica,
+    beside: Beside,
+    waiting: BTreeMap<u64, Vec<Waker>>,
+}
+
+impl Copies {
+    /// The copies that the member `us` has of a cache: none yet. The table records its changes
+    /// here from now on.
+    #[must_use]
+    pub fn new(us: NodeId, group: GroupId, min_insync: u8, table: Arc<Table>) -> Arc<Copies> {
+        let count = table.segment_count();
+        let fragments = (0..u16::try_from(count).unwrap_or(u16::MAX))
+            .map(|at| Fragment::new(us, Replica::new(us, group, SegmentId(at))))
+            .collect();
+        for at in 0..count {
+            table.copy(at, 0).into_iter().for_each(|mut copy| copy.follow());
+        }
+        let copies = Arc::new(Copies { group, min_insync, table, fragments });
+        copies.table.set_journal(Arc::clone(&copies) as Arc<dyn Journal>);
+        copies
+    }
+
+    /// The metadata say this of a segment now; what is allowed as in [`Copies::allow`].
+    pub fn view(
+        &self,
+        now: Now,
+        at: SegmentId,
+        view: &Segment,
+        ours: Option<Copy>,
+        (serves, reads): (Option<Epoch>, Option<Epoch>),
+        out: &mut Vec<Out>,
+    ) {
+        self.allow(at, serves, reads);
+        self.with(now, at, out, |replica, base, done| {
+            replica.view(now.monotonic, view, ours, base, done);
+        });
+    }
+
+    /// In which epoch the member may serve a segment, and in which its copy may be read, its lease
+    /// left aside.
+    pub fn allow(&self, at: SegmentId, serves: Option<Epoch>, reads: Option<Epoch>) {
+        if let Some(fragment) = self.fragments.get(usize::from(at.0)) {
+            fragment.allowed.store(serves.map_or(0, |epoch| epoch.0), Ordering::Release);
+            fragment.readable.store(reads.map_or(0, |epoch| epoch.0), Ordering::Release);
+        }
+    }
+
+    /// Nothing is written to a segment any more in this epoch: it is to be given up (R33).
+    pub fn close(&self, at: SegmentId) {
+        if let Some(fragment) = self.fragments.get(usize::from(at.0)) {
+            let state = fragment.lock();
+            fragment.closed.store(state.replica.epoch().0, Ordering::Release);
+        }
+    }
+
+    /// Whether everything that was written to a segment is committed, as far as is known here.
+    #[must_use]
+    pub fn is_settled(&self, at: SegmentId) -> bool {
+        self.fragments.get(usize::from(at.0)).is_none_or(|fragment| {
+            fragment.committed.load(Ordering::Acquire) >= fragment.last.load(Ordering::Acquire)
+        })
+    }
+
+    /// Whether this member's copy of a segment has all that was acknowledged, with nothing that
+    /// is not committed yet, its lease left aside; without a lock. To be asked after what is
+    /// answered was read (R24).
+    #[must_use]
+    pub fn may_read(&self, segment: u32) -> bool {
+        self.fragments.get(segment as usize).is_some_and(|fragment| {
+            let epoch = fragment.epoch.load(Ordering::Acquire);
+            let is_readable = fragment.readable.load(Ordering::Acquire) == epoch;
+            let last = fragment.last.load(Ordering::Acquire);
+            epoch != 0 && is_readable && fragment.committed.load(Ordering::Acquire) == last
+        })
+    }
+
+    /// Some time has passed.
+    pub fn tick(&self, now: Now, out: &mut Vec<Out>) {
+        for at in (0..).map(SegmentId).take(self.fragments.len()) {
+            self.with(now, at, out, |replica, base, done| {
+                replica.step(now.monotonic, Event::Tick, base, done);
+            });
+        }
+    }
+
+    /// A message of another member's copy.
+    pub fn receive(&self, now: Now, from: NodeId, at: SegmentId, peer: Peer, out: &mut Vec<Out>) {
+        self.with(now, at, out, |replica, base, done| {
+            replica.step(now.monotonic, Event::Received(from, peer), base, done);
+        });
+    }
+
+    /// Sends what was written to a segment since, and commits what needs nobody else.
+    pub fn flush(&self, now: Now, segment: u32, out: &mut Vec<Out>) {
+        let Ok(at) = u16::try_from(segment) else { return };
+        self.with(now, SegmentId(at), out, |replica, base, done| {
+            replica.flush(now.monotonic, base, done);
+        });
+    }
+
+    /// Removes everything that a segment has, once that is committed.
+    ///
+    /// # Errors
+    /// [`Unrecorded`]: nothing is removed.
+    pub fn clear(&self, now: Now, segment: u32) -> Result<(), Unrecorded> {
+        let at = usize::try_from(segment).unwrap_or(usize::MAX);
+        let (Some(mut copy), Some(fragment)) =
+            (self.table.copy(at, now.wall), self.fragments.get(at))
+        else {
+            return Ok(());
+        };
+        let mut record = Vec::new();
+        copy.encode_clear(&mut record);
+        fragment.append(record, self.min_insync).map(|_| ())
+    }
+
+    /// In which epoch this member serves a segment, its lease left aside; without a lock. To be
+    /// asked after what is answered was read (R23).
+    #[must_use]
+    #[inline]
+    pub fn serves(&self, segment: u32) -> Option<Epoch> {
+        let fragment = self.fragments.get(segment as usize)?;
+        let active = fragment.active.load(Ordering::Acquire);
+        let is_allowed = fragment.allowed.load(Ordering::Acquire) == active;
+        (active != 0 && is_allowed).then_some(Epoch(active))
+    }
+
+    /// What an answer has to wait for that depends on all that was written to a segment until
+    /// now; `None` when all of that is committed.
+    #[must_use]
+    pub fn ticket(&self, segment: u32) -> Option<Ticket> {
+        let fragment = self.fragments.get(segment as usize)?;
+        let tenure = fragment.tenure.load(Ordering::Acquire);
+        let seq = fragment.last.load(Ordering::Acquire);
+        let is_open = fragment.committed.load(Ordering::Acquire) < seq;
+        is_open.then_some(Ticket { segment, seq, tenure })
+    }
+
+    /// Waits until that is committed.
+    ///
+    /// # Errors
+    /// [`Unknown`].
+    pub fn poll(&self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<Result<(), Unknown>> {
+        let Some(fragment) = self.fragments.get(ticket.segment as usize) else {
+            return Poll::Ready(Err(Unknown));
+        };
+        if fragment.committed.load(Ordering::Acquire) < ticket.seq {
+            let mut state = fragment.lock();
+            // It may have been committed, or be over, since we looked.
+            let is_open = fragment.committed.load(Ordering::Acquire) < ticket.seq;
+            if is_open && fragment.tenure.load(Ordering::Acquire) == ticket.tenure {
+                state.waiting.entry(ticket.seq).or_default().push(cx.waker().clone());
+                return Poll::Pending;
+            }
+        }
+        let holds = fragment.tenure.load(Ordering::Acquire) == ticket.tenure;
+        Poll::Ready(if holds { Ok(()) } else { Err(Unknown) })
+    }
+
+    /// Lets a replica do something, and does what it asks for.
+    fn with(
+        &self,
+        now: Now,
+        at: SegmentId,
+        out: &mut Vec<Out>,
+        act: impl FnOnce(&mut Replica, &mut TableBase<'_, '_>, &mut Vec<Action>),
+    ) {
+        let number = usize::from(at.0);
+        let (Some(mut copy), Some(fragment)) =
+            (self.table.copy(number, now.wall), self.fragments.get(number))
+        else {
+            return;
+        };
+        let mut state = fragment.lock();
+        let mut done = Vec::new();
+        let State { replica, beside, .. } = &mut *state;
+        act(replica, &mut TableBase { copy: &mut copy, beside }, &mut done);
+        let woken = fragment.carry_out(&mut state, &mut copy, (self.group, at), done, out);
+        drop((state, copy));
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// What there is to say of each copy, for status and tests.
+    pub fn each(&self, mut visit: impl FnMut(SegmentId, &Replica)) {
+        for (at, fragment) in (0..).map(SegmentId).zip(&self.fragments) {
+            visit(at, &fragment.lock().replica);
+        }
+    }
+}
+
+impl Fragment {
+    fn new(us: NodeId, replica: Replica) -> Self {
+        Fragment {
+            us,
+            active: AtomicU32::new(0),
+            allowed: AtomicU32::new(0),
+            readable: AtomicU32::new(0),
+            epoch: AtomicU32::new(0),
+            closed: AtomicU32::new(0),
+            last: AtomicU64::new(0),
+            committed: AtomicU64::new(0),
+            tenure: AtomicU64::new(0),
+            state: Mutex::new(State {
+                replica,
+                beside: Beside::default(),
+                waiting: BTreeMap::new(),
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a record into the log; whoever waits for it has it sent with [`Copies::flush`].
+    fn append(&self, record: Vec<u8>, min_insync: u8) -> Result<u64, Unrecorded> {
+        let mut state = self.lock();
+        if self.closed.load(Ordering::Acquire) == state.replica.epoch().0 {
+            return Err(Unrecorded::Elsewhere);
+        }
+        let taken = state.replica.append(record.into(), min_insync);
+        let seq = taken.map_err(|why| match why {
+            NotTaken::Passive => Unrecorded::Elsewhere,
+            NotTaken::Busy => Unrecorded::Busy,
+            NotTaken::TooFewCopies => Unrecorded::TooFewCopies,
+        })?;
+        self.last.store(seq, Ordering::Release);
+        Ok(seq)
+    }
+
+    /// Does what the replica asks for; who is to be woken.
+    fn carry_out(
+        &self,
+        state: &mut State,
+        copy: &mut SegmentCopy<'_>,
+        (group, at): (GroupId, SegmentId),
+        done: Vec<Action>,
+        out: &mut Vec<Out>,
+    ) -> Vec<Waker> {
+        let mut woken = Vec::new();
+        let is_broken = state.beside.is_broken;
+        for action in done {
+            match action {
+                // Whoever hears nothing more goes on without this copy (R21).
+                Action::Send(..) if is_broken => {}
+                Action::Send(to, peer) => out.push(Out::Send(to, group, at, peer)),
+                Action::Ask(request) => out.push(Out::Ask(request)),
+                Action::Committed(seq) => {
+                    self.committed.store(seq, Ordering::Release);
+                    let later = state.waiting.split_off(&(seq + 1));
+                    let now = std::mem::replace(&mut state.waiting, later);
+                    woken.extend(now.into_values().flatten());
+                }
+                Action::Active(from) => {
+                    copy.lead(state.replica.epoch().0);
+                    state.beside.prepared_from = Some(from);
+                }
+                Action::Passive => {
+                    self.tenure.fetch_add(1, Ordering::Release);
+                    copy.follow();
+                    state.beside.prepared_from = None;
+                    woken.extend(std::mem::take(&mut state.waiting).into_values().flatten());
+                }
+            }
+        }
+        let replica = &state.replica;
+        let is_active = replica.is_active() && !is_broken;
+        if replica.is_active() && is_broken {
+            let (epoch, wish) = (replica.epoch(), Wish::GaveUp(self.us));
+            out.push(Out::Ask(Request { group, segment: at, epoch, wish }));
+        }
+        let active = if is_active { replica.epoch().0 } else { 0 };
+        self.last.store(replica.last(), Ordering::Release);
+        self.committed.store(replica.committed(), Ordering::Release);
+        self.active.store(active, Ordering::Release);
+        let whole = if replica.is_filling() || is_broken { 0 } else { replica.epoch().0 };
+        self.epoch.store(whole, Ordering::Release);
+        woken
+    }
+}
+
+impl Journal for Copies {
+    fn record(&self, change: &Change<'_>) -> Result<u64, Unrecorded> {
+        let at = self.segment_of(change).ok_or(Unrecorded::Elsewhere)?;
+        let fragment = self.fragments.get(at).ok_or(Unrecorded::Elsewhere)?;
+        let mut record = Vec::new();
+        encode_change(change, &mut record);
+        fragment.append(record, self.min_insync)
+    }
+
+    fn publishes(&self) -> bool {
+        true
+    }
+
+    fn has_copies(&self) -> bool {
+        true
+    }
+}
+
+impl Copies {
+    /// The one segment that a change is about.
+    fn segment_of(&self, change: &Change<'_>) -> Option<usize> {
+        let of_key = |key: &[u8]| stable_segment(key, self.fragments.len());
+        match change {
+            Change::Put { key, .. } | Change::Remove { key, .. } => Some(of_key(key)),
+            Change::Transaction(changes) => {
+                let mut all = changes.iter().map(|change| self.segment_of(change));
+                let first = all.next()??;
+                all.all(|at| at == Some(first)).then_some(first)
+            }
+            Change::Clear | Change::Life { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! The operations of one copy: some that are committed and kept for copies that lack a few, then
+//! the overlay of those that are not.
+
+use std::collections::VecDeque;
+
+use super::{Action, Base, Op};
+use crate::mutant::is_planted;
+
+/// Committed operations that are kept for copies that are being filled.
+const KEEP_MAX: usize = 1_024;
+/// What their records come to at most: of 256 segments 64 MiB (R43).
+const KEEP_BYTES: usize = 256 << 10;
+/// Operations that are sent at a time.
+const BATCH_MAX: usize = 128;
+/// What the records of a batch come to at most, unless one alone is larger.
+const BATCH_BYTES: usize = 1 << 20;
+
+#[derive(Debug, Default)]
+pub(super) struct OpLog {
+    /// Without a gap, oldest first.
+    ops: VecDeque<Op>,
+    /// The number of the last operation, in the log or before it.
+    last: u64,
+    committed: u64,
+    /// Bytes of the records that are committed.
+    kept: usize,
+    /// Bytes of the others.
+    open: usize,
+}
+
+impl OpLog {
+    /// Bytes of what is not committed.
+    pub(super) fn open_bytes(&self) -> usize {
+        self.open
+    }
+
+    /// How many of the operations that are here have a number up to `seq`.
+    fn count_upto(&self, seq: u64) -> usize {
+        if is_planted("gap") {
+            return self.ops.partition_point(|op| op.seq <= seq);
+        }
+        let before = self.last - self.ops.len() as u64;
+        usize::try_from(seq.saturating_sub(before)).unwrap_or(usize::MAX).min(self.ops.len())
+    }
+
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
+    pub(super) fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    /// Nothing is here, and what follows `after` comes.
+    pub(super) fn begin(&mut self, after: u64) {
+        *self = OpLog { last: after, committed: after, ..OpLog::default() };
+    }
+
+    /// Puts an operation at the end.
+    pub(super) fn push(&mut self, op: Op) {
+        debug_assert!(op.seq == self.last + 1 || is_planted("gap"), "the log has no gap");
+        self.last = op.seq;
+        self.open += op.record.len();
+        self.ops.push_back(op);
+    }
+
+    /// Takes those that follow what is here. Others are here already, or lie behind a gap.
+    pub(super) fn extend(&mut self, ops: Vec<Op>) {
+        for op in ops {
+            if op.seq == self.last + 1 || (is_planted("gap") && op.seq > self.last) {
+                self.push(op);
+            }
+        }
+    }
+
+    /// Commits up to `seq`, and not beyond what is there.
+    pub(super) fn commit(&mut self, seq: u64, base: &mut impl Base, out: &mut Vec<Action>) {
+        let seq = seq.min(self.last);
+        if seq <= self.committed {
+            return;
+        }
+        let mut bytes = 0;
+        for op in self.ops.range(self.count_upto(self.committed)..self.count_upto(seq)) {
+            base.apply(op);
+            bytes += op.record.len();
+        }
+        self.committed = seq;
+        self.open -= bytes;
+        self.kept += bytes;
+        out.push(Action::Committed(seq));
+        self.forget(self.count_upto(seq));
+    }
+
+    /// Lets go of the oldest of the `done` operations that are committed, as far as they are too
+    /// many or too large. Copies in sync lack none of them.
+    fn forget(&mut self, done: usize) {
+        let mut left = done;
+        while left > KEEP_MAX || self.kept > KEEP_BYTES {
+            let Some(op) = self.ops.pop_front() else { return };
+            self.kept -= op.record.len();
+            left -= 1;
+        }
+    }
+
+    /// What is not committed, oldest first.
+    pub(super) fn overlay(&self) -> impl Iterator<Item = &Op> {
+        self.ops.range(self.count_upto(self.committed)..)
+    }
+
+    /// The first operations behind `after`; `None` when they are not kept any more.
+    pub(super) fn batch(&self, after: u64) -> Option<Vec<Op>> {
+        let first = self.ops.front().map_or(self.last + 1, |op| op.seq);
+        if after > self.last || after + 1 < first {
+            return None;
+        }
+        let mut bytes = 0;
+        let fits = |op: &&Op| {
+            let is_first = bytes == 0;
+            bytes += op.record.len();
+            is_first || bytes <= BATCH_BYTES
+        };
+        let from = self.count_upto(after);
+        Some(self.ops.range(from..).take(BATCH_MAX).take_while(fits).cloned().collect())
+    }
+}

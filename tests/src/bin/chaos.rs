@@ -1,0 +1,138 @@
+//! Clusters of real processes, what is done to them, and what their clients are told.
+//!
+//! ```text
+//! cargo run --release -p isogrid-tests --bin chaos -- --seed 1 --rounds 20
+//! cargo run --release -p isogrid-tests --bin chaos -- --nodes 5 --mode replicated --rounds 20
+//! cargo run --release -p isogrid-tests --bin chaos -- --kills 100
+//! cargo run --release -p isogrid-tests --bin chaos -- --starts 50
+//! ```
+
+use std::process::ExitCode;
+
+use isogrid_tests::cluster::{Cluster, Mode, Setup, failovers, round, script, starts};
+
+/// What to do.
+#[derive(Debug, Clone, Copy)]
+struct Arguments {
+    seed: u64,
+    rounds: u64,
+    /// How many kills are timed.
+    kills: usize,
+    /// How many clusters are founded.
+    starts: usize,
+    setup: Setup,
+}
+
+impl Arguments {
+    fn parse() -> Result<Self, String> {
+        let setup = Setup { nodes: 3, mode: Mode::Distributed };
+        let mut arguments = Arguments { seed: 1, rounds: 8, kills: 0, starts: 0, setup };
+        let mut given = std::env::args().skip(1);
+        while let Some(name) = given.next() {
+            let value = given.next().ok_or_else(|| format!("{name} needs a value"))?;
+            let number = || value.parse::<u64>().map_err(|_| format!("{value} is no number"));
+            let count = || number().and_then(|n| usize::try_from(n).map_err(|e| e.to_string()));
+            match name.as_str() {
+                "--seed" => arguments.seed = number()?,
+                "--rounds" => arguments.rounds = number()?,
+                "--kills" => arguments.kills = count()?,
+                "--starts" => arguments.starts = count()?,
+                "--nodes" => arguments.setup.nodes = count().and_then(three_or_five)?,
+                "--mode" => arguments.setup.mode = mode(&value)?,
+                _ => {
+                    return Err(format!(
+                        "{name}: say --seed S, --rounds N, --nodes 3|5, \
+                         --mode distributed|replicated, --kills N, --starts N"
+                    ));
+                }
+            }
+        }
+        Ok(arguments)
+    }
+
+    /// The command that plays one round again.
+    fn replay(self, round: u64) -> String {
+        format!(
+            "cargo run --release -p isogrid-tests --bin chaos -- --seed {} --rounds 1 --nodes {} \
+             --mode {}",
+            self.seed.wrapping_add(round),
+            self.setup.nodes,
+            self.setup.mode.name()
+        )
+    }
+}
+
+fn three_or_five(nodes: usize) -> Result<usize, String> {
+    if [3, 5].contains(&nodes) { Ok(nodes) } else { Err("--nodes 3 or --nodes 5".into()) }
+}
+
+fn mode(name: &str) -> Result<Mode, String> {
+    let all = [Mode::Distributed, Mode::Replicated];
+    let found = all.into_iter().find(|mode| mode.name() == name);
+    found.ok_or_else(|| format!("{name}: --mode distributed or --mode replicated"))
+}
+
+/// Runs the command line.
+fn main() -> ExitCode {
+    let done = Arguments::parse().and_then(|arguments| {
+        if arguments.starts > 0 {
+            found(arguments)
+        } else if arguments.kills > 0 {
+            kill(arguments)
+        } else {
+            rounds(arguments)
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Plays rounds on one cluster. The first that fails ends it.
+fn rounds(arguments: Arguments) -> Result<(), String> {
+    let Arguments { seed, rounds, setup, .. } = arguments;
+    let mut cluster = Cluster::start_all(setup)?;
+    for number in 0..rounds {
+        println!("round {number}: {}", script(seed.wrapping_add(number), setup.nodes));
+        match round(&mut cluster, seed, number) {
+            Ok(report) => println!("  {report}"),
+            Err(why) => {
+                cluster.keep_folder();
+                return Err(format!("{why}\nreplay: {}", arguments.replay(number)));
+            }
+        }
+    }
+    println!("{rounds} rounds: all good");
+    Ok(())
+}
+
+/// Times how long clients miss nodes that are killed.
+fn kill(arguments: Arguments) -> Result<(), String> {
+    let mut cluster = Cluster::start_all(arguments.setup)?;
+    let gaps = failovers(&mut cluster, arguments.kills, |kill, gaps| {
+        println!("kill {kill}: {gaps:?} ms");
+    })?;
+    let [p50, p99, max] = [50, 99, 100].map(|percent| gaps.percent(percent));
+    println!("| kills | gaps | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|");
+    println!("| {} | {} | {p50} | {p99} | {max} |", arguments.kills, gaps.count());
+    Ok(())
+}
+
+/// Founds clusters, one after the other.
+fn found(arguments: Arguments) -> Result<(), String> {
+    let mut took = starts(arguments.setup, arguments.starts)?;
+    took.sort_unstable();
+    let (half, last) = (took.get(took.len() / 2), took.last());
+    println!(
+        "{} simultaneous starts of {} nodes, one cluster each: p50 {} ms, max {} ms",
+        took.len(),
+        arguments.setup.nodes,
+        half.copied().unwrap_or(0),
+        last.copied().unwrap_or(0)
+    );
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! A cluster of real servers on loopback.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::client::Client;
+use super::health::is_whole;
+use super::network::Network;
+use super::ports::free_address;
+use super::process::Process;
+use crate::checker::{Ask, Told};
+use crate::harness::{isogrid, temporary};
+
+/// How long a cluster may take until every node answers for every key.
+pub const SERVES_WITHIN: Duration = Duration::from_secs(20);
+/// How long copies may take to be filled.
+const FILLED_WITHIN: Duration = Duration::from_secs(60);
+/// How long they are given by a server that does not say.
+const FILLED_UNSEEN: Duration = Duration::from_secs(14);
+/// Keys that are asked for to see whether all segments are served.
+const PROBES: usize = 64;
+
+/// Where entries are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// At two owners each.
+    Distributed,
+    /// Everywhere.
+    Replicated,
+}
+
+impl Mode {
+    /// As the flag has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Distributed => "distributed",
+            Mode::Replicated => "replicated",
+        }
+    }
+}
+
+/// What cluster to start.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// How many nodes.
+    pub nodes: usize,
+    /// Where entries are.
+    pub mode: Mode,
+}
+
+/// A cluster; dropped, its processes are killed, and its folder is removed unless it is to stay.
+pub struct Cluster {
+    processes: Vec<Process>,
+    clients: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
+    network: Arc<Network>,
+    folder: PathBuf,
+    stays: bool,
+}
+
+impl Cluster {
+    /// Starts one, and waits for nothing.
+    pub fn begin(setup: Setup) -> Cluster {
+        let folder = temporary("cluster");
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let addresses = || (0..setup.nodes).map(|_| free_address()).collect::<Vec<_>>();
+        let (clients, https, peers) = (addresses(), addresses(), addresses());
+        let network = Network::new(&peers);
+        let process = |node: usize| {
+            let mut command = vec![isogrid().to_string_lossy().into_owned()];
+            let places = [clients[node], https[node], peers[node]];
+            command.extend(arguments(setup, node, &folder, places, &network));
+            Process::new(command, folder.join(format!("n{node}.log")))
+        };
+        let processes = (0..setup.nodes).map(process).collect();
+        let mut cluster = Cluster { processes, clients, https, network, folder, stays: false };
+        (0..setup.nodes).for_each(|node| cluster.start(node));
+        cluster
+    }
+
+    /// Starts one, and waits until it serves.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn start_all(setup: Setup) -> Result<Cluster, String> {
+        let mut cluster = Cluster::begin(setup);
+        cluster.settle().inspect_err(|_| cluster.stays = true)?;
+        Ok(cluster)
+    }
+
+    /// How many nodes it has.
+    pub fn len(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.processes.is_empty()
+    }
+
+    /// Where clients reach the nodes.
+    pub fn clients(&self) -> &[SocketAddr] {
+        &self.clients
+    }
+
+    /// The network between them.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Where their logs are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The folder is left where it is.
+    pub fn keep_folder(&mut self) {
+        self.stays = true;
+    }
+
+    /// Starts a node that does not run.
+    pub fn start(&mut self, node: usize) {
+        self.processes[node].start();
+    }
+
+    /// Kills a node.
+    pub fn kill(&mut self, node: usize) {
+        self.processes[node].kill();
+    }
+
+    /// Sends a node a signal.
+    pub fn signal(&self, node: usize, name: &str) {
+        self.processes[node].signal(name);
+    }
+
+    /// That no node has ended by itself.
+    ///
+    /// # Errors
+    /// Which has, and how.
+    pub fn check(&mut self) -> Result<(), String> {
+        self.processes.iter_mut().try_for_each(Process::check)
+    }
+
+    /// Waits until every node that runs answers for every key.
+    ///
+    /// # Errors
+    /// When one does not in time.
+    pub fn wait_served(&mut self) -> Result<(), String> {
+        let begin = Instant::now();
+        for node in 0..self.len() {
+            while self.processes[node].runs() && !self.serves_all(node) {
+                self.check()?;
+                if begin.elapsed() > SERVES_WITHIN {
+                    return Err(format!("node {node} does not serve within {SERVES_WITHIN:?}"));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, and until all copies are filled: then any one node may be killed.
+    ///
+    /// # Errors
+    /// When that is not so in time.
+    pub fn settle(&mut self) -> Result<(), String> {
+        self.wait_served()?;
+        let begin = Instant::now();
+        for node in 0..self.len() {
+            while self.processes[node].runs() && !self.is_filled(node, begin) {
+                self.check()?;
+                if begin.elapsed() > FILLED_WITHIN {
+                    return Err(format!("copies are not filled within {FILLED_WITHIN:?}"));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each node is asked: one that has just come back has no lease before the others know that
+    /// its copies are gone.
+    fn is_filled(&self, node: usize, since: Instant) -> bool {
+        is_whole(self.https[node]).unwrap_or_else(|| since.elapsed() > FILLED_UNSEEN)
+    }
+
+    fn serves_all(&self, node: usize) -> bool {
+        let mut client = Client::new(self.clients[node], Duration::from_secs(6));
+        (0..PROBES).all(|number| {
+            let told = client.perform(&format!("probe{number}"), Ask::Put(1), false);
+            matches!(told, Told::Done(_))
+        })
+    }
+}
+
+fn arguments(
+    setup: Setup,
+    node: usize,
+    folder: &Path,
+    [client, http, peer]: [SocketAddr; 3],
+    network: &Network,
+) -> Vec<String> {
+    let advertise = format!("cluster.advertise={}", network.address(node));
+    let (name, data) = (format!("chaos{node}"), folder.join(format!("d{node}")));
+    let count = setup.nodes.to_string();
+    let pairs = [
+        ("--config", "/dev/null".into()),
+        ("--name", name),
+        ("--log-format", "json".into()),
+        ("--data-dir", data.to_string_lossy().into_owned()),
+        ("--memcached", client.to_string()),
+        ("--native", "off".into()),
+        ("--http", http.to_string()),
+        ("--peer", peer.to_string()),
+        ("--set", advertise),
+        ("--join", network.addresses().join(",")),
+        ("--bootstrap-expect", count),
+        ("--mode", setup.mode.name().into()),
+        ("--threads", "1".into()),
+        ("--memory", "64MiB".into()),
+    ];
+    let all = pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+    ["serve".to_owned()].into_iter().chain(all).collect()
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.processes.iter_mut().for_each(Process::kill);
+        if self.stays || std::thread::panicking() {
+            eprintln!("logs and history are left in {}", self.folder.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}

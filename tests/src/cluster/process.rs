@@ -1,0 +1,68 @@
+//! One server, which may be killed, stopped and started again in its place.
+
+use std::fs::OpenOptions;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// A server's place: its arguments, and the process if it runs.
+pub struct Process {
+    command: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Process {
+    /// One that does not run yet, and writes to `log`.
+    pub fn new(command: Vec<String>, log: PathBuf) -> Process {
+        Process { command, log, child: None }
+    }
+
+    /// Starts it.
+    pub fn start(&mut self) {
+        assert!(self.child.is_none(), "{:?} runs", self.log);
+        let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]).env_clear();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.child = Some(command.spawn().unwrap_or_else(|e| panic!("{:?}: {e}", self.command)));
+    }
+
+    /// Kills it as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Sends it a signal, e.g. `STOP`.
+    pub fn signal(&self, name: &str) {
+        let Some(child) = &self.child else { return };
+        let sent =
+            Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
+        assert!(sent.unwrap().success(), "kill -{name}");
+    }
+
+    /// Whether it runs, as it should.
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// That it has not ended by itself.
+    ///
+    /// # Errors
+    /// How it ended, and where its log is.
+    pub fn check(&mut self) -> Result<(), String> {
+        let Some(child) = &mut self.child else { return Ok(()) };
+        match child.try_wait().unwrap() {
+            None => Ok(()),
+            Some(status) => Err(format!("a server ended by itself: {status}, see {:?}", self.log)),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

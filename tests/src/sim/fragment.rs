@@ -1,0 +1,167 @@
+//! One copy of a segment, and who waits for it.
+
+use std::collections::BTreeMap;
+
+use isogrid_grid::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
+use isogrid_grid::metadata::Segment;
+use isogrid_grid::mutant::is_planted;
+use isogrid_grid::replica::{Action, Event, Replica};
+
+use super::kv::{Key, Kv, State, parse, record, version};
+use super::server::{Answer, Ask, Asked, Moment, Out};
+
+/// One copy, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Fragment {
+    pub(super) replica: Replica,
+    pub(super) base: Kv,
+    place: (GroupId, SegmentId),
+    /// What keys will be once everything that is decided is committed.
+    head: BTreeMap<Key, State>,
+    /// Who is answered when this number is committed.
+    waiting: BTreeMap<u64, Vec<(u64, Answer, Epoch)>>,
+}
+
+impl Fragment {
+    pub(super) fn new(us: NodeId, place: (GroupId, SegmentId)) -> Self {
+        Fragment {
+            replica: Replica::new(us, place.0, place.1),
+            base: Kv::default(),
+            place,
+            head: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn view(
+        &mut self,
+        at: Moment<'_>,
+        view: &Segment,
+        ours: Option<Copy>,
+        out: &mut Vec<Out>,
+    ) {
+        let mut done = Vec::new();
+        self.replica.view(at.now.monotonic, view, ours, &mut self.base, &mut done);
+        self.carry_out(at, done, out);
+    }
+
+    pub(super) fn step(&mut self, at: Moment<'_>, event: Event, out: &mut Vec<Out>) {
+        let mut done = Vec::new();
+        self.replica.step(at.now.monotonic, event, &mut self.base, &mut done);
+        self.carry_out(at, done, out);
+    }
+
+    pub(super) fn flush(&mut self, at: Moment<'_>, out: &mut Vec<Out>) {
+        let mut done = Vec::new();
+        self.replica.flush(at.now.monotonic, &mut self.base, &mut done);
+        self.carry_out(at, done, out);
+    }
+
+    /// Nobody here knows any more what will become of it.
+    pub(super) fn give_up(&mut self, out: &mut Vec<Out>) {
+        let unknown =
+            if is_planted("unknown-is-failed") { Answer::Failed } else { Answer::Unknown };
+        let waiting = std::mem::take(&mut self.waiting).into_values().flatten();
+        out.extend(waiting.map(|(number, ..)| Out::Answer(number, unknown)));
+    }
+
+    fn carry_out(&mut self, at: Moment<'_>, done: Vec<Action>, out: &mut Vec<Out>) {
+        let (group, segment) = self.place;
+        for action in done {
+            match action {
+                Action::Send(to, message) => out.push(Out::Send(to, group, segment, message)),
+                Action::Ask(request) => out.push(Out::Ask(request)),
+                Action::Committed(seq) => self.answer(at, seq, out),
+                Action::Active(_) => self.begin(),
+                Action::Passive => {
+                    self.head.clear();
+                    self.give_up(out);
+                }
+            }
+        }
+    }
+
+    /// Answers those who waited for what is committed. Epochs may have passed; what counts is that
+    /// we still serve (R18).
+    fn answer(&mut self, at: Moment<'_>, seq: u64, out: &mut Vec<Out>) {
+        let later = self.waiting.split_off(&(seq + 1));
+        let served = at.control.serves(at.now, self.place.0, self.place.1);
+        let done = std::mem::replace(&mut self.waiting, later);
+        for (number, answer, epoch) in done.into_values().flatten() {
+            let holds = served.is_some_and(|now| now >= epoch);
+            out.push(Out::Answer(number, if holds { answer } else { Answer::Unknown }));
+        }
+    }
+
+    /// What keys are when this copy begins to serve: everything is committed.
+    fn begin(&mut self) {
+        self.head.clear();
+        for op in self.replica.overlay() {
+            let (key, value) = parse(&op.record);
+            self.head.insert(key, (value, version(op)));
+        }
+    }
+
+    pub(super) fn ask(&mut self, at: Moment<'_>, asked: Asked, out: &mut Vec<Out>) {
+        let answer = match asked.ask {
+            Ask::Get => Some(self.read(at, asked.key)),
+            _ => self.write(at, asked),
+        };
+        out.extend(answer.map(|answer| Out::Answer(asked.number, answer)));
+    }
+
+    fn serves(&self, at: Moment<'_>) -> bool {
+        self.replica.is_active()
+            && at.control.serves(at.now, self.place.0, self.place.1) == Some(self.replica.epoch())
+    }
+
+    /// Reads what is committed, and only then asks whether we may (R23, R24).
+    fn read(&self, at: Moment<'_>, key: Key) -> Answer {
+        let mut state = self.base.get(key);
+        if is_planted("dirty-read") {
+            state = self.head.get(&key).copied().unwrap_or(state);
+        }
+        let is_pending = self.replica.overlay().any(|op| parse(&op.record).0 == key);
+        let may_read = !self.replica.is_filling()
+            && (!is_pending || is_planted("dirty-local-read"))
+            && at.control.may_read(at.now, self.place.0, self.place.1)
+                == Some(self.replica.epoch());
+        let serves =
+            self.serves(at) || (is_planted("read-without-lease") && self.replica.is_active());
+        if serves || may_read { Answer::Read(state) } else { Answer::Failed }
+    }
+
+    /// Decides a write; the answer, unless it has to wait.
+    fn write(&mut self, at: Moment<'_>, Asked { number, key, ask }: Asked) -> Option<Answer> {
+        if !self.serves(at) {
+            return Some(Answer::Failed);
+        }
+        let state = self.head.get(&key).copied().unwrap_or_else(|| self.base.get(key));
+        let value = match ask {
+            Ask::Put(value) => Some(value),
+            Ask::Cas(expected, value) if state.1 == expected => Some(value),
+            Ask::Cas(..) => return self.conflict(number, state),
+            Ask::Get | Ask::Delete => None,
+        };
+        let Ok(seq) = self.replica.append(record(key, value), 1) else {
+            return Some(Answer::Failed);
+        };
+        let epoch = self.replica.epoch();
+        let version = u64::from(epoch.0) << 40 | seq;
+        // A deleted key has no version.
+        self.head.insert(key, value.map_or((None, 0), |value| (Some(value), version)));
+        self.waiting.entry(seq).or_default().push((number, Answer::Written(version), epoch));
+        None
+    }
+
+    /// An answer that depends on what is not committed yet waits for it (R19).
+    fn conflict(&mut self, number: u64, state: State) -> Option<Answer> {
+        let (last, answer) = (self.replica.last(), Answer::Conflict(state));
+        if last <= self.replica.committed() || is_planted("conflict-at-once") {
+            return Some(answer);
+        }
+        let waiting = self.waiting.entry(last).or_default();
+        waiting.push((number, answer, self.replica.epoch()));
+        None
+    }
+}

@@ -1,0 +1,36 @@
+//! The groups that all runs have: in memory with two owners, in memory everywhere with local reads,
+//! and on disks with two owners.
+
+use isogrid_grid::control::Event;
+use isogrid_grid::id::GroupId;
+use isogrid_grid::metadata::{Command, CreateGroup, GroupSettings, Owners, first_epoch};
+use isogrid_grid::segment::first_owners;
+
+use super::world::World;
+
+impl World {
+    /// Asks for them until they are there.
+    pub fn create_groups(&mut self) {
+        let memory = GroupSettings {
+            owners: Owners::Count(2),
+            durable: false,
+            local_reads: false,
+            min_insync: 1,
+        };
+        let replicated = GroupSettings { owners: Owners::All, local_reads: true, ..memory.clone() };
+        let durable = GroupSettings { durable: true, ..memory.clone() };
+        for (number, settings) in (0..).zip([memory, replicated, durable]) {
+            let running: Vec<usize> = self.running();
+            let Some(at) = self.chance.pick(&running).copied() else { return };
+            let Some(control) = self.control(at) else { return };
+            if control.metadata().groups().contains_key(&GroupId(number)) {
+                continue;
+            }
+            let owners = first_owners(control.metadata(), &settings);
+            let now = self.machines.get(at).map_or(0, |m| m.clock.now(self.now).wall);
+            let (group, epoch) = (GroupId(number), first_epoch(now));
+            let create = CreateGroup { group, settings, epoch, now, owners };
+            self.step(at, Event::Propose(Command::CreateGroup(create)));
+        }
+    }
+}

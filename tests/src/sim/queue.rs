@@ -1,0 +1,63 @@
+//! What is going to happen, in the order of true time; of what happens at the same moment that
+//! which was scheduled first comes first.
+
+use std::collections::BTreeMap;
+
+use isogrid_grid::id::NodeId;
+use isogrid_grid::segment::Request;
+
+use super::server::Answer;
+
+/// Something that happens. Where a process is meant, its machine and its number.
+#[derive(Debug, Clone)]
+pub(super) enum What {
+    /// A machine begins a process.
+    Start(usize),
+    /// A process is killed.
+    Stop(usize, u64),
+    /// A way of the network is cut, or opened.
+    Way(NodeId, NodeId, bool),
+    /// A member leaves.
+    Leave(usize),
+    /// A core's clock ticks.
+    Tick(usize, u64),
+    /// A message arrives.
+    Deliver(NodeId, Vec<u8>),
+    /// A stranger looks around.
+    Look(usize, u64),
+    /// A stranger's promise is on its disk.
+    Promised(usize, u64, Vec<u8>),
+    /// A stranger's, or a member's, hello arrives.
+    Hello(usize, Vec<u8>),
+    /// This save is done.
+    Saved(usize, u64, u64),
+    /// A segment's wish reaches the control core.
+    Ask(usize, u64, Request),
+    /// The data plane has no more operations to take at once.
+    Flush(usize, u64),
+    /// A client's operation arrives.
+    Operation(usize, u64),
+    /// A client is answered, or tired of waiting.
+    Answer(u64, Answer),
+}
+
+/// What is scheduled.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    events: BTreeMap<(u64, u64), What>,
+    next: u64,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, at: u64, what: What) {
+        self.next += 1;
+        self.events.insert((at, self.next), what);
+    }
+
+    /// The first that happens until then, and when.
+    pub(super) fn pop(&mut self, until: u64) -> Option<(u64, What)> {
+        let first = self.events.first_entry().filter(|first| first.key().0 <= until)?;
+        let ((at, _), what) = first.remove_entry();
+        Some((at, what))
+    }
+}

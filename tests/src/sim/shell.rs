@@ -1,0 +1,201 @@
+//! What stands for the shell of a process: it hands events to the cores, and carries out what they
+//! ask for.
+
+use isogrid_grid::control::{Action, Event, Identity};
+use isogrid_grid::id::{GroupId, NodeId, SegmentId};
+use isogrid_grid::message::{Envelope, Message};
+use isogrid_grid::raft::Save;
+use isogrid_grid::segment::{GiveUp, Request, Wish};
+
+use super::process::Process;
+use super::queue::What;
+use super::server::{Moment, Out, Server};
+use super::world::World;
+use crate::invariant::View;
+
+impl World {
+    /// One step of one core, and what follows from it. What comes to a process that stands still
+    /// waits for it.
+    pub fn step(&mut self, at: usize, event: Event) {
+        let Some(machine) = self.machines.get_mut(at) else { return };
+        if machine.stalled_until > self.now {
+            let wait = machine.stalled_until - self.now;
+            let boot = machine.boots;
+            let what = match event {
+                // The ticks of that time are over when it goes on.
+                Event::Tick | Event::Propose(_) | Event::Unreachable(_) | Event::Hello(_) => return,
+                Event::Received(envelope) => What::Deliver(envelope.to, envelope.encode()),
+                Event::Saved(number) => What::Saved(at, boot, number),
+                Event::Ask(request) => What::Ask(at, boot, request),
+            };
+            self.schedule(wait, what);
+            return;
+        }
+        let now = machine.clock.now(self.now);
+        let Some(process) = &mut machine.process else { return };
+        let mut out = Vec::new();
+        process.control.step(now, event.clone(), &mut out);
+        self.record(at, &event, &out);
+        out.into_iter().for_each(|action| self.act(at, action));
+        if event == Event::Tick {
+            self.serve(at, |server, moment, out| server.tick(moment, out));
+        }
+        let view = View { now: self.now, at, machines: &self.machines };
+        if let Err(broken) = self.invariants.check(&view) {
+            self.fail(&broken);
+        }
+    }
+
+    fn act(&mut self, at: usize, action: Action) {
+        match action {
+            Action::Send(envelope) => self.send(&envelope, 0),
+            Action::Save(save) => self.save(at, &save),
+            Action::Changed => self.changed(at),
+            Action::Removed => self.stop(at, false),
+            Action::Hello(address, hello) => self.send_hello(&address, &hello),
+            Action::GiveUp(GiveUp { node, group, segment, epoch }) => {
+                if self.is_durable(at, group) {
+                    let wish = Wish::GaveUp(node);
+                    return self.ask_later(at, Request { group, segment, epoch, wish });
+                }
+                let place = (group, segment);
+                self.serve(at, |server, _, out| server.give_up(node, place, epoch, out));
+            }
+        }
+    }
+
+    /// The data plane knows no disks yet: what stands for it there is only a delay.
+    fn is_durable(&self, at: usize, group: GroupId) -> bool {
+        let group = self.control(at).and_then(|control| control.metadata().groups().get(&group));
+        group.is_some_and(|group| group.settings.durable)
+    }
+
+    fn save(&mut self, at: usize, save: &Save) {
+        let Some(machine) = self.machines.get_mut(at) else { return };
+        if !save.is_empty() {
+            machine.disk.write(save.encode(), save.begins_anew());
+        }
+        let takes =
+            if save.must_sync() { self.chance.between(50, self.options.sync_us_max) } else { 0 };
+        machine.disk_busy_until = machine.disk_busy_until.max(self.now) + takes;
+        let (done, boot) = (machine.disk_busy_until - self.now, machine.boots);
+        if save.number() != 0 {
+            let durable = if save.must_sync() { machine.disk.written() } else { 0 };
+            machine.saves.insert(save.number(), durable);
+            self.schedule(done, What::Saved(at, boot, save.number()));
+        }
+    }
+
+    fn changed(&mut self, at: usize) {
+        self.serve(at, |server, moment, out| server.view(moment, out));
+        let mut asks = Vec::new();
+        if let Some(control) = self.control(at) {
+            let us = control.identity().node;
+            let durable = control.metadata().groups().iter().filter(|(_, g)| g.settings.durable);
+            for (group, segments) in durable {
+                for (segment, state) in (0..).map(SegmentId).zip(&segments.segments) {
+                    let fills = state.syncing.iter().filter(|_| state.primary == Some(us));
+                    asks.extend(fills.map(|filling| Request {
+                        group: *group,
+                        segment,
+                        epoch: state.epoch,
+                        wish: Wish::Expand(filling.copy, filling.since),
+                    }));
+                }
+            }
+        }
+        asks.into_iter().for_each(|request| self.ask_later(at, request));
+    }
+
+    fn ask_later(&mut self, at: usize, request: Request) {
+        let delay = self.chance.between(1_000, 50_000);
+        let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
+        self.schedule(delay, What::Ask(at, boot, request));
+    }
+
+    /// Operations that arrive in the meantime are one batch with those that have.
+    pub(super) fn flush_later(&mut self, at: usize) {
+        let delay = self.chance.between(10, 1_000);
+        let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
+        self.schedule(delay, What::Flush(at, boot));
+    }
+
+    /// Lets the data plane of a process do something.
+    pub(super) fn serve(
+        &mut self,
+        at: usize,
+        act: impl FnOnce(&mut Server, Moment<'_>, &mut Vec<Out>),
+    ) {
+        let Some(machine) = self.machines.get_mut(at) else { return };
+        let now = machine.clock.now(self.now);
+        let Some(Process { control, server }) = &mut machine.process else { return };
+        let mut out = Vec::new();
+        act(server, Moment { now, control }, &mut out);
+        for one in out {
+            match one {
+                Out::Send(to, group, segment, peer) => {
+                    let later = self.ambush_message(at, to, (group, segment), &peer);
+                    self.send_copy(at, to, later, Message::Copy(group, segment, peer));
+                }
+                Out::Ask(request) => {
+                    self.ambush_wish(at, request.wish);
+                    self.step(at, Event::Ask(request));
+                }
+                Out::Answer(number, answer) => {
+                    let delay = self.chance.between(100, 3_000);
+                    self.schedule(delay, What::Answer(number, answer));
+                }
+            }
+        }
+    }
+
+    fn send_copy(&mut self, at: usize, to: NodeId, later: u64, message: Message) {
+        let Some(control) = self.control(at) else { return };
+        let Identity { cluster, node, boot, .. } = *control.identity();
+        self.send(&Envelope { cluster, from: node, boot, to, message }, later);
+    }
+
+    /// Sends a message, so much later than others, us.
+    fn send(&mut self, envelope: &Envelope, later: u64) {
+        let arrivals =
+            self.network.send(envelope.from, envelope.to, &self.options, &mut self.chance);
+        let later = later + self.delay_of(envelope);
+        for delay in arrivals {
+            self.schedule(later + delay, What::Deliver(envelope.to, envelope.encode()));
+        }
+    }
+
+    pub(super) fn deliver(&mut self, to: NodeId, bytes: &[u8]) {
+        let Some(at) = self.machine_of(to) else { return };
+        // What a peer encoded is what we read: the same bytes as on a wire.
+        let Some(envelope) = Envelope::decode(bytes) else { return };
+        match envelope.message {
+            Message::Copy(group, segment, peer) if self.is_awake(at) => {
+                self.note(format!("m{at} got {} {group} {segment} {peer:?}", envelope.from));
+                let (place, said) = ((group, segment), (envelope.from, peer));
+                self.serve(at, |server, moment, out| server.receive(moment, place, said, out));
+            }
+            Message::Copy(..) => self.wait_for(at, What::Deliver(to, bytes.to_vec())),
+            _ => self.step(at, Event::Received(envelope)),
+        }
+    }
+
+    pub(super) fn is_awake(&self, at: usize) -> bool {
+        self.machines.get(at).is_some_and(|machine| machine.stalled_until <= self.now)
+    }
+
+    /// What comes to a process that stands still waits for it.
+    pub(super) fn wait_for(&mut self, at: usize, what: What) {
+        let until = self.machines.get(at).map_or(0, |machine| machine.stalled_until);
+        self.schedule(until.saturating_sub(self.now), what);
+    }
+
+    fn record(&mut self, at: usize, event: &Event, out: &[Action]) {
+        let summary = match event {
+            Event::Tick => "tick".to_owned(),
+            Event::Received(envelope) => format!("got {} {:?}", envelope.from, envelope.message),
+            other => format!("{other:?}"),
+        };
+        self.note(format!("m{at} {summary} -> {}", out.len()));
+    }
+}

@@ -1,0 +1,65 @@
+//! Clusters of real processes: what is done to them, and that their clients are told the truth.
+//! The long form is `cargo run --release -p isogrid-tests --bin chaos`.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
+
+use isogrid_tests::cluster::{Cluster, Link, Mode, Script, Setup, Step, play, starts};
+use isogrid_tests::harness::Client;
+
+const DISTRIBUTED: Setup = Setup { nodes: 3, mode: Mode::Distributed };
+const REPLICATED: Setup = Setup { nodes: 3, mode: Mode::Replicated };
+
+/// Plays what is done to a cluster under load, and checks what clients were told. The same steps
+/// come at the same times in each run; what the machine does between them is its own choice.
+fn holds(setup: Setup, under_load: &[Step]) {
+    let mut cluster = Cluster::start_all(setup).unwrap();
+    let script = Script { before: Vec::new(), under_load: under_load.to_vec() };
+    let report = play(&mut cluster, &script, 1, 0).unwrap_or_else(|why| {
+        cluster.keep_folder();
+        panic!("{script}:\n{why}");
+    });
+    println!("{script}:\n  {report}");
+    assert!(report.acknowledged > 100, "clients were answered: {report}");
+    assert!(report.searched > report.undecided, "orders were found: {report}");
+}
+
+#[test]
+fn each_node_is_killed_in_turn_and_filled_again() {
+    let one = |node| [Step::Kill(node), Step::Wait(2_500), Step::Start(node), Step::Settle];
+    holds(DISTRIBUTED, &[&[Step::Wait(500)][..], &one(0), &one(1), &one(2)].concat());
+}
+
+#[test]
+fn a_primary_that_stops_beyond_its_lease_comes_back_as_none() {
+    let steps =
+        [Step::Wait(500), Step::Stop(0), Step::Wait(3_000), Step::Continue(0), Step::Wait(2_000)];
+    holds(REPLICATED, &steps);
+}
+
+#[test]
+fn a_minority_refuses_and_the_majority_goes_on() {
+    let cut = Step::Isolate(1, Link::Swallowed);
+    holds(DISTRIBUTED, &[Step::Wait(500), cut, Step::Wait(5_000), Step::Heal, Step::Wait(1_000)]);
+}
+
+/// `ms` and `mg` of one key in one packet: `mg` answered `EN` while the value was on its way to its
+/// backup, because it counts as a write (it may win the right to fill a key), and only reads
+/// waited for what the connection had written before them.
+#[test]
+fn a_connection_reads_what_it_has_written() {
+    let cluster = Cluster::start_all(DISTRIBUTED).unwrap();
+    for (node, address) in cluster.clients().iter().enumerate() {
+        let mut client = Client::tcp(*address);
+        for key in (0..20).map(|number| format!("own{node}-{number}")) {
+            client.ask(format!("ms {key} 1\r\n1\r\nmg {key} v\r\n"), "HD\r\nVA 1\r\n1\r\n");
+            let line = format!("set {key} 0 0 1\r\n2\r\nget {key}\r\ngat 0 {key}\r\n");
+            let value = format!("VALUE {key} 0 1\r\n2\r\nEND\r\n");
+            client.ask(line, &format!("STORED\r\n{value}{value}"));
+        }
+    }
+}
+
+#[test]
+fn nodes_that_start_at_once_found_one_cluster() {
+    let took = starts(DISTRIBUTED, 3).unwrap();
+    assert_eq!(took.len(), 3);
+}

@@ -1,0 +1,247 @@
+//! `isogrid dev`, and what commands and health checks say of the cluster that it makes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a failing test may panic, and it waits for real processes on the real clock"
+)]
+
+#[path = "cluster_cli/dev.rs"]
+mod dev;
+
+use dev::{Dev, Said, asked, until};
+use isogrid_tests::harness::{Server, temporary};
+use serde_json::{Value, json};
+
+/// `/health/cluster` of a node, with what is behind the question mark.
+fn health(dev: &Dev, node: usize, query: &str) -> (u16, Value) {
+    let answer = dev.http(node, &format!("/health/cluster{query}"));
+    (answer.status, serde_json::from_slice(&answer.body).unwrap())
+}
+
+fn is_whole(dev: &Dev, nodes: &[usize]) -> bool {
+    nodes.iter().all(|node| health(dev, *node, "").0 == 200 && dev.is_ready(*node))
+}
+
+fn numbers(members: &Value, field: &str) -> Vec<u64> {
+    members.as_array().unwrap().iter().map(|member| member[field].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn one_command_makes_a_cluster_that_is_seen_and_heals() {
+    let mut dev = Dev::start(&["--nodes", "3"]);
+    until("every copy is there", || is_whole(&dev, &[0, 1, 2]));
+    dev.client(0).ask("set greeting 0 0 5\r\nhello\r\n", "STORED\r\n");
+    let reads = |dev: &Dev, nodes: &[usize]| {
+        for node in nodes {
+            dev.client(*node).ask("get greeting\r\n", "VALUE greeting 0 5\r\nhello\r\nEND\r\n");
+        }
+    };
+    reads(&dev, &[1, 2]);
+    for hint in dev.hints() {
+        let said = asked(&hint.split(' ').collect::<Vec<_>>(), &[]);
+        assert_eq!(said.code, Some(0), "{hint}: {said:?}");
+        assert_eq!(said.out == "hello", hint.contains(" get "), "{hint}: {said:?}");
+    }
+    agrees(&dev);
+    loses_one_and_heals(&mut dev);
+    reads(&dev, &[0, 1, 2]);
+    leaves(&dev);
+    reads(&dev, &[0, 1]);
+    let folder = dev.folder();
+    assert!(folder.is_dir(), "{folder:?}");
+    dev.signal("TERM");
+    assert_eq!(dev.wait().code(), Some(0), "{}", dev.log());
+    assert!(!folder.exists(), "{folder:?} is left");
+    assert_eq!(dev.alive(), 0, "{}", dev.log());
+}
+
+/// Status, members, topology and locate say the same of one cluster, on every node.
+fn agrees(dev: &Dev) {
+    let status = dev.said(0, "cluster status -o json").json();
+    let cache = &status["caches"][0];
+    for field in ["segments", "served", "complete"] {
+        assert_eq!(cache[field], 256, "{field} of {status}");
+    }
+    assert_eq!((&status["has_lease"], &status["troubles"]), (&json!(true), &json!([])), "{status}");
+    let members = &dev.said(1, "cluster members -o json").json()["members"];
+    assert_eq!(numbers(members, "member"), [1, 2, 3]);
+    assert_eq!(numbers(members, "primaries").iter().sum::<u64>(), 256, "{members}");
+    assert_eq!(numbers(members, "backups").iter().sum::<u64>(), 256, "{members}");
+    assert!(members.as_array().unwrap().iter().all(|m| m["state"] == "up"), "{members}");
+    let topology = dev.said(2, "cluster topology --cache default -o json").json();
+    let segments = topology["caches"][0]["segments"].as_array().unwrap().clone();
+    assert_eq!(segments.len(), 256);
+    for words in ["cache locate greeting -o json", "cache locate greeting --cache default -o json"]
+    {
+        let found = dev.said(0, words).json();
+        let segment = &segments[usize::try_from(found["segment"].as_u64().unwrap()).unwrap()];
+        assert_eq!(found["segment"], segment["segment"]);
+        assert_eq!(found["primary"]["member"], segment["primary"], "{found} {segment}");
+        let insync: Vec<&Value> = std::iter::once(&found["primary"])
+            .chain(found["backups"].as_array().unwrap())
+            .map(|place| &place["member"])
+            .collect();
+        assert_eq!(insync, segment["insync"].as_array().unwrap().iter().collect::<Vec<_>>());
+        let address = found["primary"]["address"].as_str().unwrap();
+        assert!((0..3).any(|node| dev.peer(node) == address), "{found}");
+    }
+    let metric = |name: &str| dev.metric(0, name);
+    assert_eq!(metric("isogrid_cluster_members{state=\"up\"}"), 3);
+    assert_eq!(metric("isogrid_cluster_has_lease"), 1);
+    assert_eq!(metric("isogrid_cluster_segments{cache=\"default\",state=\"complete\"}"), 256);
+    assert!(metric("isogrid_cluster_frames_total{lane=\"data\",direction=\"sent\"}") > 0);
+    let tables = ["cluster status", "cluster members", "cluster topology", "cache locate greeting"];
+    for (words, part) in tables.into_iter().zip(["COMPLETE", "leads", "IN SYNC", "primary"]) {
+        assert!(dev.said(0, words).out.contains(part), "{words}");
+    }
+    dev.refuses(0, "cache locate greeting --cache none", 3, "there is no cache `none`");
+    dev.refuses(0, "cluster topology --cache none", 3, "there is no cache `none`");
+}
+
+/// One process is killed: the others say so, it is started again, and is a whole member again.
+fn loses_one_and_heals(dev: &mut Dev) {
+    for member in 1..=3 {
+        let (status, said) = health(dev, 0, &format!("?safe-to-stop={member}"));
+        assert_eq!((status, &said["reasons"]), (200, &json!([])), "{said}");
+    }
+    assert_eq!(health(dev, 0, "?safe-to-stop=9").0, 404);
+    let killed = dev.said(1, "cluster status -o json").json()["member"].as_u64().unwrap();
+    let other = dev.said(2, "cluster status -o json").json()["member"].as_u64().unwrap();
+    let pid = dev.pid(1);
+    dev.kill(1);
+    until("the others have noticed", || health(dev, 0, "").0 == 503);
+    let (status, said) = health(dev, 0, &format!("?safe-to-stop={other}"));
+    assert_eq!(status, 503, "{said}");
+    let (_, said) = health(dev, 0, "");
+    let reason = format!("the connection to the member {killed} is lost");
+    assert!(said["reasons"].as_array().unwrap().contains(&json!(reason)), "{said}");
+    // Nobody has to go elsewhere because a copy is missing.
+    assert!(dev.is_ready(0), "{}", dev.log());
+    until("it was started again", || dev.pid(1) != pid);
+    assert!(dev.log().contains("dev2 | died: signal: 9 (SIGKILL)"), "{}", dev.log());
+    until("every copy is there again", || is_whole(dev, &[0, 1, 2]));
+    assert_eq!(dev.said(1, "cluster status -o json").json()["member"], json!(killed));
+}
+
+/// A member leaves: others have what it had, and its process ends.
+fn leaves(dev: &Dev) {
+    let member = dev.said(2, "cluster status -o json").json()["member"].clone();
+    let left = dev.said(2, "cluster leave -o json --timeout 60s");
+    assert_eq!(left.code, Some(0), "{left:?}");
+    assert_eq!(left.json(), json!({ "member": member, "left": true }));
+    assert!(left.error.contains("segments left to hand over"), "{left:?}");
+    until("its process has ended", || dev.log().contains("dev3 | has ended"));
+    let members = &dev.said(0, "cluster members -o json").json()["members"];
+    assert!(!numbers(members, "member").contains(&member.as_u64().unwrap()), "{members}");
+    until("every copy is there without it", || is_whole(dev, &[0, 1]));
+    // Of two that vote neither can go without the other.
+    let (status, said) = health(dev, 0, "?safe-to-stop=127.0.0.1:1");
+    assert_eq!(status, 404, "{said}");
+    let (status, said) = health(dev, 0, &format!("?safe-to-stop={}", dev.peer(1)));
+    assert_eq!(status, 503, "{said}");
+    assert!(said["reasons"].to_string().contains("no majority"), "{said}");
+}
+
+#[test]
+fn nodes_end_with_the_process_that_started_them_and_are_the_same_again() {
+    let folder = temporary("dev");
+    let path = folder.to_str().unwrap();
+    let args = ["--nodes", "1", "--mode", "replicated", "--data-dir", path];
+    let mut dev = Dev::start(&args);
+    let id = |dev: &Dev| dev.said(0, "cluster status -o json").json()["id"].clone();
+    let first = id(&dev);
+    dev.client(0).ask("set a 0 0 1\r\nx\r\nget a\r\n", "STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n");
+    dev.refuses(0, "cluster leave", 2, "the last member cannot leave");
+    let (status, said) = health(&dev, 0, "?safe-to-stop=1");
+    assert_eq!(status, 503, "{said}");
+    dev.signal("KILL");
+    dev.wait();
+    until("its nodes have ended", || dev.alive() == 0);
+    let mut again = Dev::start(&[&args[..], &["--port-offset", &dev.offset()]].concat());
+    assert_eq!(id(&again), first);
+    again.signal("INT");
+    assert_eq!(again.wait().code(), Some(0), "{}", again.log());
+    assert!(folder.join("dev1").is_dir());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_cluster_that_cannot_start_says_why_and_leaves_nothing_behind() {
+    let taken = Dev::start(&["--nodes", "1"]);
+    let offset = taken.offset();
+    for (args, code, why) in [
+        (&["--port-offset", &*offset][..], 1, "cannot listen on"),
+        (&["--mode", "everywhere"], 78, "one of local, distributed, replicated"),
+        (&["--nodes", "8"], 2, "8 is not in 1..=7"),
+        (&["--port-offset", "60000"], 1, "lower --port-offset"),
+    ] {
+        let Said { code: ended, error, .. } = asked(&[&["dev"], args].concat(), &[]);
+        assert_eq!(ended, Some(code), "{args:?}: {error}");
+        assert!(error.contains(why), "{args:?}: {error}");
+    }
+    assert_eq!(taken.alive(), 1);
+}
+
+#[test]
+fn who_belongs_to_no_cluster_says_so() {
+    let server = Server::isogrid(&["--native", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    let native = server.bound_for("native").remove(0);
+    for words in ["status", "members", "topology", "leave"] {
+        let said = asked(&["cluster", words], &[("ISOGRID_SERVER", &native)]);
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{words}: {said:?}");
+        assert!(said.error.contains("this node belongs to no cluster\n  help: "), "{said:?}");
+    }
+    let said = asked(&["cache", "locate", "x"], &[("ISOGRID_SERVER", &native)]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert_eq!(server.http("GET", "/health/cluster", &[], b"").status, 404);
+    assert_eq!(server.http("GET", "/health/ready", &[], b"").status, 200);
+    let metrics = server.http("GET", "/metrics", &[], b"").text();
+    assert!(!metrics.contains("isogrid_cluster"), "{metrics}");
+}
+
+/// Each line at another node than the one before it; what it prints, or why it is refused.
+const ON_ANY_NODE: [(&str, Result<&str, &str>); 17] = [
+    ("cache put default k one", Ok("stored, version ")),
+    ("cache get default k", Ok("one")),
+    ("cache get default nothing", Err("there is no entry")),
+    ("cache incr default n 5 --initial 1", Ok("1")),
+    ("cache incr default n 5", Ok("6")),
+    ("cache incr default n -- -2", Ok("4")),
+    ("cache get default n", Ok("4")),
+    ("cache touch default k --ttl 1h", Ok("touched")),
+    ("cache map set default m a=1 b=2", Ok("stored, version ")),
+    ("cache map get default m b", Ok("b  2")),
+    ("cache map del default m b", Ok("stored, version ")),
+    ("cache map get default m", Ok("a  1\n")),
+    ("cache rm default k", Ok("removed")),
+    ("cache get default k", Err("there is no entry")),
+    ("cache keys default", Err("takes requests of one key")),
+    ("cache clear default --yes", Err("takes requests of one key")),
+    ("cache get default n", Ok("4")),
+];
+
+#[test]
+fn the_native_protocol_reaches_every_key_on_any_node() {
+    let dev = Dev::start(&["--nodes", "3"]);
+    for (at, (words, expected)) in ON_ANY_NODE.iter().enumerate() {
+        let said = dev.said(at % 3, words);
+        match expected {
+            Ok(out) => {
+                assert_eq!(said.code, Some(0), "{words}: {said:?}");
+                assert!(said.out.starts_with(out), "{words}: {said:?}");
+            }
+            Err(why) => {
+                assert_ne!(said.code, Some(0), "{words}: {said:?}");
+                assert!(said.error.contains(why), "{words}: {said:?}");
+            }
+        }
+    }
+    for node in 0..3 {
+        dev.client(node).ask("get n\r\n", "VALUE n 0 1\r\n4\r\nEND\r\n");
+        let entry = dev.http(node, "/v1/caches/default/entries/n");
+        assert_eq!(entry.status, 405, "{}", entry.text());
+    }
+    dev.client(0).ask("flush_all\r\n", "OK\r\n");
+    dev.client(1).ask("get n m\r\n", "END\r\n");
+}
