@@ -195,6 +195,13 @@ impl Copies {
         fragment.append(record, self.min_insync).map(|_| ())
     }
 
+    /// How many entries a segment has, those included that have expired and are not removed yet.
+    #[must_use]
+    pub fn entries(&self, segment: u32) -> u64 {
+        let copy = usize::try_from(segment).ok().and_then(|at| self.table.copy(at, 0));
+        copy.map_or(0, |copy| copy.entries())
+    }
+
     /// In which epoch this member serves a segment, its lease left aside; without a lock. To be
     /// asked after what is answered was read (R23).
     #[must_use]

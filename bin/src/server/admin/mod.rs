@@ -87,6 +87,8 @@ pub enum Fault {
     NoSuchCache(String),
     /// A write was refused; nothing was done.
     Write(Error),
+    /// Nobody serves what it is for now; nothing was done.
+    Unavailable(String),
     /// It may have been done.
     Unknown(String),
     /// The disk, or what is on it, does not let it be done; nothing was changed.

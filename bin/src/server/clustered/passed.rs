@@ -13,6 +13,7 @@ use crate::server::connection::{Done, Turn};
 use crate::server::connections::{Connections, Peer, Spoken};
 use crate::server::login::Client;
 use crate::server::native;
+use crate::server::native::clustered::spread::UNITS;
 use crate::server::native::clustered::{Outcome, PASSED, pack};
 use crate::server::node::Node;
 use crate::server::session::{Rights, Session};
@@ -64,8 +65,10 @@ impl Executor for Passed {
         if self.node.upgrade().is_none_or(|node| node.is_stopping()) {
             return Executed::Elsewhere;
         }
-        if request.first() == Some(&PASSED) {
-            return self.execute_native(shared, request);
+        match request.first() {
+            Some(&PASSED) => return self.execute_native(shared, request),
+            Some(&UNITS) => return self.execute_units(shared, request),
+            _ => {}
         }
         let Some((mut session, mut out)) = self.session(&shared.name) else {
             return Executed::Elsewhere;
@@ -113,6 +116,15 @@ impl Passed {
             })),
             Outcome::Elsewhere => Executed::Elsewhere,
         }
+    }
+
+    fn execute_units(&self, shared: &Arc<Shared>, request: &[u8]) -> Executed {
+        let mut native = self.native.lock().unwrap_or_else(PoisonError::into_inner);
+        if native.is_none() {
+            *native = self.node.upgrade().and_then(|node| native_session(&node));
+        }
+        let executed = native.as_mut().map(|session| session.execute_passed_units(shared, request));
+        executed.unwrap_or(Executed::Elsewhere)
     }
 
     /// Lets go of the node: nothing is executed any more.

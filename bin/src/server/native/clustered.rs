@@ -1,6 +1,18 @@
 //! Requests for caches of the cluster: those of one key are executed where it is served, here or by
 //! a member that they are passed on to, and answered when the copies have what the answer says
 //! (DATA_PATH R13-R19, R23, R24).
+//!
+//! | file | what |
+//! |---|---|
+//! | `clustered.rs` | requests of one key |
+//! | `spread.rs`, `here.rs` | those of several segments: cut into units, and units executed here |
+//! | `many.rs`, `whole.rs`, `walk.rs` | those of many keys; CLEAR and SIZE; SCAN |
+
+mod here;
+mod many;
+pub mod spread;
+pub mod walk;
+pub mod whole;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -13,8 +25,10 @@ use isogrid_wire::native::cache::Request;
 use isogrid_wire::native::{ErrorCode, Request as Any, SubKind};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
+use self::walk::Walk;
 use super::edit;
 use super::failure::Failure;
+use super::live::Live;
 use super::reply::{Given, Reply, To};
 use super::request::{At, Flow};
 use super::session::Session;
@@ -79,6 +93,12 @@ impl Session {
         request: &Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Failure> {
+        let way = (Arc::clone(&cluster), Arc::clone(&shared));
+        if !self.is_passed
+            && let Some(flow) = self.clustered_spread(&way, at, request)?
+        {
+            return Ok(flow);
+        }
         let (key, writes) = self.key_of(request)?;
         let object = at.object(Kind::Cache)?;
         let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
@@ -115,6 +135,25 @@ impl Session {
                 given
             }),
         )
+    }
+
+    /// Executes a request that is about several segments; `None` when it is none.
+    fn clustered_spread(
+        &mut self,
+        way: &(Arc<Cluster>, Arc<Shared>),
+        at: &At<'_>,
+        request: &Request<'_>,
+    ) -> Result<Option<Flow>, Failure> {
+        match request {
+            Request::Clear(clear) => self.later(at, whole::clear(way, clear, at.patience)?),
+            Request::Size(size) => self.later(at, whole::size(way, *size, at.patience)),
+            Request::Scan(scan) => {
+                let walk = Walk::open(way, at.id, scan)?;
+                Ok(Flow::Live(Box::new(Live::Walk(Box::new(walk))), scan.credit))
+            }
+            _ => return self.clustered_many(way, at, request),
+        }
+        .map(Some)
     }
 
     fn later(&self, at: &At<'_>, later: Later) -> Result<Flow, Failure> {
@@ -226,13 +265,19 @@ fn unknown() -> Failure {
     Failure::new(ErrorCode::OutcomeUnknown, why)
 }
 
+/// Nobody serves what it was for, as long as whoever asks waits: it was surely not done.
+fn nowhere() -> Failure {
+    Failure::new(ErrorCode::SegmentUnavailable, "nobody serves these keys now: nothing was done")
+}
+
 /// Said between members alone: the request was not executed.
 fn elsewhere() -> Failure {
     Failure::new(ErrorCode::Overloaded, "another member serves the key")
 }
 
 fn one_by_one() -> Failure {
-    let why = "a cache of the cluster takes requests of one key, each on its own";
+    let why = "a cache of the cluster has no listeners, tracking or transactions yet, and its \
+               requests are sent each on its own";
     Failure::new(ErrorCode::UnsupportedOp, why)
 }
 

@@ -148,6 +148,17 @@ fn differences(error: &CatalogError) -> Vec<String> {
     }
 }
 
+/// Of what several members were asked for.
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        let why = failure.message.into_owned();
+        match failure.code {
+            ErrorCode::OutcomeUnknown => Fault::Unknown(why),
+            _ => Fault::Unavailable(why),
+        }
+    }
+}
+
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -156,6 +167,7 @@ impl From<Fault> for Failure {
                 Failure::new(ErrorCode::NoSuchObject, format!("there is no cache `{name}`"))
             }
             Fault::Write(error) => error.into(),
+            Fault::Unavailable(why) => Failure::new(ErrorCode::SegmentUnavailable, why),
             Fault::Unknown(why) => Failure::new(ErrorCode::OutcomeUnknown, why),
             Fault::Failed(why) => Failure::new(ErrorCode::Storage, why),
         }
