@@ -124,13 +124,20 @@ impl Dev {
     }
 
     /// A request over HTTP.
-    pub fn asks(&self, node: usize, method: &str, path: &str, body: &[u8]) -> Answer {
-        Server::connect_to(&self.address(node, 3)).http(method, path, &[], body)
+    pub fn asks(
+        &self,
+        node: usize,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: &[u8],
+    ) -> Answer {
+        Server::connect_to(&self.address(node, 3)).http(method, path, headers, body)
     }
 
     /// A GET.
     pub fn http(&self, node: usize, path: &str) -> Answer {
-        self.asks(node, "GET", path, b"")
+        self.asks(node, "GET", path, &[], b"")
     }
 
     /// Whether load balancers are to send clients to a node.

@@ -242,7 +242,7 @@ pub static METHODS: &[Method] = &[
     },
     Method {
         name: "caches.clear",
-        doc: "Removes every entry of one cache.",
+        doc: "Removes every entry of one cache, of all members if it is the cluster's.",
         permission: Permission::Admin,
         params: &[CACHE],
         handler: |call| Box::pin(caches::clear(call)),

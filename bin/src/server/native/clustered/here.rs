@@ -7,7 +7,7 @@ use isogrid_grid::catalog::{Kind, Object};
 use isogrid_wire::native::cache::{Clear, Scan, Size};
 use isogrid_wire::native::{Call, Reader, Request as Any};
 
-use super::spread::{Begun, Fate, SAID_MAX, Unit, encode_fates, settled};
+use super::spread::{Begun, Fate, SAID_MAX, Unit, encode_fates, settled, wide};
 use super::{walk, whole};
 use crate::cluster::{Cluster, Executed, Shared};
 use crate::server::native::reply::{Given, To};
@@ -57,7 +57,7 @@ impl Session {
             op => {
                 let to = To { op, stream: 1, frame_max: self.frame_max };
                 let at = At::passed(to, Some(object), &unit.body)?;
-                let reader = Reader::new(&unit.body, &self.limits);
+                let reader = Reader::new(&unit.body, &wide());
                 let Ok(Any::Cache(request)) = Any::decode(op, reader) else { return None };
                 let (_, writes) = self.key_of(&request).ok()?;
                 let done = self.execute_here(cluster, shared, &at, &request, unit.segment, writes);

@@ -13,7 +13,7 @@ use isogrid_wire::native::cache::{
     TouchManyReply, TouchReply,
 };
 use isogrid_wire::native::{
-    Answer, Call, Codec, Entry, ErrorCode, Limits, List, Reader, Status, SubKind, WriteOptions,
+    Answer, Call, Entry, ErrorCode, Limits, List, Reader, Status, SubKind, WriteOptions,
 };
 
 use super::spread::{Fate, Spread, Unit};
@@ -88,7 +88,7 @@ impl Session {
             Request::GetMany(many) => {
                 self.check_keys(many.keys.len())?;
                 let read = many.read;
-                many.keys.iter().map(|key| unit(segment(key.0), &Get { key, read })).collect()
+                many.keys.iter().map(|key| Unit::of(segment(key.0), &Get { key, read })).collect()
             }
             Request::PutMany(many) => {
                 self.check_keys(many.entries.len())?;
@@ -97,7 +97,7 @@ impl Session {
                 without_expect(&write, allowed, Action::Put(b""), len_max)?;
                 let put = |entry: isogrid_wire::native::cache::KeyValue<'_>| {
                     let put = Put { key: entry.key, value: entry.value, write };
-                    unit(segment(entry.key.0), &put)
+                    Unit::of(segment(entry.key.0), &put)
                 };
                 many.entries.iter().map(put).collect()
             }
@@ -105,24 +105,24 @@ impl Session {
                 self.check_keys(many.keys.len())?;
                 let write = many.write;
                 without_expect(&write, 0, Action::Remove, len_max)?;
-                many.keys.iter().map(|key| unit(segment(key.0), &Remove { key, write })).collect()
+                many.keys
+                    .iter()
+                    .map(|key| Unit::of(segment(key.0), &Remove { key, write }))
+                    .collect()
             }
             Request::TouchMany(many) => {
                 self.check_keys(many.keys.len())?;
                 let write = many.write;
                 without_expect(&write, 0, Action::Touch, len_max)?;
-                many.keys.iter().map(|key| unit(segment(key.0), &Touch { key, write })).collect()
+                many.keys
+                    .iter()
+                    .map(|key| Unit::of(segment(key.0), &Touch { key, write }))
+                    .collect()
             }
             _ => return Ok(None),
         };
         Ok(Some((units, !matches!(request, Request::GetMany(_)))))
     }
-}
-
-fn unit<'a, R: Call + Codec<'a>>(segment: u32, request: &R) -> Unit {
-    let mut body = Vec::with_capacity(request.encoded_len());
-    request.encode(&mut body);
-    Unit { segment, op: R::CODE, body }
 }
 
 /// The answer to the request `op` of what became of each key.

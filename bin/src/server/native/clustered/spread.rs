@@ -8,17 +8,21 @@ use std::time::Duration;
 
 use isogrid_grid::copies::Ticket;
 use isogrid_grid::id::NodeId;
-use isogrid_wire::native::ErrorCode;
+use isogrid_wire::native::schema::Repeat;
+use isogrid_wire::native::{Call, Codec, ErrorCode, Limits, SubKind};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::timeout;
 
-use super::{LOOK_AGAIN, pack, unpack};
+use super::{LOOK_AGAIN, nowhere, pack, unknown, unpack};
 use crate::cluster::{Answer, Cluster, Done, Route, Shared};
 use crate::server::native::failure::Failure;
 use crate::server::native::reply::Given;
 
 /// The first byte of units that are passed on.
 pub const UNITS: u8 = 1;
+/// Whoever waits for the whole request gives up so much later than we do, ms: until then each unit's
+/// own fate is told.
+const MARGIN_MS: u64 = 5;
 /// Nobody is asked once more when so little time is left: the answer would come too late, and what
 /// could be said not to be done would be unknown.
 const LAST_ASKED: Duration = Duration::from_millis(50);
@@ -59,7 +63,8 @@ pub struct Spread {
     units: Vec<Unit>,
     fates: Vec<Fate>,
     writes: bool,
-    until: Instant,
+    /// On the clock of the cluster, ms.
+    until: u64,
     /// Bytes that may be said, and that were.
     room: (usize, usize),
 }
@@ -76,7 +81,8 @@ impl Spread {
         patience: Duration,
     ) -> Spread {
         let fates = vec![Fate::Undone; units.len()];
-        let until = Instant::now() + patience;
+        let patience = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let until = cluster.now().monotonic + patience.saturating_sub(MARGIN_MS);
         Spread { cluster, shared, units, fates, writes, until, room: (usize::MAX, 0) }
     }
 
@@ -140,19 +146,19 @@ impl Spread {
         loop {
             let before = self.open().count();
             for (units, answer) in asked {
-                let answer = timeout_at(self.until, answer).await;
+                let answer = timeout(left(&self.cluster, self.until), answer).await;
                 let lost = Answer { done: Done::Unknown, bytes: Vec::new() };
                 self.take(&units, answer.ok().and_then(Result::ok).unwrap_or(lost));
             }
             if self.room.1 > self.room.0 {
                 return Err(too_large(self.room.0));
             }
-            let left = self.open().count();
-            if left > 0 && left == before {
+            let open = self.open().count();
+            if open > 0 && open == before {
                 // Whoever asks at once is told the same once more.
-                sleep_until(self.until.min(Instant::now() + LOOK_AGAIN)).await;
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
-            if left == 0 || Instant::now() + LAST_ASKED >= self.until {
+            if open == 0 || left(&self.cluster, self.until) <= LAST_ASKED {
                 return Ok(self.fates);
             }
             asked = self.ask(&BTreeMap::new());
@@ -191,6 +197,26 @@ impl Spread {
     }
 }
 
+/// Executes one request of one key where it is served: the answer's bytes.
+///
+/// # Errors
+/// Why it was not done, or that nobody knows.
+pub async fn execute<'a, R: Call + Codec<'a>>(
+    way: (Arc<Cluster>, Arc<Shared>),
+    segment: u32,
+    request: &R,
+    patience: Duration,
+) -> Result<Arc<[u8]>, Failure> {
+    let writes = R::OPERATION.repeat != Repeat::Read;
+    let spread = Spread::new(way, vec![Unit::of(segment, request)], writes, patience);
+    match spread.go_all().await?.pop() {
+        Some(Fate::Given(given)) if given.kind == SubKind::Res => Ok(given.payload),
+        Some(Fate::Given(given)) => Err(Failure::of_given(&given)),
+        Some(Fate::Unknown) => Err(unknown()),
+        Some(Fate::Undone) | None => Err(nowhere()),
+    }
+}
+
 fn too_large(max: usize) -> Failure {
     let why = format!("the answer is over {max} bytes (max_message): ask for fewer keys");
     Failure::new(ErrorCode::FrameTooLarge, why)
@@ -201,7 +227,7 @@ pub async fn settled(
     cluster: &Cluster,
     shared: &Shared,
     begun: Vec<Begun>,
-    until: Option<Instant>,
+    until: Option<u64>,
 ) -> Vec<Fate> {
     let mut fates = Vec::with_capacity(begun.len());
     for (given, ticket) in begun {
@@ -209,12 +235,18 @@ pub async fn settled(
             (None, _) => true,
             (Some(ticket), None) => is_committed(cluster, shared, ticket).await,
             (Some(ticket), Some(until)) => {
-                timeout_at(until, is_committed(cluster, shared, ticket)).await.unwrap_or(false)
+                let committed = is_committed(cluster, shared, ticket);
+                timeout(left(cluster, until), committed).await.unwrap_or(false)
             }
         };
         fates.push(if is_true { Fate::Given(given) } else { Fate::Unknown });
     }
     fates
+}
+
+/// The time until then.
+fn left(cluster: &Cluster, until: u64) -> Duration {
+    Duration::from_millis(until.saturating_sub(cluster.now().monotonic))
 }
 
 /// Whether a write is committed and may be said so (R18).
@@ -223,7 +255,20 @@ async fn is_committed(cluster: &Cluster, shared: &Shared, ticket: Ticket) -> boo
     poll_fn(|cx| copies.poll(ticket, cx)).await.is_ok() && cluster.serves(shared, ticket.segment)
 }
 
+/// What members say to each other was checked when a client said it.
+pub fn wide() -> Limits {
+    let (key_len_max, value_len_max) = (usize::from(u16::MAX), usize::MAX);
+    Limits { key_len_max, value_len_max, ..Limits::default() }
+}
+
 impl Unit {
+    /// That of a request of one key.
+    pub fn of<'a, R: Call + Codec<'a>>(segment: u32, request: &R) -> Unit {
+        let mut body = Vec::with_capacity(request.encoded_len());
+        request.encode(&mut body);
+        Unit { segment, op: R::CODE, body }
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.segment.to_le_bytes());
         out.extend_from_slice(&self.op.to_le_bytes());

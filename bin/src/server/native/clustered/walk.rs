@@ -16,10 +16,10 @@ use isogrid_grid::Cache;
 use isogrid_grid::events::Glob;
 use isogrid_wire::native::cache::{Scan, ScanReply, ScanTrailer};
 use isogrid_wire::native::{
-    self, Call, Codec, ErrorCode, Limits, List, ReadOptions, Reader, SubKind, Varint, decode_all,
+    self, Codec, ErrorCode, List, ReadOptions, Reader, SubKind, Varint, decode_all,
 };
 
-use super::spread::{Begun, Fate, Spread, Unit};
+use super::spread::{Begun, Fate, Spread, Unit, wide};
 use crate::cluster::{Cluster, Route, SEGMENTS, Shared};
 use crate::server::native::entry;
 use crate::server::native::failure::Failure;
@@ -153,14 +153,11 @@ impl Walk {
             cursor: place.as_ref().map(|place| &place[..]),
             credit: 0,
         };
-        let mut body = Vec::with_capacity(scan.encoded_len());
-        scan.encode(&mut body);
-        let units = vec![Unit { segment, op: Scan::CODE, body }];
+        let units = vec![Unit::of(segment, &scan)];
         let spread = Spread::new(self.way.clone(), units, false, PATIENCE);
         Box::pin(async move {
             match spread.go_all().await?.pop() {
-                Some(Fate::Given(given)) if given.kind == SubKind::Res => Ok(given.payload),
-                Some(Fate::Given(_)) => Err(malformed()),
+                Some(Fate::Given(given)) => Ok(given.payload),
                 _ => {
                     let why = format!("nobody serves segment {segment} now: go on with the cursor");
                     Err(Failure::new(ErrorCode::SegmentUnavailable, why))
@@ -204,12 +201,6 @@ fn unset(left: &mut Left, segment: u16) {
     if let Some(bits) = left.get_mut(usize::from(segment / 8)) {
         *bits &= !(1 << (segment % 8));
     }
-}
-
-/// What members say to each other was checked when a client said it.
-fn wide() -> Limits {
-    let (key_len_max, value_len_max) = (usize::from(u16::MAX), usize::MAX);
-    Limits { key_len_max, value_len_max, ..Limits::default() }
 }
 
 fn not_given() -> Failure {
@@ -256,7 +247,7 @@ pub(super) fn page(
         return None;
     }
     while let Some(from) = at.filter(|_| page.has_room()) {
-        match page.step(from, &serves) {
+        match page.step(from, serves) {
             // Another member serves it now: it goes on there.
             None if page.steps == 1 => return None,
             None => break,
