@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use isogrid_grid::catalog::{Kind, Object};
 use isogrid_wire::native::cache::{Clear, Scan, Size};
 use isogrid_wire::native::{Call, Reader, Request as Any};
 
-use super::spread::{Begun, Fate, SAID_MAX, Unit, encode_fates, settled, wide};
+use super::spread::{Begun, Fate, SAID_MAX, Unit, after, encode_fates, settled, wide};
 use super::{walk, whole};
 use crate::cluster::{Cluster, Executed, Shared};
 use crate::server::native::reply::{Given, To};
@@ -74,15 +75,18 @@ impl Session {
         self.now = self.node.now();
         let index = self.node.catalog.index();
         let object = index.by_name(Kind::Cache, &shared.name);
-        let units = bytes.get(1..).and_then(Unit::decode_all);
-        let (Some(way), Some(object), Some(units)) = (self.clustered(object), object, units) else {
+        let units = Unit::decode_all(bytes);
+        let (Some(way), Some(object), Some((patience, units))) =
+            (self.clustered(object), object, units)
+        else {
             return Executed::Elsewhere;
         };
+        let until = after(Duration::from_millis(patience.into()));
         let begun = self.execute_units(&way, object, &units);
         let mut fates = vec![Fate::Undone; units.len()];
         Executed::Later(Box::pin(async move {
             let (at, begun): (Vec<_>, Vec<_>) = begun.into_iter().unzip();
-            let settled = settled(&way.0, &way.1, begun, None).await;
+            let settled = settled(&way.0, &way.1, begun, until).await;
             for (at, fate) in at.into_iter().zip(settled) {
                 if let Some(place) = fates.get_mut(at) {
                     *place = fate;

@@ -11,7 +11,7 @@ use isogrid_grid::id::NodeId;
 use isogrid_wire::native::schema::Repeat;
 use isogrid_wire::native::{Call, Codec, ErrorCode, Limits, SubKind};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{LOOK_AGAIN, nowhere, pack, unknown, unpack};
 use crate::cluster::{Answer, Cluster, Done, Route, Shared};
@@ -20,9 +20,9 @@ use crate::server::native::reply::Given;
 
 /// The first byte of units that are passed on.
 pub const UNITS: u8 = 1;
-/// Whoever waits for the whole request gives up so much later than we do, ms: until then each unit's
+/// Whoever waits for the whole request gives up so much later than we do: until then each unit's
 /// own fate is told.
-const MARGIN_MS: u64 = 5;
+const MARGIN: Duration = Duration::from_millis(5);
 /// Nobody is asked once more when so little time is left: the answer would come too late, and what
 /// could be said not to be done would be unknown.
 const LAST_ASKED: Duration = Duration::from_millis(50);
@@ -63,8 +63,7 @@ pub struct Spread {
     units: Vec<Unit>,
     fates: Vec<Fate>,
     writes: bool,
-    /// On the clock of the cluster, ms.
-    until: u64,
+    until: Instant,
     /// Bytes that may be said, and that were.
     room: (usize, usize),
 }
@@ -81,8 +80,7 @@ impl Spread {
         patience: Duration,
     ) -> Spread {
         let fates = vec![Fate::Undone; units.len()];
-        let patience = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        let until = cluster.now().monotonic + patience.saturating_sub(MARGIN_MS);
+        let until = after(patience.saturating_sub(MARGIN));
         Spread { cluster, shared, units, fates, writes, until, room: (usize::MAX, 0) }
     }
 
@@ -112,7 +110,8 @@ impl Spread {
                 Route::Nowhere => None,
             };
             let Some(to) = to.filter(|to| !full.contains(to)) else { continue };
-            let (units, bytes) = by_member.entry(to).or_insert_with(|| (Vec::new(), vec![UNITS]));
+            let begin = || (Vec::new(), self.begin());
+            let (units, bytes) = by_member.entry(to).or_insert_with(begin);
             unit.encode(bytes);
             units.push(at);
             if bytes.len() >= ASKED_MAX {
@@ -123,6 +122,14 @@ impl Spread {
             Some((units, self.cluster.pass_on(to, &self.shared.name, &bytes)?))
         };
         by_member.into_iter().filter_map(pass_on).collect()
+    }
+
+    /// What units begin with that are passed on: how long their answers are waited for, less what
+    /// may be lost on the way.
+    fn begin(&self) -> Vec<u8> {
+        let left = self.until.saturating_duration_since(after(Duration::ZERO)).as_millis();
+        let left = u32::try_from(left - left / 8).unwrap_or(u32::MAX);
+        [&[UNITS][..], &left.to_le_bytes()].concat()
     }
 
     fn open(&self) -> impl Iterator<Item = (usize, &Unit)> {
@@ -141,12 +148,12 @@ impl Spread {
         mut asked: Vec<Asked>,
     ) -> Result<Vec<Fate>, Failure> {
         let (at, begun): (Vec<_>, Vec<_>) = begun.into_iter().unzip();
-        let settled = settled(&self.cluster, &self.shared, begun, Some(self.until)).await;
+        let settled = settled(&self.cluster, &self.shared, begun, self.until).await;
         at.into_iter().zip(settled).for_each(|(at, fate)| self.note(at, fate));
         loop {
             let before = self.open().count();
             for (units, answer) in asked {
-                let answer = timeout(left(&self.cluster, self.until), answer).await;
+                let answer = timeout_at(self.until, answer).await;
                 let lost = Answer { done: Done::Unknown, bytes: Vec::new() };
                 self.take(&units, answer.ok().and_then(Result::ok).unwrap_or(lost));
             }
@@ -156,9 +163,9 @@ impl Spread {
             let open = self.open().count();
             if open > 0 && open == before {
                 // Whoever asks at once is told the same once more.
-                tokio::time::sleep(LOOK_AGAIN).await;
+                sleep(LOOK_AGAIN).await;
             }
-            if open == 0 || left(&self.cluster, self.until) <= LAST_ASKED {
+            if open == 0 || after(LAST_ASKED) >= self.until {
                 return Ok(self.fates);
             }
             asked = self.ask(&BTreeMap::new());
@@ -222,21 +229,20 @@ fn too_large(max: usize) -> Failure {
     Failure::new(ErrorCode::FrameTooLarge, why)
 }
 
-/// The fates of what was executed here, once each is known.
+/// The fates of what was executed here, once each is known or it is so late.
 pub async fn settled(
     cluster: &Cluster,
     shared: &Shared,
     begun: Vec<Begun>,
-    until: Option<u64>,
+    until: Instant,
 ) -> Vec<Fate> {
     let mut fates = Vec::with_capacity(begun.len());
     for (given, ticket) in begun {
-        let is_true = match (ticket, until) {
-            (None, _) => true,
-            (Some(ticket), None) => is_committed(cluster, shared, ticket).await,
-            (Some(ticket), Some(until)) => {
+        let is_true = match ticket {
+            None => true,
+            Some(ticket) => {
                 let committed = is_committed(cluster, shared, ticket);
-                timeout(left(cluster, until), committed).await.unwrap_or(false)
+                timeout_at(until, committed).await.unwrap_or(false)
             }
         };
         fates.push(if is_true { Fate::Given(given) } else { Fate::Unknown });
@@ -244,9 +250,9 @@ pub async fn settled(
     fates
 }
 
-/// The time until then.
-fn left(cluster: &Cluster, until: u64) -> Duration {
-    Duration::from_millis(until.saturating_sub(cluster.now().monotonic))
+/// The moment after so long.
+pub fn after(span: Duration) -> Instant {
+    sleep(span).deadline()
 }
 
 /// Whether a write is committed and may be said so (R18).
@@ -276,8 +282,9 @@ impl Unit {
         out.extend_from_slice(&self.body);
     }
 
-    /// Units as they are passed on, without the first byte.
-    pub fn decode_all(mut bytes: &[u8]) -> Option<Vec<Unit>> {
+    /// Units as they are passed on, and how long their answers are waited for, ms.
+    pub fn decode_all(bytes: &[u8]) -> Option<(u32, Vec<Unit>)> {
+        let (patience, mut bytes) = bytes.strip_prefix(&[UNITS])?.split_first_chunk()?;
         let mut units = Vec::new();
         while !bytes.is_empty() {
             let (segment, rest) = bytes.split_first_chunk()?;
@@ -287,7 +294,7 @@ impl Unit {
             units.push(Unit { segment, op, body: body.to_vec() });
             bytes = rest;
         }
-        Some(units)
+        Some((u32::from_le_bytes(*patience), units))
     }
 }
 
@@ -341,9 +348,9 @@ mod tests {
     fn units_and_fates_come_as_they_went() {
         let unit = |segment, op, body: &[u8]| Unit { segment, op, body: body.to_vec() };
         let units = [unit(0, 0x0101, b""), unit(255, 0x0119, b"body"), unit(7, 1, &[9; 300])];
-        let mut bytes = Vec::new();
+        let mut bytes = vec![UNITS, 7, 0, 0, 0];
         units.iter().for_each(|unit| unit.encode(&mut bytes));
-        assert_eq!(Unit::decode_all(&bytes).as_deref(), Some(&units[..]));
+        assert_eq!(Unit::decode_all(&bytes), Some((7, units.to_vec())));
         assert_eq!(Unit::decode_all(&bytes[..bytes.len() - 1]), None);
 
         let given = Given::failure(&too_large(7));
