@@ -6,6 +6,8 @@
 mod dev;
 #[path = "cluster_gnp/http.rs"]
 mod http;
+#[path = "cluster_gnp/listen.rs"]
+mod listen;
 #[path = "cluster_gnp/many.rs"]
 mod many;
 #[path = "cluster_gnp/whole.rs"]

@@ -213,6 +213,14 @@ impl Copies {
         (active != 0 && is_allowed).then_some(Epoch(active))
     }
 
+    /// In which epoch this member serves a segment, its lease left aside, and for how long without a
+    /// break, in times that it began; without a lock.
+    #[must_use]
+    pub fn tenure(&self, segment: u32) -> Option<(Epoch, u64)> {
+        let tenure = self.fragments.get(segment as usize)?.tenure.load(Ordering::Acquire);
+        self.serves(segment).map(|epoch| (epoch, tenure))
+    }
+
     /// What an answer has to wait for that depends on all that was written to a segment until
     /// now; `None` when all of that is committed.
     #[must_use]

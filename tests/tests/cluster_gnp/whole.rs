@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use isogrid_tests::harness::Native;
+use isogrid_tests::harness::native::said;
 use serde_json::{Value, json};
 
 use super::dev::Dev;
@@ -168,6 +169,9 @@ fn a_minority_says_that_nothing_was_done() {
     let all = keys("k", 30);
     fill(&dev, &all);
     let (mut client, cache) = native(&dev, 0);
+    let (mut listener, _) = native(&dev, 0);
+    let stream = listener.ask("cache.LISTEN", cache, super::listen::listen(json!({}), None));
+    assert_eq!(listener.next_of(stream)["type"], "ITEM");
     dev.kill(1);
     dev.kill(2);
     super::until("its lease is over", || dev.metric(0, "isogrid_cluster_has_lease") == 0);
@@ -190,4 +194,10 @@ fn a_minority_says_that_nothing_was_done() {
     let answer = dev.asks(0, "POST", "/v1/admin/caches.clear", &[], br#"{"cache":"default"}"#);
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(answer.text().contains("0 of 256 segments were cleared, 256 were not"));
+    // Nor does it pass for nothing that happens that nobody tells of anything.
+    let mut frame = listener.next_of(stream);
+    while frame["type"] == "ITEM" {
+        frame = listener.next_of(stream);
+    }
+    assert_eq!(said(&frame), json!(["ERR", "SEGMENT_UNAVAILABLE"]));
 }

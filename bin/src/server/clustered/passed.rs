@@ -13,6 +13,7 @@ use crate::server::connection::{Done, Turn};
 use crate::server::connections::{Connections, Peer, Spoken};
 use crate::server::login::Client;
 use crate::server::native;
+use crate::server::native::clustered::follow::FOLLOW;
 use crate::server::native::clustered::spread::UNITS;
 use crate::server::native::clustered::{Outcome, PASSED, pack};
 use crate::server::node::Node;
@@ -67,7 +68,7 @@ impl Executor for Passed {
         }
         match request.first() {
             Some(&PASSED) => return self.execute_native(shared, request),
-            Some(&UNITS) => return self.execute_units(shared, request),
+            Some(&(UNITS | FOLLOW)) => return self.execute_of_many(shared, request),
             _ => {}
         }
         let Some((mut session, mut out)) = self.session(&shared.name) else {
@@ -118,13 +119,17 @@ impl Passed {
         }
     }
 
-    fn execute_units(&self, shared: &Arc<Shared>, request: &[u8]) -> Executed {
+    fn execute_of_many(&self, shared: &Arc<Shared>, request: &[u8]) -> Executed {
         let mut native = self.native.lock().unwrap_or_else(PoisonError::into_inner);
         if native.is_none() {
             *native = self.node.upgrade().and_then(|node| native_session(&node));
         }
-        let executed = native.as_mut().map(|session| session.execute_passed_units(shared, request));
-        executed.unwrap_or(Executed::Elsewhere)
+        let Some(session) = native.as_mut() else { return Executed::Elsewhere };
+        if request.first() == Some(&FOLLOW) {
+            session.execute_follow(shared, request)
+        } else {
+            session.execute_passed_units(shared, request)
+        }
     }
 
     /// Lets go of the node: nothing is executed any more.

@@ -7,7 +7,10 @@
 //! | `clustered.rs` | requests of one key |
 //! | `spread.rs`, `here.rs` | those of several segments: cut into units, and units executed here |
 //! | `many.rs`, `whole.rs`, `walk.rs` | those of many keys; CLEAR and SIZE; SCAN |
+//! | `hear.rs`, `follow.rs` | LISTEN, and what members tell each other for it |
 
+pub mod follow;
+pub mod hear;
 mod here;
 mod many;
 pub mod spread;
@@ -25,6 +28,7 @@ use isogrid_wire::native::cache::Request;
 use isogrid_wire::native::{ErrorCode, Request as Any, SubKind};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
+use self::hear::Hearing;
 use self::walk::Walk;
 use super::edit;
 use super::failure::Failure;
@@ -151,6 +155,13 @@ impl Session {
                 let walk = Walk::open(way, at.id, scan)?;
                 Ok(Flow::Live(Box::new(Live::Walk(Box::new(walk))), scan.credit))
             }
+            Request::Listen(listen) => {
+                let object = at.object(Kind::Cache)?;
+                let life = object.cache.as_ref().map_or(0, |cache| cache.table().life());
+                let name = (self.origin, at.to.stream);
+                let hearing = Hearing::open(way, (at.id, life), listen, name)?;
+                Ok(Flow::Live(Box::new(Live::Hear(Box::new(hearing))), listen.credit))
+            }
             _ => return self.clustered_many(way, at, request),
         }
         .map(Some)
@@ -276,7 +287,7 @@ fn elsewhere() -> Failure {
 }
 
 fn one_by_one() -> Failure {
-    let why = "a cache of the cluster has no listeners, tracking or transactions yet, and its \
+    let why = "a cache of the cluster has no tracking and no transactions yet, and its \
                requests are sent each on its own";
     Failure::new(ErrorCode::UnsupportedOp, why)
 }

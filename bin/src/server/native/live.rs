@@ -11,6 +11,7 @@ use isogrid_wire::native::{Json, Nothing};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::clustered::hear::Hearing;
 use super::clustered::walk::Walk;
 use super::listen::Listening;
 use super::reply::{Given, To};
@@ -34,6 +35,8 @@ pub enum Live {
     Walk(Box<Walk>),
     /// Of changes.
     Listen(Listening),
+    /// Of changes at all members of a cluster.
+    Hear(Box<Hearing>),
     /// Of keys that are out of date.
     Track(Tracking),
     /// Of the steps of a method, of this class.
@@ -72,6 +75,7 @@ impl Live {
             Live::Scan(scan) => (OpClass::Keys, Some(scan.object)),
             Live::Walk(walk) => (OpClass::Keys, Some(walk.object)),
             Live::Listen(listen) => (OpClass::Keys, Some(listen.object)),
+            Live::Hear(hear) => (OpClass::Keys, Some(hear.object)),
             Live::Track(track) => (OpClass::Keys, Some(track.object)),
             Live::Progress(_, class) => (*class, None),
         }
@@ -84,6 +88,7 @@ impl Live {
             Live::Scan(scan) => scan.poll(turn),
             Live::Walk(walk) => walk.poll(turn, cx),
             Live::Listen(listen) => listen.poll(turn, cx),
+            Live::Hear(hear) => hear.poll(turn, cx),
             Live::Track(track) => track.poll(turn, cx),
             Live::Progress(steps, _) => progress(steps, turn, cx),
         }

@@ -18,6 +18,7 @@ use tokio::time::Sleep;
 use super::admission::refuse;
 use super::cache;
 use super::clustered::OpenWrites;
+use super::clustered::follow::Followings;
 use super::failure::Failure;
 use super::handshake::{self, Preface};
 use super::live::Lives;
@@ -70,6 +71,8 @@ pub struct Session {
     pub window: Window,
     /// Its writes to caches of the cluster that are under way.
     pub open_writes: OpenWrites,
+    /// Listeners at other nodes that are told of this one's changes.
+    pub followings: Followings,
     /// Its requests come from another member: none is passed on once more.
     pub is_passed: bool,
     /// Requests that are answered later.
@@ -126,6 +129,7 @@ impl Session {
             streams: Streams::new(limits.streams_max),
             window: Window::new(&node),
             open_writes: OpenWrites::default(),
+            followings: Followings::default(),
             is_passed: false,
             under_way: UnderWay::default(),
             lives: Lives::default(),

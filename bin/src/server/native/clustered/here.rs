@@ -73,6 +73,7 @@ impl Session {
     /// Executes units that another member passed on.
     pub fn execute_passed_units(&mut self, shared: &Arc<Shared>, bytes: &[u8]) -> Executed {
         self.now = self.node.now();
+        self.followings.expire(self.now);
         let index = self.node.catalog.index();
         let object = index.by_name(Kind::Cache, &shared.name);
         let units = Unit::decode_all(bytes);
