@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use isogrid_tests::harness::Native;
+use isogrid_tests::harness::native::{sub_answer, sub_request};
 use serde_json::{Value, json};
 
 use super::dev::{Dev, until};
@@ -35,6 +36,7 @@ fn many_keys_are_written_and_read_on_any_node() {
     }
     changes_some(&dev, &all[..2]);
     is_in_order(&dev);
+    refuses_batches(&dev);
     is_bounded(&dev);
 }
 
@@ -92,6 +94,22 @@ fn is_in_order(dev: &Dev) {
             assert_eq!(item["entry"]["VALUE"], if at == 8 { "c" } else { "b" }, "{}", all[at]);
         }
     }
+}
+
+/// A BATCH cannot wait for copies: what it is refused was not done, wherever it would have been.
+fn refuses_batches(dev: &Dev) {
+    let (mut client, cache) = native(dev, 0);
+    let all = keys("batch", 30);
+    let put = |key: &String| json!({"key": key, "value": "x", "write": {}});
+    let mut requests: Vec<_> =
+        all.iter().map(|key| sub_request("cache.PUT", cache, put(key))).collect();
+    requests.push(sub_request("cache.PUT_MANY", cache, put_many(&all, "x", json!({}))));
+    let answer = client.call("batch.BATCH", 0, json!({ "requests": requests }));
+    for reply in answer[1]["replies"].as_array().unwrap() {
+        assert_eq!(sub_answer("cache.PUT", reply), json!(["ERR", "UNSUPPORTED_OP"]), "{answer}");
+    }
+    let found = client.call("cache.GET_MANY", cache, get_many(&all));
+    assert_eq!(statuses(&found), vec!["NOT_FOUND"; 30]);
 }
 
 /// More than members say at once comes, more than a message may hold is refused.

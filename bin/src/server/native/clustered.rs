@@ -92,18 +92,21 @@ impl Session {
     /// Why it was not done.
     pub fn clustered_cache(
         &mut self,
-        (cluster, shared): (Arc<Cluster>, Arc<Shared>),
+        way: (Arc<Cluster>, Arc<Shared>),
         at: &At<'_>,
         request: &Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Failure> {
-        let way = (Arc::clone(&cluster), Arc::clone(&shared));
         if !self.is_passed
             && let Some(flow) = self.clustered_spread(&way, at, request)?
         {
             return Ok(flow);
         }
+        let (cluster, shared) = way;
         let (key, writes) = self.key_of(request)?;
+        if writes {
+            self.check_wait(at)?;
+        }
         let object = at.object(Kind::Cache)?;
         let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
         let segment = cache.hash(key).segment();
@@ -167,11 +170,15 @@ impl Session {
         .map(Some)
     }
 
+    /// Whether a request may be answered later. To be asked before it is executed: what is refused
+    /// was not done.
+    fn check_wait(&self, at: &At<'_>) -> Result<(), Failure> {
+        let may_wait = at.may_wait || self.is_passed || at.to.stream == 0;
+        may_wait.then_some(()).ok_or_else(one_by_one)
+    }
+
     fn later(&self, at: &At<'_>, later: Later) -> Result<Flow, Failure> {
-        if at.may_wait || self.is_passed || at.to.stream == 0 {
-            return Ok(Flow::Later(later));
-        }
-        Err(one_by_one())
+        self.check_wait(at).map(|()| Flow::Later(later))
     }
 
     /// The key of a request of one key, and whether it changes anything.
@@ -287,8 +294,8 @@ fn elsewhere() -> Failure {
 }
 
 fn one_by_one() -> Failure {
-    let why = "a cache of the cluster has no tracking and no transactions yet, and its \
-               requests are sent each on its own";
+    let why = "a cache of the cluster has no tracking, transactions and batches yet: send its \
+               requests each on its own";
     Failure::new(ErrorCode::UnsupportedOp, why)
 }
 

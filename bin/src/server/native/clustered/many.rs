@@ -39,6 +39,7 @@ impl Session {
         let object = at.object(Kind::Cache)?;
         let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
         let Some((units, writes)) = self.units_of(cache, request)? else { return Ok(None) };
+        self.check_wait(at)?;
         let op = at.to.op;
         let segments: BTreeSet<u32> = units.iter().map(|unit| unit.segment).collect();
         let mut spread = Spread::new(way.clone(), units, writes, at.patience);
