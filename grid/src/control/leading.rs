@@ -126,7 +126,7 @@ impl Leading {
             | Message::Grant { .. }
             | Message::GiveUp(_)
             | Message::NoMember
-            | Message::Copy(..) => {}
+            | Message::Copies(_) => {}
         }
     }
 

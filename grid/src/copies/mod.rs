@@ -11,7 +11,6 @@
 
 mod base;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -28,12 +27,14 @@ use crate::segment::{Request, Wish};
 use self::base::{Beside, TableBase};
 
 /// What is to be done for copies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Out {
     /// Send this to a member's copy.
     Send(NodeId, GroupId, SegmentId, Peer),
     /// Tell the control core.
     Ask(Request),
+    /// What this one waits for is committed, or nobody here knows whether it will be.
+    Wake(Waker),
 }
 
 /// Nobody here knows what becomes of a write: this copy does not serve any more.
@@ -81,7 +82,8 @@ struct Fragment {
 struct State {
     replica: Replica,
     beside: Beside,
-    waiting: BTreeMap<u64, Vec<Waker>>,
+    /// Who waits until this number is committed.
+    waiting: Vec<(u64, Waker)>,
 }
 
 impl Copies {
@@ -230,7 +232,11 @@ impl Copies {
             // It may have been committed, or be over, since we looked.
             let is_open = fragment.committed.load(Ordering::Acquire) < ticket.seq;
             if is_open && fragment.tenure.load(Ordering::Acquire) == ticket.tenure {
-                state.waiting.entry(ticket.seq).or_default().push(cx.waker().clone());
+                let known =
+                    |(seq, waker): &(u64, Waker)| *seq == ticket.seq && waker.will_wake(cx.waker());
+                if !state.waiting.iter().any(known) {
+                    state.waiting.push((ticket.seq, cx.waker().clone()));
+                }
                 return Poll::Pending;
             }
         }
@@ -256,9 +262,7 @@ impl Copies {
         let mut done = Vec::new();
         let State { replica, beside, .. } = &mut *state;
         act(replica, &mut TableBase { copy: &mut copy, beside }, &mut done);
-        let woken = fragment.carry_out(&mut state, &mut copy, (self.group, at), done, out);
-        drop((state, copy));
-        woken.into_iter().for_each(Waker::wake);
+        fragment.carry_out(&mut state, &mut copy, (self.group, at), done, out);
     }
 
     /// What there is to say of each copy, for status and tests.
@@ -281,11 +285,7 @@ impl Fragment {
             last: AtomicU64::new(0),
             committed: AtomicU64::new(0),
             tenure: AtomicU64::new(0),
-            state: Mutex::new(State {
-                replica,
-                beside: Beside::default(),
-                waiting: BTreeMap::new(),
-            }),
+            state: Mutex::new(State { replica, beside: Beside::default(), waiting: Vec::new() }),
         }
     }
 
@@ -309,7 +309,7 @@ impl Fragment {
         Ok(seq)
     }
 
-    /// Does what the replica asks for; who is to be woken.
+    /// Does what the replica asks for.
     fn carry_out(
         &self,
         state: &mut State,
@@ -317,8 +317,7 @@ impl Fragment {
         (group, at): (GroupId, SegmentId),
         done: Vec<Action>,
         out: &mut Vec<Out>,
-    ) -> Vec<Waker> {
-        let mut woken = Vec::new();
+    ) {
         let is_broken = state.beside.is_broken;
         for action in done {
             match action {
@@ -328,9 +327,8 @@ impl Fragment {
                 Action::Ask(request) => out.push(Out::Ask(request)),
                 Action::Committed(seq) => {
                     self.committed.store(seq, Ordering::Release);
-                    let later = state.waiting.split_off(&(seq + 1));
-                    let now = std::mem::replace(&mut state.waiting, later);
-                    woken.extend(now.into_values().flatten());
+                    let done = state.waiting.extract_if(.., |(waits_for, _)| *waits_for <= seq);
+                    out.extend(done.map(|(_, waker)| Out::Wake(waker)));
                 }
                 Action::Active(from) => {
                     copy.lead(state.replica.epoch().0);
@@ -340,7 +338,7 @@ impl Fragment {
                     self.tenure.fetch_add(1, Ordering::Release);
                     copy.follow();
                     state.beside.prepared_from = None;
-                    woken.extend(std::mem::take(&mut state.waiting).into_values().flatten());
+                    out.extend(state.waiting.drain(..).map(|(_, waker)| Out::Wake(waker)));
                 }
             }
         }
@@ -356,7 +354,6 @@ impl Fragment {
         self.active.store(active, Ordering::Release);
         let whole = if replica.is_filling() || is_broken { 0 } else { replica.epoch().0 };
         self.epoch.store(whole, Ordering::Release);
-        woken
     }
 }
 

@@ -1,6 +1,6 @@
 //! Three members with real tables, and the messages between their copies, delivered as a test wants.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
 
 use isogrid_engine::{NewEntry, TableConfig};
@@ -61,6 +61,7 @@ impl World {
         for one in out {
             match one {
                 Out::Send(to, _, at, peer) => self.net.push((node, to.0, at, peer)),
+                Out::Wake(waker) => waker.wake(),
                 Out::Ask(request) => {
                     self.asked.insert(request);
                 }

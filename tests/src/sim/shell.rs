@@ -135,7 +135,7 @@ impl World {
             match one {
                 Out::Send(to, group, segment, peer) => {
                     let later = self.ambush_message(at, to, (group, segment), &peer);
-                    self.send_copy(at, to, later, Message::Copy(group, segment, peer));
+                    self.send_copy(at, to, later, Message::Copies(vec![(group, segment, peer)]));
                 }
                 Out::Ask(request) => {
                     self.ambush_wish(at, request.wish);
@@ -170,12 +170,14 @@ impl World {
         // What a peer encoded is what we read: the same bytes as on a wire.
         let Some(envelope) = Envelope::decode(bytes) else { return };
         match envelope.message {
-            Message::Copy(group, segment, peer) if self.is_awake(at) => {
-                self.note(format!("m{at} got {} {group} {segment} {peer:?}", envelope.from));
-                let (place, said) = ((group, segment), (envelope.from, peer));
-                self.serve(at, |server, moment, out| server.receive(moment, place, said, out));
+            Message::Copies(all) if self.is_awake(at) => {
+                for (group, segment, peer) in all {
+                    self.note(format!("m{at} got {} {group} {segment} {peer:?}", envelope.from));
+                    let (place, said) = ((group, segment), (envelope.from, peer));
+                    self.serve(at, |server, moment, out| server.receive(moment, place, said, out));
+                }
             }
-            Message::Copy(..) => self.wait_for(at, What::Deliver(to, bytes.to_vec())),
+            Message::Copies(_) => self.wait_for(at, What::Deliver(to, bytes.to_vec())),
             _ => self.step(at, Event::Received(envelope)),
         }
     }
