@@ -22,6 +22,7 @@ mod view;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use isogrid_engine::{Clock, SystemClock, Table, env};
@@ -48,6 +49,10 @@ pub use view::{Route, View};
 
 /// Segments of each cache of a cluster.
 pub const SEGMENTS: u32 = 256;
+
+/// How long the others may take to hear who serves what a member has handed over: until then they
+/// pass requests on to it, and have to be told that it does not. Several rounds of the log.
+const HEARD: Duration = Duration::from_millis(200);
 
 /// Why a node cannot take part in a cluster.
 #[derive(Debug, Error)]
@@ -255,6 +260,16 @@ impl Cluster {
     /// Asks to be relieved of everything and to leave.
     pub fn leave(&self) {
         let _ = self.inputs.send(Input::Leave);
+    }
+
+    /// Has others take what this process serves, which is about to end; returns when nobody misses
+    /// it any more, and all have heard so (R33, R64).
+    pub async fn hand_over(&self) {
+        let (sender, receiver) = oneshot::channel();
+        // Where the driver is gone nothing is served.
+        if self.inputs.send(Input::Stop(sender)).is_ok() && receiver.await.is_ok() {
+            tokio::time::sleep(HEARD).await;
+        }
     }
 
     /// Does what copies ask for.

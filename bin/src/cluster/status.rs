@@ -47,6 +47,8 @@ pub struct MemberStatus {
     pub lost: bool,
     /// Whether it is about to leave.
     pub leaving: bool,
+    /// Whether its process is about to end, to be started again.
+    pub stopping: bool,
     /// Segments that it serves, of all caches.
     pub primaries: usize,
     /// Copies in sync that it has beside.
@@ -100,6 +102,7 @@ impl Status {
             registered: false,
             lost: false,
             leaving: false,
+            stopping: false,
             primaries: 0,
             backups: 0,
             filling: 0,
@@ -195,13 +198,14 @@ impl Status {
 }
 
 impl MemberStatus {
-    /// How it is, in a word: joining, up, lost or leaving.
+    /// How it is, in a word: joining, up, stopping, lost or leaving.
     #[must_use]
     pub fn state(&self) -> &'static str {
         match self {
             MemberStatus { leaving: true, .. } => "leaving",
             MemberStatus { registered: false, .. } => "joining",
             MemberStatus { lost: true, .. } => "lost",
+            MemberStatus { stopping: true, .. } => "stopping",
             _ => "up",
         }
     }
@@ -224,6 +228,7 @@ impl MemberStatus {
             registered: member.incarnation.is_some(),
             lost: node != control.identity().node && cluster.requests.is_away(&member.address),
             leaving: member.leaving,
+            stopping: member.stopping,
             primaries,
             backups: insync.saturating_sub(primaries),
             filling: fills.filter(|filling| filling.copy.node == node).count(),

@@ -160,7 +160,8 @@ pub struct NodeConfig {
     pub name: String,
     /// Worker threads: a bound on the CPU used. Default: the number of cores. Minimum: 1.
     pub threads: usize,
-    /// How long a SIGTERM waits for requests that are under way. Default: 5 s.
+    /// How long a SIGTERM waits for requests that are under way, and before that for other members
+    /// of a cluster to take over what the node serves. Default: 5 s.
     pub drain_timeout: Duration,
     /// Bytes that all caches together may be given; one that is made while the server runs is
     /// refused above it. `None` = as much memory as the machine has. Default: none.

@@ -39,7 +39,8 @@ pub static ROOT: [Key<ServerConfig>; 47] = [
         "node.drain_timeout",
         Form::Span(0, HOUR),
         field!(ServerConfig, node.drain_timeout),
-        "How long a SIGTERM waits for requests that are under way.",
+        "How long a SIGTERM waits for requests that are under way, and before that for other members of \
+         a cluster to take over what the node serves.",
     ),
     Key::new(
         "node.memory",

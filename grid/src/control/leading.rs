@@ -242,6 +242,9 @@ impl Control {
                 .is_some_and(|member| member.boot == register.boot && member.incarnation.is_some()),
             Command::Leave(node) => members.get(node).is_none_or(|member| member.leaving),
             Command::Remove(node) => !members.contains_key(node),
+            Command::Stop(node, boot) => {
+                members.get(node).is_none_or(|member| member.stopping || member.boot != *boot)
+            }
             Command::CreateGroup(create) => self.metadata.groups().contains_key(&create.group),
             Command::Join(_) | Command::Change(_) => false,
         }

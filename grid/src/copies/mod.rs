@@ -82,6 +82,9 @@ struct State {
     replica: Replica,
     beside: Beside,
     waiting: BTreeMap<u64, Vec<Waker>>,
+    /// The last time that the copy served and does not any more, and what was committed then: all
+    /// copies in sync have that, so whoever takes over has it as well.
+    over: (u64, u64),
 }
 
 impl Copies {
@@ -234,7 +237,8 @@ impl Copies {
                 return Poll::Pending;
             }
         }
-        let holds = fragment.tenure.load(Ordering::Acquire) == ticket.tenure;
+        let holds = fragment.tenure.load(Ordering::Acquire) == ticket.tenure
+            || fragment.lock().has_committed(ticket);
         Poll::Ready(if holds { Ok(()) } else { Err(Unknown) })
     }
 
@@ -285,6 +289,7 @@ impl Fragment {
                 replica,
                 beside: Beside::default(),
                 waiting: BTreeMap::new(),
+                over: (0, 0),
             }),
         }
     }
@@ -337,7 +342,8 @@ impl Fragment {
                     state.beside.prepared_from = Some(from);
                 }
                 Action::Passive => {
-                    self.tenure.fetch_add(1, Ordering::Release);
+                    let tenure = self.tenure.fetch_add(1, Ordering::AcqRel);
+                    state.over = (tenure, self.committed.load(Ordering::Acquire));
                     copy.follow();
                     state.beside.prepared_from = None;
                     woken.extend(std::mem::take(&mut state.waiting).into_values().flatten());
@@ -357,6 +363,15 @@ impl Fragment {
         let whole = if replica.is_filling() || is_broken { 0 } else { replica.epoch().0 };
         self.epoch.store(whole, Ordering::Release);
         woken
+    }
+}
+
+impl State {
+    /// Whether a write was committed before the copy ceased to serve, though who waits for it looks
+    /// only now.
+    fn has_committed(&self, ticket: Ticket) -> bool {
+        let (tenure, committed) = self.over;
+        tenure == ticket.tenure && ticket.seq <= committed
     }
 }
 

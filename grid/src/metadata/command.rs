@@ -22,6 +22,8 @@ pub enum Command {
     Leave(NodeId),
     /// A member that has nothing any more is forgotten.
     Remove(NodeId),
+    /// This process of a member is about to end, and its next one comes in time.
+    Stop(NodeId, Boot),
 }
 
 /// A process runs for a member.
@@ -137,6 +139,11 @@ impl Command {
                 put_u8(out, 6);
                 node.encode(out);
             }
+            Command::Stop(node, boot) => {
+                put_u8(out, 7);
+                node.encode(out);
+                boot.encode(out);
+            }
         }
     }
 
@@ -148,6 +155,7 @@ impl Command {
             4 => Command::CreateGroup(CreateGroup::decode(input)?),
             5 => Command::Leave(NodeId::decode(input)?),
             6 => Command::Remove(NodeId::decode(input)?),
+            7 => Command::Stop(NodeId::decode(input)?, Boot::decode(input)?),
             _ => return None,
         })
     }

@@ -185,6 +185,7 @@ impl Metadata {
             Command::CreateGroup(create) => self.create_group(create),
             Command::Leave(node) => self.leave(*node),
             Command::Remove(node) => self.remove(*node),
+            Command::Stop(node, boot) => self.stop(*node, *boot),
         };
         done.map_or_else(Outcome::Refused, |()| Outcome::Done)
     }
@@ -244,6 +245,7 @@ impl Metadata {
         address.clone_into(&mut member.address);
         let incarnation = Incarnation(self.index);
         (member.boot, member.incarnation) = (boot, Some(incarnation));
+        member.stopping = false;
         for group in self.groups.values_mut().filter(|_| !is_planted("keep-roles")) {
             group.segments.iter_mut().for_each(|segment| segment.end_of_process(node));
         }
@@ -277,6 +279,16 @@ impl Metadata {
 
     fn leave(&mut self, node: NodeId) -> Result<(), Refusal> {
         self.members.get_mut(&node).ok_or(Refusal::NoMember)?.leaving = true;
+        Ok(())
+    }
+
+    /// What a process said that is over may come when the next one runs, which goes on.
+    fn stop(&mut self, node: NodeId, boot: Boot) -> Result<(), Refusal> {
+        let member = self.members.get_mut(&node).ok_or(Refusal::NoMember)?;
+        if member.boot != boot {
+            return Err(Refusal::NotCurrent);
+        }
+        member.stopping = true;
         Ok(())
     }
 

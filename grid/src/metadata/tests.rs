@@ -313,6 +313,25 @@ fn who_has_left_does_not_come_back_and_numbers_are_not_given_again() {
     again.assert_refused(&Command::Join(join(20, 7)), Refusal::HasLeft);
 }
 
+/// R64: what was said for a process holds for no other one.
+#[test]
+fn a_process_that_is_about_to_end_says_so_for_itself_alone() {
+    let mut world = World::serving();
+    let is_stopping = |world: &World| world.0.members()[&NodeId(1)].stopping;
+    world.assert_refused(&Command::Stop(NodeId(9), Boot(1)), Refusal::NoMember);
+    world.apply(&register(1, 10, 5));
+    world.assert_refused(&Command::Stop(NodeId(1), Boot(4)), Refusal::NotCurrent);
+    assert_eq!(world.apply(&Command::Stop(NodeId(1), Boot(5))), DONE);
+    assert_eq!(world.apply(&Command::Stop(NodeId(1), Boot(5))), DONE);
+    world.apply(&register(1, 10, 5));
+    assert!(is_stopping(&world), "the same process registers twice");
+    let again = World(Metadata::decode(&world.0.encode()).unwrap());
+    assert!(is_stopping(&again) && again.0 == world.0);
+    world.apply(&register(1, 10, 6));
+    assert!(!is_stopping(&world));
+    world.assert_refused(&Command::Stop(NodeId(1), Boot(5)), Refusal::NotCurrent);
+}
+
 #[test]
 fn groups_begin_with_current_copies_of_all_segments() {
     let refused: [(&[&[u64]], Refusal); 5] = [
@@ -356,11 +375,12 @@ fn likely(random: &mut Random, metadata: &Metadata) -> Command {
         let node = NodeId(1 + random.below(5));
         metadata.copy_of(node, random.below(4) == 0).unwrap_or_else(|| random.copy())
     };
-    match random.below(8) {
+    match random.below(9) {
         0 => register(node, storage, random.below(9)),
         1 => Command::Join(join(storage, random.below(9))),
         2 => Command::Leave(NodeId(node)),
         3 => Command::Remove(NodeId(node)),
+        4 => Command::Stop(NodeId(node), Boot(random.below(9))),
         _ => {
             let step = match random.below(6) {
                 0 => Step::Serve(NodeId(node), some(random), random.below(99)),

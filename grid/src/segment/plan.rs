@@ -186,6 +186,7 @@ impl Planner<'_> {
             return self.succeed(place);
         };
         (self.shrink(place, primary))
+            .or_else(|| self.relieve(place, primary))
             .or_else(|| self.expand(place))
             .or_else(|| self.fill(place, primary, &target))
             .or_else(|| self.settle(place, primary, &target))
@@ -206,6 +207,11 @@ impl Planner<'_> {
         self.plan.withhold.extend(losers);
     }
 
+    /// Whether the member's process is about to end.
+    fn is_stopping(&self, node: NodeId) -> bool {
+        self.metadata.members().get(&node).is_some_and(|member| member.stopping)
+    }
+
     /// The primary is gone, or there is none: a copy in sync that is alive takes over, the one
     /// whose member is primary least often; never anybody else (R28).
     fn succeed(&mut self, place: &Place<'_>) -> Option<Step> {
@@ -217,12 +223,15 @@ impl Planner<'_> {
         let alive = insync.iter().copied().filter(|node| self.health.alive.contains(node));
         let anyone = self.health.alive.iter().copied().filter(|_| is_planted("promote-anyone"));
         let alive = alive.chain(anyone);
-        let Some(next) = alive.min_by_key(|node| (self.primaries.get(node), *node)) else {
-            return self.lose(place, &insync);
-        };
+        let Some(next) = self.heir(alive) else { return self.lose(place, &insync) };
         *self.primaries.entry(next).or_default() += 1;
         let insync = if insync.contains(&next) { insync } else { vec![next] };
         Some(Step::Serve(next, insync, self.clock_floor))
+    }
+
+    /// Who of these is to serve a segment: one that goes on, if any does.
+    fn heir(&self, alive: impl Iterator<Item = NodeId>) -> Option<NodeId> {
+        alive.min_by_key(|node| (self.is_stopping(*node), self.primaries.get(node), *node))
     }
 
     /// No copy in sync can serve.
@@ -245,7 +254,8 @@ impl Planner<'_> {
 
     fn has_data(&self, node: NodeId) -> bool {
         let member = self.metadata.members().get(&node);
-        self.health.alive.contains(&node) && member.is_some_and(|member| member.role == Role::Data)
+        self.health.alive.contains(&node)
+            && member.is_some_and(|member| member.role == Role::Data && !member.stopping)
     }
 
     /// Backups that are gone, or do not answer the primary (R21).
@@ -267,6 +277,48 @@ impl Planner<'_> {
         shrinks.then_some(Step::Serve(primary, stay, place.segment.clock_floor))
     }
 
+    /// Members whose processes are about to end hand over to copies in sync what they have, all of
+    /// it: a primary would wait for a copy that has gone without a word (R33, R64).
+    fn relieve(&mut self, place: &Place<'_>, primary: NodeId) -> Option<Step> {
+        let segment = place.segment;
+        let all = || segment.insync.iter().map(|copy| copy.node);
+        let going: BTreeSet<NodeId> = all().filter(|node| self.is_stopping(*node)).collect();
+        if going.is_empty() {
+            return None;
+        }
+        let stay: Vec<NodeId> = all().filter(|node| !going.contains(node)).collect();
+        if !going.contains(&primary) {
+            let giving = if place.group.settings.local_reads { going } else { BTreeSet::new() };
+            let step = Step::Serve(primary, stay, segment.clock_floor);
+            return self.once_given_up(place, giving, step);
+        }
+        let alive = stay.iter().copied().filter(|node| self.health.alive.contains(node));
+        let next = self.heir(alive)?;
+        let reads = |node: &NodeId| *node == primary || place.group.settings.local_reads;
+        let giving = going.into_iter().filter(reads).collect();
+        let step = Step::Serve(next, stay, self.clock_floor);
+        let step = self.once_given_up(place, giving, step)?;
+        *self.primaries.entry(next).or_default() += 1;
+        Some(step)
+    }
+
+    /// The step, once these serve the segment no more; until then they are asked (R9b).
+    fn once_given_up(
+        &mut self,
+        place: &Place<'_>,
+        mut giving: BTreeSet<NodeId>,
+        step: Step,
+    ) -> Option<Step> {
+        giving.retain(|node| !self.has_asked(place, Wish::GaveUp(*node)));
+        if giving.is_empty() {
+            return Some(step);
+        }
+        let (group, segment, epoch) = (place.id, place.at, place.segment.epoch);
+        let ask = giving.into_iter().map(|node| GiveUp { node, group, segment, epoch });
+        self.plan.give_up.extend(ask);
+        None
+    }
+
     fn expand(&self, place: &Place<'_>) -> Option<Step> {
         let can = |filling: &&Filling| {
             let wish = Wish::Expand(filling.copy, filling.since);
@@ -282,7 +334,8 @@ impl Planner<'_> {
         let mut syncing: Vec<Copy> = Vec::new();
         for node in target.iter().filter(|node| !segment.is_insync(**node)) {
             let copy = self.metadata.copy_of(*node, place.group.settings.durable);
-            let Some(copy) = copy.filter(|_| !self.health.gone.contains(node)) else { continue };
+            let may = |_: &Copy| !self.health.gone.contains(node) && !self.is_stopping(*node);
+            let Some(copy) = copy.filter(may) else { continue };
             let known = segment.syncing.iter().find(|filling| filling.copy == copy);
             let abandons = |filling: &Filling| {
                 self.has_asked(place, Wish::Abandon(filling.copy, filling.since))
@@ -315,7 +368,11 @@ impl Planner<'_> {
     fn settle(&mut self, place: &Place<'_>, primary: NodeId, target: &[NodeId]) -> Option<Step> {
         let segment = place.segment;
         let next = *target.first()?;
-        if !target.iter().all(|node| segment.is_insync(*node) && self.health.alive.contains(node)) {
+        let can = |node: &NodeId| {
+            let is_there = segment.is_insync(*node) && self.health.alive.contains(node);
+            is_there && !self.is_stopping(*node)
+        };
+        if !target.iter().all(can) {
             return None;
         }
         let goes = |copy: &&Copy| !target.contains(&copy.node);
@@ -329,14 +386,8 @@ impl Planner<'_> {
         if primary == next && !segment.insync.iter().any(|copy| goes(&copy)) {
             return None;
         }
-        giving.retain(|node| !self.has_asked(place, Wish::GaveUp(*node)));
-        if giving.is_empty() {
-            return Some(Step::Serve(next, target.to_vec(), self.clock_floor));
-        }
-        let (group, at, epoch) = (place.id, place.at, segment.epoch);
-        let ask = giving.into_iter().map(|node| GiveUp { node, group, segment: at, epoch });
-        self.plan.give_up.extend(ask);
-        None
+        let step = Step::Serve(next, target.to_vec(), self.clock_floor);
+        self.once_given_up(place, giving, step)
     }
 }
 

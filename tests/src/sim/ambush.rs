@@ -93,7 +93,7 @@ impl World {
     }
 
     fn stop_soon(&mut self, at: usize, us: u64) {
-        let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
+        let boot = self.boots(at);
         let later = self.chance.below(us);
         self.schedule(later, What::Stop(at, boot));
     }

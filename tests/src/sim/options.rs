@@ -55,6 +55,8 @@ pub struct Options {
     pub reset_ms: u64,
     /// A leader keeps so few entries that members which were away need its snapshot.
     pub short_log: bool,
+    /// Processes say that they are about to end, and do so when others had time to take over, or not.
+    pub planned: bool,
 }
 
 impl Options {
@@ -88,6 +90,7 @@ impl Options {
             rejoin_ms: often(&[1_000, 10_000]),
             reset_ms: often(&[500, 5_000, 30_000]),
             short_log: often(&[0, 1]) == 1,
+            planned: often(&[0, 1]) == 1,
         }
     }
 
@@ -120,6 +123,7 @@ impl Options {
             rejoin_ms: 10_000,
             reset_ms: 30_000,
             short_log: false,
+            planned: false,
         }
     }
 

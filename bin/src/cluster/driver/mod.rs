@@ -3,6 +3,7 @@
 
 mod roles;
 mod start;
+mod stop;
 mod strangers;
 
 use std::collections::BTreeSet;
@@ -46,6 +47,8 @@ pub(super) enum Input {
     Member(NodeId, Settings, Log),
     Status(oneshot::Sender<Status>),
     Leave,
+    /// The process is about to end: this is told when nobody misses it.
+    Stop(oneshot::Sender<()>),
     Failed(StorageError),
 }
 
@@ -68,6 +71,8 @@ pub struct Driver {
     inputs: UnboundedReceiver<Input>,
     /// Roles that are given up as soon as their writes are committed, and when at the latest.
     leaving: Vec<(GiveUp, u64)>,
+    /// Who waits for this process to have nothing any more that others could have.
+    stopping: Option<oneshot::Sender<()>>,
     since: u64,
     asked_at: u64,
     /// Who is no member and said something last, and where it is reached.
@@ -100,6 +105,7 @@ impl Driver {
             storage,
             inputs,
             leaving: Vec::new(),
+            stopping: None,
             since,
             asked_at: 0,
             stranger: None,
@@ -175,10 +181,15 @@ impl Driver {
                 let node = self.opened.node;
                 self.step(Event::Propose(Command::Leave(node)));
             }
+            Input::Stop(done) => self.stop(done),
             Input::Failed(error) => {
                 tracing::error!(event = "cluster_disk_failed", %error);
                 (self.on_end)("the disk of the cluster's log has failed");
             }
+        }
+        // Clients wait for what is given up: its writes may be committed by now.
+        if !self.leaving.is_empty() {
+            self.finish_giving_up(self.cluster.now());
         }
     }
 
@@ -204,6 +215,7 @@ impl Driver {
                 self.create_groups(now);
             }
         }
+        self.go_on_stopping();
         if self.cluster.now().monotonic >= self.told_at + TELL_MS {
             self.tell();
         }

@@ -27,6 +27,7 @@ fn cluster(copies: usize, min_insync: usize, segments: &[&str], lost: &[u64]) ->
         registered: true,
         lost: lost.contains(&member),
         leaving: false,
+        stopping: false,
         primaries: 0,
         backups: 0,
         filling: 0,

@@ -129,9 +129,7 @@ impl Waits {
     ) -> Poll<bool> {
         let Some(copies) = shared.copies() else { return Poll::Ready(false) };
         match copies.poll(self.ticket, cx) {
-            Poll::Ready(done) => {
-                Poll::Ready(done.is_ok() && cluster.serves(shared, self.ticket.segment))
-            }
+            Poll::Ready(done) => Poll::Ready(done.is_ok() && cluster.may_serve()),
             Poll::Pending if is_over(&mut self.until, cluster) => Poll::Ready(false),
             Poll::Pending => {
                 let rest = self.until.saturating_sub(cluster.now().monotonic);
