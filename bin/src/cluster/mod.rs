@@ -6,12 +6,15 @@
 //! | `driver/` | the task that runs the control core, and finds or founds a cluster before |
 //! | `ears.rs` | what comes from peers, and where it goes |
 //! | `view.rs` | who serves which segment |
+//! | `status.rs`, `balance.rs`, `remove.rs` | what there is to say of the cluster, and what is left to be moved; members that do not come back |
 //! | `requests.rs`, `frame.rs` | requests that are passed on; what goes over the lanes |
 //! | `transport/`, `storage/` | frames over TCP; what is kept on the disk |
 
+mod balance;
 mod driver;
 mod ears;
 mod frame;
+mod remove;
 mod requests;
 mod seeds;
 mod status;
@@ -37,6 +40,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::config::{CacheConfig, CacheMode, ServerConfig};
+pub use balance::{Left, Speed};
 use driver::Input;
 pub use frame::Done;
 use frame::Frame;

@@ -8,6 +8,7 @@ use isogrid_grid::metadata::{Member, Role, Segment};
 use serde::Serialize;
 
 use super::Cluster;
+use super::balance::Speed;
 
 /// The cluster, as one member sees it.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -30,6 +31,9 @@ pub struct Status {
     pub members: Vec<MemberStatus>,
     /// The caches of the cluster.
     pub caches: Vec<CacheStatus>,
+    /// How fast copies are filled.
+    #[serde(skip)]
+    pub speed: Speed,
 }
 
 /// A member.
@@ -74,6 +78,9 @@ pub struct CacheStatus {
     pub active_here: usize,
     /// Copies in sync without which a primary refuses writes.
     pub min_insync: usize,
+    /// About how many bytes a copy of a segment has: the average of this member's; 0 without any.
+    #[serde(skip)]
+    pub segment_bytes: u64,
     /// Who has which segment, by their numbers.
     #[serde(skip)]
     pub map: Vec<SegmentStatus>,
@@ -90,6 +97,8 @@ pub struct SegmentStatus {
     pub insync: Vec<u64>,
     /// The members whose copies are being filled.
     pub syncing: Vec<u64>,
+    /// The members that should have it, the one that should serve it first.
+    pub target: Vec<u64>,
 }
 
 impl Status {
@@ -127,6 +136,7 @@ impl Status {
             index: metadata.index(),
             members: members.collect(),
             caches: cluster.caches.iter().map(|shared| CacheStatus::of(control, shared)).collect(),
+            speed: Speed::default(),
         }
     }
 
@@ -246,6 +256,8 @@ impl CacheStatus {
         };
         let running = members.filter(has_data).count();
         let copies = shared.settings.copies(running);
+        let us = control.identity().node;
+        let copies_here = segments.iter().filter(|segment| segment.is_insync(us)).count() as u64;
         let mut active_here = 0;
         if let Some(copies) = shared.copies() {
             copies.each(|_: SegmentId, replica| active_here += usize::from(replica.is_active()));
@@ -258,6 +270,7 @@ impl CacheStatus {
             filling: segments.iter().map(|segment| segment.syncing.len()).sum(),
             active_here,
             min_insync: usize::from(shared.settings.min_insync),
+            segment_bytes: shared.table.usage().bytes.checked_div(copies_here).unwrap_or(0),
             map: segments.iter().map(SegmentStatus::of).collect(),
         }
     }
@@ -274,6 +287,7 @@ impl SegmentStatus {
             primary: segment.primary.map(|node| node.0),
             insync: segment.insync.iter().map(|copy| copy.node.0).collect(),
             syncing: segment.syncing.iter().map(|filling| filling.copy.node.0).collect(),
+            target: segment.target.iter().map(|node| node.0).collect(),
         }
     }
 }

@@ -24,6 +24,9 @@ pub enum Command {
     Remove(NodeId),
     /// This process of a member is about to end, and its next one comes in time.
     Stop(NodeId, Boot),
+    /// A member that is gone for good is forgotten with what it has, also with what only it has if
+    /// that is accepted.
+    Expel(NodeId, bool),
 }
 
 /// A process runs for a member.
@@ -144,6 +147,11 @@ impl Command {
                 node.encode(out);
                 boot.encode(out);
             }
+            Command::Expel(node, accepts_loss) => {
+                put_u8(out, 8);
+                node.encode(out);
+                put_u8(out, u8::from(*accepts_loss));
+            }
         }
     }
 
@@ -156,6 +164,7 @@ impl Command {
             5 => Command::Leave(NodeId::decode(input)?),
             6 => Command::Remove(NodeId::decode(input)?),
             7 => Command::Stop(NodeId::decode(input)?, Boot::decode(input)?),
+            8 => Command::Expel(NodeId::decode(input)?, input.bool()?),
             _ => return None,
         })
     }

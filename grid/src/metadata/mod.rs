@@ -8,6 +8,7 @@
 
 mod change;
 mod command;
+mod expel;
 mod group;
 mod node;
 
@@ -186,6 +187,7 @@ impl Metadata {
             Command::Leave(node) => self.leave(*node),
             Command::Remove(node) => self.remove(*node),
             Command::Stop(node, boot) => self.stop(*node, *boot),
+            Command::Expel(node, accepts_loss) => self.expel(*node, *accepts_loss),
         };
         done.map_or_else(Outcome::Refused, |()| Outcome::Done)
     }
@@ -301,6 +303,11 @@ impl Metadata {
         if segments.any(|segment| segment.names(node)) {
             return Err(Refusal::NotAllowed);
         }
+        self.forget(node)
+    }
+
+    /// Its disk is that of nobody from here on.
+    fn forget(&mut self, node: NodeId) -> Result<(), Refusal> {
         let member = self.members.remove(&node).ok_or(Refusal::NoMember)?;
         self.left.push_back(member.storage);
         if self.left.len() > LEFT_MAX {

@@ -185,11 +185,30 @@ impl Planner<'_> {
         let Some(primary) = place.segment.primary.filter(|primary| !gone(primary)) else {
             return self.succeed(place);
         };
-        (self.shrink(place, primary))
+        let asked = self.plan.give_up.len();
+        let step = (self.shrink(place, primary))
             .or_else(|| self.relieve(place, primary))
             .or_else(|| self.expand(place))
             .or_else(|| self.fill(place, primary, &target))
-            .or_else(|| self.settle(place, primary, &target))
+            .or_else(|| self.settle(place, primary, &target));
+        let waits = self.plan.give_up.len() > asked;
+        step.or_else(|| self.replace(place, primary).filter(|_| !waits))
+    }
+
+    /// A primary that has given up serves no more in this epoch, though what it was asked for may
+    /// not be wanted any more: who was to take over has gone, say. Then another one does, or the
+    /// same in a later epoch.
+    fn replace(&mut self, place: &Place<'_>, primary: NodeId) -> Option<Step> {
+        if !self.has_asked(place, Wish::GaveUp(primary)) {
+            return None;
+        }
+        let insync: Vec<NodeId> = place.segment.insync.iter().map(|copy| copy.node).collect();
+        let can = |node: &NodeId| *node != primary && self.health.alive.contains(node);
+        let Some(next) = self.heir(insync.iter().copied().filter(can)) else {
+            return Some(Step::Vacate);
+        };
+        *self.primaries.entry(next).or_default() += 1;
+        Some(Step::Serve(next, insync, self.clock_floor))
     }
 
     /// From those that are gone something is taken on the strength of that: they get no new lease
@@ -243,12 +262,16 @@ impl Planner<'_> {
             return Some(Step::Vacate);
         }
         let is_lost = place.segment.insync.iter().all(|copy| !self.metadata.is_current(*copy));
-        if !is_lost || !self.health.reset_lost || place.group.settings.durable {
+        // Who was expelled does not come back: an operator has accepted that.
+        let is_member = |copy: &Copy| self.metadata.members().contains_key(&copy.node);
+        let is_accepted = !place.segment.insync.iter().any(is_member);
+        let durable = place.group.settings.durable;
+        if !is_lost || !(is_accepted || (self.health.reset_lost && !durable)) {
             return None;
         }
         let wanted = place.segment.target.iter().chain(&self.health.alive);
         let mut alive = wanted.filter(|node| self.has_data(**node));
-        let copy = alive.find_map(|node| self.metadata.copy_of(*node, false))?;
+        let copy = alive.find_map(|node| self.metadata.copy_of(*node, durable))?;
         Some(Step::Reset(copy, self.clock_floor))
     }
 

@@ -108,6 +108,21 @@ impl World {
         }
     }
 
+    /// An operator takes a member for one that does not come back, as long as enough stay.
+    pub fn expel(&mut self, at: usize) {
+        let Some(node) = self.machines.get(at).and_then(|m| Some(m.known_as.as_ref()?.0)) else {
+            return;
+        };
+        let other = self.running().into_iter().find(|other| *other != at);
+        let Some((other, control)) = other.and_then(|other| Some((other, self.control(other)?)))
+        else {
+            return;
+        };
+        if control.metadata().members().len() > 2 {
+            self.step(other, Event::Propose(Command::Expel(node, false)));
+        }
+    }
+
     /// How much later than others a message comes: a chunk, or one of a process that ends soon, us.
     pub(super) fn delay_of(&mut self, envelope: &Envelope) -> u64 {
         let from = self.machine_of(envelope.from).and_then(|at| self.machines.get(at));

@@ -57,6 +57,8 @@ pub struct Options {
     pub short_log: bool,
     /// Processes say that they are about to end, and do so when others had time to take over, or not.
     pub planned: bool,
+    /// Members are removed that have no lease, and nothing that nobody else has.
+    pub expel: bool,
 }
 
 impl Options {
@@ -91,6 +93,7 @@ impl Options {
             reset_ms: often(&[500, 5_000, 30_000]),
             short_log: often(&[0, 1]) == 1,
             planned: often(&[0, 1]) == 1,
+            expel: often(&[0, 0, 1]) == 1,
         }
     }
 
@@ -124,6 +127,7 @@ impl Options {
             reset_ms: 30_000,
             short_log: false,
             planned: false,
+            expel: false,
         }
     }
 

@@ -108,6 +108,7 @@ fn fault(world: &mut World) {
         5 if options.leave => world.leave(at),
         6 if options.stall && options.partition => sleeping_leader(world),
         7 if options.planned => world.plan_stop(at),
+        8 if options.expel => world.expel(at),
         _ => all.into_iter().for_each(|at| world.start(at)),
     }
 }

@@ -22,6 +22,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
+use super::balance::{Left, Pace};
 use super::storage::{Opened, Storage, StorageError};
 use super::transport::Lane;
 use super::{Cluster, Status, View};
@@ -47,6 +48,8 @@ pub(super) enum Input {
     Member(NodeId, Settings, Log),
     Status(oneshot::Sender<Status>),
     Leave,
+    /// A member is gone for good; whether it is accepted that what only it has is lost.
+    Remove(NodeId, bool),
     /// The process is about to end: this is told when nobody misses it.
     Stop(oneshot::Sender<()>),
     Failed(StorageError),
@@ -79,6 +82,8 @@ pub struct Driver {
     stranger: Option<(NodeId, String)>,
     /// When it was last told what there is to say of the cluster.
     told_at: u64,
+    /// How fast copies are filled.
+    pace: Pace,
     /// Groups of which it was said that the configuration has them otherwise.
     told: BTreeSet<String>,
     on_end: Box<dyn Fn(&'static str) + Send>,
@@ -110,6 +115,7 @@ impl Driver {
             asked_at: 0,
             stranger: None,
             told_at: 0,
+            pace: Pace::default(),
             told: BTreeSet::new(),
             on_end: Box::new(on_end),
         };
@@ -181,6 +187,9 @@ impl Driver {
                 let node = self.opened.node;
                 self.step(Event::Propose(Command::Leave(node)));
             }
+            Input::Remove(node, accepts_loss) => {
+                self.step(Event::Propose(Command::Expel(node, accepts_loss)));
+            }
             Input::Stop(done) => self.stop(done),
             Input::Failed(error) => {
                 tracing::error!(event = "cluster_disk_failed", %error);
@@ -222,7 +231,12 @@ impl Driver {
     }
 
     fn tell(&mut self) {
-        self.told_at = self.cluster.now().monotonic;
+        let now = self.cluster.now().monotonic;
+        // What changes in between is told as well, and is no measure of time.
+        if now >= self.told_at + TELL_MS {
+            self.told_at = now;
+            self.pace.note(now, Left::of(&self.status()));
+        }
         self.cluster.told.store(Arc::new(self.status()));
     }
 
@@ -278,6 +292,6 @@ impl Driver {
         let Core::Member(control) = &self.core else {
             return Status::stranger(&self.config.cluster.name, self.cluster.address());
         };
-        Status::of(control, &self.cluster)
+        Status { speed: self.pace.speed(), ..Status::of(control, &self.cluster) }
     }
 }

@@ -222,6 +222,23 @@ fn a_segment_without_copies_waits_or_begins_anew() {
     assert_eq!(world.segment().insync, [world.copy(1)]);
 }
 
+/// R63: what nobody has any more begins anew when an operator has accepted that, on disks as well.
+#[test]
+fn what_was_lost_with_expelled_members_begins_anew() {
+    for durable in [false, true] {
+        let mut world = World::with(3, &[&[1, 2]], false, durable);
+        world.gone(&[1, 2]);
+        world.follow();
+        world.apply(&Command::Expel(NodeId(1), false));
+        assert_eq!(world.said(), nothing(), "2 may still come back");
+        world.apply(&Command::Expel(NodeId(2), true));
+        let reset = Step::Reset(world.copy(3), FLOOR);
+        assert_eq!(world.said(), (vec![reset], vec![], vec![]), "{durable}");
+        world.follow();
+        assert_eq!(world.segment().primary, Some(NodeId(3)));
+    }
+}
+
 #[test]
 fn copies_on_disks_come_back_with_their_processes() {
     let mut world = World::with(3, &[&[1, 2]], false, true);
@@ -345,6 +362,20 @@ fn a_member_that_leaves_is_relieved_of_what_it_has() {
     world.follow();
     assert_eq!(world.said(), nothing());
     world.apply(&Command::Remove(NodeId(1)));
+}
+
+/// Found by the simulator: a primary gave up for one that was removed before it took over, and nobody
+/// served the segment any more, though both its copies were there.
+#[test]
+fn who_has_given_up_for_nobody_is_replaced() {
+    let mut world = World::new(3, &[&[1, 2]]);
+    world.ask(Wish::GaveUp(NodeId(1)));
+    assert_eq!(world.said(), (vec![serve(2, &[1, 2], FLOOR)], vec![], vec![]));
+    // There is nobody else: the same one serves in a later epoch.
+    world.unknown(&[2]);
+    assert_eq!(world.said(), (vec![Step::Vacate], vec![], vec![]));
+    world.follow();
+    assert_eq!(world.said(), (vec![serve(1, &[1, 2], FLOOR)], vec![], vec![]));
 }
 
 /// Where backups answer reads, those that go give up as well.
