@@ -6,6 +6,8 @@
     reason = "a failing test may panic, and it waits for real processes on the real clock"
 )]
 
+#[path = "cluster_cli/certificates.rs"]
+mod certificates;
 #[path = "cluster_cli/dev.rs"]
 mod dev;
 

@@ -40,6 +40,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::config::{CacheConfig, CacheMode, ServerConfig};
+use crate::server::tls::TlsError;
 pub use balance::{Left, Speed};
 use driver::Input;
 pub use frame::Done;
@@ -78,6 +79,9 @@ pub enum ClusterError {
     /// Peers are reached over TCP alone.
     #[error("peers are reached over TCP: cluster.peer = {0} is no IP:PORT")]
     NotTcp(String),
+    /// Peers cannot speak TLS.
+    #[error("cluster.tls_cert, cluster.tls_key and cluster.tls_ca: {0}")]
+    Tls(#[from] TlsError),
     /// Two caches would be one group.
     #[error("the caches {0:?} and {1:?} cannot be in one cluster: rename one")]
     SameGroup(String, String),
@@ -253,6 +257,12 @@ impl Cluster {
     #[must_use]
     pub fn transport_stats(&self) -> Option<&transport::Stats> {
         self.transport.get().map(Transport::stats)
+    }
+
+    /// The certificates of this node among its peers, if those speak TLS.
+    #[must_use]
+    pub fn peer_tls(&self) -> Option<&transport::PeerTls> {
+        self.transport.get().and_then(Transport::tls)
     }
 
     /// How many requests were passed on to other members.

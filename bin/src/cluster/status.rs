@@ -21,6 +21,8 @@ pub struct Status {
     pub member: Option<u64>,
     /// Whether the member may serve now.
     pub has_lease: bool,
+    /// Whether members speak TLS with each other.
+    pub peer_tls: bool,
     /// Who leads.
     pub leader: Option<u64>,
     /// Raft's term.
@@ -131,6 +133,7 @@ impl Status {
             id: metadata.settings().cluster.to_string(),
             member: Some(control.identity().node.0),
             has_lease: cluster.may_serve(),
+            peer_tls: cluster.peer_tls().is_some(),
             leader: leader.map(|leader| leader.0),
             term,
             index: metadata.index(),

@@ -179,7 +179,7 @@ fn list<'v>(document: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> 
 }
 
 fn status(told: &Value) -> String {
-    let facts = ["cluster", "id", "member", "leader", "term", "index", "has_lease"];
+    let facts = ["cluster", "id", "member", "leader", "term", "index", "has_lease", "peer_tls"];
     let facts = facts.map(|name| [name.to_owned(), field(told, &format!("/{name}"))]);
     let count = list(told, "members").count();
     let mut text = table(&facts) + &table(&[["members  ".to_owned(), count.to_string()]]) + "\n";

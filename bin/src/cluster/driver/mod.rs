@@ -290,7 +290,9 @@ impl Driver {
 
     fn status(&self) -> Status {
         let Core::Member(control) = &self.core else {
-            return Status::stranger(&self.config.cluster.name, self.cluster.address());
+            let peer_tls = self.cluster.peer_tls().is_some();
+            let us = Status::stranger(&self.config.cluster.name, self.cluster.address());
+            return Status { peer_tls, ..us };
         };
         Status { speed: self.pace.speed(), ..Status::of(control, &self.cluster) }
     }
