@@ -142,13 +142,11 @@ impl Executed {
 }
 
 impl Asker {
-    /// Whether what was written is committed, and may be said so: another member may serve the
-    /// segment by now (R18).
+    /// Whether what was written is committed, and may be said so (R18): who serves the segment by
+    /// now has it as well, but without a lease nothing is said.
     fn poll(&self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<bool> {
         let Some(copies) = self.shared.copies() else { return Poll::Ready(false) };
-        let is_true =
-            |done: Result<(), _>| done.is_ok() && self.cluster.serves(&self.shared, ticket.segment);
-        copies.poll(ticket, cx).map(is_true)
+        copies.poll(ticket, cx).map(|done| done.is_ok() && self.cluster.may_serve())
     }
 
     fn tell<'a>(&self, replies: impl Iterator<Item = Reply<'a>>) {

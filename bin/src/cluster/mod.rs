@@ -6,16 +6,19 @@
 //! | `driver/` | the task that runs the control core, and finds or founds a cluster before |
 //! | `ears.rs` | what comes from peers, and where it goes |
 //! | `view.rs` | who serves which segment |
+//! | `status.rs`, `balance.rs`, `remove.rs` | what there is to say of the cluster, and what is left to be moved; members that do not come back |
 //! | `requests.rs`, `executed.rs` | requests that are passed on, and those that others pass on |
 //! | `mail.rs` | what copies say to those of other members |
 //! | `frame.rs` | what goes over the lanes |
 //! | `transport/`, `storage/` | frames over TCP; what is kept on the disk |
 
+mod balance;
 mod driver;
 mod ears;
 mod executed;
 mod frame;
 mod mail;
+mod remove;
 mod requests;
 mod seeds;
 mod status;
@@ -26,6 +29,7 @@ mod view;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use isogrid_engine::{Clock, SystemClock, Table, env};
@@ -40,6 +44,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::config::{CacheConfig, CacheMode, ServerConfig};
+use crate::server::tls::TlsError;
+pub use balance::{Left, Speed};
 use driver::Input;
 pub use executed::{Executed, Later};
 use frame::put_core;
@@ -54,6 +60,10 @@ pub use view::{Route, View};
 
 /// Segments of each cache of a cluster.
 pub const SEGMENTS: u32 = 256;
+
+/// How long the others may take to hear who serves what a member has handed over: until then they
+/// pass requests on to it, and have to be told that it does not. Several rounds of the log.
+const HEARD: Duration = Duration::from_millis(200);
 
 /// Why a node cannot take part in a cluster.
 #[derive(Debug, Error)]
@@ -75,6 +85,9 @@ pub enum ClusterError {
     /// Peers are reached over TCP alone.
     #[error("peers are reached over TCP: cluster.peer = {0} is no IP:PORT")]
     NotTcp(String),
+    /// Peers cannot speak TLS.
+    #[error("cluster.tls_cert, cluster.tls_key and cluster.tls_ca: {0}")]
+    Tls(#[from] TlsError),
     /// Two caches would be one group.
     #[error("the caches {0:?} and {1:?} cannot be in one cluster: rename one")]
     SameGroup(String, String),
@@ -263,6 +276,12 @@ impl Cluster {
         self.transport.get().map(Transport::stats)
     }
 
+    /// The certificates of this node among its peers, if those speak TLS.
+    #[must_use]
+    pub fn peer_tls(&self) -> Option<&transport::PeerTls> {
+        self.transport.get().and_then(Transport::tls)
+    }
+
     /// How many requests were passed on to other members.
     #[must_use]
     pub fn passed_on(&self) -> u64 {
@@ -272,6 +291,16 @@ impl Cluster {
     /// Asks to be relieved of everything and to leave.
     pub fn leave(&self) {
         let _ = self.inputs.send(Input::Leave);
+    }
+
+    /// Has others take what this process serves, which is about to end; returns when nobody misses
+    /// it any more, and all have heard so (R33, R64).
+    pub async fn hand_over(&self) {
+        let (sender, receiver) = oneshot::channel();
+        // Where the driver is gone nothing is served.
+        if self.inputs.send(Input::Stop(sender)).is_ok() && receiver.await.is_ok() {
+            tokio::time::sleep(HEARD).await;
+        }
     }
 
     /// Does what copies ask for. What one member gets goes in one message, as far as that does not

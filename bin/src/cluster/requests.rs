@@ -175,11 +175,26 @@ impl Requests {
         (asked, is_full.then(|| outgoing.0.swap_remove(at)))
     }
 
-    /// A frame is about to be sent; whether it may. If not, none of its requests is executed.
-    pub(super) fn begin(&self, bundle: &Bundle) -> bool {
+    /// A request of no cache, which a member that is there answers. It may be sent to one that was
+    /// lost as well; [`Requests::not_sent`] gives it up.
+    pub(super) fn question(&self, to: NodeId, address: &str) -> (Asked, Bundle) {
+        let mut outgoing = Outgoing::default();
+        let (asked, _) = self.put(&mut outgoing, (to, address), (GroupId(0), ""), b"");
+        let bundle = outgoing.0.remove(0);
+        self.note(&bundle);
+        (asked, bundle)
+    }
+
+    /// From now on an answer may come.
+    fn note(&self, bundle: &Bundle) {
         let count = usize::try_from(bundle.count).unwrap_or(usize::MAX);
         let (to, parcel) = (bundle.address.clone(), Arc::clone(&bundle.parcel));
         self.lock().insert(bundle.id, Sent { to, count, parcel });
+    }
+
+    /// A frame is about to be sent; whether it may. If not, none of its requests is executed.
+    pub(super) fn begin(&self, bundle: &Bundle) -> bool {
+        self.note(bundle);
         self.begun.fetch_add(u64::from(bundle.count), Ordering::Relaxed);
         // Whoever loses the address from here on finds these requests among the open ones.
         let may = !self.is_away(&bundle.address);

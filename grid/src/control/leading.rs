@@ -136,6 +136,17 @@ impl Leading {
         }
     }
 
+    /// Whether a command may be proposed now. Nobody is expelled that may serve something, and until
+    /// that is applied it is granted nothing (R9).
+    fn allows(&mut self, command: &Command, now: Monotonic) -> bool {
+        let Command::Expel(node, _) = command else { return true };
+        let is_over = self.grants.is_over(*node, now) || is_planted("expel-serving");
+        if is_over {
+            self.grants.withhold(BTreeSet::from([*node]));
+        }
+        is_over
+    }
+
     /// Whether a member that may be away keeps its place.
     pub(super) fn expects(&self, node: NodeId, now: Monotonic, config: &ControlConfig) -> bool {
         let seen = self.seen.get(&node).copied().unwrap_or(0).max(self.since);
@@ -191,7 +202,7 @@ impl Control {
             return false;
         }
         while let Some(command) = leading.pending.pop_front() {
-            if !self.is_done(&command) {
+            if !self.is_done(&command) && leading.allows(&command, now.monotonic) {
                 return self.propose(leading, command);
             }
         }
@@ -241,7 +252,10 @@ impl Control {
                 .get(&register.node)
                 .is_some_and(|member| member.boot == register.boot && member.incarnation.is_some()),
             Command::Leave(node) => members.get(node).is_none_or(|member| member.leaving),
-            Command::Remove(node) => !members.contains_key(node),
+            Command::Remove(node) | Command::Expel(node, _) => !members.contains_key(node),
+            Command::Stop(node, boot) => {
+                members.get(node).is_none_or(|member| member.stopping || member.boot != *boot)
+            }
             Command::CreateGroup(create) => self.metadata.groups().contains_key(&create.group),
             Command::Join(_) | Command::Change(_) => false,
         }

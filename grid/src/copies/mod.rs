@@ -84,6 +84,9 @@ struct State {
     beside: Beside,
     /// Who waits until this number is committed.
     waiting: Vec<(u64, Waker)>,
+    /// The last time that the copy served and does not any more, and what was committed then: all
+    /// copies in sync have that, so whoever takes over has it as well.
+    over: (u64, u64),
 }
 
 impl Copies {
@@ -240,7 +243,8 @@ impl Copies {
                 return Poll::Pending;
             }
         }
-        let holds = fragment.tenure.load(Ordering::Acquire) == ticket.tenure;
+        let holds = fragment.tenure.load(Ordering::Acquire) == ticket.tenure
+            || fragment.lock().has_committed(ticket);
         Poll::Ready(if holds { Ok(()) } else { Err(Unknown) })
     }
 
@@ -285,7 +289,12 @@ impl Fragment {
             last: AtomicU64::new(0),
             committed: AtomicU64::new(0),
             tenure: AtomicU64::new(0),
-            state: Mutex::new(State { replica, beside: Beside::default(), waiting: Vec::new() }),
+            state: Mutex::new(State {
+                replica,
+                beside: Beside::default(),
+                waiting: Vec::new(),
+                over: (0, 0),
+            }),
         }
     }
 
@@ -335,7 +344,8 @@ impl Fragment {
                     state.beside.prepared_from = Some(from);
                 }
                 Action::Passive => {
-                    self.tenure.fetch_add(1, Ordering::Release);
+                    let tenure = self.tenure.fetch_add(1, Ordering::AcqRel);
+                    state.over = (tenure, self.committed.load(Ordering::Acquire));
                     copy.follow();
                     state.beside.prepared_from = None;
                     out.extend(state.waiting.drain(..).map(|(_, waker)| Out::Wake(waker)));
@@ -354,6 +364,15 @@ impl Fragment {
         self.active.store(active, Ordering::Release);
         let whole = if replica.is_filling() || is_broken { 0 } else { replica.epoch().0 };
         self.epoch.store(whole, Ordering::Release);
+    }
+}
+
+impl State {
+    /// Whether a write was committed before the copy ceased to serve, though who waits for it looks
+    /// only now.
+    fn has_committed(&self, ticket: Ticket) -> bool {
+        let (tenure, committed) = self.over;
+        tenure == ticket.tenure && ticket.seq <= committed
     }
 }
 

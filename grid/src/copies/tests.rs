@@ -171,6 +171,21 @@ fn a_write_is_seen_when_all_copies_have_it() {
     assert_eq!(refused, isogrid_engine::Error::Unrecorded(Unrecorded::Elsewhere));
 }
 
+/// A writer of a stopped node that looked when the node had handed over was told that nobody knew.
+#[test]
+fn what_was_committed_is_said_though_another_one_serves_by_now() {
+    let mut world = World::new(1);
+    world.view(&[1, 2], &segment(5, &[1, 2], &[]));
+    world.settle();
+    let done = world.write(1, b"k", Some(b"v")).unwrap().unwrap();
+    world.settle();
+    let open = world.write(1, b"k", Some(b"w")).unwrap().unwrap();
+    world.view(&[1, 2], &segment(6, &[2, 1], &[]));
+    world.settle();
+    assert_eq!(world.poll(1, done), Poll::Ready(Ok(())));
+    assert_eq!(world.poll(1, open), Poll::Ready(Err(Unknown)));
+}
+
 #[test]
 fn a_lost_primary_leaves_what_was_acknowledged() {
     let mut world = World::new(1);

@@ -142,11 +142,20 @@ impl Segment {
     /// The member's process is over: it serves nothing any more, and what it had in memory is
     /// gone. The last copies stay listed, so that nobody takes an older one for them.
     pub(super) fn end_of_process(&mut self, node: NodeId) {
-        let is_gone = |copy: &Copy| copy.node == node && matches!(copy.data, Data::Memory(_));
+        self.end_of(node, |copy| copy.node == node && matches!(copy.data, Data::Memory(_)));
+    }
+
+    /// The same of a member, with what it had on its disk.
+    pub(super) fn end_of_member(&mut self, node: NodeId) {
+        self.target.retain(|target| *target != node);
+        self.end_of(node, |copy| copy.node == node);
+    }
+
+    fn end_of(&mut self, node: NodeId, is_gone: impl Fn(&Copy) -> bool) {
         let was = (self.primary, self.insync.len());
         self.primary = self.primary.filter(|primary| *primary != node);
         self.syncing.retain(|filling| !is_gone(&filling.copy));
-        if !self.insync.iter().all(is_gone) {
+        if !self.insync.iter().all(&is_gone) {
             self.insync.retain(|copy| !is_gone(copy));
         }
         if was != (self.primary, self.insync.len()) {

@@ -93,7 +93,7 @@ impl World {
     }
 
     fn stop_soon(&mut self, at: usize, us: u64) {
-        let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
+        let boot = self.boots(at);
         let later = self.chance.below(us);
         self.schedule(later, What::Stop(at, boot));
     }
@@ -105,6 +105,21 @@ impl World {
         let staying = control.metadata().members().values().filter(|m| !m.leaving).count();
         if staying > 2 {
             self.step(at, Event::Propose(Command::Leave(node)));
+        }
+    }
+
+    /// An operator takes a member for one that does not come back, as long as enough stay.
+    pub fn expel(&mut self, at: usize) {
+        let Some(node) = self.machines.get(at).and_then(|m| Some(m.known_as.as_ref()?.0)) else {
+            return;
+        };
+        let other = self.running().into_iter().find(|other| *other != at);
+        let Some((other, control)) = other.and_then(|other| Some((other, self.control(other)?)))
+        else {
+            return;
+        };
+        if control.metadata().members().len() > 2 {
+            self.step(other, Event::Propose(Command::Expel(node, false)));
         }
     }
 

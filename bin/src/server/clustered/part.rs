@@ -113,7 +113,8 @@ impl Part {
     }
 }
 
-/// Whether what was written is committed, and may be said so (R18).
+/// Whether what was written is committed, and may be said so (R18): who serves the segment by now
+/// has it as well, but without a lease nothing is said.
 fn committed(
     ticket: Ticket,
     cluster: &Cluster,
@@ -121,7 +122,7 @@ fn committed(
     cx: &mut Context<'_>,
 ) -> Poll<bool> {
     let Some(copies) = shared.copies() else { return Poll::Ready(false) };
-    copies.poll(ticket, cx).map(|done| done.is_ok() && cluster.serves(shared, ticket.segment))
+    copies.poll(ticket, cx).map(|done| done.is_ok() && cluster.may_serve())
 }
 
 impl Deferred {

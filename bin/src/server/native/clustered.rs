@@ -177,7 +177,7 @@ fn committed(
         let Some(copies) = shared.copies().cloned() else { return Given::failure(&unknown()) };
         let done = poll_fn(|cx| copies.poll(ticket, cx)).await;
         drop(open);
-        let is_true = done.is_ok() && cluster.serves(&shared, ticket.segment);
+        let is_true = done.is_ok() && cluster.may_serve();
         if is_true { given } else { Given::failure(&unknown()) }
     })
 }
