@@ -8,7 +8,9 @@
 //! | `view.rs` | who serves which segment |
 //! | `requests.rs`, `frame.rs` | requests that are passed on; what goes over the lanes |
 //! | `transport/`, `storage/` | frames over TCP; what is kept on the disk |
+//! | `copies/` | the same of the copies of caches that are kept |
 
+mod copies;
 mod driver;
 mod ears;
 mod frame;
@@ -24,6 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use isogrid_engine::persist::PersistMode;
 use isogrid_engine::{Clock, SystemClock, Table, env};
 use isogrid_grid::control::Identity;
 use isogrid_grid::copies::{Copies, Out};
@@ -63,6 +66,9 @@ pub enum ClusterError {
         /// Why.
         source: std::io::Error,
     },
+    /// What it keeps of its caches cannot be used.
+    #[error(transparent)]
+    Copies(#[from] copies::CopiesError),
     /// Others than its peers could reach it.
     #[error(transparent)]
     Exposed(#[from] transport::ExposedPeer),
@@ -96,7 +102,8 @@ impl Shared {
         let local_reads = config.mode == CacheMode::Replicated;
         let many = config.mode == CacheMode::Distributed && config.owners > 2;
         let min_insync = if many { 2 } else { 1 };
-        let settings = GroupSettings { owners, durable: false, local_reads, min_insync };
+        let durable = PersistMode::parse(&config.persist) == Some(PersistMode::Sync);
+        let settings = GroupSettings { owners, durable, local_reads, min_insync };
         let (name, group) = (config.name.clone(), group_of(&config.name));
         Shared { name, group, settings, table, copies: OnceLock::new() }
     }

@@ -379,7 +379,7 @@ pub static CACHE: [Key<CacheConfig>; 13] = [
         field!(CacheConfig, mode),
         "Where the entries are: local, on this node alone; distributed, spread over the members of \
          the cluster, each on `owners` of them; replicated, on every member. Those of a cluster are \
-         kept in memory alone, whatever `persist` says. The same on each node.",
+         kept in memory alone, unless `persist` = sync. The same on each node.",
     ),
     Key::new(
         "owners",

@@ -38,6 +38,9 @@ impl Role {
 pub struct Member {
     /// Its disk.
     pub storage: StorageId,
+    /// The copies on its disk. Like `storage` at first; another one when they were lost or damaged,
+    /// so that nobody takes what is there for what was (R2).
+    pub data: StorageId,
     /// Where its peers reach it.
     pub address: String,
     /// What it is there for.
@@ -59,11 +62,12 @@ impl Member {
         let Join { storage, address, role, zone, weight, .. } = join;
         let weight = weight.max(1);
         let (boot, incarnation, leaving) = (Boot::default(), None, false);
-        Member { storage, address, role, zone, weight, boot, incarnation, leaving }
+        Member { storage, data: storage, address, role, zone, weight, boot, incarnation, leaving }
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         self.storage.encode(out);
+        self.data.encode(out);
         put_bytes(out, self.address.as_bytes());
         self.role.encode(out);
         put_bytes(out, self.zone.as_bytes());
@@ -76,6 +80,7 @@ impl Member {
     pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {
         Some(Member {
             storage: StorageId::decode(input)?,
+            data: StorageId::decode(input)?,
             address: input.text()?,
             role: Role::decode(input)?,
             zone: input.text()?,

@@ -25,7 +25,7 @@ struct Arguments {
 
 impl Arguments {
     fn parse() -> Result<Self, String> {
-        let setup = Setup { nodes: 3, mode: Mode::Distributed };
+        let setup = Setup { nodes: 3, mode: Mode::Distributed, kept: false };
         let mut arguments = Arguments { seed: 1, rounds: 8, kills: 0, starts: 0, setup };
         let mut given = std::env::args().skip(1);
         while let Some(name) = given.next() {

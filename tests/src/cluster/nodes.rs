@@ -48,6 +48,8 @@ pub struct Setup {
     pub nodes: usize,
     /// Where entries are.
     pub mode: Mode,
+    /// Whether they are there after a restart of all (`persist = sync`).
+    pub kept: bool,
 }
 
 /// A cluster; dropped, its processes are killed, and its folder is removed unless it is to stay.
@@ -129,6 +131,11 @@ impl Cluster {
     /// Kills a node.
     pub fn kill(&mut self, node: usize) {
         self.processes[node].kill();
+    }
+
+    /// Removes everything that a node which does not run has on its disk.
+    pub fn wipe(&self, node: usize) {
+        std::fs::remove_dir_all(self.folder.join(format!("d{node}"))).unwrap();
     }
 
     /// Sends a node a signal.
@@ -219,6 +226,7 @@ fn arguments(
         ("--join", network.addresses().join(",")),
         ("--bootstrap-expect", count),
         ("--mode", setup.mode.name().into()),
+        ("--persist", if setup.kept { "sync" } else { "async" }.into()),
         ("--threads", "1".into()),
         ("--memory", "64MiB".into()),
     ];

@@ -64,9 +64,14 @@ impl World {
     }
 
     fn restart(&mut self, node: u64, boot: u64) {
+        self.restart_with(node, node, boot);
+    }
+
+    /// With these copies on its disk.
+    fn restart_with(&mut self, node: u64, data: u64, boot: u64) {
         let (storage, address) = (StorageId(node.into()), String::new());
-        let (node, boot) = (NodeId(node), Boot(boot));
-        self.apply(&Command::Register(Register { node, storage, boot, address }));
+        let (node, data, boot) = (NodeId(node), StorageId(data.into()), Boot(boot));
+        self.apply(&Command::Register(Register { node, storage, data, boot, address }));
     }
 
     /// Not heard of since their leases were over.
