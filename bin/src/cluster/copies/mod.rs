@@ -178,6 +178,15 @@ impl CopyDisk {
     }
 }
 
+impl Drop for CopyDisk {
+    fn drop(&mut self) {
+        // Its end is marked, so that damage to it is told from a write that was torn.
+        if let Some(Err(error)) = self.log.get().map(Log::close) {
+            tracing::error!(event = "copies_not_closed", %error);
+        }
+    }
+}
+
 impl Keeper for CopyDisk {
     fn keep(&self, group: GroupId, at: SegmentId, count: u64, kept: &Kept) {
         let Some(log) = self.log.get() else { return };
@@ -205,3 +214,6 @@ impl Keeper for CopyDisk {
 pub(super) fn folder(data_dir: &str) -> std::path::PathBuf {
     Path::new(data_dir).join("cluster")
 }
+
+#[cfg(test)]
+mod tests;
