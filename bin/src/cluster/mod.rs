@@ -26,7 +26,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use isogrid_engine::persist::PersistMode;
 use isogrid_engine::{Clock, SystemClock, Table, env};
 use isogrid_grid::control::Identity;
 use isogrid_grid::copies::{Copies, Out};
@@ -102,7 +101,7 @@ impl Shared {
         let local_reads = config.mode == CacheMode::Replicated;
         let many = config.mode == CacheMode::Distributed && config.owners > 2;
         let min_insync = if many { 2 } else { 1 };
-        let durable = PersistMode::parse(&config.persist) == Some(PersistMode::Sync);
+        let durable = config.is_kept_by_members();
         let settings = GroupSettings { owners, durable, local_reads, min_insync };
         let (name, group) = (config.name.clone(), group_of(&config.name));
         Shared { name, group, settings, table, copies: OnceLock::new() }

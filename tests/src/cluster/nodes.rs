@@ -59,6 +59,7 @@ pub struct Cluster {
     https: Vec<SocketAddr>,
     network: Arc<Network>,
     folder: PathBuf,
+    kept: bool,
     stays: bool,
 }
 
@@ -78,7 +79,9 @@ impl Cluster {
             Process::new(command, folder.join(format!("n{node}.log")))
         };
         let processes = (0..setup.nodes).map(process).collect();
-        let mut cluster = Cluster { processes, clients, https, network, folder, stays: false };
+        let kept = setup.kept;
+        let mut cluster =
+            Cluster { processes, clients, https, network, folder, kept, stays: false };
         (0..setup.nodes).for_each(|node| cluster.start(node));
         cluster
     }
@@ -96,6 +99,11 @@ impl Cluster {
     /// How many nodes it has.
     pub fn len(&self) -> usize {
         self.processes.len()
+    }
+
+    /// Whether entries are there after a restart of all.
+    pub fn is_kept(&self) -> bool {
+        self.kept
     }
 
     /// Whether it has none.
@@ -227,6 +235,8 @@ fn arguments(
         ("--bootstrap-expect", count),
         ("--mode", setup.mode.name().into()),
         ("--persist", if setup.kept { "sync" } else { "async" }.into()),
+        // So small that checkpoints are written.
+        ("--set", "node.log_size=1MiB".into()),
         ("--threads", "1".into()),
         ("--memory", "64MiB".into()),
     ];

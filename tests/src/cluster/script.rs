@@ -49,9 +49,10 @@ impl fmt::Display for Script {
     }
 }
 
-/// The script of a round of this seed, for so many nodes.
+/// The script of a round of this seed, for so many nodes. Where entries are `kept` all of them may
+/// be killed under load.
 #[must_use]
-pub fn script(seed: u64, nodes: usize) -> Script {
+pub fn script(seed: u64, nodes: usize, kept: bool) -> Script {
     let mut rng = seed;
     let mut below = |end: usize| (split_mix(&mut rng) % end as u64) as usize;
     let node = below(nodes);
@@ -76,6 +77,10 @@ pub fn script(seed: u64, nodes: usize) -> Script {
         4 => vec![Step::Isolate(node, cut), span, Step::Heal],
         5 => vec![Step::OneWay(node, other, cut), span, Step::Heal],
         6 => vec![Step::Isolate(node, lag), span, Step::Heal],
+        _ if kept => {
+            let all = |step: fn(usize) -> Step| (0..nodes).map(step);
+            all(Step::Kill).chain([span]).chain(all(Step::Start)).chain([Step::Settle]).collect()
+        }
         _ => {
             before.extend((0..nodes).map(Step::Kill));
             before.extend((0..nodes).map(Step::Start));

@@ -36,7 +36,8 @@ impl Driver {
         let Some(data_dir) = &self.config.node.data_dir else { return Ok(None) };
         let folder = folder(data_dir);
         if let Some(place) = Place::find(&folder)? {
-            let why = match place.check() {
+            let checked = if self.keeps_copies() { place.check() } else { Ok(()) };
+            let why = match checked {
                 Ok(()) if is_new => "they are those of a member that was".to_owned(),
                 Ok(()) => return Ok(Some(place)),
                 Err(error) if error.is_damage() => error.to_string(),
