@@ -10,7 +10,7 @@ const REPLICATED: Setup = Setup { nodes: 3, mode: Mode::Replicated, kept: false 
 
 /// Plays what is done to a cluster under load, and checks what clients were told. The same steps
 /// come at the same times in each run; what the machine does between them is its own choice.
-fn holds(setup: Setup, under_load: &[Step]) {
+fn holds(setup: Setup, under_load: &[Step]) -> Cluster {
     let mut cluster = Cluster::start_all(setup).unwrap();
     let script = Script { before: Vec::new(), under_load: under_load.to_vec() };
     let report = play(&mut cluster, &script, 1, 0).unwrap_or_else(|why| {
@@ -20,6 +20,7 @@ fn holds(setup: Setup, under_load: &[Step]) {
     println!("{script}:\n  {report}");
     assert!(report.acknowledged > 100, "clients were answered: {report}");
     assert!(report.searched > report.undecided, "orders were found: {report}");
+    cluster
 }
 
 #[test]
@@ -88,6 +89,18 @@ fn a_kept_node_is_killed_and_filled_again() {
     let one = |node| [Step::Kill(node), Step::Wait(700), Step::Start(node), Step::Settle];
     let steps = [&[Step::Wait(500)][..], &one(0), &one(1)].concat();
     holds(Setup { kept: true, ..DISTRIBUTED }, &steps);
+}
+
+/// R63: copies that are damaged are not there, and are filled again from others: then these may go.
+#[test]
+fn damaged_copies_are_filled_again() {
+    let (kill, start) = ([0, 1, 2].map(Step::Kill), [0, 1, 2].map(Step::Start));
+    let again = [&kill[..], &[Step::Damage(1)], &start, &[Step::Settle, Step::Wait(500)]].concat();
+    let next = [Step::Kill(0), Step::Wait(2_500), Step::Start(0), Step::Settle];
+    let steps = [&[Step::Wait(1_000)][..], &again, &next].concat();
+    let cluster = holds(Setup { kept: true, ..DISTRIBUTED }, &steps);
+    let log = std::fs::read_to_string(cluster.folder().join("n1.log")).unwrap();
+    assert!(log.contains("copies_put_aside"), "{log}");
 }
 
 #[test]

@@ -431,7 +431,8 @@ pub static CACHE: [Key<CacheConfig>; 13] = [
         field!(CacheConfig, persist),
         "When a write is acknowledged: none, at once, and the cache is empty after a restart; \
          async, when it is in the log, which survives a kill, and a power cut after 100 ms; sync, \
-         when it is safe on the disk; behind, at once, and it is written a moment later, the newest \
+         when it is safe on the disk, in a cluster on those of all copies (its other modes keep \
+         a cache of the cluster in memory alone, and behind is refused); behind, at once, and it is written a moment later, the newest \
          change of each key: a crash takes what was not written yet.",
     ),
     Key::new(

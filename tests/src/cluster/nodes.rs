@@ -146,6 +146,20 @@ impl Cluster {
         std::fs::remove_dir_all(self.folder.join(format!("d{node}"))).unwrap();
     }
 
+    /// Turns a bit in the middle of each file of copies of a node that does not run.
+    pub fn damage(&self, node: usize) {
+        let folder = self.folder.join(format!("d{node}/cluster"));
+        let is_copies = |path: &PathBuf| path.to_string_lossy().contains("/copies-");
+        let inside = |path: &Path| std::fs::read_dir(path).unwrap().map(|one| one.unwrap().path());
+        let files = inside(&folder).filter(is_copies).flat_map(|path| inside(&path));
+        for file in files {
+            let mut bytes = std::fs::read(&file).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&file, bytes).unwrap();
+        }
+    }
+
     /// Sends a node a signal.
     pub fn signal(&self, node: usize, name: &str) {
         self.processes[node].signal(name);

@@ -17,6 +17,8 @@ pub enum Step {
     Kill(usize),
     /// Start it again, with its folder.
     Start(usize),
+    /// Something of what it has on its disk of caches is not what was written, while it does not run.
+    Damage(usize),
     /// SIGSTOP: it is there, and does nothing.
     Stop(usize),
     /// SIGCONT.
@@ -102,6 +104,7 @@ impl Step {
             Step::Wait(ms) => std::thread::sleep(Duration::from_millis(ms)),
             Step::Kill(node) => cluster.kill(node),
             Step::Start(node) => cluster.start(node),
+            Step::Damage(node) => cluster.damage(node),
             Step::Stop(node) => cluster.signal(node, "STOP"),
             Step::Continue(node) => cluster.signal(node, "CONT"),
             Step::Isolate(node, link) => cluster.network().isolate(node, link),
