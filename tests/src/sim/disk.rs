@@ -62,6 +62,8 @@ impl SimDisk {
 
 /// A copy on the disk.
 pub type Place = (GroupId, SegmentId);
+/// What copies are, change by change.
+pub type Changes = Vec<(Place, Kept)>;
 
 /// What copies have on a disk: one log of all their changes.
 #[derive(Debug, Default)]
@@ -107,14 +109,14 @@ impl CopyLog {
     ///
     /// # Panics
     /// When a change was written that means nothing.
-    pub fn take(&mut self) -> Vec<(Place, Kept)> {
+    pub fn take(&mut self) -> Changes {
         let kept = |bytes: &[u8]| Kept::decode(bytes).expect("a change that was written is one");
         let records = std::mem::take(self).records;
         records.into_iter().map(|(place, _, bytes)| (place, kept(&bytes))).collect()
     }
 
     /// A checkpoint: what was taken was made into these, durably.
-    pub fn begin_with(&mut self, changes: Vec<(Place, Kept)>) {
+    pub fn begin_with(&mut self, changes: Changes) {
         for (place, kept) in changes {
             self.write(place, 0, &kept);
         }

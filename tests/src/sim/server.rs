@@ -8,6 +8,7 @@ use isogrid_grid::membership::Now;
 use isogrid_grid::replica::{Event, Kept, Peer, Replica};
 use isogrid_grid::segment::{Request, Wish};
 
+use super::disk::{Changes, Place};
 use super::fragment::Fragment;
 use super::kv::{Key, Kv, State};
 
@@ -69,7 +70,7 @@ pub enum Out {
     /// Answer an operation.
     Answer(u64, Answer),
     /// Keep the so-manieth change of a copy.
-    Keep((GroupId, SegmentId), u64, Kept),
+    Keep(Place, u64, Kept),
 }
 
 /// The copies of a process.
@@ -85,10 +86,7 @@ impl Server {
     /// # Panics
     /// When what was kept is no copy.
     #[must_use]
-    pub fn restore(
-        us: NodeId,
-        kept: Vec<((GroupId, SegmentId), Kept)>,
-    ) -> (Server, Vec<((GroupId, SegmentId), Kept)>) {
+    pub fn restore(us: NodeId, kept: Changes) -> (Server, Changes) {
         let mut server = Server::default();
         for (place, kept) in kept {
             let new = || Fragment::new(us, place, true);
@@ -102,12 +100,7 @@ impl Server {
     }
 
     /// So many changes of copies are durable.
-    pub fn durable(
-        &mut self,
-        at: Moment<'_>,
-        counts: &BTreeMap<(GroupId, SegmentId), u64>,
-        out: &mut Vec<Out>,
-    ) {
+    pub fn durable(&mut self, at: Moment<'_>, counts: &BTreeMap<Place, u64>, out: &mut Vec<Out>) {
         for (place, count) in counts {
             let fragment = self.fragments.get_mut(place);
             fragment.into_iter().for_each(|one| one.step(at, Event::Durable(*count), out));

@@ -201,7 +201,7 @@ fn a_checkpoint_is_written_while_others_write() {
         while !checkpoints.is_finished() {
             turn += 1;
             let value = [&turn.to_le_bytes()[..], &[2; 3_000]].concat();
-            let value = (turn % 3 > 0).then_some(&value[..]);
+            let value = (!turn.is_multiple_of(3)).then_some(&value[..]);
             runtime.block_on(life.write(turn * 7 % KEYS, value));
         }
         assert_eq!(checkpoints.join().unwrap(), 20);
