@@ -55,6 +55,13 @@ struct Life {
     table: Arc<Table>,
 }
 
+/// Its thread may have the disk a moment longer: the next process must not find it in use.
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.disk.log.get().into_iter().for_each(|log| log.close().unwrap());
+    }
+}
+
 impl Life {
     fn begin(folder: &Folder, epoch: u32) -> Result<Life, CopiesError> {
         let place = match Place::find(folder.path())? {

@@ -75,7 +75,7 @@ fn a_new_primary_is_told_what_is_durable() {
     world.restart(1, 1);
     world.view(&next);
     world.deliver_all();
-    assert!(!world.has_said(1, &Action::Active(2)), "2 has not answered");
+    assert_eq!(world.last(), [0, 1, 0], "2 has not answered");
     world.sync(2);
     world.tick(4);
     assert_eq!(world.last(), [1, 1, 0]);
