@@ -11,8 +11,10 @@
 //! | `mail.rs` | what copies say to those of other members |
 //! | `frame.rs` | what goes over the lanes |
 //! | `transport/`, `storage/` | frames over TCP; what is kept on the disk |
+//! | `copies/` | the same of the copies of caches that are kept |
 
 mod balance;
+mod copies;
 mod driver;
 mod ears;
 mod executed;
@@ -79,6 +81,9 @@ pub enum ClusterError {
         /// Why.
         source: std::io::Error,
     },
+    /// What it keeps of its caches cannot be used.
+    #[error(transparent)]
+    Copies(#[from] copies::CopiesError),
     /// Others than its peers could reach it.
     #[error(transparent)]
     Exposed(#[from] transport::ExposedPeer),
@@ -115,7 +120,8 @@ impl Shared {
         let local_reads = config.mode == CacheMode::Replicated;
         let many = config.mode == CacheMode::Distributed && config.owners > 2;
         let min_insync = if many { 2 } else { 1 };
-        let settings = GroupSettings { owners, durable: false, local_reads, min_insync };
+        let durable = config.is_kept_by_members();
+        let settings = GroupSettings { owners, durable, local_reads, min_insync };
         let (name, group) = (config.name.clone(), group_of(&config.name));
         Shared { name, group, settings, table, copies: OnceLock::new() }
     }

@@ -10,6 +10,7 @@
 //! is asked without either: [`Copies::serves`].
 
 mod base;
+mod keep;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,7 @@ use crate::replica::{Action, Event, NotTaken, Peer, Replica};
 use crate::segment::{Request, Wish};
 
 use self::base::{Beside, TableBase};
+pub use self::keep::{Keeper, NotACopy};
 
 /// What is to be done for copies.
 #[derive(Debug, Clone)]
@@ -58,6 +60,8 @@ pub struct Copies {
     min_insync: u8,
     table: Arc<Table>,
     fragments: Box<[Fragment]>,
+    /// Where they are kept; `None`: they end with the process.
+    keeper: Option<Arc<dyn Keeper>>,
 }
 
 /// One copy, with what is read without its lock.
@@ -90,18 +94,28 @@ struct State {
 }
 
 impl Copies {
-    /// The copies that the member `us` has of a cache: none yet. The table records its changes
-    /// here from now on.
+    /// The copies that the member `us` has of a cache: none yet, or what [`Copies::restore`] says.
+    /// The table records its changes here from now on.
     #[must_use]
-    pub fn new(us: NodeId, group: GroupId, min_insync: u8, table: Arc<Table>) -> Arc<Copies> {
+    pub fn new(
+        us: NodeId,
+        group: GroupId,
+        min_insync: u8,
+        table: Arc<Table>,
+        keeper: Option<Arc<dyn Keeper>>,
+    ) -> Arc<Copies> {
         let count = table.segment_count();
+        let replica = |at| {
+            let replica = Replica::new(us, group, SegmentId(at));
+            if keeper.is_some() { replica.kept() } else { replica }
+        };
         let fragments = (0..u16::try_from(count).unwrap_or(u16::MAX))
-            .map(|at| Fragment::new(us, Replica::new(us, group, SegmentId(at))))
+            .map(|at| Fragment::new(us, replica(at)))
             .collect();
         for at in 0..count {
             table.copy(at, 0).into_iter().for_each(|mut copy| copy.follow());
         }
-        let copies = Arc::new(Copies { group, min_insync, table, fragments });
+        let copies = Arc::new(Copies { group, min_insync, table, fragments, keeper });
         copies.table.set_journal(Arc::clone(&copies) as Arc<dyn Journal>);
         copies
     }
@@ -281,7 +295,18 @@ impl Copies {
         let mut done = Vec::new();
         let State { replica, beside, .. } = &mut *state;
         act(replica, &mut TableBase { copy: &mut copy, beside }, &mut done);
-        fragment.carry_out(&mut state, &mut copy, (self.group, at), done, out);
+        let (place, keeper) = ((self.group, at), self.keeper.as_deref());
+        fragment.carry_out(&mut state, &mut copy, (place, keeper), done, out);
+    }
+
+    /// Looks at a replica and its entries, or prepares them, before or beside what happens to them.
+    fn locked(
+        &self,
+        now: Now,
+        at: SegmentId,
+        act: impl FnOnce(&mut Replica, &mut TableBase<'_, '_>),
+    ) {
+        self.with(now, at, &mut Vec::new(), |replica, base, _| act(replica, base));
     }
 
     /// What there is to say of each copy, for status and tests.
@@ -338,7 +363,7 @@ impl Fragment {
         &self,
         state: &mut State,
         copy: &mut SegmentCopy<'_>,
-        (group, at): (GroupId, SegmentId),
+        ((group, at), keeper): ((GroupId, SegmentId), Option<&dyn Keeper>),
         done: Vec<Action>,
         out: &mut Vec<Out>,
     ) {
@@ -349,6 +374,9 @@ impl Fragment {
                 Action::Send(..) if is_broken => {}
                 Action::Send(to, peer) => out.push(Out::Send(to, group, at, peer)),
                 Action::Ask(request) => out.push(Out::Ask(request)),
+                Action::Keep(count, kept) => {
+                    keeper.into_iter().for_each(|keeper| keeper.keep(group, at, count, &kept));
+                }
                 Action::Committed(seq) => {
                     self.committed.store(seq, Ordering::Release);
                     let done = state.waiting.extract_if(.., |(waits_for, _)| *waits_for <= seq);
@@ -395,6 +423,9 @@ impl Journal for Copies {
     fn record(&self, change: &Change<'_>) -> Result<u64, Unrecorded> {
         let at = self.segment_of(change).ok_or(Unrecorded::Elsewhere)?;
         let fragment = self.fragments.get(at).ok_or(Unrecorded::Elsewhere)?;
+        if let Some(why) = self.keeper.as_ref().and_then(|keeper| keeper.refuses()) {
+            return Err(why);
+        }
         let mut record = Vec::new();
         encode_change(change, &mut record);
         fragment.append(record, self.min_insync)

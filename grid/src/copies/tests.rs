@@ -48,7 +48,7 @@ impl World {
                 ..TableConfig::default()
             };
             let table = Arc::new(Table::new(&config, 0).unwrap());
-            (node, Copies::new(NodeId(node), GROUP, 1, table))
+            (node, Copies::new(NodeId(node), GROUP, 1, table, None))
         };
         let members = (1..=3).map(member).collect();
         let now = Now { monotonic: 1_000, wall: 1_000_000 };

@@ -122,13 +122,13 @@ impl FillId {
 }
 
 impl Op {
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
         put_u64(out, self.seq);
         self.epoch.encode(out);
         put_bytes(out, &self.record);
     }
 
-    fn decode(input: &mut Input<'_>) -> Option<Self> {
+    pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {
         let (seq, epoch) = (input.u64()?, Epoch::decode(input)?);
         Some(Op { seq, epoch, record: input.bytes()?.into() })
     }

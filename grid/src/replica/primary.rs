@@ -102,9 +102,11 @@ impl Replica {
     }
 
     /// Commits what all have whose answers count, and serves once that is all there was.
-    fn advance(&mut self, base: &mut impl Base, out: &mut Vec<Action>) {
+    pub(super) fn advance(&mut self, base: &mut impl Base, out: &mut Vec<Action>) {
+        self.keep_log(out);
+        let durable = self.durable();
         let Role::Primary(followers) = &mut self.role else { return };
-        self.log.commit(followers.acked_by_all(self.log.last()), base, out);
+        self.log.commit(followers.acked_by_all(self.log.last()).min(durable), base, out);
         let is_complete = self.log.committed() >= followers.must || is_planted("serve-early");
         if !followers.is_active && is_complete {
             followers.is_active = true;
