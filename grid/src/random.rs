@@ -104,7 +104,8 @@ impl Random {
 
     fn register(&mut self) -> Register {
         let (node, storage) = (self.node(), self.storage());
-        Register { node, storage, boot: Boot(self.next()), address: self.text() }
+        let data = self.storage();
+        Register { node, storage, data, boot: Boot(self.next()), address: self.text() }
     }
 
     fn create_group(&mut self) -> CreateGroup {
@@ -123,13 +124,15 @@ impl Random {
     }
 
     pub fn command(&mut self) -> Command {
-        match self.below(6) {
+        match self.below(8) {
             0 => Command::Register(self.register()),
             1 => Command::Join(self.join()),
             2 => Command::Change(self.many(Random::change)),
             3 => Command::CreateGroup(self.create_group()),
             4 => Command::Leave(self.node()),
-            _ => Command::Remove(self.node()),
+            5 => Command::Remove(self.node()),
+            6 => Command::Stop(self.node(), Boot(self.next())),
+            _ => Command::Expel(self.node(), self.bool()),
         }
     }
 

@@ -8,6 +8,7 @@ use isogrid_grid::metadata::{Member, Role, Segment};
 use serde::Serialize;
 
 use super::Cluster;
+use super::balance::Speed;
 
 /// The cluster, as one member sees it.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -20,6 +21,8 @@ pub struct Status {
     pub member: Option<u64>,
     /// Whether the member may serve now.
     pub has_lease: bool,
+    /// Whether members speak TLS with each other.
+    pub peer_tls: bool,
     /// Who leads.
     pub leader: Option<u64>,
     /// Raft's term.
@@ -30,6 +33,9 @@ pub struct Status {
     pub members: Vec<MemberStatus>,
     /// The caches of the cluster.
     pub caches: Vec<CacheStatus>,
+    /// How fast copies are filled.
+    #[serde(skip)]
+    pub speed: Speed,
 }
 
 /// A member.
@@ -47,6 +53,8 @@ pub struct MemberStatus {
     pub lost: bool,
     /// Whether it is about to leave.
     pub leaving: bool,
+    /// Whether its process is about to end, to be started again.
+    pub stopping: bool,
     /// Segments that it serves, of all caches.
     pub primaries: usize,
     /// Copies in sync that it has beside.
@@ -64,6 +72,9 @@ pub struct CacheStatus {
     pub segments: usize,
     /// How many of them somebody serves.
     pub served: usize,
+    /// How many nobody serves because every copy that was in sync is gone for good: its process
+    /// has ended, or its disk is lost or damaged.
+    pub lost: usize,
     /// How many have as many copies in sync as they should.
     pub complete: usize,
     /// How many copies are being filled.
@@ -72,6 +83,9 @@ pub struct CacheStatus {
     pub active_here: usize,
     /// Copies in sync without which a primary refuses writes.
     pub min_insync: usize,
+    /// About how many bytes a copy of a segment has: the average of this member's; 0 without any.
+    #[serde(skip)]
+    pub segment_bytes: u64,
     /// Who has which segment, by their numbers.
     #[serde(skip)]
     pub map: Vec<SegmentStatus>,
@@ -88,6 +102,8 @@ pub struct SegmentStatus {
     pub insync: Vec<u64>,
     /// The members whose copies are being filled.
     pub syncing: Vec<u64>,
+    /// The members that should have it, the one that should serve it first.
+    pub target: Vec<u64>,
 }
 
 impl Status {
@@ -100,6 +116,7 @@ impl Status {
             registered: false,
             lost: false,
             leaving: false,
+            stopping: false,
             primaries: 0,
             backups: 0,
             filling: 0,
@@ -119,11 +136,13 @@ impl Status {
             id: metadata.settings().cluster.to_string(),
             member: Some(control.identity().node.0),
             has_lease: cluster.may_serve(),
+            peer_tls: cluster.peer_tls().is_some(),
             leader: leader.map(|leader| leader.0),
             term,
             index: metadata.index(),
             members: members.collect(),
             caches: cluster.caches.iter().map(|shared| CacheStatus::of(control, shared)).collect(),
+            speed: Speed::default(),
         }
     }
 
@@ -149,12 +168,16 @@ impl Status {
         }
         let lost = self.members.iter().filter(|member| member.lost);
         all.extend(lost.map(|one| format!("the connection to the member {} is lost", one.member)));
-        for CacheStatus { cache, segments, served, complete, .. } in &self.caches {
+        for one in &self.caches {
+            let CacheStatus { cache, segments, served, complete, .. } = one;
             if *segments == 0 {
                 all.push(format!("the cache {cache} is not there yet"));
             } else if served < segments {
                 let missing = segments - served;
-                all.push(format!("nobody serves {missing} of {segments} segments of {cache}"));
+                let why = one.why_unserved();
+                all.push(format!(
+                    "nobody serves {missing} of {segments} segments of {cache}: {why}"
+                ));
             } else if complete < segments {
                 let missing = segments - complete;
                 all.push(format!(
@@ -195,13 +218,14 @@ impl Status {
 }
 
 impl MemberStatus {
-    /// How it is, in a word: joining, up, lost or leaving.
+    /// How it is, in a word: joining, up, stopping, lost or leaving.
     #[must_use]
     pub fn state(&self) -> &'static str {
         match self {
             MemberStatus { leaving: true, .. } => "leaving",
             MemberStatus { registered: false, .. } => "joining",
             MemberStatus { lost: true, .. } => "lost",
+            MemberStatus { stopping: true, .. } => "stopping",
             _ => "up",
         }
     }
@@ -224,6 +248,7 @@ impl MemberStatus {
             registered: member.incarnation.is_some(),
             lost: node != control.identity().node && cluster.requests.is_away(&member.address),
             leaving: member.leaving,
+            stopping: member.stopping,
             primaries,
             backups: insync.saturating_sub(primaries),
             filling: fills.filter(|filling| filling.copy.node == node).count(),
@@ -241,6 +266,12 @@ impl CacheStatus {
         };
         let running = members.filter(has_data).count();
         let copies = shared.settings.copies(running);
+        let us = control.identity().node;
+        let copies_here = segments.iter().filter(|segment| segment.is_insync(us)).count() as u64;
+        let is_lost = |segment: &&Segment| {
+            let mut insync = segment.insync.iter();
+            segment.primary.is_none() && !insync.any(|copy| control.metadata().is_current(*copy))
+        };
         let mut active_here = 0;
         if let Some(copies) = shared.copies() {
             copies.each(|_: SegmentId, replica| active_here += usize::from(replica.is_active()));
@@ -249,12 +280,26 @@ impl CacheStatus {
             cache: shared.name.clone(),
             segments: segments.len(),
             served: segments.iter().filter(|segment| segment.primary.is_some()).count(),
+            lost: segments.iter().filter(is_lost).count(),
             complete: segments.iter().filter(|segment| segment.insync.len() >= copies).count(),
             filling: segments.iter().map(|segment| segment.syncing.len()).sum(),
             active_here,
             min_insync: usize::from(shared.settings.min_insync),
+            segment_bytes: shared.table.usage().bytes.checked_div(copies_here).unwrap_or(0),
             map: segments.iter().map(SegmentStatus::of).collect(),
         }
+    }
+
+    /// R63: who could serve what nobody serves.
+    fn why_unserved(&self) -> String {
+        let unserved = self.map.iter().filter(|segment| segment.primary.is_none());
+        let last: BTreeSet<u64> = unserved.flat_map(|segment| &segment.insync).copied().collect();
+        let last: Vec<String> = last.iter().map(u64::to_string).collect();
+        let mut why = format!("the last copies in sync are those of {}", last.join(", "));
+        if self.lost > 0 {
+            why += &format!("; of {} segments they are gone", self.lost);
+        }
+        why
     }
 
     fn is_served_whole(&self) -> bool {
@@ -269,6 +314,7 @@ impl SegmentStatus {
             primary: segment.primary.map(|node| node.0),
             insync: segment.insync.iter().map(|copy| copy.node.0).collect(),
             syncing: segment.syncing.iter().map(|filling| filling.copy.node.0).collect(),
+            target: segment.target.iter().map(|node| node.0).collect(),
         }
     }
 }

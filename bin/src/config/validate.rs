@@ -23,6 +23,7 @@ pub fn validate(config: &ServerConfig) -> Result<(), Problems> {
     check_caches(config, &mut found);
     check_listeners(config, &mut found);
     check_security(config, &mut found);
+    check_peers(config, &mut found);
     if found.is_empty() { Ok(()) } else { Err(Problems(found)) }
 }
 
@@ -60,7 +61,7 @@ fn check_cache(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Probl
     check_regions(cache, found);
 }
 
-/// Caches of a cluster need one, and are kept in memory alone.
+/// Caches of a cluster need one, and are kept in memory, or on the disks of their members.
 fn check_mode(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Problem>) {
     let name = &cache.name;
     if cache.mode == CacheMode::Local {
@@ -70,9 +71,13 @@ fn check_mode(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Proble
         let what = format!("cache `{name}` is not local, and the node belongs to no cluster");
         found.push(problem(what, "give --bootstrap-expect or --join, or say mode = local"));
     }
-    if matches!(cache.persist.as_str(), "sync" | "behind") {
-        let what = format!("cache `{name}`: only local caches have persist = {}", cache.persist);
-        found.push(problem(what, "say persist = none, or mode = local"));
+    if cache.persist == "behind" {
+        let what = format!("cache `{name}`: only local caches have persist = behind");
+        found.push(problem(what, "say persist = sync or none, or mode = local"));
+    }
+    if cache.persist == "sync" && config.node.data_dir.is_none() {
+        let what = format!("cache `{name}`: persist = sync, and there is no data directory");
+        found.push(problem(what, "give --data-dir, or say persist = none"));
     }
     if !cache.regions.is_empty() {
         let what = format!("cache `{name}`: only local caches have regions");
@@ -132,6 +137,28 @@ fn check_security(config: &ServerConfig, found: &mut Vec<Problem>) {
     if config.auth.mode == Mode::On && nowhere {
         let what = "auth.mode = on, and there is no place for users without a data directory";
         found.push(problem(what, "set auth.users to a file, or node.data_dir to a directory"));
+    }
+}
+
+/// Peers speak TLS or not: there is nothing between.
+fn check_peers(config: &ServerConfig, found: &mut Vec<Problem>) {
+    let of = &config.cluster;
+    let files = [
+        ("cluster.tls_cert", &of.tls_cert),
+        ("cluster.tls_key", &of.tls_key),
+        ("cluster.tls_ca", &of.tls_ca),
+    ];
+    let names = |given: bool| {
+        let those = files.iter().filter(|(_, file)| file.is_some() == given);
+        those.map(|(name, _)| *name).collect::<Vec<_>>()
+    };
+    let (given, missing) = (names(true), names(false));
+    if !given.is_empty() && !missing.is_empty() {
+        let what = format!("{} without {}", given.join(", "), missing.join(", "));
+        found.push(problem(
+            what,
+            "set all three to PEM files, or none; docs/SECURITY.md makes some",
+        ));
     }
 }
 

@@ -3,13 +3,15 @@
 //! ```text
 //! cargo run --release -p isogrid-tests --bin chaos -- --seed 1 --rounds 20
 //! cargo run --release -p isogrid-tests --bin chaos -- --nodes 5 --mode replicated --rounds 20
+//! cargo run --release -p isogrid-tests --bin chaos -- --persist sync --rounds 20
 //! cargo run --release -p isogrid-tests --bin chaos -- --kills 100
+//! cargo run --release -p isogrid-tests --bin chaos -- --switchovers 100
 //! cargo run --release -p isogrid-tests --bin chaos -- --starts 50
 //! ```
 
 use std::process::ExitCode;
 
-use isogrid_tests::cluster::{Cluster, Mode, Setup, failovers, round, script, starts};
+use isogrid_tests::cluster::{Cluster, End, Mode, Setup, failovers, round, script, starts};
 
 /// What to do.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +20,8 @@ struct Arguments {
     rounds: u64,
     /// How many kills are timed.
     kills: usize,
+    /// How many planned stops are timed.
+    switchovers: usize,
     /// How many clusters are founded.
     starts: usize,
     setup: Setup,
@@ -25,8 +29,9 @@ struct Arguments {
 
 impl Arguments {
     fn parse() -> Result<Self, String> {
-        let setup = Setup { nodes: 3, mode: Mode::Distributed };
-        let mut arguments = Arguments { seed: 1, rounds: 8, kills: 0, starts: 0, setup };
+        let setup = Setup { nodes: 3, mode: Mode::Distributed, kept: false };
+        let (kills, switchovers, starts) = (0, 0, 0);
+        let mut arguments = Arguments { seed: 1, rounds: 8, kills, switchovers, starts, setup };
         let mut given = std::env::args().skip(1);
         while let Some(name) = given.next() {
             let value = given.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -36,13 +41,16 @@ impl Arguments {
                 "--seed" => arguments.seed = number()?,
                 "--rounds" => arguments.rounds = number()?,
                 "--kills" => arguments.kills = count()?,
+                "--switchovers" => arguments.switchovers = count()?,
                 "--starts" => arguments.starts = count()?,
                 "--nodes" => arguments.setup.nodes = count().and_then(three_or_five)?,
                 "--mode" => arguments.setup.mode = mode(&value)?,
+                "--persist" => arguments.setup.kept = kept(&value)?,
                 _ => {
                     return Err(format!(
                         "{name}: say --seed S, --rounds N, --nodes 3|5, \
-                         --mode distributed|replicated, --kills N, --starts N"
+                         --mode distributed|replicated, --persist none|sync, --kills N, \
+                         --switchovers N, --starts N"
                     ));
                 }
             }
@@ -54,10 +62,11 @@ impl Arguments {
     fn replay(self, round: u64) -> String {
         format!(
             "cargo run --release -p isogrid-tests --bin chaos -- --seed {} --rounds 1 --nodes {} \
-             --mode {}",
+             --mode {} --persist {}",
             self.seed.wrapping_add(round),
             self.setup.nodes,
-            self.setup.mode.name()
+            self.setup.mode.name(),
+            if self.setup.kept { "sync" } else { "none" }
         )
     }
 }
@@ -72,13 +81,23 @@ fn mode(name: &str) -> Result<Mode, String> {
     found.ok_or_else(|| format!("{name}: --mode distributed or --mode replicated"))
 }
 
+fn kept(name: &str) -> Result<bool, String> {
+    match name {
+        "none" => Ok(false),
+        "sync" => Ok(true),
+        _ => Err(format!("{name}: --persist none or --persist sync")),
+    }
+}
+
 /// Runs the command line.
 fn main() -> ExitCode {
     let done = Arguments::parse().and_then(|arguments| {
         if arguments.starts > 0 {
             found(arguments)
         } else if arguments.kills > 0 {
-            kill(arguments)
+            time(arguments, End::Kill, arguments.kills)
+        } else if arguments.switchovers > 0 {
+            time(arguments, End::Stop, arguments.switchovers)
         } else {
             rounds(arguments)
         }
@@ -97,7 +116,7 @@ fn rounds(arguments: Arguments) -> Result<(), String> {
     let Arguments { seed, rounds, setup, .. } = arguments;
     let mut cluster = Cluster::start_all(setup)?;
     for number in 0..rounds {
-        println!("round {number}: {}", script(seed.wrapping_add(number), setup.nodes));
+        println!("round {number}: {}", script(seed.wrapping_add(number), setup.nodes, setup.kept));
         match round(&mut cluster, seed, number) {
             Ok(report) => println!("  {report}"),
             Err(why) => {
@@ -110,15 +129,19 @@ fn rounds(arguments: Arguments) -> Result<(), String> {
     Ok(())
 }
 
-/// Times how long clients miss nodes that are killed.
-fn kill(arguments: Arguments) -> Result<(), String> {
+/// Times how long clients miss nodes that end. Of those that are stopped they are to miss no write.
+fn time(arguments: Arguments, end: End, times: usize) -> Result<(), String> {
     let mut cluster = Cluster::start_all(arguments.setup)?;
-    let gaps = failovers(&mut cluster, arguments.kills, |kill, gaps| {
-        println!("kill {kill}: {gaps:?} ms");
+    let gaps = failovers(&mut cluster, end, times, |number, seen| {
+        println!("{end:?} {number}: {seen:?} (ms, writes that were not acknowledged)");
     })?;
     let [p50, p99, max] = [50, 99, 100].map(|percent| gaps.percent(percent));
-    println!("| kills | gaps | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|");
-    println!("| {} | {} | {p50} | {p99} | {max} |", arguments.kills, gaps.count());
+    println!("| ends | gaps | p50 ms | p99 ms | max ms | not acknowledged |");
+    println!("|---|---|---|---|---|---|");
+    println!("| {times} | {} | {p50} | {p99} | {max} | {} |", gaps.count(), gaps.failed);
+    if end == End::Stop && gaps.failed > 0 {
+        return Err(format!("{} writes were not acknowledged", gaps.failed));
+    }
     Ok(())
 }
 

@@ -15,6 +15,8 @@ pub(super) enum What {
     Start(usize),
     /// A process is killed.
     Stop(usize, u64),
+    /// A process ends that has said so, and its next one comes.
+    End(usize, u64),
     /// A way of the network is cut, or opened.
     Way(NodeId, NodeId, bool),
     /// A member leaves.
@@ -31,6 +33,8 @@ pub(super) enum What {
     Hello(usize, Vec<u8>),
     /// This save is done.
     Saved(usize, u64, u64),
+    /// Of what copies have on the disk so much is durable.
+    Kept(usize, u64, usize),
     /// A segment's wish reaches the control core.
     Ask(usize, u64, Request),
     /// The data plane has no more operations to take at once.

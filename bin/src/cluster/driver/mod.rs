@@ -1,8 +1,10 @@
 //! The task that runs the control core: it hands it what happens, and carries out what it asks
 //! for. Before the process is a member it runs the founding in its place.
 
+mod keep;
 mod roles;
 mod start;
+mod stop;
 mod strangers;
 
 use std::collections::BTreeSet;
@@ -10,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isogrid_grid::control::{Action, Control, ControlConfig, Event, Identity};
-use isogrid_grid::copies::Copies;
 use isogrid_grid::founding::{Founding, Hello};
 use isogrid_grid::id::{ClusterId, NodeId};
 use isogrid_grid::message::Envelope;
@@ -21,6 +22,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
+use super::balance::{Left, Pace};
+use super::copies::CopiesError;
 use super::storage::{Opened, Storage, StorageError};
 use super::transport::Lane;
 use super::{Cluster, Status, View};
@@ -46,7 +49,12 @@ pub(super) enum Input {
     Member(NodeId, Settings, Log),
     Status(oneshot::Sender<Status>),
     Leave,
+    /// A member is gone for good; whether it is accepted that what only it has is lost.
+    Remove(NodeId, bool),
+    /// The process is about to end: this is told when nobody misses it.
+    Stop(oneshot::Sender<()>),
     Failed(StorageError),
+    CopiesFailed(String),
 }
 
 /// What the node is in the cluster.
@@ -68,12 +76,16 @@ pub struct Driver {
     inputs: UnboundedReceiver<Input>,
     /// Roles that are given up as soon as their writes are committed, and when at the latest.
     leaving: Vec<(GiveUp, u64)>,
+    /// Who waits for this process to have nothing any more that others could have.
+    stopping: Option<oneshot::Sender<()>>,
     since: u64,
     asked_at: u64,
     /// Who is no member and said something last, and where it is reached.
     stranger: Option<(NodeId, String)>,
     /// When it was last told what there is to say of the cluster.
     told_at: u64,
+    /// How fast copies are filled.
+    pace: Pace,
     /// Groups of which it was said that the configuration has them otherwise.
     told: BTreeSet<String>,
     on_end: Box<dyn Fn(&'static str) + Send>,
@@ -87,7 +99,7 @@ impl Driver {
         inputs: UnboundedReceiver<Input>,
         address: &str,
         on_end: impl Fn(&'static str) + Send + 'static,
-    ) -> Driver {
+    ) -> Result<Driver, CopiesError> {
         let Opened { storage: disk, boot, member, promise, log } = opened;
         let nobody = (ClusterId::default(), NodeId::default());
         let (of, node) = member.as_ref().map_or(nobody, |(node, known)| (known.cluster, *node));
@@ -100,18 +112,20 @@ impl Driver {
             storage,
             inputs,
             leaving: Vec::new(),
+            stopping: None,
             since,
             asked_at: 0,
             stranger: None,
             told_at: 0,
+            pace: Pace::default(),
             told: BTreeSet::new(),
             on_end: Box::new(on_end),
         };
         match member {
-            Some((node, settings)) => driver.become_member(node, settings, log),
+            Some((node, settings)) => driver.become_member(node, settings, log, false)?,
             None => driver.look_for_others(address, promise.as_deref()),
         }
-        driver
+        Ok(driver)
     }
 
     /// Runs until the cluster ends or the process is no member any more.
@@ -130,18 +144,21 @@ impl Driver {
         }
     }
 
-    /// The process is this member from now on.
-    fn become_member(&mut self, node: NodeId, settings: Settings, log: Log) {
+    /// The process is this member from now on; a new one has no copies yet.
+    fn become_member(
+        &mut self,
+        node: NodeId,
+        settings: Settings,
+        log: Log,
+        is_new: bool,
+    ) -> Result<(), CopiesError> {
         self.opened = Identity { cluster: settings.cluster, node, ..self.opened };
         let _ = self.cluster.identity.set(self.opened);
-        for shared in &self.cluster.caches {
-            let table = Arc::clone(&shared.table);
-            let min_insync = shared.settings.min_insync;
-            let _ = shared.copies.set(Copies::new(node, shared.group, min_insync, table));
-        }
+        let data = self.open_copies(node, is_new)?;
         let seed = u64::from_le_bytes(random::bytes());
         let config = ControlConfig {
             address: self.cluster.address().to_owned(),
+            data,
             raft: RaftConfig { seed, ..RaftConfig::default() },
             ..ControlConfig::default()
         };
@@ -150,6 +167,7 @@ impl Driver {
         tracing::info!(event = "member", cluster, member = %node, "of the cluster");
         self.cluster.view.store(Arc::new(View::of(&control)));
         self.core = Core::Member(Box::new(control));
+        Ok(())
     }
 
     fn take(&mut self, input: Input) {
@@ -163,7 +181,11 @@ impl Driver {
             Input::Saved(number) => self.step(Event::Saved(number)),
             Input::Hello(hello) => self.hello(hello),
             Input::Promised => self.found(|stranger, _, out| stranger.saved(out)),
-            Input::Member(node, settings, log) => self.become_member(node, settings, log),
+            Input::Member(node, settings, log) => {
+                if let Err(error) = self.become_member(node, settings, log, true) {
+                    self.copies_failed(&error.to_string());
+                }
+            }
             Input::Unreachable(address) => {
                 let node = self.node_at(&address);
                 node.into_iter().for_each(|node| self.step(Event::Unreachable(node)));
@@ -175,11 +197,25 @@ impl Driver {
                 let node = self.opened.node;
                 self.step(Event::Propose(Command::Leave(node)));
             }
+            Input::CopiesFailed(error) => self.copies_failed(&error),
+            Input::Remove(node, accepts_loss) => {
+                self.step(Event::Propose(Command::Expel(node, accepts_loss)));
+            }
+            Input::Stop(done) => self.stop(done),
             Input::Failed(error) => {
                 tracing::error!(event = "cluster_disk_failed", %error);
                 (self.on_end)("the disk of the cluster's log has failed");
             }
         }
+        // Clients wait for what is given up: its writes may be committed by now.
+        if !self.leaving.is_empty() {
+            self.finish_giving_up(self.cluster.now());
+        }
+    }
+
+    fn copies_failed(&self, error: &str) {
+        tracing::error!(event = "copies_failed", error, "the node stops");
+        (self.on_end)("the disk of the caches' copies has failed");
     }
 
     fn node_at(&self, address: &str) -> Option<NodeId> {
@@ -204,13 +240,19 @@ impl Driver {
                 self.create_groups(now);
             }
         }
+        self.go_on_stopping();
         if self.cluster.now().monotonic >= self.told_at + TELL_MS {
             self.tell();
         }
     }
 
     fn tell(&mut self) {
-        self.told_at = self.cluster.now().monotonic;
+        let now = self.cluster.now().monotonic;
+        // What changes in between is told as well, and is no measure of time.
+        if now >= self.told_at + TELL_MS {
+            self.told_at = now;
+            self.pace.note(now, Left::of(&self.status()));
+        }
         self.cluster.told.store(Arc::new(self.status()));
     }
 
@@ -264,8 +306,10 @@ impl Driver {
 
     fn status(&self) -> Status {
         let Core::Member(control) = &self.core else {
-            return Status::stranger(&self.config.cluster.name, self.cluster.address());
+            let peer_tls = self.cluster.peer_tls().is_some();
+            let us = Status::stranger(&self.config.cluster.name, self.cluster.address());
+            return Status { peer_tls, ..us };
         };
-        Status::of(control, &self.cluster)
+        Status { speed: self.pace.speed(), ..Status::of(control, &self.cluster) }
     }
 }

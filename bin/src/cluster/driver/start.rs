@@ -42,7 +42,7 @@ impl Cluster {
         let transport = listen(&cluster, config).await?;
         let address = transport.address().to_owned();
         let _ = cluster.transport.set(transport);
-        let driver = Driver::new(cluster, config, (storage, opened), inputs, &address, on_end);
+        let driver = Driver::new(cluster, config, (storage, opened), inputs, &address, on_end)?;
         Ok((Arc::clone(&driver.cluster), driver))
     }
 
@@ -75,9 +75,10 @@ async fn listen(cluster: &Arc<Cluster>, config: &ServerConfig) -> Result<Transpo
     let Address::Tcp(address) = &config.cluster.peer else {
         return Err(ClusterError::NotTcp(config.cluster.peer.to_string()));
     };
-    check_exposure(address, None::<&PeerTls>.is_some(), false)?;
+    let tls = PeerTls::configured(&config.cluster)?;
+    check_exposure(address, tls.is_some(), false)?;
     let advertised = config.cluster.advertise.clone().unwrap_or_else(|| address.to_string());
-    let told = TransportConfig::new(&config.cluster.name, &advertised);
+    let told = TransportConfig { tls, ..TransportConfig::new(&config.cluster.name, &advertised) };
     let ears = Arc::new(Ears(Arc::downgrade(cluster)));
     let bound = Transport::bind(*address, told, ears).await;
     bound.map_err(|source| ClusterError::Bind { address: address.to_string(), source })

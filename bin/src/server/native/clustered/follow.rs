@@ -17,7 +17,7 @@ use isogrid_wire::native::{Codec, Entry, Reader, Varint, decode_all};
 use tokio::time::timeout_at;
 
 use super::spread::{after, wide};
-use crate::cluster::{Cluster, Done, Executed, Shared};
+use crate::cluster::{Cluster, Done, Later, Shared};
 use crate::server::native::listen::Listening;
 use crate::server::native::session::Session;
 
@@ -57,15 +57,13 @@ impl Followings {
 
 impl Session {
     /// Answers a question of a listener at another node.
-    pub fn execute_follow(&mut self, shared: &Arc<Shared>, bytes: &[u8]) -> Executed {
+    pub fn execute_follow(&mut self, shared: &Arc<Shared>, bytes: &[u8]) -> Option<Later> {
         self.now = self.node.now();
         self.followings.expire(self.now);
-        let Some((way, following, items)) = self.following(shared, bytes) else {
-            return Executed::Elsewhere;
-        };
+        let (way, following, items) = self.following(shared, bytes)?;
         lock(&following).used = self.now;
         let until = after(HOLD);
-        Executed::Later(Box::pin(async move {
+        Some(Box::pin(async move {
             loop {
                 let page = lock(&following).page(&way.0, &way.1, items);
                 if page.count > 0 || after(Duration::ZERO) >= until {

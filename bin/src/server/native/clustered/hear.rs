@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use isogrid_grid::id::NodeId;
 use isogrid_wire::native::cache::{
     ALL_SEGMENTS, Event, EventKinds, Listen, ListenFlags, ListenReply,
@@ -34,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SILENCE_MS: u64 = 10_000;
 
 type Way = (Arc<Cluster>, Arc<Shared>);
-type Fetch = Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
+type Fetch = Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>;
 
 /// A listener.
 pub struct Hearing {
@@ -187,8 +188,8 @@ impl Hearing {
         let raw = [&[FOLLOW][..], id, &self.body].concat();
         Box::pin(async move {
             sleep(pause).await;
-            let asked = cluster.pass_on(node, &shared.name, &raw)?;
-            let answer = timeout_at(after(HOLD + GRACE), asked).await.ok()?.ok()?;
+            let asked = cluster.pass_on(node, &shared, &raw)?;
+            let answer = timeout_at(after(HOLD + GRACE), asked).await.ok()?;
             (answer.done == Done::Executed).then_some(answer.bytes)
         })
     }

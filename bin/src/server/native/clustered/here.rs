@@ -10,7 +10,7 @@ use isogrid_wire::native::{Call, Reader, Request as Any};
 
 use super::spread::{Begun, Fate, SAID_MAX, Unit, after, encode_fates, settled, wide};
 use super::{walk, whole};
-use crate::cluster::{Cluster, Executed, Shared};
+use crate::cluster::{Cluster, Later, Shared};
 use crate::server::native::reply::{Given, To};
 use crate::server::native::request::At;
 use crate::server::native::session::Session;
@@ -71,7 +71,7 @@ impl Session {
     }
 
     /// Executes units that another member passed on.
-    pub fn execute_passed_units(&mut self, shared: &Arc<Shared>, bytes: &[u8]) -> Executed {
+    pub fn execute_passed_units(&mut self, shared: &Arc<Shared>, bytes: &[u8]) -> Option<Later> {
         self.now = self.node.now();
         self.followings.expire(self.now);
         let index = self.node.catalog.index();
@@ -80,12 +80,12 @@ impl Session {
         let (Some(way), Some(object), Some((patience, units))) =
             (self.clustered(object), object, units)
         else {
-            return Executed::Elsewhere;
+            return None;
         };
         let until = after(Duration::from_millis(patience.into()));
         let begun = self.execute_units(&way, object, &units);
         let mut fates = vec![Fate::Undone; units.len()];
-        Executed::Later(Box::pin(async move {
+        Some(Box::pin(async move {
             let (at, begun): (Vec<_>, Vec<_>) = begun.into_iter().unzip();
             let settled = settled(&way.0, &way.1, begun, until).await;
             for (at, fate) in at.into_iter().zip(settled) {

@@ -40,6 +40,8 @@ impl Session {
         let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
         let Some((units, writes)) = self.units_of(cache, request)? else { return Ok(None) };
         self.check_wait(at)?;
+        // It goes out at once, and must not overtake what was asked before it in this turn.
+        self.unsent.send(&way.0);
         let op = at.to.op;
         let segments: BTreeSet<u32> = units.iter().map(|unit| unit.segment).collect();
         let mut spread = Spread::new(way.clone(), units, writes, at.patience);

@@ -6,15 +6,15 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use isogrid_grid::copies::Ticket;
 use isogrid_grid::id::NodeId;
 use isogrid_wire::native::schema::Repeat;
 use isogrid_wire::native::{Call, Codec, ErrorCode, Limits, SubKind};
-use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{LOOK_AGAIN, nowhere, pack, unknown, unpack};
-use crate::cluster::{Answer, Cluster, Done, Route, Shared};
+use crate::cluster::{Answer, Asked, Cluster, Done, Route, Shared};
 use crate::server::native::failure::Failure;
 use crate::server::native::reply::Given;
 
@@ -69,7 +69,7 @@ pub struct Spread {
 }
 
 /// Units that went to a member, and where their fates come.
-pub type Asked = (Vec<usize>, oneshot::Receiver<Answer>);
+pub type AskedUnits = (Vec<usize>, Asked);
 
 impl Spread {
     /// Of units that change something, or none of which does; for so long.
@@ -97,7 +97,7 @@ impl Spread {
     }
 
     /// Passes on what is open and not among `begun`, to whoever serves it: one request a member.
-    pub fn ask(&self, begun: &BTreeMap<usize, Begun>) -> Vec<Asked> {
+    pub fn ask(&self, begun: &BTreeMap<usize, Begun>) -> Vec<AskedUnits> {
         let mut by_member: BTreeMap<NodeId, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
         let mut full = BTreeSet::new();
         let view = self.cluster.view();
@@ -119,7 +119,7 @@ impl Spread {
             }
         }
         let pass_on = |(to, (units, bytes)): (NodeId, (Vec<usize>, Vec<u8>))| {
-            Some((units, self.cluster.pass_on(to, &self.shared.name, &bytes)?))
+            Some((units, self.cluster.pass_on(to, &self.shared, &bytes)?))
         };
         by_member.into_iter().filter_map(pass_on).collect()
     }
@@ -145,7 +145,7 @@ impl Spread {
     pub async fn go(
         mut self,
         begun: BTreeMap<usize, Begun>,
-        mut asked: Vec<Asked>,
+        mut asked: Vec<AskedUnits>,
     ) -> Result<Vec<Fate>, Failure> {
         let (at, begun): (Vec<_>, Vec<_>) = begun.into_iter().unzip();
         let settled = settled(&self.cluster, &self.shared, begun, self.until).await;
@@ -154,8 +154,8 @@ impl Spread {
             let before = self.open().count();
             for (units, answer) in asked {
                 let answer = timeout_at(self.until, answer).await;
-                let lost = Answer { done: Done::Unknown, bytes: Vec::new() };
-                self.take(&units, answer.ok().and_then(Result::ok).unwrap_or(lost));
+                let lost = Answer { done: Done::Unknown, bytes: Bytes::new() };
+                self.take(&units, answer.unwrap_or(lost));
             }
             if self.room.1 > self.room.0 {
                 return Err(too_large(self.room.0));

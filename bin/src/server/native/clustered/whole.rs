@@ -116,7 +116,7 @@ pub(super) fn clear_segment(
         return Some(((Given::failure(&failure), None), SEGMENT_COST));
     }
     let ticket = copies.ticket(segment);
-    cluster.flush(shared, segment);
+    cluster.flush(shared, &[segment]);
     Some(((Given::answer(&SizeReply::Ok { entries }), ticket), SEGMENT_COST))
 }
 
