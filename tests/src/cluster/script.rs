@@ -15,6 +15,8 @@ pub enum Step {
     Wait(u64),
     /// `kill -9`.
     Kill(usize),
+    /// SIGTERM, and wait for its end: it hands over what it serves.
+    End(usize),
     /// Start it again, with its folder.
     Start(usize),
     /// SIGSTOP: it is there, and does nothing.
@@ -61,7 +63,7 @@ pub fn script(seed: u64, nodes: usize) -> Script {
     let lag = Link::Slow(Duration::from_millis(5 + below(100) as u64));
     let mut before = Vec::new();
     let mut under_load = vec![Step::Wait(1_000)];
-    under_load.extend(match below(8) {
+    under_load.extend(match below(9) {
         0 | 1 => vec![Step::Kill(node), span, Step::Start(node), Step::Settle],
         2 => vec![
             Step::Kill(node),
@@ -76,6 +78,10 @@ pub fn script(seed: u64, nodes: usize) -> Script {
         4 => vec![Step::Isolate(node, cut), span, Step::Heal],
         5 => vec![Step::OneWay(node, other, cut), span, Step::Heal],
         6 => vec![Step::Isolate(node, lag), span, Step::Heal],
+        7 => {
+            let one = |node| [Step::End(node), Step::Start(node), Step::Settle];
+            [one(node), one(other)].concat()
+        }
         _ => {
             before.extend((0..nodes).map(Step::Kill));
             before.extend((0..nodes).map(Step::Start));
@@ -96,6 +102,7 @@ impl Step {
         match self {
             Step::Wait(ms) => std::thread::sleep(Duration::from_millis(ms)),
             Step::Kill(node) => cluster.kill(node),
+            Step::End(node) => cluster.stop(node)?,
             Step::Start(node) => cluster.start(node),
             Step::Stop(node) => cluster.signal(node, "STOP"),
             Step::Continue(node) => cluster.signal(node, "CONT"),
