@@ -104,7 +104,8 @@ impl Random {
 
     fn register(&mut self) -> Register {
         let (node, storage) = (self.node(), self.storage());
-        Register { node, storage, boot: Boot(self.next()), address: self.text() }
+        let data = self.storage();
+        Register { node, storage, data, boot: Boot(self.next()), address: self.text() }
     }
 
     fn create_group(&mut self) -> CreateGroup {

@@ -7,12 +7,12 @@ use isogrid_tests::cluster::{
 };
 use isogrid_tests::harness::Client;
 
-const DISTRIBUTED: Setup = Setup { nodes: 3, mode: Mode::Distributed };
-const REPLICATED: Setup = Setup { nodes: 3, mode: Mode::Replicated };
+const DISTRIBUTED: Setup = Setup { nodes: 3, mode: Mode::Distributed, kept: false };
+const REPLICATED: Setup = Setup { nodes: 3, mode: Mode::Replicated, kept: false };
 
 /// Plays what is done to a cluster under load, and checks what clients were told. The same steps
 /// come at the same times in each run; what the machine does between them is its own choice.
-fn holds(setup: Setup, under_load: &[Step]) {
+fn holds(setup: Setup, under_load: &[Step]) -> Cluster {
     let mut cluster = Cluster::start_all(setup).unwrap();
     let script = Script { before: Vec::new(), under_load: under_load.to_vec() };
     let report = play(&mut cluster, &script, 1, 0).unwrap_or_else(|why| {
@@ -22,6 +22,7 @@ fn holds(setup: Setup, under_load: &[Step]) {
     println!("{script}:\n  {report}");
     assert!(report.acknowledged > 100, "clients were answered: {report}");
     assert!(report.searched > report.undecided, "orders were found: {report}");
+    cluster
 }
 
 #[test]
@@ -93,4 +94,62 @@ fn a_connection_reads_what_it_has_written() {
 fn nodes_that_start_at_once_found_one_cluster() {
     let took = starts(DISTRIBUTED, 3).unwrap();
     assert_eq!(took.len(), 3);
+}
+
+/// R62: all copies are on disks alone, and no two nodes come back at the same time.
+fn all_are_killed_and_started(mode: Mode) {
+    let kill = [0, 1, 2].map(Step::Kill);
+    let start = [Step::Start(2), Step::Wait(300), Step::Start(0), Step::Start(1), Step::Settle];
+    let restart = [&[Step::Wait(1_500)][..], &kill, &start].concat();
+    holds(Setup { mode, kept: true, ..DISTRIBUTED }, &[restart.clone(), restart].concat());
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_all_were_killed() {
+    all_are_killed_and_started(Mode::Distributed);
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_all_were_killed_replicated() {
+    all_are_killed_and_started(Mode::Replicated);
+}
+
+/// A node that comes back alone, while the others serve, is filled again.
+#[test]
+fn a_kept_node_is_killed_and_filled_again() {
+    let one = |node| [Step::Kill(node), Step::Wait(700), Step::Start(node), Step::Settle];
+    let steps = [&[Step::Wait(500)][..], &one(0), &one(1)].concat();
+    holds(Setup { kept: true, ..DISTRIBUTED }, &steps);
+}
+
+/// R63: copies that are damaged are not there, and are filled again from others: then these may go.
+#[test]
+fn damaged_copies_are_filled_again() {
+    let (kill, start) = ([0, 1, 2].map(Step::Kill), [0, 1, 2].map(Step::Start));
+    let again = [&kill[..], &[Step::Damage(1)], &start, &[Step::Settle, Step::Wait(500)]].concat();
+    let next = [Step::Kill(0), Step::Wait(2_500), Step::Start(0), Step::Settle];
+    let steps = [&[Step::Wait(1_000)][..], &again, &next].concat();
+    let cluster = holds(Setup { kept: true, ..DISTRIBUTED }, &steps);
+    let log = std::fs::read_to_string(cluster.folder().join("n1.log")).unwrap();
+    assert!(log.contains("copies_put_aside"), "{log}");
+}
+
+#[test]
+fn the_others_have_all_that_a_lost_disk_had() {
+    let mut cluster = Cluster::start_all(Setup { kept: true, ..DISTRIBUTED }).unwrap();
+    let keys: Vec<String> = (0..300).map(|number| format!("kept{number}")).collect();
+    let mut client = Client::tcp(cluster.clients()[0]);
+    for key in &keys {
+        client.ask(format!("set {key} 0 0 1\r\n1\r\n"), "STORED\r\n");
+    }
+    (0..3).for_each(|node| cluster.kill(node));
+    cluster.wipe(2);
+    [0, 1].into_iter().for_each(|node| cluster.start(node));
+    cluster.wait_served().unwrap();
+    for node in [0, 1] {
+        let mut client = Client::tcp(cluster.clients()[node]);
+        for key in &keys {
+            client.ask(format!("get {key}\r\n"), &format!("VALUE {key} 0 1\r\n1\r\nEND\r\n"));
+        }
+    }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use isogrid_grid::id::NodeId;
 
 use super::driver::Input;
-use super::frame::{Done, Frame};
+use super::frame::Done;
 use super::transport::Lane;
-use super::{Answer, Cluster, MemberStatus, Status};
+use super::{Cluster, MemberStatus, Status};
 
 /// How long a member may take to say that it is there.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
@@ -16,15 +16,13 @@ impl Cluster {
     /// Whether a process runs for a member, and we reach it.
     pub async fn answers(&self, member: &MemberStatus) -> bool {
         let Some(transport) = self.transport.get() else { return false };
-        let (id, receiver) = self.requests.begin(&member.address);
-        let mut frame = Vec::new();
         // No cache has no name, so this is a request that nobody executes.
-        Frame::Request { id, cache: "", bytes: b"" }.encode(&mut frame);
-        let is_sent = transport.send(&member.address, Lane::Requests, &frame).is_ok();
+        let (asked, question) = self.requests.question(NodeId(member.member), &member.address);
+        let is_sent = transport.send(&member.address, Lane::Requests, &question.frame).is_ok();
         let limit = if is_sent { ANSWERS_WITHIN } else { Duration::ZERO };
-        let answer = tokio::time::timeout(limit, receiver).await;
-        self.requests.end(id, Answer { done: Done::Unknown, bytes: Vec::new() });
-        matches!(answer, Ok(Ok(answer)) if answer.done != Done::Unknown)
+        let answer = tokio::time::timeout(limit, asked).await;
+        self.requests.not_sent(&question);
+        matches!(answer, Ok(answer) if answer.done != Done::Unknown)
     }
 
     /// Asks the leader to have a member forgotten, also with what only it has if that is accepted.

@@ -72,6 +72,9 @@ pub struct CacheStatus {
     pub segments: usize,
     /// How many of them somebody serves.
     pub served: usize,
+    /// How many nobody serves because every copy that was in sync is gone for good: its process
+    /// has ended, or its disk is lost or damaged.
+    pub lost: usize,
     /// How many have as many copies in sync as they should.
     pub complete: usize,
     /// How many copies are being filled.
@@ -165,12 +168,16 @@ impl Status {
         }
         let lost = self.members.iter().filter(|member| member.lost);
         all.extend(lost.map(|one| format!("the connection to the member {} is lost", one.member)));
-        for CacheStatus { cache, segments, served, complete, .. } in &self.caches {
+        for one in &self.caches {
+            let CacheStatus { cache, segments, served, complete, .. } = one;
             if *segments == 0 {
                 all.push(format!("the cache {cache} is not there yet"));
             } else if served < segments {
                 let missing = segments - served;
-                all.push(format!("nobody serves {missing} of {segments} segments of {cache}"));
+                let why = one.why_unserved();
+                all.push(format!(
+                    "nobody serves {missing} of {segments} segments of {cache}: {why}"
+                ));
             } else if complete < segments {
                 let missing = segments - complete;
                 all.push(format!(
@@ -261,6 +268,10 @@ impl CacheStatus {
         let copies = shared.settings.copies(running);
         let us = control.identity().node;
         let copies_here = segments.iter().filter(|segment| segment.is_insync(us)).count() as u64;
+        let is_lost = |segment: &&Segment| {
+            let mut insync = segment.insync.iter();
+            segment.primary.is_none() && !insync.any(|copy| control.metadata().is_current(*copy))
+        };
         let mut active_here = 0;
         if let Some(copies) = shared.copies() {
             copies.each(|_: SegmentId, replica| active_here += usize::from(replica.is_active()));
@@ -269,6 +280,7 @@ impl CacheStatus {
             cache: shared.name.clone(),
             segments: segments.len(),
             served: segments.iter().filter(|segment| segment.primary.is_some()).count(),
+            lost: segments.iter().filter(is_lost).count(),
             complete: segments.iter().filter(|segment| segment.insync.len() >= copies).count(),
             filling: segments.iter().map(|segment| segment.syncing.len()).sum(),
             active_here,
@@ -276,6 +288,18 @@ impl CacheStatus {
             segment_bytes: shared.table.usage().bytes.checked_div(copies_here).unwrap_or(0),
             map: segments.iter().map(SegmentStatus::of).collect(),
         }
+    }
+
+    /// R63: who could serve what nobody serves.
+    fn why_unserved(&self) -> String {
+        let unserved = self.map.iter().filter(|segment| segment.primary.is_none());
+        let last: BTreeSet<u64> = unserved.flat_map(|segment| &segment.insync).copied().collect();
+        let last: Vec<String> = last.iter().map(u64::to_string).collect();
+        let mut why = format!("the last copies in sync are those of {}", last.join(", "));
+        if self.lost > 0 {
+            why += &format!("; of {} segments they are gone", self.lost);
+        }
+        why
     }
 
     fn is_served_whole(&self) -> bool {

@@ -417,6 +417,13 @@ pub struct CacheConfig {
 impl CacheConfig {
     /// The name of the cache that is there unless configured otherwise.
     pub const DEFAULT: &str = "default";
+
+    /// Whether the members of a cluster keep their copies of it on their disks.
+    #[must_use]
+    pub fn is_kept_by_members(&self) -> bool {
+        let is_sync = PersistMode::parse(&self.persist) == Some(PersistMode::Sync);
+        self.mode != CacheMode::Local && is_sync
+    }
 }
 
 impl Default for CacheConfig {

@@ -401,7 +401,7 @@ pub static CACHE: [Key<CacheConfig>; 13] = [
         field!(CacheConfig, mode),
         "Where the entries are: local, on this node alone; distributed, spread over the members of \
          the cluster, each on `owners` of them; replicated, on every member. Those of a cluster are \
-         kept in memory alone, whatever `persist` says. The same on each node.",
+         kept in memory alone, unless `persist` = sync. The same on each node.",
     ),
     Key::new(
         "owners",
@@ -453,7 +453,8 @@ pub static CACHE: [Key<CacheConfig>; 13] = [
         field!(CacheConfig, persist),
         "When a write is acknowledged: none, at once, and the cache is empty after a restart; \
          async, when it is in the log, which survives a kill, and a power cut after 100 ms; sync, \
-         when it is safe on the disk; behind, at once, and it is written a moment later, the newest \
+         when it is safe on the disk, in a cluster on those of all copies (its other modes keep \
+         a cache of the cluster in memory alone, and behind is refused); behind, at once, and it is written a moment later, the newest \
          change of each key: a crash takes what was not written yet.",
     ),
     Key::new(

@@ -61,7 +61,7 @@ fn check_cache(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Probl
     check_regions(cache, found);
 }
 
-/// Caches of a cluster need one, and are kept in memory alone.
+/// Caches of a cluster need one, and are kept in memory, or on the disks of their members.
 fn check_mode(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Problem>) {
     let name = &cache.name;
     if cache.mode == CacheMode::Local {
@@ -71,9 +71,13 @@ fn check_mode(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Proble
         let what = format!("cache `{name}` is not local, and the node belongs to no cluster");
         found.push(problem(what, "give --bootstrap-expect or --join, or say mode = local"));
     }
-    if matches!(cache.persist.as_str(), "sync" | "behind") {
-        let what = format!("cache `{name}`: only local caches have persist = {}", cache.persist);
-        found.push(problem(what, "say persist = none, or mode = local"));
+    if cache.persist == "behind" {
+        let what = format!("cache `{name}`: only local caches have persist = behind");
+        found.push(problem(what, "say persist = sync or none, or mode = local"));
+    }
+    if cache.persist == "sync" && config.node.data_dir.is_none() {
+        let what = format!("cache `{name}`: persist = sync, and there is no data directory");
+        found.push(problem(what, "give --data-dir, or say persist = none"));
     }
     if !cache.regions.is_empty() {
         let what = format!("cache `{name}`: only local caches have regions");

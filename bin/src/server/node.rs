@@ -198,14 +198,17 @@ impl Node {
 
     /// What is kept, in words.
     pub fn keeping(&self) -> String {
-        if self.data.get().is_none() {
-            return "everything is kept in memory only".to_owned();
-        }
         let index = self.catalog.index();
-        let kept = index.caches().filter(|cache| cache.options.persist != PersistMode::None);
+        let local = index.caches().filter(|cache| cache.options.persist != PersistMode::None);
         let mode = |cache: &Arc<Object>| persist_name(cache.options.persist);
-        let modes: Vec<_> = kept.map(|cache| format!("{} ({})", cache.name, mode(cache))).collect();
-        format!("kept in {}: {}", self.kept_in(), modes.join(", "))
+        let local = local.map(|cache| format!("{} ({})", cache.name, mode(cache)));
+        let of_cluster = self.config.caches.iter().filter(|cache| cache.is_kept_by_members());
+        let of_cluster = of_cluster.map(|cache| format!("{} (sync, by members)", cache.name));
+        let all: Vec<_> = local.filter(|_| self.data.get().is_some()).chain(of_cluster).collect();
+        match &self.config.node.data_dir {
+            Some(path) if !all.is_empty() => format!("kept in {path}: {}", all.join(", ")),
+            _ => "everything is kept in memory only".to_owned(),
+        }
     }
 
     /// What a connection to a cache has to wait for.

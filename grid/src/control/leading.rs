@@ -126,7 +126,7 @@ impl Leading {
             | Message::Grant { .. }
             | Message::GiveUp(_)
             | Message::NoMember
-            | Message::Copy(..) => {}
+            | Message::Copies(_) => {}
         }
     }
 
@@ -153,6 +153,11 @@ impl Leading {
         now < seen + config.rejoin_ms
     }
 
+    /// Whether a member has not been heard of since this one leads, and still may be.
+    fn awaits(&self, node: NodeId, now: Monotonic, config: &ControlConfig) -> bool {
+        !self.seen.contains_key(&node) && now < self.since + config.rejoin_ms
+    }
+
     fn health(&self, metadata: &Metadata, now: Monotonic, config: &ControlConfig) -> Health {
         let nodes = || metadata.members().keys().copied();
         let reset_at = config.reset_ms.map(|reset| self.since + reset);
@@ -160,6 +165,7 @@ impl Leading {
             alive: nodes().filter(|node| self.grants.holds(*node, now)).collect(),
             gone: nodes().filter(|node| self.grants.is_over(*node, now)).collect(),
             expected: nodes().filter(|node| self.expects(*node, now, config)).collect(),
+            awaited: nodes().filter(|node| self.awaits(*node, now, config)).collect(),
             reset_lost: reset_at.is_some_and(|at| now >= at),
         }
     }

@@ -29,6 +29,8 @@ use self::leading::Leading;
 pub struct ControlConfig {
     /// Where peers reach this member.
     pub address: String,
+    /// Which copies are on its disk; `None`: those that it began with, or none.
+    pub data: Option<StorageId>,
     /// How Raft runs. A tick of it is one of [`Event::Tick`].
     pub raft: RaftConfig,
     /// How often the member asks for its lease, ms.
@@ -47,6 +49,7 @@ impl Default for ControlConfig {
     fn default() -> Self {
         ControlConfig {
             address: String::new(),
+            data: None,
             raft: RaftConfig::default(),
             beat_ms: 300,
             rejoin_ms: 10_000,
@@ -148,6 +151,7 @@ impl Control {
             None => Message::Propose(Command::Register(Register {
                 node: self.identity.node,
                 storage: self.identity.storage,
+                data: self.config.data.unwrap_or(self.identity.storage),
                 boot: self.identity.boot,
                 address: self.config.address.clone(),
             })),
@@ -180,7 +184,7 @@ impl Control {
             Message::Raft(message) if message.from() == from => self.raft.receive(message),
             Message::NoMember => out.push(Action::Removed),
             // Copies are the data plane's.
-            Message::Raft(_) | Message::Copy(..) => {}
+            Message::Raft(_) | Message::Copies(_) => {}
             Message::Grant { n, index } => self.lease.granted(n, index, self.metadata.index()),
             Message::GiveUp(give_up) if give_up.node == self.identity.node => {
                 self.give_up(give_up, out);

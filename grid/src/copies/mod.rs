@@ -10,8 +10,8 @@
 //! is asked without either: [`Copies::serves`].
 
 mod base;
+mod keep;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -26,14 +26,17 @@ use crate::replica::{Action, Event, NotTaken, Peer, Replica};
 use crate::segment::{Request, Wish};
 
 use self::base::{Beside, TableBase};
+pub use self::keep::{Keeper, NotACopy};
 
 /// What is to be done for copies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Out {
     /// Send this to a member's copy.
     Send(NodeId, GroupId, SegmentId, Peer),
     /// Tell the control core.
     Ask(Request),
+    /// What this one waits for is committed, or nobody here knows whether it will be.
+    Wake(Waker),
 }
 
 /// Nobody here knows what becomes of a write: this copy does not serve any more.
@@ -57,6 +60,8 @@ pub struct Copies {
     min_insync: u8,
     table: Arc<Table>,
     fragments: Box<[Fragment]>,
+    /// Where they are kept; `None`: they end with the process.
+    keeper: Option<Arc<dyn Keeper>>,
 }
 
 /// One copy, with what is read without its lock.
@@ -81,25 +86,36 @@ struct Fragment {
 struct State {
     replica: Replica,
     beside: Beside,
-    waiting: BTreeMap<u64, Vec<Waker>>,
+    /// Who waits until this number is committed.
+    waiting: Vec<(u64, Waker)>,
     /// The last time that the copy served and does not any more, and what was committed then: all
     /// copies in sync have that, so whoever takes over has it as well.
     over: (u64, u64),
 }
 
 impl Copies {
-    /// The copies that the member `us` has of a cache: none yet. The table records its changes
-    /// here from now on.
+    /// The copies that the member `us` has of a cache: none yet, or what [`Copies::restore`] says.
+    /// The table records its changes here from now on.
     #[must_use]
-    pub fn new(us: NodeId, group: GroupId, min_insync: u8, table: Arc<Table>) -> Arc<Copies> {
+    pub fn new(
+        us: NodeId,
+        group: GroupId,
+        min_insync: u8,
+        table: Arc<Table>,
+        keeper: Option<Arc<dyn Keeper>>,
+    ) -> Arc<Copies> {
         let count = table.segment_count();
+        let replica = |at| {
+            let replica = Replica::new(us, group, SegmentId(at));
+            if keeper.is_some() { replica.kept() } else { replica }
+        };
         let fragments = (0..u16::try_from(count).unwrap_or(u16::MAX))
-            .map(|at| Fragment::new(us, Replica::new(us, group, SegmentId(at))))
+            .map(|at| Fragment::new(us, replica(at)))
             .collect();
         for at in 0..count {
             table.copy(at, 0).into_iter().for_each(|mut copy| copy.follow());
         }
-        let copies = Arc::new(Copies { group, min_insync, table, fragments });
+        let copies = Arc::new(Copies { group, min_insync, table, fragments, keeper });
         copies.table.set_journal(Arc::clone(&copies) as Arc<dyn Journal>);
         copies
     }
@@ -198,6 +214,13 @@ impl Copies {
         fragment.append(record, self.min_insync).map(|_| ())
     }
 
+    /// How many entries a segment has, those included that have expired and are not removed yet.
+    #[must_use]
+    pub fn entries(&self, segment: u32) -> u64 {
+        let copy = usize::try_from(segment).ok().and_then(|at| self.table.copy(at, 0));
+        copy.map_or(0, |copy| copy.entries())
+    }
+
     /// In which epoch this member serves a segment, its lease left aside; without a lock. To be
     /// asked after what is answered was read (R23).
     #[must_use]
@@ -207,6 +230,14 @@ impl Copies {
         let active = fragment.active.load(Ordering::Acquire);
         let is_allowed = fragment.allowed.load(Ordering::Acquire) == active;
         (active != 0 && is_allowed).then_some(Epoch(active))
+    }
+
+    /// In which epoch this member serves a segment, its lease left aside, and for how long without a
+    /// break, in times that it began; without a lock.
+    #[must_use]
+    pub fn tenure(&self, segment: u32) -> Option<(Epoch, u64)> {
+        let tenure = self.fragments.get(segment as usize)?.tenure.load(Ordering::Acquire);
+        self.serves(segment).map(|epoch| (epoch, tenure))
     }
 
     /// What an answer has to wait for that depends on all that was written to a segment until
@@ -233,7 +264,11 @@ impl Copies {
             // It may have been committed, or be over, since we looked.
             let is_open = fragment.committed.load(Ordering::Acquire) < ticket.seq;
             if is_open && fragment.tenure.load(Ordering::Acquire) == ticket.tenure {
-                state.waiting.entry(ticket.seq).or_default().push(cx.waker().clone());
+                let known =
+                    |(seq, waker): &(u64, Waker)| *seq == ticket.seq && waker.will_wake(cx.waker());
+                if !state.waiting.iter().any(known) {
+                    state.waiting.push((ticket.seq, cx.waker().clone()));
+                }
                 return Poll::Pending;
             }
         }
@@ -260,9 +295,18 @@ impl Copies {
         let mut done = Vec::new();
         let State { replica, beside, .. } = &mut *state;
         act(replica, &mut TableBase { copy: &mut copy, beside }, &mut done);
-        let woken = fragment.carry_out(&mut state, &mut copy, (self.group, at), done, out);
-        drop((state, copy));
-        woken.into_iter().for_each(Waker::wake);
+        let (place, keeper) = ((self.group, at), self.keeper.as_deref());
+        fragment.carry_out(&mut state, &mut copy, (place, keeper), done, out);
+    }
+
+    /// Looks at a replica and its entries, or prepares them, before or beside what happens to them.
+    fn locked(
+        &self,
+        now: Now,
+        at: SegmentId,
+        act: impl FnOnce(&mut Replica, &mut TableBase<'_, '_>),
+    ) {
+        self.with(now, at, &mut Vec::new(), |replica, base, _| act(replica, base));
     }
 
     /// What there is to say of each copy, for status and tests.
@@ -288,7 +332,7 @@ impl Fragment {
             state: Mutex::new(State {
                 replica,
                 beside: Beside::default(),
-                waiting: BTreeMap::new(),
+                waiting: Vec::new(),
                 over: (0, 0),
             }),
         }
@@ -314,16 +358,15 @@ impl Fragment {
         Ok(seq)
     }
 
-    /// Does what the replica asks for; who is to be woken.
+    /// Does what the replica asks for.
     fn carry_out(
         &self,
         state: &mut State,
         copy: &mut SegmentCopy<'_>,
-        (group, at): (GroupId, SegmentId),
+        ((group, at), keeper): ((GroupId, SegmentId), Option<&dyn Keeper>),
         done: Vec<Action>,
         out: &mut Vec<Out>,
-    ) -> Vec<Waker> {
-        let mut woken = Vec::new();
+    ) {
         let is_broken = state.beside.is_broken;
         for action in done {
             match action {
@@ -331,11 +374,13 @@ impl Fragment {
                 Action::Send(..) if is_broken => {}
                 Action::Send(to, peer) => out.push(Out::Send(to, group, at, peer)),
                 Action::Ask(request) => out.push(Out::Ask(request)),
+                Action::Keep(count, kept) => {
+                    keeper.into_iter().for_each(|keeper| keeper.keep(group, at, count, &kept));
+                }
                 Action::Committed(seq) => {
                     self.committed.store(seq, Ordering::Release);
-                    let later = state.waiting.split_off(&(seq + 1));
-                    let now = std::mem::replace(&mut state.waiting, later);
-                    woken.extend(now.into_values().flatten());
+                    let done = state.waiting.extract_if(.., |(waits_for, _)| *waits_for <= seq);
+                    out.extend(done.map(|(_, waker)| Out::Wake(waker)));
                 }
                 Action::Active(from) => {
                     copy.lead(state.replica.epoch().0);
@@ -346,7 +391,7 @@ impl Fragment {
                     state.over = (tenure, self.committed.load(Ordering::Acquire));
                     copy.follow();
                     state.beside.prepared_from = None;
-                    woken.extend(std::mem::take(&mut state.waiting).into_values().flatten());
+                    out.extend(state.waiting.drain(..).map(|(_, waker)| Out::Wake(waker)));
                 }
             }
         }
@@ -362,7 +407,6 @@ impl Fragment {
         self.active.store(active, Ordering::Release);
         let whole = if replica.is_filling() || is_broken { 0 } else { replica.epoch().0 };
         self.epoch.store(whole, Ordering::Release);
-        woken
     }
 }
 
@@ -379,6 +423,9 @@ impl Journal for Copies {
     fn record(&self, change: &Change<'_>) -> Result<u64, Unrecorded> {
         let at = self.segment_of(change).ok_or(Unrecorded::Elsewhere)?;
         let fragment = self.fragments.get(at).ok_or(Unrecorded::Elsewhere)?;
+        if let Some(why) = self.keeper.as_ref().and_then(|keeper| keeper.refuses()) {
+            return Err(why);
+        }
         let mut record = Vec::new();
         encode_change(change, &mut record);
         fragment.append(record, self.min_insync)

@@ -1,6 +1,6 @@
 //! Three members with real tables, and the messages between their copies, delivered as a test wants.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
 
 use isogrid_engine::{NewEntry, TableConfig};
@@ -48,7 +48,7 @@ impl World {
                 ..TableConfig::default()
             };
             let table = Arc::new(Table::new(&config, 0).unwrap());
-            (node, Copies::new(NodeId(node), GROUP, 1, table))
+            (node, Copies::new(NodeId(node), GROUP, 1, table, None))
         };
         let members = (1..=3).map(member).collect();
         let now = Now { monotonic: 1_000, wall: 1_000_000 };
@@ -61,6 +61,7 @@ impl World {
         for one in out {
             match one {
                 Out::Send(to, _, at, peer) => self.net.push((node, to.0, at, peer)),
+                Out::Wake(waker) => waker.wake(),
                 Out::Ask(request) => {
                     self.asked.insert(request);
                 }

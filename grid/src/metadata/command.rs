@@ -36,6 +36,8 @@ pub struct Register {
     pub node: NodeId,
     /// Its disk, as it finds it.
     pub storage: StorageId,
+    /// The copies on it, as it finds them.
+    pub data: StorageId,
     /// The process.
     pub boot: Boot,
     /// Where its peers reach it now.
@@ -174,6 +176,7 @@ impl Register {
     fn encode(&self, out: &mut Vec<u8>) {
         self.node.encode(out);
         self.storage.encode(out);
+        self.data.encode(out);
         self.boot.encode(out);
         put_bytes(out, self.address.as_bytes());
     }
@@ -182,6 +185,7 @@ impl Register {
         Some(Register {
             node: NodeId::decode(input)?,
             storage: StorageId::decode(input)?,
+            data: StorageId::decode(input)?,
             boot: Boot::decode(input)?,
             address: input.text()?,
         })

@@ -3,7 +3,7 @@
 use isogrid_engine::Timestamp;
 
 use crate::bytes::{Input, put_many, put_option, put_u8, put_u64};
-use crate::id::{Copy, Data, Epoch, NodeId};
+use crate::id::{Copy, Data, Epoch, NodeId, StorageId};
 
 /// How many copies a segment has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,10 +139,11 @@ impl Segment {
         copies.any(|copy| copy.node == node) || self.target.contains(&node)
     }
 
-    /// The member's process is over: it serves nothing any more, and what it had in memory is
-    /// gone. The last copies stay listed, so that nobody takes an older one for them.
-    pub(super) fn end_of_process(&mut self, node: NodeId) {
-        self.end_of(node, |copy| copy.node == node && matches!(copy.data, Data::Memory(_)));
+    /// The member's process is over: it serves nothing any more, what it had in memory is gone,
+    /// and what it was being filled with; of its disk `data` is there. The last copies stay listed,
+    /// so that nobody takes an older one for them.
+    pub(super) fn end_of_process(&mut self, node: NodeId, data: StorageId) {
+        self.end_of(node, |copy| copy.node == node && copy.data != Data::Disk(data));
     }
 
     /// The same of a member, with what it had on its disk.
@@ -154,7 +155,7 @@ impl Segment {
     fn end_of(&mut self, node: NodeId, is_gone: impl Fn(&Copy) -> bool) {
         let was = (self.primary, self.insync.len());
         self.primary = self.primary.filter(|primary| *primary != node);
-        self.syncing.retain(|filling| !is_gone(&filling.copy));
+        self.syncing.retain(|filling| filling.copy.node != node);
         if !self.insync.iter().all(&is_gone) {
             self.insync.retain(|copy| !is_gone(copy));
         }

@@ -97,7 +97,7 @@ pub struct Metadata {
 /// How many that have left are remembered.
 const LEFT_MAX: usize = 1_024;
 /// The format of [`Metadata::encode`].
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 impl Metadata {
     /// A cluster at its birth: `founders` become the members 1, 2, ... in the order of their
@@ -160,7 +160,7 @@ impl Metadata {
     pub fn copy_of(&self, node: NodeId, durable: bool) -> Option<Copy> {
         let member = self.members.get(&node)?;
         let incarnation = member.incarnation?;
-        let data = if durable { Data::Disk(member.storage) } else { Data::Memory(incarnation) };
+        let data = if durable { Data::Disk(member.data) } else { Data::Memory(incarnation) };
         Some(Copy { node, data })
     }
 
@@ -169,7 +169,7 @@ impl Metadata {
     pub fn is_current(&self, copy: Copy) -> bool {
         self.members.get(&copy.node).is_some_and(|member| match copy.data {
             Data::Memory(incarnation) => member.incarnation == Some(incarnation),
-            Data::Disk(storage) => member.storage == storage,
+            Data::Disk(data) => member.data == data,
         })
     }
 
@@ -210,7 +210,7 @@ impl Metadata {
         }
         let node = self.member_of(join.storage).unwrap_or_else(|| self.add_member(join.clone()));
         // One that was let in and started again before it heard so may have another address.
-        self.start(node, join.boot, &join.address)
+        self.start(node, (join.boot, join.storage), &join.address)
     }
 
     fn add_member(&mut self, join: Join) -> NodeId {
@@ -227,12 +227,12 @@ impl Metadata {
         if member.storage != register.storage {
             return Outcome::Refused(Refusal::OtherStorage);
         }
-        self.start(register.node, register.boot, &register.address)
+        self.start(register.node, (register.boot, register.data), &register.address)
     }
 
     /// A process runs for a member: a new incarnation, unless it said so before. The one before
     /// it had to let go of its data directory, so it is over, and so are its roles.
-    fn start(&mut self, node: NodeId, boot: Boot, address: &str) -> Outcome {
+    fn start(&mut self, node: NodeId, (boot, data): (Boot, StorageId), address: &str) -> Outcome {
         let Some(member) = self.members.get_mut(&node) else {
             return Outcome::Refused(Refusal::NoMember);
         };
@@ -246,10 +246,10 @@ impl Metadata {
         }
         address.clone_into(&mut member.address);
         let incarnation = Incarnation(self.index);
-        (member.boot, member.incarnation) = (boot, Some(incarnation));
+        (member.boot, member.data, member.incarnation) = (boot, data, Some(incarnation));
         member.stopping = false;
         for group in self.groups.values_mut().filter(|_| !is_planted("keep-roles")) {
-            group.segments.iter_mut().for_each(|segment| segment.end_of_process(node));
+            group.segments.iter_mut().for_each(|segment| segment.end_of_process(node, data));
         }
         Outcome::Registered(node, incarnation)
     }

@@ -38,6 +38,9 @@ impl Role {
 pub struct Member {
     /// Its disk.
     pub storage: StorageId,
+    /// The copies on its disk. Like `storage` at first; another one when they were lost or damaged,
+    /// so that nobody takes what is there for what was (R2).
+    pub data: StorageId,
     /// Where its peers reach it.
     pub address: String,
     /// What it is there for.
@@ -65,8 +68,8 @@ impl Member {
         let Join { storage, address, role, zone, weight, .. } = join;
         let weight = weight.max(1);
         let (boot, incarnation) = (Boot::default(), None);
-        let (leaving, stopping) = (false, false);
-        Member { storage, address, role, zone, weight, boot, incarnation, leaving, stopping }
+        let (leaving, stopping, data) = (false, false, storage);
+        Member { storage, data, address, role, zone, weight, boot, incarnation, leaving, stopping }
     }
 
     /// Whether roles may be given to it.
@@ -77,6 +80,7 @@ impl Member {
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         self.storage.encode(out);
+        self.data.encode(out);
         put_bytes(out, self.address.as_bytes());
         self.role.encode(out);
         put_bytes(out, self.zone.as_bytes());
@@ -90,6 +94,7 @@ impl Member {
     pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {
         let mut member = Member {
             storage: StorageId::decode(input)?,
+            data: StorageId::decode(input)?,
             address: input.text()?,
             role: Role::decode(input)?,
             zone: input.text()?,

@@ -25,6 +25,7 @@ fn register(node: u64, storage: u128, boot: u64) -> Command {
     Command::Register(Register {
         node: NodeId(node),
         storage: StorageId(storage),
+        data: StorageId(storage),
         boot: Boot(boot),
         address: format!("host:{boot}"),
     })

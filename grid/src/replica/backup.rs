@@ -28,8 +28,12 @@ impl Replica {
             return out.push(Action::Send(from, Peer::Lacks { epoch, last: self.log.last() }));
         }
         self.log.extend(ops);
+        self.keep_log(out);
         self.log.commit(committed, base, out);
-        out.push(Action::Send(from, Peer::Ack { epoch, last: self.log.last() }));
+        // Else the disk says when.
+        if self.is_durable() {
+            out.push(Action::Send(from, Peer::Ack { epoch, last: self.log.last() }));
+        }
     }
 
     /// The primary begins to fill this copy. Told twice it goes on.
@@ -50,10 +54,10 @@ impl Replica {
             if is_planted("fill-on-top") {
                 self.log.begin(after);
             } else {
-                self.begin(after, base);
+                self.begin(after, base, out);
             }
         }
-        out.push(Action::Send(from, Peer::Took { epoch: self.epoch, fill, number: 0 }));
+        self.took(from, fill, 0, out);
     }
 
     /// Entries for a copy that is being filled.
@@ -67,13 +71,16 @@ impl Replica {
         out: &mut Vec<Action>,
     ) {
         if self.filling == Some((fill.since, Some(fill))) && base.take(bytes).is_some() {
-            out.push(Action::Send(from, Peer::Took { epoch: self.epoch, fill, number }));
+            self.keep_chunk(bytes, out);
+            self.took(from, fill, number, out);
         }
     }
 
-    /// A new primary asks how far we are.
+    /// A new primary asks how far we are. While that may be less after a restart it is left to ask
+    /// again.
     pub(super) fn tell(&self, from: NodeId, out: &mut Vec<Action>) {
-        if matches!(self.role, Role::Backup(primary) if primary == from) && self.filling.is_none() {
+        let follows = matches!(self.role, Role::Backup(primary) if primary == from);
+        if follows && self.filling.is_none() && self.is_durable() {
             out.push(Action::Send(from, Peer::Has { epoch: self.epoch, last: self.log.last() }));
         }
     }

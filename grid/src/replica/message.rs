@@ -122,13 +122,13 @@ impl FillId {
 }
 
 impl Op {
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
         put_u64(out, self.seq);
         self.epoch.encode(out);
         put_bytes(out, &self.record);
     }
 
-    fn decode(input: &mut Input<'_>) -> Option<Self> {
+    pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {
         let (seq, epoch) = (input.u64()?, Epoch::decode(input)?);
         Some(Op { seq, epoch, record: input.bytes()?.into() })
     }
@@ -149,6 +149,18 @@ impl Peer {
             | Peer::Fill { epoch, .. }
             | Peer::Chunk { epoch, .. }
             | Peer::Took { epoch, .. } => *epoch,
+        }
+    }
+
+    /// Bytes of the records or entries that it has.
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        match self {
+            Peer::Repl { ops, .. } | Peer::Tail { ops, .. } => {
+                ops.iter().map(|op| op.record.len()).sum()
+            }
+            Peer::Chunk { bytes, .. } => bytes.len(),
+            _ => 0,
         }
     }
 

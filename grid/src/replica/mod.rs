@@ -12,6 +12,7 @@
 mod backup;
 mod fill;
 mod follower;
+mod keep;
 mod log;
 mod message;
 mod primary;
@@ -26,6 +27,8 @@ use crate::metadata::{Filling, Segment};
 use crate::mutant::is_planted;
 use crate::segment::{Request, Wish};
 
+use self::keep::Keeping;
+pub use self::keep::Kept;
 use self::log::OpLog;
 pub use self::message::{FillId, Op, Peer};
 use self::primary::Followers;
@@ -70,6 +73,8 @@ pub enum Event {
     Tick,
     /// A message of another member's copy.
     Received(NodeId, Peer),
+    /// So many of the [`Action::Keep`] of this copy are durable.
+    Durable(u64),
 }
 
 /// What is to be done for a copy.
@@ -79,6 +84,9 @@ pub enum Action {
     Send(NodeId, Peer),
     /// Tell the leader of the cluster.
     Ask(Request),
+    /// Keep this, behind all of this copy that was to be kept before, and say so when it is
+    /// durable: it is the so-manieth. Copies that are not kept never ask for that.
+    Keep(u64, Kept),
     /// Everything up to this number is committed, and in the base.
     Committed(u64),
     /// The copy serves: what follows gets numbers from this on.
@@ -116,6 +124,8 @@ pub struct Replica {
     lost_before: u64,
     /// Came ahead of the metadata that they belong to (R5).
     parked: VecDeque<(NodeId, Peer)>,
+    /// What is known of its disk; `None`: it ends with its process.
+    keeping: Option<Keeping>,
 }
 
 /// What the copy is in this epoch.
@@ -145,6 +155,7 @@ impl Replica {
             filling: None,
             lost_before: 0,
             parked: VecDeque::new(),
+            keeping: None,
         }
     }
 
@@ -164,17 +175,18 @@ impl Replica {
             // The segment begins anew, and so do the copies.
             self.lost_before = view.lost_before;
             if !is_planted("reset-keeps") {
-                self.begin(0, base);
+                self.begin(0, base, out);
             }
             base.filled();
         }
-        self.be_filled(filling.filter(|_| !is_insync), is_insync, base);
+        self.be_filled(filling.filter(|_| !is_insync), is_insync, base, out);
         if is_new {
             self.epoch = view.epoch;
             self.enter(now, view, is_insync, out);
         }
         if let Role::Primary(followers) = &mut self.role {
             followers.view(view, self.us, self.log.committed(), self.log.last());
+            self.log.fills(followers.fills());
             self.tend(now, base, out);
         } else if filling.is_some()
             && let Some(primary) = view.primary
@@ -192,12 +204,18 @@ impl Replica {
     }
 
     /// A copy that begins to be filled begins with nothing.
-    fn be_filled(&mut self, filling: Option<&Filling>, is_insync: bool, base: &mut impl Base) {
+    fn be_filled(
+        &mut self,
+        filling: Option<&Filling>,
+        is_insync: bool,
+        base: &mut impl Base,
+        out: &mut Vec<Action>,
+    ) {
         match (filling.map(|filling| filling.since), self.filling) {
             (Some(since), Some((before, _))) if since == before => {}
             (Some(since), _) => {
                 self.filling = Some((since, None));
-                self.begin(0, base);
+                self.begin(0, base, out);
             }
             (None, Some(_)) if is_insync => {
                 self.filling = None;
@@ -208,9 +226,10 @@ impl Replica {
     }
 
     /// Nothing is here, and what follows `after` comes.
-    fn begin(&mut self, after: u64, base: &mut impl Base) {
+    fn begin(&mut self, after: u64, base: &mut impl Base, out: &mut Vec<Action>) {
         base.begin_filling();
         self.log.begin(after);
+        self.keep_begin(after, out);
     }
 
     /// A new epoch.
@@ -240,6 +259,7 @@ impl Replica {
     ) {
         match event {
             Event::Tick => self.tick(now, base, out),
+            Event::Durable(count) => self.became_durable(count, base, out),
             Event::Received(from, message)
                 if message.epoch() == self.epoch
                     || (is_planted("old-primary") && message.epoch() < self.epoch) =>

@@ -48,6 +48,11 @@ impl Followers {
         }
     }
 
+    /// Whether any of them is being filled.
+    pub(super) fn fills(&self) -> bool {
+        self.peers.values().any(|follower| follower.fill.is_some())
+    }
+
     fn insync(&self) -> usize {
         1 + self.peers.values().filter(|follower| follower.fill.is_none()).count()
     }
@@ -97,9 +102,11 @@ impl Replica {
     }
 
     /// Commits what all have whose answers count, and serves once that is all there was.
-    fn advance(&mut self, base: &mut impl Base, out: &mut Vec<Action>) {
+    pub(super) fn advance(&mut self, base: &mut impl Base, out: &mut Vec<Action>) {
+        self.keep_log(out);
+        let durable = self.durable();
         let Role::Primary(followers) = &mut self.role else { return };
-        self.log.commit(followers.acked_by_all(self.log.last()), base, out);
+        self.log.commit(followers.acked_by_all(self.log.last()).min(durable), base, out);
         let is_complete = self.log.committed() >= followers.must || is_planted("serve-early");
         if !followers.is_active && is_complete {
             followers.is_active = true;
@@ -154,6 +161,7 @@ impl Replica {
         let (committed, must) = (self.log.committed(), self.log.last());
         let mut followers = Followers { peers: Peers::new(), is_active: false, must };
         followers.view(view, self.us, committed, must);
+        self.log.fills(followers.fills());
         self.role = Role::Primary(followers);
         self.tend(now, base, out);
     }

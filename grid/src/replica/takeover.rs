@@ -112,6 +112,7 @@ impl Replica {
         }
         let before = self.log.last();
         self.log.extend(ops);
+        self.keep_log(out);
         self.finish(now, base, out);
         if self.log.last() > before {
             self.inquire_when_complete(out);

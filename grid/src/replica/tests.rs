@@ -1,5 +1,7 @@
 //! Three copies in memory and the messages between them, delivered as a test wants it.
 
+mod kept;
+
 use super::*;
 use crate::id::{Data, Incarnation};
 use crate::random::Random;

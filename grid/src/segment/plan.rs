@@ -25,6 +25,9 @@ pub struct Health {
     pub gone: BTreeSet<NodeId>,
     /// They are alive, or were so a while ago: they keep their place.
     pub expected: BTreeSet<NodeId>,
+    /// The leader is new and has not heard of them yet. A whole cluster that starts again waits
+    /// for the disks of all, so that what copies have beyond others is not thrown away (R62).
+    pub awaited: BTreeSet<NodeId>,
     /// Segments of which all copies in memory are gone are declared empty (`on_loss`, R29).
     pub reset_lost: bool,
 }
@@ -235,6 +238,13 @@ impl Planner<'_> {
     /// whose member is primary least often; never anybody else (R28).
     fn succeed(&mut self, place: &Place<'_>) -> Option<Step> {
         let segment = place.segment;
+        let is_awaited = |copy: &Copy| {
+            self.metadata.is_current(*copy) && self.health.awaited.contains(&copy.node)
+        };
+        let begins = place.group.settings.durable && segment.primary.is_none();
+        if begins && segment.insync.iter().any(is_awaited) {
+            return None;
+        }
         let can = |copy: &&Copy| {
             self.metadata.is_current(**copy) && !self.health.gone.contains(&copy.node)
         };

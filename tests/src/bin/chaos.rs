@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p isogrid-tests --bin chaos -- --seed 1 --rounds 20
 //! cargo run --release -p isogrid-tests --bin chaos -- --nodes 5 --mode replicated --rounds 20
+//! cargo run --release -p isogrid-tests --bin chaos -- --persist sync --rounds 20
 //! cargo run --release -p isogrid-tests --bin chaos -- --kills 100
 //! cargo run --release -p isogrid-tests --bin chaos -- --switchovers 100
 //! cargo run --release -p isogrid-tests --bin chaos -- --starts 50
@@ -28,7 +29,7 @@ struct Arguments {
 
 impl Arguments {
     fn parse() -> Result<Self, String> {
-        let setup = Setup { nodes: 3, mode: Mode::Distributed };
+        let setup = Setup { nodes: 3, mode: Mode::Distributed, kept: false };
         let (kills, switchovers, starts) = (0, 0, 0);
         let mut arguments = Arguments { seed: 1, rounds: 8, kills, switchovers, starts, setup };
         let mut given = std::env::args().skip(1);
@@ -44,10 +45,12 @@ impl Arguments {
                 "--starts" => arguments.starts = count()?,
                 "--nodes" => arguments.setup.nodes = count().and_then(three_or_five)?,
                 "--mode" => arguments.setup.mode = mode(&value)?,
+                "--persist" => arguments.setup.kept = kept(&value)?,
                 _ => {
                     return Err(format!(
                         "{name}: say --seed S, --rounds N, --nodes 3|5, \
-                         --mode distributed|replicated, --kills N, --switchovers N, --starts N"
+                         --mode distributed|replicated, --persist none|sync, --kills N, \
+                         --switchovers N, --starts N"
                     ));
                 }
             }
@@ -59,10 +62,11 @@ impl Arguments {
     fn replay(self, round: u64) -> String {
         format!(
             "cargo run --release -p isogrid-tests --bin chaos -- --seed {} --rounds 1 --nodes {} \
-             --mode {}",
+             --mode {} --persist {}",
             self.seed.wrapping_add(round),
             self.setup.nodes,
-            self.setup.mode.name()
+            self.setup.mode.name(),
+            if self.setup.kept { "sync" } else { "none" }
         )
     }
 }
@@ -75,6 +79,14 @@ fn mode(name: &str) -> Result<Mode, String> {
     let all = [Mode::Distributed, Mode::Replicated];
     let found = all.into_iter().find(|mode| mode.name() == name);
     found.ok_or_else(|| format!("{name}: --mode distributed or --mode replicated"))
+}
+
+fn kept(name: &str) -> Result<bool, String> {
+    match name {
+        "none" => Ok(false),
+        "sync" => Ok(true),
+        _ => Err(format!("{name}: --persist none or --persist sync")),
+    }
 }
 
 /// Runs the command line.
@@ -104,7 +116,7 @@ fn rounds(arguments: Arguments) -> Result<(), String> {
     let Arguments { seed, rounds, setup, .. } = arguments;
     let mut cluster = Cluster::start_all(setup)?;
     for number in 0..rounds {
-        println!("round {number}: {}", script(seed.wrapping_add(number), setup.nodes));
+        println!("round {number}: {}", script(seed.wrapping_add(number), setup.nodes, setup.kept));
         match round(&mut cluster, seed, number) {
             Ok(report) => println!("  {report}"),
             Err(why) => {

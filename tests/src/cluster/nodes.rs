@@ -48,6 +48,8 @@ pub struct Setup {
     pub nodes: usize,
     /// Where entries are.
     pub mode: Mode,
+    /// Whether they are there after a restart of all (`persist = sync`).
+    pub kept: bool,
 }
 
 /// A cluster; dropped, its processes are killed, and its folder is removed unless it is to stay.
@@ -57,6 +59,7 @@ pub struct Cluster {
     https: Vec<SocketAddr>,
     network: Arc<Network>,
     folder: PathBuf,
+    kept: bool,
     stays: bool,
 }
 
@@ -76,7 +79,9 @@ impl Cluster {
             Process::new(command, folder.join(format!("n{node}.log")))
         };
         let processes = (0..setup.nodes).map(process).collect();
-        let mut cluster = Cluster { processes, clients, https, network, folder, stays: false };
+        let kept = setup.kept;
+        let mut cluster =
+            Cluster { processes, clients, https, network, folder, kept, stays: false };
         (0..setup.nodes).for_each(|node| cluster.start(node));
         cluster
     }
@@ -94,6 +99,11 @@ impl Cluster {
     /// How many nodes it has.
     pub fn len(&self) -> usize {
         self.processes.len()
+    }
+
+    /// Whether entries are there after a restart of all.
+    pub fn is_kept(&self) -> bool {
+        self.kept
     }
 
     /// Whether it has none.
@@ -137,6 +147,25 @@ impl Cluster {
     /// When it does not end in time, or not well.
     pub fn stop(&mut self, node: usize) -> Result<(), String> {
         self.processes[node].stop()
+    }
+
+    /// Removes everything that a node which does not run has on its disk.
+    pub fn wipe(&self, node: usize) {
+        std::fs::remove_dir_all(self.folder.join(format!("d{node}"))).unwrap();
+    }
+
+    /// Turns a bit in the middle of each file of copies of a node that does not run.
+    pub fn damage(&self, node: usize) {
+        let folder = self.folder.join(format!("d{node}/cluster"));
+        let is_copies = |path: &PathBuf| path.to_string_lossy().contains("/copies-");
+        let inside = |path: &Path| std::fs::read_dir(path).unwrap().map(|one| one.unwrap().path());
+        let files = inside(&folder).filter(is_copies).flat_map(|path| inside(&path));
+        for file in files {
+            let mut bytes = std::fs::read(&file).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(&file, bytes).unwrap();
+        }
     }
 
     /// Sends a node a signal.
@@ -227,6 +256,9 @@ fn arguments(
         ("--join", network.addresses().join(",")),
         ("--bootstrap-expect", count),
         ("--mode", setup.mode.name().into()),
+        ("--persist", if setup.kept { "sync" } else { "async" }.into()),
+        // So small that checkpoints are written.
+        ("--set", "node.log_size=1MiB".into()),
         ("--threads", "1".into()),
         ("--memory", "64MiB".into()),
     ];

@@ -19,6 +19,8 @@ pub enum Step {
     End(usize),
     /// Start it again, with its folder.
     Start(usize),
+    /// Something of what it has on its disk of caches is not what was written, while it does not run.
+    Damage(usize),
     /// SIGSTOP: it is there, and does nothing.
     Stop(usize),
     /// SIGCONT.
@@ -51,9 +53,10 @@ impl fmt::Display for Script {
     }
 }
 
-/// The script of a round of this seed, for so many nodes.
+/// The script of a round of this seed, for so many nodes. Where entries are `kept` all of them may
+/// be killed under load.
 #[must_use]
-pub fn script(seed: u64, nodes: usize) -> Script {
+pub fn script(seed: u64, nodes: usize, kept: bool) -> Script {
     let mut rng = seed;
     let mut below = |end: usize| (split_mix(&mut rng) % end as u64) as usize;
     let node = below(nodes);
@@ -82,6 +85,10 @@ pub fn script(seed: u64, nodes: usize) -> Script {
             let one = |node| [Step::End(node), Step::Start(node), Step::Settle];
             [one(node), one(other)].concat()
         }
+        _ if kept => {
+            let all = |step: fn(usize) -> Step| (0..nodes).map(step);
+            all(Step::Kill).chain([span]).chain(all(Step::Start)).chain([Step::Settle]).collect()
+        }
         _ => {
             before.extend((0..nodes).map(Step::Kill));
             before.extend((0..nodes).map(Step::Start));
@@ -104,6 +111,7 @@ impl Step {
             Step::Kill(node) => cluster.kill(node),
             Step::End(node) => cluster.stop(node)?,
             Step::Start(node) => cluster.start(node),
+            Step::Damage(node) => cluster.damage(node),
             Step::Stop(node) => cluster.signal(node, "STOP"),
             Step::Continue(node) => cluster.signal(node, "CONT"),
             Step::Isolate(node, link) => cluster.network().isolate(node, link),

@@ -65,10 +65,10 @@ fn links_do_what_they_say_in_their_direction() {
 #[test]
 fn a_seed_is_a_script() {
     for seed in 0..200 {
-        assert_eq!(script(seed, 3), script(seed, 3), "seed {seed}");
+        assert_eq!(script(seed, 3, false), script(seed, 3, false), "seed {seed}");
     }
     let kinds: std::collections::BTreeSet<_> = (0..200)
-        .map(|seed| std::mem::discriminant(&script(seed, 3).under_load[1]))
+        .map(|seed| std::mem::discriminant(&script(seed, 3, false).under_load[1]))
         .map(|kind| format!("{kind:?}"))
         .collect();
     assert!(kinds.len() >= 4, "kills, stops, cuts and one-way cuts: {kinds:?}");

@@ -127,7 +127,8 @@ impl World {
     pub(super) fn delay_of(&mut self, envelope: &Envelope) -> u64 {
         let from = self.machine_of(envelope.from).and_then(|at| self.machines.get(at));
         let is_doomed = from.is_some_and(|machine| machine.is_doomed);
-        let is_chunk = matches!(envelope.message, Message::Copy(.., Peer::Chunk { .. }));
+        let is_chunk = matches!(&envelope.message, Message::Copies(all)
+            if all.iter().any(|(.., peer)| matches!(peer, Peer::Chunk { .. })));
         match (is_doomed, is_chunk) {
             (true, _) => self.chance.between(50_000, 2_000_000),
             (_, true) => self.chance.between(0, 1_000 * self.options.chunk_ms_max),

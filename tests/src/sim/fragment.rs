@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use isogrid_grid::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use isogrid_grid::metadata::Segment;
 use isogrid_grid::mutant::is_planted;
-use isogrid_grid::replica::{Action, Event, Replica};
+use isogrid_grid::replica::{Action, Base, Event, Kept, Replica};
 
 use super::kv::{Key, Kv, State, parse, record, version};
 use super::server::{Answer, Ask, Asked, Moment, Out};
@@ -23,13 +23,34 @@ pub(super) struct Fragment {
 }
 
 impl Fragment {
-    pub(super) fn new(us: NodeId, place: (GroupId, SegmentId)) -> Self {
+    pub(super) fn new(us: NodeId, place: (GroupId, SegmentId), durable: bool) -> Self {
+        let replica = Replica::new(us, place.0, place.1);
         Fragment {
-            replica: Replica::new(us, place.0, place.1),
+            replica: if durable { replica.kept() } else { replica },
             base: Kv::default(),
             place,
             head: BTreeMap::new(),
             waiting: BTreeMap::new(),
+        }
+    }
+
+    /// One change of what it was before a restart.
+    pub(super) fn restore(&mut self, kept: Kept) {
+        self.replica.restore(kept, &mut self.base).expect("what was kept is a copy");
+    }
+
+    /// All changes have come: what it is now, in as few.
+    pub(super) fn restored(&mut self) -> Vec<Kept> {
+        self.replica.restored(&mut self.base);
+        let mut all = Vec::from(self.replica.state());
+        let mut next = None;
+        loop {
+            let (bytes, behind) = self.base.chunk(next.as_deref());
+            all.push(Kept::Chunk(bytes));
+            next = behind;
+            if next.is_none() {
+                return all;
+            }
         }
     }
 
@@ -71,6 +92,7 @@ impl Fragment {
             match action {
                 Action::Send(to, message) => out.push(Out::Send(to, group, segment, message)),
                 Action::Ask(request) => out.push(Out::Ask(request)),
+                Action::Keep(count, kept) => out.push(Out::Keep(self.place, count, kept)),
                 Action::Committed(seq) => self.answer(at, seq, out),
                 Action::Active(_) => self.begin(),
                 Action::Passive => {

@@ -9,7 +9,7 @@ use isogrid_grid::metadata::{Join, Role, Settings};
 use isogrid_grid::raft::{Log, RaftConfig};
 
 use super::clock::SimClock;
-use super::disk::SimDisk;
+use super::disk::{CopyLog, SimDisk};
 use super::options::Options;
 use super::server::Server;
 use super::world::{LEASE_MS, SEGMENTS};
@@ -30,6 +30,8 @@ pub struct Machine {
     pub clock: SimClock,
     /// Its disk.
     pub disk: SimDisk,
+    /// What copies have on it.
+    pub copies: CopyLog,
     /// Which member it is, and of which cluster, once it knows.
     pub known_as: Option<(NodeId, Settings)>,
     /// How many processes there were; the last one's number.
@@ -58,6 +60,7 @@ impl Machine {
             storage,
             clock,
             disk: SimDisk::default(),
+            copies: CopyLog::default(),
             known_as: None,
             promise: None,
             stranger: None,
@@ -127,7 +130,9 @@ impl Machine {
             ..ControlConfig::default()
         };
         let control = Control::new(config, identity, settings, log);
-        self.process = Some(Process { control, server: Server::default() });
+        let (server, checkpoint) = Server::restore(node, self.copies.take());
+        self.copies.begin_with(checkpoint);
+        self.process = Some(Process { control, server });
     }
 
     /// Ends the process.

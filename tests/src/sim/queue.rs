@@ -35,6 +35,8 @@ pub(super) enum What {
     Hello(usize, Vec<u8>),
     /// This save is done.
     Saved(usize, u64, u64),
+    /// Of what copies have on the disk so much is durable.
+    Kept(usize, u64, usize),
     /// A segment's wish reaches the control core.
     Ask(usize, u64, Request),
     /// The data plane has no more operations to take at once.

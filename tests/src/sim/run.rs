@@ -97,7 +97,7 @@ fn fault(world: &mut World) {
     let all: Vec<usize> = (0..world.machines.len()).collect();
     let Some(at) = world.chance.pick(&all).copied() else { return };
     let options = world.options.clone();
-    match world.chance.below(9) {
+    match world.chance.below(11) {
         0 if options.crash => world.stop(at, false),
         1 if options.power => world.stop(at, true),
         2 if options.stall => {
@@ -110,6 +110,7 @@ fn fault(world: &mut World) {
         6 if options.stall && options.partition => sleeping_leader(world),
         7 if options.planned => world.plan_stop(at),
         8 if options.expel => give_up_on(world, at),
+        9 if options.power => all.into_iter().for_each(|at| world.stop(at, true)),
         _ => all.into_iter().for_each(|at| world.start(at)),
     }
 }
@@ -178,10 +179,9 @@ fn all_served(world: &World) -> Result<(), String> {
                 machine.process.as_ref().is_some_and(|process| {
                     let epoch = process.control.serves(now, *group, at);
                     let mut copies = process.server.copies();
-                    let is_active = segments.settings.durable
-                        || copies.any(|(of, segment, replica, _)| {
-                            (of, segment) == (*group, at) && replica.is_active()
-                        });
+                    let is_active = copies.any(|(of, segment, replica, _)| {
+                        (of, segment) == (*group, at) && replica.is_active()
+                    });
                     epoch.is_some() && is_active
                 })
             };

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use isogrid_grid::control::Control;
 use isogrid_grid::id::{Epoch, GroupId, NodeId, SegmentId};
 use isogrid_grid::membership::Now;
-use isogrid_grid::replica::{Event, Peer, Replica};
+use isogrid_grid::replica::{Event, Kept, Peer, Replica};
 use isogrid_grid::segment::{Request, Wish};
 
+use super::disk::{Changes, Place};
 use super::fragment::Fragment;
 use super::kv::{Key, Kv, State};
 
@@ -68,6 +69,8 @@ pub enum Out {
     Ask(Request),
     /// Answer an operation.
     Answer(u64, Answer),
+    /// Keep the so-manieth change of a copy.
+    Keep(Place, u64, Kept),
 }
 
 /// The copies of a process.
@@ -77,14 +80,45 @@ pub struct Server {
 }
 
 impl Server {
+    /// The copies that were on a disk, and what there is to write down of them so that the log can
+    /// begin anew.
+    ///
+    /// # Panics
+    /// When what was kept is no copy.
+    #[must_use]
+    pub fn restore(us: NodeId, kept: Changes) -> (Server, Changes) {
+        let mut server = Server::default();
+        for (place, kept) in kept {
+            let new = || Fragment::new(us, place, true);
+            server.fragments.entry(place).or_insert_with(new).restore(kept);
+        }
+        let mut checkpoint = Vec::new();
+        for (place, fragment) in &mut server.fragments {
+            checkpoint.extend(fragment.restored().into_iter().map(|kept| (*place, kept)));
+        }
+        (server, checkpoint)
+    }
+
+    /// So many changes of copies are durable.
+    pub fn durable(&mut self, at: Moment<'_>, counts: &BTreeMap<Place, u64>, out: &mut Vec<Out>) {
+        for (place, count) in counts {
+            let fragment = self.fragments.get_mut(place);
+            fragment.into_iter().for_each(|one| one.step(at, Event::Durable(*count), out));
+        }
+    }
+
     /// The metadata have changed.
     pub fn view(&mut self, at: Moment<'_>, out: &mut Vec<Out>) {
         let (us, metadata) = (at.control.identity().node, at.control.metadata());
-        let ours = at.control.incarnation().and_then(|_| metadata.copy_of(us, false));
-        for (group, state) in metadata.groups().iter().filter(|(_, group)| !group.settings.durable)
-        {
+        for (group, state) in metadata.groups() {
+            let durable = state.settings.durable;
+            let ours = at.control.incarnation().and_then(|_| metadata.copy_of(us, durable));
+            if durable && ours.is_none() {
+                // The process before may have known more than is known here before its end is.
+                continue;
+            }
             for (segment, view) in (0..).map(SegmentId).zip(&state.segments) {
-                let new = || Fragment::new(us, (*group, segment));
+                let new = || Fragment::new(us, (*group, segment), durable);
                 let fragment = self.fragments.entry((*group, segment)).or_insert_with(new);
                 fragment.view(at, view, ours, out);
             }

@@ -5,7 +5,8 @@ use isogrid_grid::control::{Action, Event, Identity};
 use isogrid_grid::id::{GroupId, NodeId, SegmentId};
 use isogrid_grid::message::{Envelope, Message};
 use isogrid_grid::raft::Save;
-use isogrid_grid::segment::{GiveUp, Request, Wish};
+use isogrid_grid::replica::Kept;
+use isogrid_grid::segment::GiveUp;
 
 use super::process::Process;
 use super::queue::What;
@@ -54,20 +55,10 @@ impl World {
             Action::Removed => self.stop(at, false),
             Action::Hello(address, hello) => self.send_hello(&address, &hello),
             Action::GiveUp(GiveUp { node, group, segment, epoch }) => {
-                if self.is_durable(at, group) {
-                    let wish = Wish::GaveUp(node);
-                    return self.ask_later(at, Request { group, segment, epoch, wish });
-                }
                 let place = (group, segment);
                 self.serve(at, |server, _, out| server.give_up(node, place, epoch, out));
             }
         }
-    }
-
-    /// The data plane knows no disks yet: what stands for it there is only a delay.
-    fn is_durable(&self, at: usize, group: GroupId) -> bool {
-        let group = self.control(at).and_then(|control| control.metadata().groups().get(&group));
-        group.is_some_and(|group| group.settings.durable)
     }
 
     fn save(&mut self, at: usize, save: &Save) {
@@ -88,29 +79,33 @@ impl World {
 
     fn changed(&mut self, at: usize) {
         self.serve(at, |server, moment, out| server.view(moment, out));
-        let mut asks = Vec::new();
-        if let Some(control) = self.control(at) {
-            let us = control.identity().node;
-            let durable = control.metadata().groups().iter().filter(|(_, g)| g.settings.durable);
-            for (group, segments) in durable {
-                for (segment, state) in (0..).map(SegmentId).zip(&segments.segments) {
-                    let fills = state.syncing.iter().filter(|_| state.primary == Some(us));
-                    asks.extend(fills.map(|filling| Request {
-                        group: *group,
-                        segment,
-                        epoch: state.epoch,
-                        wish: Wish::Expand(filling.copy, filling.since),
-                    }));
-                }
-            }
-        }
-        asks.into_iter().for_each(|request| self.ask_later(at, request));
     }
 
-    fn ask_later(&mut self, at: usize, request: Request) {
-        let delay = self.chance.between(1_000, 50_000);
+    /// A copy wants something to be on the disk.
+    fn keep(&mut self, at: usize, place: (GroupId, SegmentId), count: u64, kept: &Kept) {
+        let Some(machine) = self.machines.get_mut(at) else { return };
+        let upto = machine.copies.write(place, count, kept);
+        self.sync_copies(at, upto);
+    }
+
+    /// It is there, and what has come meanwhile is next. A process that stands still hears of it
+    /// when it goes on.
+    pub(super) fn kept(&mut self, at: usize, upto: usize) {
         let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
-        self.schedule(delay, What::Ask(at, boot, request));
+        if !self.is_awake(at) {
+            return self.wait_for(at, What::Kept(at, boot, upto));
+        }
+        let Some(machine) = self.machines.get_mut(at) else { return };
+        let (counts, next) = machine.copies.sync(upto);
+        self.serve(at, |server, moment, out| server.durable(moment, &counts, out));
+        self.sync_copies(at, next);
+    }
+
+    fn sync_copies(&mut self, at: usize, upto: Option<usize>) {
+        let Some(upto) = upto else { return };
+        let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
+        let takes = self.chance.between(50, self.options.sync_us_max);
+        self.schedule(takes, What::Kept(at, boot, upto));
     }
 
     /// Operations that arrive in the meantime are one batch with those that have.
@@ -135,12 +130,13 @@ impl World {
             match one {
                 Out::Send(to, group, segment, peer) => {
                     let later = self.ambush_message(at, to, (group, segment), &peer);
-                    self.send_copy(at, to, later, Message::Copy(group, segment, peer));
+                    self.send_copy(at, to, later, Message::Copies(vec![(group, segment, peer)]));
                 }
                 Out::Ask(request) => {
                     self.ambush_wish(at, request.wish);
                     self.step(at, Event::Ask(request));
                 }
+                Out::Keep(place, count, kept) => self.keep(at, place, count, &kept),
                 Out::Answer(number, answer) => {
                     let delay = self.chance.between(100, 3_000);
                     self.schedule(delay, What::Answer(number, answer));
@@ -170,12 +166,14 @@ impl World {
         // What a peer encoded is what we read: the same bytes as on a wire.
         let Some(envelope) = Envelope::decode(bytes) else { return };
         match envelope.message {
-            Message::Copy(group, segment, peer) if self.is_awake(at) => {
-                self.note(format!("m{at} got {} {group} {segment} {peer:?}", envelope.from));
-                let (place, said) = ((group, segment), (envelope.from, peer));
-                self.serve(at, |server, moment, out| server.receive(moment, place, said, out));
+            Message::Copies(all) if self.is_awake(at) => {
+                for (group, segment, peer) in all {
+                    self.note(format!("m{at} got {} {group} {segment} {peer:?}", envelope.from));
+                    let (place, said) = ((group, segment), (envelope.from, peer));
+                    self.serve(at, |server, moment, out| server.receive(moment, place, said, out));
+                }
             }
-            Message::Copy(..) => self.wait_for(at, What::Deliver(to, bytes.to_vec())),
+            Message::Copies(_) => self.wait_for(at, What::Deliver(to, bytes.to_vec())),
             _ => self.step(at, Event::Received(envelope)),
         }
     }

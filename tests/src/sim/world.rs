@@ -115,6 +115,7 @@ impl World {
         };
         if power {
             machine.disk.lose_power(&mut self.chance);
+            machine.copies.lose_power(&mut self.chance);
         }
         machine.stop();
         let later = self.chance.between(20_000, 500_000);
@@ -193,6 +194,7 @@ impl World {
                 });
                 self.step(at, Event::Saved(number));
             }
+            What::Kept(at, boot, upto) if self.runs(at, boot) => self.kept(at, upto),
             What::Ask(at, boot, request) if self.runs(at, boot) => {
                 self.step(at, Event::Ask(request));
             }
@@ -206,6 +208,7 @@ impl World {
             What::Answer(number, answer) => self.answer(number, answer),
             What::Tick(..)
             | What::Saved(..)
+            | What::Kept(..)
             | What::Ask(..)
             | What::Flush(..)
             | What::Stop(..)

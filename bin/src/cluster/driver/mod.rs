@@ -1,6 +1,7 @@
 //! The task that runs the control core: it hands it what happens, and carries out what it asks
 //! for. Before the process is a member it runs the founding in its place.
 
+mod keep;
 mod roles;
 mod start;
 mod stop;
@@ -11,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isogrid_grid::control::{Action, Control, ControlConfig, Event, Identity};
-use isogrid_grid::copies::Copies;
 use isogrid_grid::founding::{Founding, Hello};
 use isogrid_grid::id::{ClusterId, NodeId};
 use isogrid_grid::message::Envelope;
@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 use super::balance::{Left, Pace};
+use super::copies::CopiesError;
 use super::storage::{Opened, Storage, StorageError};
 use super::transport::Lane;
 use super::{Cluster, Status, View};
@@ -53,6 +54,7 @@ pub(super) enum Input {
     /// The process is about to end: this is told when nobody misses it.
     Stop(oneshot::Sender<()>),
     Failed(StorageError),
+    CopiesFailed(String),
 }
 
 /// What the node is in the cluster.
@@ -97,7 +99,7 @@ impl Driver {
         inputs: UnboundedReceiver<Input>,
         address: &str,
         on_end: impl Fn(&'static str) + Send + 'static,
-    ) -> Driver {
+    ) -> Result<Driver, CopiesError> {
         let Opened { storage: disk, boot, member, promise, log } = opened;
         let nobody = (ClusterId::default(), NodeId::default());
         let (of, node) = member.as_ref().map_or(nobody, |(node, known)| (known.cluster, *node));
@@ -120,10 +122,10 @@ impl Driver {
             on_end: Box::new(on_end),
         };
         match member {
-            Some((node, settings)) => driver.become_member(node, settings, log),
+            Some((node, settings)) => driver.become_member(node, settings, log, false)?,
             None => driver.look_for_others(address, promise.as_deref()),
         }
-        driver
+        Ok(driver)
     }
 
     /// Runs until the cluster ends or the process is no member any more.
@@ -142,18 +144,21 @@ impl Driver {
         }
     }
 
-    /// The process is this member from now on.
-    fn become_member(&mut self, node: NodeId, settings: Settings, log: Log) {
+    /// The process is this member from now on; a new one has no copies yet.
+    fn become_member(
+        &mut self,
+        node: NodeId,
+        settings: Settings,
+        log: Log,
+        is_new: bool,
+    ) -> Result<(), CopiesError> {
         self.opened = Identity { cluster: settings.cluster, node, ..self.opened };
         let _ = self.cluster.identity.set(self.opened);
-        for shared in &self.cluster.caches {
-            let table = Arc::clone(&shared.table);
-            let min_insync = shared.settings.min_insync;
-            let _ = shared.copies.set(Copies::new(node, shared.group, min_insync, table));
-        }
+        let data = self.open_copies(node, is_new)?;
         let seed = u64::from_le_bytes(random::bytes());
         let config = ControlConfig {
             address: self.cluster.address().to_owned(),
+            data,
             raft: RaftConfig { seed, ..RaftConfig::default() },
             ..ControlConfig::default()
         };
@@ -162,6 +167,7 @@ impl Driver {
         tracing::info!(event = "member", cluster, member = %node, "of the cluster");
         self.cluster.view.store(Arc::new(View::of(&control)));
         self.core = Core::Member(Box::new(control));
+        Ok(())
     }
 
     fn take(&mut self, input: Input) {
@@ -175,7 +181,11 @@ impl Driver {
             Input::Saved(number) => self.step(Event::Saved(number)),
             Input::Hello(hello) => self.hello(hello),
             Input::Promised => self.found(|stranger, _, out| stranger.saved(out)),
-            Input::Member(node, settings, log) => self.become_member(node, settings, log),
+            Input::Member(node, settings, log) => {
+                if let Err(error) = self.become_member(node, settings, log, true) {
+                    self.copies_failed(&error.to_string());
+                }
+            }
             Input::Unreachable(address) => {
                 let node = self.node_at(&address);
                 node.into_iter().for_each(|node| self.step(Event::Unreachable(node)));
@@ -187,6 +197,7 @@ impl Driver {
                 let node = self.opened.node;
                 self.step(Event::Propose(Command::Leave(node)));
             }
+            Input::CopiesFailed(error) => self.copies_failed(&error),
             Input::Remove(node, accepts_loss) => {
                 self.step(Event::Propose(Command::Expel(node, accepts_loss)));
             }
@@ -200,6 +211,11 @@ impl Driver {
         if !self.leaving.is_empty() {
             self.finish_giving_up(self.cluster.now());
         }
+    }
+
+    fn copies_failed(&self, error: &str) {
+        tracing::error!(event = "copies_failed", error, "the node stops");
+        (self.on_end)("the disk of the caches' copies has failed");
     }
 
     fn node_at(&self, address: &str) -> Option<NodeId> {

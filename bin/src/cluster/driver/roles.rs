@@ -111,7 +111,16 @@ fn show(
 ) {
     let Some(group) = control.metadata().groups().get(&shared.group) else { return };
     let us = control.identity().node;
-    let ours = control.incarnation().and_then(|_| control.metadata().copy_of(us, false));
+    let durable = shared.settings.durable;
+    if group.settings.durable != durable {
+        // What others would trust this member to keep it does not, or the other way round.
+        return;
+    }
+    let ours = control.incarnation().and_then(|_| control.metadata().copy_of(us, durable));
+    if durable && ours.is_none() {
+        // The process before this one may have known more than is known here until its end is.
+        return;
+    }
     for (at, view) in (0..).map(SegmentId).zip(&group.segments) {
         let drains = leaving.iter().any(|(give_up, _)| {
             (give_up.group, give_up.segment, give_up.epoch) == (shared.group, at, view.epoch)

@@ -42,7 +42,7 @@ impl Cluster {
         let transport = listen(&cluster, config).await?;
         let address = transport.address().to_owned();
         let _ = cluster.transport.set(transport);
-        let driver = Driver::new(cluster, config, (storage, opened), inputs, &address, on_end);
+        let driver = Driver::new(cluster, config, (storage, opened), inputs, &address, on_end)?;
         Ok((Arc::clone(&driver.cluster), driver))
     }
 

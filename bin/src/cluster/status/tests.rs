@@ -17,6 +17,10 @@ fn cluster(copies: usize, min_insync: usize, segments: &[&str], lost: &[u64]) ->
         segments: map.len(),
         served: map.iter().filter(|segment| segment.primary.is_some()).count(),
         complete: map.iter().filter(|segment| segment.insync.len() >= copies).count(),
+        lost: map
+            .iter()
+            .filter(|segment| segment.insync == [3] && segment.primary.is_none())
+            .count(),
         filling: 0,
         active_here: 0,
         min_insync,
@@ -45,7 +49,19 @@ fn what_is_not_as_it_should_be_is_said() {
     for (segments, lost, whole, expected) in [
         (&["12", "23", "31"][..], &[][..], true, &[][..]),
         (&["12", "2", "31"], &[], true, &["copies are missing of 1 of 3 segments of c"]),
-        (&["12", "-2", "31"], &[], false, &["nobody serves 1 of 3 segments of c"]),
+        (
+            &["12", "-2", "31"],
+            &[],
+            false,
+            &["nobody serves 1 of 3 segments of c: the last copies in sync are those of 2"],
+        ),
+        (
+            &["-3", "-12", "31"],
+            &[],
+            false,
+            &["nobody serves 2 of 3 segments of c: the last copies in sync are those of 1, 2, 3; \
+               of 1 segments they are gone"],
+        ),
         (&[], &[], false, &["the cache c is not there yet"]),
         (&["12"], &[2], true, &["the connection to the member 2 is lost"]),
     ] {

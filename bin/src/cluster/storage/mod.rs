@@ -157,7 +157,8 @@ impl Storage {
     }
 }
 
-fn new_storage() -> StorageId {
+/// A number that nothing else has.
+pub(super) fn new_storage() -> StorageId {
     StorageId(u128::from_be_bytes(random::bytes()))
 }
 

@@ -1,6 +1,21 @@
 //! Requests for caches of the cluster: those of one key are executed where it is served, here or by
 //! a member that they are passed on to, and answered when the copies have what the answer says
 //! (DATA_PATH R13-R19, R23, R24).
+//!
+//! | file | what |
+//! |---|---|
+//! | `clustered.rs` | requests of one key |
+//! | `spread.rs`, `here.rs` | those of several segments: cut into units, and units executed here |
+//! | `many.rs`, `whole.rs`, `walk.rs` | those of many keys; CLEAR and SIZE; SCAN |
+//! | `hear.rs`, `follow.rs` | LISTEN, and what members tell each other for it |
+
+pub mod follow;
+pub mod hear;
+mod here;
+mod many;
+pub mod spread;
+pub mod walk;
+pub mod whole;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -13,13 +28,16 @@ use isogrid_wire::native::cache::Request;
 use isogrid_wire::native::{ErrorCode, Request as Any, SubKind};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
+use self::hear::Hearing;
+use self::walk::Walk;
 use super::edit;
 use super::failure::Failure;
+use super::live::Live;
 use super::reply::{Given, Reply, To};
 use super::request::{At, Flow};
 use super::session::Session;
 use super::under_way::Later;
-use crate::cluster::{Answer, Cluster, Done, Route, Shared};
+use crate::cluster::{Answer, Asked, Cluster, Done, Outgoing, Route, Shared};
 
 /// How often a request that nobody can execute looks whether somebody can.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -79,10 +97,14 @@ impl Session {
         request: &Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Failure> {
+        let way = (Arc::clone(&cluster), Arc::clone(&shared));
+        if !self.is_passed
+            && let Some(flow) = self.clustered_spread(&way, at, request)?
+        {
+            return Ok(flow);
+        }
         let (key, writes) = self.key_of(request)?;
-        let object = at.object(Kind::Cache)?;
-        let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
-        let segment = cache.hash(key).segment();
+        let segment = segment_of(at, key)?;
         let before = (!writes).then(|| self.open_writes.before_read(&shared, segment)).flatten();
         if before.is_none()
             && let Some(given) =
@@ -96,14 +118,12 @@ impl Session {
             let open = self.open_writes.of(&shared, segment).try_read_owned().ok();
             return self.later(at, committed(cluster, shared, ticket, given, open));
         }
-        if self.is_passed {
-            return Err(elsewhere());
-        }
         let raw = passed(at.to, at.body);
         let way = OnItsWay { cluster, shared, segment, raw, writes };
         let open = writes.then(|| self.open_writes.of(&way.shared, segment));
         let open = open.and_then(|open| open.try_read_owned().ok());
-        let asked = if before.is_none() { way.ask() } else { None };
+        let asked = if before.is_none() { way.ask(&mut self.unsent.outgoing) } else { None };
+        self.unsent.cluster.get_or_insert_with(|| Arc::clone(&way.cluster));
         self.later(
             at,
             Box::pin(async move {
@@ -117,8 +137,34 @@ impl Session {
         )
     }
 
+    /// Executes a request that is about several segments; `None` when it is none.
+    fn clustered_spread(
+        &mut self,
+        way: &(Arc<Cluster>, Arc<Shared>),
+        at: &At<'_>,
+        request: &Request<'_>,
+    ) -> Result<Option<Flow>, Failure> {
+        match request {
+            Request::Clear(clear) => self.later(at, whole::clear(way, clear, at.patience)?),
+            Request::Size(size) => self.later(at, whole::size(way, *size, at.patience)),
+            Request::Scan(scan) => {
+                let walk = Walk::open(way, at.id, scan)?;
+                Ok(Flow::Live(Box::new(Live::Walk(Box::new(walk))), scan.credit))
+            }
+            Request::Listen(listen) => {
+                let object = at.object(Kind::Cache)?;
+                let life = object.cache.as_ref().map_or(0, |cache| cache.table().life());
+                let name = (self.origin, at.to.stream);
+                let hearing = Hearing::open(way, (at.id, life), listen, name)?;
+                Ok(Flow::Live(Box::new(Live::Hear(Box::new(hearing))), listen.credit))
+            }
+            _ => return self.clustered_many(way, at, request),
+        }
+        .map(Some)
+    }
+
     fn later(&self, at: &At<'_>, later: Later) -> Result<Flow, Failure> {
-        if at.may_wait || self.is_passed || at.to.stream == 0 {
+        if at.may_wait || at.to.stream == 0 {
             return Ok(Flow::Later(later));
         }
         Err(one_by_one())
@@ -162,7 +208,7 @@ impl Session {
             return Ok(None);
         }
         if writes {
-            cluster.flush(shared, segment);
+            self.unsent.wrote(cluster, shared, segment);
         }
         let given = all.pop().unwrap_or_else(|| Given::failure(&Failure::of(ErrorCode::Internal)));
         Ok(Some((given, ticket)))
@@ -188,7 +234,7 @@ fn committed(
 
 impl OnItsWay {
     /// Passes the request on, if somebody is known who serves its key.
-    fn ask(&self) -> Option<tokio::sync::oneshot::Receiver<Answer>> {
+    fn ask(&self, outgoing: &mut Outgoing) -> Option<Asked> {
         let view = self.cluster.view();
         let to = match view.route(self.shared.group, self.segment) {
             // Back to ourselves: when it was looked at we did not serve it.
@@ -196,15 +242,14 @@ impl OnItsWay {
             Route::There(node) => Some(node),
             Route::Nowhere => None,
         };
-        self.cluster.pass_on(to?, &self.shared.name, &self.raw)
+        self.cluster.ask(outgoing, to?, &self.shared, &self.raw)
     }
 
     /// Waits for an answer, as long as whoever asks does.
-    async fn go(self, mut asked: Option<tokio::sync::oneshot::Receiver<Answer>>) -> Given {
+    async fn go(self, mut asked: Option<Asked>) -> Given {
         loop {
             if let Some(asked) = asked.take() {
-                let lost = Answer { done: Done::Unknown, bytes: Vec::new() };
-                let Answer { done, bytes } = asked.await.unwrap_or(lost);
+                let Answer { done, bytes } = asked.await;
                 match done {
                     Done::Executed => {
                         let given = unpack(&bytes);
@@ -216,7 +261,9 @@ impl OnItsWay {
                 }
             }
             tokio::time::sleep(LOOK_AGAIN).await;
-            asked = self.ask();
+            let mut outgoing = Outgoing::default();
+            asked = self.ask(&mut outgoing);
+            self.cluster.send_requests(&mut outgoing);
         }
     }
 }
@@ -226,13 +273,14 @@ fn unknown() -> Failure {
     Failure::new(ErrorCode::OutcomeUnknown, why)
 }
 
-/// Said between members alone: the request was not executed.
-fn elsewhere() -> Failure {
-    Failure::new(ErrorCode::Overloaded, "another member serves the key")
+/// Nobody serves what it was for, as long as whoever asks waits: it was surely not done.
+fn nowhere() -> Failure {
+    Failure::new(ErrorCode::SegmentUnavailable, "nobody serves these keys now: nothing was done")
 }
 
 fn one_by_one() -> Failure {
-    let why = "a cache of the cluster takes requests of one key, each on its own";
+    let why = "a cache of the cluster has no tracking and no transactions yet, and its \
+               requests are sent each on its own";
     Failure::new(ErrorCode::UnsupportedOp, why)
 }
 
@@ -262,10 +310,8 @@ fn unpack(bytes: &[u8]) -> Option<Given> {
 
 /// What became of a request that another member passed on.
 pub enum Outcome {
-    /// This is the answer.
-    Given(Given),
-    /// This is, in time.
-    Later(Later),
+    /// This is the answer, once that is committed.
+    Given(Given, Option<Ticket>),
     /// It was not executed.
     Elsewhere,
 }
@@ -287,13 +333,69 @@ impl Session {
         };
         let reader = isogrid_wire::native::Reader::new(body, &self.limits);
         let Ok(Any::Cache(request)) = Any::decode(op, reader) else { return Outcome::Elsewhere };
-        let mut all = Vec::new();
-        let flow = self.clustered_cache(cluster, &at, &request, &mut Reply::kept(to, &mut all));
-        match flow {
-            Ok(Flow::Later(later)) => Outcome::Later(later),
-            Ok(_) => all.pop().map_or(Outcome::Elsewhere, Outcome::Given),
-            Err(failure) if failure == elsewhere() => Outcome::Elsewhere,
-            Err(failure) => Outcome::Given(Given::failure(&failure)),
+        match self.execute_here_only(cluster, &at, &request) {
+            Ok(Some((given, ticket))) => Outcome::Given(given, ticket),
+            Ok(None) => Outcome::Elsewhere,
+            Err(failure) => Outcome::Given(Given::failure(&failure), None),
         }
     }
+
+    fn execute_here_only(
+        &mut self,
+        (cluster, shared): (Arc<Cluster>, Arc<Shared>),
+        at: &At<'_>,
+        request: &Request<'_>,
+    ) -> Result<Option<(Given, Option<Ticket>)>, Failure> {
+        let (key, writes) = self.key_of(request)?;
+        let segment = segment_of(at, key)?;
+        self.execute_here(&cluster, &shared, at, request, segment, writes)
+    }
+
+    /// The segments that were written to, for who sends what came of it.
+    pub fn take_touched(&mut self) -> Vec<u32> {
+        self.unsent.cluster = None;
+        self.unsent.touched.drain(..).map(|(_, segment)| segment).collect()
+    }
+
+    /// Sends what came of the turn to other members.
+    pub fn send_clustered(&mut self) {
+        if let Some(cluster) = self.unsent.cluster.take() {
+            self.unsent.send(&cluster);
+        }
+    }
+}
+
+/// What is for other members and is sent at the end of the turn.
+#[derive(Default)]
+pub struct Unsent {
+    cluster: Option<Arc<Cluster>>,
+    touched: Vec<(Arc<Shared>, u32)>,
+    outgoing: Outgoing,
+}
+
+impl Unsent {
+    fn wrote(&mut self, cluster: &Arc<Cluster>, shared: &Arc<Shared>, segment: u32) {
+        let is_same =
+            |(other, at): &(Arc<Shared>, u32)| *at == segment && other.group == shared.group;
+        if !self.touched.iter().any(is_same) {
+            self.touched.push((Arc::clone(shared), segment));
+        }
+        self.cluster.get_or_insert_with(|| Arc::clone(cluster));
+    }
+
+    fn send(&mut self, cluster: &Cluster) {
+        self.touched.sort_by_key(|(shared, _)| shared.group);
+        for written in self.touched.chunk_by(|(a, _), (b, _)| a.group == b.group) {
+            let segments: Vec<u32> = written.iter().map(|(_, segment)| *segment).collect();
+            written.first().into_iter().for_each(|(shared, _)| cluster.flush(shared, &segments));
+        }
+        self.touched.clear();
+        cluster.send_requests(&mut self.outgoing);
+    }
+}
+
+fn segment_of(at: &At<'_>, key: &[u8]) -> Result<u32, Failure> {
+    let object = at.object(Kind::Cache)?;
+    let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
+    Ok(cache.hash(key).segment())
 }

@@ -17,7 +17,8 @@ use tokio::time::Sleep;
 
 use super::admission::refuse;
 use super::cache;
-use super::clustered::OpenWrites;
+use super::clustered::follow::Followings;
+use super::clustered::{OpenWrites, Unsent};
 use super::failure::Failure;
 use super::handshake::{self, Preface};
 use super::live::Lives;
@@ -70,6 +71,10 @@ pub struct Session {
     pub window: Window,
     /// Its writes to caches of the cluster that are under way.
     pub open_writes: OpenWrites,
+    /// What is for other members and is sent at the end of the turn.
+    pub unsent: Unsent,
+    /// Listeners at other nodes that are told of this one's changes.
+    pub followings: Followings,
     /// Its requests come from another member: none is passed on once more.
     pub is_passed: bool,
     /// Requests that are answered later.
@@ -126,6 +131,8 @@ impl Session {
             streams: Streams::new(limits.streams_max),
             window: Window::new(&node),
             open_writes: OpenWrites::default(),
+            unsent: Unsent::default(),
+            followings: Followings::default(),
             is_passed: false,
             under_way: UnderWay::default(),
             lives: Lives::default(),
@@ -406,6 +413,7 @@ impl Conversation for Session {
             }
             quota -= 1;
         }
+        self.send_clustered();
         done.close = self.close;
         if quota == 0 && self.close.is_none() && done.consumed < input.len() {
             self.counts.conn_yields += 1;

@@ -39,7 +39,25 @@ impl<'t> Locked<'t> {
             // Also one that has expired here: what it gets is a later deadline.
             return self.replay_rewrite(hash, found, draft, seq);
         }
-        Ok(())
+        self.replay_behind(hash, found, draft, seq)
+    }
+
+    /// Stores what comes behind a chunk that was read after it: of other keys, so of this one only
+    /// an entry of a higher number, or a clear, says that it is over.
+    fn replay_behind(
+        &mut self,
+        hash: KeyHash,
+        found: Found<'t>,
+        draft: Draft<'_>,
+        seq: u64,
+    ) -> Result<(), Error> {
+        let is_over = found.is_some_and(|(_, there)| there.seq() > seq);
+        if is_over || self.was_cleared(seq) {
+            return Ok(());
+        }
+        self.remove_again(found, seq);
+        let now = self.now;
+        self.put_back(hash, draft, seq, now)
     }
 
     fn replay_rewrite(

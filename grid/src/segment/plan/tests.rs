@@ -66,9 +66,14 @@ impl World {
     }
 
     fn restart(&mut self, node: u64, boot: u64) {
+        self.restart_with(node, node, boot);
+    }
+
+    /// With these copies on its disk.
+    fn restart_with(&mut self, node: u64, data: u64, boot: u64) {
         let (storage, address) = (StorageId(node.into()), String::new());
-        let (node, boot) = (NodeId(node), Boot(boot));
-        self.apply(&Command::Register(Register { node, storage, boot, address }));
+        let (node, data, boot) = (NodeId(node), StorageId(data.into()), Boot(boot));
+        self.apply(&Command::Register(Register { node, storage, data, boot, address }));
     }
 
     /// Not heard of since their leases were over.
@@ -249,6 +254,41 @@ fn copies_on_disks_come_back_with_their_processes() {
     assert_eq!(world.said(), nothing());
     (world.health.gone, world.health.alive) = (nodes(&[1]), nodes(&[2, 3]));
     assert_eq!(world.said(), (vec![serve(2, &[2], FLOOR)], vec![1], vec![]));
+}
+
+/// R62: when a whole cluster starts again nobody serves before the disks of all have come, as long
+/// as the leader has not heard of them and they may. A failover waits for nobody.
+#[test]
+fn a_cluster_that_starts_waits_for_its_disks() {
+    let mut world = World::with(3, &[&[1, 2]], false, true);
+    world.health.awaited = nodes(&[2, 3]);
+    world.gone(&[1]);
+    assert_eq!(world.said(), (vec![serve(2, &[2], FLOOR)], vec![1], vec![]));
+    (1..=2).for_each(|node| world.restart(node, 2));
+    world.health.gone.clear();
+    (world.health.alive, world.health.awaited) = (nodes(&[1]), nodes(&[2]));
+    assert_eq!(world.said(), nothing());
+    world.health.awaited.clear();
+    assert_eq!(world.said(), (vec![serve(1, &[1, 2], FLOOR)], vec![], vec![]));
+}
+
+/// R2, R63: a member whose copies were lost has others, and those have nothing.
+#[test]
+fn copies_that_were_lost_are_not_there() {
+    let mut world = World::with(3, &[&[1, 2]], false, true);
+    let lost = world.copy(1);
+    world.restart_with(1, 77, 2);
+    assert!(!world.metadata.is_current(lost) && world.copy(1) != lost);
+    assert_eq!((world.segment().primary, &*world.segment().insync), (None, &[world.copy(2)][..]));
+    world.follow();
+    assert_eq!(world.segment().primary, Some(NodeId(2)));
+    // It is filled again from the other, and what is the last stays listed when that is lost too.
+    assert_eq!(world.said().0, [Step::Fill(vec![world.copy(1)], nodes(&[1, 2]))]);
+    let last = world.copy(2);
+    world.restart_with(2, 78, 2);
+    world.health.reset_lost = true;
+    assert_eq!(world.said(), nothing(), "nothing that was on disks is declared lost");
+    assert_eq!(world.segment().insync, [last]);
 }
 
 /// R9 and R21: where backups answer reads, one is dropped only when its lease is over.

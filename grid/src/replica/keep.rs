@@ -1,0 +1,231 @@
+//! What of a copy is there after a restart, and what it may say before that is so (R17, R52).
+//!
+//! Each change of a copy is told to whoever keeps it as a [`Kept`], in order. A copy that is kept
+//! promises only what is durable: it acknowledges operations and chunks, tells a new primary how
+//! far it is, and counts itself, when [`Event::Durable`](super::Event::Durable) has said so. So
+//! what any copy in sync has said that it has is there after its restart, and the copy is one in
+//! sync still (R2).
+
+use std::collections::VecDeque;
+
+use super::{Action, Base, FillId, Op, Peer, Replica, Role};
+use crate::bytes::{Input, put_bytes, put_many, put_u8, put_u64, whole};
+use crate::id::NodeId;
+use crate::mutant::is_planted;
+
+/// One change of a copy. A copy is what all of them say, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// It has nothing, and what follows `after` comes.
+    Begin {
+        /// The number of the last operation before.
+        after: u64,
+        /// What was below this version was declared lost (R29).
+        lost_before: u64,
+    },
+    /// Entries of a chunk (R41).
+    Chunk(Vec<u8>),
+    /// Operations, and up to where is committed. They may be committed further: what a copy in
+    /// sync has beyond, its primary decides when it takes over (R30).
+    Ops {
+        /// The operations.
+        ops: Vec<Op>,
+        /// Up to where.
+        committed: u64,
+    },
+}
+
+impl Kept {
+    /// Its bytes, behind `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Kept::Begin { after, lost_before } => {
+                put_u8(out, 1);
+                put_u64(out, *after);
+                put_u64(out, *lost_before);
+            }
+            Kept::Chunk(bytes) => {
+                put_u8(out, 2);
+                put_bytes(out, bytes);
+            }
+            Kept::Ops { ops, committed } => {
+                put_u8(out, 3);
+                put_many(out, ops.iter(), |out, op| op.encode(out));
+                put_u64(out, *committed);
+            }
+        }
+    }
+
+    /// What these bytes say; `None` when they say nothing.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Kept> {
+        whole(bytes, |input: &mut Input<'_>| {
+            Some(match input.u8()? {
+                1 => Kept::Begin { after: input.u64()?, lost_before: input.u64()? },
+                2 => Kept::Chunk(input.bytes()?.to_vec()),
+                3 => Kept::Ops { ops: input.many(Op::decode)?, committed: input.u64()? },
+                _ => return None,
+            })
+        })
+    }
+}
+
+/// What a copy has told to be kept, and how much of that is durable.
+#[derive(Debug, Default)]
+pub(super) struct Keeping {
+    /// How many changes were told.
+    told: u64,
+    /// The last operation that was told.
+    last: u64,
+    /// The last operation that is durable, with all before it.
+    durable: u64,
+    /// What may be said when so many changes are durable.
+    promises: VecDeque<(u64, Promise)>,
+}
+
+#[derive(Debug)]
+enum Promise {
+    /// Everything up to this operation is here.
+    Log(u64),
+    /// This chunk is here; number 0: nothing else is.
+    Took(NodeId, FillId, u64),
+}
+
+impl Replica {
+    /// The same copy, which is kept from now on. One that was kept gets back what it was with
+    /// [`Replica::restore`] before anything else happens to it.
+    #[must_use]
+    pub fn kept(mut self) -> Self {
+        self.keeping = Some(Keeping::default());
+        self
+    }
+
+    /// One change of what the copy was before a restart; `None` when it cannot have been that.
+    pub fn restore(&mut self, kept: Kept, base: &mut impl Base) -> Option<()> {
+        match kept {
+            Kept::Begin { after, lost_before } => {
+                self.lost_before = lost_before;
+                base.begin_filling();
+                self.log.begin(after);
+            }
+            Kept::Chunk(bytes) => base.take(&bytes)?,
+            Kept::Ops { ops, committed } => {
+                self.log.extend(ops);
+                self.log.commit(committed, base, &mut Vec::new());
+            }
+        }
+        Some(())
+    }
+
+    /// All that the copy was is there again, and durable.
+    pub fn restored(&mut self, base: &mut impl Base) {
+        base.filled();
+        let last = self.log.last();
+        self.keeping = Some(Keeping { last, durable: last, ..Keeping::default() });
+    }
+
+    /// What the copy is beside its entries: for who writes down what it is now. The entries
+    /// themselves are the base's chunks, each read at this moment or later.
+    #[must_use]
+    pub fn state(&self) -> [Kept; 2] {
+        let committed = self.log.committed();
+        let begin = Kept::Begin { after: committed, lost_before: self.lost_before };
+        [begin, Kept::Ops { ops: self.log.overlay().cloned().collect(), committed }]
+    }
+
+    /// Up to where everything is durable here, and in the log of a copy that is not kept.
+    pub(super) fn durable(&self) -> u64 {
+        let last = self.log.last();
+        match &self.keeping {
+            Some(keeping) if !is_planted("ack-before-durable") => keeping.durable.min(last),
+            _ => last,
+        }
+    }
+
+    /// Whether nothing of the log waits to be durable.
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable() == self.log.last()
+    }
+
+    /// Tells what of the log was not told yet.
+    pub(super) fn keep_log(&mut self, out: &mut Vec<Action>) {
+        let Some(keeping) = &mut self.keeping else { return };
+        while keeping.last < self.log.last() {
+            let Some(ops) = self.log.batch(keeping.last) else { return };
+            keeping.last += ops.len() as u64;
+            let promise = Promise::Log(keeping.last);
+            keeping.tell(Kept::Ops { ops, committed: self.log.committed() }, promise, out);
+        }
+    }
+
+    /// Tells that the copy begins anew behind `after`. What was promised before is void.
+    pub(super) fn keep_begin(&mut self, after: u64, out: &mut Vec<Action>) {
+        let Some(keeping) = &mut self.keeping else { return };
+        (keeping.last, keeping.durable) = (after, after);
+        keeping.promises.clear();
+        let kept = Kept::Begin { after, lost_before: self.lost_before };
+        keeping.tell(kept, Promise::Log(after), out);
+    }
+
+    /// Tells a chunk.
+    pub(super) fn keep_chunk(&mut self, bytes: &[u8], out: &mut Vec<Action>) {
+        if let Some(keeping) = &mut self.keeping {
+            let last = keeping.last;
+            keeping.tell(Kept::Chunk(bytes.to_vec()), Promise::Log(last), out);
+        }
+    }
+
+    /// Says that a chunk is here, once everything that was told until now is durable.
+    pub(super) fn took(&mut self, from: NodeId, fill: FillId, number: u64, out: &mut Vec<Action>) {
+        match &mut self.keeping {
+            Some(keeping) if !keeping.promises.is_empty() && !is_planted("ack-before-durable") => {
+                keeping.promises.push_back((keeping.told, Promise::Took(from, fill, number)));
+            }
+            _ => out.push(Action::Send(from, Peer::Took { epoch: self.epoch, fill, number })),
+        }
+    }
+
+    /// So many changes are durable: what was held back for them is said.
+    pub(super) fn became_durable(
+        &mut self,
+        count: u64,
+        base: &mut impl Base,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(keeping) = &mut self.keeping else { return };
+        let before = keeping.durable;
+        let mut took = Vec::new();
+        while let Some((_, promise)) = keeping.promises.pop_front_if(|(at, _)| *at <= count) {
+            match promise {
+                Promise::Log(last) => keeping.durable = keeping.durable.max(last),
+                Promise::Took(from, fill, number) => took.push((from, fill, number)),
+            }
+        }
+        let is_more = keeping.durable > before;
+        let epoch = self.epoch;
+        match &self.role {
+            Role::Backup(primary) => {
+                let (primary, last) = (*primary, self.durable());
+                let begun = self.filling.map(|(_, begun)| begun);
+                if is_more && begun != Some(None) {
+                    out.push(Action::Send(primary, Peer::Ack { epoch, last }));
+                }
+                took.retain(|(from, fill, _)| *from == primary && begun == Some(Some(*fill)));
+                let took = took.into_iter();
+                out.extend(took.map(|(from, fill, number)| {
+                    Action::Send(from, Peer::Took { epoch, fill, number })
+                }));
+            }
+            Role::Primary(_) => self.advance(base, out),
+            Role::None | Role::Taking(_) => {}
+        }
+    }
+}
+
+impl Keeping {
+    fn tell(&mut self, kept: Kept, promise: Promise, out: &mut Vec<Action>) {
+        self.told += 1;
+        self.promises.push_back((self.told, promise));
+        out.push(Action::Keep(self.told, kept));
+    }
+}
