@@ -118,13 +118,10 @@ pub(super) struct Bundle {
 }
 
 impl Outgoing {
-    /// Where requests for a cache that this member has are put.
-    fn of(&mut self, to: NodeId, group: GroupId, new: impl FnOnce() -> Bundle) -> usize {
-        let same = |bundle: &Bundle| bundle.to == to && bundle.group == group;
-        self.0.iter().position(same).unwrap_or_else(|| {
-            self.0.push(new());
-            self.0.len() - 1
-        })
+    /// Takes out those that go to a member about a cache.
+    fn remove(&mut self, to: NodeId, group: GroupId) -> Option<Bundle> {
+        let at = self.0.iter().position(|one| one.to == to && one.group == group)?;
+        Some(self.0.swap_remove(at))
     }
 
     /// Those that are to be sent now.
@@ -161,18 +158,20 @@ impl Requests {
         (group, cache): (GroupId, &str),
         request: &[u8],
     ) -> (Asked, Option<Bundle>) {
-        let at = outgoing.of(to, group, || {
+        let mut bundle = outgoing.remove(to, group).unwrap_or_else(|| {
             let (id, mut frame) = (self.next.fetch_add(1, Ordering::Relaxed), Vec::new());
             Frame::Requests { id, cache, requests: Items::default() }.encode(&mut frame);
             let (address, parcel) = (address.to_owned(), Arc::default());
             Bundle { to, group, address, id, count: 0, frame, parcel }
         });
-        let bundle = &mut outgoing.0[at];
         put_item(request, &mut bundle.frame);
         let asked = Asked { parcel: Arc::clone(&bundle.parcel), number: bundle.count };
         bundle.count += 1;
-        let is_full = bundle.count == REQUESTS_MAX || bundle.frame.len() >= FRAME_BYTES;
-        (asked, is_full.then(|| outgoing.0.swap_remove(at)))
+        if bundle.count == REQUESTS_MAX || bundle.frame.len() >= FRAME_BYTES {
+            return (asked, Some(bundle));
+        }
+        outgoing.0.push(bundle);
+        (asked, None)
     }
 
     /// A request of no cache, which a member that is there answers. It may be sent to one that was
