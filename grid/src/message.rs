@@ -2,7 +2,7 @@
 
 use isogrid_engine::Timestamp;
 
-use crate::bytes::{put_u8, put_u32, put_u64, whole};
+use crate::bytes::{put_many, put_u8, put_u32, put_u64, whole};
 use crate::id::{Boot, ClusterId, Copy, Epoch, GroupId, Incarnation, NodeId, SegmentId};
 use crate::metadata::Command;
 use crate::raft::RaftMessage;
@@ -53,9 +53,12 @@ pub enum Message {
     GiveUp(GiveUp),
     /// From the leader: the sender of something is no member any more.
     NoMember,
-    /// Between the copies of a segment.
-    Copy(GroupId, SegmentId, Peer),
+    /// Between the copies of some segments, in their order.
+    Copies(Vec<ToCopy>),
 }
+
+/// To the copy of a segment that the receiver has.
+pub type ToCopy = (GroupId, SegmentId, Peer);
 
 /// The version of these bytes.
 const VERSION: u32 = 1;
@@ -65,13 +68,18 @@ impl Envelope {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        put_u32(&mut out, VERSION);
-        self.cluster.encode(&mut out);
-        self.from.encode(&mut out);
-        self.boot.encode(&mut out);
-        self.to.encode(&mut out);
-        self.message.encode(&mut out);
+        self.encode_to(&mut out);
         out
+    }
+
+    /// Adds its bytes to `out`.
+    pub fn encode_to(&self, out: &mut Vec<u8>) {
+        put_u32(out, VERSION);
+        self.cluster.encode(out);
+        self.from.encode(out);
+        self.boot.encode(out);
+        self.to.encode(out);
+        self.message.encode(out);
     }
 
     /// The message of these bytes; `None` when they are none.
@@ -124,11 +132,13 @@ impl Message {
                 epoch.encode(out);
             }
             Message::NoMember => put_u8(out, 8),
-            Message::Copy(group, segment, peer) => {
+            Message::Copies(all) => {
                 put_u8(out, 7);
-                group.encode(out);
-                segment.encode(out);
-                peer.encode(out);
+                put_many(out, all.iter(), |out, (group, segment, peer)| {
+                    group.encode(out);
+                    segment.encode(out);
+                    peer.encode(out);
+                });
             }
         }
     }
@@ -150,10 +160,10 @@ impl Message {
                 segment: SegmentId::decode(input)?,
                 epoch: Epoch::decode(input)?,
             }),
-            7 => {
+            7 => Message::Copies(input.many(|input| {
                 let (group, segment) = (GroupId::decode(input)?, SegmentId::decode(input)?);
-                Message::Copy(group, segment, Peer::decode(input)?)
-            }
+                Some((group, segment, Peer::decode(input)?))
+            })?),
             8 => Message::NoMember,
             _ => return None,
         })

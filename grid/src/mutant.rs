@@ -49,6 +49,7 @@ mutants! {
     "dirty-local-read" "a backup reads beside what is not committed (R24)"
     "conflict-at-once" "an answer does not wait for the write that it depends on (R19)"
     "read-without-lease" "a read is answered though the lease is over (R23)"
+    "expel-serving" "a member is removed though it may have a lease (R9)"
     "unknown-is-failed" "what nobody knows is answered as surely not done (R36)"
 }
 

@@ -124,13 +124,15 @@ impl Random {
     }
 
     pub fn command(&mut self) -> Command {
-        match self.below(6) {
+        match self.below(8) {
             0 => Command::Register(self.register()),
             1 => Command::Join(self.join()),
             2 => Command::Change(self.many(Random::change)),
             3 => Command::CreateGroup(self.create_group()),
             4 => Command::Leave(self.node()),
-            _ => Command::Remove(self.node()),
+            5 => Command::Remove(self.node()),
+            6 => Command::Stop(self.node(), Boot(self.next())),
+            _ => Command::Expel(self.node(), self.bool()),
         }
     }
 

@@ -2,7 +2,9 @@
 //! The long form is `cargo run --release -p isogrid-tests --bin chaos`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
-use isogrid_tests::cluster::{Cluster, Link, Mode, Script, Setup, Step, play, starts};
+use isogrid_tests::cluster::{
+    Cluster, End, Link, Mode, Script, Setup, Step, failovers, play, starts,
+};
 use isogrid_tests::harness::Client;
 
 const DISTRIBUTED: Setup = Setup { nodes: 3, mode: Mode::Distributed, kept: false };
@@ -40,6 +42,27 @@ fn a_primary_that_stops_beyond_its_lease_comes_back_as_none() {
 fn a_minority_refuses_and_the_majority_goes_on() {
     let cut = Step::Isolate(1, Link::Swallowed);
     holds(DISTRIBUTED, &[Step::Wait(500), cut, Step::Wait(5_000), Step::Heal, Step::Wait(1_000)]);
+}
+
+/// R33, R64: how long clients wait is printed, and depends on the machine; that nobody is told of a
+/// failure does not.
+#[test]
+fn a_node_that_is_stopped_hands_over_first() {
+    for setup in [DISTRIBUTED, REPLICATED] {
+        let mut cluster = Cluster::start_all(setup).unwrap();
+        let gaps = failovers(&mut cluster, End::Stop, 3, |node, seen| {
+            println!("{:?}, node {node}: {seen:?} ms and failures", setup.mode);
+        });
+        let gaps = gaps.inspect_err(|_| cluster.keep_folder()).unwrap();
+        if gaps.failed > 0 {
+            cluster.keep_folder();
+        }
+        assert_eq!((gaps.failed, gaps.count()), (0, 12), "{setup:?}, see {:?}", cluster.folder());
+        for node in 0..setup.nodes {
+            let log = std::fs::read_to_string(cluster.folder().join(format!("n{node}.log")));
+            assert!(log.unwrap().contains(r#""event":"handed_over""#), "{setup:?}, node {node}");
+        }
+    }
 }
 
 /// `ms` and `mg` of one key in one packet: `mg` answered `EN` while the value was on its way to its

@@ -6,6 +6,8 @@
     reason = "a failing test may panic, and it waits for real processes on the real clock"
 )]
 
+#[path = "cluster_cli/certificates.rs"]
+mod certificates;
 #[path = "cluster_cli/dev.rs"]
 mod dev;
 
@@ -91,8 +93,14 @@ fn agrees(dev: &Dev) {
     assert_eq!(metric("isogrid_cluster_has_lease"), 1);
     assert_eq!(metric("isogrid_cluster_segments{cache=\"default\",state=\"complete\"}"), 256);
     assert!(metric("isogrid_cluster_frames_total{lane=\"data\",direction=\"sent\"}") > 0);
-    let tables = ["cluster status", "cluster members", "cluster topology", "cache locate greeting"];
-    for (words, part) in tables.into_iter().zip(["COMPLETE", "leads", "IN SYNC", "primary"]) {
+    let tables = [
+        ("cluster status", "COMPLETE"),
+        ("cluster members", "leads"),
+        ("cluster topology", "IN SYNC"),
+        ("cluster rebalance --wait", "every copy is where it should be"),
+        ("cache locate greeting", "primary"),
+    ];
+    for (words, part) in tables {
         assert!(dev.said(0, words).out.contains(part), "{words}");
     }
     dev.refuses(0, "cache locate greeting --cache none", 3, "there is no cache `none`");
@@ -143,6 +151,81 @@ fn leaves(dev: &Dev) {
     assert!(said["reasons"].to_string().contains("no majority"), "{said}");
 }
 
+/// Two of five are killed at once. The first is removed without loss: the other may come back with
+/// what they had together. With that one it is lost, which somebody has to accept.
+#[test]
+fn members_that_do_not_come_back_are_removed() {
+    let mut dev = Dev::start(&["--nodes", "5", "--no-restart"]);
+    let all = [0, 1, 2, 3, 4];
+    until("every copy is there", || is_whole(&dev, &all));
+    let number = |dev: &Dev, node: usize| {
+        dev.said(node, "cluster status -o json").json()["member"].as_u64().unwrap()
+    };
+    let (us, first, second) = (number(&dev, 0), number(&dev, 3), number(&dev, 4));
+    for (words, why) in [
+        (
+            format!("cluster remove {second}"),
+            format!("the member {second} ({}) is alive", dev.peer(4)),
+        ),
+        (
+            format!("cluster remove {us}"),
+            format!("the member {us} ({}) is the one that", dev.peer(0)),
+        ),
+        (
+            "cluster remove 9".to_owned(),
+            "there is no member `9`; there are 1, 2, 3, 4, 5".to_owned(),
+        ),
+    ] {
+        dev.refuses(0, &words, 2, &why);
+    }
+    let topology = dev.said(0, "cluster topology -o json").json();
+    let both = topology["caches"][0]["segments"].as_array().unwrap().iter().filter(|segment| {
+        let insync: Vec<u64> =
+            segment["insync"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
+        insync.iter().all(|member| [first, second].contains(member))
+    });
+    let both: Vec<u64> = both.map(|segment| segment["segment"].as_u64().unwrap()).collect();
+    assert!(!both.is_empty(), "{topology}");
+    dev.kill(3);
+    dev.kill(4);
+    // On another node than the leader's, whoever that is.
+    let said = dev.said(0, &format!("cluster remove {} -o json --timeout 60s", dev.peer(3)));
+    assert_eq!(said.json(), json!({ "member": first, "removed": true, "lost": [] }), "{said:?}");
+    let missing = |dev: &Dev| {
+        dev.said(1, "cluster status -o json").json()["caches"][0]["served"] != json!(256)
+    };
+    assert!(missing(&dev));
+    let words = format!("cluster remove {second}");
+    dev.refuses(
+        1,
+        &words,
+        2,
+        &format!("the only copies in sync of {} segments of default", both.len()),
+    );
+    assert!(missing(&dev));
+    let left = dev.said(1, "cluster rebalance -o json").json();
+    assert!(left["balanced"] == false && left["segments_left"].as_u64() > Some(0), "{left}");
+    assert!(dev.said(2, "cluster rebalance").out.contains(" segments left: "));
+    let said = dev.said(1, &format!("{words} --accept-data-loss -o json --timeout 60s"));
+    assert_eq!(said.json()["lost"], json!([{ "cache": "default", "segments": both }]), "{said:?}");
+    let said = dev.said(2, "cluster rebalance --wait -o json --timeout 60s");
+    assert!(said.error.contains(" copies to fill ("), "{said:?}");
+    let done = said.json();
+    assert_eq!((&done["balanced"], &done["copies_to_fill"]), (&json!(true), &json!(0)), "{done}");
+    assert_eq!(numbers(&done["members"], "copies").iter().sum::<u64>(), 512, "{done}");
+    for kind in ["copies", "primaries"] {
+        let wanted = numbers(&done["members"], &format!("{kind}_wanted"));
+        assert_eq!(numbers(&done["members"], kind), wanted, "{kind} of {done}");
+    }
+    until("every copy is there without them", || is_whole(&dev, &[0, 1, 2]));
+    let members = &dev.said(2, "cluster members -o json").json()["members"];
+    assert_eq!(numbers(members, "member").len(), 3, "{members}");
+    assert!(members.as_array().unwrap().iter().all(|one| one["raft"] == "voter"), "{members}");
+    dev.client(2).ask("set a 0 0 1\r\nx\r\nget a\r\n", "STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n");
+    dev.signal("TERM");
+    assert_eq!(dev.wait().code(), Some(0), "{}", dev.log());
+}
+
 #[test]
 fn nodes_end_with_the_process_that_started_them_and_are_the_same_again() {
     let folder = temporary("dev");
@@ -187,8 +270,9 @@ fn a_cluster_that_cannot_start_says_why_and_leaves_nothing_behind() {
 fn who_belongs_to_no_cluster_says_so() {
     let server = Server::isogrid(&["--native", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
     let native = server.bound_for("native").remove(0);
-    for words in ["status", "members", "topology", "leave"] {
-        let said = asked(&["cluster", words], &[("ISOGRID_SERVER", &native)]);
+    for words in ["status", "members", "topology", "rebalance", "leave", "remove 2"] {
+        let given: Vec<&str> = "cluster".split(' ').chain(words.split(' ')).collect();
+        let said = asked(&given, &[("ISOGRID_SERVER", &native)]);
         assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{words}: {said:?}");
         assert!(said.error.contains("this node belongs to no cluster\n  help: "), "{said:?}");
     }

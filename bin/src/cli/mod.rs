@@ -28,6 +28,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 use isogrid_engine::persist::PersistError;
 
+use crate::cluster::ClusterError;
 use crate::config::{Loaded, Problems};
 
 /// The exit code of a refused configuration (`EX_CONFIG`).
@@ -197,6 +198,7 @@ fn run(loaded: impl Into<Loaded>) -> ExitCode {
                 crate::server::Error::Data { .. }
                 | crate::server::Error::Catalog(_)
                 | crate::server::Error::Users(_)
+                | crate::server::Error::Cluster(ClusterError::Tls(_))
                 | crate::server::Error::Tls(_) => ExitCode::from(REFUSED),
                 _ => ExitCode::FAILURE,
             }

@@ -1,40 +1,50 @@
 //! What comes from peers, and where it goes. Called by the transport's tasks: nothing here waits.
 
-use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 
-use isogrid_grid::copies::Ticket;
+use isogrid_grid::copies::Out;
 use isogrid_grid::founding::Hello;
-use isogrid_grid::message::{Envelope, Message};
+use isogrid_grid::id::NodeId;
+use isogrid_grid::message::{Envelope, Message, ToCopy};
 
 use super::driver::Input;
-use super::frame::Frame;
+use super::frame::{Done, Frame, Items, Reply};
 use super::transport::{Lane, Sink};
-use super::{Answer, Cluster, Done, Executed, Shared};
+use super::{Cluster, Executed, Shared};
 
 /// Hears for a cluster. Does not keep it alive.
 pub(super) struct Ears(pub Weak<Cluster>);
+
+/// What follows from frames that came together: it is done when all of them were heard.
+#[derive(Default)]
+struct Heard {
+    out: Vec<Out>,
+    executed: Vec<(u64, Arc<Shared>, Executed)>,
+}
 
 impl Sink for Ears {
     fn received(&self, _: Lane, from: &str, frames: &mut dyn Iterator<Item = &[u8]>) {
         let Some(cluster) = self.0.upgrade() else { return };
         cluster.requests.is_back(from);
+        let mut heard = Heard::default();
         for frame in frames {
             match Frame::decode(frame) {
-                Some(Frame::Core(bytes)) => cluster.hear(from, bytes),
+                Some(Frame::Core(bytes)) => cluster.hear(from, bytes, &mut heard.out),
                 Some(Frame::Hello(bytes)) => {
                     if let Some(hello) = Hello::decode(bytes) {
                         let _ = cluster.inputs.send(Input::Hello(hello));
                     }
                 }
-                Some(Frame::Request { id, cache, bytes }) => {
-                    execute(&cluster, from, id, cache, bytes);
+                Some(Frame::Requests { id, cache, requests }) => {
+                    cluster.execute((from, id), cache, requests, &mut heard);
                 }
-                Some(Frame::Reply { id, done, bytes }) => {
-                    cluster.requests.end(id, Answer { done, bytes: bytes.to_vec() });
-                }
+                Some(Frame::Replies { id, replies }) => cluster.requests.take(id, replies),
                 None => tracing::warn!(event = "unknown_frame", peer = from, len = frame.len()),
             }
+        }
+        cluster.carry_out(heard.out);
+        for (id, shared, executed) in heard.executed {
+            executed.reply(&cluster, &shared, from, id);
         }
     }
 
@@ -48,9 +58,9 @@ impl Sink for Ears {
 
 impl Cluster {
     /// What cores say: that of copies is done here, the rest is for the control core.
-    fn hear(&self, from: &str, bytes: &[u8]) {
+    fn hear(&self, from: &str, bytes: &[u8], out: &mut Vec<Out>) {
         let Some(envelope) = Envelope::decode(bytes) else { return };
-        let Message::Copy(group, segment, peer) = envelope.message else {
+        let Message::Copies(all) = envelope.message else {
             let is_stranger = self.view.load().address(envelope.from).is_none();
             let reached_at = is_stranger.then(|| from.to_owned());
             let _ = self.inputs.send(Input::Core(envelope, reached_at));
@@ -59,61 +69,39 @@ impl Cluster {
         let is_for_us = self.identity.get().is_some_and(|identity| {
             identity.cluster == envelope.cluster && identity.node == envelope.to
         });
-        let shared = self.caches.iter().find(|shared| shared.group == group);
-        if let Some(copies) = shared.and_then(|shared| shared.copies()).filter(|_| is_for_us) {
-            let mut out = Vec::new();
-            copies.receive(self.now(), envelope.from, segment, peer, &mut out);
-            self.carry_out(out);
+        if is_for_us {
+            self.hear_copies(envelope.from, all, out);
         }
     }
 
-    fn reply(&self, to: &str, id: u64, done: Done, bytes: &[u8]) {
-        let mut frame = Vec::with_capacity(bytes.len() + 16);
-        Frame::Reply { id, done, bytes }.encode(&mut frame);
-        if let Some(transport) = self.transport.get() {
-            // Who does not get it takes the outcome for unknown.
-            let _ = transport.send(to, Lane::Requests, &frame);
+    fn hear_copies(&self, from: NodeId, all: Vec<ToCopy>, out: &mut Vec<Out>) {
+        let now = self.now();
+        for (group, segment, peer) in all {
+            let shared = self.caches.iter().find(|shared| shared.group == group);
+            if let Some(copies) = shared.and_then(|shared| shared.copies()) {
+                copies.receive(now, from, segment, peer, out);
+            }
         }
     }
-}
 
-/// Executes a request of another member; its answer may wait for copies.
-fn execute(cluster: &Arc<Cluster>, from: &str, id: u64, cache: &str, bytes: &[u8]) {
-    let (Some(shared), Some(executor)) = (cluster.cache(cache), cluster.executor.get()) else {
-        return cluster.reply(from, id, Done::Elsewhere, b"");
-    };
-    let executed = executor.execute(shared, bytes);
-    let (cluster, shared, from) = (Arc::clone(cluster), Arc::clone(shared), from.to_owned());
-    match executed {
-        Executed::Elsewhere => cluster.reply(&from, id, Done::Elsewhere, b""),
-        Executed::Now { bytes, waits } if waits.is_empty() => {
-            cluster.reply(&from, id, Done::Executed, &bytes);
+    /// Executes requests of another member; their answers may wait for copies.
+    fn execute(
+        &self,
+        (from, id): (&str, u64),
+        cache: &str,
+        requests: Items<'_>,
+        heard: &mut Heard,
+    ) {
+        let Some((shared, executor)) = self.cache(cache).zip(self.executor.get()) else {
+            let nowhere = |(number, _)| Reply { number, done: Done::Elsewhere, bytes: b"" };
+            return self.tell(from, id, (0..).zip(requests).map(nowhere));
+        };
+        let mut executed = Executed::default();
+        let touched = executor.execute(shared, requests, &mut executed);
+        if let Some(copies) = shared.copies() {
+            let now = self.now();
+            touched.iter().for_each(|segment| copies.flush(now, *segment, &mut heard.out));
         }
-        Executed::Now { bytes, waits } => {
-            tokio::spawn(async move {
-                let is_true = are_committed(&cluster, &shared, waits).await;
-                let done = if is_true { Done::Executed } else { Done::Unknown };
-                cluster.reply(&from, id, done, &bytes);
-            });
-        }
-        Executed::Later(later) => {
-            tokio::spawn(async move {
-                let (done, bytes) = later.await;
-                cluster.reply(&from, id, done, &bytes);
-            });
-        }
+        heard.executed.push((id, Arc::clone(shared), executed));
     }
-}
-
-/// Waits until all of these are committed; whether that may be said.
-async fn are_committed(cluster: &Cluster, shared: &Shared, waits: Vec<Ticket>) -> bool {
-    let Some(copies) = shared.copies() else { return false };
-    for ticket in waits {
-        let committed = poll_fn(|cx| copies.poll(ticket, cx)).await;
-        // Committed or not: another member may serve the segment by now (R18).
-        if committed.is_err() || !cluster.serves(shared, ticket.segment) {
-            return false;
-        }
-    }
-    true
 }

@@ -6,14 +6,21 @@
 //! | `driver/` | the task that runs the control core, and finds or founds a cluster before |
 //! | `ears.rs` | what comes from peers, and where it goes |
 //! | `view.rs` | who serves which segment |
-//! | `requests.rs`, `frame.rs` | requests that are passed on; what goes over the lanes |
+//! | `status.rs`, `balance.rs`, `remove.rs` | what there is to say of the cluster, and what is left to be moved; members that do not come back |
+//! | `requests.rs`, `executed.rs` | requests that are passed on, and those that others pass on |
+//! | `mail.rs` | what copies say to those of other members |
+//! | `frame.rs` | what goes over the lanes |
 //! | `transport/`, `storage/` | frames over TCP; what is kept on the disk |
 //! | `copies/` | the same of the copies of caches that are kept |
 
+mod balance;
 mod copies;
 mod driver;
 mod ears;
+mod executed;
 mod frame;
+mod mail;
+mod remove;
 mod requests;
 mod seeds;
 mod status;
@@ -21,9 +28,10 @@ pub mod storage;
 pub mod transport;
 mod view;
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use isogrid_engine::{Clock, SystemClock, Table, env};
@@ -31,18 +39,22 @@ use isogrid_grid::control::Identity;
 use isogrid_grid::copies::{Copies, Out};
 use isogrid_grid::id::{GroupId, NodeId};
 use isogrid_grid::membership::Now;
-use isogrid_grid::message::{Envelope, Message};
+use isogrid_grid::message::{Envelope, Message, ToCopy};
 use isogrid_grid::metadata::{GroupSettings, Owners};
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::config::{CacheConfig, CacheMode, ServerConfig};
+use crate::server::tls::TlsError;
+pub use balance::{Left, Speed};
 use driver::Input;
-pub use frame::Done;
-use frame::Frame;
-pub use requests::Answer;
-use requests::Requests;
+pub use executed::{Executed, Later};
+use frame::put_core;
+pub use frame::{Done, Items};
+use mail::Mail;
+pub use requests::{Answer, Asked, Outgoing};
+use requests::{Bundle, Requests};
 pub use seeds::seeds;
 pub use status::{CacheStatus, MemberStatus, SegmentStatus, Status};
 use transport::{Lane, Transport};
@@ -50,6 +62,10 @@ pub use view::{Route, View};
 
 /// Segments of each cache of a cluster.
 pub const SEGMENTS: u32 = 256;
+
+/// How long the others may take to hear who serves what a member has handed over: until then they
+/// pass requests on to it, and have to be told that it does not. Several rounds of the log.
+const HEARD: Duration = Duration::from_millis(200);
 
 /// Why a node cannot take part in a cluster.
 #[derive(Debug, Error)]
@@ -74,6 +90,9 @@ pub enum ClusterError {
     /// Peers are reached over TCP alone.
     #[error("peers are reached over TCP: cluster.peer = {0} is no IP:PORT")]
     NotTcp(String),
+    /// Peers cannot speak TLS.
+    #[error("cluster.tls_cert, cluster.tls_key and cluster.tls_ca: {0}")]
+    Tls(#[from] TlsError),
     /// Two caches would be one group.
     #[error("the caches {0:?} and {1:?} cannot be in one cluster: rename one")]
     SameGroup(String, String),
@@ -122,23 +141,14 @@ fn group_of(name: &str) -> GroupId {
 
 /// Executes requests that other members pass on.
 pub trait Executor: Send + Sync {
-    /// Executes one, and says what it has to wait for. Must not wait.
-    fn execute(&self, shared: &Arc<Shared>, request: &[u8]) -> Executed;
-}
-
-/// What became of a request of another member.
-pub enum Executed {
-    /// It was executed, or surely not.
-    Now {
-        /// What the client reads.
-        bytes: Vec<u8>,
-        /// What that waits for.
-        waits: Vec<isogrid_grid::copies::Ticket>,
-    },
-    /// This says it in time.
-    Later(Pin<Box<dyn Future<Output = (Done, Vec<u8>)> + Send>>),
-    /// It was not executed: another member serves its key, or nobody does now.
-    Elsewhere,
+    /// Executes some that came together, in their order, and says of each what became of it; the
+    /// segments that were written to, once or more often, are to be flushed. Must not wait.
+    fn execute(
+        &self,
+        shared: &Arc<Shared>,
+        requests: Items<'_>,
+        executed: &mut Executed,
+    ) -> Vec<u32>;
 }
 
 /// This node's part in a cluster.
@@ -201,35 +211,55 @@ impl Cluster {
         let _ = self.executor.set(executor);
     }
 
-    /// Sends what was written to a segment to its other copies.
-    pub fn flush(&self, shared: &Shared, segment: u32) {
+    /// Sends what was written to segments to their other copies: to each member with one message.
+    pub fn flush(&self, shared: &Shared, segments: &[u32]) {
         let mut out = Vec::new();
         if let Some(copies) = shared.copies() {
-            copies.flush(self.now(), segment, &mut out);
+            let now = self.now();
+            segments.iter().for_each(|segment| copies.flush(now, *segment, &mut out));
         }
         self.carry_out(out);
     }
 
     /// Passes a request on. `None` when it cannot be sent now.
     #[must_use]
-    pub fn pass_on(
+    pub fn pass_on(&self, to: NodeId, shared: &Shared, request: &[u8]) -> Option<Asked> {
+        let mut outgoing = Outgoing::default();
+        let asked = self.ask(&mut outgoing, to, shared, request);
+        self.send_requests(&mut outgoing);
+        asked
+    }
+
+    /// Puts a request to those that are passed on at the end of the turn. `None` when it cannot
+    /// be sent now.
+    #[must_use]
+    pub fn ask(
         &self,
+        outgoing: &mut Outgoing,
         to: NodeId,
-        cache: &str,
-        bytes: &[u8],
-    ) -> Option<oneshot::Receiver<Answer>> {
+        shared: &Shared,
+        request: &[u8],
+    ) -> Option<Asked> {
         let view = self.view.load();
-        let (address, transport) = (view.address(to)?, self.transport.get()?);
-        if self.requests.is_away(address) {
-            return None;
+        let address = view.address(to).filter(|address| !self.requests.is_away(address))?;
+        let cache = (shared.group, &*shared.name);
+        let (asked, full) = self.requests.put(outgoing, (to, address), cache, request);
+        full.into_iter().for_each(|bundle| self.send_bundle(&bundle));
+        Some(asked)
+    }
+
+    /// Passes on what was asked for.
+    pub fn send_requests(&self, outgoing: &mut Outgoing) {
+        outgoing.take().for_each(|bundle| self.send_bundle(&bundle));
+    }
+
+    fn send_bundle(&self, bundle: &Bundle) {
+        let send = |transport: &Transport| {
+            transport.send(&bundle.address, Lane::Requests, &bundle.frame).is_ok()
+        };
+        if self.requests.begin(bundle) && !self.transport.get().is_some_and(send) {
+            self.requests.not_sent(bundle);
         }
-        let (id, receiver) = self.requests.begin(address);
-        let mut frame = Vec::with_capacity(bytes.len() + 64);
-        Frame::Request { id, cache, bytes }.encode(&mut frame);
-        if transport.send(address, Lane::Requests, &frame).is_err() {
-            self.requests.end(id, Answer { done: Done::Elsewhere, bytes: Vec::new() });
-        }
-        Some(receiver)
     }
 
     /// What there is to say of the cluster; `None` when the driver is gone.
@@ -252,6 +282,12 @@ impl Cluster {
         self.transport.get().map(Transport::stats)
     }
 
+    /// The certificates of this node among its peers, if those speak TLS.
+    #[must_use]
+    pub fn peer_tls(&self) -> Option<&transport::PeerTls> {
+        self.transport.get().and_then(Transport::tls)
+    }
+
     /// How many requests were passed on to other members.
     #[must_use]
     pub fn passed_on(&self) -> u64 {
@@ -263,28 +299,45 @@ impl Cluster {
         let _ = self.inputs.send(Input::Leave);
     }
 
-    /// Does what copies ask for.
+    /// Has others take what this process serves, which is about to end; returns when nobody misses
+    /// it any more, and all have heard so (R33, R64).
+    pub async fn hand_over(&self) {
+        let (sender, receiver) = oneshot::channel();
+        // Where the driver is gone nothing is served.
+        if self.inputs.send(Input::Stop(sender)).is_ok() && receiver.await.is_ok() {
+            tokio::time::sleep(HEARD).await;
+        }
+    }
+
+    /// Does what copies ask for. What one member gets goes in one message, as far as that does not
+    /// become too long.
     fn carry_out(&self, out: Vec<Out>) {
+        let (mut mail, mut waiting) = (Mail::default(), Vec::new());
         for one in out {
             match one {
                 Out::Send(to, group, segment, peer) => {
-                    self.send(to, Lane::Data, Message::Copy(group, segment, peer));
+                    let full = mail.put(to, (group, segment, peer));
+                    full.into_iter().for_each(|all| self.send_copies(to, all));
                 }
                 Out::Ask(request) => {
                     let _ = self.inputs.send(Input::Ask(request));
                 }
+                Out::Wake(waker) => waiting.push(waker),
             }
         }
+        mail.into_iter().for_each(|(to, all)| self.send_copies(to, all));
+        waiting.into_iter().for_each(Waker::wake);
     }
 
-    fn send(&self, to: NodeId, lane: Lane, message: Message) {
+    fn send_copies(&self, to: NodeId, all: Vec<ToCopy>) {
         let Some(Identity { cluster, node, boot, .. }) = self.identity.get().copied() else {
             return;
         };
         let view = self.view.load();
         if let Some(address) = view.address(to) {
+            let message = Message::Copies(all);
             let envelope = Envelope { cluster, from: node, boot, to, message };
-            self.send_envelope(address, &envelope, lane);
+            self.send_envelope(address, &envelope, Lane::Data);
         }
     }
 
@@ -292,7 +345,7 @@ impl Cluster {
     fn send_envelope(&self, address: &str, envelope: &Envelope, lane: Lane) {
         if let Some(transport) = self.transport.get() {
             let mut frame = Vec::new();
-            Frame::Core(&envelope.encode()).encode(&mut frame);
+            put_core(envelope, &mut frame);
             let _ = transport.send(address, lane, &frame);
         }
     }

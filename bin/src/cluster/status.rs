@@ -8,6 +8,7 @@ use isogrid_grid::metadata::{Member, Role, Segment};
 use serde::Serialize;
 
 use super::Cluster;
+use super::balance::Speed;
 
 /// The cluster, as one member sees it.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -20,6 +21,8 @@ pub struct Status {
     pub member: Option<u64>,
     /// Whether the member may serve now.
     pub has_lease: bool,
+    /// Whether members speak TLS with each other.
+    pub peer_tls: bool,
     /// Who leads.
     pub leader: Option<u64>,
     /// Raft's term.
@@ -30,6 +33,9 @@ pub struct Status {
     pub members: Vec<MemberStatus>,
     /// The caches of the cluster.
     pub caches: Vec<CacheStatus>,
+    /// How fast copies are filled.
+    #[serde(skip)]
+    pub speed: Speed,
 }
 
 /// A member.
@@ -47,6 +53,8 @@ pub struct MemberStatus {
     pub lost: bool,
     /// Whether it is about to leave.
     pub leaving: bool,
+    /// Whether its process is about to end, to be started again.
+    pub stopping: bool,
     /// Segments that it serves, of all caches.
     pub primaries: usize,
     /// Copies in sync that it has beside.
@@ -75,6 +83,9 @@ pub struct CacheStatus {
     pub active_here: usize,
     /// Copies in sync without which a primary refuses writes.
     pub min_insync: usize,
+    /// About how many bytes a copy of a segment has: the average of this member's; 0 without any.
+    #[serde(skip)]
+    pub segment_bytes: u64,
     /// Who has which segment, by their numbers.
     #[serde(skip)]
     pub map: Vec<SegmentStatus>,
@@ -91,6 +102,8 @@ pub struct SegmentStatus {
     pub insync: Vec<u64>,
     /// The members whose copies are being filled.
     pub syncing: Vec<u64>,
+    /// The members that should have it, the one that should serve it first.
+    pub target: Vec<u64>,
 }
 
 impl Status {
@@ -103,6 +116,7 @@ impl Status {
             registered: false,
             lost: false,
             leaving: false,
+            stopping: false,
             primaries: 0,
             backups: 0,
             filling: 0,
@@ -122,11 +136,13 @@ impl Status {
             id: metadata.settings().cluster.to_string(),
             member: Some(control.identity().node.0),
             has_lease: cluster.may_serve(),
+            peer_tls: cluster.peer_tls().is_some(),
             leader: leader.map(|leader| leader.0),
             term,
             index: metadata.index(),
             members: members.collect(),
             caches: cluster.caches.iter().map(|shared| CacheStatus::of(control, shared)).collect(),
+            speed: Speed::default(),
         }
     }
 
@@ -202,13 +218,14 @@ impl Status {
 }
 
 impl MemberStatus {
-    /// How it is, in a word: joining, up, lost or leaving.
+    /// How it is, in a word: joining, up, stopping, lost or leaving.
     #[must_use]
     pub fn state(&self) -> &'static str {
         match self {
             MemberStatus { leaving: true, .. } => "leaving",
             MemberStatus { registered: false, .. } => "joining",
             MemberStatus { lost: true, .. } => "lost",
+            MemberStatus { stopping: true, .. } => "stopping",
             _ => "up",
         }
     }
@@ -231,6 +248,7 @@ impl MemberStatus {
             registered: member.incarnation.is_some(),
             lost: node != control.identity().node && cluster.requests.is_away(&member.address),
             leaving: member.leaving,
+            stopping: member.stopping,
             primaries,
             backups: insync.saturating_sub(primaries),
             filling: fills.filter(|filling| filling.copy.node == node).count(),
@@ -252,6 +270,8 @@ impl CacheStatus {
             let mut insync = segment.insync.iter();
             segment.primary.is_none() && !insync.any(|copy| control.metadata().is_current(*copy))
         };
+        let us = control.identity().node;
+        let copies_here = segments.iter().filter(|segment| segment.is_insync(us)).count() as u64;
         let mut active_here = 0;
         if let Some(copies) = shared.copies() {
             copies.each(|_: SegmentId, replica| active_here += usize::from(replica.is_active()));
@@ -265,6 +285,7 @@ impl CacheStatus {
             filling: segments.iter().map(|segment| segment.syncing.len()).sum(),
             active_here,
             min_insync: usize::from(shared.settings.min_insync),
+            segment_bytes: shared.table.usage().bytes.checked_div(copies_here).unwrap_or(0),
             map: segments.iter().map(SegmentStatus::of).collect(),
         }
     }
@@ -293,6 +314,7 @@ impl SegmentStatus {
             primary: segment.primary.map(|node| node.0),
             insync: segment.insync.iter().map(|copy| copy.node.0).collect(),
             syncing: segment.syncing.iter().map(|filling| filling.copy.node.0).collect(),
+            target: segment.target.iter().map(|node| node.0).collect(),
         }
     }
 }

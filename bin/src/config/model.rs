@@ -119,6 +119,12 @@ pub struct ClusterConfig {
     pub bootstrap_expect: u64,
     /// How long a member may serve without hearing from the leader. Default: 1.5 s.
     pub lease: Duration,
+    /// This node's certificate among its peers; `None`: they speak without TLS. Default: none.
+    pub tls_cert: Option<String>,
+    /// Its private key. Default: none.
+    pub tls_key: Option<String>,
+    /// The authority that signs the certificates of members. Default: none.
+    pub tls_ca: Option<String>,
 }
 
 impl ClusterConfig {
@@ -137,6 +143,9 @@ impl Default for ClusterConfig {
             join: None,
             bootstrap_expect: 0,
             lease: Duration::from_millis(1_500),
+            tls_cert: None,
+            tls_key: None,
+            tls_ca: None,
         }
     }
 }
@@ -160,7 +169,8 @@ pub struct NodeConfig {
     pub name: String,
     /// Worker threads: a bound on the CPU used. Default: the number of cores. Minimum: 1.
     pub threads: usize,
-    /// How long a SIGTERM waits for requests that are under way. Default: 5 s.
+    /// How long a SIGTERM waits for requests that are under way, and before that for other members
+    /// of a cluster to take over what the node serves. Default: 5 s.
     pub drain_timeout: Duration,
     /// Bytes that all caches together may be given; one that is made while the server runs is
     /// refused above it. `None` = as much memory as the machine has. Default: none.

@@ -20,7 +20,7 @@ const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 const LIFE: Form = Form::OrOff(&Form::Span(1, 100 * YEAR));
 
 /// Keys at the top and in `[node]`, `[cluster]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 47] = [
+pub static ROOT: [Key<ServerConfig>; 50] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -39,7 +39,8 @@ pub static ROOT: [Key<ServerConfig>; 47] = [
         "node.drain_timeout",
         Form::Span(0, HOUR),
         field!(ServerConfig, node.drain_timeout),
-        "How long a SIGTERM waits for requests that are under way.",
+        "How long a SIGTERM waits for requests that are under way, and before that for other members of \
+         a cluster to take over what the node serves.",
     ),
     Key::new(
         "node.memory",
@@ -137,6 +138,27 @@ pub static ROOT: [Key<ServerConfig>; 47] = [
         field!(ServerConfig, cluster.lease),
         "How long a member serves without hearing from the leader, and so about how long others \
          wait before they take over from one that is gone. Fixed when the cluster is founded.",
+    ),
+    Key::new(
+        "cluster.tls_cert",
+        Form::OrOff(&PATH),
+        field!(ServerConfig, cluster.tls_cert),
+        "A PEM file with this node's certificate among its peers, followed by those that lead to \
+         `cluster.tls_ca`. With it peers speak TLS 1.3 and show certificates, all of them. The three \
+         files are read again when they change, each minute, and at SIGHUP; connections live on.",
+    ),
+    Key::new(
+        "cluster.tls_key",
+        Form::OrOff(&PATH),
+        field!(ServerConfig, cluster.tls_key),
+        "A PEM file with the private key of `cluster.tls_cert`.",
+    ),
+    Key::new(
+        "cluster.tls_ca",
+        Form::OrOff(&PATH),
+        field!(ServerConfig, cluster.tls_ca),
+        "A PEM file with the authority of this cluster's members: whoever has a certificate of it is \
+         a peer, so it signs nobody else.",
     ),
     Key::new(
         "protocol.shutdown_command",

@@ -23,6 +23,7 @@ pub fn validate(config: &ServerConfig) -> Result<(), Problems> {
     check_caches(config, &mut found);
     check_listeners(config, &mut found);
     check_security(config, &mut found);
+    check_peers(config, &mut found);
     if found.is_empty() { Ok(()) } else { Err(Problems(found)) }
 }
 
@@ -136,6 +137,28 @@ fn check_security(config: &ServerConfig, found: &mut Vec<Problem>) {
     if config.auth.mode == Mode::On && nowhere {
         let what = "auth.mode = on, and there is no place for users without a data directory";
         found.push(problem(what, "set auth.users to a file, or node.data_dir to a directory"));
+    }
+}
+
+/// Peers speak TLS or not: there is nothing between.
+fn check_peers(config: &ServerConfig, found: &mut Vec<Problem>) {
+    let of = &config.cluster;
+    let files = [
+        ("cluster.tls_cert", &of.tls_cert),
+        ("cluster.tls_key", &of.tls_key),
+        ("cluster.tls_ca", &of.tls_ca),
+    ];
+    let names = |given: bool| {
+        let those = files.iter().filter(|(_, file)| file.is_some() == given);
+        those.map(|(name, _)| *name).collect::<Vec<_>>()
+    };
+    let (given, missing) = (names(true), names(false));
+    if !given.is_empty() && !missing.is_empty() {
+        let what = format!("{} without {}", given.join(", "), missing.join(", "));
+        found.push(problem(
+            what,
+            "set all three to PEM files, or none; docs/SECURITY.md makes some",
+        ));
     }
 }
 

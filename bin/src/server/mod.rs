@@ -266,6 +266,7 @@ fn stop_on_signals(node: &Arc<Node>) -> Result<(), Error> {
         tracing::info!(event = "draining", "stdin has ended");
     });
     tokio::spawn(async move {
+        let mut is_asked = false;
         loop {
             let name = tokio::select! {
                 biased;
@@ -273,17 +274,36 @@ fn stop_on_signals(node: &Arc<Node>) -> Result<(), Error> {
                 _ = interrupt.recv() => "SIGINT",
                 _ = graceful.recv() => "SIGUSR1",
             };
-            if node.is_stopping() {
+            if std::mem::replace(&mut is_asked, true) || node.is_stopping() {
+                node.stop();
                 node.hurry();
                 tracing::warn!(event = "hurried", signal = name, "what is not written yet is left");
                 return;
             }
             let connections = node.connections.open();
             tracing::info!(event = "draining", signal = name, connections);
-            node.stop();
+            tokio::spawn(stop(Arc::clone(&node)));
         }
     });
     Ok(())
+}
+
+/// Stops a node; a member of a cluster has others take what it serves before clients notice.
+async fn stop(node: Arc<Node>) {
+    if let Some(cluster) = node.cluster.get() {
+        let limit = node.config.node.drain_timeout;
+        tokio::select! {
+            biased;
+            () = node.stopped() => {}
+            () = cluster.hand_over() => tracing::info!(event = "handed_over"),
+            () = tokio::time::sleep(limit) => tracing::warn!(
+                event = "not_handed_over",
+                ?limit,
+                "others notice when the lease is over that this member has gone"
+            ),
+        }
+    }
+    node.stop();
 }
 
 /// Waits for the connections to finish what they have read, as long as the configuration allows.

@@ -9,6 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Error;
 use super::node::Node;
+use super::tls::{Tls, days_left};
+use crate::cluster::transport::PeerTls;
 
 /// Between two looks at the users, ms.
 const USERS_PAUSE: u64 = 500;
@@ -60,6 +62,9 @@ impl Reload {
             if node.tls.as_ref().is_some_and(|tls| tls.is_stale()) {
                 reload_certificates(node);
             }
+            if peers(node).is_some_and(PeerTls::is_stale) {
+                reload_peers(node);
+            }
         }
         if now >= self.next_warning {
             self.next_warning = now + WARNING_PAUSE;
@@ -86,6 +91,7 @@ pub fn on_hangup(node: &Arc<Node>) -> Result<(), Error> {
         while hangup.recv().await.is_some() {
             reload_users(&node);
             reload_certificates(&node);
+            reload_peers(&node);
             if let Some(audit) = node.security.audit() {
                 audit.reopen();
             }
@@ -124,9 +130,28 @@ pub fn reload_certificates(node: &Node) {
     }
 }
 
+fn peers(node: &Node) -> Option<&PeerTls> {
+    node.cluster.get().and_then(|cluster| cluster.peer_tls())
+}
+
+/// Reads certificate, key and authority of peers again.
+fn reload_peers(node: &Node) {
+    let Some(tls) = peers(node) else { return };
+    match tls.reload() {
+        Ok(()) => tracing::info!(event = "peer_certificate_loaded", expires_ms = tls.expires()),
+        Err(error) => {
+            tracing::error!(event = "peer_certificate_not_loaded", %error, "the old one holds");
+        }
+    }
+}
+
 fn warn_of_end(node: &Node) {
-    let days = node.tls.as_ref().and_then(|tls| tls.expires_soon(node.now()));
-    if let Some(days) = days {
-        tracing::warn!(event = "certificate_ends_soon", days, "put a new one in its place");
+    let now = node.now();
+    let of_clients = node.tls.as_ref().and_then(Tls::expires);
+    let of_peers = peers(node).and_then(PeerTls::expires);
+    for (of, end) in [("clients", of_clients), ("peers", of_peers)] {
+        if let Some(days) = end.and_then(|end| days_left(end, now)) {
+            tracing::warn!(event = "certificate_ends_soon", of, days, "put a new one in its place");
+        }
     }
 }

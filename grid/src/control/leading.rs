@@ -126,7 +126,7 @@ impl Leading {
             | Message::Grant { .. }
             | Message::GiveUp(_)
             | Message::NoMember
-            | Message::Copy(..) => {}
+            | Message::Copies(_) => {}
         }
     }
 
@@ -134,6 +134,17 @@ impl Leading {
         if self.pending.len() < PENDING_MAX && !self.pending.contains(&command) {
             self.pending.push_back(command);
         }
+    }
+
+    /// Whether a command may be proposed now. Nobody is expelled that may serve something, and until
+    /// that is applied it is granted nothing (R9).
+    fn allows(&mut self, command: &Command, now: Monotonic) -> bool {
+        let Command::Expel(node, _) = command else { return true };
+        let is_over = self.grants.is_over(*node, now) || is_planted("expel-serving");
+        if is_over {
+            self.grants.withhold(BTreeSet::from([*node]));
+        }
+        is_over
     }
 
     /// Whether a member that may be away keeps its place.
@@ -197,7 +208,7 @@ impl Control {
             return false;
         }
         while let Some(command) = leading.pending.pop_front() {
-            if !self.is_done(&command) {
+            if !self.is_done(&command) && leading.allows(&command, now.monotonic) {
                 return self.propose(leading, command);
             }
         }
@@ -247,7 +258,10 @@ impl Control {
                 .get(&register.node)
                 .is_some_and(|member| member.boot == register.boot && member.incarnation.is_some()),
             Command::Leave(node) => members.get(node).is_none_or(|member| member.leaving),
-            Command::Remove(node) => !members.contains_key(node),
+            Command::Remove(node) | Command::Expel(node, _) => !members.contains_key(node),
+            Command::Stop(node, boot) => {
+                members.get(node).is_none_or(|member| member.stopping || member.boot != *boot)
+            }
             Command::CreateGroup(create) => self.metadata.groups().contains_key(&create.group),
             Command::Join(_) | Command::Change(_) => false,
         }

@@ -184,7 +184,7 @@ impl Control {
             Message::Raft(message) if message.from() == from => self.raft.receive(message),
             Message::NoMember => out.push(Action::Removed),
             // Copies are the data plane's.
-            Message::Raft(_) | Message::Copy(..) => {}
+            Message::Raft(_) | Message::Copies(_) => {}
             Message::Grant { n, index } => self.lease.granted(n, index, self.metadata.index()),
             Message::GiveUp(give_up) if give_up.node == self.identity.node => {
                 self.give_up(give_up, out);

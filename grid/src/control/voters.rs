@@ -4,7 +4,7 @@ use super::Control;
 use super::leading::Leading;
 use crate::id::NodeId;
 use crate::membership::Now;
-use crate::metadata::Command;
+use crate::metadata::{Command, Member, Role};
 use crate::raft::MemberChange;
 
 /// How far behind a member may be to become a voter, entries.
@@ -16,7 +16,7 @@ impl Control {
         if self.metadata.index() < leading.members_at {
             return false;
         }
-        if self.hand_over() {
+        if self.hand_over(leading, now) {
             return true;
         }
         let Some(change) = self.next_change(leading, now) else {
@@ -27,18 +27,49 @@ impl Control {
         taken
     }
 
-    /// A leader that leaves lets another one lead, which then takes its vote.
-    fn hand_over(&mut self) -> bool {
-        let us = self.identity.node;
-        let is_leaving =
-            |node: &NodeId| self.metadata.members().get(node).is_none_or(|member| member.leaving);
-        if !is_leaving(&us) {
+    /// A leader that leaves lets another one lead, which then takes its vote. One whose process is
+    /// about to end does so last: it knows the others, and a new leader would have to get to know
+    /// them before anybody is given a role. Whether there is somebody to lead.
+    fn hand_over(&mut self, leading: &Leading, now: Now) -> bool {
+        let members = self.metadata.members();
+        let us = members.get(&self.identity.node);
+        let goes = us.is_none_or(|us| us.leaving || (us.stopping && !self.has_roles_for_others()));
+        if !goes {
             return false;
         }
-        let voters = &self.raft.voting().voters;
-        let next = voters.iter().copied().find(|node| *node != us && !is_leaving(node));
-        next.into_iter().for_each(|next| self.raft.transfer(next));
-        next.is_some()
+        let heirs: Vec<NodeId> = self.heirs().collect();
+        let alive = heirs.iter().find(|node| leading.grants.holds(**node, now.monotonic));
+        alive.into_iter().for_each(|next| self.raft.transfer(*next));
+        !heirs.is_empty()
+    }
+
+    /// The other voters that may lead.
+    fn heirs(&self) -> impl Iterator<Item = NodeId> {
+        let stays = |node: &NodeId| {
+            let member = self.metadata.members().get(node);
+            *node != self.identity.node && member.is_some_and(Member::stays)
+        };
+        self.raft.voting().voters.iter().copied().filter(stays)
+    }
+
+    /// Whether this member has a copy in sync, and somebody else could have it.
+    fn has_roles_for_others(&self) -> bool {
+        let us = self.identity.node;
+        let may = |(node, member): (&NodeId, &Member)| {
+            let has_data = member.role == Role::Data && member.incarnation.is_some();
+            *node != us && has_data && member.stays()
+        };
+        let mut segments = self.metadata.groups().values().flat_map(|group| &group.segments);
+        self.metadata.members().iter().any(may) && segments.any(|segment| segment.is_insync(us))
+    }
+
+    /// Whether nobody would miss this process, which has said that it is about to end: it has no
+    /// role, in the data or in Raft, that another member could have (R33, R64).
+    #[must_use]
+    pub fn is_relieved(&self) -> bool {
+        let us = self.metadata.members().get(&self.identity.node);
+        let leads_others = self.raft.leads() && self.heirs().next().is_some();
+        us.is_none_or(|us| us.stopping && !leads_others && !self.has_roles_for_others())
     }
 
     fn next_change(&self, leading: &Leading, now: Now) -> Option<MemberChange> {

@@ -12,7 +12,6 @@
 mod base;
 mod keep;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -30,12 +29,14 @@ use self::base::{Beside, TableBase};
 pub use self::keep::{Keeper, NotACopy};
 
 /// What is to be done for copies.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Out {
     /// Send this to a member's copy.
     Send(NodeId, GroupId, SegmentId, Peer),
     /// Tell the control core.
     Ask(Request),
+    /// What this one waits for is committed, or nobody here knows whether it will be.
+    Wake(Waker),
 }
 
 /// Nobody here knows what becomes of a write: this copy does not serve any more.
@@ -85,7 +86,11 @@ struct Fragment {
 struct State {
     replica: Replica,
     beside: Beside,
-    waiting: BTreeMap<u64, Vec<Waker>>,
+    /// Who waits until this number is committed.
+    waiting: Vec<(u64, Waker)>,
+    /// The last time that the copy served and does not any more, and what was committed then: all
+    /// copies in sync have that, so whoever takes over has it as well.
+    over: (u64, u64),
 }
 
 impl Copies {
@@ -244,11 +249,16 @@ impl Copies {
             // It may have been committed, or be over, since we looked.
             let is_open = fragment.committed.load(Ordering::Acquire) < ticket.seq;
             if is_open && fragment.tenure.load(Ordering::Acquire) == ticket.tenure {
-                state.waiting.entry(ticket.seq).or_default().push(cx.waker().clone());
+                let known =
+                    |(seq, waker): &(u64, Waker)| *seq == ticket.seq && waker.will_wake(cx.waker());
+                if !state.waiting.iter().any(known) {
+                    state.waiting.push((ticket.seq, cx.waker().clone()));
+                }
                 return Poll::Pending;
             }
         }
-        let holds = fragment.tenure.load(Ordering::Acquire) == ticket.tenure;
+        let holds = fragment.tenure.load(Ordering::Acquire) == ticket.tenure
+            || fragment.lock().has_committed(ticket);
         Poll::Ready(if holds { Ok(()) } else { Err(Unknown) })
     }
 
@@ -271,9 +281,7 @@ impl Copies {
         let State { replica, beside, .. } = &mut *state;
         act(replica, &mut TableBase { copy: &mut copy, beside }, &mut done);
         let (place, keeper) = ((self.group, at), self.keeper.as_deref());
-        let woken = fragment.carry_out(&mut state, &mut copy, (place, keeper), done, out);
-        drop((state, copy));
-        woken.into_iter().for_each(Waker::wake);
+        fragment.carry_out(&mut state, &mut copy, (place, keeper), done, out);
     }
 
     /// Looks at a replica and its entries, or prepares them, before or beside what happens to them.
@@ -309,7 +317,8 @@ impl Fragment {
             state: Mutex::new(State {
                 replica,
                 beside: Beside::default(),
-                waiting: BTreeMap::new(),
+                waiting: Vec::new(),
+                over: (0, 0),
             }),
         }
     }
@@ -334,7 +343,7 @@ impl Fragment {
         Ok(seq)
     }
 
-    /// Does what the replica asks for; who is to be woken.
+    /// Does what the replica asks for.
     fn carry_out(
         &self,
         state: &mut State,
@@ -342,8 +351,7 @@ impl Fragment {
         ((group, at), keeper): ((GroupId, SegmentId), Option<&dyn Keeper>),
         done: Vec<Action>,
         out: &mut Vec<Out>,
-    ) -> Vec<Waker> {
-        let mut woken = Vec::new();
+    ) {
         let is_broken = state.beside.is_broken;
         for action in done {
             match action {
@@ -356,19 +364,19 @@ impl Fragment {
                 }
                 Action::Committed(seq) => {
                     self.committed.store(seq, Ordering::Release);
-                    let later = state.waiting.split_off(&(seq + 1));
-                    let now = std::mem::replace(&mut state.waiting, later);
-                    woken.extend(now.into_values().flatten());
+                    let done = state.waiting.extract_if(.., |(waits_for, _)| *waits_for <= seq);
+                    out.extend(done.map(|(_, waker)| Out::Wake(waker)));
                 }
                 Action::Active(from) => {
                     copy.lead(state.replica.epoch().0);
                     state.beside.prepared_from = Some(from);
                 }
                 Action::Passive => {
-                    self.tenure.fetch_add(1, Ordering::Release);
+                    let tenure = self.tenure.fetch_add(1, Ordering::AcqRel);
+                    state.over = (tenure, self.committed.load(Ordering::Acquire));
                     copy.follow();
                     state.beside.prepared_from = None;
-                    woken.extend(std::mem::take(&mut state.waiting).into_values().flatten());
+                    out.extend(state.waiting.drain(..).map(|(_, waker)| Out::Wake(waker)));
                 }
             }
         }
@@ -384,7 +392,15 @@ impl Fragment {
         self.active.store(active, Ordering::Release);
         let whole = if replica.is_filling() || is_broken { 0 } else { replica.epoch().0 };
         self.epoch.store(whole, Ordering::Release);
-        woken
+    }
+}
+
+impl State {
+    /// Whether a write was committed before the copy ceased to serve, though who waits for it looks
+    /// only now.
+    fn has_committed(&self, ticket: Ticket) -> bool {
+        let (tenure, committed) = self.over;
+        tenure == ticket.tenure && ticket.seq <= committed
     }
 }
 

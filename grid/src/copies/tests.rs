@@ -1,6 +1,6 @@
 //! Three members with real tables, and the messages between their copies, delivered as a test wants.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
 
 use isogrid_engine::{NewEntry, TableConfig};
@@ -61,6 +61,7 @@ impl World {
         for one in out {
             match one {
                 Out::Send(to, _, at, peer) => self.net.push((node, to.0, at, peer)),
+                Out::Wake(waker) => waker.wake(),
                 Out::Ask(request) => {
                     self.asked.insert(request);
                 }
@@ -168,6 +169,21 @@ fn a_write_is_seen_when_all_copies_have_it() {
     // A member that does not serve the key takes no write of it.
     let refused = world.write(2, b"k", Some(b"w")).unwrap_err();
     assert_eq!(refused, isogrid_engine::Error::Unrecorded(Unrecorded::Elsewhere));
+}
+
+/// A writer of a stopped node that looked when the node had handed over was told that nobody knew.
+#[test]
+fn what_was_committed_is_said_though_another_one_serves_by_now() {
+    let mut world = World::new(1);
+    world.view(&[1, 2], &segment(5, &[1, 2], &[]));
+    world.settle();
+    let done = world.write(1, b"k", Some(b"v")).unwrap().unwrap();
+    world.settle();
+    let open = world.write(1, b"k", Some(b"w")).unwrap().unwrap();
+    world.view(&[1, 2], &segment(6, &[2, 1], &[]));
+    world.settle();
+    assert_eq!(world.poll(1, done), Poll::Ready(Ok(())));
+    assert_eq!(world.poll(1, open), Poll::Ready(Err(Unknown)));
 }
 
 #[test]

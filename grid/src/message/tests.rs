@@ -55,7 +55,7 @@ fn messages(random: &mut Random) -> Vec<Message> {
     all.extend((0..8).map(|_| Message::Propose(random.command())));
     let request = |wish| Message::Ask(Request { group, segment, epoch, wish });
     all.extend(wishes(random).into_iter().map(request));
-    all.extend(peers(random).into_iter().map(|peer| Message::Copy(group, segment, peer)));
+    all.extend(peers(random).into_iter().map(|peer| Message::Copies(vec![(group, segment, peer)])));
     all
 }
 

@@ -22,6 +22,11 @@ pub enum Command {
     Leave(NodeId),
     /// A member that has nothing any more is forgotten.
     Remove(NodeId),
+    /// This process of a member is about to end, and its next one comes in time.
+    Stop(NodeId, Boot),
+    /// A member that is gone for good is forgotten with what it has, also with what only it has if
+    /// that is accepted.
+    Expel(NodeId, bool),
 }
 
 /// A process runs for a member.
@@ -139,6 +144,16 @@ impl Command {
                 put_u8(out, 6);
                 node.encode(out);
             }
+            Command::Stop(node, boot) => {
+                put_u8(out, 7);
+                node.encode(out);
+                boot.encode(out);
+            }
+            Command::Expel(node, accepts_loss) => {
+                put_u8(out, 8);
+                node.encode(out);
+                put_u8(out, u8::from(*accepts_loss));
+            }
         }
     }
 
@@ -150,6 +165,8 @@ impl Command {
             4 => Command::CreateGroup(CreateGroup::decode(input)?),
             5 => Command::Leave(NodeId::decode(input)?),
             6 => Command::Remove(NodeId::decode(input)?),
+            7 => Command::Stop(NodeId::decode(input)?, Boot::decode(input)?),
+            8 => Command::Expel(NodeId::decode(input)?, input.bool()?),
             _ => return None,
         })
     }

@@ -143,11 +143,20 @@ impl Segment {
     /// and what it was being filled with; of its disk `data` is there. The last copies stay listed,
     /// so that nobody takes an older one for them.
     pub(super) fn end_of_process(&mut self, node: NodeId, data: StorageId) {
-        let is_gone = |copy: &Copy| copy.node == node && copy.data != Data::Disk(data);
+        self.end_of(node, |copy| copy.node == node && copy.data != Data::Disk(data));
+    }
+
+    /// The same of a member, with what it had on its disk.
+    pub(super) fn end_of_member(&mut self, node: NodeId) {
+        self.target.retain(|target| *target != node);
+        self.end_of(node, |copy| copy.node == node);
+    }
+
+    fn end_of(&mut self, node: NodeId, is_gone: impl Fn(&Copy) -> bool) {
         let was = (self.primary, self.insync.len());
         self.primary = self.primary.filter(|primary| *primary != node);
         self.syncing.retain(|filling| filling.copy.node != node);
-        if !self.insync.iter().all(is_gone) {
+        if !self.insync.iter().all(&is_gone) {
             self.insync.retain(|copy| !is_gone(copy));
         }
         if was != (self.primary, self.insync.len()) {

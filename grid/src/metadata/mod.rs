@@ -8,6 +8,7 @@
 
 mod change;
 mod command;
+mod expel;
 mod group;
 mod node;
 
@@ -185,6 +186,8 @@ impl Metadata {
             Command::CreateGroup(create) => self.create_group(create),
             Command::Leave(node) => self.leave(*node),
             Command::Remove(node) => self.remove(*node),
+            Command::Stop(node, boot) => self.stop(*node, *boot),
+            Command::Expel(node, accepts_loss) => self.expel(*node, *accepts_loss),
         };
         done.map_or_else(Outcome::Refused, |()| Outcome::Done)
     }
@@ -244,6 +247,7 @@ impl Metadata {
         address.clone_into(&mut member.address);
         let incarnation = Incarnation(self.index);
         (member.boot, member.data, member.incarnation) = (boot, data, Some(incarnation));
+        member.stopping = false;
         for group in self.groups.values_mut().filter(|_| !is_planted("keep-roles")) {
             group.segments.iter_mut().for_each(|segment| segment.end_of_process(node, data));
         }
@@ -280,6 +284,16 @@ impl Metadata {
         Ok(())
     }
 
+    /// What a process said that is over may come when the next one runs, which goes on.
+    fn stop(&mut self, node: NodeId, boot: Boot) -> Result<(), Refusal> {
+        let member = self.members.get_mut(&node).ok_or(Refusal::NoMember)?;
+        if member.boot != boot {
+            return Err(Refusal::NotCurrent);
+        }
+        member.stopping = true;
+        Ok(())
+    }
+
     /// Forgets a member that has nothing any more.
     fn remove(&mut self, node: NodeId) -> Result<(), Refusal> {
         if !self.members.get(&node).ok_or(Refusal::NoMember)?.leaving {
@@ -289,6 +303,11 @@ impl Metadata {
         if segments.any(|segment| segment.names(node)) {
             return Err(Refusal::NotAllowed);
         }
+        self.forget(node)
+    }
+
+    /// Its disk is that of nobody from here on.
+    fn forget(&mut self, node: NodeId) -> Result<(), Refusal> {
         let member = self.members.remove(&node).ok_or(Refusal::NoMember)?;
         self.left.push_back(member.storage);
         if self.left.len() > LEFT_MAX {

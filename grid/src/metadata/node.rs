@@ -55,14 +55,27 @@ pub struct Member {
     pub incarnation: Option<Incarnation>,
     /// It is to be given nothing, and to be relieved of what it has.
     pub leaving: bool,
+    /// Its process is about to end (R64): the same, until its next one runs, but it keeps its place.
+    pub stopping: bool,
 }
+
+/// The bits of what a member is about to do, in its bytes.
+const LEAVING: u8 = 1;
+const STOPPING: u8 = 2;
 
 impl Member {
     pub(super) fn new(join: Join) -> Self {
         let Join { storage, address, role, zone, weight, .. } = join;
         let weight = weight.max(1);
-        let (boot, incarnation, leaving) = (Boot::default(), None, false);
-        Member { storage, data: storage, address, role, zone, weight, boot, incarnation, leaving }
+        let (boot, incarnation, data) = (Boot::default(), None, storage);
+        let (leaving, stopping) = (false, false);
+        Member { storage, data, address, role, zone, weight, boot, incarnation, leaving, stopping }
+    }
+
+    /// Whether roles may be given to it.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        !self.leaving && !self.stopping
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -74,11 +87,12 @@ impl Member {
         put_u16(out, self.weight);
         self.boot.encode(out);
         put_option(out, self.incarnation, |out, incarnation| incarnation.encode(out));
-        put_u8(out, u8::from(self.leaving));
+        let leaving = if self.leaving { LEAVING } else { 0 };
+        put_u8(out, leaving | if self.stopping { STOPPING } else { 0 });
     }
 
     pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {
-        Some(Member {
+        let mut member = Member {
             storage: StorageId::decode(input)?,
             data: StorageId::decode(input)?,
             address: input.text()?,
@@ -87,7 +101,11 @@ impl Member {
             weight: input.u16()?,
             boot: Boot::decode(input)?,
             incarnation: input.option(Incarnation::decode)?,
-            leaving: input.bool()?,
-        })
+            leaving: false,
+            stopping: false,
+        };
+        let about_to = input.u8().filter(|bits| bits & !(LEAVING | STOPPING) == 0)?;
+        (member.leaving, member.stopping) = (about_to & LEAVING != 0, about_to & STOPPING != 0);
+        Some(member)
     }
 }

@@ -314,6 +314,65 @@ fn who_has_left_does_not_come_back_and_numbers_are_not_given_again() {
     again.assert_refused(&Command::Join(join(20, 7)), Refusal::HasLeft);
 }
 
+/// R64: what was said for a process holds for no other one.
+#[test]
+fn a_process_that_is_about_to_end_says_so_for_itself_alone() {
+    let mut world = World::serving();
+    let is_stopping = |world: &World| world.0.members()[&NodeId(1)].stopping;
+    world.assert_refused(&Command::Stop(NodeId(9), Boot(1)), Refusal::NoMember);
+    world.apply(&register(1, 10, 5));
+    world.assert_refused(&Command::Stop(NodeId(1), Boot(4)), Refusal::NotCurrent);
+    assert_eq!(world.apply(&Command::Stop(NodeId(1), Boot(5))), DONE);
+    assert_eq!(world.apply(&Command::Stop(NodeId(1), Boot(5))), DONE);
+    world.apply(&register(1, 10, 5));
+    assert!(is_stopping(&world), "the same process registers twice");
+    let again = World(Metadata::decode(&world.0.encode()).unwrap());
+    assert!(is_stopping(&again) && again.0 == world.0);
+    world.apply(&register(1, 10, 6));
+    assert!(!is_stopping(&world));
+    world.assert_refused(&Command::Stop(NodeId(1), Boot(5)), Refusal::NotCurrent);
+}
+
+/// R29, R63: what only it had is lost with a member that does not come back, if that is accepted.
+#[test]
+fn who_is_gone_for_good_is_forgotten_with_what_it_had() {
+    let mut world = World::serving();
+    world.assert_refused(&Command::Expel(NodeId(9), true), Refusal::NoMember);
+    // 1 serves, 2 has it as well.
+    assert_eq!(world.apply(&Command::Expel(NodeId(1), false)), DONE);
+    let segment = world.segment().clone();
+    assert_eq!(
+        (segment.epoch, segment.primary, segment.insync),
+        (Epoch(11), None, vec![copy(2, 3)])
+    );
+    assert_eq!(segment.target, nodes(&[2]));
+    world.assert_refused(&Command::Join(join(10, 7)), Refusal::HasLeft);
+    // Now 2 alone has it.
+    assert_eq!(world.0.only_on(NodeId(2)).collect::<Vec<_>>(), [(GROUP, AT)]);
+    assert_eq!(world.0.only_on(NodeId(3)).count(), 0);
+    world.assert_refused(&Command::Expel(NodeId(2), false), Refusal::NotAllowed);
+    assert_eq!(world.apply(&Command::Expel(NodeId(2), true)), DONE);
+    let lost = (world.segment().epoch, world.segment().insync.clone());
+    assert_eq!(lost, (Epoch(11), vec![copy(2, 3)]), "what had it last stays listed");
+    assert_eq!(world.change(Step::Reset(copy(3, 4), 5)), DONE);
+    assert_eq!((world.segment().primary, world.segment().epoch), (Some(NodeId(3)), Epoch(12)));
+}
+
+/// What is on disks outlives processes, and not the members that are forgotten.
+#[test]
+fn a_copy_on_a_disk_is_lost_with_its_member() {
+    let mut world = World::serving();
+    let group = GroupId(1);
+    let mut durable = CreateGroup { group, ..create(&[&[1]]) };
+    durable.settings.durable = true;
+    assert_eq!(world.apply(&Command::CreateGroup(durable)), DONE);
+    world.apply(&register(1, 10, 11));
+    world.assert_refused(&Command::Expel(NodeId(1), false), Refusal::NotAllowed);
+    assert_eq!(world.apply(&Command::Expel(NodeId(1), true)), DONE);
+    let segment = &world.0.groups()[&group].segments[0];
+    assert!(segment.primary.is_none() && !world.0.is_current(segment.insync[0]));
+}
+
 #[test]
 fn groups_begin_with_current_copies_of_all_segments() {
     let refused: [(&[&[u64]], Refusal); 5] = [
@@ -357,11 +416,13 @@ fn likely(random: &mut Random, metadata: &Metadata) -> Command {
         let node = NodeId(1 + random.below(5));
         metadata.copy_of(node, random.below(4) == 0).unwrap_or_else(|| random.copy())
     };
-    match random.below(8) {
+    match random.below(10) {
         0 => register(node, storage, random.below(9)),
         1 => Command::Join(join(storage, random.below(9))),
         2 => Command::Leave(NodeId(node)),
         3 => Command::Remove(NodeId(node)),
+        4 => Command::Stop(NodeId(node), Boot(random.below(9))),
+        5 => Command::Expel(NodeId(node), random.bool()),
         _ => {
             let step = match random.below(6) {
                 0 => Step::Serve(NodeId(node), some(random), random.below(99)),

@@ -8,6 +8,9 @@ use crate::mutant::is_planted;
 
 /// Committed operations that are kept for copies that are being filled.
 const KEEP_MAX: usize = 1_024;
+/// Committed operations that are kept when none is: copies in sync lack none of them, and memory
+/// that is used again at once stays in the processor's cache.
+const KEEP_IDLE: usize = 16;
 /// What their records come to at most: of 256 segments 64 MiB (R43).
 const KEEP_BYTES: usize = 256 << 10;
 /// Operations that are sent at a time.
@@ -26,6 +29,8 @@ pub(super) struct OpLog {
     kept: usize,
     /// Bytes of the others.
     open: usize,
+    /// A copy is being filled, and will ask for what was committed meanwhile.
+    fills: bool,
 }
 
 impl OpLog {
@@ -49,6 +54,11 @@ impl OpLog {
 
     pub(super) fn committed(&self) -> u64 {
         self.committed
+    }
+
+    /// Whether copies are being filled from here.
+    pub(super) fn fills(&mut self, fills: bool) {
+        self.fills = fills;
     }
 
     /// Nothing is here, and what follows `after` comes.
@@ -95,7 +105,8 @@ impl OpLog {
     /// many or too large. Copies in sync lack none of them.
     fn forget(&mut self, done: usize) {
         let mut left = done;
-        while left > KEEP_MAX || self.kept > KEEP_BYTES {
+        let keep_max = if self.fills { KEEP_MAX } else { KEEP_IDLE };
+        while left > keep_max || self.kept > KEEP_BYTES {
             let Some(op) = self.ops.pop_front() else { return };
             self.kept -= op.record.len();
             left -= 1;

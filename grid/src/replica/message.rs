@@ -152,6 +152,18 @@ impl Peer {
         }
     }
 
+    /// Bytes of the records or entries that it has.
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        match self {
+            Peer::Repl { ops, .. } | Peer::Tail { ops, .. } => {
+                ops.iter().map(|op| op.record.len()).sum()
+            }
+            Peer::Chunk { bytes, .. } => bytes.len(),
+            _ => 0,
+        }
+    }
+
     fn kind(&self) -> u8 {
         match self {
             Peer::Repl { .. } => 1,

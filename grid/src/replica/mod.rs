@@ -186,6 +186,7 @@ impl Replica {
         }
         if let Role::Primary(followers) = &mut self.role {
             followers.view(view, self.us, self.log.committed(), self.log.last());
+            self.log.fills(followers.fills());
             self.tend(now, base, out);
         } else if filling.is_some()
             && let Some(primary) = view.primary

@@ -48,6 +48,11 @@ impl Followers {
         }
     }
 
+    /// Whether any of them is being filled.
+    pub(super) fn fills(&self) -> bool {
+        self.peers.values().any(|follower| follower.fill.is_some())
+    }
+
     fn insync(&self) -> usize {
         1 + self.peers.values().filter(|follower| follower.fill.is_none()).count()
     }
@@ -156,6 +161,7 @@ impl Replica {
         let (committed, must) = (self.log.committed(), self.log.last());
         let mut followers = Followers { peers: Peers::new(), is_active: false, must };
         followers.view(view, self.us, committed, must);
+        self.log.fills(followers.fills());
         self.role = Role::Primary(followers);
         self.tend(now, base, out);
     }

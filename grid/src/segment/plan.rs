@@ -188,10 +188,30 @@ impl Planner<'_> {
         let Some(primary) = place.segment.primary.filter(|primary| !gone(primary)) else {
             return self.succeed(place);
         };
-        (self.shrink(place, primary))
+        let asked = self.plan.give_up.len();
+        let step = (self.shrink(place, primary))
+            .or_else(|| self.relieve(place, primary))
             .or_else(|| self.expand(place))
             .or_else(|| self.fill(place, primary, &target))
-            .or_else(|| self.settle(place, primary, &target))
+            .or_else(|| self.settle(place, primary, &target));
+        let waits = self.plan.give_up.len() > asked;
+        step.or_else(|| self.replace(place, primary).filter(|_| !waits))
+    }
+
+    /// A primary that has given up serves no more in this epoch, though what it was asked for may
+    /// not be wanted any more: who was to take over has gone, say. Then another one does, or the
+    /// same in a later epoch.
+    fn replace(&mut self, place: &Place<'_>, primary: NodeId) -> Option<Step> {
+        if !self.has_asked(place, Wish::GaveUp(primary)) {
+            return None;
+        }
+        let insync: Vec<NodeId> = place.segment.insync.iter().map(|copy| copy.node).collect();
+        let can = |node: &NodeId| *node != primary && self.health.alive.contains(node);
+        let Some(next) = self.heir(insync.iter().copied().filter(can)) else {
+            return Some(Step::Vacate);
+        };
+        *self.primaries.entry(next).or_default() += 1;
+        Some(Step::Serve(next, insync, self.clock_floor))
     }
 
     /// From those that are gone something is taken on the strength of that: they get no new lease
@@ -207,6 +227,11 @@ impl Planner<'_> {
         let nodes = segment.insync.iter().map(|copy| copy.node).chain(segment.primary);
         let losers = nodes.filter(|node| !stays(node) && self.health.gone.contains(node));
         self.plan.withhold.extend(losers);
+    }
+
+    /// Whether the member's process is about to end.
+    fn is_stopping(&self, node: NodeId) -> bool {
+        self.metadata.members().get(&node).is_some_and(|member| member.stopping)
     }
 
     /// The primary is gone, or there is none: a copy in sync that is alive takes over, the one
@@ -227,12 +252,15 @@ impl Planner<'_> {
         let alive = insync.iter().copied().filter(|node| self.health.alive.contains(node));
         let anyone = self.health.alive.iter().copied().filter(|_| is_planted("promote-anyone"));
         let alive = alive.chain(anyone);
-        let Some(next) = alive.min_by_key(|node| (self.primaries.get(node), *node)) else {
-            return self.lose(place, &insync);
-        };
+        let Some(next) = self.heir(alive) else { return self.lose(place, &insync) };
         *self.primaries.entry(next).or_default() += 1;
         let insync = if insync.contains(&next) { insync } else { vec![next] };
         Some(Step::Serve(next, insync, self.clock_floor))
+    }
+
+    /// Who of these is to serve a segment: one that goes on, if any does.
+    fn heir(&self, alive: impl Iterator<Item = NodeId>) -> Option<NodeId> {
+        alive.min_by_key(|node| (self.is_stopping(*node), self.primaries.get(node), *node))
     }
 
     /// No copy in sync can serve.
@@ -244,18 +272,23 @@ impl Planner<'_> {
             return Some(Step::Vacate);
         }
         let is_lost = place.segment.insync.iter().all(|copy| !self.metadata.is_current(*copy));
-        if !is_lost || !self.health.reset_lost || place.group.settings.durable {
+        // Who was expelled does not come back: an operator has accepted that.
+        let is_member = |copy: &Copy| self.metadata.members().contains_key(&copy.node);
+        let is_accepted = !place.segment.insync.iter().any(is_member);
+        let durable = place.group.settings.durable;
+        if !is_lost || !(is_accepted || (self.health.reset_lost && !durable)) {
             return None;
         }
         let wanted = place.segment.target.iter().chain(&self.health.alive);
         let mut alive = wanted.filter(|node| self.has_data(**node));
-        let copy = alive.find_map(|node| self.metadata.copy_of(*node, false))?;
+        let copy = alive.find_map(|node| self.metadata.copy_of(*node, durable))?;
         Some(Step::Reset(copy, self.clock_floor))
     }
 
     fn has_data(&self, node: NodeId) -> bool {
         let member = self.metadata.members().get(&node);
-        self.health.alive.contains(&node) && member.is_some_and(|member| member.role == Role::Data)
+        self.health.alive.contains(&node)
+            && member.is_some_and(|member| member.role == Role::Data && !member.stopping)
     }
 
     /// Backups that are gone, or do not answer the primary (R21).
@@ -277,6 +310,48 @@ impl Planner<'_> {
         shrinks.then_some(Step::Serve(primary, stay, place.segment.clock_floor))
     }
 
+    /// Members whose processes are about to end hand over to copies in sync what they have, all of
+    /// it: a primary would wait for a copy that has gone without a word (R33, R64).
+    fn relieve(&mut self, place: &Place<'_>, primary: NodeId) -> Option<Step> {
+        let segment = place.segment;
+        let all = || segment.insync.iter().map(|copy| copy.node);
+        let going: BTreeSet<NodeId> = all().filter(|node| self.is_stopping(*node)).collect();
+        if going.is_empty() {
+            return None;
+        }
+        let stay: Vec<NodeId> = all().filter(|node| !going.contains(node)).collect();
+        if !going.contains(&primary) {
+            let giving = if place.group.settings.local_reads { going } else { BTreeSet::new() };
+            let step = Step::Serve(primary, stay, segment.clock_floor);
+            return self.once_given_up(place, giving, step);
+        }
+        let alive = stay.iter().copied().filter(|node| self.health.alive.contains(node));
+        let next = self.heir(alive)?;
+        let reads = |node: &NodeId| *node == primary || place.group.settings.local_reads;
+        let giving = going.into_iter().filter(reads).collect();
+        let step = Step::Serve(next, stay, self.clock_floor);
+        let step = self.once_given_up(place, giving, step)?;
+        *self.primaries.entry(next).or_default() += 1;
+        Some(step)
+    }
+
+    /// The step, once these serve the segment no more; until then they are asked (R9b).
+    fn once_given_up(
+        &mut self,
+        place: &Place<'_>,
+        mut giving: BTreeSet<NodeId>,
+        step: Step,
+    ) -> Option<Step> {
+        giving.retain(|node| !self.has_asked(place, Wish::GaveUp(*node)));
+        if giving.is_empty() {
+            return Some(step);
+        }
+        let (group, segment, epoch) = (place.id, place.at, place.segment.epoch);
+        let ask = giving.into_iter().map(|node| GiveUp { node, group, segment, epoch });
+        self.plan.give_up.extend(ask);
+        None
+    }
+
     fn expand(&self, place: &Place<'_>) -> Option<Step> {
         let can = |filling: &&Filling| {
             let wish = Wish::Expand(filling.copy, filling.since);
@@ -292,7 +367,8 @@ impl Planner<'_> {
         let mut syncing: Vec<Copy> = Vec::new();
         for node in target.iter().filter(|node| !segment.is_insync(**node)) {
             let copy = self.metadata.copy_of(*node, place.group.settings.durable);
-            let Some(copy) = copy.filter(|_| !self.health.gone.contains(node)) else { continue };
+            let may = |_: &Copy| !self.health.gone.contains(node) && !self.is_stopping(*node);
+            let Some(copy) = copy.filter(may) else { continue };
             let known = segment.syncing.iter().find(|filling| filling.copy == copy);
             let abandons = |filling: &Filling| {
                 self.has_asked(place, Wish::Abandon(filling.copy, filling.since))
@@ -325,7 +401,11 @@ impl Planner<'_> {
     fn settle(&mut self, place: &Place<'_>, primary: NodeId, target: &[NodeId]) -> Option<Step> {
         let segment = place.segment;
         let next = *target.first()?;
-        if !target.iter().all(|node| segment.is_insync(*node) && self.health.alive.contains(node)) {
+        let can = |node: &NodeId| {
+            let is_there = segment.is_insync(*node) && self.health.alive.contains(node);
+            is_there && !self.is_stopping(*node)
+        };
+        if !target.iter().all(can) {
             return None;
         }
         let goes = |copy: &&Copy| !target.contains(&copy.node);
@@ -339,14 +419,8 @@ impl Planner<'_> {
         if primary == next && !segment.insync.iter().any(|copy| goes(&copy)) {
             return None;
         }
-        giving.retain(|node| !self.has_asked(place, Wish::GaveUp(*node)));
-        if giving.is_empty() {
-            return Some(Step::Serve(next, target.to_vec(), self.clock_floor));
-        }
-        let (group, at, epoch) = (place.id, place.at, segment.epoch);
-        let ask = giving.into_iter().map(|node| GiveUp { node, group, segment: at, epoch });
-        self.plan.give_up.extend(ask);
-        None
+        let step = Step::Serve(next, target.to_vec(), self.clock_floor);
+        self.once_given_up(place, giving, step)
     }
 }
 

@@ -5,12 +5,13 @@
 //! cargo run --release -p isogrid-tests --bin chaos -- --nodes 5 --mode replicated --rounds 20
 //! cargo run --release -p isogrid-tests --bin chaos -- --persist sync --rounds 20
 //! cargo run --release -p isogrid-tests --bin chaos -- --kills 100
+//! cargo run --release -p isogrid-tests --bin chaos -- --switchovers 100
 //! cargo run --release -p isogrid-tests --bin chaos -- --starts 50
 //! ```
 
 use std::process::ExitCode;
 
-use isogrid_tests::cluster::{Cluster, Mode, Setup, failovers, round, script, starts};
+use isogrid_tests::cluster::{Cluster, End, Mode, Setup, failovers, round, script, starts};
 
 /// What to do.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +20,8 @@ struct Arguments {
     rounds: u64,
     /// How many kills are timed.
     kills: usize,
+    /// How many planned stops are timed.
+    switchovers: usize,
     /// How many clusters are founded.
     starts: usize,
     setup: Setup,
@@ -27,7 +30,8 @@ struct Arguments {
 impl Arguments {
     fn parse() -> Result<Self, String> {
         let setup = Setup { nodes: 3, mode: Mode::Distributed, kept: false };
-        let mut arguments = Arguments { seed: 1, rounds: 8, kills: 0, starts: 0, setup };
+        let (kills, switchovers, starts) = (0, 0, 0);
+        let mut arguments = Arguments { seed: 1, rounds: 8, kills, switchovers, starts, setup };
         let mut given = std::env::args().skip(1);
         while let Some(name) = given.next() {
             let value = given.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -37,6 +41,7 @@ impl Arguments {
                 "--seed" => arguments.seed = number()?,
                 "--rounds" => arguments.rounds = number()?,
                 "--kills" => arguments.kills = count()?,
+                "--switchovers" => arguments.switchovers = count()?,
                 "--starts" => arguments.starts = count()?,
                 "--nodes" => arguments.setup.nodes = count().and_then(three_or_five)?,
                 "--mode" => arguments.setup.mode = mode(&value)?,
@@ -44,7 +49,8 @@ impl Arguments {
                 _ => {
                     return Err(format!(
                         "{name}: say --seed S, --rounds N, --nodes 3|5, \
-                         --mode distributed|replicated, --persist none|sync, --kills N, --starts N"
+                         --mode distributed|replicated, --persist none|sync, --kills N, \
+                         --switchovers N, --starts N"
                     ));
                 }
             }
@@ -89,7 +95,9 @@ fn main() -> ExitCode {
         if arguments.starts > 0 {
             found(arguments)
         } else if arguments.kills > 0 {
-            kill(arguments)
+            time(arguments, End::Kill, arguments.kills)
+        } else if arguments.switchovers > 0 {
+            time(arguments, End::Stop, arguments.switchovers)
         } else {
             rounds(arguments)
         }
@@ -121,15 +129,19 @@ fn rounds(arguments: Arguments) -> Result<(), String> {
     Ok(())
 }
 
-/// Times how long clients miss nodes that are killed.
-fn kill(arguments: Arguments) -> Result<(), String> {
+/// Times how long clients miss nodes that end. Of those that are stopped they are to miss no write.
+fn time(arguments: Arguments, end: End, times: usize) -> Result<(), String> {
     let mut cluster = Cluster::start_all(arguments.setup)?;
-    let gaps = failovers(&mut cluster, arguments.kills, |kill, gaps| {
-        println!("kill {kill}: {gaps:?} ms");
+    let gaps = failovers(&mut cluster, end, times, |number, seen| {
+        println!("{end:?} {number}: {seen:?} (ms, writes that were not acknowledged)");
     })?;
     let [p50, p99, max] = [50, 99, 100].map(|percent| gaps.percent(percent));
-    println!("| kills | gaps | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|");
-    println!("| {} | {} | {p50} | {p99} | {max} |", arguments.kills, gaps.count());
+    println!("| ends | gaps | p50 ms | p99 ms | max ms | not acknowledged |");
+    println!("|---|---|---|---|---|---|");
+    println!("| {times} | {} | {p50} | {p99} | {max} | {} |", gaps.count(), gaps.failed);
+    if end == End::Stop && gaps.failed > 0 {
+        return Err(format!("{} writes were not acknowledged", gaps.failed));
+    }
     Ok(())
 }
 

@@ -35,7 +35,7 @@ mod starts;
 mod tests;
 
 pub use client::Client;
-pub use failover::{Gaps, failovers};
+pub use failover::{End, Gaps, failovers};
 pub use load::Load;
 pub use network::{Link, Network};
 pub use nodes::{Cluster, Mode, Setup};

@@ -160,6 +160,14 @@ impl Cluster {
         }
     }
 
+    /// Stops a node as its operator does, and waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end in time, or not well.
+    pub fn stop(&mut self, node: usize) -> Result<(), String> {
+        self.processes[node].stop()
+    }
+
     /// Sends a node a signal.
     pub fn signal(&self, node: usize, name: &str) {
         self.processes[node].signal(name);

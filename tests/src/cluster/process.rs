@@ -3,6 +3,10 @@
 use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to stop: to hand over, and to drain its connections.
+const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
 /// A server's place: its arguments, and the process if it runs.
 pub struct Process {
@@ -33,6 +37,28 @@ impl Process {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Stops it as its operator does, and waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end in time, or not well.
+    pub fn stop(&mut self) -> Result<(), String> {
+        self.signal("TERM");
+        let Some(child) = &mut self.child else { return Ok(()) };
+        let begin = Instant::now();
+        while begin.elapsed() < STOPS_WITHIN {
+            match child.try_wait().unwrap() {
+                Some(status) => {
+                    self.child = None;
+                    let how =
+                        format!("a server that was stopped ended: {status}, see {:?}", self.log);
+                    return if status.success() { Ok(()) } else { Err(how) };
+                }
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+        Err(format!("a server does not stop within {STOPS_WITHIN:?}, see {:?}", self.log))
     }
 
     /// Sends it a signal, e.g. `STOP`.

@@ -93,7 +93,7 @@ impl World {
     }
 
     fn stop_soon(&mut self, at: usize, us: u64) {
-        let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
+        let boot = self.boots(at);
         let later = self.chance.below(us);
         self.schedule(later, What::Stop(at, boot));
     }
@@ -108,11 +108,27 @@ impl World {
         }
     }
 
+    /// An operator takes a member for one that does not come back, as long as enough stay.
+    pub fn expel(&mut self, at: usize) {
+        let Some(node) = self.machines.get(at).and_then(|m| Some(m.known_as.as_ref()?.0)) else {
+            return;
+        };
+        let other = self.running().into_iter().find(|other| *other != at);
+        let Some((other, control)) = other.and_then(|other| Some((other, self.control(other)?)))
+        else {
+            return;
+        };
+        if control.metadata().members().len() > 2 {
+            self.step(other, Event::Propose(Command::Expel(node, false)));
+        }
+    }
+
     /// How much later than others a message comes: a chunk, or one of a process that ends soon, us.
     pub(super) fn delay_of(&mut self, envelope: &Envelope) -> u64 {
         let from = self.machine_of(envelope.from).and_then(|at| self.machines.get(at));
         let is_doomed = from.is_some_and(|machine| machine.is_doomed);
-        let is_chunk = matches!(envelope.message, Message::Copy(.., Peer::Chunk { .. }));
+        let is_chunk = matches!(&envelope.message, Message::Copies(all)
+            if all.iter().any(|(.., peer)| matches!(peer, Peer::Chunk { .. })));
         match (is_doomed, is_chunk) {
             (true, _) => self.chance.between(50_000, 2_000_000),
             (_, true) => self.chance.between(0, 1_000 * self.options.chunk_ms_max),

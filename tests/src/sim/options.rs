@@ -55,6 +55,10 @@ pub struct Options {
     pub reset_ms: u64,
     /// A leader keeps so few entries that members which were away need its snapshot.
     pub short_log: bool,
+    /// Processes say that they are about to end, and do so when others had time to take over, or not.
+    pub planned: bool,
+    /// Members are removed that have no lease, and nothing that nobody else has.
+    pub expel: bool,
 }
 
 impl Options {
@@ -88,6 +92,8 @@ impl Options {
             rejoin_ms: often(&[1_000, 10_000]),
             reset_ms: often(&[500, 5_000, 30_000]),
             short_log: often(&[0, 1]) == 1,
+            planned: often(&[0, 1]) == 1,
+            expel: often(&[0, 0, 1]) == 1,
         }
     }
 
@@ -120,6 +126,8 @@ impl Options {
             rejoin_ms: 10_000,
             reset_ms: 30_000,
             short_log: false,
+            planned: false,
+            expel: false,
         }
     }
 

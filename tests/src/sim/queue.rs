@@ -15,6 +15,8 @@ pub(super) enum What {
     Start(usize),
     /// A process is killed.
     Stop(usize, u64),
+    /// A process ends that has said so, and its next one comes.
+    End(usize, u64),
     /// A way of the network is cut, or opened.
     Way(NodeId, NodeId, bool),
     /// A member leaves.

@@ -96,7 +96,7 @@ fn fault(world: &mut World) {
     let all: Vec<usize> = (0..world.machines.len()).collect();
     let Some(at) = world.chance.pick(&all).copied() else { return };
     let options = world.options.clone();
-    match world.chance.below(10) {
+    match world.chance.below(11) {
         0 if options.crash => world.stop(at, false),
         1 if options.power => world.stop(at, true),
         2 if options.stall => {
@@ -107,7 +107,9 @@ fn fault(world: &mut World) {
         4 => world.network.heal(),
         5 if options.leave => world.leave(at),
         6 if options.stall && options.partition => sleeping_leader(world),
-        7 if options.power => all.into_iter().for_each(|at| world.stop(at, true)),
+        7 if options.planned => world.plan_stop(at),
+        8 if options.expel => world.expel(at),
+        9 if options.power => all.into_iter().for_each(|at| world.stop(at, true)),
         _ => all.into_iter().for_each(|at| world.start(at)),
     }
 }
@@ -202,6 +204,9 @@ fn all_settled(world: &World) -> Result<(), String> {
     }
     if let Some((node, _)) = metadata.members().iter().find(|(_, member)| member.leaving) {
         return Err(format!("{node} has not left"));
+    }
+    if let Some((node, _)) = metadata.members().iter().find(|(_, member)| member.stopping) {
+        return Err(format!("{node} runs again and counts as one that is about to end"));
     }
     for (group, segments) in metadata.groups() {
         let copies = segments.settings.copies(metadata.members().len());

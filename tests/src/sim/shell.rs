@@ -11,7 +11,7 @@ use isogrid_grid::segment::GiveUp;
 use super::process::Process;
 use super::queue::What;
 use super::server::{Moment, Out, Server};
-use super::world::World;
+use super::world::{TICK_US, World};
 use crate::invariant::View;
 
 impl World {
@@ -93,7 +93,8 @@ impl World {
     pub(super) fn kept(&mut self, at: usize, upto: usize) {
         let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
         if !self.is_awake(at) {
-            return self.wait_for(at, What::Kept(at, boot, upto));
+            // It may go on sooner than it was to.
+            return self.schedule(TICK_US, What::Kept(at, boot, upto));
         }
         let Some(machine) = self.machines.get_mut(at) else { return };
         let (counts, next) = machine.copies.sync(upto);
@@ -130,7 +131,7 @@ impl World {
             match one {
                 Out::Send(to, group, segment, peer) => {
                     let later = self.ambush_message(at, to, (group, segment), &peer);
-                    self.send_copy(at, to, later, Message::Copy(group, segment, peer));
+                    self.send_copy(at, to, later, Message::Copies(vec![(group, segment, peer)]));
                 }
                 Out::Ask(request) => {
                     self.ambush_wish(at, request.wish);
@@ -166,12 +167,14 @@ impl World {
         // What a peer encoded is what we read: the same bytes as on a wire.
         let Some(envelope) = Envelope::decode(bytes) else { return };
         match envelope.message {
-            Message::Copy(group, segment, peer) if self.is_awake(at) => {
-                self.note(format!("m{at} got {} {group} {segment} {peer:?}", envelope.from));
-                let (place, said) = ((group, segment), (envelope.from, peer));
-                self.serve(at, |server, moment, out| server.receive(moment, place, said, out));
+            Message::Copies(all) if self.is_awake(at) => {
+                for (group, segment, peer) in all {
+                    self.note(format!("m{at} got {} {group} {segment} {peer:?}", envelope.from));
+                    let (place, said) = ((group, segment), (envelope.from, peer));
+                    self.serve(at, |server, moment, out| server.receive(moment, place, said, out));
+                }
             }
-            Message::Copy(..) => self.wait_for(at, What::Deliver(to, bytes.to_vec())),
+            Message::Copies(_) => self.wait_for(at, What::Deliver(to, bytes.to_vec())),
             _ => self.step(at, Event::Received(envelope)),
         }
     }

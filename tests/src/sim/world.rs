@@ -2,6 +2,7 @@
 
 use isogrid_grid::control::{Control, Event};
 use isogrid_grid::id::{GroupId, NodeId, SegmentId, StorageId};
+use isogrid_grid::metadata::Command;
 use isogrid_grid::replica::Replica;
 
 use super::chance::Chance;
@@ -124,6 +125,16 @@ impl World {
         self.note(format!("stop m{at} power={power}"));
     }
 
+    /// A process says that it is about to end, and ends within a second.
+    pub fn plan_stop(&mut self, at: usize) {
+        let Some(control) = self.control(at) else { return };
+        let identity = *control.identity();
+        let (later, boots) = (self.chance.below(1_000_000), self.boots(at));
+        self.note(format!("m{at} is about to stop"));
+        self.step(at, Event::Propose(Command::Stop(identity.node, identity.boot)));
+        self.schedule(later, What::End(at, boots));
+    }
+
     /// Lets a process stand still.
     pub fn stall(&mut self, at: usize, us: u64) {
         let until = self.now + us;
@@ -163,6 +174,10 @@ impl World {
             What::Stop(at, boot) if self.runs(at, boot) && self.options.ambush => {
                 self.stop(at, false);
             }
+            What::End(at, boot) if self.runs(at, boot) => {
+                self.stop(at, false);
+                self.schedule(500_000, What::Start(at));
+            }
             What::Way(from, to, is_open) => {
                 self.network.set(from, to, is_open || !self.options.ambush);
             }
@@ -196,8 +211,13 @@ impl World {
             | What::Ask(..)
             | What::Flush(..)
             | What::Stop(..)
+            | What::End(..)
             | What::Leave(..) => {}
         }
+    }
+
+    pub(super) fn boots(&self, at: usize) -> u64 {
+        self.machines.get(at).map_or(0, |machine| machine.boots)
     }
 
     fn runs(&self, at: usize, boot: u64) -> bool {

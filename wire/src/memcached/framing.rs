@@ -28,6 +28,17 @@ impl Framing<'_> {
         }
     }
 
+    /// How a refusal of the request looks: the same, but nothing that was said with the request is
+    /// needed any more.
+    #[must_use]
+    pub fn of_refusals(&self) -> Framing<'static> {
+        match *self {
+            Framing::Text(text) => Framing::Text(text),
+            Framing::Meta(_) => Framing::Meta(Meta::plain()),
+            Framing::Binary(binary) => Framing::Binary(binary),
+        }
+    }
+
     /// Whether the connection is to be closed once `reply` is written.
     #[must_use]
     pub fn closes(&self, reply: &Reply<'_>) -> bool {

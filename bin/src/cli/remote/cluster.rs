@@ -20,7 +20,10 @@ Examples:
   isogrid cluster status
   isogrid cluster members --server 127.0.0.1:7410
   isogrid cluster topology --cache default -o json
+  isogrid cluster rebalance --wait                # until every copy is where it should be
   isogrid cluster leave --server 127.0.0.1:7420   # waits until others have what it has
+  isogrid cluster remove 3                        # its machine is gone, and does not come back
+  isogrid cluster remove 10.0.0.3:7401 --accept-data-loss
 
 A server answers for itself: what it has not heard of it does not know. Exit codes: as
 `isogrid cache --help`.
@@ -48,8 +51,24 @@ enum Command {
         #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::caches))]
         cache: Option<String>,
     },
+    /// Show what is left until every copy is where it should be, and when that will be. The cluster
+    /// moves copies unasked when members come, go or are lost.
+    Rebalance {
+        /// Wait until nothing is left, and say how far it is.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Have the server hand what it has to others, leave the cluster and end.
     Leave,
+    /// Have the cluster forget a member that does not come back, with all that it had.
+    Remove {
+        /// Its number or peer address.
+        #[arg(value_name = "MEMBER")]
+        member: String,
+        /// Let segments of which only it has copies in sync begin anew, empty.
+        #[arg(long)]
+        accept_data_loss: bool,
+    },
 }
 
 /// Runs `isogrid cluster`.
@@ -73,10 +92,22 @@ async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
             let told = client.admin("cluster.topology", &named).await?;
             Ok(out.say(|| topology(&told), || told.clone()))
         }
+        Command::Rebalance { wait } => {
+            let arguments = object(wait.then_some(("wait", "yes")));
+            let tell = |step| tell_balance(&step);
+            let told = client.admin_told("cluster.rebalance", &arguments, tell).await?;
+            Ok(out.say(|| balance(&told), || told.clone()))
+        }
         Command::Leave => {
             let told = client.admin_told("cluster.leave", &json!({}), |step| tell(&step)).await?;
             let text = || format!("the member {} has left\n", field(&told, "/member"));
             Ok(out.say(text, || told.clone()))
+        }
+        Command::Remove { member, accept_data_loss } => {
+            let accepts = accept_data_loss.then_some(("accept_data_loss", "yes"));
+            let arguments = object([("member", member.as_str())].into_iter().chain(accepts));
+            let told = client.admin("cluster.remove", &arguments).await?;
+            Ok(out.say(|| removed(&told), || told.clone()))
         }
     }
 }
@@ -89,12 +120,66 @@ fn tell(step: &Value) {
     }
 }
 
+fn removed(told: &Value) -> String {
+    let mut text = format!("the member {} is removed\n", field(told, "/member"));
+    for cache in list(told, "lost") {
+        let lost = list(cache, "segments").count();
+        text += &format!("! {lost} segments of {} begin anew, empty\n", field(cache, "/cache"));
+    }
+    text
+}
+
+/// How far a rebalance is that is waited for.
+fn tell_balance(step: &Value) {
+    eprintln!("{}", left(step.get("progress").unwrap_or(step)));
+}
+
+/// What is left, in a sentence.
+fn left(told: &Value) -> String {
+    let number = |name: &str| told.get(name).and_then(Value::as_u64).unwrap_or(0);
+    if number("segments_left") == 0 {
+        return "every copy is where it should be".to_owned();
+    }
+    let eta = match told.get("eta_ms").and_then(Value::as_u64) {
+        Some(ms) => format!("filled in about {} s", ms.div_ceil(1_000)),
+        None => "nothing was filled lately".to_owned(),
+    };
+    format!(
+        "{} segments left: {} copies to fill ({} under way, about {} bytes, {} bytes/s, {eta}), {} to \
+         drop, {} primaries to move",
+        number("segments_left"),
+        number("copies_to_fill"),
+        number("filling"),
+        number("bytes_left"),
+        number("bytes_per_second"),
+        number("copies_to_drop"),
+        number("primaries_to_move"),
+    )
+}
+
+fn balance(told: &Value) -> String {
+    let names = [
+        "member",
+        "address",
+        "state",
+        "primaries",
+        "primaries_wanted",
+        "copies",
+        "copies_wanted",
+        "filling",
+    ];
+    let row = |member: &Value| names.map(|name| field(member, &format!("/{name}")));
+    let head = names.map(|name| name.to_uppercase().replace("_WANTED", " WANTED"));
+    let rows = std::iter::once(head).chain(list(told, "members").map(row));
+    format!("{}\n\n{}", left(told), table(&rows.collect::<Vec<_>>()))
+}
+
 fn list<'v>(document: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
     document.get(name).and_then(Value::as_array).into_iter().flatten()
 }
 
 fn status(told: &Value) -> String {
-    let facts = ["cluster", "id", "member", "leader", "term", "index", "has_lease"];
+    let facts = ["cluster", "id", "member", "leader", "term", "index", "has_lease", "peer_tls"];
     let facts = facts.map(|name| [name.to_owned(), field(told, &format!("/{name}"))]);
     let count = list(told, "members").count();
     let mut text = table(&facts) + &table(&[["members  ".to_owned(), count.to_string()]]) + "\n";

@@ -4,6 +4,7 @@
 mod keep;
 mod roles;
 mod start;
+mod stop;
 mod strangers;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
+use super::balance::{Left, Pace};
 use super::copies::CopiesError;
 use super::storage::{Opened, Storage, StorageError};
 use super::transport::Lane;
@@ -47,6 +49,10 @@ pub(super) enum Input {
     Member(NodeId, Settings, Log),
     Status(oneshot::Sender<Status>),
     Leave,
+    /// A member is gone for good; whether it is accepted that what only it has is lost.
+    Remove(NodeId, bool),
+    /// The process is about to end: this is told when nobody misses it.
+    Stop(oneshot::Sender<()>),
     Failed(StorageError),
     CopiesFailed(String),
 }
@@ -70,12 +76,16 @@ pub struct Driver {
     inputs: UnboundedReceiver<Input>,
     /// Roles that are given up as soon as their writes are committed, and when at the latest.
     leaving: Vec<(GiveUp, u64)>,
+    /// Who waits for this process to have nothing any more that others could have.
+    stopping: Option<oneshot::Sender<()>>,
     since: u64,
     asked_at: u64,
     /// Who is no member and said something last, and where it is reached.
     stranger: Option<(NodeId, String)>,
     /// When it was last told what there is to say of the cluster.
     told_at: u64,
+    /// How fast copies are filled.
+    pace: Pace,
     /// Groups of which it was said that the configuration has them otherwise.
     told: BTreeSet<String>,
     on_end: Box<dyn Fn(&'static str) + Send>,
@@ -102,10 +112,12 @@ impl Driver {
             storage,
             inputs,
             leaving: Vec::new(),
+            stopping: None,
             since,
             asked_at: 0,
             stranger: None,
             told_at: 0,
+            pace: Pace::default(),
             told: BTreeSet::new(),
             on_end: Box::new(on_end),
         };
@@ -186,10 +198,18 @@ impl Driver {
                 self.step(Event::Propose(Command::Leave(node)));
             }
             Input::CopiesFailed(error) => self.copies_failed(&error),
+            Input::Remove(node, accepts_loss) => {
+                self.step(Event::Propose(Command::Expel(node, accepts_loss)));
+            }
+            Input::Stop(done) => self.stop(done),
             Input::Failed(error) => {
                 tracing::error!(event = "cluster_disk_failed", %error);
                 (self.on_end)("the disk of the cluster's log has failed");
             }
+        }
+        // Clients wait for what is given up: its writes may be committed by now.
+        if !self.leaving.is_empty() {
+            self.finish_giving_up(self.cluster.now());
         }
     }
 
@@ -220,13 +240,19 @@ impl Driver {
                 self.create_groups(now);
             }
         }
+        self.go_on_stopping();
         if self.cluster.now().monotonic >= self.told_at + TELL_MS {
             self.tell();
         }
     }
 
     fn tell(&mut self) {
-        self.told_at = self.cluster.now().monotonic;
+        let now = self.cluster.now().monotonic;
+        // What changes in between is told as well, and is no measure of time.
+        if now >= self.told_at + TELL_MS {
+            self.told_at = now;
+            self.pace.note(now, Left::of(&self.status()));
+        }
         self.cluster.told.store(Arc::new(self.status()));
     }
 
@@ -280,8 +306,10 @@ impl Driver {
 
     fn status(&self) -> Status {
         let Core::Member(control) = &self.core else {
-            return Status::stranger(&self.config.cluster.name, self.cluster.address());
+            let peer_tls = self.cluster.peer_tls().is_some();
+            let us = Status::stranger(&self.config.cluster.name, self.cluster.address());
+            return Status { peer_tls, ..us };
         };
-        Status::of(control, &self.cluster)
+        Status { speed: self.pace.speed(), ..Status::of(control, &self.cluster) }
     }
 }

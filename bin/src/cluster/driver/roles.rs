@@ -55,6 +55,7 @@ impl Driver {
             }
         }
         self.cluster.carry_out(out);
+        self.finish_stopping();
         self.tell();
     }
 

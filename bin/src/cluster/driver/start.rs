@@ -75,9 +75,10 @@ async fn listen(cluster: &Arc<Cluster>, config: &ServerConfig) -> Result<Transpo
     let Address::Tcp(address) = &config.cluster.peer else {
         return Err(ClusterError::NotTcp(config.cluster.peer.to_string()));
     };
-    check_exposure(address, None::<&PeerTls>.is_some(), false)?;
+    let tls = PeerTls::configured(&config.cluster)?;
+    check_exposure(address, tls.is_some(), false)?;
     let advertised = config.cluster.advertise.clone().unwrap_or_else(|| address.to_string());
-    let told = TransportConfig::new(&config.cluster.name, &advertised);
+    let told = TransportConfig { tls, ..TransportConfig::new(&config.cluster.name, &advertised) };
     let ears = Arc::new(Ears(Arc::downgrade(cluster)));
     let bound = Transport::bind(*address, told, ears).await;
     bound.map_err(|source| ClusterError::Bind { address: address.to_string(), source })

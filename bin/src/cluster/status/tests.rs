@@ -1,4 +1,5 @@
 use super::*;
+use crate::cluster::Left;
 
 /// A cluster of three voters that all have leases, with one cache. Each segment is written as its
 /// members in sync, the primary first: `12` is served by 1 and has a backup on 2, `-3` is served by
@@ -7,7 +8,8 @@ fn cluster(copies: usize, min_insync: usize, segments: &[&str], lost: &[u64]) ->
     let of = |text: &&str| {
         let insync: Vec<u64> = text.chars().filter_map(|c| Some(c.to_digit(10)?.into())).collect();
         let primary = insync.first().copied().filter(|_| !text.starts_with('-'));
-        SegmentStatus { epoch: 1, primary, insync, syncing: Vec::new() }
+        let target = insync.clone();
+        SegmentStatus { epoch: 1, primary, insync, syncing: Vec::new(), target }
     };
     let map: Vec<SegmentStatus> = segments.iter().map(of).collect();
     let cache = CacheStatus {
@@ -22,6 +24,7 @@ fn cluster(copies: usize, min_insync: usize, segments: &[&str], lost: &[u64]) ->
         filling: 0,
         active_here: 0,
         min_insync,
+        segment_bytes: 100,
         map,
     };
     let member = |member: u64| MemberStatus {
@@ -31,6 +34,7 @@ fn cluster(copies: usize, min_insync: usize, segments: &[&str], lost: &[u64]) ->
         registered: true,
         lost: lost.contains(&member),
         leaving: false,
+        stopping: false,
         primaries: 0,
         backups: 0,
         filling: 0,
@@ -87,6 +91,35 @@ fn a_member_can_be_stopped_when_nothing_hangs_on_it() {
         let status = cluster(2, min_insync, segments, lost);
         let said = status.dangers_of_stopping(member);
         assert_eq!(said, expected, "{segments:?} min {min_insync} without {lost:?} and {member}");
+    }
+}
+
+/// Who has a segment, who fills it, who should have it; what is left.
+#[test]
+fn what_is_left_to_be_moved_is_counted() {
+    let count = |counts: [u64; 6]| {
+        let [segments_left, copies_to_fill, filling, copies_to_drop, primaries_to_move, bytes_left] =
+            counts;
+        Left {
+            segments_left,
+            copies_to_fill,
+            filling,
+            copies_to_drop,
+            primaries_to_move,
+            bytes_left,
+        }
+    };
+    for (insync, syncing, target, expected) in [
+        ("12", &[][..], &[1, 2][..], [0, 0, 0, 0, 0, 0]),
+        ("12", &[], &[2, 1], [1, 0, 0, 0, 1, 0]),
+        ("12", &[3], &[1, 3], [1, 1, 1, 1, 0, 100]),
+        ("123", &[], &[1, 3], [1, 0, 0, 1, 0, 0]),
+        ("-1", &[], &[2, 3], [1, 2, 0, 1, 1, 200]),
+    ] {
+        let mut status = cluster(2, 1, &["12", insync], &[]);
+        let segment = &mut status.caches[0].map[1];
+        (segment.syncing, segment.target) = (syncing.to_vec(), target.to_vec());
+        assert_eq!(Left::of(&status), count(expected), "{insync} {syncing:?} {target:?}");
     }
 }
 

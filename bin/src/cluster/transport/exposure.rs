@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "{0} can be reached from other machines, and whoever reaches it could join the cluster\n  \
-     help: give the peers certificates, listen on 127.0.0.1 or [::1], or allow it for a network \
+     help: give the peers certificates (cluster.tls_cert, cluster.tls_key, cluster.tls_ca), listen on 127.0.0.1 or [::1], or allow it for a network \
      where everybody may read and write everything"
 )]
 pub struct ExposedPeer(pub SocketAddr);

@@ -169,6 +169,12 @@ impl Transport {
         self.inner.close();
     }
 
+    /// The certificates, when peers speak TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&PeerTls> {
+        self.inner.shared.config.tls.as_ref()
+    }
+
     /// What was counted since the beginning.
     #[must_use]
     pub fn stats(&self) -> &Stats {

@@ -9,6 +9,7 @@ use std::fmt::{self, Debug, Formatter};
 use std::io;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{self, CryptoProvider, ring};
@@ -21,28 +22,103 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::stream::Stream;
+use crate::config::ClusterConfig;
 use crate::server::tls::TlsError;
-use crate::server::tls::material::{authorities, certificates, private_key};
+use crate::server::tls::certificate::not_after;
+use crate::server::tls::material::{Stamps, authorities, certificates, private_key};
 
-/// Certificate, key and authority of a process among its peers.
+/// Certificate, key and authority of a process among its peers. Clones are the same.
 #[derive(Clone)]
 pub struct PeerTls {
+    files: [String; 3],
+    current: Arc<ArcSwap<Loaded>>,
+}
+
+/// What was read, ready for handshakes.
+struct Loaded {
     acceptor: TlsAcceptor,
     connector: TlsConnector,
+    /// When the certificate ends, Unix ms.
+    expires: Option<u64>,
+    stamps: Stamps,
 }
 
 impl PeerTls {
+    /// That of a configuration, if it has certificates.
+    ///
+    /// # Errors
+    /// As [`PeerTls::load`].
+    pub fn configured(config: &ClusterConfig) -> Result<Option<Self>, TlsError> {
+        match (&config.tls_cert, &config.tls_key, &config.tls_ca) {
+            (Some(certificate), Some(key), Some(ca)) => Self::load(certificate, key, ca).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// Reads the PEM files of the certificate (its chain behind it), its key, and the authority
     /// that signs the certificates of members.
     ///
     /// # Errors
     /// [`TlsError`] names the file and what to do.
     pub fn load(certificate: &str, key: &str, ca: &str) -> Result<Self, TlsError> {
+        let files = [certificate, key, ca].map(str::to_owned);
+        let current = Arc::new(ArcSwap::from_pointee(Loaded::read(&files)?));
+        Ok(PeerTls { files, current })
+    }
+
+    /// Reads the files again, for connections that are made from now on; with an error the old ones
+    /// stay in force.
+    ///
+    /// # Errors
+    /// As [`PeerTls::load`].
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.current.store(Arc::new(Loaded::read(&self.files)?));
+        Ok(())
+    }
+
+    /// Whether the files are others than those in force.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        stamps(&self.files) != self.current.load().stamps
+    }
+
+    /// When the certificate ends, Unix ms; `None` when it does not say.
+    #[must_use]
+    pub fn expires(&self) -> Option<u64> {
+        self.current.load().expires
+    }
+
+    /// The accepting side of a handshake.
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
+        let acceptor = self.current.load().acceptor.clone();
+        Ok(Box::new(acceptor.accept(stream).await?))
+    }
+
+    /// The connecting side of a handshake.
+    pub(super) async fn connect(&self, stream: TcpStream) -> io::Result<Stream> {
+        // Some name has to be given; nobody looks at it.
+        let name = ServerName::IpAddress(stream.peer_addr()?.ip().into());
+        let connector = self.current.load().connector.clone();
+        Ok(Box::new(connector.connect(name, stream).await?))
+    }
+}
+
+fn stamps(files: &[String; 3]) -> Stamps {
+    let [certificate, key, ca] = files.clone().map(Some);
+    Stamps::of([&certificate, &key, &ca])
+}
+
+impl Loaded {
+    fn read(files: &[String; 3]) -> Result<Self, TlsError> {
+        // Before the files are read: a change meanwhile is seen at the next look.
+        let stamps = stamps(files);
+        let [certificate, key, ca] = files;
         let (chain, key) = (certificates(certificate)?, private_key(key)?);
         let roots = Arc::new(authorities(ca)?);
         let provider = Arc::new(ring::default_provider());
+        let expires = chain.first().and_then(not_after);
         let refused = |why: &dyn fmt::Display| TlsError::Authorities {
-            path: ca.to_owned(),
+            path: ca.clone(),
             why: why.to_string(),
         };
         let peers =
@@ -69,19 +145,7 @@ impl PeerTls {
         client.resumption = Resumption::disabled();
         client.enable_sni = false;
         let (acceptor, connector) = (TlsAcceptor::from(Arc::new(server)), Arc::new(client).into());
-        Ok(PeerTls { acceptor, connector })
-    }
-
-    /// The accepting side of a handshake.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
-        Ok(Box::new(self.acceptor.accept(stream).await?))
-    }
-
-    /// The connecting side of a handshake.
-    pub(super) async fn connect(&self, stream: TcpStream) -> io::Result<Stream> {
-        // Some name has to be given; nobody looks at it.
-        let name = ServerName::IpAddress(stream.peer_addr()?.ip().into());
-        Ok(Box::new(self.connector.connect(name, stream).await?))
+        Ok(Loaded { acceptor, connector, expires, stamps })
     }
 }
 

@@ -7,12 +7,19 @@ use isogrid_wire::native::dynamic::from_hex;
 use serde_json::{Value, json};
 
 use super::{Fault, Invocation};
-use crate::cluster::{CacheStatus, Cluster, MemberStatus, SegmentStatus, Status};
+use crate::cluster::{CacheStatus, Cluster, Left, MemberStatus, SegmentStatus, Status};
 
 /// How often a leave looks how far it is.
 const LOOK: Duration = Duration::from_millis(50);
 /// After how many looks it says again that it wants to leave.
 const LOOKS_TO_SAY_AGAIN: u64 = 20;
+
+/// For how many looks a removal waits: the member's lease has to be over, and a leader to be there.
+const REMOVED_WITHIN_LOOKS: u64 = 200;
+/// For how many looks everything is where it should be before that is said to who waits.
+const CALM_LOOKS: u64 = 20;
+/// How many segments of a cache are named in a sentence.
+const NAMED_MAX: usize = 8;
 
 /// How the cluster is.
 ///
@@ -134,6 +141,145 @@ pub async fn leave(call: Invocation) -> Result<Value, Fault> {
         tokio::time::sleep(LOOK).await;
     }
     Err(Fault::Unknown("the node did not leave".into()))
+}
+
+/// Has the cluster forget a member that does not come back.
+///
+/// # Errors
+/// When the node belongs to no cluster; there is no such member, or it answers; it has the only
+/// copies of segments, and that loss is not accepted; or nobody knows whether it was done.
+pub async fn remove(call: Invocation) -> Result<Value, Fault> {
+    let cluster = cluster(&call)?;
+    let accepts_loss = call.flag("accept_data_loss")?;
+    let status = now(&cluster).await?;
+    let member = removable(&cluster, &status, call.text("member").unwrap_or_default()).await?;
+    let lost = status.only_on(member.member);
+    if !lost.is_empty() && !accepts_loss {
+        return Err(Fault::Invalid(format!(
+            "the member {} ({}) has the only copies in sync of {}: they would be empty without it\n  \
+             help: start it again, or accept that with --accept-data-loss (accept_data_loss = yes)",
+            member.member,
+            member.address,
+            named(&lost)
+        )));
+    }
+    let (number, address) = (member.member, &member.address);
+    tracing::warn!(
+        event = "removing_member",
+        number,
+        address,
+        lost = named(&lost),
+        "by an operator"
+    );
+    for look in 0..REMOVED_WITHIN_LOOKS {
+        if cluster.told().members.iter().all(|member| member.member != number) {
+            let lost = lost
+                .iter()
+                .map(|(cache, segments)| json!({ "cache": cache, "segments": segments }));
+            return Ok(
+                json!({ "member": number, "removed": true, "lost": lost.collect::<Vec<_>>() }),
+            );
+        }
+        // Its lease may not be over, or there may be no leader at a moment.
+        if look % LOOKS_TO_SAY_AGAIN == 0 {
+            cluster.remove(number, accepts_loss);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(Fault::Unknown(format!(
+        "the member {number} ({address}) is not removed yet: the leader may still hear it, or there is \
+         no majority of the voters; `isogrid cluster members` says who is there"
+    )))
+}
+
+/// What is left until every copy is where it should be; with `wait` the answer comes when that is
+/// nothing. The leader plans and does it unasked.
+///
+/// # Errors
+/// When the node belongs to no cluster.
+pub async fn rebalance(call: Invocation) -> Result<Value, Fault> {
+    let cluster = cluster(&call)?;
+    let waits = call.flag("wait")?;
+    let mut calm = 0;
+    for look in 0_u64.. {
+        let status = if waits { cluster.told().as_ref().clone() } else { now(&cluster).await? };
+        let left = Left::of(&status);
+        // A member that has just come is in no plan yet.
+        calm = if is_balanced(&status, &left) { calm + 1 } else { 0 };
+        if !waits || calm > CALM_LOOKS {
+            return balance(&status, &left);
+        }
+        if look % LOOKS_TO_SAY_AGAIN == 0 {
+            call.progress.tell(&balance(&status, &left)?);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(Fault::Unknown("nobody waited".into()))
+}
+
+fn is_balanced(status: &Status, left: &Left) -> bool {
+    let is_joining = |member: &MemberStatus| !member.registered || member.leaving;
+    left.segments_left == 0 && status.member.is_some() && !status.members.iter().any(is_joining)
+}
+
+fn balance(status: &Status, left: &Left) -> Result<Value, Fault> {
+    let member = |member: &MemberStatus| {
+        let targets = || status.caches.iter().flat_map(|cache| &cache.map).map(|one| &one.target);
+        let wanted = targets().filter(|target| target.contains(&member.member)).count();
+        let serves = targets().filter(|target| target.first() == Some(&member.member)).count();
+        json!({
+            "member": member.member,
+            "address": member.address,
+            "state": member.state(),
+            "primaries": member.primaries,
+            "primaries_wanted": serves,
+            "copies": member.primaries + member.backups,
+            "copies_wanted": wanted,
+            "filling": member.filling,
+        })
+    };
+    let members: Vec<Value> = status.members.iter().map(member).collect();
+    let mut all = json!({ "balanced": is_balanced(status, left), "members": members });
+    for part in [document(left)?, document(&status.speed)?] {
+        if let (Some(all), Value::Object(part)) = (all.as_object_mut(), part) {
+            all.extend(part);
+        }
+    }
+    Ok(all)
+}
+
+/// The member of this name, if it may be removed.
+async fn removable<'s>(
+    cluster: &Cluster,
+    status: &'s Status,
+    text: &str,
+) -> Result<&'s MemberStatus, Fault> {
+    let known = || status.members.iter().map(|one| one.member.to_string()).collect::<Vec<_>>();
+    let member = status.find(text).ok_or_else(|| {
+        Fault::Invalid(format!("there is no member `{text}`; there are {}", known().join(", ")))
+    })?;
+    let (number, address) = (member.member, &member.address);
+    if status.member == Some(number) {
+        let why = "is the one that you ask\n  help: `isogrid cluster leave` hands over what it has";
+        return Err(Fault::Invalid(format!("the member {number} ({address}) {why}")));
+    }
+    if cluster.answers(member).await {
+        return Err(Fault::Invalid(format!(
+            "the member {number} ({address}) is alive: it has just answered\n  help: ask it to leave \
+             (`isogrid cluster leave`), which loses nothing, or stop it first"
+        )));
+    }
+    Ok(member)
+}
+
+/// Segments by cache, for people: the first of them, and how many.
+fn named(lost: &[(&str, Vec<usize>)]) -> String {
+    let cache = |(cache, segments): &(&str, Vec<usize>)| {
+        let first: Vec<String> = segments.iter().take(NAMED_MAX).map(usize::to_string).collect();
+        let more = if segments.len() > NAMED_MAX { ", .." } else { "" };
+        format!("{} segments of {cache} ({}{more})", segments.len(), first.join(", "))
+    };
+    lost.iter().map(cache).collect::<Vec<_>>().join(" and ")
 }
 
 fn cluster(call: &Invocation) -> Result<Arc<Cluster>, Fault> {

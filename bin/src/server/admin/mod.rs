@@ -108,6 +108,18 @@ impl Invocation {
     pub fn text(&self, name: &str) -> Option<&str> {
         self.params.get(name).and_then(Value::as_str)
     }
+
+    /// Whether a parameter says yes; no where it is not there.
+    ///
+    /// # Errors
+    /// It says something else.
+    pub fn flag(&self, name: &str) -> Result<bool, Fault> {
+        match self.text(name) {
+            None | Some("no") => Ok(false),
+            Some("yes") => Ok(true),
+            Some(other) => Err(Fault::Invalid(format!("`{name}` is yes or no, not `{other}`"))),
+        }
+    }
 }
 
 /// Whom a method tells how far it is: nobody, or a stream of documents.
@@ -282,6 +294,41 @@ pub static METHODS: &[Method] = &[
         permission: Permission::Admin,
         params: &[],
         handler: |call| Box::pin(cluster::leave(call)),
+    },
+    Method {
+        name: "cluster.rebalance",
+        doc: "What is left until every copy is where it should be, how fast that goes, and what each \
+              member has and should have. The cluster does it unasked.",
+        permission: Permission::Monitor,
+        params: &[Param {
+            name: "wait",
+            doc: "yes answers when nothing is left, and says in between how far it is.",
+            required: false,
+            example: "no",
+        }],
+        handler: |call| Box::pin(cluster::rebalance(call)),
+    },
+    Method {
+        name: "cluster.remove",
+        doc: "The cluster forgets a member that does not come back, and all that it had: others take \
+              its place. Refused while it answers, and where it has the only copies of segments \
+              unless that loss is accepted.",
+        permission: Permission::Admin,
+        params: &[
+            Param {
+                name: "member",
+                doc: "The member's number or peer address.",
+                required: true,
+                example: "2",
+            },
+            Param {
+                name: "accept_data_loss",
+                doc: "yes lets segments of which only it has copies in sync begin anew, empty.",
+                required: false,
+                example: "yes",
+            },
+        ],
+        handler: |call| Box::pin(cluster::remove(call)),
     },
     Method {
         name: "snapshot.save",

@@ -23,7 +23,7 @@ const NAME_LEN_MAX: usize = 128;
 /// [`Fault`]; a file of that name that was there before is as it was.
 pub async fn save(call: Invocation) -> Result<Value, Fault> {
     let (path, caches) = (path(&call)?, caches(&call));
-    let overwrite = flag(&call, "overwrite")?;
+    let overwrite = call.flag("overwrite")?;
     blocking(move || {
         if let Some(folder) = path.parent() {
             create_private_folder(folder)
@@ -135,14 +135,6 @@ fn is_file_name(name: &str) -> bool {
 fn caches(call: &Invocation) -> Vec<String> {
     let names = call.text("caches").unwrap_or_default().split(',').map(str::trim);
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
-}
-
-fn flag(call: &Invocation, name: &str) -> Result<bool, Fault> {
-    match call.text(name) {
-        None | Some("no") => Ok(false),
-        Some("yes") => Ok(true),
-        Some(other) => Err(Fault::Invalid(format!("`{name}` is yes or no, not `{other}`"))),
-    }
 }
 
 fn fault(error: BackupError) -> Fault {

@@ -5,7 +5,7 @@ use isogrid_wire::Output;
 use isogrid_wire::memcached::{Framing, Get, Keys, Refusal, Reply, Request};
 
 use super::part::{Deferred, Part, Target};
-use super::{Flow, NOWHERE, Route, Session, Single, UNKNOWN, refusal};
+use super::{Flow, NOWHERE, Route, Session, Single};
 use crate::server::connection::Done;
 
 /// How a classic text answer to a `get` ends.
@@ -84,19 +84,14 @@ impl Session {
             if copies.clear(now, at).is_err() {
                 return Err(NOWHERE);
             }
-            let waits = copies.ticket(at);
             clustered.touched.push(at);
-            let unknown = || refusal(framing, UNKNOWN);
-            clustered.parts.extend(waits.map(|ticket| Part::here(0).waiting(ticket, unknown())));
+            clustered.parts.push(Part::here(0, copies.ticket(at), framing));
         }
         if !clustered.passed {
             let others: Vec<_> = clustered.cluster.view().others().collect();
             for node in others {
-                let refusals = (refusal(framing, UNKNOWN), refusal(framing, NOWHERE));
-                let mut there =
-                    Deferred::new(Target::Member(node), b"flush_all\r\n", true, false, refusals);
-                there.ask(&clustered.cluster, &clustered.shared);
-                clustered.parts.push(Part::There(Box::new(there)));
+                let (target, raw) = (Target::Member(node), b"flush_all\r\n");
+                clustered.defer(Deferred::new(target, raw, true, false, Some(framing)));
             }
         }
         Ok(())
@@ -111,10 +106,7 @@ impl Session {
             && !clustered.passed
         {
             let raw = [b"delete ", key, b" noreply\r\n"].concat();
-            let refusals = (Vec::new(), Vec::new());
-            let mut there = Deferred::new(Target::Segment(segment), &raw, true, false, refusals);
-            there.ask(&clustered.cluster, &clustered.shared);
-            clustered.parts.push(Part::There(Box::new(there)));
+            clustered.defer(Deferred::new(Target::Segment(segment), &raw, true, false, None));
         }
         let said = out.len();
         framing.encode(&Reply::TooLarge, out);

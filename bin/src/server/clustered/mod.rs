@@ -6,12 +6,14 @@
 //! |---|---|
 //! | `mod.rs` | where each request goes |
 //! | `part.rs` | answers that are not there yet, in the order of their requests |
+//! | `timer.rs` | when a connection that waits is to look again |
 //! | `lines.rs` | lines of several keys, and `flush_all` |
 //! | `passed.rs` | requests that other members pass on |
 
 mod lines;
 mod part;
 mod passed;
+mod timer;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -19,19 +21,26 @@ use std::task::{Context, Poll, ready};
 
 use isogrid_engine::KeyHash;
 use isogrid_grid::Batch;
+use isogrid_grid::membership::Monotonic;
 use isogrid_wire::Output;
-use isogrid_wire::memcached::{Decoder, Framing, Refusal, Reply, Request};
+use isogrid_wire::memcached::{Decoder, Framing, Refusal, Reply, Request, Text};
 
 use super::connection::{Done, OUTPUT_LEN_MAX, Turn};
 use super::session::{Session, decode_any};
-use crate::cluster::{Cluster, Route, Shared};
+use crate::cluster::{Cluster, Outgoing, Route, Shared};
 use part::{Deferred, Part, Target};
 pub use passed::Passed;
+use timer::Timer;
 
 /// Nobody knows what becomes of the write, and nobody may try it again unasked (R35).
 const UNKNOWN: Refusal = Refusal::Server("outcome unknown: the member that took it is gone");
 /// It was surely not done.
 const NOWHERE: Refusal = Refusal::Server("nobody serves this key now: try again");
+
+/// How long a request waits for somebody who serves its key, or for an answer, ms.
+const PATIENCE_MS: u64 = 5_000;
+/// How often it looks whether somebody does, ms.
+const LOOK_AGAIN_MS: u64 = 10;
 
 /// What a session has of the cluster.
 pub struct Clustered {
@@ -45,7 +54,13 @@ pub struct Clustered {
     passed: bool,
     /// One of them is for somebody else.
     is_elsewhere: bool,
-    sleep: Option<part::Sleep>,
+    /// What goes to other members at the end of the turn.
+    outgoing: Outgoing,
+    /// How many parts are there, of those that are waited for.
+    there: usize,
+    /// Until when the parts are waited for.
+    until: Option<Monotonic>,
+    timer: Timer,
 }
 
 /// What became of a request.
@@ -80,7 +95,10 @@ impl Clustered {
             touched: Vec::new(),
             passed: false,
             is_elsewhere: false,
-            sleep: None,
+            outgoing: Outgoing::default(),
+            there: 0,
+            until: None,
+            timer: Timer::default(),
         }))
     }
 
@@ -91,12 +109,30 @@ impl Clustered {
 
     /// Waits for the first answer that is not there, and for those behind it.
     pub fn poll(&mut self, cx: &mut Context<'_>, out: &mut Output) -> Poll<()> {
-        let Clustered { cluster, shared, parts, sleep, .. } = self;
-        for part in parts.iter_mut() {
-            ready!(part.poll(cluster, shared, sleep, cx));
+        loop {
+            let now = self.cluster.now().monotonic;
+            let until = *self.until.get_or_insert(now + PATIENCE_MS);
+            let Some(part) = self.parts.get_mut(self.there) else { break };
+            if part.poll(&self.cluster, &self.shared, now >= until, cx).is_ready() {
+                self.there += 1;
+                continue;
+            }
+            let look = if part.is_unasked() { until.min(now + LOOK_AGAIN_MS) } else { until };
+            ready!(self.timer.poll_until(now, look, cx));
+            self.ask_again();
         }
-        part::assemble(parts, out);
+        part::assemble(&mut self.parts, out);
+        (self.there, self.until) = (0, None);
+        self.timer.stop();
         Poll::Ready(())
+    }
+
+    /// Has everything passed on that nobody is asked for.
+    fn ask_again(&mut self) {
+        let Clustered { cluster, shared, parts, outgoing, .. } = self;
+        let missing = parts.iter_mut().skip(self.there);
+        missing.for_each(|part| part.ask_again(cluster, shared, outgoing));
+        cluster.send_requests(outgoing);
     }
 
     fn is_written(&self, segment: u32) -> bool {
@@ -107,10 +143,16 @@ impl Clustered {
         self.cluster.serves(&self.shared, segment)
     }
 
-    fn flush(&mut self) {
-        for segment in std::mem::take(&mut self.touched) {
-            self.cluster.flush(&self.shared, segment);
+    /// Sends what came of the turn to other members. What they passed on themselves they send.
+    fn end_turn(&mut self) {
+        if self.passed {
+            return;
         }
+        if !self.touched.is_empty() {
+            self.cluster.flush(&self.shared, &self.touched);
+            self.touched.clear();
+        }
+        self.cluster.send_requests(&mut self.outgoing);
     }
 }
 
@@ -140,7 +182,7 @@ impl Session {
                 break;
             }
         }
-        self.clustered.iter_mut().for_each(|clustered| clustered.flush());
+        self.clustered.iter_mut().for_each(|clustered| clustered.end_turn());
         if quota == 0 && done.close.is_none() && done.consumed < input.len() {
             self.counts.conn_yields += 1;
             done.turn = Turn::Yield;
@@ -190,7 +232,7 @@ impl Session {
     /// Bytes of the output that say what is true already.
     fn answered(&mut self, len: usize) {
         if let Some(clustered) = &mut self.clustered {
-            clustered.parts.push(Part::here(len));
+            clustered.parts.push(Part::here(len, None, &Framing::Text(Text::default())));
         }
     }
 
@@ -249,12 +291,7 @@ impl Session {
         if single.is_part {
             trim_end(out);
         }
-        let part = Part::here(out.len() - said);
-        let part = match ticket {
-            Some(ticket) => part.waiting(ticket, refusal(framing, UNKNOWN)),
-            None => part,
-        };
-        clustered.parts.push(part);
+        clustered.parts.push(Part::here(out.len() - said, ticket, framing));
         if !single.reads && !clustered.touched.contains(&segment) {
             clustered.touched.push(segment);
         }
@@ -270,10 +307,7 @@ impl Session {
             return;
         }
         let target = Target::Segment(hash.segment());
-        let refusals = (refusal(framing, UNKNOWN), refusal(framing, NOWHERE));
-        let mut deferred = Deferred::new(target, raw, !reads, is_part, refusals);
-        deferred.ask(&clustered.cluster, &clustered.shared);
-        clustered.parts.push(Part::There(Box::new(deferred)));
+        clustered.defer(Deferred::new(target, raw, !reads, is_part, Some(framing)));
     }
 }
 
@@ -308,6 +342,12 @@ fn trim_end(out: &mut Output) {
 }
 
 impl Clustered {
+    /// Lets somebody else execute a request.
+    fn defer(&mut self, mut deferred: Deferred) {
+        deferred.ask(&self.cluster, &self.shared, &mut self.outgoing);
+        self.parts.push(Part::There(Box::new(deferred)));
+    }
+
     fn route(&self, segment: u32) -> Route {
         self.cluster.view().route(self.shared.group, segment)
     }

@@ -3,38 +3,32 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
+use bytes::Bytes;
 use isogrid_grid::copies::Ticket;
 use isogrid_grid::id::NodeId;
 use isogrid_wire::Output;
-use tokio::sync::oneshot;
+use isogrid_wire::memcached::Framing;
 
 use super::lines::END;
-use crate::cluster::{Answer, Cluster, Done, Route, Shared};
-
-/// How long a request waits for somebody who serves its key, or for an answer, ms.
-const PATIENCE_MS: u64 = 5_000;
-/// How often it looks whether somebody does.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
-
-/// A moment that a connection waits for.
-pub type Sleep = Pin<Box<tokio::time::Sleep>>;
+use super::{NOWHERE, UNKNOWN, refusal};
+use crate::cluster::{Answer, Asked, Cluster, Done, Outgoing, Route, Shared};
 
 /// A part of what a connection answers.
 pub enum Part {
-    /// The next so many bytes of the output, once what they wait for is committed.
-    Here { len: usize, waits: Option<Box<Waits>>, lost: Option<Vec<u8>> },
+    /// The next so many bytes of the output.
+    Here {
+        /// How many.
+        len: usize,
+        /// They are true once this is committed.
+        waits: Option<Ticket>,
+        /// It never will be, as far as anybody knows.
+        is_lost: bool,
+        /// Whom to tell that.
+        framing: Framing<'static>,
+    },
     /// Somebody else's answer, or that of a later time.
     There(Box<Deferred>),
-}
-
-/// What bytes wait for.
-pub struct Waits {
-    ticket: Ticket,
-    until: u64,
-    /// What is said in their place when nobody knows.
-    unknown: Vec<u8>,
 }
 
 /// For whom a request is.
@@ -53,129 +47,99 @@ pub struct Deferred {
     writes: bool,
     /// Its answer is a part of one: the end is not its own.
     is_part: bool,
-    unknown: Vec<u8>,
-    nowhere: Vec<u8>,
-    asked: Option<oneshot::Receiver<Answer>>,
-    until: Option<u64>,
-    answer: Option<Vec<u8>>,
+    /// How its client is told what became of it; `None`: not at all.
+    framing: Option<Framing<'static>>,
+    asked: Option<Asked>,
+    answer: Option<Bytes>,
 }
 
 impl Part {
-    /// The next so many bytes of the output, true already.
-    pub fn here(len: usize) -> Part {
-        Part::Here { len, waits: None, lost: None }
+    /// The next so many bytes of the output: true already, or once that is committed.
+    pub fn here(len: usize, waits: Option<Ticket>, framing: &Framing<'_>) -> Part {
+        Part::Here { len, waits, is_lost: false, framing: framing.of_refusals() }
     }
 
-    /// The same, once that is committed; `unknown` is said when nobody knows whether it is.
-    pub fn waiting(self, ticket: Ticket, unknown: Vec<u8>) -> Part {
+    /// How many bytes of the output it is, and what they wait for.
+    pub fn own(&self) -> (usize, Option<Ticket>) {
         match self {
-            Part::Here { len, lost, .. } => {
-                let waits = Some(Box::new(Waits { ticket, until: 0, unknown }));
-                Part::Here { len, waits, lost }
-            }
-            there @ Part::There(_) => there,
-        }
-    }
-
-    /// What it waits for.
-    pub fn ticket(&self) -> Option<Ticket> {
-        match self {
-            Part::Here { waits, .. } => waits.as_ref().map(|waits| waits.ticket),
-            Part::There(_) => None,
+            Part::Here { len, waits, .. } => (*len, *waits),
+            Part::There(_) => (0, None),
         }
     }
 
     /// Whether a segment may be changed by it, and what follows cannot see that yet.
     pub fn writes(&self, segment: u32) -> bool {
         match self {
-            Part::Here { waits, .. } => {
-                waits.as_ref().is_some_and(|waits| waits.ticket.segment == segment)
-            }
-            Part::There(deferred) => {
-                deferred.writes && matches!(deferred.target, Target::Segment(at) if at == segment)
-            }
+            Part::Here { waits, .. } => waits.is_some_and(|ticket| ticket.segment == segment),
+            Part::There(deferred) => deferred.writes && deferred.target == Target::Segment(segment),
         }
     }
 
-    /// Waits until it is there.
+    /// Waits until it is there. What is not when it `is_late` is told to be unknown, or not done.
     pub fn poll(
         &mut self,
         cluster: &Cluster,
         shared: &Shared,
-        sleep: &mut Option<Sleep>,
+        is_late: bool,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         match self {
-            Part::Here { waits, lost, .. } => {
-                let Some(open) = waits else { return Poll::Ready(()) };
-                let is_true = ready!(open.poll(cluster, shared, sleep, cx));
-                let open = waits.take();
-                *lost = open.filter(|_| !is_true).map(|open| open.unknown);
+            Part::Here { waits, is_lost, .. } => {
+                let Some(ticket) = *waits else { return Poll::Ready(()) };
+                *is_lost = !match committed(ticket, cluster, shared, cx) {
+                    Poll::Pending if is_late => false,
+                    other => ready!(other),
+                };
+                *waits = None;
                 Poll::Ready(())
             }
-            Part::There(deferred) => deferred.poll(cluster, shared, sleep, cx),
+            Part::There(deferred) => deferred.poll(is_late, cx),
         }
     }
-}
 
-impl Waits {
-    /// Whether what was written is committed, and may be said so (R18).
-    fn poll(
-        &mut self,
-        cluster: &Cluster,
-        shared: &Shared,
-        sleep: &mut Option<Sleep>,
-        cx: &mut Context<'_>,
-    ) -> Poll<bool> {
-        let Some(copies) = shared.copies() else { return Poll::Ready(false) };
-        match copies.poll(self.ticket, cx) {
-            Poll::Ready(done) => {
-                Poll::Ready(done.is_ok() && cluster.serves(shared, self.ticket.segment))
-            }
-            Poll::Pending if is_over(&mut self.until, cluster) => Poll::Ready(false),
-            Poll::Pending => {
-                let rest = self.until.saturating_sub(cluster.now().monotonic);
-                wake_in(Duration::from_millis(rest), sleep, cx);
-                Poll::Pending
-            }
+    /// Asks for it, if nobody is asked.
+    pub fn ask_again(&mut self, cluster: &Cluster, shared: &Shared, outgoing: &mut Outgoing) {
+        if let Part::There(deferred) = self
+            && deferred.asked.is_none()
+            && deferred.answer.is_none()
+        {
+            deferred.ask(cluster, shared, outgoing);
         }
     }
+
+    /// Whether nobody is asked for what is missing.
+    pub fn is_unasked(&self) -> bool {
+        matches!(self, Part::There(deferred) if deferred.asked.is_none())
+    }
 }
 
-/// Whether the time to wait, which begins with the first look, is over.
-fn is_over(until: &mut u64, cluster: &Cluster) -> bool {
-    let now = cluster.now().monotonic;
-    if *until == 0 {
-        *until = now + PATIENCE_MS;
-    }
-    now >= *until
-}
-
-fn wake_in(span: Duration, sleep: &mut Option<Sleep>, cx: &mut Context<'_>) {
-    let mut next = Box::pin(tokio::time::sleep(span));
-    if next.as_mut().poll(cx).is_ready() {
-        cx.waker().wake_by_ref();
-    }
-    *sleep = Some(next);
+/// Whether what was written is committed, and may be said so (R18): who serves the segment by now
+/// has it as well, but without a lease nothing is said.
+fn committed(
+    ticket: Ticket,
+    cluster: &Cluster,
+    shared: &Shared,
+    cx: &mut Context<'_>,
+) -> Poll<bool> {
+    let Some(copies) = shared.copies() else { return Poll::Ready(false) };
+    copies.poll(ticket, cx).map(|done| done.is_ok() && cluster.may_serve())
 }
 
 impl Deferred {
-    /// A request for somebody else. `unknown` and `nowhere` are said when nobody knows what became of
-    /// it, and when it was surely not done.
+    /// A request for somebody else.
     pub fn new(
         target: Target,
         raw: &[u8],
         writes: bool,
         is_part: bool,
-        (unknown, nowhere): (Vec<u8>, Vec<u8>),
+        framing: Option<&Framing<'_>>,
     ) -> Deferred {
-        let raw = raw.to_vec();
-        let (asked, until, answer) = (None, None, None);
-        Deferred { target, raw, writes, is_part, unknown, nowhere, asked, until, answer }
+        let (raw, framing) = (raw.to_vec(), framing.map(Framing::of_refusals));
+        Deferred { target, raw, writes, is_part, framing, asked: None, answer: None }
     }
 
-    /// Passes it on to who can execute it, if somebody is known.
-    pub fn ask(&mut self, cluster: &Cluster, shared: &Shared) {
+    /// Has it passed on to who can execute it, if somebody is known.
+    pub fn ask(&mut self, cluster: &Cluster, shared: &Shared, outgoing: &mut Outgoing) {
         let to = match self.target {
             Target::Member(node) => Some(node),
             Target::Segment(segment) => match cluster.view().route(shared.group, segment) {
@@ -185,60 +149,20 @@ impl Deferred {
                 Route::Nowhere => None,
             },
         };
-        self.asked = to.and_then(|to| cluster.pass_on(to, &shared.name, &self.raw));
+        self.asked = to.and_then(|to| cluster.ask(outgoing, to, shared, &self.raw));
     }
 
-    fn poll(
-        &mut self,
-        cluster: &Cluster,
-        shared: &Shared,
-        sleep: &mut Option<Sleep>,
-        cx: &mut Context<'_>,
-    ) -> Poll<()> {
-        let until = *self.until.get_or_insert_with(|| cluster.now().monotonic + PATIENCE_MS);
-        loop {
-            if self.answer.is_some() {
-                return Poll::Ready(());
-            }
-            let is_late = cluster.now().monotonic >= until;
-            let Some(asked) = &mut self.asked else {
-                if is_late {
-                    self.answer = Some(self.nowhere.clone());
-                    continue;
-                }
-                // Its time has come, if this is not the first look.
-                let is_time = sleep.as_mut().is_none_or(|sleep| sleep.as_mut().poll(cx).is_ready());
-                if is_time {
-                    *sleep = None;
-                    self.ask(cluster, shared);
-                }
-                if self.asked.is_none() {
-                    wake_in(LOOK_AGAIN, sleep, cx);
-                    return Poll::Pending;
-                }
-                continue;
-            };
-            match Pin::new(asked).poll(cx) {
-                Poll::Ready(answer) => {
-                    let lost = Answer { done: Done::Unknown, bytes: Vec::new() };
-                    self.take(answer.unwrap_or(lost));
-                    if self.asked.is_none() && self.answer.is_none() {
-                        // Not done: whoever asks at once is told the same once more.
-                        wake_in(LOOK_AGAIN, sleep, cx);
-                        return Poll::Pending;
-                    }
-                }
-                Poll::Pending if is_late => {
-                    let answer = if self.writes { &self.unknown } else { &self.nowhere };
-                    self.answer = Some(answer.clone());
-                }
-                Poll::Pending => {
-                    let rest = until.saturating_sub(cluster.now().monotonic);
-                    wake_in(Duration::from_millis(rest), sleep, cx);
-                    return Poll::Pending;
-                }
-            }
+    fn poll(&mut self, is_late: bool, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(asked) = &mut self.asked
+            && let Poll::Ready(answer) = Pin::new(asked).poll(cx)
+        {
+            self.take(answer);
         }
+        if self.answer.is_none() && is_late {
+            let is_unknown = self.asked.is_some() && self.writes;
+            self.answer = Some(self.refusal(is_unknown));
+        }
+        if self.answer.is_some() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn take(&mut self, Answer { done, mut bytes }: Answer) {
@@ -249,28 +173,37 @@ impl Deferred {
                     bytes.truncate(bytes.len() - END.len());
                 }
                 let is_for_nobody = matches!(self.target, Target::Member(_));
-                self.answer = Some(if is_for_nobody { Vec::new() } else { bytes });
+                self.answer = Some(if is_for_nobody { Bytes::new() } else { bytes });
             }
             // What changes nothing is simply asked again.
-            Done::Unknown if self.writes => self.answer = Some(self.unknown.clone()),
+            Done::Unknown if self.writes => self.answer = Some(self.refusal(true)),
             Done::Elsewhere | Done::Unknown => {}
         }
+    }
+
+    fn refusal(&self, is_unknown: bool) -> Bytes {
+        let why = if is_unknown { UNKNOWN } else { NOWHERE };
+        self.framing.as_ref().map(|framing| refusal(framing, why).into()).unwrap_or_default()
     }
 }
 
 /// Puts all parts, which are there, into the output in their order.
 pub fn assemble(parts: &mut Vec<Part>, out: &mut Output) {
-    let is_plain = |part: &Part| matches!(part, Part::Here { lost: None, .. });
+    let is_plain = |part: &Part| matches!(part, Part::Here { is_lost: false, .. });
     if !parts.iter().all(is_plain) {
         let bytes = out.to_vec();
         let mut rest = &bytes[..];
         out.clear();
         for part in parts.iter() {
             match part {
-                Part::Here { len, lost, .. } => {
+                Part::Here { len, is_lost, framing, .. } => {
                     let (front, behind) = rest.split_at_checked(*len).unwrap_or((rest, b""));
                     rest = behind;
-                    out.put(lost.as_deref().unwrap_or(front));
+                    if *is_lost {
+                        out.put(&refusal(framing, UNKNOWN));
+                    } else {
+                        out.put(front);
+                    }
                 }
                 Part::There(deferred) => out.put(deferred.answer.as_deref().unwrap_or_default()),
             }

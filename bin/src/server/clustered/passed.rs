@@ -1,14 +1,15 @@
 //! Requests that other members pass on: executed as those of a client, and never passed on again.
 
+use std::mem::take;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use isogrid_grid::Batch;
 use isogrid_grid::catalog::Kind;
 use isogrid_wire::Limits;
 use isogrid_wire::Output;
 use isogrid_wire::memcached::{Decoder, Protocols};
 
-use super::Part;
-use crate::cluster::{self, Executed, Executor, Shared};
+use crate::cluster::{self, Executed, Executor, Items, Shared};
 use crate::server::connection::{Done, Turn};
 use crate::server::connections::{Connections, Peer, Spoken};
 use crate::server::login::Client;
@@ -60,65 +61,103 @@ impl Passed {
 }
 
 impl Executor for Passed {
-    fn execute(&self, shared: &Arc<Shared>, request: &[u8]) -> Executed {
+    fn execute(
+        &self,
+        shared: &Arc<Shared>,
+        requests: Items<'_>,
+        executed: &mut Executed,
+    ) -> Vec<u32> {
         if self.node.upgrade().is_none_or(|node| node.is_stopping()) {
-            return Executed::Elsewhere;
+            requests.for_each(|_| executed.elsewhere());
+            return Vec::new();
         }
-        if request.first() == Some(&PASSED) {
-            return self.execute_native(shared, request);
+        // All of a frame are of one connection.
+        match requests.clone().next().and_then(|first| first.first()) {
+            Some(&PASSED) => self.execute_native(shared, requests, executed),
+            _ => self.execute_memcached(shared, requests, executed),
         }
-        let Some((mut session, mut out)) = self.session(&shared.name) else {
-            return Executed::Elsewhere;
-        };
-        session.now = session.node.now();
-        let item_size_max = session.node.config.limits.max_item_size;
-        let limits = Limits { item_size_max, ..Limits::default() };
-        let mut decoder = Decoder::new(limits, Protocols::Auto);
-        let mut done = Done { consumed: 0, needed: 1, close: None, turn: Turn::Go };
-        let cache = Arc::clone(&session.cache);
-        session.clustered_turn(
-            &cache.batch(session.now),
-            &mut decoder,
-            request,
-            &mut out,
-            &mut done,
-        );
-        session.counters.add(&std::mem::take(&mut session.counts));
-        session.stream = None;
-        let Some(clustered) = &mut session.clustered else { return Executed::Elsewhere };
-        let is_elsewhere = std::mem::take(&mut clustered.is_elsewhere);
-        let parts = std::mem::take(&mut clustered.parts);
-        let bytes = out.to_vec();
-        self.put_back(session, out);
-        if is_elsewhere || done.consumed != request.len() {
-            return Executed::Elsewhere;
-        }
-        let waits = parts.iter().filter_map(Part::ticket).collect();
-        Executed::Now { bytes, waits }
     }
 }
 
 impl Passed {
-    fn execute_native(&self, shared: &Shared, request: &[u8]) -> Executed {
+    fn execute_memcached(
+        &self,
+        shared: &Shared,
+        requests: Items<'_>,
+        executed: &mut Executed,
+    ) -> Vec<u32> {
+        let Some((mut session, mut out)) = self.session(&shared.name) else {
+            requests.for_each(|_| executed.elsewhere());
+            return Vec::new();
+        };
+        session.now = session.node.now();
+        let cache = Arc::clone(&session.cache);
+        let batch = cache.batch(session.now);
+        for request in requests {
+            session.execute_passed(&batch, request, &mut out, executed);
+            out.clear();
+        }
+        drop(batch);
+        session.counters.add(&std::mem::take(&mut session.counts));
+        let touched = session.clustered.as_mut().map(|clustered| take(&mut clustered.touched));
+        self.put_back(session, out);
+        touched.unwrap_or_default()
+    }
+
+    fn execute_native(
+        &self,
+        shared: &Shared,
+        requests: Items<'_>,
+        executed: &mut Executed,
+    ) -> Vec<u32> {
         let mut native = self.native.lock().unwrap_or_else(PoisonError::into_inner);
         if native.is_none() {
             *native = self.node.upgrade().and_then(|node| native_session(&node));
         }
-        let Some(session) = native.as_mut() else { return Executed::Elsewhere };
-        match session.execute_passed(&shared.name, request) {
-            Outcome::Given(given) => Executed::Now { bytes: pack(&given), waits: Vec::new() },
-            Outcome::Later(later) => Executed::Later(Box::pin(async move {
-                let given = later.await;
-                (cluster::Done::Executed, pack(&given))
-            })),
-            Outcome::Elsewhere => Executed::Elsewhere,
+        let Some(session) = native.as_mut() else {
+            requests.for_each(|_| executed.elsewhere());
+            return Vec::new();
+        };
+        for request in requests {
+            match session.execute_passed(&shared.name, request) {
+                Outcome::Given(given, waits) => {
+                    executed.answer(cluster::Done::Executed, &pack(&given), waits.into_iter());
+                }
+                Outcome::Elsewhere => executed.elsewhere(),
+            }
         }
+        session.take_touched()
     }
 
     /// Lets go of the node: nothing is executed any more.
     pub fn close(&self) {
         self.native.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Session {
+    /// Executes a request of another member's client.
+    fn execute_passed(
+        &mut self,
+        batch: &Batch<'_>,
+        request: &[u8],
+        out: &mut Output,
+        executed: &mut Executed,
+    ) {
+        let item_size_max = self.node.config.limits.max_item_size;
+        let limits = Limits { item_size_max, ..Limits::default() };
+        let mut decoder = Decoder::new(limits, Protocols::Auto);
+        let mut done = Done { consumed: 0, needed: 1, close: None, turn: Turn::Go };
+        self.clustered_turn(batch, &mut decoder, request, out, &mut done);
+        self.stream = None;
+        let Some(clustered) = &mut self.clustered else { return executed.elsewhere() };
+        let (parts, is_elsewhere) = (take(&mut clustered.parts), take(&mut clustered.is_elsewhere));
+        if is_elsewhere || done.consumed != request.len() {
+            return executed.elsewhere();
+        }
+        let waits = parts.iter().filter_map(|part| part.own().1);
+        executed.answer(cluster::Done::Executed, &out.to_vec(), waits);
     }
 }
 

@@ -27,7 +27,7 @@ pub fn passed_on(scrape: &Scrape) -> Vec<Sample> {
 /// Members by how they are.
 pub fn members(scrape: &Scrape) -> Vec<Sample> {
     let Some(cluster) = scrape.node.cluster.get() else { return Vec::new() };
-    let (told, states) = (cluster.told(), ["joining", "up", "lost", "leaving"]);
+    let (told, states) = (cluster.told(), ["joining", "up", "stopping", "lost", "leaving"]);
     let members = || told.members.iter().map(MemberStatus::state);
     by(states.map(|name| (name, members().filter(|state| *state == name).count() as u64)))
 }

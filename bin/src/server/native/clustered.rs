@@ -19,7 +19,7 @@ use super::reply::{Given, Reply, To};
 use super::request::{At, Flow};
 use super::session::Session;
 use super::under_way::Later;
-use crate::cluster::{Answer, Cluster, Done, Route, Shared};
+use crate::cluster::{Answer, Asked, Cluster, Done, Outgoing, Route, Shared};
 
 /// How often a request that nobody can execute looks whether somebody can.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -80,9 +80,7 @@ impl Session {
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Failure> {
         let (key, writes) = self.key_of(request)?;
-        let object = at.object(Kind::Cache)?;
-        let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
-        let segment = cache.hash(key).segment();
+        let segment = segment_of(at, key)?;
         let before = (!writes).then(|| self.open_writes.before_read(&shared, segment)).flatten();
         if before.is_none()
             && let Some(given) =
@@ -96,14 +94,12 @@ impl Session {
             let open = self.open_writes.of(&shared, segment).try_read_owned().ok();
             return self.later(at, committed(cluster, shared, ticket, given, open));
         }
-        if self.is_passed {
-            return Err(elsewhere());
-        }
         let raw = passed(at.to, at.body);
         let way = OnItsWay { cluster, shared, segment, raw, writes };
         let open = writes.then(|| self.open_writes.of(&way.shared, segment));
         let open = open.and_then(|open| open.try_read_owned().ok());
-        let asked = if before.is_none() { way.ask() } else { None };
+        let asked = if before.is_none() { way.ask(&mut self.unsent.outgoing) } else { None };
+        self.unsent.cluster.get_or_insert_with(|| Arc::clone(&way.cluster));
         self.later(
             at,
             Box::pin(async move {
@@ -118,7 +114,7 @@ impl Session {
     }
 
     fn later(&self, at: &At<'_>, later: Later) -> Result<Flow, Failure> {
-        if at.may_wait || self.is_passed || at.to.stream == 0 {
+        if at.may_wait || at.to.stream == 0 {
             return Ok(Flow::Later(later));
         }
         Err(one_by_one())
@@ -162,7 +158,7 @@ impl Session {
             return Ok(None);
         }
         if writes {
-            cluster.flush(shared, segment);
+            self.unsent.wrote(cluster, shared, segment);
         }
         let given = all.pop().unwrap_or_else(|| Given::failure(&Failure::of(ErrorCode::Internal)));
         Ok(Some((given, ticket)))
@@ -181,14 +177,14 @@ fn committed(
         let Some(copies) = shared.copies().cloned() else { return Given::failure(&unknown()) };
         let done = poll_fn(|cx| copies.poll(ticket, cx)).await;
         drop(open);
-        let is_true = done.is_ok() && cluster.serves(&shared, ticket.segment);
+        let is_true = done.is_ok() && cluster.may_serve();
         if is_true { given } else { Given::failure(&unknown()) }
     })
 }
 
 impl OnItsWay {
     /// Passes the request on, if somebody is known who serves its key.
-    fn ask(&self) -> Option<tokio::sync::oneshot::Receiver<Answer>> {
+    fn ask(&self, outgoing: &mut Outgoing) -> Option<Asked> {
         let view = self.cluster.view();
         let to = match view.route(self.shared.group, self.segment) {
             // Back to ourselves: when it was looked at we did not serve it.
@@ -196,15 +192,14 @@ impl OnItsWay {
             Route::There(node) => Some(node),
             Route::Nowhere => None,
         };
-        self.cluster.pass_on(to?, &self.shared.name, &self.raw)
+        self.cluster.ask(outgoing, to?, &self.shared, &self.raw)
     }
 
     /// Waits for an answer, as long as whoever asks does.
-    async fn go(self, mut asked: Option<tokio::sync::oneshot::Receiver<Answer>>) -> Given {
+    async fn go(self, mut asked: Option<Asked>) -> Given {
         loop {
             if let Some(asked) = asked.take() {
-                let lost = Answer { done: Done::Unknown, bytes: Vec::new() };
-                let Answer { done, bytes } = asked.await.unwrap_or(lost);
+                let Answer { done, bytes } = asked.await;
                 match done {
                     Done::Executed => {
                         let given = unpack(&bytes);
@@ -216,7 +211,9 @@ impl OnItsWay {
                 }
             }
             tokio::time::sleep(LOOK_AGAIN).await;
-            asked = self.ask();
+            let mut outgoing = Outgoing::default();
+            asked = self.ask(&mut outgoing);
+            self.cluster.send_requests(&mut outgoing);
         }
     }
 }
@@ -224,11 +221,6 @@ impl OnItsWay {
 fn unknown() -> Failure {
     let why = "the member that took the write is gone: nobody knows what becomes of it";
     Failure::new(ErrorCode::OutcomeUnknown, why)
-}
-
-/// Said between members alone: the request was not executed.
-fn elsewhere() -> Failure {
-    Failure::new(ErrorCode::Overloaded, "another member serves the key")
 }
 
 fn one_by_one() -> Failure {
@@ -262,10 +254,8 @@ fn unpack(bytes: &[u8]) -> Option<Given> {
 
 /// What became of a request that another member passed on.
 pub enum Outcome {
-    /// This is the answer.
-    Given(Given),
-    /// This is, in time.
-    Later(Later),
+    /// This is the answer, once that is committed.
+    Given(Given, Option<Ticket>),
     /// It was not executed.
     Elsewhere,
 }
@@ -287,13 +277,69 @@ impl Session {
         };
         let reader = isogrid_wire::native::Reader::new(body, &self.limits);
         let Ok(Any::Cache(request)) = Any::decode(op, reader) else { return Outcome::Elsewhere };
-        let mut all = Vec::new();
-        let flow = self.clustered_cache(cluster, &at, &request, &mut Reply::kept(to, &mut all));
-        match flow {
-            Ok(Flow::Later(later)) => Outcome::Later(later),
-            Ok(_) => all.pop().map_or(Outcome::Elsewhere, Outcome::Given),
-            Err(failure) if failure == elsewhere() => Outcome::Elsewhere,
-            Err(failure) => Outcome::Given(Given::failure(&failure)),
+        match self.execute_here_only(cluster, &at, &request) {
+            Ok(Some((given, ticket))) => Outcome::Given(given, ticket),
+            Ok(None) => Outcome::Elsewhere,
+            Err(failure) => Outcome::Given(Given::failure(&failure), None),
         }
     }
+
+    fn execute_here_only(
+        &mut self,
+        (cluster, shared): (Arc<Cluster>, Arc<Shared>),
+        at: &At<'_>,
+        request: &Request<'_>,
+    ) -> Result<Option<(Given, Option<Ticket>)>, Failure> {
+        let (key, writes) = self.key_of(request)?;
+        let segment = segment_of(at, key)?;
+        self.execute_here(&cluster, &shared, at, request, segment, writes)
+    }
+
+    /// The segments that were written to, for who sends what came of it.
+    pub fn take_touched(&mut self) -> Vec<u32> {
+        self.unsent.cluster = None;
+        self.unsent.touched.drain(..).map(|(_, segment)| segment).collect()
+    }
+
+    /// Sends what came of the turn to other members.
+    pub fn send_clustered(&mut self) {
+        if let Some(cluster) = self.unsent.cluster.take() {
+            self.unsent.send(&cluster);
+        }
+    }
+}
+
+/// What is for other members and is sent at the end of the turn.
+#[derive(Default)]
+pub struct Unsent {
+    cluster: Option<Arc<Cluster>>,
+    touched: Vec<(Arc<Shared>, u32)>,
+    outgoing: Outgoing,
+}
+
+impl Unsent {
+    fn wrote(&mut self, cluster: &Arc<Cluster>, shared: &Arc<Shared>, segment: u32) {
+        let is_same =
+            |(other, at): &(Arc<Shared>, u32)| *at == segment && other.group == shared.group;
+        if !self.touched.iter().any(is_same) {
+            self.touched.push((Arc::clone(shared), segment));
+        }
+        self.cluster.get_or_insert_with(|| Arc::clone(cluster));
+    }
+
+    fn send(&mut self, cluster: &Cluster) {
+        self.touched.sort_by_key(|(shared, _)| shared.group);
+        for written in self.touched.chunk_by(|(a, _), (b, _)| a.group == b.group) {
+            let segments: Vec<u32> = written.iter().map(|(_, segment)| *segment).collect();
+            written.first().into_iter().for_each(|(shared, _)| cluster.flush(shared, &segments));
+        }
+        self.touched.clear();
+        cluster.send_requests(&mut self.outgoing);
+    }
+}
+
+fn segment_of(at: &At<'_>, key: &[u8]) -> Result<u32, Failure> {
+    let object = at.object(Kind::Cache)?;
+    let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
+    Ok(cache.hash(key).segment())
 }

@@ -17,7 +17,7 @@ use tokio::time::Sleep;
 
 use super::admission::refuse;
 use super::cache;
-use super::clustered::OpenWrites;
+use super::clustered::{OpenWrites, Unsent};
 use super::failure::Failure;
 use super::handshake::{self, Preface};
 use super::live::Lives;
@@ -70,6 +70,8 @@ pub struct Session {
     pub window: Window,
     /// Its writes to caches of the cluster that are under way.
     pub open_writes: OpenWrites,
+    /// What is for other members and is sent at the end of the turn.
+    pub unsent: Unsent,
     /// Its requests come from another member: none is passed on once more.
     pub is_passed: bool,
     /// Requests that are answered later.
@@ -126,6 +128,7 @@ impl Session {
             streams: Streams::new(limits.streams_max),
             window: Window::new(&node),
             open_writes: OpenWrites::default(),
+            unsent: Unsent::default(),
             is_passed: false,
             under_way: UnderWay::default(),
             lives: Lives::default(),
@@ -406,6 +409,7 @@ impl Conversation for Session {
             }
             quota -= 1;
         }
+        self.send_clustered();
         done.close = self.close;
         if quota == 0 && self.close.is_none() && done.consumed < input.len() {
             self.counts.conn_yields += 1;

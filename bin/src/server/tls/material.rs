@@ -32,13 +32,13 @@ pub struct Loaded {
 pub struct Stamps([Option<(SystemTime, u64)>; 3]);
 
 impl Stamps {
-    /// The files as they are.
-    pub fn of(config: &TlsConfig) -> Self {
+    /// The files of certificate, key and authorities as they are.
+    pub fn of(files: [&Option<String>; 3]) -> Self {
         let stamp = |path: &Option<String>| {
             let data = std::fs::metadata(path.as_ref()?).ok()?;
             Some((data.modified().ok()?, data.len()))
         };
-        Stamps([&config.cert, &config.key, &config.ca].map(stamp))
+        Stamps(files.map(stamp))
     }
 }
 
@@ -46,7 +46,7 @@ impl Loaded {
     /// Reads the files.
     pub fn read(config: &TlsConfig, now: u64) -> Result<Self, TlsError> {
         // Before the files are read: a change meanwhile is seen at the next look.
-        let stamps = Stamps::of(config);
+        let stamps = Stamps::of([&config.cert, &config.key, &config.ca]);
         let chain = certificates(config.cert.as_deref().unwrap_or_default())?;
         let key = private_key(config.key.as_deref().unwrap_or_default())?;
         let expires = chain.first().and_then(certificate::not_after);

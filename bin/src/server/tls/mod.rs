@@ -3,7 +3,7 @@
 //! Certificates are read anew without touching a connection: each handshake takes what is current
 //! when it begins.
 
-mod certificate;
+pub mod certificate;
 pub mod material;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,6 +64,13 @@ pub struct Tls {
     pub failures: AtomicU64,
 }
 
+/// The days that a certificate has left that ends then, when they are few; 0 when it is over.
+#[must_use]
+pub fn days_left(end: u64, now: u64) -> Option<u64> {
+    let left = end.saturating_sub(now);
+    (left < EXPIRES_SOON).then_some(left / (24 * 3_600 * 1_000))
+}
+
 impl Tls {
     /// Reads certificate, key and authorities.
     ///
@@ -92,20 +99,14 @@ impl Tls {
     /// Whether the files are others than those in force.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        Stamps::of(&self.config) != self.current().stamps
+        let TlsConfig { cert, key, ca, .. } = &self.config;
+        Stamps::of([cert, key, ca]) != self.current().stamps
     }
 
     /// When the certificate ends, Unix ms; `None` when it does not say.
     #[must_use]
     pub fn expires(&self) -> Option<u64> {
         self.current().expires
-    }
-
-    /// The days that the certificate has left, when they are few; 0 when it is over.
-    #[must_use]
-    pub fn expires_soon(&self, now: u64) -> Option<u64> {
-        let left = self.expires()?.saturating_sub(now);
-        (left < EXPIRES_SOON).then_some(left / (24 * 3_600 * 1_000))
     }
 
     /// When the files were read, Unix ms.

@@ -27,7 +27,8 @@ struct World {
 type Said = (Vec<Step>, Vec<u64>, Vec<u64>);
 
 impl World {
-    /// So many members, registered, all well; segments owned like that, with two copies wanted.
+    /// So many members, registered, all well; segments owned like that, with two copies wanted or
+    /// as many as there are.
     fn new(members: u64, owners: &[&[u64]]) -> Self {
         World::with(members, owners, false, false)
     }
@@ -50,8 +51,9 @@ impl World {
         let health = Health { alive: all.clone(), expected: all, ..Health::default() };
         let mut world = World { metadata, health, requests: BTreeSet::new() };
         (1..=members).for_each(|node| world.restart(node, 1));
-        let settings =
-            GroupSettings { owners: Owners::Count(2), durable, local_reads, min_insync: 1 };
+        let most = owners.iter().map(|owners| owners.len()).max().unwrap_or(0).max(2);
+        let count = Owners::Count(u8::try_from(most).unwrap());
+        let settings = GroupSettings { owners: count, durable, local_reads, min_insync: 1 };
         let owners = owners.iter().map(|owners| nodes(owners)).collect();
         let create = CreateGroup { group: GROUP, settings, epoch: Epoch(1), now: 7, owners };
         world.apply(&Command::CreateGroup(create));
@@ -225,6 +227,23 @@ fn a_segment_without_copies_waits_or_begins_anew() {
     assert_eq!(world.segment().insync, [world.copy(1)]);
 }
 
+/// R63: what nobody has any more begins anew when an operator has accepted that, on disks as well.
+#[test]
+fn what_was_lost_with_expelled_members_begins_anew() {
+    for durable in [false, true] {
+        let mut world = World::with(3, &[&[1, 2]], false, durable);
+        world.gone(&[1, 2]);
+        world.follow();
+        world.apply(&Command::Expel(NodeId(1), false));
+        assert_eq!(world.said(), nothing(), "2 may still come back");
+        world.apply(&Command::Expel(NodeId(2), true));
+        let reset = Step::Reset(world.copy(3), FLOOR);
+        assert_eq!(world.said(), (vec![reset], vec![], vec![]), "{durable}");
+        world.follow();
+        assert_eq!(world.segment().primary, Some(NodeId(3)));
+    }
+}
+
 #[test]
 fn copies_on_disks_come_back_with_their_processes() {
     let mut world = World::with(3, &[&[1, 2]], false, true);
@@ -385,6 +404,20 @@ fn a_member_that_leaves_is_relieved_of_what_it_has() {
     world.apply(&Command::Remove(NodeId(1)));
 }
 
+/// Found by the simulator: a primary gave up for one that was removed before it took over, and nobody
+/// served the segment any more, though both its copies were there.
+#[test]
+fn who_has_given_up_for_nobody_is_replaced() {
+    let mut world = World::new(3, &[&[1, 2]]);
+    world.ask(Wish::GaveUp(NodeId(1)));
+    assert_eq!(world.said(), (vec![serve(2, &[1, 2], FLOOR)], vec![], vec![]));
+    // There is nobody else: the same one serves in a later epoch.
+    world.unknown(&[2]);
+    assert_eq!(world.said(), (vec![Step::Vacate], vec![], vec![]));
+    world.follow();
+    assert_eq!(world.said(), (vec![serve(1, &[1, 2], FLOOR)], vec![], vec![]));
+}
+
 /// Where backups answer reads, those that go give up as well.
 #[test]
 fn a_backup_that_leaves_goes_without_a_word_unless_it_reads() {
@@ -403,6 +436,55 @@ fn a_backup_that_leaves_goes_without_a_word_unless_it_reads() {
         world.unknown(&[3]);
         assert_eq!(world.said(), nothing());
     }
+}
+
+/// R33, R64: what is there, whether backups answer reads, who is about to end; what is done first,
+/// and what when who was asked has given up.
+#[test]
+fn a_process_that_is_about_to_end_hands_over_first() {
+    type Case = (&'static [u64], bool, &'static [u64], Said, Option<Said>);
+    let given = |step| Some((vec![step], vec![], vec![]));
+    let asked = |nodes: &[u64]| (vec![], vec![], nodes.to_vec());
+    let table: Vec<Case> = vec![
+        (&[1, 2], false, &[1], asked(&[1]), given(serve(2, &[2], FLOOR))),
+        (&[1, 2, 3], false, &[1], asked(&[1]), given(serve(2, &[2, 3], FLOOR))),
+        (&[1, 2, 3], false, &[1, 2], asked(&[1]), given(serve(3, &[3], FLOOR))),
+        (&[1, 2, 3], true, &[1, 2], asked(&[1, 2]), given(serve(3, &[3], FLOOR))),
+        (&[2, 1], false, &[1], (vec![serve(2, &[2], 7)], vec![], vec![]), None),
+        (&[2, 1], true, &[1], asked(&[1]), given(serve(2, &[2], 7))),
+        // There is nobody to take it.
+        (&[1, 2], false, &[1, 2], nothing(), None),
+    ];
+    for (owners, local_reads, ends, first, then) in table {
+        let mut world = World::with(3, &[owners], local_reads, false);
+        ends.iter().for_each(|node| world.apply(&Command::Stop(NodeId(*node), Boot(1))));
+        assert_eq!(world.said(), first, "{owners:?} {local_reads} {ends:?}");
+        let Some(then) = then else { continue };
+        first.2.iter().for_each(|node| world.ask(Wish::GaveUp(NodeId(*node))));
+        assert_eq!(world.said(), then, "{owners:?} {local_reads} {ends:?}");
+        world.follow();
+        // It keeps its place, and gets nothing before its next process runs.
+        assert_eq!(world.said(), nothing(), "{owners:?} {local_reads} {ends:?}");
+    }
+    let mut world = World::new(2, &[&[1, 2]]);
+    world.apply(&Command::Stop(NodeId(2), Boot(1)));
+    world.follow();
+    world.restart(2, 2);
+    let fill = Step::Fill(vec![world.copy(2)], nodes(&[1, 2]));
+    assert_eq!(world.said(), (vec![fill], vec![], vec![]));
+}
+
+/// The only copy of a member that is about to end is filled elsewhere before it does.
+#[test]
+fn what_nobody_else_has_is_filled_first() {
+    let mut world = World::new(2, &[&[1]]);
+    world.apply(&Command::Stop(NodeId(1), Boot(1)));
+    world.follow();
+    let Filling { copy, since } = world.segment().syncing[0];
+    assert_eq!(copy, world.copy(2));
+    world.ask(Wish::Expand(copy, since));
+    world.follow();
+    assert_eq!(world.said(), (vec![], vec![], vec![1]));
 }
 
 /// Nobody fails over to one that has all roles already, while another one has none.

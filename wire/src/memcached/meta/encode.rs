@@ -47,7 +47,7 @@ impl<'a> Meta<'a> {
         Meta { verb, flags: words, quiet, base64, value, sent_len: 0 }
     }
 
-    pub(super) fn plain() -> Self {
+    pub(in crate::memcached) fn plain() -> Self {
         Meta::new(Verb::Plain, &Flags::default(), &[])
     }
 

@@ -108,6 +108,26 @@ fn others_are_refused_by_both_sides() {
     });
 }
 
+/// A certificate that was over is replaced while its process runs.
+#[test]
+fn a_new_certificate_is_taken_without_a_restart() {
+    run(async {
+        let (folder, theirs, ours) = (Folder::new("a"), Folder::new("new"), Authority::new("ours"));
+        let over = ours.peer(&theirs, &ours, 2001);
+        let a = with_tls(Some(ours.peer(&folder, &ours, 2090))).await;
+        let b = with_tls(Some(over.clone())).await;
+        a.send(&b, Lane::Control, b"early");
+        until("the refusal", || b.count(|s| &s.refused) + a.count(|s| &s.refused) > 0).await;
+        assert!(!over.is_stale());
+        theirs.put("peer.key", "rubbish");
+        assert!(over.is_stale() && over.reload().is_err());
+        drop(ours.peer(&theirs, &ours, 2090));
+        over.reload().unwrap();
+        assert!(!over.is_stale() && over.expires() > Some(3_000_000_000_000));
+        until("what waited", || !b.kept.frames.lock().is_empty()).await;
+    });
+}
+
 /// Who trusts the authority and shows nothing is heard no further.
 #[test]
 fn nobody_is_heard_without_a_certificate() {
