@@ -11,7 +11,7 @@ use isogrid_grid::segment::GiveUp;
 use super::process::Process;
 use super::queue::What;
 use super::server::{Moment, Out, Server};
-use super::world::World;
+use super::world::{TICK_US, World};
 use crate::invariant::View;
 
 impl World {
@@ -93,7 +93,8 @@ impl World {
     pub(super) fn kept(&mut self, at: usize, upto: usize) {
         let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
         if !self.is_awake(at) {
-            return self.wait_for(at, What::Kept(at, boot, upto));
+            // It may go on sooner than it was to.
+            return self.schedule(TICK_US, What::Kept(at, boot, upto));
         }
         let Some(machine) = self.machines.get_mut(at) else { return };
         let (counts, next) = machine.copies.sync(upto);

@@ -37,6 +37,7 @@ use isogrid_grid::replica::Kept;
 use thiserror::Error;
 
 pub(super) use place::Place;
+pub(super) use worker::Durable;
 use worker::{Job, Worker};
 
 /// Bytes of changes that may wait for the disk before writes are refused.
@@ -154,7 +155,7 @@ impl CopyDisk {
         self: &Arc<Self>,
         now: Now,
         copies: &[(GroupId, Arc<Copies>)],
-        tell: impl Fn(GroupId, SegmentId, u64) + Send + 'static,
+        tell: impl Fn(Durable) + Send + 'static,
         failed: impl FnOnce(String) + Send + 'static,
     ) -> Result<(), CopiesError> {
         let log = recovery::recover(self, now, copies)?;

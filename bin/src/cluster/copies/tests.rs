@@ -81,9 +81,12 @@ impl Life {
         let copies = Copies::new(NodeId(1), GROUP, 1, Arc::clone(&table), keeper);
         let life = Life { disk, copies, table };
         let of_thread = Arc::downgrade(&life.copies);
-        let tell = move |_, at, count| {
-            let copies = of_thread.upgrade();
-            copies.into_iter().for_each(|one| one.durable(NOW, at, count, &mut Vec::new()));
+        let tell = move |durable: Durable| {
+            let (copies, mut out) = (of_thread.upgrade(), Vec::new());
+            for ((_, at), count) in durable {
+                copies.iter().for_each(|one| one.durable(NOW, at, count, &mut out));
+            }
+            wake(out);
         };
         let kept = [(GROUP, Arc::clone(&life.copies))];
         life.disk.open(NOW, &kept, tell, |why| panic!("{why}"))?;
@@ -130,7 +133,9 @@ impl Life {
 
     async fn commit(&self, segment: u32) {
         let ticket = self.copies.ticket(segment);
-        self.copies.flush(NOW, segment, &mut Vec::new());
+        let mut out = Vec::new();
+        self.copies.flush(NOW, segment, &mut out);
+        wake(out);
         if let Some(ticket) = ticket {
             poll_fn(|cx| self.copies.poll(ticket, cx)).await.unwrap();
         }
@@ -156,6 +161,14 @@ impl Life {
             Some((key, (entry.value().to_vec(), entry.version())))
         };
         (0..KEYS).filter_map(entry).collect()
+    }
+}
+
+fn wake(out: Vec<Out>) {
+    for one in out {
+        if let Out::Wake(waker) = one {
+            waker.wake();
+        }
     }
 }
 
@@ -257,7 +270,7 @@ async fn copies_of_a_cache_that_is_none_are_refused() {
     life.write(1, Some(b"v")).await;
     drop(life);
     let place = Place::find(folder.path()).unwrap().unwrap();
-    let opened = CopyDisk::new(&place, 1 << 20).open(NOW, &[], |_, _, _| {}, |_| {});
+    let opened = CopyDisk::new(&place, 1 << 20).open(NOW, &[], |_| {}, |_| {});
     let told = opened.unwrap_err();
     assert!(!told.is_damage() && told.to_string().contains("(g7)"), "{told}");
 }

@@ -29,7 +29,9 @@ const UPKEEP: Duration = Duration::from_secs(1);
 /// With less room than this writes are refused: what copies get from elsewhere cannot be. Bytes.
 const SHORT_BYTES: u64 = 64 << 20;
 
-type Tell = Box<dyn Fn(GroupId, SegmentId, u64) + Send>;
+/// How many changes of each copy are durable.
+pub(in crate::cluster) type Durable = BTreeMap<(GroupId, SegmentId), u64>;
+type Tell = Box<dyn Fn(Durable) + Send>;
 
 pub(super) struct Worker {
     of: Weak<CopyDisk>,
@@ -77,11 +79,11 @@ impl Worker {
 
     /// Waits until all of these are durable, with one sync, and tells their copies.
     fn settle(&self, jobs: impl Iterator<Item = Job>) -> Result<(), WalError> {
-        let (mut last, mut bytes, mut durable) = (Lsn::NONE, 0, BTreeMap::new());
+        let (mut last, mut bytes, mut durable) = (Lsn::NONE, 0, Durable::new());
         for job in jobs {
             last = last.max(job.lsn?);
             bytes += job.bytes;
-            let count: &mut u64 = durable.entry((job.group, job.at)).or_default();
+            let count = durable.entry((job.group, job.at)).or_default();
             *count = job.count.max(*count);
         }
         self.log.wait_durable(last)?;
@@ -94,7 +96,7 @@ impl Worker {
         if let Some(of) = self.of.upgrade() {
             of.waiting.fetch_sub(bytes, Ordering::Relaxed);
         }
-        durable.into_iter().for_each(|((group, at), count)| (self.tell)(group, at, count));
+        (self.tell)(durable);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use isogrid_grid::copies::{Copies, Keeper};
 use isogrid_grid::id::{GroupId, NodeId, StorageId};
 
 use super::{Driver, Input};
-use crate::cluster::copies::{CopiesError, CopyDisk, Place, folder};
+use crate::cluster::copies::{CopiesError, CopyDisk, Durable, Place, folder};
 use crate::cluster::storage::new_storage;
 
 impl Driver {
@@ -77,14 +77,15 @@ impl Driver {
         copies: &[(GroupId, Arc<Copies>)],
     ) -> Result<(), CopiesError> {
         let (cluster, inputs) = (Arc::downgrade(&self.cluster), self.cluster.inputs.clone());
-        let tell = move |group, at, count| {
+        let tell = move |durable: Durable| {
             let Some(cluster) = cluster.upgrade() else { return };
-            let shared = cluster.caches.iter().find(|shared| shared.group == group);
-            if let Some(copies) = shared.and_then(|shared| shared.copies()) {
-                let mut out = Vec::new();
-                copies.durable(cluster.now(), at, count, &mut out);
-                cluster.carry_out(out);
+            let (now, mut out) = (cluster.now(), Vec::new());
+            for ((group, at), count) in durable {
+                let shared = cluster.caches.iter().find(|shared| shared.group == group);
+                let copies = shared.and_then(|shared| shared.copies());
+                copies.into_iter().for_each(|copies| copies.durable(now, at, count, &mut out));
             }
+            cluster.carry_out(out);
         };
         let failed = move |why| drop(inputs.send(Input::CopiesFailed(why)));
         disk.open(self.cluster.now(), copies, tell, failed)
