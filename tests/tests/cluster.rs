@@ -32,6 +32,14 @@ fn each_node_is_killed_in_turn_and_filled_again() {
 }
 
 #[test]
+fn a_rolling_restart_is_seen_by_nobody_who_checks() {
+    let one = |node| [Step::End(node), Step::Start(node), Step::Settle];
+    for setup in [DISTRIBUTED, REPLICATED] {
+        holds(setup, &[&[Step::Wait(500)][..], &one(0), &one(1), &one(2)].concat());
+    }
+}
+
+#[test]
 fn a_primary_that_stops_beyond_its_lease_comes_back_as_none() {
     let steps =
         [Step::Wait(500), Step::Stop(0), Step::Wait(3_000), Step::Continue(0), Step::Wait(2_000)];

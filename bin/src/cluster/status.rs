@@ -266,12 +266,12 @@ impl CacheStatus {
         };
         let running = members.filter(has_data).count();
         let copies = shared.settings.copies(running);
+        let us = control.identity().node;
+        let copies_here = segments.iter().filter(|segment| segment.is_insync(us)).count() as u64;
         let is_lost = |segment: &&Segment| {
             let mut insync = segment.insync.iter();
             segment.primary.is_none() && !insync.any(|copy| control.metadata().is_current(*copy))
         };
-        let us = control.identity().node;
-        let copies_here = segments.iter().filter(|segment| segment.is_insync(us)).count() as u64;
         let mut active_here = 0;
         if let Some(copies) = shared.copies() {
             copies.each(|_: SegmentId, replica| active_here += usize::from(replica.is_active()));

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Optional, Union
 
-from .errors import Failed
+from .errors import Failed, Unknown
 from .target import Target
 
 if TYPE_CHECKING:
@@ -303,7 +303,19 @@ class Cache:
 
     def _many(self, op: str, bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
         calls = [self._client.begin(op, body, self.target) for body in bodies]
-        return [call.wait().result for call in calls]
+        answers = [call.wait().result for call in calls]
+        _check([i["status"] for a in answers for i in a.get("entries", a.get("results", []))])
+        return answers
+
+
+def _check(statuses: list[str]) -> None:
+    """That each key has an outcome: in a cluster the members that have some may be lost."""
+    failed, unknown = statuses.count("FAILED"), statuses.count("UNKNOWN")
+    why = f"of the keys {failed} were not done, and {unknown} perhaps"
+    if unknown:
+        raise Unknown.named("OUTCOME_UNKNOWN", why)
+    if failed:
+        raise Failed.named("SEGMENT_UNAVAILABLE", why)
 
 
 def _fence(held: "Optional[Held]") -> Optional[dict[str, Any]]:

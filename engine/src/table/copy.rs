@@ -100,6 +100,12 @@ impl SegmentCopy<'_> {
         change::is_life(record)
     }
 
+    /// How many entries it has, those included that have expired and are not removed yet.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.locked.entries()
+    }
+
     /// Forgets everything: what it is to hold comes in chunks.
     pub fn empty(&mut self) {
         self.locked.empty();

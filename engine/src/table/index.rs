@@ -361,7 +361,6 @@ pub(crate) fn prefetch(address: *const u8) {
 
 impl Grower {
     /// Entries in the index.
-    #[cfg(all(test, not(loom)))]
     pub fn entries(&self) -> usize {
         self.entries
     }

@@ -214,6 +214,13 @@ impl Copies {
         fragment.append(record, self.min_insync).map(|_| ())
     }
 
+    /// How many entries a segment has, those included that have expired and are not removed yet.
+    #[must_use]
+    pub fn entries(&self, segment: u32) -> u64 {
+        let copy = usize::try_from(segment).ok().and_then(|at| self.table.copy(at, 0));
+        copy.map_or(0, |copy| copy.entries())
+    }
+
     /// In which epoch this member serves a segment, its lease left aside; without a lock. To be
     /// asked after what is answered was read (R23).
     #[must_use]
@@ -223,6 +230,14 @@ impl Copies {
         let active = fragment.active.load(Ordering::Acquire);
         let is_allowed = fragment.allowed.load(Ordering::Acquire) == active;
         (active != 0 && is_allowed).then_some(Epoch(active))
+    }
+
+    /// In which epoch this member serves a segment, its lease left aside, and for how long without a
+    /// break, in times that it began; without a lock.
+    #[must_use]
+    pub fn tenure(&self, segment: u32) -> Option<(Epoch, u64)> {
+        let tenure = self.fragments.get(segment as usize)?.tenure.load(Ordering::Acquire);
+        self.serves(segment).map(|epoch| (epoch, tenure))
     }
 
     /// What an answer has to wait for that depends on all that was written to a segment until

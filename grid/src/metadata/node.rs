@@ -67,8 +67,8 @@ impl Member {
     pub(super) fn new(join: Join) -> Self {
         let Join { storage, address, role, zone, weight, .. } = join;
         let weight = weight.max(1);
-        let (boot, incarnation, data) = (Boot::default(), None, storage);
-        let (leaving, stopping) = (false, false);
+        let (boot, incarnation) = (Boot::default(), None);
+        let (leaving, stopping, data) = (false, false, storage);
         Member { storage, data, address, role, zone, weight, boot, incarnation, leaving, stopping }
     }
 

@@ -141,6 +141,14 @@ impl Cluster {
         self.processes[node].kill();
     }
 
+    /// Stops a node as its operator does, and waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end in time, or not well.
+    pub fn stop(&mut self, node: usize) -> Result<(), String> {
+        self.processes[node].stop()
+    }
+
     /// Removes everything that a node which does not run has on its disk.
     pub fn wipe(&self, node: usize) {
         std::fs::remove_dir_all(self.folder.join(format!("d{node}"))).unwrap();
@@ -158,14 +166,6 @@ impl Cluster {
             bytes[middle] ^= 1;
             std::fs::write(&file, bytes).unwrap();
         }
-    }
-
-    /// Stops a node as its operator does, and waits for its end.
-    ///
-    /// # Errors
-    /// When it does not end in time, or not well.
-    pub fn stop(&mut self, node: usize) -> Result<(), String> {
-        self.processes[node].stop()
     }
 
     /// Sends a node a signal.

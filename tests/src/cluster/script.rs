@@ -15,6 +15,8 @@ pub enum Step {
     Wait(u64),
     /// `kill -9`.
     Kill(usize),
+    /// SIGTERM, and wait for its end: it hands over what it serves.
+    End(usize),
     /// Start it again, with its folder.
     Start(usize),
     /// Something of what it has on its disk of caches is not what was written, while it does not run.
@@ -64,7 +66,7 @@ pub fn script(seed: u64, nodes: usize, kept: bool) -> Script {
     let lag = Link::Slow(Duration::from_millis(5 + below(100) as u64));
     let mut before = Vec::new();
     let mut under_load = vec![Step::Wait(1_000)];
-    under_load.extend(match below(8) {
+    under_load.extend(match below(9) {
         0 | 1 => vec![Step::Kill(node), span, Step::Start(node), Step::Settle],
         2 => vec![
             Step::Kill(node),
@@ -79,6 +81,10 @@ pub fn script(seed: u64, nodes: usize, kept: bool) -> Script {
         4 => vec![Step::Isolate(node, cut), span, Step::Heal],
         5 => vec![Step::OneWay(node, other, cut), span, Step::Heal],
         6 => vec![Step::Isolate(node, lag), span, Step::Heal],
+        7 => {
+            let one = |node| [Step::End(node), Step::Start(node), Step::Settle];
+            [one(node), one(other)].concat()
+        }
         _ if kept => {
             let all = |step: fn(usize) -> Step| (0..nodes).map(step);
             all(Step::Kill).chain([span]).chain(all(Step::Start)).chain([Step::Settle]).collect()
@@ -103,6 +109,7 @@ impl Step {
         match self {
             Step::Wait(ms) => std::thread::sleep(Duration::from_millis(ms)),
             Step::Kill(node) => cluster.kill(node),
+            Step::End(node) => cluster.stop(node)?,
             Step::Start(node) => cluster.start(node),
             Step::Damage(node) => cluster.damage(node),
             Step::Stop(node) => cluster.signal(node, "STOP"),

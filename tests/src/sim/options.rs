@@ -141,6 +141,7 @@ impl Options {
             sync_us_max: 1_000,
             ambush: false,
             hasty: false,
+            expel: false,
             chunk_ms_max: 0,
             burst: 1,
             // What went wrong is not written over before it is seen.

@@ -21,6 +21,8 @@ pub(super) enum What {
     Way(NodeId, NodeId, bool),
     /// A member leaves.
     Leave(usize),
+    /// A member is to be removed.
+    Expel(usize),
     /// A core's clock ticks.
     Tick(usize, u64),
     /// A message arrives.

@@ -6,6 +6,7 @@ use std::fmt;
 use isogrid_grid::id::{NodeId, SegmentId};
 
 use super::network::{SHAPES, Shape};
+use super::queue::What;
 use super::world::World;
 use crate::invariant::copies;
 use crate::invariant::linear::Told;
@@ -108,7 +109,7 @@ fn fault(world: &mut World) {
         5 if options.leave => world.leave(at),
         6 if options.stall && options.partition => sleeping_leader(world),
         7 if options.planned => world.plan_stop(at),
-        8 if options.expel => world.expel(at),
+        8 if options.expel => give_up_on(world, at),
         9 if options.power => all.into_iter().for_each(|at| world.stop(at, true)),
         _ => all.into_iter().for_each(|at| world.start(at)),
     }
@@ -122,6 +123,17 @@ fn partition(world: &mut World, at: usize) {
         world.network.partition(shape, node, &nodes);
         world.note(format!("partition {shape:?} around {node}"));
     }
+}
+
+/// A member does not answer, and an operator has it removed: he asks again as the command does, until
+/// its lease is over.
+fn give_up_on(world: &mut World, at: usize) {
+    let node = world.machines.get(at).and_then(|m| m.known_as.as_ref().map(|(node, _)| *node));
+    let nodes: Vec<NodeId> =
+        world.machines.iter().filter_map(|m| m.known_as.as_ref().map(|(node, _)| *node)).collect();
+    let Some(node) = node.filter(|_| world.options.partition) else { return world.expel(at) };
+    world.network.partition(Shape::Isolate, node, &nodes);
+    (0..5).for_each(|times| world.schedule(times * 500_000, What::Expel(at)));
 }
 
 /// The leader sleeps, and hears nobody when it wakes: it believes that it still leads.

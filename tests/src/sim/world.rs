@@ -182,6 +182,7 @@ impl World {
                 self.network.set(from, to, is_open || !self.options.ambush);
             }
             What::Leave(at) if self.options.hasty => self.leave(at),
+            What::Expel(at) if self.options.expel => self.expel(at),
             What::Look(at, boot) => self.look(at, boot),
             What::Promised(at, boot, promise) => self.promised(at, boot, promise),
             What::Hello(at, bytes) => self.hello(at, &bytes),
@@ -212,7 +213,8 @@ impl World {
             | What::Flush(..)
             | What::Stop(..)
             | What::End(..)
-            | What::Leave(..) => {}
+            | What::Leave(..)
+            | What::Expel(..) => {}
         }
     }
 

@@ -1,4 +1,9 @@
 //! A cluster of `isogrid dev`, stopped when dropped.
+#![allow(
+    dead_code,
+    clippy::disallowed_methods,
+    reason = "several tests use it, none all of it, and it waits for real processes"
+)]
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::TcpListener;
@@ -8,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use isogrid_tests::harness::{Answer, Client, Server, isogrid, run};
+use isogrid_tests::harness::{Answer, Client, Native, Server, isogrid, run};
 use serde_json::Value;
 
 /// How long anything may take: copies of all segments are made anew in that time.
@@ -113,9 +118,26 @@ impl Dev {
         Server::connect_to(&self.address(node, 1))
     }
 
+    /// A connection for the native protocol.
+    pub fn native(&self, node: usize) -> Native {
+        Native::begin(Server::connect_to(&self.address(node, 2)), &serde_json::json!({}))
+    }
+
+    /// A request over HTTP.
+    pub fn asks(
+        &self,
+        node: usize,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: &[u8],
+    ) -> Answer {
+        Server::connect_to(&self.address(node, 3)).http(method, path, headers, body)
+    }
+
     /// A GET.
     pub fn http(&self, node: usize, path: &str) -> Answer {
-        Server::connect_to(&self.address(node, 3)).http("GET", path, &[], b"")
+        self.asks(node, "GET", path, &[], b"")
     }
 
     /// Whether load balancers are to send clients to a node.
@@ -158,7 +180,12 @@ impl Dev {
 
     /// Kills the process of a node.
     pub fn kill(&self, node: usize) {
-        run(Command::new("kill").args(["-9", &self.pid(node).to_string()]));
+        self.signal_to(&self.pid(node).to_string(), "KILL");
+    }
+
+    /// Sends a process a signal, e.g. `STOP`.
+    pub fn signal_to(&self, pid: &str, name: &str) {
+        run(Command::new("kill").args([&format!("-{name}"), pid]));
     }
 
     /// How many processes of nodes there are, of all that there ever were.
@@ -176,7 +203,7 @@ impl Dev {
 
     /// Sends it a signal, e.g. `TERM`.
     pub fn signal(&self, name: &str) {
-        run(Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]));
+        self.signal_to(&self.child.id().to_string(), name);
     }
 
     /// Waits for its end.

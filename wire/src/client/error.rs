@@ -42,6 +42,13 @@ pub enum Cause {
     Malformed(Malformed),
     /// The server has no such object, and the caller did not ask to make it.
     NoSuchObject(String),
+    /// Of many keys, so many were surely not done, and of so many nobody knows.
+    Partial {
+        /// Surely not done.
+        failed: usize,
+        /// Perhaps done.
+        unknown: usize,
+    },
     /// The lease, the lock or the permits are no longer the caller's.
     LeaseLost,
     /// Other transactions were first each time that it was tried.
@@ -144,6 +151,9 @@ impl fmt::Display for Cause {
             Cause::Protocol(what) => f.write_str(what),
             Cause::Malformed(malformed) => write!(f, "the answer is malformed: {malformed}"),
             Cause::NoSuchObject(name) => write!(f, "there is no object {name:?}"),
+            Cause::Partial { failed, unknown } => {
+                write!(f, "of the keys {failed} were not done, and {unknown} perhaps")
+            }
             Cause::LeaseLost => f.write_str("the lease has ended"),
             Cause::Conflict(keys) => write!(f, "{} entries were changed by others", keys.len()),
             Cause::OtherLife => f.write_str("the server has begun anew"),

@@ -20,5 +20,9 @@ choices! {
         5 Partial "PARTIAL",
         /// A stream came to its end.
         6 Ended "ENDED",
+        /// Of one of many: surely not done, and nothing of it will show. Ask again for it.
+        7 Failed "FAILED",
+        /// Of one of many: nobody knows whether it was done.
+        8 Unknown "UNKNOWN",
     }
 }

@@ -82,7 +82,7 @@ impl From<Error> for Failure {
             Cause::Refused(refusal) => refused(&refusal),
             Cause::Timeout => Failure::new("the server did not answer in time", TIMED_OUT)
                 .help("say how long it may take: --timeout 30s"),
-            Cause::Disconnected | Cause::OtherLife | Cause::Closed => {
+            Cause::Disconnected | Cause::OtherLife | Cause::Closed | Cause::Partial { .. } => {
                 Failure::new(error.cause.to_string(), UNAVAILABLE)
             }
             Cause::Insecure(why) => Failure::new(why, UNAUTHORIZED).help(

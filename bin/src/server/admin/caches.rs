@@ -1,6 +1,7 @@
 //! Methods about caches.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use isogrid_grid::Cache;
 use serde_json::{Value, json};
@@ -8,7 +9,11 @@ use serde_json::{Value, json};
 use super::{Fault, Invocation};
 use crate::server::counters::Counts;
 use crate::server::keeper::Keeper;
+use crate::server::native::clustered::whole;
 use crate::server::node::Node;
+
+/// How long it may take to clear a cache of the cluster.
+const CLEAR_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Each cache with its entries and bytes.
 pub fn list(node: &Node) -> Vec<Value> {
@@ -69,15 +74,18 @@ pub fn describe_named(call: &Invocation) -> Result<Value, Fault> {
     Ok(describe(&call.node, &*named(call)?))
 }
 
-/// Removes every entry, and answers when that is kept.
+/// Removes every entry, of all members if the cache is the cluster's, and answers when that is kept.
 ///
 /// # Errors
-/// When there is no such cache, or it cannot be recorded.
+/// When there is no such cache, it cannot be recorded, or some members cannot be reached.
 pub async fn clear(call: Invocation) -> Result<Value, Fault> {
     let cache = named(&call)?;
-    if call.node.is_clustered(cache.name()) {
-        let why = "it is a cache of the cluster: send flush_all over memcached's protocols";
-        return Err(Fault::Invalid(why.to_owned()));
+    let cluster = call.node.cluster.get();
+    let shared = cluster.and_then(|cluster| Some((cluster, cluster.cache(cache.name())?)));
+    if let Some((cluster, shared)) = shared {
+        let way = (Arc::clone(cluster), Arc::clone(shared));
+        let entries = whole::clear_all(way, CLEAR_PATIENCE).await?;
+        return Ok(cleared(&cache, entries));
     }
     let mut keeper = call.node.keeper(cache.name());
     keeper.iter_mut().for_each(Keeper::wrote);
@@ -87,8 +95,12 @@ pub async fn clear(call: Invocation) -> Result<Value, Fault> {
         let kept = std::future::poll_fn(|cx| keeper.poll_kept(cx)).await;
         kept.map_err(|error| Fault::Unknown(format!("it is unknown what is kept: {error}")))?;
     }
+    Ok(cleared(&cache, entries))
+}
+
+fn cleared(cache: &Cache, entries: u64) -> Value {
     tracing::info!(event = "cache_cleared", cache = cache.name(), entries, "by an operator");
-    Ok(json!({ "cache": cache.name(), "entries": entries }))
+    json!({ "cache": cache.name(), "entries": entries })
 }
 
 fn named(call: &Invocation) -> Result<Arc<Cache>, Fault> {

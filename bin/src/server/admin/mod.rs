@@ -87,6 +87,8 @@ pub enum Fault {
     NoSuchCache(String),
     /// A write was refused; nothing was done.
     Write(Error),
+    /// Nobody serves what it is for now; nothing was done.
+    Unavailable(String),
     /// It may have been done.
     Unknown(String),
     /// The disk, or what is on it, does not let it be done; nothing was changed.
@@ -252,7 +254,7 @@ pub static METHODS: &[Method] = &[
     },
     Method {
         name: "caches.clear",
-        doc: "Removes every entry of one cache.",
+        doc: "Removes every entry of one cache, of all members if it is the cluster's.",
         permission: Permission::Admin,
         params: &[CACHE],
         handler: |call| Box::pin(caches::clear(call)),

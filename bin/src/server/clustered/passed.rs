@@ -14,6 +14,8 @@ use crate::server::connection::{Done, Turn};
 use crate::server::connections::{Connections, Peer, Spoken};
 use crate::server::login::Client;
 use crate::server::native;
+use crate::server::native::clustered::follow::FOLLOW;
+use crate::server::native::clustered::spread::UNITS;
 use crate::server::native::clustered::{Outcome, PASSED, pack};
 use crate::server::node::Node;
 use crate::server::session::{Rights, Session};
@@ -73,7 +75,7 @@ impl Executor for Passed {
         }
         // All of a frame are of one connection.
         match requests.clone().next().and_then(|first| first.first()) {
-            Some(&PASSED) => self.execute_native(shared, requests, executed),
+            Some(&(PASSED | UNITS | FOLLOW)) => self.execute_native(shared, requests, executed),
             _ => self.execute_memcached(shared, requests, executed),
         }
     }
@@ -106,7 +108,7 @@ impl Passed {
 
     fn execute_native(
         &self,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         requests: Items<'_>,
         executed: &mut Executed,
     ) -> Vec<u32> {
@@ -119,11 +121,17 @@ impl Passed {
             return Vec::new();
         };
         for request in requests {
-            match session.execute_passed(&shared.name, request) {
-                Outcome::Given(given, waits) => {
-                    executed.answer(cluster::Done::Executed, &pack(&given), waits.into_iter());
+            let later = match request.first() {
+                Some(&FOLLOW) => session.execute_follow(shared, request),
+                Some(&UNITS) => session.execute_passed_units(shared, request),
+                _ => {
+                    execute_one(session, shared, request, executed);
+                    continue;
                 }
-                Outcome::Elsewhere => executed.elsewhere(),
+            };
+            match later {
+                Some(later) => executed.later(later),
+                None => executed.elsewhere(),
             }
         }
         session.take_touched()
@@ -158,6 +166,20 @@ impl Session {
         }
         let waits = parts.iter().filter_map(|part| part.own().1);
         executed.answer(cluster::Done::Executed, &out.to_vec(), waits);
+    }
+}
+
+fn execute_one(
+    session: &mut native::Session,
+    shared: &Shared,
+    request: &[u8],
+    executed: &mut Executed,
+) {
+    match session.execute_passed(&shared.name, request) {
+        Outcome::Given(given, waits) => {
+            executed.answer(cluster::Done::Executed, &pack(&given), waits.into_iter());
+        }
+        Outcome::Elsewhere => executed.elsewhere(),
     }
 }
 

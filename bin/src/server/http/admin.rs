@@ -78,6 +78,7 @@ fn problem(fault: Fault) -> Problem {
             Problem::new(Code::NoSuchObject, format!("there is no cache `{name}`"))
         }
         Fault::Write(error) => super::entries::failed(&error),
+        Fault::Unavailable(why) => Problem::new(Code::SegmentUnavailable, why),
         Fault::Unknown(why) => Problem::new(Code::OutcomeUnknown, why),
         Fault::Failed(why) => Problem::new(Code::Storage, why),
     }

@@ -39,18 +39,22 @@ const FLAGS: HeaderName = HeaderName::from_static("isogrid-flags");
 /// The longest lifespan: 100 years.
 const LIFE_MAX_MS: u64 = 100 * 365 * 24 * 3_600_000;
 
-type Answered = Result<Response<Body>, Problem>;
+/// What a handler answers.
+pub type Answered = Result<Response<Body>, Problem>;
 
 /// GET, and HEAD, which leaves no trace of the read.
 pub async fn get(call: Call) -> Answered {
     let Call { node, request } = call;
     Query::parse(request.uri().query(), &[])?;
-    let Target { cache, key } = target::entry(&node, request.uri().path(), "")?;
+    let Target { cache, key, place } = target::entry(&node, request.uri().path(), "")?;
     let conditions = Conditions::parse(request.headers())?;
     if conditions.matches.is_some() {
         return Err(Problem::invalid("if-match has no meaning for a read"));
     }
     let quiet = request.method() == Method::HEAD;
+    if let Some(place) = place {
+        return place.get(&key, conditions.differs.as_ref(), quiet).await;
+    }
     let work = || read(&node, &cache, &key, conditions.differs.as_ref(), quiet);
     when_loaded(&node, &cache, &key, work).await
 }
@@ -111,10 +115,14 @@ fn version(batch: &Batch<'_>, hash: KeyHash, key: &[u8]) -> Result<Option<u64>, 
 }
 
 fn whole(entry: &Entry<'_>) -> Response<Body> {
-    let value = match entry.shared() {
+    of_value(match entry.shared() {
         Some(shared) => Bytes::from_owner(shared),
         None => Bytes::copy_from_slice(entry.value()),
-    };
+    })
+}
+
+/// The answer with a value.
+pub fn of_value(value: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(value));
     let octets = HeaderValue::from_static("application/octet-stream");
     response.headers_mut().insert(CONTENT_TYPE, octets);
@@ -123,16 +131,28 @@ fn whole(entry: &Entry<'_>) -> Response<Body> {
 
 /// What there is to say of an entry beside its value.
 fn describe(response: &mut Response<Body>, entry: &Entry<'_>, now: u64) {
+    let left = entry.deadline().map(|at| at.saturating_sub(now));
+    let idle = entry.max_idle().map(u64::from);
+    tell(response, entry.version(), (left, idle), entry.flags());
+}
+
+/// Tells of an entry its version, the times in ms that are left to it, and the client's bits.
+pub fn tell(
+    response: &mut Response<Body>,
+    version: u64,
+    (left, idle): (Option<u64>, Option<u64>),
+    flags: u32,
+) {
     let headers = response.headers_mut();
-    headers.insert(ETAG, etag(entry.version()));
-    if let Some(at) = entry.deadline() {
-        headers.insert(TTL, at.saturating_sub(now).into());
+    headers.insert(ETAG, etag(version));
+    if let Some(left) = left {
+        headers.insert(TTL, left.into());
     }
-    if let Some(idle) = entry.max_idle() {
+    if let Some(idle) = idle {
         headers.insert(IDLE, idle.into());
     }
-    if entry.flags() != 0 {
-        headers.insert(FLAGS, entry.flags().into());
+    if flags != 0 {
+        headers.insert(FLAGS, flags.into());
     }
 }
 
@@ -140,7 +160,7 @@ fn describe(response: &mut Response<Body>, entry: &Entry<'_>, now: u64) {
 pub async fn put(call: Call) -> Answered {
     let Call { node, request } = call;
     let query = Query::parse(request.uri().query(), &["ttl", "idle", "flags"])?;
-    let Target { cache, key } = target::entry(&node, request.uri().path(), "")?;
+    let Target { cache, key, place } = target::entry(&node, request.uri().path(), "")?;
     let conditions = Conditions::parse(request.headers())?;
     let number = |text: &str| text.parse::<u32>().ok();
     let flags = query.parsed("flags", "a number below 2^32", number)?.unwrap_or(0);
@@ -155,6 +175,9 @@ pub async fn put(call: Call) -> Answered {
         let counts = Counts { store_too_large: 1, ..Counts::default() };
         count(&node, &cache, &counts);
     })?;
+    if let Some(place) = place {
+        return place.put((&key, &value), (flags, ttl, idle), &conditions).await;
+    }
     let mut keeper = begin(&node, &cache);
     let put = Put {
         mode: Mode::Set,
@@ -211,16 +234,24 @@ fn store(
     }
     count(node, cache, &counts);
     Ok(match written.map_err(|error| failed(&error)) {
-        Ok(Written::Done { version, .. }) => {
-            let created = there.is_none();
-            let status = if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
-            let mut response = empty(status);
-            response.headers_mut().insert(ETAG, etag(version));
-            Ok(response)
-        }
+        Ok(Written::Done { version, .. }) => Ok(stored(version, there.is_none())),
         Ok(Written::Refused | Written::Conflict | Written::Absent) => Err(conflict(there)),
         Err(problem) => Err(problem),
     })
+}
+
+/// The answer to a write that was done.
+pub fn stored(version: u64, created: bool) -> Response<Body> {
+    let mut response = empty(if created { StatusCode::CREATED } else { StatusCode::NO_CONTENT });
+    response.headers_mut().insert(ETAG, etag(version));
+    response
+}
+
+/// The answer to a count that was done.
+pub fn counted(value: u64, version: u64) -> Response<Body> {
+    let mut response = json(&json!({ "value": value }));
+    response.headers_mut().insert(ETAG, etag(version));
+    response
 }
 
 /// Passes on that an operation was stopped.
@@ -232,10 +263,13 @@ fn stop<T>(done: &Result<T, Error>) -> Result<(), Stopped> {
 pub async fn delete(call: Call) -> Answered {
     let Call { node, request } = call;
     Query::parse(request.uri().query(), &[])?;
-    let Target { cache, key } = target::entry(&node, request.uri().path(), "")?;
+    let Target { cache, key, place } = target::entry(&node, request.uri().path(), "")?;
     let conditions = Conditions::parse(request.headers())?;
     if conditions.differs.is_some() {
         return Err(Problem::invalid("if-none-match has no meaning for a removal"));
+    }
+    if let Some(place) = place {
+        return place.delete(&key, conditions.matches.as_ref()).await;
     }
     let mut keeper = begin(&node, &cache);
     let work = || remove(&node, &cache, &key, conditions.matches.as_ref());
@@ -280,14 +314,18 @@ fn remove(
 pub async fn incr(call: Call) -> Answered {
     let Call { node, request } = call;
     let query = Query::parse(request.uri().query(), &["by", "initial", "ttl"])?;
-    let Target { cache, key } = target::entry(&node, request.uri().path(), "/incr")?;
+    let Target { cache, key, place } = target::entry(&node, request.uri().path(), "/incr")?;
     let by = query.get("by").unwrap_or("1");
     let (up, digits) = by.strip_prefix('-').map_or((true, by), |digits| (false, digits));
     let number = |text: &str| text.parse::<u64>().ok();
     let refused = || Problem::invalid(format!("`by={by}` is not a whole number within 64 bits"));
     let delta = number(digits).ok_or_else(refused)?;
     let initial = query.parsed("initial", "a number below 2^64", number)?;
-    let ttl = lifespan(span(&query, "ttl")?, node.now());
+    let ttl = span(&query, "ttl")?;
+    if let Some(place) = place {
+        return place.incr(&key, (up, delta), initial, ttl).await;
+    }
+    let ttl = lifespan(ttl, node.now());
     let or_create = initial.map(|initial| (initial, ttl));
     let step = Step { up, delta, or_create, touch: None, expected: None, version: None };
     let mut keeper = begin(&node, &cache);
@@ -298,27 +336,23 @@ pub async fn incr(call: Call) -> Answered {
 }
 
 fn step_one(node: &Node, cache: &Cache, key: &[u8], step: &Step) -> Result<Answered, Stopped> {
-    let counted = cache.batch(node.now()).count(cache.hash(key), key, step);
-    stop(&counted)?;
+    let done = cache.batch(node.now()).count(cache.hash(key), key, step);
+    stop(&done)?;
     let mut counts = Counts::default();
     let (hits, misses) = if step.up {
         (&mut counts.incr_hits, &mut counts.incr_misses)
     } else {
         (&mut counts.decr_hits, &mut counts.decr_misses)
     };
-    match &counted {
+    match &done {
         Ok(Counted::Value { created: false, .. }) => *hits += 1,
         Ok(Counted::Absent) => *misses += 1,
         Ok(_) => {}
         Err(error) => count_error(&mut counts, error),
     }
     count(node, cache, &counts);
-    Ok(match counted.map_err(|error| failed(&error)) {
-        Ok(Counted::Value { value, version, .. }) => {
-            let mut response = json(&json!({ "value": value }));
-            response.headers_mut().insert(ETAG, etag(version));
-            Ok(response)
-        }
+    Ok(match done.map_err(|error| failed(&error)) {
+        Ok(Counted::Value { value, version, .. }) => Ok(counted(value, version)),
         Ok(Counted::NotANumber) => Err(Problem::new(Code::NotANumber, "the value is no number")),
         Ok(Counted::Absent) => Err(absent()),
         Ok(Counted::Conflict) => Err(conflict(None)),
@@ -386,11 +420,13 @@ pub fn failed(error: &Error) -> Problem {
     Problem::new(code, error.to_string())
 }
 
-fn absent() -> Problem {
+/// There is nothing at the key.
+pub fn absent() -> Problem {
     Problem::outcome(StatusCode::NOT_FOUND, "there is no such entry")
 }
 
-fn conflict(there: Option<u64>) -> Problem {
+/// A condition does not hold: what is there.
+pub fn conflict(there: Option<u64>) -> Problem {
     let why = match there {
         Some(version) => format!("the entry's version is \"{version}\""),
         None => "there is no such entry".to_owned(),

@@ -8,6 +8,7 @@
 mod admin;
 mod body;
 mod caches;
+mod clustered;
 mod condition;
 mod entries;
 mod guard;

@@ -54,6 +54,7 @@ codes! {
     KeyTooLarge BAD_REQUEST "keys have 1 to 65535 bytes",
     ValueTooLarge PAYLOAD_TOO_LARGE "raise limits.max_item_size, or store less",
     NotANumber CONFLICT "only decimal text can be counted up and down",
+    SegmentUnavailable SERVICE_UNAVAILABLE "ask again in a moment; `isogrid cluster status` says what nobody serves",
     Overloaded SERVICE_UNAVAILABLE "ask again in a moment",
     OutOfMemory INSUFFICIENT_STORAGE "raise the cache's memory, or let its policy evict",
     NotReady SERVICE_UNAVAILABLE "GET /health/ready says when",

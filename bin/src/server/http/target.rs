@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use isogrid_grid::Cache;
 
+use super::clustered::Place;
 use super::problem::{Code, Problem};
 use super::query::decode;
 use crate::server::node::Node;
@@ -18,6 +19,8 @@ pub struct Target {
     pub cache: Arc<Cache>,
     /// The key.
     pub key: Vec<u8>,
+    /// Who has it, if the cache is the cluster's.
+    pub place: Option<Place>,
 }
 
 /// The name of the cache in a path.
@@ -71,10 +74,7 @@ pub fn key(path: &str, suffix: &str) -> Result<Vec<u8>, Problem> {
 /// When there is no such cache, or the key is malformed.
 pub fn entry(node: &Node, path: &str, suffix: &str) -> Result<Target, Problem> {
     let cache = cache(node, path)?;
-    if node.is_clustered(cache.name()) {
-        let why =
-            format!("`{}` is a cache of the cluster: ask over memcached or GNP", cache.name());
-        return Err(Problem::new(Code::UnsupportedOp, why));
-    }
-    Ok(Target { cache, key: key(path, suffix)? })
+    let key = key(path, suffix)?;
+    let place = Place::of(node, &cache, &key);
+    Ok(Target { cache, key, place })
 }

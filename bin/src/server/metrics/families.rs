@@ -74,7 +74,7 @@ families! {
     Gauge "isogrid_storage_failed" [] "1 once the log has failed: writes are refused until a restart",
         |s| kept(s, |persistence| u64::from(persistence.failure().is_some()));
     Gauge "isogrid_cluster_members" ["state"]
-        "Members as this one sees them: joining, up, lost or leaving", cluster::members;
+        "Members as this one sees them: joining, up, stopping, lost or leaving", cluster::members;
     Gauge "isogrid_cluster_member" [] "This member's number, 0 while it is none",
         |s| cluster::told(s, |told| told.member.unwrap_or(0));
     Gauge "isogrid_cluster_leader" [] "The number of the member that leads, 0 while none is known",

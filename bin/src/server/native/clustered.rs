@@ -1,6 +1,21 @@
 //! Requests for caches of the cluster: those of one key are executed where it is served, here or by
 //! a member that they are passed on to, and answered when the copies have what the answer says
 //! (DATA_PATH R13-R19, R23, R24).
+//!
+//! | file | what |
+//! |---|---|
+//! | `clustered.rs` | requests of one key |
+//! | `spread.rs`, `here.rs` | those of several segments: cut into units, and units executed here |
+//! | `many.rs`, `whole.rs`, `walk.rs` | those of many keys; CLEAR and SIZE; SCAN |
+//! | `hear.rs`, `follow.rs` | LISTEN, and what members tell each other for it |
+
+pub mod follow;
+pub mod hear;
+mod here;
+mod many;
+pub mod spread;
+pub mod walk;
+pub mod whole;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -13,8 +28,11 @@ use isogrid_wire::native::cache::Request;
 use isogrid_wire::native::{ErrorCode, Request as Any, SubKind};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
+use self::hear::Hearing;
+use self::walk::Walk;
 use super::edit;
 use super::failure::Failure;
+use super::live::Live;
 use super::reply::{Given, Reply, To};
 use super::request::{At, Flow};
 use super::session::Session;
@@ -74,12 +92,21 @@ impl Session {
     /// Why it was not done.
     pub fn clustered_cache(
         &mut self,
-        (cluster, shared): (Arc<Cluster>, Arc<Shared>),
+        way: (Arc<Cluster>, Arc<Shared>),
         at: &At<'_>,
         request: &Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Failure> {
+        if !self.is_passed
+            && let Some(flow) = self.clustered_spread(&way, at, request)?
+        {
+            return Ok(flow);
+        }
+        let (cluster, shared) = way;
         let (key, writes) = self.key_of(request)?;
+        if writes {
+            self.check_wait(at)?;
+        }
         let segment = segment_of(at, key)?;
         let before = (!writes).then(|| self.open_writes.before_read(&shared, segment)).flatten();
         if before.is_none()
@@ -113,11 +140,41 @@ impl Session {
         )
     }
 
-    fn later(&self, at: &At<'_>, later: Later) -> Result<Flow, Failure> {
-        if at.may_wait || at.to.stream == 0 {
-            return Ok(Flow::Later(later));
+    /// Executes a request that is about several segments; `None` when it is none.
+    fn clustered_spread(
+        &mut self,
+        way: &(Arc<Cluster>, Arc<Shared>),
+        at: &At<'_>,
+        request: &Request<'_>,
+    ) -> Result<Option<Flow>, Failure> {
+        match request {
+            Request::Clear(clear) => self.later(at, whole::clear(way, clear, at.patience)?),
+            Request::Size(size) => self.later(at, whole::size(way, *size, at.patience)),
+            Request::Scan(scan) => {
+                let walk = Walk::open(way, at.id, scan)?;
+                Ok(Flow::Live(Box::new(Live::Walk(Box::new(walk))), scan.credit))
+            }
+            Request::Listen(listen) => {
+                let object = at.object(Kind::Cache)?;
+                let life = object.cache.as_ref().map_or(0, |cache| cache.table().life());
+                let name = (self.origin, at.to.stream);
+                let hearing = Hearing::open(way, (at.id, life), listen, name)?;
+                Ok(Flow::Live(Box::new(Live::Hear(Box::new(hearing))), listen.credit))
+            }
+            _ => return self.clustered_many(way, at, request),
         }
-        Err(one_by_one())
+        .map(Some)
+    }
+
+    /// Whether a request may be answered later. To be asked before it is executed: what is refused
+    /// was not done.
+    fn check_wait(&self, at: &At<'_>) -> Result<(), Failure> {
+        let may_wait = at.may_wait || at.to.stream == 0;
+        may_wait.then_some(()).ok_or_else(one_by_one)
+    }
+
+    fn later(&self, at: &At<'_>, later: Later) -> Result<Flow, Failure> {
+        self.check_wait(at).map(|()| Flow::Later(later))
     }
 
     /// The key of a request of one key, and whether it changes anything.
@@ -223,8 +280,14 @@ fn unknown() -> Failure {
     Failure::new(ErrorCode::OutcomeUnknown, why)
 }
 
+/// Nobody serves what it was for, as long as whoever asks waits: it was surely not done.
+fn nowhere() -> Failure {
+    Failure::new(ErrorCode::SegmentUnavailable, "nobody serves these keys now: nothing was done")
+}
+
 fn one_by_one() -> Failure {
-    let why = "a cache of the cluster takes requests of one key, each on its own";
+    let why = "a cache of the cluster has no tracking, transactions and batches yet: send its \
+               requests each on its own";
     Failure::new(ErrorCode::UnsupportedOp, why)
 }
 

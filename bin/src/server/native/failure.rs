@@ -5,8 +5,11 @@ use std::borrow::Cow;
 use isogrid_engine::{Error, Unrecorded};
 use isogrid_grid::catalog::CatalogError;
 use isogrid_grid::structures::NotKept;
-use isogrid_wire::native::{Detail, ErrorBody, ErrorCode, List, Malformed, Refused};
+use isogrid_wire::native::{
+    Detail, ErrorBody, ErrorCode, Limits, List, Malformed, Reader, Refused, decode_all,
+};
 
+use super::reply::Given;
 use crate::server::admin::Fault;
 use crate::server::caches::{self, Why};
 
@@ -27,6 +30,22 @@ impl Failure {
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
         let details = Vec::new();
         Failure { code, message: message.into(), retry_after_ms: 0, details, is_behind: false }
+    }
+
+    /// The error that another member answered with.
+    pub fn of_given(given: &Given) -> Self {
+        match decode_all::<ErrorBody<'_>>(Reader::new(&given.payload, &Limits::default())) {
+            Ok(body) => {
+                let code = ErrorCode::of(body.code).unwrap_or(ErrorCode::Internal);
+                Failure::new(code, body.message.to_owned())
+            }
+            Err(_) => Failure::of(ErrorCode::Internal),
+        }
+    }
+
+    /// Its words.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// An error that needs no more words than its own.
@@ -148,6 +167,17 @@ fn differences(error: &CatalogError) -> Vec<String> {
     }
 }
 
+/// Of what several members were asked for.
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        let why = failure.message.into_owned();
+        match failure.code {
+            ErrorCode::OutcomeUnknown => Fault::Unknown(why),
+            _ => Fault::Unavailable(why),
+        }
+    }
+}
+
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -156,6 +186,7 @@ impl From<Fault> for Failure {
                 Failure::new(ErrorCode::NoSuchObject, format!("there is no cache `{name}`"))
             }
             Fault::Write(error) => error.into(),
+            Fault::Unavailable(why) => Failure::new(ErrorCode::SegmentUnavailable, why),
             Fault::Unknown(why) => Failure::new(ErrorCode::OutcomeUnknown, why),
             Fault::Failed(why) => Failure::new(ErrorCode::Storage, why),
         }

@@ -1,7 +1,7 @@
 //! LISTEN: changes of a cache as they are asked for by credit.
 
 use std::collections::VecDeque;
-use std::task::Context;
+use std::task::{Context, Waker};
 
 use isogrid_engine::table::{EventKind, OwnedEntry};
 use isogrid_grid::Cache;
@@ -69,15 +69,30 @@ impl Listening {
     /// Sends what has happened.
     pub fn poll(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Step {
         if self.told.is_empty() && turn.credit > 0 {
-            let mut notices = Vec::new();
-            self.listener.poll(turn.now, turn.credit.min(ITEMS_MAX), &mut notices);
-            notices.into_iter().for_each(|notice| self.take(notice));
+            self.collect(turn.now, turn.credit.min(ITEMS_MAX));
         }
         let sent = self.send(turn);
-        let idle = self.told.is_empty() && !self.listener.is_ready(cx.waker());
+        let idle = self.told.is_empty() && !self.is_ready(cx.waker());
         let dropped = idle && turn.node.catalog.object(self.object).is_none();
         let end = dropped.then(|| Given::answer(&ListenReply::Ended {}));
         Step { sent, more: !idle && turn.credit > sent, end }
+    }
+
+    /// Takes what has happened, for [`Listening::each`].
+    pub fn collect(&mut self, now: u64, items: usize) {
+        let mut notices = Vec::new();
+        self.listener.poll(now, items, &mut notices);
+        notices.into_iter().for_each(|notice| self.take(notice));
+    }
+
+    /// Tells what was taken.
+    pub fn each(&mut self, now: u64, mut tell: impl FnMut(&Event<'_>)) {
+        self.told.drain(..).for_each(|told| tell(&told.event(self.parts, now)));
+    }
+
+    /// Whether something has happened; if not, the waker is woken then.
+    pub fn is_ready(&self, waker: &Waker) -> bool {
+        self.listener.is_ready(waker)
     }
 
     fn take(&mut self, notice: Notice) {

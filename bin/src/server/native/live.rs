@@ -11,6 +11,8 @@ use isogrid_wire::native::{Json, Nothing};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::clustered::hear::Hearing;
+use super::clustered::walk::Walk;
 use super::listen::Listening;
 use super::reply::{Given, To};
 use super::scan::Scanning;
@@ -29,8 +31,12 @@ const TURN_BYTES: usize = 128 << 10;
 pub enum Live {
     /// Over a snapshot.
     Scan(Scanning),
+    /// Over the members of a cluster.
+    Walk(Box<Walk>),
     /// Of changes.
     Listen(Listening),
+    /// Of changes at all members of a cluster.
+    Hear(Box<Hearing>),
     /// Of keys that are out of date.
     Track(Tracking),
     /// Of the steps of a method, of this class.
@@ -67,7 +73,9 @@ impl Live {
     pub fn asked(&self) -> (OpClass, Option<u32>) {
         match self {
             Live::Scan(scan) => (OpClass::Keys, Some(scan.object)),
+            Live::Walk(walk) => (OpClass::Keys, Some(walk.object)),
             Live::Listen(listen) => (OpClass::Keys, Some(listen.object)),
+            Live::Hear(hear) => (OpClass::Keys, Some(hear.object)),
             Live::Track(track) => (OpClass::Keys, Some(track.object)),
             Live::Progress(_, class) => (*class, None),
         }
@@ -78,7 +86,9 @@ impl Live {
     fn poll(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Step {
         match self {
             Live::Scan(scan) => scan.poll(turn),
+            Live::Walk(walk) => walk.poll(turn, cx),
             Live::Listen(listen) => listen.poll(turn, cx),
+            Live::Hear(hear) => hear.poll(turn, cx),
             Live::Track(track) => track.poll(turn, cx),
             Live::Progress(steps, _) => progress(steps, turn, cx),
         }

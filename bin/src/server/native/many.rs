@@ -201,7 +201,11 @@ impl Session {
     }
 }
 
-fn without_expect<'a>(
+/// The write of a request for many keys.
+///
+/// # Errors
+/// Options that it cannot have.
+pub fn without_expect<'a>(
     write: &WriteOptions,
     allowed: u16,
     action: Action<'a>,

@@ -55,6 +55,7 @@ mod window;
 
 use std::sync::Arc;
 
+pub use self::failure::Failure;
 pub use self::session::Session;
 use super::connection::Connection;
 use super::listener::Arrival;

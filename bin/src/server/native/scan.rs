@@ -112,7 +112,7 @@ pub fn glob(text: &str) -> Result<Glob, Failure> {
 }
 
 /// The segments of a set of bits.
-fn segments(bits: &[u8]) -> Vec<u32> {
+pub fn segments(bits: &[u8]) -> Vec<u32> {
     let bit = |(at, byte): (usize, &u8)| {
         let (at, byte) = (u32::try_from(at).unwrap_or(u32::MAX / 8), *byte);
         (0..8).filter(move |bit| byte >> bit & 1 == 1).map(move |bit| at * 8 + bit)

@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 
 use super::admission::refuse;
 use super::cache;
+use super::clustered::follow::Followings;
 use super::clustered::{OpenWrites, Unsent};
 use super::failure::Failure;
 use super::handshake::{self, Preface};
@@ -72,6 +73,8 @@ pub struct Session {
     pub open_writes: OpenWrites,
     /// What is for other members and is sent at the end of the turn.
     pub unsent: Unsent,
+    /// Listeners at other nodes that are told of this one's changes.
+    pub followings: Followings,
     /// Its requests come from another member: none is passed on once more.
     pub is_passed: bool,
     /// Requests that are answered later.
@@ -129,6 +132,7 @@ impl Session {
             window: Window::new(&node),
             open_writes: OpenWrites::default(),
             unsent: Unsent::default(),
+            followings: Followings::default(),
             is_passed: false,
             under_way: UnderWay::default(),
             lives: Lives::default(),

@@ -84,6 +84,11 @@ impl Locked<'_> {
         self.w.sweep.is_some()
     }
 
+    /// How many entries are in the index.
+    pub fn entries(&self) -> u64 {
+        self.w.grower.entries() as u64
+    }
+
     /// Visits the newest version of some entries from `from` on; where to go on.
     pub fn scan<'t>(&self, from: u64, mut found: impl FnMut(Version<'t>)) -> Option<u64> {
         let hash = |pointer: u64| {

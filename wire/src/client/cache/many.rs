@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Cache;
 use super::entry::{ALL, Entry};
-use crate::client::error::Error;
+use crate::client::error::{Cause, Error};
 use crate::client::handle::{decode, millis};
 use crate::native::cache::{
     GetMany, GetManyReply, KeyStatus, KeyValue, KeyVersion, PutMany, PutManyReply, RemoveMany,
@@ -25,7 +25,9 @@ impl Cache {
         let read = ReadOptions { switches: ALL, ..ReadOptions::default() };
         let get = GetMany { keys: List::of(&keys), read };
         let reply = self.object.call(|| self.object.handle.request(&get)).await?;
-        let GetManyReply::Ok { entries } = decode::<GetMany<'_>>(&reply)?;
+        let (GetManyReply::Ok { entries } | GetManyReply::Partial { entries }) =
+            decode::<GetMany<'_>>(&reply)?;
+        whole(entries.iter().map(|item| item.status))?;
         let found = |status| status == Status::Ok;
         Ok(entries.iter().map(|item| found(item.status).then(|| Entry::of(&item.entry))).collect())
     }
@@ -36,7 +38,8 @@ impl Cache {
     /// # Errors
     ///
     /// As [`Cache::put`]. After an error some may be stored, even if the outcome is
-    /// [`super::super::Outcome::Failed`]: that is about the request as a whole.
+    /// [`super::super::Outcome::Failed`]: that is about the request as a whole, or with
+    /// [`Cause::Partial`] about the keys that it counts.
     pub async fn put_many(
         &self,
         entries: &[(&[u8], &[u8])],
@@ -56,6 +59,7 @@ impl Cache {
         let reply = reply?;
         let (PutManyReply::Ok { results } | PutManyReply::Partial { results }) =
             decode::<PutMany<'_>>(&reply)?;
+        whole(results.iter().map(|result| result.status))?;
         Ok(results.iter().map(|KeyVersion { version, .. }| version).collect())
     }
 
@@ -80,6 +84,7 @@ impl Cache {
         let reply = reply?;
         let (RemoveManyReply::Ok { results } | RemoveManyReply::Partial { results }) =
             decode::<RemoveMany<'_>>(&reply)?;
+        whole(results.iter().map(|result| result.status))?;
         Ok(results.iter().map(|KeyStatus { status }| status == Status::Ok).collect())
     }
 
@@ -101,6 +106,23 @@ impl Cache {
         let reply = self.object.call(|| self.object.handle.request(&touch)).await?;
         let (TouchManyReply::Ok { results } | TouchManyReply::Partial { results }) =
             decode::<TouchMany<'_>>(&reply)?;
+        whole(results.iter().map(|result| result.status))?;
         Ok(results.iter().map(|KeyStatus { status }| status == Status::Ok).collect())
+    }
+}
+
+/// That each key has an outcome that is known. In a cluster the members that have some of them may
+/// be lost.
+fn whole(statuses: impl Iterator<Item = Status>) -> Result<(), Error> {
+    let (mut failed, mut unknown) = (0, 0);
+    for status in statuses {
+        failed += usize::from(status == Status::Failed);
+        unknown += usize::from(status == Status::Unknown);
+    }
+    let cause = Cause::Partial { failed, unknown };
+    match (failed, unknown) {
+        (0, 0) => Ok(()),
+        (_, 0) => Err(Error::failed(cause)),
+        _ => Err(Error::unknown(cause)),
     }
 }

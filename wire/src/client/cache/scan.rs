@@ -41,7 +41,8 @@ pub struct Scan<'c> {
 impl Cache {
     /// Walks over all entries, as they are at the moment of the first [`Scan::next`] (but for what
     /// expires or is evicted meanwhile): each comes exactly once, in no order. Behind a restart of
-    /// the server the scan goes on over what is there then, and entries may come twice.
+    /// the server the scan goes on over what is there then, and entries may come twice; so they
+    /// may in a cluster, where pages are of different moments.
     pub fn scan(&self) -> Scan<'_> {
         Scan {
             cache: self,

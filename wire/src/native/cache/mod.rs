@@ -281,7 +281,12 @@ group! {
     } => GetManyReply<'a> {
         /// One item a key, in the order of the request.
         Ok {
-            /// OK or NOT_FOUND, and the entry.
+            /// OK, NOT_FOUND or UNCHANGED, and the entry.
+            entries: List<'a, ReadItem<'a>>,
+        }
+        /// Some could not be read, in a cluster: nobody serves them now.
+        Partial {
+            /// The same, or FAILED.
             entries: List<'a, ReadItem<'a>>,
         }
     }
@@ -345,7 +350,8 @@ group! {
 
     /// How many entries there are.
     0x0118 SIZE Size (Read, Read, none) {
-        /// Count them one by one, those that have expired left out; else an estimate will do.
+        /// Count them one by one, those that have expired left out; else an estimate will do. In a
+        /// cluster each entry counts once, however many copies it has.
         exact: bool,
     } => SizeReply {
         /// Counted.
@@ -364,12 +370,12 @@ group! {
     } => ClearReply {
         /// Done, or to be done.
         Ok {
-            /// How often the cache was cleared.
+            /// How often the cache was cleared since the node's start; 0 for a cache of the cluster.
             generation: u64,
         }
     }
 
-    /// Walks over a snapshot of all entries.
+    /// Walks over a snapshot of all entries; in a cluster, over what each member has when it is asked.
     0x0120 SCAN Scan<'a> (Stream, Read, none) {
         /// What to return of each entry.
         read: ReadOptions,

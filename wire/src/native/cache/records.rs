@@ -19,9 +19,10 @@ record! {
 record! {
     /// What became of one key of many.
     KeyVersion {
-        /// OK or NOT_STORED.
+        /// OK or NOT_STORED; in a cluster, where each key has its own outcome, also FAILED or
+        /// UNKNOWN.
         status: Status,
-        /// The version that is there now; 0 if none is.
+        /// The version that is there now; 0 if none is, or with FAILED or UNKNOWN.
         version: u64,
     }
 }
@@ -29,7 +30,7 @@ record! {
 record! {
     /// What became of one key of many.
     KeyStatus {
-        /// OK or NOT_FOUND.
+        /// OK or NOT_FOUND; in a cluster also FAILED or UNKNOWN.
         status: Status,
     }
 }
@@ -37,7 +38,7 @@ record! {
 record! {
     /// One entry of many.
     ReadItem<'a> {
-        /// OK, NOT_FOUND or UNCHANGED.
+        /// OK, NOT_FOUND or UNCHANGED; in a cluster also FAILED.
         status: Status,
         /// The parts that were asked for; an empty mask unless the status is OK.
         entry: Entry<'a>,

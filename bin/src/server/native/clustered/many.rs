@@ -1,0 +1,246 @@
+//! Requests of many keys for a cache of the cluster: each key is a request of its own, executed
+//! where it is served, and has its own outcome (DATA_PATH R27, R36).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use isogrid_grid::Cache;
+use isogrid_grid::catalog::Kind;
+use isogrid_grid::structure::cache::Action;
+use isogrid_wire::native::cache::{
+    Get, GetMany, GetManyReply, GetReply, KeyStatus, KeyVersion, Put, PutMany, PutManyReply,
+    PutReply, ReadItem, Remove, RemoveMany, RemoveManyReply, RemoveReply, Request, Touch,
+    TouchManyReply, TouchReply,
+};
+use isogrid_wire::native::{
+    Answer, Call, Entry, ErrorCode, Limits, List, Reader, Status, SubKind, WriteOptions,
+};
+
+use super::spread::{Fate, Spread, Unit};
+use super::{nowhere, unknown};
+use crate::cluster::{Cluster, Shared};
+use crate::server::native::failure::Failure;
+use crate::server::native::many::without_expect;
+use crate::server::native::reply::Given;
+use crate::server::native::request::{At, Flow};
+use crate::server::native::session::Session;
+
+impl Session {
+    /// Executes a request of many keys; `None` when it is none.
+    ///
+    /// # Errors
+    /// Too many keys, or options that have no meaning.
+    pub(super) fn clustered_many(
+        &mut self,
+        way: &(Arc<Cluster>, Arc<Shared>),
+        at: &At<'_>,
+        request: &Request<'_>,
+    ) -> Result<Option<Flow>, Failure> {
+        let object = at.object(Kind::Cache)?;
+        let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
+        let Some((units, writes)) = self.units_of(cache, request)? else { return Ok(None) };
+        self.check_wait(at)?;
+        // It goes out at once, and must not overtake what was asked before it in this turn.
+        self.unsent.send(&way.0);
+        let op = at.to.op;
+        let segments: BTreeSet<u32> = units.iter().map(|unit| unit.segment).collect();
+        let mut spread = Spread::new(way.clone(), units, writes, at.patience);
+        if !writes {
+            spread = spread.within(self.limits.message_len_max);
+        }
+        let opens = &mut self.open_writes;
+        let before: Vec<_> = segments
+            .iter()
+            .filter(|_| !writes)
+            .filter_map(|segment| opens.before_read(&way.1, *segment))
+            .collect();
+        let open: Vec<_> = segments
+            .iter()
+            .filter(|_| writes)
+            .filter_map(|segment| opens.of(&way.1, *segment).try_read_owned().ok())
+            .collect();
+        let (mut begun, mut asked) = Default::default();
+        if before.is_empty() {
+            begun = self.execute_units(way, object, spread.units());
+            asked = spread.ask(&begun);
+        }
+        let limits = self.limits;
+        let later = async move {
+            for before in before {
+                drop(before.write().await);
+            }
+            let fates = spread.go(begun, asked).await;
+            drop(open);
+            match fates {
+                Ok(fates) => joined(op, &fates, &limits),
+                Err(failure) => Given::failure(&failure),
+            }
+        };
+        self.later(at, Box::pin(later)).map(Some)
+    }
+
+    /// Its keys, each with the request for it, and whether they change anything.
+    fn units_of(
+        &self,
+        cache: &Cache,
+        request: &Request<'_>,
+    ) -> Result<Option<(Vec<Unit>, bool)>, Failure> {
+        let segment = |key: &[u8]| cache.hash(key).segment();
+        let len_max = self.limits.value_len_max;
+        let units: Vec<Unit> = match request {
+            Request::GetMany(many) => {
+                self.check_keys(many.keys.len())?;
+                let read = many.read;
+                many.keys.iter().map(|key| Unit::of(segment(key.0), &Get { key, read })).collect()
+            }
+            Request::PutMany(many) => {
+                self.check_keys(many.entries.len())?;
+                let (write, allowed) =
+                    (many.write, WriteOptions::IF_ABSENT | WriteOptions::KEEP_TTL);
+                without_expect(&write, allowed, Action::Put(b""), len_max)?;
+                let put = |entry: isogrid_wire::native::cache::KeyValue<'_>| {
+                    let put = Put { key: entry.key, value: entry.value, write };
+                    Unit::of(segment(entry.key.0), &put)
+                };
+                many.entries.iter().map(put).collect()
+            }
+            Request::RemoveMany(many) => {
+                self.check_keys(many.keys.len())?;
+                let write = many.write;
+                without_expect(&write, 0, Action::Remove, len_max)?;
+                many.keys
+                    .iter()
+                    .map(|key| Unit::of(segment(key.0), &Remove { key, write }))
+                    .collect()
+            }
+            Request::TouchMany(many) => {
+                self.check_keys(many.keys.len())?;
+                let write = many.write;
+                without_expect(&write, 0, Action::Touch, len_max)?;
+                many.keys
+                    .iter()
+                    .map(|key| Unit::of(segment(key.0), &Touch { key, write }))
+                    .collect()
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some((units, !matches!(request, Request::GetMany(_)))))
+    }
+}
+
+/// The answer to the request `op` of what became of each key.
+fn joined(op: u16, fates: &[Fate], limits: &Limits) -> Given {
+    if let Some(given) = same_end(fates) {
+        return given;
+    }
+    match op {
+        GetMany::CODE => {
+            let items: Vec<_> = fates.iter().map(|fate| read(fate, limits)).collect();
+            let is_whole = items.iter().all(|item| item.status != Status::Failed);
+            let entries = List::of(&items);
+            Given::answer(&if is_whole {
+                GetManyReply::Ok { entries }
+            } else {
+                GetManyReply::Partial { entries }
+            })
+        }
+        PutMany::CODE => {
+            let results: Vec<_> = fates.iter().map(|fate| put(fate, limits)).collect();
+            let all = results.iter().all(|result| result.status == Status::Ok);
+            let results = List::of(&results);
+            Given::answer(&if all {
+                PutManyReply::Ok { results }
+            } else {
+                PutManyReply::Partial { results }
+            })
+        }
+        RemoveMany::CODE => {
+            let (all, results) = statuses(fates, |fate| removed(fate, limits));
+            let results = List::of(&results);
+            Given::answer(&if all {
+                RemoveManyReply::Ok { results }
+            } else {
+                RemoveManyReply::Partial { results }
+            })
+        }
+        _ => {
+            let (all, results) = statuses(fates, |fate| touched(fate, limits));
+            let results = List::of(&results);
+            Given::answer(&if all {
+                TouchManyReply::Ok { results }
+            } else {
+                TouchManyReply::Partial { results }
+            })
+        }
+    }
+}
+
+/// The answer for all when no key has another outcome: that nobody knows, or that nothing was done.
+fn same_end(fates: &[Fate]) -> Option<Given> {
+    let is_given = |fate: &Fate| matches!(fate, Fate::Given(given) if given.kind == SubKind::Res);
+    let unknown_count = fates.iter().filter(|fate| matches!(fate, Fate::Unknown)).count();
+    if fates.iter().any(is_given) || fates.is_empty() {
+        return None;
+    }
+    match unknown_count {
+        0 => fates.iter().find_map(|fate| match fate {
+            Fate::Given(given) => Some(given.clone()),
+            _ => None,
+        }),
+        all if all == fates.len() => Some(Given::failure(&unknown())),
+        _ => return None,
+    }
+    .or_else(|| Some(Given::failure(&nowhere())))
+}
+
+/// The answer for one key; without one, the status that says so.
+fn answer<'a, A: Answer<'a>>(fate: &'a Fate, limits: &Limits) -> Result<A, Status> {
+    match fate {
+        Fate::Given(given) if given.kind == SubKind::Res => {
+            A::decode_all(Reader::new(&given.payload, limits)).map_err(|_| Status::Unknown)
+        }
+        Fate::Given(_) | Fate::Undone => Err(Status::Failed),
+        Fate::Unknown => Err(Status::Unknown),
+    }
+}
+
+fn read<'a>(fate: &'a Fate, limits: &Limits) -> ReadItem<'a> {
+    let none = Entry::default();
+    match answer(fate, limits) {
+        Ok(GetReply::Ok { entry }) => ReadItem { status: Status::Ok, entry },
+        Ok(GetReply::NotFound {}) => ReadItem { status: Status::NotFound, entry: none },
+        Ok(GetReply::Unchanged {}) => ReadItem { status: Status::Unchanged, entry: none },
+        Err(_) => ReadItem { status: Status::Failed, entry: none },
+    }
+}
+
+fn put(fate: &Fate, limits: &Limits) -> KeyVersion {
+    match answer(fate, limits) {
+        Ok(PutReply::Ok { version, .. }) => KeyVersion { status: Status::Ok, version },
+        Ok(PutReply::NotStored { version, .. } | PutReply::VersionMismatch { version, .. }) => {
+            KeyVersion { status: Status::NotStored, version }
+        }
+        Err(status) => KeyVersion { status, version: 0 },
+    }
+}
+
+fn removed(fate: &Fate, limits: &Limits) -> Status {
+    match answer(fate, limits) {
+        Ok(RemoveReply::Ok { .. }) => Status::Ok,
+        Ok(RemoveReply::NotFound {} | RemoveReply::VersionMismatch { .. }) => Status::NotFound,
+        Err(status) => status,
+    }
+}
+
+fn touched(fate: &Fate, limits: &Limits) -> Status {
+    match answer(fate, limits) {
+        Ok(TouchReply::Ok { .. }) => Status::Ok,
+        Ok(TouchReply::NotFound {} | TouchReply::VersionMismatch { .. }) => Status::NotFound,
+        Err(status) => status,
+    }
+}
+
+fn statuses(fates: &[Fate], status: impl Fn(&Fate) -> Status) -> (bool, Vec<KeyStatus>) {
+    let results: Vec<_> = fates.iter().map(|fate| KeyStatus { status: status(fate) }).collect();
+    (results.iter().all(|result| result.status == Status::Ok), results)
+}
