@@ -45,6 +45,7 @@ Examples:
   compare tls --depths 1,32                 what TLS costs
   compare kv --without isogrid              the baselines alone
   compare durability                        what it costs to keep sets on disk
+  compare cluster                           what it costs to have sets in several processes
   compare kv --sets 100 --depths 1,32       sets alone
   compare kv --isogrid-args '--eviction s3-fifo' --memcached-args '-o modern'
   compare -o json > result.json
@@ -119,6 +120,9 @@ pub enum Scenario {
     /// Sets that are kept on disk: Isogrid none, async and sync, Redis everysec and always, and a
     /// bare loop that writes and syncs.
     Durability(DurabilityArgs),
+    /// Sets that more than one process has when they are answered: three nodes, distributed and
+    /// replicated, beside one node alone, and three Redis with a replica each and WAIT 1.
+    Cluster(ClusterArgs),
     /// Bytes an item over its key and value.
     Memory(MemoryArgs),
     /// Memory over the limit after many sets of mixed sizes.
@@ -183,6 +187,20 @@ pub struct DurabilityArgs {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 32], value_parser = positive)]
     pub depths: Vec<usize>,
     /// What is asked for, and for how long.
+    #[command(flatten)]
+    pub load: LoadArgs,
+}
+
+/// Sets that several processes have.
+#[derive(Debug, Clone, Args)]
+pub struct ClusterArgs {
+    /// Connections, each with one batch under way, spread over the processes that are asked.
+    #[arg(long, default_value_t = 12, value_parser = positive)]
+    pub connections: usize,
+    /// Sets a batch; each makes a scenario.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 32], value_parser = positive)]
+    pub depths: Vec<usize>,
+    /// What is set, and for how long.
     #[command(flatten)]
     pub load: LoadArgs,
 }

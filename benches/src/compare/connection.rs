@@ -9,11 +9,11 @@ use std::time::Instant;
 use mio::{Registry, Token};
 use rustls::ClientConfig;
 
-use super::Result;
 use super::protocol::{Protocol, Reply};
 use super::stream::Stream;
 use super::traffic::{Request, Traffic};
 use super::values::Values;
+use super::{Result, resp};
 
 /// Room for replies to begin with; doubled when a reply does not fit.
 const INPUT_BYTES: usize = 32 * 1024;
@@ -69,12 +69,16 @@ impl Connection {
         for request in traffic.take(depth) {
             self.pending.push_back(request);
         }
+        if self.protocol == Protocol::RespWait && !self.pending.is_empty() {
+            self.pending.push_back(Request::Wait);
+        }
         for request in &self.pending {
             match request {
                 Request::Get(at) => self.protocol.encode_get(traffic.ids(at), &mut self.output),
                 Request::Set { id, size } => {
                     self.protocol.encode_set(*id, values.of(*size), &mut self.output);
                 }
+                Request::Wait => resp::encode_wait(&mut self.output),
             }
         }
         self.sent_at = Some(now);
@@ -129,8 +133,9 @@ impl Connection {
         while let Some(request) = self.pending.front() {
             let Some(reply) = decode_one(self.protocol, request, traffic, rest)? else { break };
             rest = rest.get(reply.length..).unwrap_or_default();
-            self.pending.pop_front();
-            on_reply(reply);
+            if !matches!(self.pending.pop_front(), Some(Request::Wait)) {
+                on_reply(reply);
+            }
         }
         if self.pending.is_empty() && !rest.is_empty() {
             return Err("the server answered more than it was asked".into());
@@ -149,7 +154,11 @@ fn decode_one(
     traffic: &Traffic,
     input: &[u8],
 ) -> Result<Option<Reply>> {
-    let Request::Get(places) = request else { return protocol.decode_set(input) };
+    let places = match request {
+        Request::Get(places) => places,
+        Request::Set { .. } => return protocol.decode_set(input),
+        Request::Wait => return resp::decode_wait(input),
+    };
     let reply = protocol.decode_get(traffic.ids(places), input)?;
     match (reply, traffic.size_of_values()) {
         (Some(reply), Some(size)) if reply.value_bytes != reply.hits * size => {

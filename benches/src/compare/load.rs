@@ -56,10 +56,30 @@ impl Load {
         protocol: Protocol,
         connections: usize,
     ) -> Result<Self> {
+        Self::open(tls, &[address], protocol, connections)
+    }
+
+    /// As [`Load::connect`], to several servers in turns.
+    pub fn connect_to_each(
+        addresses: &[SocketAddr],
+        protocol: Protocol,
+        connections: usize,
+    ) -> Result<Self> {
+        Self::open(None, addresses, protocol, connections)
+    }
+
+    fn open(
+        tls: Option<&Arc<ClientConfig>>,
+        addresses: &[SocketAddr],
+        protocol: Protocol,
+        connections: usize,
+    ) -> Result<Self> {
         let poll = Poll::new()?;
-        let open =
-            |number| Connection::open(address, tls, protocol, poll.registry(), Token(number));
-        let connections = (0..connections).map(open).collect::<Result<_>>()?;
+        let open = |(number, address): (usize, &SocketAddr)| {
+            Connection::open(*address, tls, protocol, poll.registry(), Token(number))
+        };
+        let turns = addresses.iter().cycle().take(connections).enumerate();
+        let connections = turns.map(open).collect::<Result<_>>()?;
         Ok(Self { poll, connections, values: Values::new() })
     }
 

@@ -13,6 +13,7 @@ mod churn;
 pub mod cli;
 mod client;
 mod clock;
+mod cluster;
 mod connection;
 mod cores;
 mod durability;
@@ -82,6 +83,7 @@ fn run_one(lab: &Lab, scenario: &Scenario) -> Result<Table> {
         Scenario::Client(arguments) => client::run(lab, arguments),
         Scenario::Idle(arguments) => idle::run(lab, arguments),
         Scenario::Tls(arguments) => tls::run(lab, arguments),
+        Scenario::Cluster(arguments) => cluster::run(lab, arguments),
         Scenario::Durability(arguments) => durability::run(lab, arguments),
         Scenario::Memory(arguments) => memory::run(lab, arguments),
         Scenario::Churn(arguments) => churn::run(lab, arguments),

@@ -16,6 +16,8 @@ pub enum Protocol {
     MemcachedText,
     /// Redis: GET, MGET and SET.
     Resp,
+    /// The same, and WAIT behind the sets of a batch until a replica has them.
+    RespWait,
     /// Ours: GET and PUT, of one key.
     Native {
         /// The cache, by its number on the server.
@@ -40,7 +42,7 @@ impl Protocol {
     /// Says what a new connection says before its first request.
     pub fn introduce(self, stream: &mut (impl Read + Write)) -> Result<()> {
         match self {
-            Self::MemcachedText | Self::Resp => Ok(()),
+            Self::MemcachedText | Self::Resp | Self::RespWait => Ok(()),
             Self::Native { .. } => gnp::introduce(stream),
         }
     }
@@ -49,7 +51,7 @@ impl Protocol {
     pub fn encode_get(self, ids: &[u64], out: &mut Vec<u8>) {
         match self {
             Self::MemcachedText => memcached_text::encode_get(ids, out),
-            Self::Resp => resp::encode_get(ids, out),
+            Self::Resp | Self::RespWait => resp::encode_get(ids, out),
             Self::Native { object } => gnp::encode_get(object, ids, out),
         }
     }
@@ -58,7 +60,7 @@ impl Protocol {
     pub fn encode_set(self, id: u64, value: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::MemcachedText => memcached_text::encode_set(id, value, out),
-            Self::Resp => resp::encode_set(id, value, out),
+            Self::Resp | Self::RespWait => resp::encode_set(id, value, out),
             Self::Native { object } => gnp::encode_set(object, id, value, out),
         }
     }
@@ -67,7 +69,7 @@ impl Protocol {
     pub fn decode_get(self, ids: &[u64], input: &[u8]) -> Result<Option<Reply>> {
         match self {
             Self::MemcachedText => memcached_text::decode_get(ids, input),
-            Self::Resp => resp::decode_get(ids, input),
+            Self::Resp | Self::RespWait => resp::decode_get(ids, input),
             Self::Native { .. } => gnp::decode_get(input),
         }
     }
@@ -76,7 +78,7 @@ impl Protocol {
     pub fn decode_set(self, input: &[u8]) -> Result<Option<Reply>> {
         match self {
             Self::MemcachedText => memcached_text::decode_set(input),
-            Self::Resp => resp::decode_set(input),
+            Self::Resp | Self::RespWait => resp::decode_set(input),
             Self::Native { .. } => gnp::decode_set(input),
         }
     }

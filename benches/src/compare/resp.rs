@@ -20,6 +20,21 @@ pub fn encode_set(id: u64, value: &[u8], out: &mut Vec<u8>) {
     push_bulk(value, out);
 }
 
+/// `WAIT 1 1000`: until a replica has what was set on the connection, for a second at most.
+pub fn encode_wait(out: &mut Vec<u8>) {
+    push_header(b'*', 3, out);
+    [&b"WAIT"[..], b"1", b"1000"].into_iter().for_each(|word| push_bulk(word, out));
+}
+
+/// How many replicas have it; none is an error.
+pub fn decode_wait(input: &[u8]) -> Result<Option<Reply>> {
+    let Some((line, after)) = split_line(input) else { return Ok(None) };
+    match line.strip_prefix(b":").map(parse_number).transpose()? {
+        Some(1..) => Ok(Some(Reply { length: input.len() - after.len(), ..Reply::default() })),
+        _ => Err(unexpected(line)),
+    }
+}
+
 /// A bulk string, or an array with one for each key; null where the key is missing.
 pub fn decode_get(ids: &[u64], input: &[u8]) -> Result<Option<Reply>> {
     let (mut reply, mut rest) = (Reply::default(), input);
@@ -92,9 +107,17 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_is_over_when_a_replica_has_it() {
+        assert_eq!(decode_wait(b":1\r").expect("no error"), None);
+        let reply = decode_wait(b":2\r\n+OK").expect("no error").expect("complete");
+        assert_eq!(reply, Reply { length: 4, ..Reply::default() });
+    }
+
+    #[test]
     fn wrong_replies_are_errors() {
         assert!(decode_get(&[1, 2, 3], TWO).is_err(), "two values for three keys");
         assert!(decode_get(&[1], b"-ERR no\r\n").is_err());
         assert!(decode_set(b"$-1\r\n").is_err());
+        assert!(decode_wait(b":0\r\n").is_err(), "no replica has it");
     }
 }

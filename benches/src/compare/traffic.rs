@@ -20,6 +20,8 @@ pub enum Request {
         /// Bytes of the value.
         size: usize,
     },
+    /// Behind the sets of a batch: to be answered when a replica has them.
+    Wait,
 }
 
 /// How keys are drawn.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -14,6 +14,8 @@ use super::frame::{Done, Frame, Items, Reply, put_item};
 
 /// Requests of a frame, at the most.
 const REQUESTS_MAX: u32 = 128;
+/// Frames under way with which it is first looked whether somebody waits for them.
+const SWEPT_MIN: usize = 1_024;
 /// Bytes of a frame beyond which it takes no more of them.
 const FRAME_BYTES: usize = 1 << 20;
 
@@ -135,9 +137,16 @@ impl Outgoing {
 pub struct Requests {
     next: AtomicU64,
     begun: AtomicU64,
-    open: Mutex<BTreeMap<u64, Sent>>,
+    open: Mutex<Open>,
     /// Addresses that nothing has come from since a connection to them was lost.
     away: RwLock<BTreeSet<String>>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    sent: BTreeMap<u64, Sent>,
+    /// With so many, those go that nobody waits for any more: their answers were lost.
+    swept_at: usize,
 }
 
 /// Requests that were sent together.
@@ -145,7 +154,17 @@ pub struct Requests {
 struct Sent {
     to: String,
     count: usize,
-    parcel: Arc<Parcel>,
+    parcel: Weak<Parcel>,
+}
+
+impl Open {
+    fn insert(&mut self, id: u64, sent: Sent) {
+        if self.sent.len() >= self.swept_at {
+            self.sent.retain(|_, sent| sent.parcel.strong_count() > 0);
+            self.swept_at = SWEPT_MIN.max(2 * self.sent.len());
+        }
+        self.sent.insert(id, sent);
+    }
 }
 
 impl Requests {
@@ -187,7 +206,7 @@ impl Requests {
     /// From now on an answer may come.
     fn note(&self, bundle: &Bundle) {
         let count = usize::try_from(bundle.count).unwrap_or(usize::MAX);
-        let (to, parcel) = (bundle.address.clone(), Arc::clone(&bundle.parcel));
+        let (to, parcel) = (bundle.address.clone(), Arc::downgrade(&bundle.parcel));
         self.lock().insert(bundle.id, Sent { to, count, parcel });
     }
 
@@ -205,8 +224,9 @@ impl Requests {
 
     /// A frame was not sent after all.
     pub(super) fn not_sent(&self, bundle: &Bundle) {
-        let open = self.lock().remove(&bundle.id);
-        open.into_iter().for_each(|sent| sent.parcel.end(Done::Elsewhere));
+        if self.lock().sent.remove(&bundle.id).is_some() {
+            bundle.parcel.end(Done::Elsewhere);
+        }
     }
 
     /// How many there were.
@@ -216,10 +236,10 @@ impl Requests {
 
     /// Answers have come.
     pub(super) fn take(&self, id: u64, replies: Items<'_>) {
-        let found = self.lock().get(&id).map(|sent| (Arc::clone(&sent.parcel), sent.count));
+        let found = self.lock().sent.get(&id).map(|sent| (sent.parcel.upgrade(), sent.count));
         let Some((parcel, count)) = found else { return };
-        if parcel.take(replies) >= count {
-            self.lock().remove(&id);
+        if parcel.is_none_or(|parcel| parcel.take(replies) >= count) {
+            self.lock().sent.remove(&id);
         }
     }
 
@@ -239,12 +259,88 @@ impl Requests {
     pub fn lost(&self, address: &str) {
         self.away.write().unwrap_or_else(PoisonError::into_inner).insert(address.to_owned());
         let mut open = self.lock();
-        let gone: Vec<_> = open.extract_if(.., |_, sent| sent.to == address).collect();
+        let gone: Vec<_> = open.sent.extract_if(.., |_, sent| sent.to == address).collect();
         drop(open);
-        gone.into_iter().for_each(|(_, sent)| sent.parcel.end(Done::Unknown));
+        let parcels = gone.into_iter().filter_map(|(_, sent)| sent.parcel.upgrade());
+        parcels.for_each(|parcel| parcel.end(Done::Unknown));
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Sent>> {
+    fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn put(requests: &Requests, outgoing: &mut Outgoing, to: u64) -> (Asked, Option<Bundle>) {
+        let cache = (GroupId(1), "default");
+        requests.put(outgoing, (NodeId(to), "10.0.0.1:1"), cache, b"get a\r\n")
+    }
+
+    fn look(asked: &mut Asked) -> Poll<Answer> {
+        Pin::new(asked).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    fn replies(of: &[(u32, Done)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        of.iter().for_each(|&(number, done)| Reply { number, done, bytes: b"x" }.put(&mut bytes));
+        bytes
+    }
+
+    #[test]
+    fn requests_of_a_turn_go_together_and_each_has_its_own_answer() {
+        let (requests, mut outgoing) = (Requests::default(), Outgoing::default());
+        let mut asked: Vec<_> =
+            [1, 2, 1, 1].map(|to| put(&requests, &mut outgoing, to).0).into_iter().collect();
+        let bundles: Vec<Bundle> = outgoing.take().collect();
+        assert_eq!(bundles.len(), 2, "one for each member");
+        assert!(bundles.iter().all(|bundle| requests.begin(bundle)));
+        let first = bundles.iter().find(|bundle| bundle.count == 3).unwrap();
+        requests.take(first.id, Items::of(&replies(&[(2, Done::Elsewhere), (0, Done::Executed)])));
+        let done = |answer: Poll<Answer>| match answer {
+            Poll::Ready(answer) => Some(answer.done),
+            Poll::Pending => None,
+        };
+        let seen: Vec<_> = asked.iter_mut().map(|asked| done(look(asked))).collect();
+        assert_eq!(seen, [Some(Done::Executed), None, None, Some(Done::Elsewhere)]);
+        requests.lost("10.0.0.1:1");
+        let seen: Vec<_> = asked.iter_mut().map(|asked| done(look(asked))).collect();
+        let unknown = Some(Done::Unknown);
+        assert_eq!(seen, [Some(Done::Executed), unknown, unknown, Some(Done::Elsewhere)]);
+    }
+
+    #[test]
+    fn a_frame_that_is_full_is_sent_at_once() {
+        let (requests, mut outgoing) = (Requests::default(), Outgoing::default());
+        let full = (0..REQUESTS_MAX).filter_map(|_| put(&requests, &mut outgoing, 1).1).count();
+        assert_eq!((full, outgoing.take().count()), (1, 0));
+    }
+
+    #[test]
+    fn what_is_not_sent_is_not_done() {
+        let (requests, mut outgoing) = (Requests::default(), Outgoing::default());
+        requests.lost("10.0.0.1:1");
+        let (mut asked, _) = put(&requests, &mut outgoing, 1);
+        let bundle = outgoing.take().next().unwrap();
+        assert!(!requests.begin(&bundle), "nothing came from there since it was lost");
+        assert!(matches!(look(&mut asked), Poll::Ready(answer) if answer.done == Done::Elsewhere));
+        requests.is_back("10.0.0.1:1");
+        assert!(requests.begin(&bundle));
+    }
+
+    /// Answers that are lost leave their requests open, and whoever waited has gone.
+    #[test]
+    fn requests_that_nobody_waits_for_take_no_memory() {
+        let requests = Requests::default();
+        for _ in 0..10 * SWEPT_MIN {
+            let mut outgoing = Outgoing::default();
+            drop(put(&requests, &mut outgoing, 1));
+            outgoing.take().for_each(|bundle| assert!(requests.begin(&bundle)));
+        }
+        assert!(requests.lock().sent.len() <= SWEPT_MIN);
     }
 }
