@@ -12,6 +12,7 @@
 mod base;
 mod keep;
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -22,7 +23,7 @@ use isogrid_engine::table::{Change, Journal, SegmentCopy, Table, Unrecorded, enc
 use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use crate::membership::Now;
 use crate::metadata::Segment;
-use crate::replica::{Action, Event, NotTaken, Peer, Replica};
+use crate::replica::{Action, Event, NotTaken, Peer, Record, Replica};
 use crate::segment::{Request, Wish};
 
 use self::base::{Beside, TableBase};
@@ -211,7 +212,7 @@ impl Copies {
         };
         let mut record = Vec::new();
         copy.encode_clear(&mut record);
-        fragment.append(record, self.min_insync).map(|_| ())
+        fragment.append(record.into(), self.min_insync).map(|_| ())
     }
 
     /// How many entries a segment has, those included that have expired and are not removed yet.
@@ -343,12 +344,12 @@ impl Fragment {
     }
 
     /// Puts a record into the log; whoever waits for it has it sent with [`Copies::flush`].
-    fn append(&self, record: Vec<u8>, min_insync: u8) -> Result<u64, Unrecorded> {
+    fn append(&self, record: Record, min_insync: u8) -> Result<u64, Unrecorded> {
         let mut state = self.lock();
         if self.closed.load(Ordering::Acquire) == state.replica.epoch().0 {
             return Err(Unrecorded::Elsewhere);
         }
-        let taken = state.replica.append(record.into(), min_insync);
+        let taken = state.replica.append(record, min_insync);
         let seq = taken.map_err(|why| match why {
             NotTaken::Passive => Unrecorded::Elsewhere,
             NotTaken::Busy => Unrecorded::Busy,
@@ -419,6 +420,14 @@ impl State {
     }
 }
 
+thread_local! {
+    /// Where records are encoded, so that each is allocated once and with the length that it has.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What of it is kept from one record to the next, bytes.
+const SCRATCH_BYTES: usize = 64 << 10;
+
 impl Journal for Copies {
     fn record(&self, change: &Change<'_>) -> Result<u64, Unrecorded> {
         let at = self.segment_of(change).ok_or(Unrecorded::Elsewhere)?;
@@ -426,9 +435,12 @@ impl Journal for Copies {
         if let Some(why) = self.keeper.as_ref().and_then(|keeper| keeper.refuses()) {
             return Err(why);
         }
-        let mut record = Vec::new();
-        encode_change(change, &mut record);
-        fragment.append(record, self.min_insync)
+        SCRATCH.with_borrow_mut(|record| {
+            record.clear();
+            record.shrink_to(SCRATCH_BYTES);
+            encode_change(change, record);
+            fragment.append(Record::from(&**record), self.min_insync)
+        })
     }
 
     fn publishes(&self) -> bool {
