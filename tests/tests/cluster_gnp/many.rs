@@ -36,6 +36,7 @@ fn many_keys_are_written_and_read_on_any_node() {
     }
     changes_some(&dev, &all[..2]);
     is_in_order(&dev);
+    reads_are_in_their_place(&dev);
     refuses_batches(&dev);
     is_bounded(&dev);
 }
@@ -110,6 +111,28 @@ fn refuses_batches(dev: &Dev) {
     }
     let found = client.call("cache.GET_MANY", cache, get_many(&all));
     assert_eq!(statuses(&found), vec!["NOT_FOUND"; 30]);
+}
+
+/// A read that waits for the writes before it is not overtaken by the writes behind it. Once, it
+/// read what came later.
+fn reads_are_in_their_place(dev: &Dev) {
+    for node in 0..3 {
+        let (mut client, cache) = native(dev, node);
+        for key in keys("place", 30) {
+            let put = |value| {
+                ("cache.PUT", cache, json!({"key": key, "value": value, "write": {}}), json!({}))
+            };
+            let read = json!({"VALUE": true});
+            let get = || ("cache.GET", cache, json!({"key": key, "read": read}), json!({}));
+            let remove = || ("cache.REMOVE", cache, json!({"key": key, "write": {}}), json!({}));
+            let requests = [put("a"), get(), remove(), get(), put("b"), put("c"), get(), get()];
+            let streams = client.ask_together(&requests);
+            let answers: Vec<_> = streams.iter().map(|stream| client.answer(*stream)).collect();
+            let read = |at: usize| answers[at][1]["entry"]["VALUE"].as_str();
+            let seen = [1, 3, 6, 7].map(read);
+            assert_eq!(seen, [Some("a"), None, Some("c"), Some("c")], "{key}: {answers:?}");
+        }
+    }
 }
 
 /// More than members say at once comes, more than a message may hold is refused.

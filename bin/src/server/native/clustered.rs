@@ -7,17 +7,18 @@
 //! | `clustered.rs` | requests of one key |
 //! | `spread.rs`, `here.rs` | those of several segments: cut into units, and units executed here |
 //! | `many.rs`, `whole.rs`, `walk.rs` | those of many keys; CLEAR and SIZE; SCAN |
+//! | `order.rs` | the order of what a connection asks |
 //! | `hear.rs`, `follow.rs` | LISTEN, and what members tell each other for it |
 
 pub mod follow;
 pub mod hear;
 mod here;
 mod many;
+pub mod order;
 pub mod spread;
 pub mod walk;
 pub mod whole;
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +27,9 @@ use isogrid_grid::catalog::{Kind, Object};
 use isogrid_grid::copies::Ticket;
 use isogrid_wire::native::cache::Request;
 use isogrid_wire::native::{ErrorCode, Request as Any, SubKind};
-use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use self::hear::Hearing;
+use self::order::{Place, Turn};
 use self::walk::Walk;
 use super::edit;
 use super::failure::Failure;
@@ -43,31 +44,6 @@ use crate::cluster::{Answer, Asked, Cluster, Done, Outgoing, Route, Shared};
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// The first byte of a request that is passed on; none of memcached's begins so.
 pub const PASSED: u8 = 0;
-/// Writes of a connection are remembered for so many segments before those that are over go.
-const OPEN_MAX: usize = 64;
-
-/// The writes of a connection that are under way, by their segments: a read that follows one has
-/// to see it.
-#[derive(Default)]
-pub struct OpenWrites(BTreeMap<(u16, u32), Arc<RwLock<()>>>);
-
-/// Held while a write is under way.
-type Open = OwnedRwLockReadGuard<()>;
-
-impl OpenWrites {
-    fn of(&mut self, shared: &Shared, segment: u32) -> Arc<RwLock<()>> {
-        if self.0.len() > OPEN_MAX {
-            self.0.retain(|_, open| Arc::strong_count(open) > 1);
-        }
-        Arc::clone(self.0.entry((shared.group.0, segment)).or_default())
-    }
-
-    /// What a read of a segment has to wait for, if a write of it is under way.
-    fn before_read(&self, shared: &Shared, segment: u32) -> Option<Arc<RwLock<()>>> {
-        let open = self.0.get(&(shared.group.0, segment))?;
-        open.try_write().is_err().then(|| Arc::clone(open))
-    }
-}
 
 /// A request on its way to who executes it.
 struct OnItsWay {
@@ -108,36 +84,33 @@ impl Session {
             self.check_wait(at)?;
         }
         let segment = segment_of(at, key)?;
-        let before = (!writes).then(|| self.open_writes.before_read(&shared, segment)).flatten();
-        if before.is_none()
-            && let Some(given) =
-                self.execute_here(&cluster, &shared, at, request, segment, writes)?
+        let way = |cluster: &Arc<Cluster>, shared: &Arc<Shared>| OnItsWay {
+            cluster: Arc::clone(cluster),
+            shared: Arc::clone(shared),
+            segment,
+            raw: passed(at.to, at.body),
+            writes,
+        };
+        let place = match self.order.turn(&shared, segment, writes) {
+            Turn::Now(place) => place,
+            Turn::Later(turn) => {
+                let way = way(&cluster, &shared);
+                return self.later(at, Box::pin(async { way.go(turn.await, None).await }));
+            }
+        };
+        if let Some((given, ticket)) =
+            self.execute_here(&cluster, &shared, at, request, segment, writes)?
         {
-            let (given, ticket) = given;
             let Some(ticket) = ticket else {
                 reply.give(&given);
                 return Ok(Flow::Said);
             };
-            let open = self.open_writes.of(&shared, segment).try_read_owned().ok();
-            return self.later(at, committed(cluster, shared, ticket, given, open));
+            return self.later(at, committed(cluster, shared, ticket, given, place));
         }
-        let raw = passed(at.to, at.body);
-        let way = OnItsWay { cluster, shared, segment, raw, writes };
-        let open = writes.then(|| self.open_writes.of(&way.shared, segment));
-        let open = open.and_then(|open| open.try_read_owned().ok());
-        let asked = if before.is_none() { way.ask(&mut self.unsent.outgoing) } else { None };
-        self.unsent.cluster.get_or_insert_with(|| Arc::clone(&way.cluster));
-        self.later(
-            at,
-            Box::pin(async move {
-                if let Some(before) = before {
-                    drop(before.write().await);
-                }
-                let given = way.go(asked).await;
-                drop(open);
-                given
-            }),
-        )
+        let way = way(&cluster, &shared);
+        let asked = way.ask(&mut self.unsent.outgoing);
+        self.unsent.cluster.get_or_insert(cluster);
+        self.later(at, Box::pin(way.go(place, asked)))
     }
 
     /// Executes a request that is about several segments; `None` when it is none.
@@ -228,12 +201,12 @@ fn committed(
     shared: Arc<Shared>,
     ticket: Ticket,
     given: Given,
-    open: Option<Open>,
+    place: Place,
 ) -> Later {
     Box::pin(async move {
         let Some(copies) = shared.copies().cloned() else { return Given::failure(&unknown()) };
         let done = poll_fn(|cx| copies.poll(ticket, cx)).await;
-        drop(open);
+        drop(place);
         let is_true = done.is_ok() && cluster.may_serve();
         if is_true { given } else { Given::failure(&unknown()) }
     })
@@ -252,8 +225,9 @@ impl OnItsWay {
         self.cluster.ask(outgoing, to?, &self.shared, &self.raw)
     }
 
-    /// Waits for an answer, as long as whoever asks does.
-    async fn go(self, mut asked: Option<Asked>) -> Given {
+    /// Waits for an answer, as long as whoever asks does; what it asks next waits for its place.
+    async fn go(self, _place: Place, asked: Option<Asked>) -> Given {
+        let mut asked = asked.or_else(|| self.ask_now());
         loop {
             if let Some(asked) = asked.take() {
                 let Answer { done, bytes } = asked.await;
@@ -268,10 +242,15 @@ impl OnItsWay {
                 }
             }
             tokio::time::sleep(LOOK_AGAIN).await;
-            let mut outgoing = Outgoing::default();
-            asked = self.ask(&mut outgoing);
-            self.cluster.send_requests(&mut outgoing);
+            asked = self.ask_now();
         }
+    }
+
+    fn ask_now(&self) -> Option<Asked> {
+        let mut outgoing = Outgoing::default();
+        let asked = self.ask(&mut outgoing);
+        self.cluster.send_requests(&mut outgoing);
+        asked
     }
 }
 

@@ -17,8 +17,9 @@ use tokio::time::Sleep;
 
 use super::admission::refuse;
 use super::cache;
+use super::clustered::Unsent;
 use super::clustered::follow::Followings;
-use super::clustered::{OpenWrites, Unsent};
+use super::clustered::order::Order;
 use super::failure::Failure;
 use super::handshake::{self, Preface};
 use super::live::Lives;
@@ -69,8 +70,8 @@ pub struct Session {
     pub streams: Streams,
     /// Answers that wait until they are kept.
     pub window: Window,
-    /// Its writes to caches of the cluster that are under way.
-    pub open_writes: OpenWrites,
+    /// The order of what it asks of caches of the cluster.
+    pub order: Order,
     /// What is for other members and is sent at the end of the turn.
     pub unsent: Unsent,
     /// Listeners at other nodes that are told of this one's changes.
@@ -130,7 +131,7 @@ impl Session {
             read_at: now,
             streams: Streams::new(limits.streams_max),
             window: Window::new(&node),
-            open_writes: OpenWrites::default(),
+            order: Order::default(),
             unsent: Unsent::default(),
             followings: Followings::default(),
             is_passed: false,

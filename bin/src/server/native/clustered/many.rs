@@ -16,6 +16,7 @@ use isogrid_wire::native::{
     Answer, Call, Entry, ErrorCode, Limits, List, Reader, Status, SubKind, WriteOptions,
 };
 
+use super::order::Turn;
 use super::spread::{Fate, Spread, Unit};
 use super::{nowhere, unknown};
 use crate::cluster::{Cluster, Shared};
@@ -48,29 +49,29 @@ impl Session {
         if !writes {
             spread = spread.within(self.limits.message_len_max);
         }
-        let opens = &mut self.open_writes;
-        let before: Vec<_> = segments
-            .iter()
-            .filter(|_| !writes)
-            .filter_map(|segment| opens.before_read(&way.1, *segment))
-            .collect();
-        let open: Vec<_> = segments
-            .iter()
-            .filter(|_| writes)
-            .filter_map(|segment| opens.of(&way.1, *segment).try_read_owned().ok())
-            .collect();
-        let (mut begun, mut asked) = Default::default();
-        if before.is_empty() {
-            begun = self.execute_units(way, object, spread.units());
-            asked = spread.ask(&begun);
+        let (mut places, mut turns) = (Vec::new(), Vec::new());
+        for segment in segments {
+            match self.order.turn(&way.1, segment, writes) {
+                Turn::Now(place) => places.push(place),
+                Turn::Later(turn) => turns.push(turn),
+            }
+        }
+        let mut begun = None;
+        if turns.is_empty() {
+            let here = self.execute_units(way, object, spread.units());
+            let asked = spread.ask(&here);
+            begun = Some((here, asked));
         }
         let limits = self.limits;
         let later = async move {
-            for before in before {
-                drop(before.write().await);
+            for turn in turns {
+                places.push(turn.await);
             }
-            let fates = spread.go(begun, asked).await;
-            drop(open);
+            let fates = match begun {
+                Some((here, asked)) => spread.go(here, asked).await,
+                None => spread.go_all().await,
+            };
+            drop(places);
             match fates {
                 Ok(fates) => joined(op, &fates, &limits),
                 Err(failure) => Given::failure(&failure),
