@@ -1,6 +1,6 @@
 //! Where the `isogrid` binary is, and its examples.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -26,14 +26,20 @@ fn find() -> PathBuf {
     profile.join("isogrid")
 }
 
-/// Where this test was built: `.../target/release` of `.../target/release/deps/abuse-0123456789`.
+/// Where this test was built.
 fn profile() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.parent().unwrap().parent().unwrap().to_owned()
+    of_program(&std::env::current_exe().unwrap()).to_owned()
+}
+
+/// Where a program was built: `.../release` of `.../release/deps/abuse-0123456789`, which is a
+/// test, and of `.../release/chaos`, which is a binary.
+fn of_program(program: &Path) -> &Path {
+    let folder = program.parent().unwrap();
+    if folder.ends_with("deps") { folder.parent().unwrap() } else { folder }
 }
 
 /// Always, because a binary that is there may be older than the sources. Takes no time when fresh.
-fn build(profile: &std::path::Path, what: [&str; 2]) {
+fn build(profile: &Path, what: [&str; 2]) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--package", "isogrid"]).args(what);
@@ -53,4 +59,18 @@ fn build(profile: &std::path::Path, what: [&str; 2]) {
     }
     let status = command.status().unwrap();
     assert!(status.success(), "cannot build {what:?} of isogrid");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Once, binaries took the folder above for theirs: they built servers beside the project, and
+    /// did not find them.
+    #[test]
+    fn tests_and_binaries_find_the_server_where_they_were_built() {
+        for program in ["/target/release/deps/abuse-0123456789abcdef", "/target/release/chaos"] {
+            assert_eq!(of_program(Path::new(program)), Path::new("/target/release"), "{program}");
+        }
+    }
 }
