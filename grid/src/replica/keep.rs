@@ -208,7 +208,7 @@ impl Replica {
                 let (primary, last) = (*primary, self.durable());
                 let begun = self.filling.map(|(_, begun)| begun);
                 if is_more && begun != Some(None) {
-                    out.push(Action::Send(primary, Peer::Ack { epoch, last }));
+                    out.push(Action::Send(primary, self.ack(last)));
                 }
                 took.retain(|(from, fill, _)| *from == primary && begun == Some(Some(*fill)));
                 let took = took.into_iter();
