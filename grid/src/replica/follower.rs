@@ -25,8 +25,8 @@ pub(super) struct Follower {
     acked: u64,
     /// Up to where it was sent everything.
     sent: u64,
-    /// What it knows to be committed, as it said: what it was told may have got lost, or have come
-    /// in an epoch that was over there.
+    /// What it knows to be committed, as it said last: what it was told may have got lost, have come
+    /// in an epoch that was over there, or be forgotten after a restart.
     told: u64,
     /// When operations, or what is committed, were sent last.
     sent_at: Option<Monotonic>,
@@ -92,7 +92,7 @@ impl Follower {
     ) {
         match *message {
             Peer::Ack { last, committed, .. } if self.is_ready() => {
-                self.told = self.told.max(committed);
+                self.told = committed;
                 self.acked(last, from, out);
             }
             Peer::Lacks { last, .. } if self.is_ready() => self.lacks(last, from, out),
