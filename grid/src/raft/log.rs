@@ -103,7 +103,9 @@ pub enum NotARecord {
     #[error("a record of the Raft log is not one")]
     Bytes,
     /// Its entries do not follow those before it.
-    #[error("a record of the Raft log begins with entry {first}, and the log ends with entry {end}")]
+    #[error(
+        "a record of the Raft log begins with entry {first}, and the log ends with entry {end}"
+    )]
     Gap {
         /// Its first entry.
         first: u64,

@@ -31,7 +31,9 @@ pub fn check(metadata: &Metadata, machines: &[Machine]) -> Result<(), String> {
             let (other, theirs) = *known.entry((group, segment)).or_insert((us, ours));
             if theirs != ours {
                 let differ = differ(theirs, ours);
-                return Err(format!("I6: {group:?} {segment:?} differs, {other} and {us}: {differ}"));
+                return Err(format!(
+                    "I6: {group:?} {segment:?} differs, {other} and {us}: {differ}"
+                ));
             }
         }
     }
