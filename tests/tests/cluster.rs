@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
 use isogrid_tests::cluster::{
-    Cluster, End, Link, Mode, Script, Setup, Step, failovers, play, starts,
+    Cluster, End, Link, Mode, Script, Setup, Step, failovers, may_mount, play, starts,
 };
 use isogrid_tests::harness::Client;
 
-const DISTRIBUTED: Setup = Setup { nodes: 3, mode: Mode::Distributed, kept: false };
-const REPLICATED: Setup = Setup { nodes: 3, mode: Mode::Replicated, kept: false };
+const DISTRIBUTED: Setup =
+    Setup { nodes: 3, mode: Mode::Distributed, kept: false, small_disks: false };
+const REPLICATED: Setup = Setup { mode: Mode::Replicated, ..DISTRIBUTED };
 
 /// Plays what is done to a cluster under load, and checks what clients were told. The same steps
 /// come at the same times in each run; what the machine does between them is its own choice.
@@ -132,6 +133,27 @@ fn damaged_copies_are_filled_again() {
     let cluster = holds(Setup { kept: true, ..DISTRIBUTED }, &steps);
     let log = std::fs::read_to_string(cluster.folder().join("n1.log")).unwrap();
     assert!(log.contains("copies_put_aside"), "{log}");
+}
+
+/// A node whose disk is full refuses what it would have to keep, or ends; with room it is filled
+/// again.
+#[test]
+fn a_full_disk_costs_nothing_that_was_acknowledged() {
+    if !may_mount() {
+        return println!("left out: this user may not mount a small disk");
+    }
+    let steps = [
+        Step::Wait(500),
+        Step::FillDisk(1),
+        Step::Wait(3_000),
+        Step::Kill(1),
+        Step::FreeDisk(1),
+        Step::Start(1),
+        Step::Settle,
+    ];
+    for mode in [Mode::Distributed, Mode::Replicated] {
+        holds(Setup { mode, kept: true, small_disks: true, ..DISTRIBUTED }, &steps);
+    }
 }
 
 #[test]

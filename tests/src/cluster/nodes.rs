@@ -10,6 +10,7 @@ use super::health::is_whole;
 use super::network::Network;
 use super::ports::free_address;
 use super::process::Process;
+use super::small_disk::SmallDisk;
 use crate::checker::{Ask, Told};
 use crate::harness::{isogrid, temporary};
 
@@ -50,6 +51,9 @@ pub struct Setup {
     pub mode: Mode,
     /// Whether they are there after a restart of all (`persist = sync`).
     pub kept: bool,
+    /// Whether each node has a small disk of its own, which can be full. That takes a user who may
+    /// mount, see [`super::may_mount`].
+    pub small_disks: bool,
 }
 
 /// A cluster; dropped, its processes are killed, and its folder is removed unless it is to stay.
@@ -59,7 +63,8 @@ pub struct Cluster {
     https: Vec<SocketAddr>,
     network: Arc<Network>,
     folder: PathBuf,
-    kept: bool,
+    setup: Setup,
+    disks: Vec<SmallDisk>,
     stays: bool,
 }
 
@@ -69,6 +74,8 @@ impl Cluster {
         let folder = temporary("cluster");
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
+        let disk = |node| SmallDisk::mount(folder.join(format!("d{node}"))).unwrap();
+        let disks = (0..setup.nodes).filter(|_| setup.small_disks).map(disk).collect();
         let addresses = || (0..setup.nodes).map(|_| free_address()).collect::<Vec<_>>();
         let (clients, https, peers) = (addresses(), addresses(), addresses());
         let network = Network::new(&peers);
@@ -79,9 +86,9 @@ impl Cluster {
             Process::new(command, folder.join(format!("n{node}.log")))
         };
         let processes = (0..setup.nodes).map(process).collect();
-        let kept = setup.kept;
+        let stays = false;
         let mut cluster =
-            Cluster { processes, clients, https, network, folder, kept, stays: false };
+            Cluster { processes, clients, https, network, folder, setup, disks, stays };
         (0..setup.nodes).for_each(|node| cluster.start(node));
         cluster
     }
@@ -101,9 +108,9 @@ impl Cluster {
         self.processes.len()
     }
 
-    /// Whether entries are there after a restart of all.
-    pub fn is_kept(&self) -> bool {
-        self.kept
+    /// What it is.
+    pub fn setup(&self) -> Setup {
+        self.setup
     }
 
     /// Whether it has none.
@@ -166,6 +173,17 @@ impl Cluster {
             bytes[middle] ^= 1;
             std::fs::write(&file, bytes).unwrap();
         }
+    }
+
+    /// Leaves no room on a node's disk.
+    pub fn fill_disk(&mut self, node: usize) {
+        self.processes[node].may_end();
+        self.disks[node].fill();
+    }
+
+    /// Makes room on it again.
+    pub fn free_disk(&self, node: usize) {
+        self.disks[node].free();
     }
 
     /// Sends a node a signal.
@@ -272,6 +290,7 @@ impl Drop for Cluster {
         if self.stays || std::thread::panicking() {
             eprintln!("logs and history are left in {}", self.folder.display());
         } else {
+            self.disks.clear();
             let _ = std::fs::remove_dir_all(&self.folder);
         }
     }
