@@ -53,6 +53,42 @@ fn a_minority_refuses_and_the_majority_goes_on() {
     holds(DISTRIBUTED, &[Step::Wait(500), cut, Step::Wait(5_000), Step::Heal, Step::Wait(1_000)]);
 }
 
+/// R64: all end, whoever is asked, and all copies are in sync when they are back: none is filled, and
+/// nobody waits for who was the last to go. Nodes that are stopped one by one leave one copy in sync.
+#[test]
+fn a_cluster_that_was_shut_down_comes_back_whole() {
+    for mode in [Mode::Distributed, Mode::Replicated] {
+        let setup = Setup { mode, kept: true, ..DISTRIBUTED };
+        let mut cluster = Cluster::start_all(setup).unwrap();
+        let mut client = Client::tcp(cluster.clients()[0]);
+        (0..300).for_each(|n| client.ask(format!("set k{n} 0 0 1\r\n1\r\n"), "STORED\r\n"));
+        let copies = |cluster: &Cluster| -> Vec<serde_json::Value> {
+            let told: serde_json::Value =
+                serde_json::from_str(&cluster.admin(2, "cluster.topology")).unwrap();
+            let segments = told["caches"][0]["segments"].as_array().unwrap().clone();
+            let sorted = |segment: &serde_json::Value| {
+                let mut insync: Vec<_> =
+                    segment["insync"].as_array().unwrap().iter().map(|m| m.as_u64()).collect();
+                insync.sort_unstable();
+                serde_json::json!([insync, segment["syncing"]])
+            };
+            segments.iter().map(sorted).collect()
+        };
+        let before = copies(&cluster);
+        for asked in [0, 1] {
+            cluster.admin(asked, "cluster.shutdown");
+            cluster.wait_ended().unwrap();
+            (0..3).rev().for_each(|node| cluster.start(node));
+            cluster.wait_served().unwrap();
+            assert_eq!(copies(&cluster), before, "{mode:?}, asked {asked}");
+            let mut client = Client::tcp(cluster.clients()[2]);
+            for n in 0..300 {
+                client.ask(format!("get k{n}\r\n"), &format!("VALUE k{n} 0 1\r\n1\r\nEND\r\n"));
+            }
+        }
+    }
+}
+
 /// R33, R64: how long clients wait is printed, and depends on the machine; that nobody is told of a
 /// failure does not.
 #[test]

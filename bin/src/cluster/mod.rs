@@ -299,6 +299,11 @@ impl Cluster {
         let _ = self.inputs.send(Input::Leave);
     }
 
+    /// Asks for the end of all processes of the cluster (R64).
+    pub fn shut_down(&self) {
+        let _ = self.inputs.send(Input::ShutDown);
+    }
+
     /// Has others take what this process serves, which is about to end; returns when nobody misses
     /// it any more, and all have heard so (R33, R64).
     pub async fn hand_over(&self) {

@@ -296,7 +296,7 @@ impl Control {
     /// asked after the answer was read, and before it goes out (R23).
     #[must_use]
     pub fn serves(&self, now: Now, group: GroupId, at: SegmentId) -> Option<Epoch> {
-        let segment = self.segment(group, at)?;
+        let segment = self.segment(group, at).filter(|_| self.metadata.shut_down().is_none())?;
         let is_ours = segment.primary == Some(self.identity.node) && self.incarnation().is_some();
         let given_up = self.given_up.contains(&(group, at, segment.epoch));
         (is_ours && !given_up && self.lease.holds(now.monotonic)).then_some(segment.epoch)
@@ -306,7 +306,7 @@ impl Control {
     #[must_use]
     pub fn may_read(&self, now: Now, group: GroupId, at: SegmentId) -> Option<Epoch> {
         let settings = &self.metadata.groups().get(&group)?.settings;
-        let segment = self.segment(group, at)?;
+        let segment = self.segment(group, at).filter(|_| self.metadata.shut_down().is_none())?;
         let ours = self.metadata.copy_of(self.identity.node, settings.durable)?;
         let is_insync = segment.insync.contains(&ours) && self.incarnation().is_some();
         let given_up = self.given_up.contains(&(group, at, segment.epoch));

@@ -72,6 +72,26 @@ impl Control {
         us.is_none_or(|us| us.stopping && !leads_others && !self.has_roles_for_others())
     }
 
+    /// Whether the cluster was shut down while this process ran.
+    #[must_use]
+    pub fn was_shut_down(&self) -> bool {
+        self.metadata.shut_down().is_some() && self.incarnation().is_some()
+    }
+
+    /// Whether the cluster was shut down while this process ran, and it may end: whoever leads stays
+    /// until all that it hears know it, since without it they may never (R64).
+    #[must_use]
+    pub fn is_shut_down(&self, now: Now) -> bool {
+        let Some(at) = self.metadata.shut_down().filter(|_| self.was_shut_down()) else {
+            return false;
+        };
+        let Some(leading) = &self.leading else { return true };
+        let mut others = self.metadata.members().keys().filter(|node| **node != self.identity.node);
+        others.all(|node| {
+            self.raft.knows_committed(*node) >= at || !leading.grants.holds(*node, now.monotonic)
+        })
+    }
+
     fn next_change(&self, leading: &Leading, now: Now) -> Option<MemberChange> {
         let (voting, members) = (self.raft.voting(), self.metadata.members());
         let all = || voting.voters.iter().chain(&voting.learners);

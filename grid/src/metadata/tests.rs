@@ -416,13 +416,14 @@ fn likely(random: &mut Random, metadata: &Metadata) -> Command {
         let node = NodeId(1 + random.below(5));
         metadata.copy_of(node, random.below(4) == 0).unwrap_or_else(|| random.copy())
     };
-    match random.below(10) {
+    match random.below(11) {
         0 => register(node, storage, random.below(9)),
         1 => Command::Join(join(storage, random.below(9))),
         2 => Command::Leave(NodeId(node)),
         3 => Command::Remove(NodeId(node)),
         4 => Command::Stop(NodeId(node), Boot(random.below(9))),
         5 => Command::Expel(NodeId(node), random.bool()),
+        6 => Command::ShutDown,
         _ => {
             let step = match random.below(6) {
                 0 => Step::Serve(NodeId(node), some(random), random.below(99)),

@@ -74,15 +74,17 @@ impl Cluster {
         let folder = temporary("cluster");
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
-        let disk = |node| SmallDisk::mount(folder.join(format!("d{node}"))).unwrap();
-        let disks = (0..setup.nodes).filter(|_| setup.small_disks).map(disk).collect();
+        let disk = |_| SmallDisk::mount().expect("a user who may mount");
+        let disks: Vec<SmallDisk> =
+            (0..setup.nodes).filter(|_| setup.small_disks).map(disk).collect();
         let addresses = || (0..setup.nodes).map(|_| free_address()).collect::<Vec<_>>();
         let (clients, https, peers) = (addresses(), addresses(), addresses());
         let network = Network::new(&peers);
         let process = |node: usize| {
             let mut command = vec![isogrid().to_string_lossy().into_owned()];
             let places = [clients[node], https[node], peers[node]];
-            command.extend(arguments(setup, node, &folder, places, &network));
+            let data = data_of(node, &folder, &disks);
+            command.extend(arguments(setup, node, &data, places, &network));
             Process::new(command, folder.join(format!("n{node}.log")))
         };
         let processes = (0..setup.nodes).map(process).collect();
@@ -123,6 +125,22 @@ impl Cluster {
         &self.clients
     }
 
+    /// What a node answers to a call of administration.
+    pub fn admin(&self, node: usize, method: &str) -> String {
+        let mut client = crate::harness::Client::tcp(self.https[node]);
+        let answer = client.http("POST", &format!("/v1/admin/{method}"), &[], b"{}");
+        assert_eq!(answer.status, 200, "{method}: {}", answer.text());
+        answer.text()
+    }
+
+    /// Waits until each node that runs has ended by itself, and well.
+    ///
+    /// # Errors
+    /// Which has not in time, or not well.
+    pub fn wait_ended(&mut self) -> Result<(), String> {
+        self.processes.iter_mut().try_for_each(Process::wait_ended)
+    }
+
     /// The network between them.
     pub fn network(&self) -> &Network {
         &self.network
@@ -158,12 +176,12 @@ impl Cluster {
 
     /// Removes everything that a node which does not run has on its disk.
     pub fn wipe(&self, node: usize) {
-        std::fs::remove_dir_all(self.folder.join(format!("d{node}"))).unwrap();
+        std::fs::remove_dir_all(data_of(node, &self.folder, &self.disks)).unwrap();
     }
 
     /// Turns a bit in the middle of each file of copies of a node that does not run.
     pub fn damage(&self, node: usize) {
-        let folder = self.folder.join(format!("d{node}/cluster"));
+        let folder = data_of(node, &self.folder, &self.disks).join("cluster");
         let is_copies = |path: &PathBuf| path.to_string_lossy().contains("/copies-");
         let inside = |path: &Path| std::fs::read_dir(path).unwrap().map(|one| one.unwrap().path());
         let files = inside(&folder).filter(is_copies).flat_map(|path| inside(&path));
@@ -251,15 +269,20 @@ impl Cluster {
     }
 }
 
+/// Where a node keeps what it has.
+fn data_of(node: usize, folder: &Path, disks: &[SmallDisk]) -> PathBuf {
+    disks.get(node).map_or_else(|| folder.join(format!("d{node}")), |disk| disk.path().to_owned())
+}
+
 fn arguments(
     setup: Setup,
     node: usize,
-    folder: &Path,
+    data: &Path,
     [client, http, peer]: [SocketAddr; 3],
     network: &Network,
 ) -> Vec<String> {
     let advertise = format!("cluster.advertise={}", network.address(node));
-    let (name, data) = (format!("chaos{node}"), folder.join(format!("d{node}")));
+    let name = format!("chaos{node}");
     let count = setup.nodes.to_string();
     let pairs = [
         ("--config", "/dev/null".into()),
@@ -290,7 +313,6 @@ impl Drop for Cluster {
         if self.stays || std::thread::panicking() {
             eprintln!("logs and history are left in {}", self.folder.display());
         } else {
-            self.disks.clear();
             let _ = std::fs::remove_dir_all(&self.folder);
         }
     }

@@ -53,6 +53,14 @@ impl Process {
     /// When it does not end in time, or not well.
     pub fn stop(&mut self) -> Result<(), String> {
         self.signal("TERM");
+        self.wait_ended()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end in time, or not well.
+    pub fn wait_ended(&mut self) -> Result<(), String> {
         let Some(child) = &mut self.child else { return Ok(()) };
         let begin = Instant::now();
         while begin.elapsed() < STOPS_WITHIN {

@@ -1,44 +1,36 @@
 //! A disk of one node that is so small that it can be full.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::harness::temporary;
+use crate::harness::Mount;
 
-/// How much it has room for, MiB. Servers refuse writes while less than 64 are free.
-const MIB: usize = 256;
+/// How much it has room for. Servers refuse writes while less than 64 MiB are free.
+const BYTES: u64 = 256 << 20;
 
 /// A file system in memory; gone when this is.
-#[derive(Debug)]
-pub struct SmallDisk(PathBuf);
+pub struct SmallDisk(Mount);
 
 /// Whether this user may make one.
 #[must_use]
 pub fn may_mount() -> bool {
-    SmallDisk::mount(temporary("mount")).is_ok()
+    SmallDisk::mount().is_some()
 }
 
 impl SmallDisk {
-    /// One in this folder, which is made.
-    ///
-    /// # Errors
-    /// When this user may not mount.
-    pub fn mount(folder: PathBuf) -> io::Result<SmallDisk> {
-        std::fs::create_dir_all(&folder)?;
-        let size = format!("size={MIB}m");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &size, "isogrid-test"]).arg(&folder);
-        if mount.output()?.status.success() {
-            return Ok(SmallDisk(folder));
-        }
-        std::fs::remove_dir(&folder)?;
-        Err(io::ErrorKind::PermissionDenied.into())
+    /// One; `None` when this user may not mount.
+    pub fn mount() -> Option<SmallDisk> {
+        Mount::memory(BYTES).map(SmallDisk)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
 
     fn ballast(&self) -> PathBuf {
-        self.0.join("ballast")
+        self.path().join("ballast")
     }
 
     /// Takes all the room that is left.
@@ -53,13 +45,5 @@ impl SmallDisk {
     /// Gives it back.
     pub fn free(&self) {
         let _ = std::fs::remove_file(self.ballast());
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = |folder: &Path| Command::new("umount").arg("-l").arg(folder).output();
-        let _ = unmounted(&self.0);
-        let _ = std::fs::remove_dir(&self.0);
     }
 }

@@ -126,6 +126,7 @@ fn fault(world: &mut World) {
         4 => world.network.heal(),
         5 if options.leave => world.leave(at),
         6 if options.stall && options.partition => sleeping_leader(world),
+        7 if options.planned && world.chance.below(4) == 0 => world.shut_down(at),
         7 if options.planned => world.plan_stop(at),
         8 if options.expel => give_up_on(world, at),
         9 if options.power => all.into_iter().for_each(|at| world.stop(at, true)),

@@ -40,6 +40,9 @@ impl World {
         out.into_iter().for_each(|action| self.act(at, action));
         if event == Event::Tick {
             self.serve(at, |server, moment, out| server.tick(moment, out));
+            if self.control(at).is_some_and(|control| control.is_shut_down(now)) {
+                self.stop(at, false);
+            }
         }
         let view = View { now: self.now, at, machines: &self.machines };
         if let Err(broken) = self.invariants.check(&view) {

@@ -137,6 +137,12 @@ impl World {
         self.schedule(later, What::End(at, boots));
     }
 
+    /// An operator asks a member to have all end.
+    pub fn shut_down(&mut self, at: usize) {
+        self.note(format!("m{at} is asked to shut the cluster down"));
+        self.step(at, Event::Propose(Command::ShutDown));
+    }
+
     /// Lets a process stand still.
     pub fn stall(&mut self, at: usize, us: u64) {
         let until = self.now + us;

@@ -53,6 +53,8 @@ pub(super) enum Input {
     Remove(NodeId, bool),
     /// The process is about to end: this is told when nobody misses it.
     Stop(oneshot::Sender<()>),
+    /// All processes of the cluster are to end.
+    ShutDown,
     Failed(StorageError),
     CopiesFailed(String),
 }
@@ -64,6 +66,15 @@ enum Core {
     /// What it became is on its way to the disk.
     Becoming,
     Member(Box<Control>),
+}
+
+/// How far the process is with the end of the whole cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    No,
+    /// Nothing is taken any more, and what was is to be committed.
+    Draining,
+    Ended,
 }
 
 /// The task.
@@ -78,6 +89,7 @@ pub struct Driver {
     leaving: Vec<(GiveUp, u64)>,
     /// Who waits for this process to have nothing any more that others could have.
     stopping: Option<oneshot::Sender<()>>,
+    ending: Ending,
     since: u64,
     asked_at: u64,
     /// Who is no member and said something last, and where it is reached.
@@ -113,6 +125,7 @@ impl Driver {
             inputs,
             leaving: Vec::new(),
             stopping: None,
+            ending: Ending::No,
             since,
             asked_at: 0,
             stranger: None,
@@ -202,6 +215,7 @@ impl Driver {
                 self.step(Event::Propose(Command::Expel(node, accepts_loss)));
             }
             Input::Stop(done) => self.stop(done),
+            Input::ShutDown => self.step(Event::Propose(Command::ShutDown)),
             Input::Failed(error) => {
                 tracing::error!(event = "cluster_disk_failed", %error);
                 (self.on_end)("the disk of the cluster's log has failed");
@@ -241,6 +255,7 @@ impl Driver {
             }
         }
         self.go_on_stopping();
+        self.end_when_shut_down();
         if self.cluster.now().monotonic >= self.told_at + TELL_MS {
             self.tell();
         }
