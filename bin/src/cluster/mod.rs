@@ -19,6 +19,7 @@ mod driver;
 mod ears;
 mod executed;
 mod frame;
+mod intake;
 mod mail;
 mod remove;
 mod requests;
@@ -52,6 +53,7 @@ use driver::Input;
 pub use executed::{Executed, Later};
 use frame::put_core;
 pub use frame::{Done, Items};
+use intake::Intake;
 use mail::Mail;
 pub use requests::{Answer, Asked, Outgoing};
 use requests::{Bundle, Requests};
@@ -164,6 +166,7 @@ pub struct Cluster {
     requests: Requests,
     executor: OnceLock<Arc<dyn Executor>>,
     inputs: UnboundedSender<Input>,
+    intake: Intake,
     clock: SystemClock,
 }
 

@@ -24,6 +24,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::balance::{Left, Pace};
 use super::copies::CopiesError;
+use super::intake::Waiting;
 use super::storage::{Opened, Storage, StorageError};
 use super::transport::Lane;
 use super::{Cluster, Status, View};
@@ -39,9 +40,10 @@ const TELL_MS: u64 = 200;
 
 /// What happens to the task.
 pub(super) enum Input {
-    /// Of a peer; where it is reached, when it is no member that this one knows.
-    Core(Envelope, Option<String>),
-    Hello(Hello),
+    /// Of a peer; where it is reached, when it is no member that this one knows; and the room that it
+    /// takes.
+    Core(Envelope, Option<String>, Waiting),
+    Hello(Hello, Waiting),
     Ask(Request),
     Unreachable(String),
     Saved(u64),
@@ -185,14 +187,18 @@ impl Driver {
 
     fn take(&mut self, input: Input) {
         match input {
-            Input::Core(envelope, reached_at) => {
+            Input::Core(envelope, reached_at, waiting) => {
                 // One that has left is told so when it asks, and is in no list any more.
                 self.stranger = reached_at.map(|address| (envelope.from, address));
                 self.step(Event::Received(envelope));
+                drop(waiting);
             }
             Input::Ask(request) => self.step(Event::Ask(request)),
             Input::Saved(number) => self.step(Event::Saved(number)),
-            Input::Hello(hello) => self.hello(hello),
+            Input::Hello(hello, waiting) => {
+                self.hello(hello);
+                drop(waiting);
+            }
             Input::Promised => self.found(|stranger, _, out| stranger.saved(out)),
             Input::Member(node, settings, log) => {
                 if let Err(error) = self.become_member(node, settings, log, true) {
