@@ -82,6 +82,8 @@ pub struct Control {
     leading: Option<Leading>,
     beat_at: Monotonic,
     given_up: BTreeSet<(GroupId, SegmentId, Epoch)>,
+    /// When we heard that the cluster was shut down.
+    shut_down_at: Option<Monotonic>,
     /// What our segments wish, for as long as their epochs are the current ones.
     wishes: BTreeSet<Request>,
 }
@@ -107,6 +109,7 @@ impl Control {
             leading: None,
             beat_at: 0,
             given_up: BTreeSet::new(),
+            shut_down_at: None,
             wishes: BTreeSet::new(),
         }
     }

@@ -9,6 +9,8 @@ use crate::raft::MemberChange;
 
 /// How far behind a member may be to become a voter, entries.
 const CAUGHT_UP: u64 = 100;
+/// How long a member without a lease waits before it ends with the others, ms.
+const ALONE_MS: u64 = 5_000;
 
 impl Control {
     /// Proposes the next step towards the voters that there should be. Whether there is one.
@@ -85,6 +87,11 @@ impl Control {
         let Some(at) = self.metadata.shut_down().filter(|_| self.was_shut_down()) else {
             return false;
         };
+        // One that was cut off may hear of it when the others are back already.
+        let waits = if self.lease.holds(now.monotonic) { 0 } else { ALONE_MS };
+        if self.shut_down_at.is_none_or(|at| now.monotonic < at + waits) {
+            return false;
+        }
         let Some(leading) = &self.leading else { return true };
         let mut others = self.metadata.members().keys().filter(|node| **node != self.identity.node);
         others.all(|node| {

@@ -293,8 +293,15 @@ impl Metadata {
         Ok(Segment::new(create.epoch, insync, create.now))
     }
 
+    /// Somebody has to take what it has, so the last one that has not said so cannot leave.
     fn leave(&mut self, node: NodeId) -> Result<(), Refusal> {
-        self.members.get_mut(&node).ok_or(Refusal::NoMember)?.leaving = true;
+        let stays = |(other, member): (&NodeId, &Member)| *other != node && !member.leaving;
+        let is_last = !self.members.iter().any(stays);
+        let member = self.members.get_mut(&node).ok_or(Refusal::NoMember)?;
+        if is_last && !member.leaving {
+            return Err(Refusal::NotAllowed);
+        }
+        member.leaving = true;
         Ok(())
     }
 

@@ -121,8 +121,8 @@ pub async fn leave(call: Invocation) -> Result<Value, Fault> {
     let Some(us) = status.member else {
         return Err(Fault::Invalid("this node is no member of its cluster yet".into()));
     };
-    if status.members.iter().all(|member| member.member == us || member.leaving) {
-        return Err(Fault::Invalid("the last member cannot leave: stop it instead".into()));
+    if is_last(&status, us) {
+        return Err(Fault::Invalid(LAST.into()));
     }
     tracing::info!(event = "leaving_cluster", member = us, "asked by an operator");
     let mut left = None;
@@ -132,6 +132,9 @@ pub async fn leave(call: Invocation) -> Result<Value, Fault> {
         let Some(ours) = status.members.iter().find(|member| member.member == us) else {
             return Ok(json!({ "member": us, "left": true }));
         };
+        if !ours.leaving && is_last(&status, us) {
+            return Err(Fault::Invalid(LAST.into()));
+        }
         // Said again until it is heard: there may be no leader at a moment.
         if !ours.leaving && look % LOOKS_TO_SAY_AGAIN == 0 {
             cluster.leave();
@@ -172,6 +175,13 @@ pub async fn shutdown(call: Invocation) -> Result<Value, Fault> {
          is there"
             .into(),
     ))
+}
+
+const LAST: &str = "the last member cannot leave: stop it instead";
+
+/// Whether all others leave or have left.
+fn is_last(status: &Status, us: u64) -> bool {
+    status.members.iter().all(|member| member.member == us || member.leaving)
 }
 
 /// Has the cluster forget a member that does not come back.
