@@ -42,6 +42,10 @@ impl World {
             self.serve(at, |server, moment, out| server.tick(moment, out));
             if self.control(at).is_some_and(|control| control.is_shut_down(now)) {
                 self.stop(at, false);
+                if !self.options.planned {
+                    // It was the last that was done: from here on all run.
+                    self.schedule(500_000, What::Start(at));
+                }
             }
         }
         let view = View { now: self.now, at, machines: &self.machines };
