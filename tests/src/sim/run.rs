@@ -172,6 +172,7 @@ fn heal(world: &mut World) {
     world.network.heal();
     for at in 0..world.machines.len() {
         world.stall(at, 0);
+        world.spare(at);
         world.start(at);
     }
     run_for(world, HEALED_MS);

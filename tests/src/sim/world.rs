@@ -150,6 +150,11 @@ impl World {
         self.note(format!("stall m{at} for {} ms", us / 1_000));
     }
 
+    /// A process that was about to be killed is not, and what it says comes in time.
+    pub fn spare(&mut self, at: usize) {
+        self.machines.get_mut(at).into_iter().for_each(|machine| machine.is_doomed = false);
+    }
+
     /// Which machine a member is.
     #[must_use]
     pub fn machine_of(&self, node: NodeId) -> Option<usize> {
