@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use isogrid_grid::id::{GroupId, SegmentId};
+use isogrid_grid::replica::Answers;
 
 use crate::sim::kv::{Key, Kv};
 use crate::sim::process::Machine;
 
-/// What a copy holds.
-type Entries = BTreeMap<Key, (u64, u64)>;
+/// What a copy holds, the answers to what may come again included.
+type Entries = (BTreeMap<Key, (u64, u64)>, Answers);
 
 /// Compares the copies of all machines.
 ///
@@ -30,9 +31,9 @@ pub fn check(machines: &[Machine]) -> Result<(), String> {
                 continue;
             }
             let place = (group, segment, replica.committed());
-            let entries = |base: &Kv| base.entries().clone();
+            let entries = |base: &Kv| (base.entries().clone(), base.answers.clone());
             let (other, theirs) = known.entry(place).or_insert_with(|| (at, entries(base)));
-            if theirs != base.entries() {
+            if *theirs != entries(base) {
                 return Err(format!("I6: {place:?} differs between m{other} and m{at}"));
             }
         }

@@ -2,6 +2,7 @@
 
 mod agreement;
 pub mod copies;
+pub mod counted;
 pub mod linear;
 mod one_server;
 mod rising;
