@@ -41,17 +41,19 @@ use isogrid_grid::id::{GroupId, NodeId};
 use isogrid_grid::membership::Now;
 use isogrid_grid::message::{Envelope, Message, ToCopy};
 use isogrid_grid::metadata::{GroupSettings, Owners};
+use isogrid_grid::replica::OpId;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::config::{CacheConfig, CacheMode, ServerConfig};
+use crate::security::random;
 use crate::server::tls::TlsError;
 pub use balance::{Left, Speed};
 use driver::Input;
 pub use executed::{Executed, Later};
 use frame::put_core;
-pub use frame::{Done, Items};
+pub use frame::{Done, Items, named, unnamed};
 use mail::Mail;
 pub use requests::{Answer, Asked, Outgoing};
 use requests::{Bundle, Requests};
@@ -162,12 +164,33 @@ pub struct Cluster {
     identity: OnceLock<Identity>,
     transport: OnceLock<Transport>,
     requests: Requests,
+    names: Names,
     executor: OnceLock<Arc<dyn Executor>>,
     inputs: UnboundedSender<Input>,
     clock: SystemClock,
 }
 
+/// Under what this process passes on requests that have no name of their own (R35).
+struct Names {
+    client: [u8; 16],
+    next: AtomicU64,
+}
+
+impl Names {
+    fn new() -> Names {
+        Names { client: random::bytes(), next: AtomicU64::new(1) }
+    }
+}
+
 impl Cluster {
+    /// A name for a request that is passed on: with it nobody executes it twice, however often it
+    /// is passed on.
+    #[must_use]
+    pub fn name(&self) -> OpId {
+        let number = self.names.next.fetch_add(1, Ordering::Relaxed);
+        OpId { client: self.names.client, number }
+    }
+
     /// The cache of this name, if it is one of the cluster.
     #[must_use]
     pub fn cache(&self, name: &str) -> Option<&Arc<Shared>> {

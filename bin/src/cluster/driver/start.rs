@@ -10,7 +10,7 @@ use crate::cluster::ears::Ears;
 use crate::cluster::requests::Requests;
 use crate::cluster::storage::{Opened, Place, Storage};
 use crate::cluster::transport::{PeerTls, Transport, TransportConfig, check_exposure};
-use crate::cluster::{Cluster, ClusterError, shared_caches};
+use crate::cluster::{Cluster, ClusterError, Names, shared_caches};
 use crate::config::{Address, ServerConfig};
 
 impl Cluster {
@@ -35,6 +35,7 @@ impl Cluster {
             identity: std::sync::OnceLock::new(),
             transport: std::sync::OnceLock::new(),
             requests: Requests::default(),
+            names: Names::new(),
             executor: std::sync::OnceLock::new(),
             inputs: sender,
             clock: SystemClock::new(),

@@ -61,7 +61,8 @@ impl Session {
                 let reader = Reader::new(&unit.body, &wide());
                 let Ok(Any::Cache(request)) = Any::decode(op, reader) else { return None };
                 let (_, writes) = self.key_of(&request).ok()?;
-                let done = self.execute_here(cluster, shared, &at, &request, unit.segment, writes);
+                let place = (unit.segment, writes);
+                let done = self.execute_here((cluster, shared), &at, &request, place, None);
                 let (given, ticket) =
                     done.unwrap_or_else(|failure| Some((Given::failure(&failure), None)))?;
                 let cost = given.payload.len();
