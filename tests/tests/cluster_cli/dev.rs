@@ -120,7 +120,12 @@ impl Dev {
 
     /// A connection for the native protocol.
     pub fn native(&self, node: usize) -> Native {
-        Native::begin(Server::connect_to(&self.address(node, 2)), &serde_json::json!({}))
+        self.native_with(node, &serde_json::json!({}))
+    }
+
+    /// The same of a client that says this of itself.
+    pub fn native_with(&self, node: usize, hello: &Value) -> Native {
+        Native::begin(Server::connect_to(&self.address(node, 2)), hello)
     }
 
     /// A request over HTTP.
