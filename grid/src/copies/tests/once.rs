@@ -168,6 +168,35 @@ fn what_changes_nothing_is_remembered_too() {
     assert_eq!(ask(2, &mut world), Once::Before(b"no"[..].into()));
 }
 
+/// What is written down of a copy, and is one again after a restart.
+#[test]
+fn a_restart_forgets_no_answer() {
+    let mut world = world();
+    world.count(1, 100, 1);
+    world.settle();
+    // Nobody has this one yet.
+    world.count(1, 100, 2);
+    world.net.clear();
+    let mut again = World::new(1);
+    for at in world.members[&1].segments() {
+        let mut kept = Vec::new();
+        let write = |one| -> Result<(), ()> {
+            kept.push(one);
+            Ok(())
+        };
+        world.members[&1].write_down(world.now, at, write).unwrap();
+        kept.into_iter().for_each(|one| again.members[&1].restore(again.now, at, one).unwrap());
+    }
+    again.members[&1].restored(again.now);
+    again.view(&[1], &segment(6, &[1], &[]));
+    again.settle();
+    for number in [1_u64, 2] {
+        let before = Once::Before(number.to_le_bytes().into());
+        assert_eq!(again.count(1, 100, number), (before, None), "{number}");
+    }
+    assert_eq!(again.counter(1, 100), 2);
+}
+
 /// The copy ceases to serve between the change and its answer: nothing of it may be found anywhere.
 #[test]
 fn what_has_no_answer_yet_goes_nowhere() {
