@@ -117,7 +117,7 @@ impl Control {
         match event {
             Event::Tick => self.tick(now, out),
             Event::Received(envelope) => self.receive(now, envelope, out),
-            Event::Hello(Hello::Stranger(join, accepted)) => self.meet(join, accepted, out),
+            Event::Hello(Hello::Stranger(join, _, accepted)) => self.meet(join, accepted, out),
             // Only members say the rest, and to strangers.
             Event::Hello(_) => {}
             Event::Unreachable(node) => self.raft.unreachable(node),

@@ -63,6 +63,9 @@ impl World {
 
     fn save(&mut self, at: usize, save: &Save) {
         let Some(machine) = self.machines.get_mut(at) else { return };
+        if save.number() != 0 && machine.saves.range(save.number()..).next().is_some() {
+            self.fail(&format!("R68: m{at} saves {} after what follows it", save.number()));
+        }
         if !save.is_empty() {
             machine.disk.write(save.encode(), save.begins_anew());
         }
@@ -135,7 +138,9 @@ impl World {
                 }
                 Out::Ask(request) => {
                     self.ambush_wish(at, request.wish);
-                    self.step(at, Event::Ask(request));
+                    // The process is not in the middle of a step when it hears of it.
+                    let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
+                    self.schedule(0, What::Ask(at, boot, request));
                 }
                 Out::Keep(place, count, kept) => self.keep(at, place, count, &kept),
                 Out::Answer(number, answer) => {

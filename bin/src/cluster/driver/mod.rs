@@ -271,6 +271,8 @@ impl Driver {
         out.into_iter().for_each(|action| self.act(action));
     }
 
+    /// Carries out one action. It must not step the core: what that has to be saved comes behind
+    /// what is still to be done here (R68).
     fn act(&mut self, action: Action) {
         match action {
             Action::Send(envelope) => self.send(&envelope),
@@ -290,7 +292,6 @@ impl Driver {
                     copies.close(give_up.segment);
                 }
                 self.leaving.push((give_up, now + DRAIN_MS));
-                self.finish_giving_up(self.cluster.now());
             }
         }
     }
