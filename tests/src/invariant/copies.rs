@@ -30,8 +30,7 @@ pub fn check(metadata: &Metadata, machines: &[Machine]) -> Result<(), String> {
             }
             let ours = (replica.committed(), base.entries());
             let place = (group, segment);
-            let (other, theirs, answers) =
-                *known.entry(place).or_insert((us, ours, &base.answers));
+            let (other, theirs, answers) = *known.entry(place).or_insert((us, ours, &base.answers));
             if theirs != ours {
                 let differ = differ(theirs, ours);
                 return Err(format!(

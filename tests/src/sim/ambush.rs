@@ -26,7 +26,7 @@ impl World {
         }
         match message {
             Peer::Chunk { .. } if self.chance.hits(5_000) => self.end_while_filling(at, place),
-            Peer::Chunk { bytes, .. } if self.chance.hits(5_000) => {
+            Peer::Chunk { bytes, .. } if self.chance.hits(10_000) => {
                 return self.send_chunk_twice(at, to, place, bytes);
             }
             Peer::Repl { ops, .. } if !ops.is_empty() && self.chance.hits(500) => {

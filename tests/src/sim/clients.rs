@@ -41,8 +41,9 @@ pub struct Clients {
     /// What was done of that which may come again.
     pub counted: Counted,
     under_way: BTreeMap<u64, Operation>,
-    /// What may come again, and may be on its way even when it is answered.
-    named: BTreeMap<u64, (Place, Ask)>,
+    /// What may come again, and may be on its way even when it is answered; what had been declared
+    /// lost when it was asked for first.
+    named: BTreeMap<u64, (Place, Ask, u64)>,
     next: u64,
 }
 
@@ -80,7 +81,7 @@ impl Clients {
         let operation = self.linear.ask(place, ask, lost_before);
         self.under_way.insert(self.next, operation);
         if named {
-            self.named.insert(self.next, (place, ask));
+            self.named.insert(self.next, (place, ask, lost_before));
             self.counted.ask(self.next, place, ask == Ask::Add);
         }
         self.next
@@ -90,7 +91,7 @@ impl Clients {
     #[must_use]
     pub fn asked(&self, number: u64) -> Option<(Place, Asked)> {
         let (place, ask) = match self.named.get(&number) {
-            Some(named) => *named,
+            Some((place, ask, _)) => (*place, *ask),
             None => {
                 self.under_way.get(&number).map(|operation| (operation.place, operation.ask))?
             }
@@ -106,6 +107,14 @@ impl Clients {
     #[must_use]
     pub fn is_open(&self, number: u64) -> bool {
         self.under_way.contains_key(&number)
+    }
+
+    /// Whether an operation that comes now may have been answered before all was declared lost, its
+    /// answer included: then nothing keeps it from being done again.
+    #[must_use]
+    pub fn is_forgotten(&self, number: u64, lost_before: u64) -> bool {
+        let named = self.named.get(&number);
+        !self.is_open(number) && named.is_some_and(|(.., before)| *before < lost_before)
     }
 
     /// Whether an operation may come again.
@@ -176,6 +185,10 @@ impl World {
             return self.wait_for(at, What::Operation(at, number));
         }
         let Some(((group, segment, _), asked)) = self.clients.asked(number) else { return };
+        let lost_before = self.invariants.lost_before(group, segment);
+        if self.clients.is_forgotten(number, lost_before) {
+            return;
+        }
         self.serve(at, |server, moment, out| server.ask(moment, (group, segment), asked, out));
         self.flush_later(at);
     }
