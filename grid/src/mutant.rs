@@ -27,6 +27,7 @@ mutants! {
     "promote-anyone" "any member that is alive is promoted (R28)"
     "old-wishes" "what a member said in an epoch that is over still counts (R3, R9b)"
     "epoch-stands-still" "a change of the copies in sync raises no epoch (R3)"
+    "routes-stand-still" "another primary serves, and the topology epoch stays"
     "serve-after-giving-up" "a member serves on what it said that it gave up (R9b)"
     "left-returns" "a member that has left is let in again by its old wish"
     "vote-forgotten" "term and vote are not saved (R68)"

@@ -42,6 +42,7 @@ use isogrid_grid::membership::Now;
 use isogrid_grid::message::{Envelope, Message, ToCopy};
 use isogrid_grid::metadata::{GroupSettings, Owners};
 use isogrid_grid::replica::OpId;
+use isogrid_wire::native::topology::CLUSTER_OBJECTS;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -128,6 +129,12 @@ impl Shared {
         Shared { name, group, settings, table, copies: OnceLock::new() }
     }
 
+    /// Whether every member answers reads from a copy of its own (R24).
+    #[must_use]
+    pub fn has_local_reads(&self) -> bool {
+        self.settings.local_reads
+    }
+
     /// This node's copies; `None` as long as it is no member.
     #[must_use]
     pub fn copies(&self) -> Option<&Arc<Copies>> {
@@ -139,6 +146,13 @@ impl Shared {
 fn group_of(name: &str) -> GroupId {
     let at = isogrid_engine::hash::stable_segment(name.as_bytes(), 1 << 16);
     GroupId(u16::try_from(at).unwrap_or(0))
+}
+
+/// The number that a cache of the cluster has on every node, whenever it was made there.
+#[must_use]
+pub fn object_number(name: &str) -> u32 {
+    let hash = isogrid_engine::hash::stable_segment(name.as_bytes(), 1 << 31);
+    CLUSTER_OBJECTS | u32::try_from(hash).unwrap_or(0)
 }
 
 /// Executes requests that other members pass on.
@@ -161,6 +175,8 @@ pub struct Cluster {
     told: ArcSwap<Status>,
     /// Until when this member may serve, on the clock of [`env::boot_millis`].
     lease_until: AtomicU64,
+    /// Where clients reach this node over GNP; empty where they do not.
+    endpoint: String,
     identity: OnceLock<Identity>,
     transport: OnceLock<Transport>,
     requests: Requests,
@@ -195,6 +211,18 @@ impl Cluster {
     #[must_use]
     pub fn cache(&self, name: &str) -> Option<&Arc<Shared>> {
         self.caches.iter().find(|shared| shared.name == name)
+    }
+
+    /// The caches of the cluster.
+    #[must_use]
+    pub fn caches(&self) -> &[Arc<Shared>] {
+        &self.caches
+    }
+
+    /// Which member of which cluster this is, if it is one.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity.get().copied()
     }
 
     /// Who serves what.

@@ -42,6 +42,8 @@ pub struct Register {
     pub boot: Boot,
     /// Where its peers reach it now.
     pub address: String,
+    /// Where clients reach it over GNP; empty where they do not.
+    pub endpoint: String,
 }
 
 /// A process wants to be a member.
@@ -55,6 +57,8 @@ pub struct Join {
     pub boot: Boot,
     /// Where its peers reach it.
     pub address: String,
+    /// Where clients reach it over GNP; empty where they do not.
+    pub endpoint: String,
     /// What it is there for.
     pub role: Role,
     /// Where it stands.
@@ -179,6 +183,7 @@ impl Register {
         self.data.encode(out);
         self.boot.encode(out);
         put_bytes(out, self.address.as_bytes());
+        put_bytes(out, self.endpoint.as_bytes());
     }
 
     fn decode(input: &mut Input<'_>) -> Option<Self> {
@@ -188,6 +193,7 @@ impl Register {
             data: StorageId::decode(input)?,
             boot: Boot::decode(input)?,
             address: input.text()?,
+            endpoint: input.text()?,
         })
     }
 }
@@ -198,6 +204,7 @@ impl Join {
         self.storage.encode(out);
         self.boot.encode(out);
         put_bytes(out, self.address.as_bytes());
+        put_bytes(out, self.endpoint.as_bytes());
         self.role.encode(out);
         put_bytes(out, self.zone.as_bytes());
         put_u16(out, self.weight);
@@ -209,6 +216,7 @@ impl Join {
             storage: StorageId::decode(input)?,
             boot: Boot::decode(input)?,
             address: input.text()?,
+            endpoint: input.text()?,
             role: Role::decode(input)?,
             zone: input.text()?,
             weight: input.u16()?,

@@ -113,6 +113,11 @@ impl Dev {
         self.address(node, 4)
     }
 
+    /// Where a node speaks the native protocol.
+    pub fn native_address(&self, node: usize) -> String {
+        self.address(node, 2)
+    }
+
     /// A connection for memcached's protocol.
     pub fn client(&self, node: usize) -> Client {
         Server::connect_to(&self.address(node, 1))

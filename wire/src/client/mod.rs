@@ -18,7 +18,8 @@
 //! # }
 //! ```
 //!
-//! A client is one task with one pipelined connection. Handles are cheap to clone and used from
+//! A client is one task with one pipelined connection to a server, and one to each member of a cluster
+//! whose keys are asked for ([`Options::routing`]). Handles are cheap to clone and used from
 //! any number of tasks: requests that are asked at the same time leave in one write. The
 //! connection is made again for as long as a handle lives, and every request has one deadline in
 //! which it is connected, sent, and repeated as far as that is harmless.
@@ -89,12 +90,14 @@ pub use counter::Counters;
 pub use error::{Cause, Error, Outcome, Refusal};
 pub use lock::{Guard, Locks};
 pub use memo::Memo;
+pub use self::core::Routing;
 pub use options::Options;
 #[cfg(feature = "client-tls")]
 pub use tls::TlsOptions;
 pub use transaction::{ConflictKey, Transaction};
 
-/// A client: one pipelined connection to a member, kept for as long as a clone of it lives.
+/// A client: one pipelined connection to a server, and to each member of a cluster, kept for as long
+/// as a clone of it lives.
 #[derive(Debug, Clone)]
 pub struct Client {
     handle: Handle,
@@ -127,6 +130,12 @@ impl Client {
         let client = Client { handle: Handle::new(commands, options.timeout, options.tag_writes) };
         client.ping().await?;
         Ok(client)
+    }
+
+    /// How requests about keys of caches of a cluster found the members that serve them, since the
+    /// client began.
+    pub async fn routing(&self) -> Routing {
+        self.handle.routing().await
     }
 
     /// Asks the server for a sign of life.

@@ -14,13 +14,15 @@ use crate::cluster::{Cluster, ClusterError, Names, shared_caches};
 use crate::config::{Address, ServerConfig};
 
 impl Cluster {
-    /// Takes part in the cluster of the configuration. `table` gives the tables of caches; `on_end` is called
+    /// Takes part in the cluster of the configuration; `endpoint` is where clients reach it over GNP.
+    /// `table` gives the tables of caches; `on_end` is called
     /// when this process can be no member any more, with the reason.
     ///
     /// # Errors
     /// [`ClusterError`].
     pub async fn join(
         config: &ServerConfig,
+        endpoint: String,
         keeps: Option<[u8; 16]>,
         table: impl Fn(&str) -> Option<Arc<Table>>,
         on_end: impl Fn(&'static str) + Send + 'static,
@@ -32,6 +34,7 @@ impl Cluster {
             view: arc_swap::ArcSwap::default(),
             told: arc_swap::ArcSwap::default(),
             lease_until: 0.into(),
+            endpoint,
             identity: std::sync::OnceLock::new(),
             transport: std::sync::OnceLock::new(),
             requests: Requests::default(),

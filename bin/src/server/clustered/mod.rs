@@ -310,6 +310,7 @@ impl Session {
             trim_end(out);
         }
         clustered.parts.push(Part::here(out.len() - said, ticket, framing));
+        self.counts.cluster_here += u64::from(!clustered.passed);
         if !single.reads && !clustered.touched.contains(&segment) {
             clustered.touched.push(segment);
         }

@@ -105,6 +105,7 @@ impl Session {
         if let Some((given, ticket)) =
             self.execute_here((&cluster, &shared), at, request, (segment, writes), id)?
         {
+            self.counts.cluster_here += 1;
             let Some(ticket) = ticket else {
                 reply.give(&given);
                 return Ok(Flow::Said);
@@ -392,7 +393,7 @@ impl Session {
             return Outcome::Elsewhere;
         };
         let op = u16::from_be_bytes(*op);
-        let to = To { op, stream: 1, frame_max: self.frame_max };
+        let to = To { op, stream: 1, frame_max: self.frame_max, epoch: 0 };
         let (Some(at), Some(cluster)) = (At::passed(to, object, body), self.clustered(object))
         else {
             return Outcome::Elsewhere;

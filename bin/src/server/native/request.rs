@@ -109,7 +109,7 @@ impl Session {
             self.broken(&Failure::of(ErrorCode::ProtocolError), out);
             return false;
         }
-        let to = To { op: header.op, stream: header.stream, frame_max: self.frame_max };
+        let to = self.to(&header);
         let mut reply = Reply::sent(to, out);
         let free = if silent { Ok(()) } else { self.streams.check(header.stream) };
         let flow = match free {

@@ -23,6 +23,8 @@ pub struct Request {
     pub op: u16,
     /// What may be done when nobody knows whether it was executed.
     pub repeat: Repeat,
+    /// What it is routed by, if its object is a cache of the cluster.
+    pub by: By,
     /// Gives it an idempotency tag although its class does not need one.
     pub tagged: bool,
     /// The object's number; 0 for none.
@@ -41,6 +43,17 @@ pub struct Request {
     pub credit: u32,
     /// How long the caller waits; `None` for a stream, which has no end in time.
     pub timeout: Option<Duration>,
+}
+
+/// What decides which member a request goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Any member takes it.
+    Nothing,
+    /// The key that its body begins with.
+    Key,
+    /// The hash of a key.
+    Hash(u64),
 }
 
 /// [`Fence`] that is kept.
@@ -156,6 +169,7 @@ mod tests {
         Request {
             op: 0x0102,
             repeat: Repeat::Dedup,
+            by: By::Nothing,
             tagged: false,
             object: 42,
             life: None,

@@ -1,7 +1,7 @@
 //! Conversations written down step by step.
 
 use super::super::{
-    Action, CallId, Channel, Core, Credentials, Event, LinkId, Moment, Request, Settings,
+    Action, By, CallId, Channel, Core, Credentials, Event, LinkId, Moment, Request, Settings,
 };
 use super::network::ms;
 use super::server::body;
@@ -25,16 +25,22 @@ fn script(addresses: &[&str]) -> Script {
 
 /// A client that logs in.
 pub fn script_of(addresses: &[&str], credentials: Credentials) -> Script {
-    let settings = Settings {
+    let settings = Settings { credentials, ..settings(addresses) };
+    Script { core: Core::new(settings), now: Moment::ZERO }
+}
+
+/// Of a client that does not log in.
+pub fn settings(addresses: &[&str]) -> Settings {
+    Settings {
         addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
         hello: Hello::default(),
-        credentials,
+        credentials: Credentials::None,
         connect_timeout: ms(1_000),
         keepalive: ms(100),
         backoff: (ms(10), ms(80)),
+        routing: true,
         seed: 7,
-    };
-    Script { core: Core::new(settings), now: Moment::ZERO }
+    }
 }
 
 impl Script {
@@ -61,6 +67,7 @@ impl Script {
         let request = Request {
             op,
             repeat,
+            by: By::Nothing,
             tagged: false,
             object: 1,
             life: None,
@@ -81,19 +88,24 @@ pub fn frame(kind: Kind, op: u16, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Kinds and streams of the frames that go out over a connection.
-pub fn sent(actions: &[Action], over: LinkId) -> Vec<(Kind, u32)> {
+/// The headers of the frames that go out over a connection.
+pub fn headers(actions: &[Action], over: LinkId) -> Vec<Header> {
     let mut found = Vec::new();
     for action in actions {
         let Action::Send(link, bytes) = action else { continue };
         let mut rest = bytes.as_slice();
         while *link == over && !rest.is_empty() {
             let frame = Frame::decode(rest, &Limits::default()).unwrap().unwrap();
-            found.push((frame.header.kind, frame.header.stream));
+            found.push(frame.header);
             rest = &rest[frame.encoded_len()..];
         }
     }
     found
+}
+
+/// Their kinds and streams.
+pub fn sent(actions: &[Action], over: LinkId) -> Vec<(Kind, u32)> {
+    headers(actions, over).iter().map(|header| (header.kind, header.stream)).collect()
 }
 
 /// How requests ended: `None` with an answer.
