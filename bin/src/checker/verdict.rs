@@ -73,7 +73,9 @@ pub fn check(
                     wgl::Found::Linearizable => {}
                     wgl::Found::Undecided => verdict.undecided += 1,
                     wgl::Found::Broken => {
-                        return Err(format!("I8: no order of what was done with {key} explains it"));
+                        return Err(format!(
+                            "I8: no order of what was done with {key} explains it"
+                        ));
                     }
                 }
             }

@@ -57,7 +57,15 @@ impl Asker {
         let called = self.now();
         let told = self.told(key.as_bytes(), ask).await;
         let (returned, number) = (self.now(), self.number);
-        self.history.push(Operation { client: number, node: number, key, ask, told, called, returned });
+        self.history.push(Operation {
+            client: number,
+            node: number,
+            key,
+            ask,
+            told,
+            called,
+            returned,
+        });
         told
     }
 

@@ -134,7 +134,8 @@ pub fn main(args: &VerifyArgs) -> ExitCode {
     let drawn = || isogrid_engine::env::os_seed() % 1_000_000;
     let RoundArgs { seconds, mode, persist, .. } = **args;
     let round = Round { seed: args.seed.unwrap_or_else(drawn), seconds, mode, persist };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let played = match runtime {
         Ok(runtime) => runtime.block_on(async {
             tokio::select! {
@@ -159,7 +160,8 @@ async fn play(round: Round) -> Result<Report, String> {
     let mut faults = Faults::new(round.seed);
     let played = faults.play(&mut nodes, Duration::from_secs(round.seconds)).await;
     let (mut history, routing) = load.stop().await;
-    let acknowledged: Vec<u64> = history.iter().filter(|one| acknowledges(one)).map(|one| one.returned).collect();
+    let acknowledged: Vec<u64> =
+        history.iter().filter(|one| acknowledges(one)).map(|one| one.returned).collect();
     let checked = match played {
         Ok(()) => check(&nodes, &mut history).await,
         Err(why) => Err(why),

@@ -131,8 +131,10 @@ impl Nodes {
         let all = async {
             for (at, node) in self.nodes.iter_mut().enumerate() {
                 for path in ["/health/ready", "/health/cluster"] {
-                    while !matches!(timeout(PATIENCE, is_good(&node.http, path)).await, Ok(Ok(true)))
-                    {
+                    while !matches!(
+                        timeout(PATIENCE, is_good(&node.http, path)).await,
+                        Ok(Ok(true))
+                    ) {
                         if let Some(child) = &mut node.child
                             && let Ok(Some(status)) = child.try_wait()
                         {

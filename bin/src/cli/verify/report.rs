@@ -59,7 +59,8 @@ impl Report {
             ("keys whose operations have an order", (searched - undecided).to_string()),
             ("keys of which the search was given up", undecided.to_string()),
         ];
-        let rows: Vec<[String; 2]> = rows.into_iter().map(|(what, is)| [what.to_owned(), is]).collect();
+        let rows: Vec<[String; 2]> =
+            rows.into_iter().map(|(what, is)| [what.to_owned(), is]).collect();
         format!("\n{}\nall is as promised; the same again: {}\n", table(&rows), self.round.replay())
     }
 
