@@ -78,8 +78,15 @@ async fn requests_go_to_who_serves_their_keys_also_after_a_kill() {
     let before = counted(&dev, &[0, 1, 2]);
     let share = direct_share(&client, &cache, REQUESTS).await;
     let after = counted(&dev, &[0, 1, 2]);
-    assert!(share >= 990, "{share} of 1000 went to who executed them: {:?}", client.routing().await);
-    assert!(after[0] - before[0] >= REQUESTS * 99 / 100, "executed where asked: {before:?} {after:?}");
+    assert!(
+        share >= 990,
+        "{share} of 1000 went to who executed them: {:?}",
+        client.routing().await
+    );
+    assert!(
+        after[0] - before[0] >= REQUESTS * 99 / 100,
+        "executed where asked: {before:?} {after:?}"
+    );
     assert!(after[1] - before[1] <= REQUESTS / 100, "passed on: {before:?} {after:?}");
     assert_eq!(client.routing().await.connected, NODES);
     many_keys_are_asked_of_their_members(&dev, &cache).await;

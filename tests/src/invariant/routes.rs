@@ -26,6 +26,10 @@ impl Routes {
             return Ok(());
         }
         let (epoch, table) = (core.metadata().routes(), table(core));
+        // Nothing has been said yet, and no client takes 0 for a table.
+        if epoch == 0 {
+            return Ok(());
+        }
         let first = self.tables.entry(epoch).or_insert_with(|| table.clone());
         if *first == table {
             return Ok(());

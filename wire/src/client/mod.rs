@@ -84,13 +84,13 @@ use self::handle::Handle;
 use self::shell::Shell;
 use crate::native::conn;
 
+pub use self::core::Routing;
 pub use cache::Cache;
 pub use catalog::Catalog;
 pub use counter::Counters;
 pub use error::{Cause, Error, Outcome, Refusal};
 pub use lock::{Guard, Locks};
 pub use memo::Memo;
-pub use self::core::Routing;
 pub use options::Options;
 #[cfg(feature = "client-tls")]
 pub use tls::TlsOptions;

@@ -30,13 +30,13 @@ use super::error::{Cause, Error};
 use crate::native::handshake::Hello;
 use crate::native::schema::Repeat;
 use backoff::Random;
-use call::{Call, State};
 pub use call::{By, CallId, Fencing, Life, LinkId, Moment, Request};
+use call::{Call, State};
 use link::Link;
 pub use login::{Channel, Credentials};
 pub use route::Routing;
-pub use topology::hash;
 use topology::Topology;
+pub use topology::hash;
 
 /// What a core is told at its birth.
 #[derive(Debug, Clone)]

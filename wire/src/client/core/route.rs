@@ -183,12 +183,7 @@ impl Core {
     }
 
     /// Tells who asked how a request ended; the client's own are nobody's.
-    pub(super) fn done(
-        &mut self,
-        id: CallId,
-        result: Result<Reply, Error>,
-        out: &mut Vec<Action>,
-    ) {
+    pub(super) fn done(&mut self, id: CallId, result: Result<Reply, Error>, out: &mut Vec<Action>) {
         if id != FETCH {
             return out.push(Action::Done(id, result));
         }

@@ -114,9 +114,9 @@ impl Topology {
         self.cluster.clone_from(&table.cluster);
         let before = std::mem::take(&mut self.seats);
         for of in table.members.iter().filter(|of| !of.endpoint.is_empty()) {
-            let known = before.iter().find(|seat| {
-                (seat.member, &seat.endpoint) == (of.member, &of.endpoint)
-            });
+            let known = before
+                .iter()
+                .find(|seat| (seat.member, &seat.endpoint) == (of.member, &of.endpoint));
             let mut seat = Seat {
                 member: of.member,
                 endpoint: of.endpoint.clone(),
@@ -130,7 +130,8 @@ impl Topology {
             }
             self.seats.push(seat);
         }
-        let shapes = table.caches.iter().filter_map(|cache| Some((cache.object, self.shape(cache)?)));
+        let shapes =
+            table.caches.iter().filter_map(|cache| Some((cache.object, self.shape(cache)?)));
         self.caches = shapes.collect();
     }
 

@@ -27,7 +27,8 @@ struct Grid {
 impl Grid {
     fn new(routing: bool) -> Grid {
         let settings = Settings { routing, ..settings(&["m1:1"]) };
-        let mut grid = Grid { core: Core::new(settings), now: ms(0), epoch: 7, actions: Vec::new() };
+        let mut grid =
+            Grid { core: Core::new(settings), now: ms(0), epoch: 7, actions: Vec::new() };
         grid.step(Event::Tick);
         grid.ready(1, Some(1));
         grid
@@ -61,7 +62,11 @@ impl Grid {
     fn ask(&mut self, id: CallId, segment: u64, writes: bool) -> LinkId {
         let key = Key(b"k");
         let (op, repeat, body) = if writes {
-            let put = Put { key, value: crate::native::Value::Inline(b"v"), write: WriteOptions::default() };
+            let put = Put {
+                key,
+                value: crate::native::Value::Inline(b"v"),
+                write: WriteOptions::default(),
+            };
             (Put::CODE, Repeat::Idempotent, body(&put))
         } else {
             (Get::CODE, Repeat::Read, body(&Get { key, read: ReadOptions::default() }))
@@ -210,7 +215,12 @@ fn an_address_that_leads_elsewhere_is_left_and_nobody_suffers() {
         assert_eq!(grid.ask(link * 10, 2, true), 1);
         assert_eq!(grid.connects(), []);
         grid.now += ms(pause);
-        grid.answer(1, Put::CODE, u32::try_from(2 * link).unwrap() - 2, &encoded(&GetReply::NotFound {}));
+        grid.answer(
+            1,
+            Put::CODE,
+            u32::try_from(2 * link).unwrap() - 2,
+            &encoded(&GetReply::NotFound {}),
+        );
         assert_eq!(grid.ask(link * 10 + 1, 2, true), 1);
         assert_eq!(grid.connects(), [(link + 1, "m2:1")]);
     }

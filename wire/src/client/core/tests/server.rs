@@ -10,8 +10,8 @@ use crate::native::handshake::{self, Welcome, to_payload};
 use crate::native::preface::{ClientPreface, PREFACE_LEN, ServerPreface};
 use crate::native::topology::{TopologyCache, TopologyMember, TopologyTable};
 use crate::native::{
-    Answer, Call, Codec, Entry, ErrorBody, ErrorCode, Frame, Header, Json, Kind, Limits, List, ReplyExt,
-    RequestFrame, Retry, control, decode_all, put_error, put_items, put_reply,
+    Answer, Call, Codec, Entry, ErrorBody, ErrorCode, Frame, Header, Json, Kind, Limits, List,
+    ReplyExt, RequestFrame, Retry, control, decode_all, put_error, put_items, put_reply,
 };
 
 /// What servers do wrong, each in so many of a thousand requests.
