@@ -31,7 +31,7 @@ impl Core {
         let Some(call) = self.calls.get(&id) else { return false };
         let stale = call.request.life.is_some_and(|of| of != life);
         // This server knows nothing of the tag that it was sent with.
-        let forgotten = call.doubt && call.tag.is_some() && call.life != life;
+        let forgotten = call.doubt_is_of_one_server() && call.life != life;
         if forgotten {
             self.fail(id, Cause::Disconnected, out);
         } else if stale {

@@ -64,7 +64,7 @@ impl Core {
         }
         let Some(call) = self.calls.get(&id) else { return ([main; 2], Way::Any) };
         let way = self.topology.way(&call.request);
-        if call.doubt && call.tag.is_some() {
+        if call.doubt_is_of_one_server() {
             // Only the server that it was sent to knows what became of it.
             let knows = |link: &Link| link.is_usable() && link.life == call.life;
             let knowing = self.links.iter().find(|(_, link)| knows(link)).map(|(id, _)| *id);

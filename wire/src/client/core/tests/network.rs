@@ -74,7 +74,7 @@ impl World {
             random: Random::new(seed),
             core: Core::new(settings),
             servers,
-            ledger: Ledger::new(),
+            ledger: Ledger::default(),
             ends: BTreeMap::new(),
             items: BTreeMap::new(),
             connects: 0,

@@ -11,6 +11,7 @@ use crate::native::control::{GoAway, put_control};
 use crate::native::handshake::{Hello, Server, Welcome, to_payload};
 use crate::native::preface::{ClientPreface, ServerPreface};
 use crate::native::schema::Repeat;
+use crate::native::topology::CLUSTER_OBJECTS;
 use crate::native::{Call, Frame, Header, Key, Kind, Limits, List, ReadOptions};
 
 /// A core, the time, and what was to be done last.
@@ -52,9 +53,14 @@ impl Script {
 
     /// Connects and welcomes; what was done with the `WELCOME`.
     fn ready(&mut self, link: LinkId) -> Vec<Action> {
+        self.ready_in(link, "one")
+    }
+
+    /// The same of a server in this life.
+    fn ready_in(&mut self, link: LinkId, life: &str) -> Vec<Action> {
         self.step(Event::Connected(link, Channel::default()));
         let preface = ServerPreface::answer(ClientPreface::OURS).encode();
-        let server = Server { life: "one".to_owned(), ..Server::default() };
+        let server = Server { life: life.to_owned(), ..Server::default() };
         let payload = to_payload(&Welcome { server, ..Welcome::default() });
         let mut bytes = preface.to_vec();
         Header::control(Kind::Welcome, 0, 0).encode(payload.len(), &mut bytes);
@@ -170,6 +176,39 @@ fn a_silent_server_is_asked_and_then_taken_for_dead() {
     script.now = script.core.next_tick().unwrap();
     assert_eq!(script.step(Event::Tick), [Action::Connect(2, "a:1".to_owned())]);
     assert_eq!(script.core.unfinished(), 1, "it has its tag, and waits for the same life");
+}
+
+/// The copies of a cluster's cache keep what a tag was answered with, a server alone forgets it.
+#[test]
+fn a_tagged_request_goes_to_another_member_where_copies_keep_its_answer() {
+    for (object, by, goes) in [
+        (CLUSTER_OBJECTS, By::Key, true),
+        (CLUSTER_OBJECTS, By::Nothing, false),
+        (1, By::Key, false),
+    ] {
+        let mut script = script(&["a:1", "b:1"]);
+        script.step(Event::Tick);
+        script.ready(1);
+        let timeout = Some(ms(10_000));
+        let repeat = Repeat::Dedup;
+        let about = Request { op: Put::CODE, repeat, by, object, timeout, ..Request::nothing() };
+        let first = script.step(Event::Call(1, Box::new(about)));
+        script.step(Event::Lost(1));
+        script.step(Event::Tick);
+        let actions = script.ready_in(2, "other");
+        if goes {
+            let bytes = |actions: &[Action]| {
+                actions.iter().find_map(|action| match action {
+                    Action::Send(_, bytes) => Some(bytes.clone()),
+                    _ => None,
+                })
+            };
+            let (first, again) = (bytes(&first), bytes(&actions));
+            assert!(first.is_some() && first == again, "with its tag: {first:?} {again:?}");
+        } else {
+            assert_eq!(ended(&actions), [(1, Some(Cause::Disconnected))], "{object}");
+        }
+    }
 }
 
 #[test]

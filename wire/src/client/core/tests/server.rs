@@ -8,7 +8,9 @@ use crate::native::catalog::{GetTopology, GetTopologyReply};
 use crate::native::counter::{Add, AddReply};
 use crate::native::handshake::{self, Welcome, to_payload};
 use crate::native::preface::{ClientPreface, PREFACE_LEN, ServerPreface};
-use crate::native::topology::{TopologyCache, TopologyMember, TopologyTable};
+use crate::native::topology::{
+    CLUSTER_OBJECTS, TopologyCache, TopologyMember, TopologyTable, is_of_cluster,
+};
 use crate::native::{
     Answer, Call, Codec, Entry, ErrorBody, ErrorCode, Frame, Header, Json, Kind, Limits, List,
     ReplyExt, RequestFrame, Retry, control, decode_all, put_error, put_items, put_reply,
@@ -43,8 +45,14 @@ pub struct Server {
     answers: BTreeMap<u64, Vec<u8>>,
 }
 
-/// How often each request was executed, over all lives and servers.
-pub type Ledger = BTreeMap<u64, u32>;
+/// What is known over all lives and servers.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// How often each request was executed.
+    pub executed: BTreeMap<u64, u32>,
+    /// Answers that copies keep, by their tags.
+    answers: BTreeMap<u64, Vec<u8>>,
+}
 
 /// The other end of a connection.
 #[derive(Debug)]
@@ -150,8 +158,8 @@ impl Server {
             _ => "b:1",
         };
         let member = |member| TopologyMember { member, endpoint: endpoint(member).to_owned() };
-        let cache = TopologyCache {
-            object: 1,
+        let cache = |object| TopologyCache {
+            object,
             primaries: (0..8).map(|segment| (1, (epoch + segment) % 5 % 3)).collect(),
             reads: if epoch % 3 == 0 { TopologyCache::ANY } else { TopologyCache::PRIMARY }.into(),
             ..TopologyCache::default()
@@ -159,7 +167,7 @@ impl Server {
         let table = TopologyTable {
             epoch: epoch.to_string(),
             members: [1, 2].map(member).into(),
-            caches: vec![cache],
+            caches: [1, CLUSTER_OBJECTS].map(cache).into(),
             ..TopologyTable::default()
         };
         let text = serde_json::to_string(&table).unwrap();
@@ -246,14 +254,16 @@ impl Server {
         out: &mut Vec<u8>,
     ) {
         let header = Header { kind: Kind::Res, flags: 0, epoch: self.epoch, ..frame.header };
-        let known = request.ext.idem.and_then(|tag| self.answers.get(&tag));
-        let payload = match known {
+        let is_kept = is_of_cluster(request.object);
+        let answers = if is_kept { &ledger.answers } else { &self.answers };
+        let payload = match request.ext.idem.and_then(|tag| answers.get(&tag)) {
             Some(payload) => payload.clone(),
             None if frame.header.op == GetTopology::CODE => self.table(),
             None => answer(frame, request, ledger, out),
         };
         if let Some(tag) = request.ext.idem {
-            self.answers.insert(tag, payload.clone());
+            let answers = if is_kept { &mut ledger.answers } else { &mut self.answers };
+            answers.insert(tag, payload.clone());
         }
         Frame { header, payload: &payload }.encode(out);
     }
@@ -273,7 +283,7 @@ fn answer(
     out: &mut Vec<u8>,
 ) -> Vec<u8> {
     let number = |text: &[u8]| std::str::from_utf8(text).unwrap().parse::<u64>().unwrap();
-    let mut count = |id: u64| *ledger.entry(id).or_default() += 1;
+    let mut count = |id: u64| *ledger.executed.entry(id).or_default() += 1;
     match frame.header.op {
         Add::CODE => {
             let add: Add<'_> = decode_all(request.body).unwrap();

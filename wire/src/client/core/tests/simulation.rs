@@ -8,6 +8,7 @@ use crate::client::handle::decode;
 use crate::native::cache::{Get, GetReply, Put, PutReply, Scan};
 use crate::native::counter::{Add, AddReply};
 use crate::native::schema::Repeat;
+use crate::native::topology::CLUSTER_OBJECTS;
 use crate::native::{Call, Key, ReadOptions, Value, WriteOptions};
 
 const CALLS: u64 = 120;
@@ -27,16 +28,19 @@ fn request(id: CallId, repeat: Repeat, tagged: bool, timeout: Moment) -> Request
             (Scan::CODE, body(&Scan { read, segments, glob, batch: 0, cursor, credit: 2 }))
         }
     };
+    // Of half of them copies keep the answers.
+    let object = if id % 2 == 0 { CLUSTER_OBJECTS } else { 1 };
     Request {
         op,
         repeat,
         by: match repeat {
             Repeat::Read | Repeat::Idempotent => By::Key,
-            Repeat::Dedup => By::Hash(id),
+            Repeat::Dedup if object == 1 => By::Hash(id),
+            Repeat::Dedup => By::Key,
             Repeat::Stream => By::Nothing,
         },
         tagged,
-        object: 1,
+        object,
         life: None,
         doubt: false,
         lease: None,
@@ -98,7 +102,7 @@ fn answered(asked: &Asked, reply: &super::super::Reply) -> u64 {
 
 fn check(world: &World, asked: &Asked) -> Result<(), String> {
     let ends = world.ends.get(&asked.id).map_or(&[][..], Vec::as_slice);
-    let executed = world.ledger.get(&asked.id).copied().unwrap_or(0);
+    let executed = world.ledger.executed.get(&asked.id).copied().unwrap_or(0);
     let once = asked.repeat == Repeat::Dedup || asked.tagged;
     if once && executed > 1 {
         return Err(format!("executed {executed} times"));
