@@ -168,3 +168,34 @@ async fn without_routing_one_connection_does_it_all() {
     assert_eq!(client.routing().await, Routing { connected: 1, ..Routing::default() });
     assert!(counted(&dev, &[1])[1] > 300, "the member passes on what others serve");
 }
+
+/// Each of them has a tag, and is asked of another member when the one that took it is gone: the
+/// copies know what became of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_counted_while_members_are_killed_counts_once() {
+    const COUNTS: usize = 1_200;
+    const KEYS: usize = 40;
+    let dev = three(&["--mode", "replicated", "--no-restart"]);
+    let (client, cache) = client(&dev, 0, true).await;
+    let keys: Vec<String> = (0..KEYS).map(|key| format!("count{key}")).collect();
+    for key in &keys {
+        cache.put(key.as_bytes(), b"0").await.unwrap();
+    }
+    let tasks: Vec<_> = (0..COUNTS)
+        .map(|n| {
+            let (cache, key) = (cache.clone(), keys[n % KEYS].clone());
+            tokio::spawn(async move { cache.incr(key.as_bytes(), 1).await })
+        })
+        .collect();
+    // Some are answered, and others under way.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    dev.kill(0);
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    for key in &keys {
+        let entry = cache.get(key.as_bytes()).await.unwrap().unwrap();
+        assert_eq!(&*entry.value, (COUNTS / KEYS).to_string().as_bytes(), "{key}");
+    }
+    drop(client);
+}

@@ -45,7 +45,8 @@
 //! A request that was sent over a connection which then broke is sent again if it only reads or
 //! may be done twice. One that must not be done twice carries a number by which the server knows
 //! it (an idempotency tag), and is sent again to the same life of the server; when that has ended
-//! the outcome is unknown. Misses, conditions that do not hold and conflicts are no errors but
+//! the outcome is unknown. One about a key of a cluster's cache is sent to any member: the key's
+//! copies know the number. Misses, conditions that do not hold and conflicts are no errors but
 //! results.
 //!
 //! # Inside
