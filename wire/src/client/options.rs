@@ -132,8 +132,8 @@ impl Options {
     }
 
     /// Sends each request about a key of a cache of a cluster to the member that serves the key, over
-    /// a connection of its own. Off, all go over one connection, and the member behind it passes on
-    /// what it does not serve. Default: on.
+    /// a connection of its own. Off, all go over one connection to one of the seeds, and the member
+    /// behind it passes on what it does not serve. Default: on.
     #[must_use]
     pub fn routing(self, on: bool) -> Self {
         Options { routing: on, ..self }

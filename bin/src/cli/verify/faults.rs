@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use isogrid_engine::env::split_mix;
 use rustix::process::Signal;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::nodes::Nodes;
+use crate::cli::bench::clock::Clock;
 
 /// Nothing begins that late: clients are to see its end.
 const LAST: Duration = Duration::from_secs(5);
@@ -54,15 +55,15 @@ impl Faults {
     /// # Errors
     /// When the cluster does not heal.
     pub async fn play(&mut self, nodes: &mut Nodes, span: Duration) -> Result<(), String> {
-        let begin = Instant::now();
+        let clock = Clock::start();
         loop {
             let (fault, node, rest, away) = self.draw(nodes.len());
             sleep(Duration::from_millis(rest)).await;
-            if begin.elapsed() + LAST > span {
-                sleep(span.saturating_sub(begin.elapsed())).await;
+            if clock.now() + LAST > span {
+                sleep(span.saturating_sub(clock.now())).await;
                 return nodes.whole().await;
             }
-            let (at, number) = (begin.elapsed().as_secs_f32(), node + 1);
+            let (at, number) = (clock.now().as_secs_f32(), node + 1);
             match fault {
                 Fault::Kill => {
                     eprintln!("{at:5.1} s: node {number} is killed, and started {away} ms later");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::call::{CallId, LinkId, Moment};
+use super::connect::learn_address;
 use super::dispatch::bytes_for;
 use super::link::Stage;
 use super::{Action, Core, Reply, backoff};
@@ -152,7 +153,7 @@ impl Core {
     ) -> Result<(), Broken> {
         let away: GoAway<'_> = self.control(id, frame)?;
         for alternative in away.alternatives {
-            self.learn_address(alternative);
+            learn_address(&mut self.settings.addresses, alternative);
         }
         self.leave(now, id, out);
         Ok(())

@@ -185,8 +185,8 @@ impl Core {
     ) -> Result<(), Cause> {
         self.seated(id, welcome.server.member)?;
         self.rejected = false;
-        for endpoint in &welcome.endpoints {
-            self.learn_address(endpoint);
+        for endpoint in welcome.endpoints.iter().filter(|_| self.settings.routing) {
+            learn_address(&mut self.settings.addresses, endpoint);
         }
         let life = self.life(&welcome.server.life);
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
@@ -216,13 +216,6 @@ impl Core {
         self.next_life += 1;
         self.lives.push((name.to_owned(), life));
         life
-    }
-
-    pub(super) fn learn_address(&mut self, address: &str) {
-        let known = &mut self.settings.addresses;
-        if known.len() < ADDRESSES_MAX && !known.iter().any(|one| one == address) {
-            known.push(address.to_owned());
-        }
     }
 
     /// Another connection is to be made; this one serves until it is ready.
@@ -267,6 +260,13 @@ impl Core {
             }
             !idle
         });
+    }
+}
+
+/// Notes an address, if there is room for it.
+pub(super) fn learn_address(known: &mut Vec<String>, address: &str) {
+    if known.len() < ADDRESSES_MAX && !known.iter().any(|one| one == address) {
+        known.push(address.to_owned());
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::call::{By, CallId, LinkId, Moment, Request};
+use super::call::{By, Call, CallId, LinkId, Moment, Request, State};
 use super::link::Link;
 use super::topology::{FETCH_PAUSE, RETRY_PAUSE, Seat, Way};
 use super::{Action, Core, Reply, backoff};
@@ -188,11 +188,30 @@ impl Core {
             return out.push(Action::Done(id, result));
         }
         self.topology.fetching = false;
-        let Err(error) = result.and_then(|reply| self.fetched(&reply)) else { return };
+        let Err(error) = result.and_then(|reply| self.fetched(&reply)) else {
+            return self.ask_anew(out);
+        };
         self.topology.fetch_at += RETRY_PAUSE;
         // A server of an earlier release, or one that tells this client nothing.
         let is_final = |refusal: &Refusal| refusal.retry == Retry::Never;
         self.topology.refused = matches!(&error.cause, Cause::Refused(why) if is_final(why));
+    }
+
+    /// Reads that were sent to a member which does not serve their keys any more are asked of the one
+    /// that does: the other may be gone without a word, and its connection stand for long.
+    fn ask_anew(&mut self, out: &mut Vec<Action>) {
+        let goes_elsewhere = |call: &Call| {
+            let State::Sent(on, _) = call.state else { return false };
+            let Way::Seat(at) = self.topology.way(&call.request) else { return false };
+            let seat = self.topology.seats.get(at).and_then(|seat| seat.link);
+            call.request.repeat == Repeat::Read && seat.or(self.ready) != Some(on)
+        };
+        let moved = self.calls.iter().filter(|(_, call)| goes_elsewhere(call));
+        let moved: Vec<CallId> = moved.map(|(id, _)| *id).collect();
+        for id in moved {
+            self.abandon(id, out);
+            self.wait(id);
+        }
     }
 
     fn fetched(&mut self, reply: &Reply) -> Result<(), Error> {

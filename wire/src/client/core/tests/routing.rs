@@ -203,6 +203,27 @@ fn a_member_that_is_gone_is_replaced_by_one_that_is_there() {
     assert_eq!(grid.connects(), [(4, "m3:1")]);
 }
 
+/// One that is paused keeps its connections, and answers nothing.
+#[test]
+fn reads_do_not_wait_for_a_member_that_was_replaced() {
+    let mut grid = Grid::with_table();
+    grid.ask(1, 2, false);
+    grid.ready(2, Some(2));
+    assert_eq!((grid.ask(2, 2, false), grid.ask(3, 2, true)), (2, 2));
+    grid.epoch = 8;
+    grid.now += ms(99);
+    grid.answer(1, Get::CODE, 2, MISS);
+    grid.now += ms(1);
+    grid.step(Event::Tick);
+    assert_eq!(grid.topics(1), [GetTopology::CODE]);
+    grid.tell_table(1, 3, 8, &[(4, 1)]);
+    assert_eq!(grid.topics(1), [Get::CODE], "the write waits: it may have been done");
+    assert_eq!(headers(&grid.actions, 2).last().unwrap().kind, Kind::Cancel);
+    grid.answer(1, Get::CODE, 4, MISS);
+    assert_eq!(ended(&grid.actions), [(2, None)]);
+    assert_eq!(grid.core.unfinished(), 1);
+}
+
 /// Behind a translation of addresses, or one address for all members.
 #[test]
 fn an_address_that_leads_elsewhere_is_left_and_nobody_suffers() {
