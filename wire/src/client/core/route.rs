@@ -197,14 +197,17 @@ impl Core {
         self.topology.refused = matches!(&error.cause, Cause::Refused(why) if is_final(why));
     }
 
-    /// Reads that were sent to a member which does not serve their keys any more are asked of the one
-    /// that does: the other may be gone without a word, and its connection stand for long.
+    /// Reads that were sent to a member which does not serve their keys any more, and what copies know
+    /// by its tag, are asked of the one that does: the other may be gone without a word, and its
+    /// connection stand for long.
     fn ask_anew(&mut self, out: &mut Vec<Action>) {
         let goes_elsewhere = |call: &Call| {
             let State::Sent(on, _) = call.state else { return false };
             let Way::Seat(at) = self.topology.way(&call.request) else { return false };
             let seat = self.topology.seats.get(at).and_then(|seat| seat.link);
-            call.request.repeat == Repeat::Read && seat.or(self.ready) != Some(on)
+            let is_harmless = call.request.repeat == Repeat::Read
+                || call.tag.is_some() && call.request.is_kept_by_copies();
+            is_harmless && seat.or(self.ready) != Some(on)
         };
         let moved = self.calls.iter().filter(|(_, call)| goes_elsewhere(call));
         let moved: Vec<CallId> = moved.map(|(id, _)| *id).collect();

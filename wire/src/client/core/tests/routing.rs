@@ -1,5 +1,6 @@
 //! Requests for keys go to the members that serve them, as far as those can be reached.
 
+use super::super::hash;
 use super::super::{
     Action, By, CallId, Channel, Core, Event, LinkId, Moment, Request, Routing, Settings,
 };
@@ -12,8 +13,11 @@ use crate::native::catalog::{GetTopology, GetTopologyReply};
 use crate::native::handshake::{Server, Welcome, to_payload};
 use crate::native::preface::{ClientPreface, ServerPreface};
 use crate::native::schema::Repeat;
-use crate::native::topology::{TopologyCache, TopologyMember, TopologyTable};
+use crate::native::topology::{CLUSTER_OBJECTS, TopologyCache, TopologyMember, TopologyTable};
 use crate::native::{Call, Frame, Header, Json, Key, Kind, ReadOptions, WriteOptions};
+
+/// A cache of the cluster.
+const OBJECT: u32 = CLUSTER_OBJECTS + 5;
 
 /// A client of three members, and what servers say to it.
 struct Grid {
@@ -72,7 +76,8 @@ impl Grid {
             (Get::CODE, Repeat::Read, body(&Get { key, read: ReadOptions::default() }))
         };
         let (by, timeout) = (By::Hash(segment), Some(ms(10_000)));
-        let request = Request { op, repeat, by, object: 5, body, timeout, ..Request::nothing() };
+        let request =
+            Request { op, repeat, by, object: OBJECT, body, timeout, ..Request::nothing() };
         self.step(Event::Call(id, Box::new(request)));
         (1..20).find(|link| self.topics(*link).contains(&op)).expect("it is sent at once")
     }
@@ -93,7 +98,7 @@ impl Grid {
     fn tell_table(&mut self, link: LinkId, stream: u32, epoch: u32, primaries: &[(u32, u64)]) {
         let member = |member| TopologyMember { member, endpoint: format!("m{member}:1") };
         let primaries = primaries.to_vec();
-        let cache = TopologyCache { object: 5, primaries, ..TopologyCache::default() };
+        let cache = TopologyCache { object: OBJECT, primaries, ..TopologyCache::default() };
         let table = TopologyTable {
             epoch: epoch.to_string(),
             members: [1, 2, 3].map(member).into(),
@@ -222,6 +227,33 @@ fn reads_do_not_wait_for_a_member_that_was_replaced() {
     grid.answer(1, Get::CODE, 4, MISS);
     assert_eq!(ended(&grid.actions), [(2, None)]);
     assert_eq!(grid.core.unfinished(), 1);
+}
+
+/// The copies of its key know what became of a write with a tag.
+#[test]
+fn writes_with_tags_do_not_wait_for_a_member_that_was_replaced() {
+    let mut grid = Grid::with_table();
+    grid.ask(1, 2, false);
+    grid.ready(2, Some(2));
+    let key = (0..100_u8).find(|key| hash(&[*key]) % 4 == 2).unwrap();
+    let put = Put {
+        key: Key(&[key]),
+        value: crate::native::Value::Inline(b"v"),
+        write: WriteOptions::default(),
+    };
+    let (op, repeat, by, tagged) = (Put::CODE, Repeat::Idempotent, By::Key, true);
+    let (body, timeout) = (body(&put), Some(ms(10_000)));
+    let about = Request { op, repeat, by, tagged, body, timeout, ..Request::nothing() };
+    grid.step(Event::Call(2, Box::new(Request { object: OBJECT, ..about })));
+    assert_eq!(grid.topics(2), [Put::CODE]);
+    grid.epoch = 8;
+    grid.now += ms(99);
+    grid.answer(1, Get::CODE, 2, MISS);
+    grid.now += ms(1);
+    grid.step(Event::Tick);
+    grid.tell_table(1, 3, 8, &[(4, 1)]);
+    assert_eq!(grid.topics(1), [Put::CODE]);
+    assert_eq!(headers(&grid.actions, 2).last().unwrap().kind, Kind::Cancel);
 }
 
 /// Behind a translation of addresses, or one address for all members.
