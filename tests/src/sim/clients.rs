@@ -96,10 +96,9 @@ impl Clients {
                 self.under_way.get(&number).map(|operation| (operation.place, operation.ask))?
             }
         };
-        let id = self.is_named(number).then(|| OpId {
-            client: u128::from(number % NAMED).to_le_bytes(),
-            number,
-        });
+        let id = self
+            .is_named(number)
+            .then(|| OpId { client: u128::from(number % NAMED).to_le_bytes(), number });
         Some((place, Asked { number, key: place.2, ask, id }))
     }
 

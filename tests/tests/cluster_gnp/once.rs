@@ -117,10 +117,13 @@ fn what_was_passed_on_to_a_node_that_is_killed_is_done_once() {
         all.iter().map(one).collect()
     };
     let incr: String = text.iter().map(|key| format!("incr {key} 1\r\n")).collect();
-    let mut streams = Vec::new();
+    let (mut streams, pid) = (Vec::new(), dev.pid(1).to_string());
     for turn in 0..10 {
-        if turn == 5 {
-            dev.kill(1);
+        match turn {
+            // What comes to it from here on it takes and does not answer.
+            4 => dev.signal_to(&pid, "STOP"),
+            8 => dev.kill(1),
+            _ => {}
         }
         streams.extend(ask(&mut client));
         memcached.send(&incr);

@@ -62,7 +62,7 @@ impl Session {
                 let Ok(Any::Cache(request)) = Any::decode(op, reader) else { return None };
                 let (_, writes) = self.key_of(&request).ok()?;
                 let place = (unit.segment, writes);
-                let done = self.execute_here((cluster, shared), &at, &request, place, None);
+                let done = self.execute_here((cluster, shared), &at, &request, place, unit.name);
                 let (given, ticket) =
                     done.unwrap_or_else(|failure| Some((Given::failure(&failure), None)))?;
                 let cost = given.payload.len();
