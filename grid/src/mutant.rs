@@ -27,6 +27,7 @@ mutants! {
     "promote-anyone" "any member that is alive is promoted (R28)"
     "old-wishes" "what a member said in an epoch that is over still counts (R3, R9b)"
     "epoch-stands-still" "a change of the copies in sync raises no epoch (R3)"
+    "routes-stand-still" "another primary serves, and the topology epoch stays"
     "serve-after-giving-up" "a member serves on what it said that it gave up (R9b)"
     "left-returns" "a member that has left is let in again by its old wish"
     "vote-forgotten" "term and vote are not saved (R68)"
@@ -51,6 +52,8 @@ mutants! {
     "conflict-at-once" "an answer does not wait for the write that it depends on (R19)"
     "read-without-lease" "a read is answered though the lease is over (R23)"
     "expel-serving" "a member is removed though it may have a lease (R9)"
+    "answer-not-replicated" "the answer to a request that may come again is not a part of its record (R34)"
+    "answers-not-filled" "a copy that is filled gets the entries without the answers (R34)"
     "unknown-is-failed" "what nobody knows is answered as surely not done (R36)"
 }
 

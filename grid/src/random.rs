@@ -96,6 +96,7 @@ impl Random {
             storage: self.storage(),
             boot: Boot(self.next()),
             address: self.text(),
+            endpoint: self.text(),
             role: if self.bool() { Role::Data } else { Role::Witness },
             zone: self.text(),
             weight: self.u16(),
@@ -105,7 +106,8 @@ impl Random {
     fn register(&mut self) -> Register {
         let (node, storage) = (self.node(), self.storage());
         let data = self.storage();
-        Register { node, storage, data, boot: Boot(self.next()), address: self.text() }
+        let (boot, address, endpoint) = (Boot(self.next()), self.text(), self.text());
+        Register { node, storage, data, boot, address, endpoint }
     }
 
     fn create_group(&mut self) -> CreateGroup {

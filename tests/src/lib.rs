@@ -1,6 +1,5 @@
 //! Shared pieces of the tests: naive models of what is tested, and the seeds that drive them.
 
-pub mod checker;
 pub mod cluster;
 pub mod differential;
 pub mod durability;
@@ -11,3 +10,5 @@ pub mod protocol;
 pub mod seeds;
 pub mod sim;
 pub mod tidy;
+
+pub use isogrid::checker;

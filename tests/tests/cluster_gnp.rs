@@ -10,6 +10,8 @@ mod http;
 mod listen;
 #[path = "cluster_gnp/many.rs"]
 mod many;
+#[path = "cluster_gnp/once.rs"]
+mod once;
 #[path = "cluster_gnp/whole.rs"]
 mod whole;
 

@@ -55,6 +55,7 @@ const OUTSIDE: [(&str, &[&str]); 3] = [
             "subtle",
             "tokio",
             "tokio-rustls",
+            "xxhash-rust",
         ],
     ),
     (

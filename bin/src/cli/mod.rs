@@ -19,6 +19,7 @@ mod serve;
 mod snapshot;
 mod table;
 mod user;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -121,6 +122,8 @@ enum Command {
     Audit(audit::AuditArgs),
     /// Put load on a server, and measure it.
     Bench(bench::BenchArgs),
+    /// Check on this machine that a cluster keeps what it acknowledges while its nodes are killed.
+    Verify(verify::VerifyArgs),
     /// Check whether this machine and the configuration are fit for a server.
     Doctor(doctor::DoctorArgs),
     /// Say what an error means and what to do about it.
@@ -173,6 +176,7 @@ fn execute(command: Command) -> ExitCode {
         Command::User(args) => user::main(&args),
         Command::Audit(args) => audit::main(&args),
         Command::Bench(args) => bench::main(&args),
+        Command::Verify(args) => verify::main(&args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Proto(args) => proto::main(&args),

@@ -1,6 +1,7 @@
 //! What goes over the lanes between members.
 
 use isogrid_grid::message::Envelope;
+use isogrid_grid::replica::OpId;
 
 /// What a frame is; its first byte. Numbers are never given out anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,32 @@ pub fn put_item(bytes: &[u8], out: &mut Vec<u8>) {
 
 fn put_len(len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+/// The first byte of a request that may come again (R35); no other one begins so.
+const NAMED: u8 = 3;
+
+/// A request under what it may come again: the bytes that are passed on.
+#[must_use]
+pub fn named(id: OpId, request: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + 16 + 8 + request.len());
+    bytes.push(NAMED);
+    bytes.extend_from_slice(&id.client);
+    bytes.extend_from_slice(&id.number.to_le_bytes());
+    bytes.extend_from_slice(request);
+    bytes
+}
+
+/// A request that was passed on, and under what it may come again.
+#[must_use]
+pub fn unnamed(bytes: &[u8]) -> (Option<OpId>, &[u8]) {
+    split_name(bytes).map_or((None, bytes), |(id, request)| (Some(id), request))
+}
+
+fn split_name(bytes: &[u8]) -> Option<(OpId, &[u8])> {
+    let (client, rest) = bytes.strip_prefix(&[NAMED])?.split_first_chunk()?;
+    let (number, request) = rest.split_first_chunk()?;
+    Some((OpId { client: *client, number: u64::from_le_bytes(*number) }, request))
 }
 
 /// The answer to one of the requests of a frame.
@@ -207,6 +234,15 @@ mod tests {
             assert!(Items(&bytes[..len]).count() < 3, "cut at {len}");
         }
         assert_eq!(Items(&u32::MAX.to_le_bytes()).next(), None);
+    }
+
+    #[test]
+    fn named_requests_are_what_they_were() {
+        let id = OpId { client: [7; 16], number: 9 };
+        for request in [&b"incr a 1\r\n"[..], b"\0\x01\x0f", b""] {
+            assert_eq!(unnamed(&named(id, request)), (Some(id), request));
+            assert_eq!(unnamed(request), (None, request));
+        }
     }
 
     #[test]

@@ -42,17 +42,20 @@ use isogrid_grid::id::{GroupId, NodeId};
 use isogrid_grid::membership::Now;
 use isogrid_grid::message::{Envelope, Message, ToCopy};
 use isogrid_grid::metadata::{GroupSettings, Owners};
+use isogrid_grid::replica::OpId;
+use isogrid_wire::native::topology::CLUSTER_OBJECTS;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::config::{CacheConfig, CacheMode, ServerConfig};
+use crate::security::random;
 use crate::server::tls::TlsError;
 pub use balance::{Left, Speed};
 use driver::Input;
 pub use executed::{Executed, Later};
 use frame::put_core;
-pub use frame::{Done, Items};
+pub use frame::{Done, Items, named, unnamed};
 use intake::Intake;
 use mail::Mail;
 pub use requests::{Answer, Asked, Outgoing};
@@ -128,6 +131,12 @@ impl Shared {
         Shared { name, group, settings, table, copies: OnceLock::new() }
     }
 
+    /// Whether every member answers reads from a copy of its own (R24).
+    #[must_use]
+    pub fn has_local_reads(&self) -> bool {
+        self.settings.local_reads
+    }
+
     /// This node's copies; `None` as long as it is no member.
     #[must_use]
     pub fn copies(&self) -> Option<&Arc<Copies>> {
@@ -139,6 +148,13 @@ impl Shared {
 fn group_of(name: &str) -> GroupId {
     let at = isogrid_engine::hash::stable_segment(name.as_bytes(), 1 << 16);
     GroupId(u16::try_from(at).unwrap_or(0))
+}
+
+/// The number that a cache of the cluster has on every node, whenever it was made there.
+#[must_use]
+pub fn object_number(name: &str) -> u32 {
+    let hash = isogrid_engine::hash::stable_segment(name.as_bytes(), 1 << 31);
+    CLUSTER_OBJECTS | u32::try_from(hash).unwrap_or(0)
 }
 
 /// Executes requests that other members pass on.
@@ -161,20 +177,55 @@ pub struct Cluster {
     told: ArcSwap<Status>,
     /// Until when this member may serve, on the clock of [`env::boot_millis`].
     lease_until: AtomicU64,
+    /// Where clients reach this node over GNP; empty where they do not.
+    endpoint: String,
     identity: OnceLock<Identity>,
     transport: OnceLock<Transport>,
     requests: Requests,
+    names: Names,
     executor: OnceLock<Arc<dyn Executor>>,
     inputs: UnboundedSender<Input>,
     intake: Intake,
     clock: SystemClock,
 }
 
+/// Under what this process passes on requests that have no name of their own (R35).
+struct Names {
+    client: [u8; 16],
+    next: AtomicU64,
+}
+
+impl Names {
+    fn new() -> Names {
+        Names { client: random::bytes(), next: AtomicU64::new(1) }
+    }
+}
+
 impl Cluster {
+    /// A name for a request that is passed on: with it nobody executes it twice, however often it
+    /// is passed on.
+    #[must_use]
+    pub fn name(&self) -> OpId {
+        let number = self.names.next.fetch_add(1, Ordering::Relaxed);
+        OpId { client: self.names.client, number }
+    }
+
     /// The cache of this name, if it is one of the cluster.
     #[must_use]
     pub fn cache(&self, name: &str) -> Option<&Arc<Shared>> {
         self.caches.iter().find(|shared| shared.name == name)
+    }
+
+    /// The caches of the cluster.
+    #[must_use]
+    pub fn caches(&self) -> &[Arc<Shared>] {
+        &self.caches
+    }
+
+    /// Which member of which cluster this is, if it is one.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.identity.get().copied()
     }
 
     /// Who serves what.

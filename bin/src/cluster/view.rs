@@ -21,9 +21,12 @@ pub enum Route {
 pub struct View {
     /// How far the metadata were.
     pub index: u64,
+    /// The topology epoch: another one when `primaries` or `endpoints` are others.
+    pub epoch: u64,
     us: NodeId,
     primaries: BTreeMap<GroupId, Vec<Option<NodeId>>>,
     addresses: BTreeMap<NodeId, String>,
+    endpoints: BTreeMap<NodeId, String>,
 }
 
 impl View {
@@ -35,11 +38,15 @@ impl View {
             (*group, state.segments.iter().map(|segment| segment.primary).collect())
         });
         let addresses = metadata.members().iter();
+        let endpoints = metadata.members().iter();
+        let endpoints = endpoints.filter(|(_, member)| !member.endpoint.is_empty());
         View {
             index: metadata.index(),
+            epoch: metadata.routes(),
             us: control.identity().node,
             primaries: primaries.collect(),
             addresses: addresses.map(|(node, member)| (*node, member.address.clone())).collect(),
+            endpoints: endpoints.map(|(node, member)| (*node, member.endpoint.clone())).collect(),
         }
     }
 
@@ -53,6 +60,24 @@ impl View {
             Some(node) => Route::There(node),
             None => Route::Nowhere,
         }
+    }
+
+    /// Who serves each segment of a group, in their order.
+    #[must_use]
+    pub fn primaries(&self, group: GroupId) -> &[Option<NodeId>] {
+        self.primaries.get(&group).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where clients reach members over GNP.
+    #[must_use]
+    pub fn endpoints(&self) -> &BTreeMap<NodeId, String> {
+        &self.endpoints
+    }
+
+    /// The low half of the epoch, as frames carry it.
+    #[must_use]
+    pub fn short_epoch(&self) -> u32 {
+        u32::try_from(self.epoch & u64::from(u32::MAX)).unwrap_or(0)
     }
 
     /// This member, if it is one.

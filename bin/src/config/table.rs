@@ -20,7 +20,7 @@ const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 const LIFE: Form = Form::OrOff(&Form::Span(1, 100 * YEAR));
 
 /// Keys at the top and in `[node]`, `[cluster]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 50] = [
+pub static ROOT: [Key<ServerConfig>; 51] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -117,6 +117,15 @@ pub static ROOT: [Key<ServerConfig>; 50] = [
         Form::OrOff(&Form::Text("HOST:PORT", is_advertised)),
         field!(ServerConfig, cluster.advertise),
         "The address that other members are told; off is `cluster.peer` itself.",
+    ),
+    Key::new(
+        "cluster.endpoint",
+        Form::OrOff(&Form::Text("HOST:PORT", is_advertised)),
+        field!(ServerConfig, cluster.endpoint),
+        "The address that clients are told for this node's native protocol, by every member: say it \
+         where that is another one than the node sees. Off is the first listener that takes the \
+         native protocol; one that is bound to every address is told with the host that \
+         `cluster.advertise` or `cluster.peer` has.",
     ),
     Key::new(
         "cluster.join",

@@ -96,6 +96,11 @@ impl Listener {
         Ok(Listener { socket, address, port, config: config.clone(), face })
     }
 
+    /// Where the native protocol is spoken here over TCP.
+    pub fn native_address(&self) -> Option<std::net::SocketAddr> {
+        self.address.parse().ok().filter(|_| self.config.accept.native)
+    }
+
     /// Whether HTTP is all that is spoken here.
     pub fn is_http_alone(&self) -> bool {
         self.face.only == Some(Spoken::Http)

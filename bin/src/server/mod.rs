@@ -50,7 +50,7 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cluster::{Cluster, ClusterError, Executor};
-use crate::config::{ListenerConfig, Loaded};
+use crate::config::{ClusterConfig, ListenerConfig, Loaded};
 use data::Data;
 use isogrid_grid::catalog::Kind;
 use listener::Listener;
@@ -166,8 +166,9 @@ pub fn run(mut loaded: Loaded) -> Result<(), Error> {
         let bound: Vec<String> = alone.iter().map(|listener| listener.address.clone()).collect();
         let alone = accept(&node, alone);
         node.open_data()?;
-        let driver = join(&node).await?;
+        // What others are told of the listeners is known when they are bound.
         let others = bind(&node, &others, &http)?;
+        let driver = join(&node, &others).await?;
         // On a worker, so that the threads that were asked for do all the work.
         let served = tokio::spawn(serve(node, bound, others)).await.unwrap_or(Ok(()));
         driver.iter().for_each(tokio::task::JoinHandle::abort);
@@ -179,7 +180,10 @@ pub fn run(mut loaded: Loaded) -> Result<(), Error> {
 }
 
 /// Takes part in a cluster, if the configuration says so.
-async fn join(node: &Arc<Node>) -> Result<Option<tokio::task::JoinHandle<()>>, Error> {
+async fn join(
+    node: &Arc<Node>,
+    listeners: &[Listener],
+) -> Result<Option<tokio::task::JoinHandle<()>>, Error> {
     if !node.config.cluster.is_on() {
         return Ok(None);
     }
@@ -193,7 +197,8 @@ async fn join(node: &Arc<Node>) -> Result<Option<tokio::task::JoinHandle<()>>, E
         of_end.stop();
     };
     let keeps = node.data.get().map(Data::storage_id);
-    let (cluster, driver) = Cluster::join(&node.config, keeps, table, on_end).await?;
+    let endpoint = endpoint(&node.config.cluster, listeners);
+    let (cluster, driver) = Cluster::join(&node.config, endpoint, keeps, table, on_end).await?;
     let passed = Arc::new(clustered::Passed::new(node));
     let _ = node.cluster.set(Arc::clone(&cluster));
     cluster.set_executor(Arc::clone(&passed) as Arc<dyn Executor>);
@@ -203,6 +208,21 @@ async fn join(node: &Arc<Node>) -> Result<Option<tokio::task::JoinHandle<()>>, E
         passed.close();
     });
     Ok(Some(tokio::spawn(driver.run())))
+}
+
+/// Where clients reach the native protocol of a member; empty where they do not.
+fn endpoint(config: &ClusterConfig, listeners: &[Listener]) -> String {
+    if let Some(endpoint) = &config.endpoint {
+        return endpoint.clone();
+    }
+    let bound = listeners.iter().find_map(Listener::native_address);
+    let peer = config.advertise.clone().unwrap_or_else(|| config.peer.to_string());
+    match (bound, peer.rsplit_once(':')) {
+        (Some(bound), Some((host, _))) if bound.ip().is_unspecified() => {
+            format!("{host}:{}", bound.port())
+        }
+        (bound, _) => bound.map(|bound| bound.to_string()).unwrap_or_default(),
+    }
 }
 
 fn bind(

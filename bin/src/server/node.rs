@@ -332,7 +332,9 @@ fn new_catalog(config: &ServerConfig, seed: u64, now: u64) -> Result<Catalog, su
     let catalog = Catalog::new(limits, allocator(), seed);
     for cache in &config.caches {
         let refused = |source| super::Error::Cache { name: cache.name.clone(), source };
-        catalog.declare(&cache.name, cache_options(cache), now).map_err(refused)?;
+        let is_shared = config.cluster.is_on() && cache.mode != CacheMode::Local;
+        let number = is_shared.then(|| cluster::object_number(&cache.name));
+        catalog.declare(&cache.name, cache_options(cache), number, now).map_err(refused)?;
     }
     Ok(catalog)
 }

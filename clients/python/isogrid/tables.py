@@ -103,6 +103,7 @@ OPERATIONS: dict[str, Any] = {
     'catalog.DROP': {'code': 2308, 'repeat': 'I', 'request': (('kind', 'ObjectKind'), ('name', 'str')), 'replies': {'OK': (), 'NOT_FOUND': ()}, 'item': None, 'trailer': None},
     'catalog.LIST': {'code': 2309, 'repeat': 'R', 'request': (('kind', 'ObjectKind'), ('glob', 'str')), 'replies': {'OK': (('objects', 'json'),)}, 'item': None, 'trailer': None},
     'catalog.DESCRIBE': {'code': 2310, 'repeat': 'R', 'request': (('kind', 'ObjectKind'), ('name', 'str')), 'replies': {'OK': (('object', 'json'),), 'NOT_FOUND': ()}, 'item': None, 'trailer': None},
+    'catalog.TOPOLOGY': {'code': 2320, 'repeat': 'R', 'request': (('known', 'u32'),), 'replies': {'OK': (('table', 'json'),), 'UNCHANGED': ()}, 'item': None, 'trailer': None},
     'catalog.INFO': {'code': 2322, 'repeat': 'R', 'request': (), 'replies': {'OK': (('info', 'json'),)}, 'item': None, 'trailer': None},
     'catalog.NODE_STATS': {'code': 2323, 'repeat': 'R', 'request': (), 'replies': {'OK': (('stats', 'json'),)}, 'item': None, 'trailer': None},
     'catalog.HEALTH': {'code': 2324, 'repeat': 'R', 'request': (), 'replies': {'OK': (('health', 'json'),)}, 'item': None, 'trailer': None},

@@ -22,6 +22,14 @@ use super::{Catalog, State, behind_table, kept_table};
 /// Dropped names that the file remembers before a checkpoint makes them superfluous.
 const DROPPED_MAX: usize = 256;
 
+/// The ids from here on are those of caches of a cluster, given by their names.
+const SHARED_IDS: u32 = 1 << 31;
+
+/// An id that this node gave.
+fn own(id: u32) -> Option<u32> {
+    Some(id).filter(|id| *id < SHARED_IDS)
+}
+
 /// Where caches are kept.
 pub(super) struct Keep {
     file: CatalogFile,
@@ -43,7 +51,8 @@ impl Keep {
 }
 
 impl Catalog {
-    /// Adds a cache that the configuration declares, at the start.
+    /// Adds a cache that the configuration declares, at the start; `number` is its id where that is
+    /// the same on all nodes of a cluster.
     ///
     /// # Errors
     /// When no cache can be made from the options.
@@ -51,12 +60,13 @@ impl Catalog {
         &self,
         name: &str,
         options: CacheOptions,
+        number: Option<u32>,
         now: Timestamp,
     ) -> Result<Arc<Object>, ConfigError> {
         let mut state = self.state.lock();
         let cache = Some(self.new_cache(name, &options, now)?);
-        let (id, name) = (state.next_id, name.to_owned());
-        state.next_id += 1;
+        let (id, name) = (number.unwrap_or(state.next_id), name.to_owned());
+        state.next_id = state.next_id.max(own(id).unwrap_or(0) + 1);
         let (kind, origin) = (Kind::Cache, Origin::Declared);
         let object = Arc::new(Object { id, kind, name, origin, options, cache });
         self.index.store(Arc::new(self.index.load().with(Arc::clone(&object))));
@@ -76,9 +86,10 @@ impl Catalog {
         state.next_id = state.next_id.max(contents.next_id);
         for object in known.objects() {
             let mut object = (**object).clone();
-            if object.cache.is_some() {
+            if object.cache.is_some() && own(object.id).is_some() {
                 // The number that it had, or one that is new also for what the file once had.
-                object.id = record_of(&object.name).map_or(state.next_id, |record| record.id);
+                let known = record_of(&object.name).and_then(|record| own(record.id));
+                object.id = known.unwrap_or(state.next_id);
                 state.next_id = state.next_id.max(object.id.saturating_add(1));
             }
             objects.push(Arc::new(object));

@@ -40,7 +40,7 @@ fn start_on(
 ) -> Result<Node, String> {
     let limits = CatalogLimits { bytes: 1 << 40, ..CatalogLimits::default() };
     let catalog = Catalog::new(limits, Allocator::default(), 1);
-    catalog.declare(DECLARED, declared.clone(), NOW).map_err(|e| e.to_string())?;
+    catalog.declare(DECLARED, declared.clone(), None, NOW).map_err(|e| e.to_string())?;
     let file = CatalogFile::new(Arc::clone(&folder));
     catalog.load(&file.read().map_err(|e| e.to_string())?, NOW).map_err(|e| e.to_string())?;
     let config = PersistConfig {

@@ -29,6 +29,8 @@ use self::leading::Leading;
 pub struct ControlConfig {
     /// Where peers reach this member.
     pub address: String,
+    /// Where clients reach it over GNP; empty where they do not.
+    pub endpoint: String,
     /// Which copies are on its disk; `None`: those that it began with, or none.
     pub data: Option<StorageId>,
     /// How Raft runs. A tick of it is one of [`Event::Tick`].
@@ -49,6 +51,7 @@ impl Default for ControlConfig {
     fn default() -> Self {
         ControlConfig {
             address: String::new(),
+            endpoint: String::new(),
             data: None,
             raft: RaftConfig::default(),
             beat_ms: 300,
@@ -157,6 +160,7 @@ impl Control {
                 data: self.config.data.unwrap_or(self.identity.storage),
                 boot: self.identity.boot,
                 address: self.config.address.clone(),
+                endpoint: self.config.endpoint.clone(),
             })),
         };
         self.tell_leader(message, out);

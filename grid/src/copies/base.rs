@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use isogrid_engine::table::{SegmentCopy, removals};
 
-use crate::replica::{Base, Op};
+use super::once::Open;
+use crate::replica::answers::split;
+use crate::replica::{Answers, Base, Op, OpId};
 
 /// Bytes of a chunk, about (R41).
 const CHUNK_BYTES: usize = 256 << 10;
+/// How a chunk begins that has answers in place of entries: no entry has such a number.
+const ANSWERS: &[u8] = &[0xff; 8];
 
 /// What a copy keeps beside its table.
 #[derive(Debug, Default)]
@@ -17,6 +21,10 @@ pub(super) struct Beside {
     pub prepared_from: Option<u64>,
     /// What was removed since filling began, and under which number: a chunk may have it still.
     pub gone: Option<BTreeMap<Vec<u8>, u64>>,
+    /// The answers to requests that may come again, of what is committed (R34).
+    pub answers: Answers,
+    /// Those of what is not, and requests that are being executed.
+    pub open: BTreeMap<OpId, Open>,
     /// What came could not be done: the copy is not what it seems to be. It answers nobody until it
     /// is filled anew (R50).
     pub is_broken: bool,
@@ -30,24 +38,37 @@ pub(super) struct TableBase<'a, 't> {
 
 impl Base for TableBase<'_, '_> {
     fn apply(&mut self, op: &Op) {
-        let Beside { prepared_from, gone, is_broken } = &mut *self.beside;
-        if prepared_from.is_some_and(|from| op.seq >= from) {
+        let Beside { prepared_from, gone, answers, open, is_broken } = &mut *self.beside;
+        let is_prepared = prepared_from.is_some_and(|from| op.seq >= from);
+        if is_prepared {
             self.copy.publish_upto(op.seq);
-            if !SegmentCopy::is_clear(&op.record) {
+        }
+        let answered = split(&op.record, |change| {
+            if is_prepared && !SegmentCopy::is_clear(change) {
                 return;
             }
-        }
-        *is_broken |= self.copy.replay(&op.record).is_err();
-        if let Some(gone) = gone {
-            removals(&op.record, |key, seq| {
-                gone.insert(key.to_vec(), seq);
-            });
+            *is_broken |= self.copy.replay(change).is_err();
+            if let Some(gone) = gone {
+                removals(change, |key, seq| {
+                    gone.insert(key.to_vec(), seq);
+                });
+            }
+        });
+        *is_broken |= answered.is_none();
+        if let Some(answered) = answered.flatten() {
+            open.remove(&answered.id);
+            answers.note(answered);
         }
     }
 
     fn chunk(&self, after: Option<&[u8]>) -> (Vec<u8>, Option<Vec<u8>>) {
-        let from = after.and_then(|after| after.try_into().ok()).map_or(0, u64::from_le_bytes);
         let mut bytes = Vec::new();
+        if after.is_none() && !self.beside.answers.is_empty() {
+            bytes.extend_from_slice(ANSWERS);
+            self.beside.answers.encode(&mut bytes);
+            return (bytes, Some(0_u64.to_le_bytes().to_vec()));
+        }
+        let from = after.and_then(|after| after.try_into().ok()).map_or(0, u64::from_le_bytes);
         let next = self.copy.chunk(from, CHUNK_BYTES, &mut bytes);
         (bytes, next.map(|next| next.to_le_bytes().to_vec()))
     }
@@ -59,6 +80,9 @@ impl Base for TableBase<'_, '_> {
     }
 
     fn take(&mut self, chunk: &[u8]) -> Option<()> {
+        if let Some(answers) = chunk.strip_prefix(ANSWERS) {
+            return self.beside.answers.merge(answers);
+        }
         let gone = self.beside.gone.as_ref();
         let is_gone = |key: &[u8], seq: u64| {
             gone.and_then(|gone| gone.get(key)).is_some_and(|gone| *gone >= seq)

@@ -11,6 +11,7 @@
 
 mod base;
 mod keep;
+mod once;
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -28,6 +29,8 @@ use crate::segment::{Request, Wish};
 
 use self::base::{Beside, TableBase};
 pub use self::keep::{Keeper, NotACopy};
+pub use self::once::Once;
+use self::once::{Open, Withheld};
 
 /// What is to be done for copies.
 #[derive(Debug, Clone)]
@@ -212,7 +215,8 @@ impl Copies {
         };
         let mut record = Vec::new();
         copy.encode_clear(&mut record);
-        fragment.append(record.into(), self.min_insync).map(|_| ())
+        let mut state = fragment.lock();
+        fragment.append(&mut state, record.into(), self.min_insync).map(|_| ())
     }
 
     /// How many entries a segment has, those included that have expired and are not removed yet.
@@ -344,8 +348,7 @@ impl Fragment {
     }
 
     /// Puts a record into the log; whoever waits for it has it sent with [`Copies::flush`].
-    fn append(&self, record: Record, min_insync: u8) -> Result<u64, Unrecorded> {
-        let mut state = self.lock();
+    fn append(&self, state: &mut State, record: Record, min_insync: u8) -> Result<u64, Unrecorded> {
         if self.closed.load(Ordering::Acquire) == state.replica.epoch().0 {
             return Err(Unrecorded::Elsewhere);
         }
@@ -392,6 +395,7 @@ impl Fragment {
                     state.over = (tenure, self.committed.load(Ordering::Acquire));
                     copy.follow();
                     state.beside.prepared_from = None;
+                    state.beside.open.retain(|_, open| matches!(open, Open::UnderWay));
                     out.extend(state.waiting.drain(..).map(|(_, waker)| Out::Wake(waker)));
                 }
             }
@@ -420,9 +424,17 @@ impl State {
     }
 }
 
-thread_local! {
+/// What a thread has while it writes.
+struct Scratch {
     /// Where records are encoded, so that each is allocated once and with the length that it has.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    record: Vec<u8>,
+    /// The request that it executes may come twice.
+    withheld: Option<Withheld>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> =
+        const { RefCell::new(Scratch { record: Vec::new(), withheld: None }) };
 }
 
 /// What of it is kept from one record to the next, bytes.
@@ -435,11 +447,18 @@ impl Journal for Copies {
         if let Some(why) = self.keeper.as_ref().and_then(|keeper| keeper.refuses()) {
             return Err(why);
         }
-        SCRATCH.with_borrow_mut(|record| {
+        SCRATCH.with_borrow_mut(|Scratch { record, withheld }| {
             record.clear();
             record.shrink_to(SCRATCH_BYTES);
             encode_change(change, record);
-            fragment.append(Record::from(&**record), self.min_insync)
+            let mut state = fragment.lock();
+            let seq = fragment.append(&mut state, Record::from(&**record), self.min_insync)?;
+            let place = (self.group, at);
+            if let Some(withheld) = withheld.as_mut().filter(|withheld| withheld.place == place) {
+                state.replica.withhold();
+                withheld.seqs.push(seq);
+            }
+            Ok(seq)
         })
     }
 

@@ -1,10 +1,13 @@
 //! Three members with real tables, and the messages between their copies, delivered as a test wants.
 
+mod once;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
 
 use isogrid_engine::{NewEntry, TableConfig};
 
+use self::once::Counters;
 use super::*;
 use crate::id::{Data, Incarnation};
 use crate::metadata::Filling;
@@ -258,6 +261,7 @@ struct Run {
     filling: Option<u64>,
     acknowledged: BTreeMap<u8, Option<Vec<u8>>>,
     open: Vec<(Ticket, u8, Option<Vec<u8>>)>,
+    counters: Counters,
 }
 
 impl Run {
@@ -271,6 +275,7 @@ impl Run {
             filling: None,
             acknowledged: BTreeMap::new(),
             open: Vec::new(),
+            counters: Counters::default(),
         };
         run.view(&[1, 2, 3]);
         run.world.settle();
@@ -303,10 +308,12 @@ impl Run {
             95 if self.open.is_empty() => self.clear(),
             96 if self.filling.is_none() => self.lose_primary(),
             97 if self.filling.is_none() => self.change_primary(),
+            98 | 99 => self.count(),
             _ => {}
         }
         self.expand();
         self.look(step);
+        self.counters.look(&self.world, self.seed);
     }
 
     fn write(&mut self, step: u32) {
@@ -332,6 +339,7 @@ impl Run {
         }
         self.world.settle();
         self.acknowledged.clear();
+        self.counters.clear();
     }
 
     /// The primary goes; one of the others is next, and the old one is filled anew.
@@ -406,6 +414,7 @@ impl Run {
         self.world.settle();
         self.expand();
         self.world.settle();
+        self.count_all();
         for node in self.insync.clone() {
             let (ours, theirs) = (self.world.entries(self.insync[0]), self.world.entries(node));
             let differs: Vec<_> = (0..60).filter(|key| ours.get(key) != theirs.get(key)).collect();

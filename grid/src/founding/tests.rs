@@ -17,6 +17,7 @@ fn join(storage: u128, boot: u64) -> Join {
         storage: StorageId(storage),
         boot: Boot(boot),
         address: storage.to_string(),
+        endpoint: String::new(),
         role: Role::Data,
         zone: String::new(),
         weight: 1,

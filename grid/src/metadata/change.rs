@@ -55,8 +55,12 @@ impl Metadata {
             return Err(Refusal::Stale(segment.epoch));
         }
         let next = self.after(segment, &change.step)?;
+        let moves = next.primary != segment.primary;
         let place = self.groups.get_mut(&group).and_then(|group| group.segments.get_mut(at));
         *place.ok_or(Refusal::NoSegment)? = next;
+        if moves && !is_planted("routes-stand-still") {
+            self.reroute();
+        }
         Ok(())
     }
 

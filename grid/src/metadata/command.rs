@@ -44,6 +44,8 @@ pub struct Register {
     pub boot: Boot,
     /// Where its peers reach it now.
     pub address: String,
+    /// Where clients reach it over GNP; empty where they do not.
+    pub endpoint: String,
 }
 
 /// A process wants to be a member.
@@ -57,6 +59,8 @@ pub struct Join {
     pub boot: Boot,
     /// Where its peers reach it.
     pub address: String,
+    /// Where clients reach it over GNP; empty where they do not.
+    pub endpoint: String,
     /// What it is there for.
     pub role: Role,
     /// Where it stands.
@@ -183,6 +187,7 @@ impl Register {
         self.data.encode(out);
         self.boot.encode(out);
         put_bytes(out, self.address.as_bytes());
+        put_bytes(out, self.endpoint.as_bytes());
     }
 
     fn decode(input: &mut Input<'_>) -> Option<Self> {
@@ -192,6 +197,7 @@ impl Register {
             data: StorageId::decode(input)?,
             boot: Boot::decode(input)?,
             address: input.text()?,
+            endpoint: input.text()?,
         })
     }
 }
@@ -202,6 +208,7 @@ impl Join {
         self.storage.encode(out);
         self.boot.encode(out);
         put_bytes(out, self.address.as_bytes());
+        put_bytes(out, self.endpoint.as_bytes());
         self.role.encode(out);
         put_bytes(out, self.zone.as_bytes());
         put_u16(out, self.weight);
@@ -213,6 +220,7 @@ impl Join {
             storage: StorageId::decode(input)?,
             boot: Boot::decode(input)?,
             address: input.text()?,
+            endpoint: input.text()?,
             role: Role::decode(input)?,
             zone: input.text()?,
             weight: input.u16()?,

@@ -86,6 +86,8 @@ pub struct Metadata {
     settings: Settings,
     /// The entry that was applied last: `table_index` of the rules.
     index: u64,
+    /// The entry that last changed where requests go.
+    routes: u64,
     next_node: u64,
     members: BTreeMap<NodeId, Member>,
     groups: BTreeMap<GroupId, Group>,
@@ -120,6 +122,7 @@ impl Metadata {
         Metadata {
             settings,
             index: 0,
+            routes: 0,
             next_node: 1,
             members: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -138,6 +141,14 @@ impl Metadata {
     #[must_use]
     pub fn index(&self) -> u64 {
         self.index
+    }
+
+    /// The topology epoch of clients: the index of the entry that last changed where requests go,
+    /// that is who serves a segment, or who is a member and where clients reach it. The same on all
+    /// members that know the same.
+    #[must_use]
+    pub fn routes(&self) -> u64 {
+        self.routes
     }
 
     /// The members, by their numbers.
@@ -214,6 +225,11 @@ impl Metadata {
         self.index = index;
     }
 
+    /// Requests go elsewhere from the entry that is being applied on.
+    fn reroute(&mut self) {
+        self.routes = self.index;
+    }
+
     fn join(&mut self, join: &Join) -> Outcome {
         if join.cluster != self.settings.name {
             return Outcome::Refused(Refusal::Taken);
@@ -223,7 +239,7 @@ impl Metadata {
         }
         let node = self.member_of(join.storage).unwrap_or_else(|| self.add_member(join.clone()));
         // One that was let in and started again before it heard so may have another address.
-        self.start(node, (join.boot, join.storage), &join.address)
+        self.start(node, (join.boot, join.storage), &join.address, &join.endpoint)
     }
 
     fn add_member(&mut self, join: Join) -> NodeId {
@@ -240,12 +256,19 @@ impl Metadata {
         if member.storage != register.storage {
             return Outcome::Refused(Refusal::OtherStorage);
         }
-        self.start(register.node, (register.boot, register.data), &register.address)
+        let Register { node, boot, data, address, endpoint, .. } = register;
+        self.start(*node, (*boot, *data), address, endpoint)
     }
 
     /// A process runs for a member: a new incarnation, unless it said so before. The one before
     /// it had to let go of its data directory, so it is over, and so are its roles.
-    fn start(&mut self, node: NodeId, (boot, data): (Boot, StorageId), address: &str) -> Outcome {
+    fn start(
+        &mut self,
+        node: NodeId,
+        (boot, data): (Boot, StorageId),
+        address: &str,
+        endpoint: &str,
+    ) -> Outcome {
         let Some(member) = self.members.get_mut(&node) else {
             return Outcome::Refused(Refusal::NoMember);
         };
@@ -258,6 +281,7 @@ impl Metadata {
             return Outcome::Refused(Refusal::NotCurrent);
         }
         address.clone_into(&mut member.address);
+        endpoint.clone_into(&mut member.endpoint);
         let incarnation = Incarnation(self.index);
         (member.boot, member.data, member.incarnation) = (boot, data, Some(incarnation));
         member.stopping = false;
@@ -265,6 +289,7 @@ impl Metadata {
         for group in self.groups.values_mut().filter(|_| !is_planted("keep-roles")) {
             group.segments.iter_mut().for_each(|segment| segment.end_of_process(node, data));
         }
+        self.reroute();
         Outcome::Registered(node, incarnation)
     }
 
@@ -279,6 +304,7 @@ impl Metadata {
             create.owners.iter().map(|owners| self.new_segment(create, owners)).collect();
         let settings = create.settings.clone();
         self.groups.insert(create.group, Group { settings, segments: segments? });
+        self.reroute();
         Ok(())
     }
 
@@ -334,6 +360,7 @@ impl Metadata {
         if self.left.len() > LEFT_MAX {
             self.left.pop_front();
         }
+        self.reroute();
         Ok(())
     }
 
@@ -344,6 +371,7 @@ impl Metadata {
         put_u32(&mut out, FORMAT);
         self.settings.encode(&mut out);
         put_u64(&mut out, self.index);
+        put_u64(&mut out, self.routes);
         put_u64(&mut out, self.next_node);
         put_many(&mut out, self.members.iter(), |out, (node, member)| {
             node.encode(out);
@@ -364,7 +392,7 @@ impl Metadata {
         whole(bytes, |input| {
             (input.u32()? == FORMAT).then_some(())?;
             let settings = Settings::decode(input)?;
-            let (index, next_node) = (input.u64()?, input.u64()?);
+            let (index, routes, next_node) = (input.u64()?, input.u64()?, input.u64()?);
             let members =
                 input.many(|input| Some((NodeId::decode(input)?, Member::decode(input)?)))?;
             let groups =
@@ -372,7 +400,7 @@ impl Metadata {
             let left = input.many(StorageId::decode)?.into();
             let shut_down = input.option(Input::u64)?;
             let (members, groups) = (members.into_iter().collect(), groups.into_iter().collect());
-            Some(Metadata { settings, index, next_node, members, groups, left, shut_down })
+            Some(Metadata { settings, index, routes, next_node, members, groups, left, shut_down })
         })
     }
 }

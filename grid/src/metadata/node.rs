@@ -43,6 +43,8 @@ pub struct Member {
     pub data: StorageId,
     /// Where its peers reach it.
     pub address: String,
+    /// Where clients reach it over GNP; empty where they do not.
+    pub endpoint: String,
     /// What it is there for.
     pub role: Role,
     /// Copies of one segment go to different zones where they can. May be empty.
@@ -65,11 +67,23 @@ const STOPPING: u8 = 2;
 
 impl Member {
     pub(super) fn new(join: Join) -> Self {
-        let Join { storage, address, role, zone, weight, .. } = join;
+        let Join { storage, address, endpoint, role, zone, weight, .. } = join;
         let weight = weight.max(1);
         let (boot, incarnation) = (Boot::default(), None);
         let (leaving, stopping, data) = (false, false, storage);
-        Member { storage, data, address, role, zone, weight, boot, incarnation, leaving, stopping }
+        Member {
+            storage,
+            data,
+            address,
+            endpoint,
+            role,
+            zone,
+            weight,
+            boot,
+            incarnation,
+            leaving,
+            stopping,
+        }
     }
 
     /// Whether roles may be given to it.
@@ -82,6 +96,7 @@ impl Member {
         self.storage.encode(out);
         self.data.encode(out);
         put_bytes(out, self.address.as_bytes());
+        put_bytes(out, self.endpoint.as_bytes());
         self.role.encode(out);
         put_bytes(out, self.zone.as_bytes());
         put_u16(out, self.weight);
@@ -96,6 +111,7 @@ impl Member {
             storage: StorageId::decode(input)?,
             data: StorageId::decode(input)?,
             address: input.text()?,
+            endpoint: input.text()?,
             role: Role::decode(input)?,
             zone: input.text()?,
             weight: input.u16()?,

@@ -15,6 +15,7 @@ fn join(storage: u128, boot: u64) -> Join {
         storage: StorageId(storage),
         boot: Boot(boot),
         address: format!("host:{boot}"),
+        endpoint: format!("host:1{boot}"),
         role: super::Role::Data,
         zone: String::new(),
         weight: 1,
@@ -28,6 +29,7 @@ fn register(node: u64, storage: u128, boot: u64) -> Command {
         data: StorageId(storage),
         boot: Boot(boot),
         address: format!("host:{boot}"),
+        endpoint: format!("host:1{boot}"),
     })
 }
 
@@ -296,7 +298,7 @@ fn joining_twice_is_one_member_at_its_newest_address() {
 #[test]
 fn the_last_that_has_not_asked_to_leave_cannot() {
     let mut world = World::serving();
-    [1, 3].map(|node| assert_eq!(world.apply(&Command::Leave(NodeId(node))), DONE));
+    assert_eq!([1, 3].map(|node| world.apply(&Command::Leave(NodeId(node)))), [DONE; 2]);
     world.assert_refused(&Command::Leave(NodeId(2)), Refusal::NotAllowed);
     assert_eq!(world.apply(&Command::Leave(NodeId(3))), DONE);
 }
@@ -463,6 +465,44 @@ fn likely(random: &mut Random, metadata: &Metadata) -> Command {
             Command::Change(vec![Change { group: GROUP, segment: AT, expected, step }])
         }
     }
+}
+
+/// Clients fetch the table anew when the topology epoch changes, and only then.
+#[test]
+fn the_topology_epoch_rises_when_requests_go_elsewhere_and_only_then() {
+    let table = |world: &World| {
+        let members = world.0.members().iter();
+        let members: Vec<_> =
+            members.map(|(node, of)| (*node, of.endpoint.clone(), of.incarnation)).collect();
+        (members, world.segment().primary)
+    };
+    let mut world = World::serving();
+    let (now, both) = (9, nodes(&[1, 2]));
+    let steps: [(Command, bool); 9] = [
+        (register(3, 30, 3), false),
+        (register(3, 30, 4), true),
+        (Command::Leave(NodeId(3)), false),
+        (Command::Remove(NodeId(3)), true),
+        (moved(10, Step::Serve(NodeId(1), both.clone(), now)), false),
+        (moved(10, Step::Serve(NodeId(2), both.clone(), now)), true),
+        (moved(11, Step::Serve(NodeId(2), nodes(&[2]), now)), false),
+        (moved(11, Step::Serve(NodeId(1), nodes(&[1]), now)), false),
+        (moved(12, Step::Vacate), true),
+    ];
+    for (command, changes) in steps {
+        let (before, was) = (table(&world), world.0.routes());
+        world.apply(&command);
+        let rises = world.0.routes() == world.0.index();
+        assert_eq!((rises, table(&world) != before), (changes, changes), "{command:?}");
+        assert!(rises || world.0.routes() == was, "{command:?}");
+        let decoded = Metadata::decode(&world.0.encode()).unwrap();
+        assert_eq!(decoded.routes(), world.0.routes());
+    }
+}
+
+fn moved(epoch: u32, step: Step) -> Command {
+    let expected = Epoch(epoch);
+    Command::Change(vec![Change { group: GROUP, segment: AT, expected, step }])
 }
 
 proptest! {

@@ -61,7 +61,7 @@ impl Follower {
 
     /// Sends what was decided since something was sent last.
     pub(super) fn flush(&mut self, from: &Source<'_, impl Base>, out: &mut Vec<Action>) {
-        if self.is_ready() && self.sent < from.log.last() {
+        if self.is_ready() && self.sent < from.log.ready() {
             self.send_next(from, out);
         }
     }
@@ -107,7 +107,7 @@ impl Follower {
         if last > self.acked {
             self.acked = last;
             self.sent = self.sent.max(last);
-            self.owes_since = (last < from.log.last()).then_some(from.now);
+            self.owes_since = (last < from.log.ready()).then_some(from.now);
         }
         if self.acked == self.sent {
             self.flush(from, out);
@@ -149,7 +149,7 @@ impl Follower {
         self.complain(from, out);
         self.fill(from, out);
         let is_waiting = self.sent_at.is_some_and(|at| from.now < at + RESEND_MS);
-        let lacks = self.acked < from.log.last() || self.told < from.log.committed();
+        let lacks = self.acked < from.log.ready() || self.told < from.log.committed();
         if self.is_ready() && lacks && !is_waiting {
             self.sent = self.acked;
             self.send_next(from, out);

@@ -130,7 +130,8 @@ impl Replica {
     pub fn state(&self) -> [Kept; 2] {
         let committed = self.log.committed();
         let begin = Kept::Begin { after: committed, lost_before: self.lost_before };
-        [begin, Kept::Ops { ops: self.log.overlay().cloned().collect(), committed }]
+        let ready = self.log.overlay().take_while(|op| op.seq <= self.log.ready());
+        [begin, Kept::Ops { ops: ready.cloned().collect(), committed }]
     }
 
     /// Up to where everything is durable here, and in the log of a copy that is not kept.
@@ -158,7 +159,7 @@ impl Replica {
     /// Tells what of the log was not told yet.
     pub(super) fn keep_log(&mut self, out: &mut Vec<Action>) {
         let Some(keeping) = &mut self.keeping else { return };
-        while keeping.last < self.log.last() {
+        while keeping.last < self.log.ready() {
             let Some(ops) = self.log.batch(keeping.last) else { return };
             keeping.last += ops.len() as u64;
             let promise = Promise::Log(keeping.last);

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Action, Base, Op};
+use super::{Action, Base, Op, Record};
 use crate::mutant::is_planted;
 
 /// Committed operations that are kept for copies that are being filled.
@@ -31,6 +31,8 @@ pub(super) struct OpLog {
     open: usize,
     /// A copy is being filled, and will ask for what was committed meanwhile.
     fills: bool,
+    /// Numbers of operations whose records are not whole yet.
+    withheld: VecDeque<u64>,
 }
 
 impl OpLog {
@@ -74,6 +76,43 @@ impl OpLog {
         self.ops.push_back(op);
     }
 
+    /// The last operation added gets its answer when it is known: until then neither it nor what
+    /// follows it may leave.
+    pub(super) fn withhold(&mut self) {
+        self.withheld.push_back(self.last);
+    }
+
+    /// The last operation that may leave.
+    pub(super) fn ready(&self) -> u64 {
+        self.withheld.front().map_or(self.last, |first| first - 1)
+    }
+
+    /// The record of an operation that is withheld.
+    pub(super) fn withheld(&self, seq: u64) -> Option<&Record> {
+        let at = self.withheld.contains(&seq).then(|| self.count_upto(seq - 1))?;
+        self.ops.get(at).map(|op| &op.record)
+    }
+
+    /// An operation that was withheld is whole, with this record.
+    pub(super) fn seal(&mut self, seq: u64, record: Record) {
+        let at = self.count_upto(seq - 1);
+        if let Some(op) = self.ops.get_mut(at) {
+            self.open = self.open + record.len() - op.record.len();
+            op.record = record;
+        }
+        self.withheld.retain(|other| *other != seq);
+    }
+
+    /// Forgets what is withheld and all behind it: nobody has got any of it.
+    pub(super) fn drop_withheld(&mut self) {
+        let ready = self.ready();
+        while let Some(op) = self.ops.pop_back_if(|op| op.seq > ready) {
+            self.open -= op.record.len();
+        }
+        self.last = ready;
+        self.withheld.clear();
+    }
+
     /// Takes those that follow what is here. Others are here already, or lie behind a gap.
     pub(super) fn extend(&mut self, ops: Vec<Op>) {
         for op in ops {
@@ -85,7 +124,7 @@ impl OpLog {
 
     /// Commits up to `seq`, and not beyond what is there.
     pub(super) fn commit(&mut self, seq: u64, base: &mut impl Base, out: &mut Vec<Action>) {
-        let seq = seq.min(self.last);
+        let seq = seq.min(self.ready());
         if seq <= self.committed {
             return;
         }
@@ -118,7 +157,7 @@ impl OpLog {
         self.ops.range(self.count_upto(self.committed)..)
     }
 
-    /// The first operations behind `after`; `None` when they are not kept any more.
+    /// The first operations behind `after` that may leave; `None` when they are not kept any more.
     pub(super) fn batch(&self, after: u64) -> Option<Vec<Op>> {
         let first = self.ops.front().map_or(self.last + 1, |op| op.seq);
         if after > self.last || after + 1 < first {
@@ -130,7 +169,8 @@ impl OpLog {
             bytes += op.record.len();
             is_first || bytes <= BATCH_BYTES
         };
-        let from = self.count_upto(after);
-        Some(self.ops.range(from..).take(BATCH_MAX).take_while(fits).cloned().collect())
+        let (from, upto) = (self.count_upto(after), self.count_upto(self.ready()));
+        let ready = self.ops.range(from.min(upto)..upto);
+        Some(ready.take(BATCH_MAX).take_while(fits).cloned().collect())
     }
 }

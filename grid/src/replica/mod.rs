@@ -9,6 +9,7 @@
 //! The core does no I/O: [`Replica::step`] takes one event and says what is to be done. Whether
 //! the member may answer at all, its lease knows ([`crate::control::Control::serves`]).
 
+pub mod answers;
 mod backup;
 mod fill;
 mod follower;
@@ -27,6 +28,7 @@ use crate::metadata::{Filling, Segment};
 use crate::mutant::is_planted;
 use crate::segment::{Request, Wish};
 
+pub use self::answers::{Answered, Answers, OpId, Seen};
 use self::keep::Keeping;
 pub use self::keep::Kept;
 use self::log::OpLog;
@@ -245,6 +247,7 @@ impl Replica {
             (_, _) if serves => self.take_over(now, view, out),
             (role, primary) => {
                 if let Role::Primary(_) = role {
+                    self.log.drop_withheld();
                     out.push(Action::Passive);
                 }
                 let follows = is_insync || self.filling.is_some();

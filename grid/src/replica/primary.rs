@@ -93,6 +93,24 @@ impl Replica {
         Ok(seq)
     }
 
+    /// What was appended last does not leave before [`Replica::seal`], nor what follows it: it is
+    /// to be one with its answer, which is not known yet (R34).
+    pub fn withhold(&mut self) {
+        self.log.withhold();
+    }
+
+    /// The record of an operation that is withheld; `None` when it is no more, since the copy
+    /// ceased to serve: then it was surely not done.
+    #[must_use]
+    pub fn withheld(&self, seq: u64) -> Option<&Record> {
+        self.log.withheld(seq)
+    }
+
+    /// An operation that was withheld is whole.
+    pub fn seal(&mut self, seq: u64, record: Record) {
+        self.log.seal(seq, record);
+    }
+
     /// Sends what was appended, and commits it where there is nobody to be waited for.
     pub fn flush(&mut self, now: Monotonic, base: &mut impl Base, out: &mut Vec<Action>) {
         if let Some((followers, source)) = self.serving(now, base) {

@@ -41,7 +41,7 @@ pub use failover::{End, Gaps, failovers};
 pub use load::Load;
 pub use network::{Link, Network};
 pub use nodes::{Cluster, Mode, Setup};
-pub use round::{Report, play, round};
+pub use round::{play, round};
 pub use script::{Script, Step, script};
 pub use small_disk::may_mount;
 pub use starts::starts;

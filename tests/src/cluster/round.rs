@@ -2,7 +2,6 @@
 //! can be true.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use super::client::Client;
@@ -10,7 +9,8 @@ use super::load::Load;
 use super::network::Link;
 use super::nodes::Cluster;
 use super::script::{Script, Step, script};
-use crate::checker::{Ask, Operation, Told, acked, by_key, counter, versioned, wgl};
+use crate::checker::verdict::{self, Kind, Verdict};
+use crate::checker::{Ask, Operation, Told, by_key};
 
 /// Clients of a round.
 const CLIENTS: usize = 6;
@@ -21,34 +21,6 @@ const REFUSES_WITHIN: Duration = Duration::from_millis(1_500 + 100 + 250);
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(3);
 /// What a search may cost, in operations that are tried; those that take more are counted.
 const SEARCH_STEPS: usize = 100_000;
-
-/// What a round was like.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Report {
-    /// Operations.
-    pub operations: usize,
-    /// Of them, changes that were surely not done.
-    pub failed: usize,
-    /// Of them, changes of which nobody knows.
-    pub unknown: usize,
-    /// Keys that were written once, and acknowledged.
-    pub acknowledged: usize,
-    /// Keys whose orders were searched.
-    pub searched: usize,
-    /// Of them, those of which the search was given up.
-    pub undecided: usize,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { operations, failed, unknown, acknowledged, searched, undecided } = self;
-        write!(
-            f,
-            "{operations} operations; {failed} changes failed, {unknown} unknown; {acknowledged} \
-             acknowledged keys all there; {searched} orders searched, {undecided} given up"
-        )
-    }
-}
 
 /// A node that was cut off from the others, and when, ns.
 struct Away {
@@ -61,7 +33,7 @@ struct Away {
 ///
 /// # Errors
 /// What was wrong.
-pub fn round(cluster: &mut Cluster, seed: u64, number: u64) -> Result<Report, String> {
+pub fn round(cluster: &mut Cluster, seed: u64, number: u64) -> Result<Verdict, String> {
     let script = script(seed.wrapping_add(number), cluster.setup());
     play(cluster, &script, seed, number)
 }
@@ -75,7 +47,7 @@ pub fn play(
     script: &Script,
     seed: u64,
     number: u64,
-) -> Result<Report, String> {
+) -> Result<Verdict, String> {
     script.before.iter().try_for_each(|step| step.run(cluster))?;
     // The round before may have left a node without what it had.
     cluster.settle()?;
@@ -147,38 +119,19 @@ fn check(
     history: &[Operation],
     away: &[Away],
     found: &BTreeMap<String, Option<u64>>,
-) -> Result<Report, String> {
-    let changes = || history.iter().filter(|operation| operation.ask != Ask::Get);
-    let told = |told| changes().filter(|operation| operation.told == told).count();
-    let mut report = Report {
-        operations: history.len(),
-        failed: told(Told::Failed),
-        unknown: told(Told::Unknown),
-        ..Report::default()
+) -> Result<Verdict, String> {
+    let kind_of = |key: &str| match key.split_once('-').and_then(|(_, key)| key.chars().next()) {
+        Some('c') => Kind::Counter,
+        Some('u') => Kind::Once,
+        Some('s') => Kind::Searched,
+        _ => Kind::Values,
     };
-    for (key, operations) in by_key(history) {
-        let kind = key.split_once('-').and_then(|(_, key)| key.chars().next());
-        match kind {
-            Some('c') => counter::check(&operations)?,
-            Some('u') => report.acknowledged += acked::check(&operations, found)?,
-            _ => versioned::check(&operations)?,
-        }
-        if kind == Some('s') {
-            report.searched += 1;
-            match wgl::search(&operations, SEARCH_STEPS) {
-                wgl::Found::Linearizable => {}
-                wgl::Found::Undecided => report.undecided += 1,
-                wgl::Found::Broken => {
-                    return Err(format!("I8: no order of what was done with {key} explains it"));
-                }
-            }
-        }
-    }
+    let verdict = verdict::check(history, found, kind_of, SEARCH_STEPS)?;
     for away in away {
         minority_refuses(history, away)?;
         majority_goes_on(history, away)?;
     }
-    Ok(report)
+    Ok(verdict)
 }
 
 /// R28: the others go on without a node that is cut off, once its lease is over.

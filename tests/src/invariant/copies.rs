@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use isogrid_grid::id::{Copy, GroupId, NodeId, SegmentId};
 use isogrid_grid::metadata::Metadata;
+use isogrid_grid::replica::Answers;
 
 use crate::sim::kv::Key;
 use crate::sim::process::Machine;
@@ -17,7 +18,7 @@ type Holds<'a> = (u64, &'a BTreeMap<Key, (u64, u64)>);
 /// # Errors
 /// Two that differ.
 pub fn check(metadata: &Metadata, machines: &[Machine]) -> Result<(), String> {
-    let mut known: BTreeMap<(GroupId, SegmentId), (NodeId, Holds<'_>)> = BTreeMap::new();
+    let mut known = BTreeMap::<(GroupId, SegmentId), (NodeId, Holds<'_>, &Answers)>::new();
     for process in machines.iter().filter_map(|machine| machine.process.as_ref()) {
         let us = process.control.identity().node;
         for (group, segment, replica, base) in process.server.copies() {
@@ -28,12 +29,16 @@ pub fn check(metadata: &Metadata, machines: &[Machine]) -> Result<(), String> {
                 continue;
             }
             let ours = (replica.committed(), base.entries());
-            let (other, theirs) = *known.entry((group, segment)).or_insert((us, ours));
+            let place = (group, segment);
+            let (other, theirs, answers) = *known.entry(place).or_insert((us, ours, &base.answers));
             if theirs != ours {
                 let differ = differ(theirs, ours);
                 return Err(format!(
                     "I6: {group:?} {segment:?} differs, {other} and {us}: {differ}"
                 ));
+            }
+            if *answers != base.answers {
+                return Err(format!("I6: {group:?} {segment:?}, answers of {other} and {us}"));
             }
         }
     }

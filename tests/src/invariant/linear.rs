@@ -41,6 +41,7 @@ enum Fate {
 #[derive(Debug, Default)]
 struct History {
     floor: u64,
+    lost_before: u64,
     /// What was written, by its value: no two writes have the same.
     values: BTreeMap<u64, Fate>,
     /// Versions that are known, and what they hold.
@@ -65,6 +66,8 @@ pub enum Told {
     Read,
     /// It was written.
     Written,
+    /// It was counted.
+    Counted,
     /// A condition did not hold.
     Conflict,
     /// Surely not done.
@@ -82,7 +85,7 @@ impl Linear {
                 history.values.insert(value, Fate::Open);
             }
             Ask::Delete => history.open_deletions += 1,
-            Ask::Get => {}
+            Ask::Get | Ask::Add => {}
         }
         Operation { place, ask, floor: history.floor, lost_before }
     }
@@ -99,6 +102,7 @@ impl Linear {
     ) -> Result<(), String> {
         let Some(history) = self.keys.get_mut(&operation.place) else { return Ok(()) };
         *self.told.entry(told(answer)).or_default() += 1;
+        history.lost_before = history.lost_before.max(lost_before);
         let floor = if operation.floor < lost_before { 0 } else { operation.floor };
         let checked = match answer {
             Answer::Read((Some(_), version)) if version < operation.lost_before => {
@@ -108,7 +112,8 @@ impl Linear {
             Answer::Conflict(state) => history.conflict(operation.ask, state, floor),
             Answer::Written(version) => history.written(operation.ask, version, floor),
             Answer::Failed => history.failed(operation.ask),
-            Answer::Unknown => Ok(()),
+            // `counted.rs` looks at those.
+            Answer::Counted(..) | Answer::Unknown => Ok(()),
         };
         checked.map_err(|why| format!("I8: {:?} of {:?}: {why}", operation.ask, operation.place))
     }
@@ -129,6 +134,7 @@ fn told(answer: Answer) -> Told {
     match answer {
         Answer::Read(_) => Told::Read,
         Answer::Written(_) => Told::Written,
+        Answer::Counted(..) => Told::Counted,
         Answer::Conflict(_) => Told::Conflict,
         Answer::Failed => Told::Failed,
         Answer::Unknown => Told::Unknown,
@@ -144,7 +150,8 @@ impl History {
         match self.values.get(&value) {
             None => return Err(format!("read {value}, which nobody wrote")),
             Some(Fate::Failed) => return Err(format!("I15: read {value}, which had failed")),
-            Some(Fate::Version(known)) if *known != version => {
+            // What was lost may have been asked for again, and done anew.
+            Some(Fate::Version(known)) if *known != version && *known >= self.lost_before => {
                 return Err(format!("I7: {value} has versions {known:x} and {version:x}"));
             }
             Some(_) => self.values.insert(value, Fate::Version(version)),
@@ -202,7 +209,7 @@ impl History {
                 }
                 Some(value)
             }
-            Ask::Get | Ask::Delete => {
+            Ask::Get | Ask::Delete | Ask::Add => {
                 self.open_deletions -= 1;
                 None
             }
@@ -226,7 +233,7 @@ impl History {
                 self.open_deletions -= 1;
                 Ok(())
             }
-            Ask::Get => Ok(()),
+            Ask::Get | Ask::Add => Ok(()),
         }
     }
 }

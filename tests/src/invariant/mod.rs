@@ -2,9 +2,11 @@
 
 mod agreement;
 pub mod copies;
+pub mod counted;
 pub mod linear;
 mod one_server;
 mod rising;
+mod routes;
 mod succession;
 
 use isogrid_grid::control::Control;
@@ -35,6 +37,7 @@ pub struct Invariants {
     agreement: agreement::Agreement,
     one_server: one_server::OneServer,
     rising: rising::Rising,
+    routes: routes::Routes,
     succession: succession::Succession,
 }
 
@@ -45,6 +48,7 @@ impl Invariants {
     /// What is broken.
     pub fn check(&mut self, view: &View<'_>) -> Result<(), String> {
         self.rising.check(view)?;
+        self.routes.check(view)?;
         self.agreement.check(view)?;
         self.succession.check(view)?;
         self.one_server.check(view)

@@ -144,6 +144,7 @@ fn welcome(auth: handshake::Auth) -> handshake::Welcome {
             version: "0.1.0".to_owned(),
             node: "n2".to_owned(),
             life: "9c1e".to_owned(),
+            member: None,
         },
         cluster: handshake::Cluster { name: "prod".to_owned(), id: "5b1f".to_owned() },
         auth,

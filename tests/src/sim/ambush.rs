@@ -26,7 +26,7 @@ impl World {
         }
         match message {
             Peer::Chunk { .. } if self.chance.hits(5_000) => self.end_while_filling(at, place),
-            Peer::Chunk { bytes, .. } if self.chance.hits(5_000) => {
+            Peer::Chunk { bytes, .. } if self.chance.hits(10_000) => {
                 return self.send_chunk_twice(at, to, place, bytes);
             }
             Peer::Repl { ops, .. } if !ops.is_empty() && self.chance.hits(500) => {
@@ -46,7 +46,7 @@ impl World {
         self.note(format!("ambush m{at}: it ends while it fills {group} {segment}"));
         for key in keys_of(segment) {
             if self.chance.hits(300_000) {
-                self.ask_of(at, (group, segment, key), Ask::Delete);
+                self.ask_of(at, (group, segment, key), Ask::Delete, false);
             }
         }
         self.stop_soon(at, 30_000);
@@ -62,8 +62,8 @@ impl World {
         bytes: &[u8],
     ) -> u64 {
         self.note(format!("ambush m{at}: a chunk of {group} {segment} is sent twice"));
-        if let Some(key) = bytes.first() {
-            self.ask_of(at, (group, segment, *key), Ask::Delete);
+        if let Some(key) = bytes.first().filter(|key| keys_of(segment).any(|one| one == **key)) {
+            self.ask_of(at, (group, segment, *key), Ask::Delete, false);
         }
         let from = self.control(at).map_or(NodeId(0), |control| control.identity().node);
         self.schedule(10_000, What::Way(from, to, false));

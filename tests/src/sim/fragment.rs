@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use isogrid_grid::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use isogrid_grid::metadata::Segment;
 use isogrid_grid::mutant::is_planted;
-use isogrid_grid::replica::{Action, Base, Event, Kept, Replica};
+use isogrid_grid::replica::answers::join;
+use isogrid_grid::replica::{Action, Answered, Base, Event, Kept, OpId, Record, Replica, Seen};
 
-use super::kv::{Key, Kv, State, parse, record, version};
+use super::kv::{Key, Kv, State, changes, record, version};
 use super::server::{Answer, Ask, Asked, Moment, Out};
 
 /// One copy, and who waits for it.
@@ -20,6 +21,8 @@ pub(super) struct Fragment {
     head: BTreeMap<Key, State>,
     /// Who is answered when this number is committed.
     waiting: BTreeMap<u64, Vec<(u64, Answer, Epoch)>>,
+    /// What operations that may come again were answered, and when that is committed.
+    open: BTreeMap<OpId, (u64, Answer)>,
 }
 
 impl Fragment {
@@ -31,6 +34,7 @@ impl Fragment {
             place,
             head: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            open: BTreeMap::new(),
         }
     }
 
@@ -97,6 +101,7 @@ impl Fragment {
                 Action::Active(_) => self.begin(),
                 Action::Passive => {
                     self.head.clear();
+                    self.open.clear();
                     self.give_up(out);
                 }
             }
@@ -107,6 +112,7 @@ impl Fragment {
     /// we still serve (R18).
     fn answer(&mut self, at: Moment<'_>, seq: u64, out: &mut Vec<Out>) {
         let later = self.waiting.split_off(&(seq + 1));
+        self.open.retain(|_, (at, _)| *at > seq);
         let served = at.control.serves(at.now, self.place.0, self.place.1);
         let done = std::mem::replace(&mut self.waiting, later);
         for (number, answer, epoch) in done.into_values().flatten() {
@@ -119,8 +125,9 @@ impl Fragment {
     fn begin(&mut self) {
         self.head.clear();
         for op in self.replica.overlay() {
-            let (key, value) = parse(&op.record);
-            self.head.insert(key, (value, version(op)));
+            changes(op, |key, value| {
+                self.head.insert(key, (value, version(op)));
+            });
         }
     }
 
@@ -143,7 +150,8 @@ impl Fragment {
         if is_planted("dirty-read") {
             state = self.head.get(&key).copied().unwrap_or(state);
         }
-        let is_pending = self.replica.overlay().any(|op| parse(&op.record).0 == key);
+        let mut is_pending = false;
+        self.replica.overlay().for_each(|op| changes(op, |other, _| is_pending |= other == key));
         let may_read = !self.replica.is_filling()
             && (!is_pending || is_planted("dirty-local-read"))
             && at.control.may_read(at.now, self.place.0, self.place.1)
@@ -154,25 +162,64 @@ impl Fragment {
     }
 
     /// Decides a write; the answer, unless it has to wait.
-    fn write(&mut self, at: Moment<'_>, Asked { number, key, ask }: Asked) -> Option<Answer> {
+    fn write(&mut self, at: Moment<'_>, asked: Asked) -> Option<Answer> {
         if !self.serves(at) {
             return Some(Answer::Failed);
+        }
+        let Asked { number, key, ask, id } = asked;
+        if let Some((seq, answer)) = id.and_then(|id| self.open.get(&id)).copied() {
+            return self.wait(seq, number, answer);
+        }
+        match id.map_or(Seen::New, |id| self.base.answers.seen(at.now.wall, id)) {
+            Seen::New => {}
+            Seen::Answered(answer) => return answer.map(|bytes| Answer::decode(&bytes)),
+            Seen::Forgotten => return Some(Answer::Unknown),
         }
         let state = self.head.get(&key).copied().unwrap_or_else(|| self.base.get(key));
         let value = match ask {
             Ask::Put(value) => Some(value),
             Ask::Cas(expected, value) if state.1 == expected => Some(value),
+            Ask::Cas(..) if id.is_some() => {
+                return self.record(at, asked, &[], Answer::Conflict(state));
+            }
             Ask::Cas(..) => return self.conflict(number, state),
+            Ask::Add => Some(state.0.unwrap_or(0) + 1),
             Ask::Get | Ask::Delete => None,
         };
-        let Ok(seq) = self.replica.append(record(key, value), 1) else {
-            return Some(Answer::Failed);
+        let version = u64::from(self.replica.epoch().0) << 40 | (self.replica.last() + 1);
+        let answer = match (ask, value) {
+            (Ask::Add, Some(value)) => Answer::Counted(value, version),
+            _ => Answer::Written(version),
         };
+        let answer = self.record(at, asked, &[record(key, value)], answer);
+        if answer.is_none() {
+            // A deleted key has no version.
+            self.head.insert(key, value.map_or((None, 0), |value| (Some(value), version)));
+        }
+        answer
+    }
+
+    /// Records what was decided, as one with the answer where that may be asked for again.
+    fn record(
+        &mut self,
+        at: Moment<'_>,
+        Asked { number, id, .. }: Asked,
+        changes: &[Record],
+        answer: Answer,
+    ) -> Option<Answer> {
+        let answered = id.map(|id| Answered::new(id, at.now.wall, &answer.encode()));
+        let record = match (&answered, changes) {
+            (None, [one]) => one.clone(),
+            _ => join(answered.as_ref(), changes),
+        };
+        let Ok(seq) = self.replica.append(record, 1) else { return Some(Answer::Failed) };
+        self.open.extend(id.map(|id| (id, (seq, answer))));
+        self.wait(seq, number, answer)
+    }
+
+    fn wait(&mut self, seq: u64, number: u64, answer: Answer) -> Option<Answer> {
         let epoch = self.replica.epoch();
-        let version = u64::from(epoch.0) << 40 | seq;
-        // A deleted key has no version.
-        self.head.insert(key, value.map_or((None, 0), |value| (Some(value), version)));
-        self.waiting.entry(seq).or_default().push((number, Answer::Written(version), epoch));
+        self.waiting.entry(seq).or_default().push((number, answer, epoch));
         None
     }
 

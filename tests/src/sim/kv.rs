@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use isogrid_grid::replica::{Base, Op, Record};
+use isogrid_grid::replica::answers::split;
+use isogrid_grid::replica::{Answers, Base, Op, Record};
 
 /// A key.
 pub type Key = u8;
@@ -12,6 +13,8 @@ pub type State = (Option<u64>, u64);
 
 /// Entries of a chunk: few, so that filling takes several.
 const CHUNK: usize = 1;
+/// How a chunk of answers begins, where those of entries have a key.
+const ANSWERS: u8 = 255;
 
 /// A record: what became of a key.
 #[must_use]
@@ -32,6 +35,18 @@ pub fn parse(record: &[u8]) -> (Key, Option<u64>) {
     (*key, (*is_there == 1).then_some(value))
 }
 
+/// What an operation makes of keys.
+///
+/// # Panics
+/// When it is none.
+pub fn changes(op: &Op, mut visit: impl FnMut(Key, Option<u64>)) {
+    let answered = split(&op.record, |record| {
+        let (key, value) = parse(record);
+        visit(key, value);
+    });
+    answered.expect("a record");
+}
+
 /// The version of an operation.
 #[must_use]
 pub fn version(op: &Op) -> u64 {
@@ -44,6 +59,8 @@ pub struct Kv {
     entries: BTreeMap<Key, (u64, u64)>,
     /// Deletions since filling began, by their versions.
     deleted: Option<BTreeMap<Key, u64>>,
+    /// The answers to operations that may come again.
+    pub answers: Answers,
 }
 
 impl Kv {
@@ -81,11 +98,19 @@ impl Kv {
 
 impl Base for Kv {
     fn apply(&mut self, op: &Op) {
-        let (key, value) = parse(&op.record);
-        self.put(key, value, version(op));
+        let answered = split(&op.record, |record| {
+            let (key, value) = parse(record);
+            self.put(key, value, version(op));
+        });
+        answered.expect("a record").into_iter().for_each(|answered| self.answers.note(answered));
     }
 
     fn chunk(&self, after: Option<&[u8]>) -> (Vec<u8>, Option<Vec<u8>>) {
+        if after.is_none() && !self.answers.is_empty() {
+            let mut bytes = vec![ANSWERS];
+            self.answers.encode(&mut bytes);
+            return (bytes, Some(Vec::new()));
+        }
         let from = after.and_then(|after| after.first()).map_or(0, |after| usize::from(*after) + 1);
         let mut bytes = Vec::new();
         let mut rest = self.entries.iter().filter(|(key, _)| usize::from(**key) >= from);
@@ -101,10 +126,14 @@ impl Base for Kv {
 
     fn begin_filling(&mut self) {
         self.entries.clear();
+        self.answers = Answers::default();
         self.deleted = Some(BTreeMap::new());
     }
 
     fn take(&mut self, chunk: &[u8]) -> Option<()> {
+        if let Some(answers) = chunk.strip_prefix(&[ANSWERS]) {
+            return self.answers.merge(answers);
+        }
         for entry in chunk.chunks(17) {
             let (key, numbers) = entry.split_first()?;
             let (value, version) = numbers.split_first_chunk::<8>()?;

@@ -88,8 +88,9 @@ impl Machine {
     /// Starts a process that is no member: it looks for a cluster, or founds one with others.
     pub fn look_for(&mut self, expect: u8, seeds: Vec<String>) {
         let (storage, boot, address) = (self.storage, self.boot(), self.address());
-        let (cluster, zone) = ("sim".to_owned(), String::new());
-        let join = Join { cluster, storage, boot, address, role: Role::Data, zone, weight: 1 };
+        let (cluster, endpoint, zone) = ("sim".to_owned(), String::new(), String::new());
+        let (role, weight) = (Role::Data, 1);
+        let join = Join { cluster, storage, boot, address, endpoint, role, zone, weight };
         let settings = Settings {
             cluster: ClusterId(storage.0 << 64 | u128::from(self.boots) << 32),
             name: "sim".into(),

@@ -43,8 +43,12 @@ pub(super) enum What {
     Flush(usize, u64),
     /// A client's operation arrives.
     Operation(usize, u64),
-    /// A client is answered, or tired of waiting.
+    /// A client is answered.
     Answer(u64, Answer),
+    /// A client asks again, if it has no answer.
+    Again(u64),
+    /// A client is tired of waiting.
+    Tired(u64),
 }
 
 /// What is scheduled.

@@ -12,7 +12,7 @@ use super::network::{SHAPES, Shape};
 use super::queue::What;
 use super::world::{REPLAY, World};
 use crate::invariant::copies;
-use crate::invariant::linear::Told;
+use crate::invariant::linear::{Place, Told};
 
 /// How long after the last fault everything works again, ms (G28).
 const HEALED_MS: u64 = 10_000;
@@ -216,12 +216,25 @@ fn all_served(world: &World) -> Result<(), String> {
 /// After a while all copies are there, and are the same.
 fn audit(world: &mut World) {
     run_for(world, FILLED_MS);
-    // What is under way comes to its end.
-    world.run_until(world.now + 1_000_000);
+    // What is under way comes to its end, and so does what clients ask for again.
+    world.run_until(world.now + 10_000_000);
     let settled = all_served(world).and_then(|()| all_settled(world));
-    if let Err(why) = settled.and_then(|metadata| copies::check(metadata, &world.machines)) {
+    let same = settled.and_then(|metadata| copies::check(metadata, &world.machines));
+    if let Err(why) = same.and_then(|()| all_counted(world)) {
         world.fail(&format!("audit, {FILLED_MS} ms after that: {why}"));
     }
+}
+
+/// What may come again was done once.
+fn all_counted(world: &World) -> Result<(), String> {
+    let value = |(group, segment, key): Place| {
+        let machine = world.machines.get(world.server_of((group, segment))?)?;
+        let mut copies = machine.process.as_ref()?.server.copies();
+        let copy = copies.find(|(of, at, ..)| (*of, *at) == (group, segment))?;
+        Some(copy.3.get(key).0.unwrap_or(0))
+    };
+    let lost_before = |(group, segment, _): Place| world.invariants.lost_before(group, segment);
+    world.clients.counted.check(value, lost_before)
 }
 
 /// All members know the same, which is this, those that left are gone, and all copies are there.

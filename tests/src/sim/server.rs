@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use isogrid_grid::control::Control;
 use isogrid_grid::id::{Epoch, GroupId, NodeId, SegmentId};
 use isogrid_grid::membership::Now;
-use isogrid_grid::replica::{Event, Kept, Peer, Replica};
+use isogrid_grid::replica::{Event, Kept, OpId, Peer, Replica};
 use isogrid_grid::segment::{Request, Wish};
 
 use super::disk::{Changes, Place};
@@ -23,6 +23,8 @@ pub enum Ask {
     Cas(u64, u64),
     /// Nothing.
     Delete,
+    /// One more than there is.
+    Add,
 }
 
 /// An operation that has arrived.
@@ -34,6 +36,8 @@ pub struct Asked {
     pub key: Key,
     /// What is asked for.
     pub ask: Ask,
+    /// Under what it may come again.
+    pub id: Option<OpId>,
 }
 
 /// What it is answered.
@@ -43,12 +47,40 @@ pub enum Answer {
     Read(State),
     /// It was written, under this version.
     Written(u64),
+    /// It was counted up to this, under this version.
+    Counted(u64, u64),
     /// The condition did not hold: this is there.
     Conflict(State),
     /// Surely not done.
     Failed,
     /// Nobody here knows.
     Unknown,
+}
+
+impl Answer {
+    /// What is kept of it, for who asks again.
+    pub(super) fn encode(self) -> Vec<u8> {
+        let numbers = match self {
+            Answer::Written(version) => [0, version, 0],
+            Answer::Counted(value, version) => [1, value, version],
+            Answer::Conflict((None, version)) => [2, version, 0],
+            Answer::Conflict((Some(value), version)) => [3, version, value],
+            Answer::Read(_) | Answer::Failed | Answer::Unknown => [4, 0, 0],
+        };
+        numbers.into_iter().flat_map(u64::to_le_bytes).collect()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Answer {
+        let mut numbers = bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
+        let mut next = || numbers.next().unwrap_or(4);
+        match [next(), next(), next()] {
+            [0, version, _] => Answer::Written(version),
+            [1, value, version] => Answer::Counted(value, version),
+            [2, version, _] => Answer::Conflict((None, version)),
+            [3, version, value] => Answer::Conflict((Some(value), version)),
+            _ => Answer::Unknown,
+        }
+    }
 }
 
 /// A process at a moment: what time it is there, and what it knows.

@@ -13,6 +13,7 @@ use super::network::Network;
 use super::options::Options;
 use super::process::Machine;
 use super::queue::{Queue, What};
+use super::server::Answer;
 use super::trace::Trace;
 use crate::invariant::Invariants;
 
@@ -219,6 +220,8 @@ impl World {
             }
             What::Operation(at, number) => self.operate(at, number),
             What::Answer(number, answer) => self.answer(number, answer),
+            What::Again(number) => self.ask_again(number),
+            What::Tired(number) => self.end(number, Answer::Unknown),
             What::Tick(..)
             | What::Saved(..)
             | What::Kept(..)

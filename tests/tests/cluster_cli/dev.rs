@@ -113,6 +113,11 @@ impl Dev {
         self.address(node, 4)
     }
 
+    /// Where a node speaks the native protocol.
+    pub fn native_address(&self, node: usize) -> String {
+        self.address(node, 2)
+    }
+
     /// A connection for memcached's protocol.
     pub fn client(&self, node: usize) -> Client {
         Server::connect_to(&self.address(node, 1))
@@ -120,7 +125,12 @@ impl Dev {
 
     /// A connection for the native protocol.
     pub fn native(&self, node: usize) -> Native {
-        Native::begin(Server::connect_to(&self.address(node, 2)), &serde_json::json!({}))
+        self.native_with(node, &serde_json::json!({}))
+    }
+
+    /// The same of a client that says this of itself.
+    pub fn native_with(&self, node: usize, hello: &Value) -> Native {
+        Native::begin(Server::connect_to(&self.address(node, 2)), hello)
     }
 
     /// A request over HTTP.

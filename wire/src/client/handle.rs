@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::core::{CallId, Reply, Request};
+use super::core::{By, CallId, Reply, Request, Routing};
 use super::error::{Cause, Error};
 use super::shell::{Command, Consumer, Waiter};
 use crate::native::schema::Repeat;
@@ -39,6 +39,7 @@ impl Handle {
         Request {
             op: T::CODE,
             repeat: T::OPERATION.repeat,
+            by: if T::OPERATION.route.is_some() { By::Key } else { By::Nothing },
             tagged: self.tag_writes,
             object: 0,
             life: None,
@@ -72,6 +73,27 @@ impl Handle {
     pub fn stream(&self, request: Request, to: Box<dyn Consumer>) -> Result<Interest, Error> {
         let id = self.send(request, Waiter::Stream(to))?;
         Ok(Interest { handle: self.clone(), id, done: false })
+    }
+
+    /// For each hash of a key of an object the member that serves it, whatever number that has;
+    /// `None` when one member will do for all.
+    pub async fn places(
+        &self,
+        object: u32,
+        reads: bool,
+        hashes: Vec<u64>,
+    ) -> Option<Vec<Option<usize>>> {
+        let (answered, answer) = oneshot::channel();
+        self.commands.send(Command::Places(object, reads, hashes, answered)).ok()?;
+        answer.await.ok().flatten()
+    }
+
+    /// How requests found their members so far.
+    pub async fn routing(&self) -> Routing {
+        let (answered, answer) = oneshot::channel();
+        // A task that has ended sends nothing anywhere.
+        drop(self.commands.send(Command::Routing(answered)));
+        answer.await.unwrap_or_default()
     }
 
     fn send(&self, request: Request, waiter: Waiter) -> Result<CallId, Error> {

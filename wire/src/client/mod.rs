@@ -18,7 +18,8 @@
 //! # }
 //! ```
 //!
-//! A client is one task with one pipelined connection. Handles are cheap to clone and used from
+//! A client is one task with one pipelined connection to a server, and one to each member of a cluster
+//! whose keys are asked for ([`Options::routing`]). Handles are cheap to clone and used from
 //! any number of tasks: requests that are asked at the same time leave in one write. The
 //! connection is made again for as long as a handle lives, and every request has one deadline in
 //! which it is connected, sent, and repeated as far as that is harmless.
@@ -44,7 +45,8 @@
 //! A request that was sent over a connection which then broke is sent again if it only reads or
 //! may be done twice. One that must not be done twice carries a number by which the server knows
 //! it (an idempotency tag), and is sent again to the same life of the server; when that has ended
-//! the outcome is unknown. Misses, conditions that do not hold and conflicts are no errors but
+//! the outcome is unknown. One about a key of a cluster's cache is sent to any member: the key's
+//! copies know the number. Misses, conditions that do not hold and conflicts are no errors but
 //! results.
 //!
 //! # Inside
@@ -83,6 +85,7 @@ use self::handle::Handle;
 use self::shell::Shell;
 use crate::native::conn;
 
+pub use self::core::Routing;
 pub use cache::Cache;
 pub use catalog::Catalog;
 pub use counter::Counters;
@@ -94,7 +97,8 @@ pub use options::Options;
 pub use tls::TlsOptions;
 pub use transaction::{ConflictKey, Transaction};
 
-/// A client: one pipelined connection to a member, kept for as long as a clone of it lives.
+/// A client: one pipelined connection to a server, and to each member of a cluster, kept for as long
+/// as a clone of it lives.
 #[derive(Debug, Clone)]
 pub struct Client {
     handle: Handle,
@@ -127,6 +131,12 @@ impl Client {
         let client = Client { handle: Handle::new(commands, options.timeout, options.tag_writes) };
         client.ping().await?;
         Ok(client)
+    }
+
+    /// How requests about keys of caches of a cluster found the members that serve them, since the
+    /// client began.
+    pub async fn routing(&self) -> Routing {
+        self.handle.routing().await
     }
 
     /// Asks the server for a sign of life.

@@ -1,6 +1,7 @@
 //! Named things and their numbers. A number is asked for once in a life of the server, and again
 //! when the server has begun anew or says that it knows no such number.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::error::{Cause, Error};
 use super::handle::{Handle, decode, left};
 use crate::native::catalog::{Create, CreateMode, CreateReply, ObjectKind, Resolve, ResolveReply};
 use crate::native::schema::Repeat;
+use crate::native::topology::is_of_cluster;
 use crate::native::{ErrorCode, Json};
 
 /// What to do about an object that is not there.
@@ -86,6 +88,26 @@ impl Object {
         let _ = self.known.compare_exchange(known, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
+    /// The items in parts, each of those whose keys one member serves; `None` when all are one part.
+    pub async fn parts<I: Copy>(
+        &self,
+        items: &[I],
+        reads: bool,
+        hash: impl Fn(I) -> u64,
+    ) -> Result<Option<Vec<Vec<usize>>>, Error> {
+        let (_, number) = self.number(Instant::now() + self.handle.timeout).await?;
+        if items.len() < 2 || !is_of_cluster(number) {
+            return Ok(None);
+        }
+        let hashes = items.iter().map(|item| hash(*item)).collect();
+        let Some(places) = self.handle.places(number, reads, hashes).await else { return Ok(None) };
+        let mut parts: BTreeMap<Option<usize>, Vec<usize>> = BTreeMap::new();
+        for (at, place) in places.into_iter().enumerate() {
+            parts.entry(place).or_default().push(at);
+        }
+        Ok((parts.len() > 1).then(|| parts.into_values().collect()))
+    }
+
     /// Asks about this object, within the client's timeout. The request is made anew for each
     /// attempt.
     pub async fn call(&self, request: impl Fn() -> Request) -> Result<Reply, Error> {
@@ -105,7 +127,7 @@ impl Object {
             let number = self.number(deadline).await.map_err(|error| doubtful(error, doubt))?;
             let mut request = request();
             let dedup = request.repeat == Repeat::Dedup || request.tagged && !request.reads();
-            (request.life, request.object) = (Some(number.0), number.1);
+            (request.life, request.object) = (life_of(number), number.1);
             (request.doubt, request.timeout) = (doubt, Some(left(deadline)));
             let result = self.handle.call(request).await;
             let Err(error) = &result else { return result };
@@ -122,6 +144,11 @@ impl Object {
             self.forget(number);
         }
     }
+}
+
+/// The life that a number is of; `None` where it stands for the same in all.
+pub fn life_of((life, number): (Life, u32)) -> Option<Life> {
+    (!is_of_cluster(number)).then_some(life)
 }
 
 fn apart(known: u64) -> (Life, u32) {

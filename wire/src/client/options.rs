@@ -27,6 +27,7 @@ pub struct Options {
     keepalive: Duration,
     backoff: (Duration, Duration),
     pub(super) tag_writes: bool,
+    routing: bool,
 }
 
 impl Default for Options {
@@ -42,6 +43,7 @@ impl Default for Options {
             keepalive: Duration::from_secs(5),
             backoff: (Duration::from_millis(20), Duration::from_secs(2)),
             tag_writes: false,
+            routing: true,
         }
     }
 }
@@ -129,6 +131,14 @@ impl Options {
         Options { tag_writes: on, ..self }
     }
 
+    /// Sends each request about a key of a cache of a cluster to the member that serves the key, over
+    /// a connection of its own. Off, all go over one connection to one of the seeds, and the member
+    /// behind it passes on what it does not serve. Default: on.
+    #[must_use]
+    pub fn routing(self, on: bool) -> Self {
+        Options { routing: on, ..self }
+    }
+
     /// How connections are made.
     ///
     /// # Errors
@@ -158,13 +168,14 @@ impl Options {
                 cluster: self.cluster.clone(),
                 keepalive_ms: Some(millis(self.keepalive)),
                 max_frame: Some(1 << 20),
-                level: Some("basic".to_owned()),
+                level: Some(if self.routing { "smart" } else { "basic" }.to_owned()),
                 ..Hello::default()
             },
             credentials: self.credentials.clone(),
             connect_timeout: self.connect_timeout,
             keepalive: self.keepalive,
             backoff: self.backoff,
+            routing: self.routing,
             seed: chance(2),
         }
     }

@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 
-use super::core::{Action, CallId, Core, Event, LinkId, Moment, Reply, Request};
+use super::core::{Action, CallId, Core, Event, LinkId, Moment, Reply, Request, Routing};
 use super::dial::Dialer;
 use super::error::Error;
 use super::socket::{Input, Socket};
@@ -25,6 +25,10 @@ pub enum Command {
     Cancel(CallId),
     /// A stream may send more items.
     Credit(CallId, u32),
+    /// Asks which members serve keys of an object, by their hashes.
+    Places(u32, bool, Vec<u64>, oneshot::Sender<Option<Vec<Option<usize>>>>),
+    /// Asks how requests found their members.
+    Routing(oneshot::Sender<Routing>),
 }
 
 /// Who is told what becomes of a request.
@@ -121,6 +125,15 @@ impl Shell {
                     Event::Cancel(call)
                 }
                 Command::Credit(call, items) => Event::Credit(call, items),
+                // Who has stopped waiting does not want to know.
+                Command::Places(object, reads, hashes, asked) => {
+                    drop(asked.send(self.core.places(object, reads, &hashes)));
+                    continue;
+                }
+                Command::Routing(asked) => {
+                    let _ = asked.send(self.core.routing());
+                    continue;
+                }
             };
             self.core.step(now, event, &mut self.actions);
         }

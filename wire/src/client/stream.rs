@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::core::{Life, LinkId, Reply, Request};
 use super::error::{Cause, Error};
 use super::handle::Interest;
-use super::object::Object;
+use super::object::{Object, life_of};
 use super::shell::Consumer;
 use crate::native::ErrorCode;
 
@@ -40,7 +40,7 @@ impl Stream {
         mut request: Request,
     ) -> Result<Self, Error> {
         let number = object.number(deadline).await?;
-        (request.life, request.object) = (Some(number.0), number.1);
+        (request.life, request.object) = (life_of(number), number.1);
         // Credit bounds what may wait here.
         let (to, pieces) = mpsc::unbounded_channel();
         let interest = object.handle.stream(request, Box::new(Forward(to)))?;

@@ -40,7 +40,7 @@ choices! {
 group! {
     /// What objects there are, and the node. The object of these requests is 0.
     0x09 "catalog";
-    reserved { 0x0910 "TOPOLOGY", 0x0911 "TOPOLOGY_WATCH", }
+    reserved { 0x0911 "TOPOLOGY_WATCH", }
 
     /// Finds the number of an object. Once per object and connection is enough: the number stands
     /// for the same object in the whole cluster and is never given to another one.
@@ -148,6 +148,25 @@ group! {
         }
         /// It is not.
         NotFound {}
+    }
+
+    /// Who serves which keys of the caches of the cluster, so that a client can ask the right member
+    /// at once. It is to be asked again when a frame has another epoch in its header.
+    0x0910 TOPOLOGY GetTopology (Read, None, none) {
+        /// The low 32 bits of the epoch that the caller knows; 0: none.
+        known: u32,
+    } => GetTopologyReply<'a> {
+        /// Another one, or the caller knows none. A server without a cluster has epoch 0, no members
+        /// and no caches.
+        Ok {
+            /// `cluster`, as its `id` in `WELCOME`; `epoch`, in decimal; `hash`: `xxh64`; `members`: of each that clients can reach
+            /// `member`, its number, and `endpoint`; `caches`: of each `name`, `object`, its
+            /// number, `reads`, which is `any` or `primary`, and `primaries`, a list of `[n, member]`:
+            /// the next `n` segments are served by this member, 0 is nobody.
+            table: Json<'a>,
+        }
+        /// The caller knows this one.
+        Unchanged {}
     }
 
     /// The server, as in `WELCOME`, and how long it runs.

@@ -133,6 +133,9 @@ pub struct Server {
     /// within a life only; without the key every connection may be another life.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub life: String,
+    /// Its number in the cluster; without the key it belongs to none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<u64>,
 }
 
 /// The cluster in `WELCOME`.

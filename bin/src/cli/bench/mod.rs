@@ -1,7 +1,7 @@
 //! `isogrid bench`: puts load on a server and says what came of it.
 
 mod choose;
-mod clock;
+pub(super) mod clock;
 mod codec;
 mod compare;
 mod connection;

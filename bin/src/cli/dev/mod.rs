@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use super::output::{fail, say};
 use node::{Ended, Phase, keep};
 use plan::Plan;
+pub(super) use probe::is_good;
 
 const EXAMPLES: &str = "\
 Examples:

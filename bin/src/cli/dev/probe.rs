@@ -19,15 +19,19 @@ const YES: &[u8] = b"HTTP/1.1 200 ";
 pub async fn all_serve(plan: &Plan) {
     for node in &plan.nodes {
         let address = node.http();
-        while !matches!(timeout(PATIENCE, is_ready(&address)).await, Ok(Ok(true))) {
+        while !matches!(timeout(PATIENCE, is_good(&address, "/health/ready")).await, Ok(Ok(true))) {
             sleep(LOOK).await;
         }
     }
 }
 
-async fn is_ready(address: &str) -> io::Result<bool> {
+/// Whether what is asked for is answered with yes.
+///
+/// # Errors
+/// There is no answer.
+pub async fn is_good(address: &str, path: &str) -> io::Result<bool> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET /health/ready HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut head = [0; YES.len()];
     stream.read_exact(&mut head).await?;

@@ -77,7 +77,8 @@ impl RemoteArgs {
             Ok(Err(error)) => return Err(Failure::unreachable(&target.server, &error.to_string())),
             Err(_) => return Err(Failure::unreachable(&target.server, "it does not answer")),
         }
-        let options = Options::default().app("isogrid-cli").timeout(self.timeout);
+        // A command asks the server that it names, and no other member.
+        let options = Options::default().app("isogrid-cli").timeout(self.timeout).routing(false);
         let options = target.options(options)?;
         Ok(Client::connect([&*target.server], options).await?)
     }

@@ -173,6 +173,7 @@ impl Driver {
         let seed = u64::from_le_bytes(random::bytes());
         let config = ControlConfig {
             address: self.cluster.address().to_owned(),
+            endpoint: self.cluster.endpoint.clone(),
             data,
             raft: RaftConfig { seed, ..RaftConfig::default() },
             ..ControlConfig::default()

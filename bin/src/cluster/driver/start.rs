@@ -10,17 +10,19 @@ use crate::cluster::ears::Ears;
 use crate::cluster::requests::Requests;
 use crate::cluster::storage::{Opened, Place, Storage};
 use crate::cluster::transport::{PeerTls, Transport, TransportConfig, check_exposure};
-use crate::cluster::{Cluster, ClusterError, shared_caches};
+use crate::cluster::{Cluster, ClusterError, Names, shared_caches};
 use crate::config::{Address, ServerConfig};
 
 impl Cluster {
-    /// Takes part in the cluster of the configuration. `table` gives the tables of caches; `on_end` is called
+    /// Takes part in the cluster of the configuration; `endpoint` is where clients reach it over GNP.
+    /// `table` gives the tables of caches; `on_end` is called
     /// when this process can be no member any more, with the reason.
     ///
     /// # Errors
     /// [`ClusterError`].
     pub async fn join(
         config: &ServerConfig,
+        endpoint: String,
         keeps: Option<[u8; 16]>,
         table: impl Fn(&str) -> Option<Arc<Table>>,
         on_end: impl Fn(&'static str) + Send + 'static,
@@ -32,9 +34,11 @@ impl Cluster {
             view: arc_swap::ArcSwap::default(),
             told: arc_swap::ArcSwap::default(),
             lease_until: 0.into(),
+            endpoint,
             identity: std::sync::OnceLock::new(),
             transport: std::sync::OnceLock::new(),
             requests: Requests::default(),
+            names: Names::new(),
             executor: std::sync::OnceLock::new(),
             inputs: sender,
             intake: crate::cluster::intake::Intake::default(),

@@ -21,6 +21,7 @@ impl Driver {
             storage: self.opened.storage,
             boot: self.opened.boot,
             address: address.to_owned(),
+            endpoint: self.cluster.endpoint.clone(),
             role: Role::Data,
             zone: String::new(),
             weight: 1,

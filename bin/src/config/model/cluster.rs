@@ -13,6 +13,9 @@ pub struct ClusterConfig {
     pub peer: Address,
     /// What others are told to reach it at; `None`: `peer`. Default: none.
     pub advertise: Option<String>,
+    /// What clients are told to reach this node at, over the native protocol; `None`: its listener.
+    /// Default: none.
+    pub endpoint: Option<String>,
     /// Where other members may be: `HOST:PORT` and `HOST:FIRST-LAST`, by commas. Default: none.
     pub join: Option<String>,
     /// How many nodes found the cluster; 0: this one founds none. Default: 0.
@@ -40,6 +43,7 @@ impl Default for ClusterConfig {
             name: "isogrid".to_owned(),
             peer: Address::local(7401),
             advertise: None,
+            endpoint: None,
             join: None,
             bootstrap_expect: 0,
             lease: Duration::from_millis(1_500),

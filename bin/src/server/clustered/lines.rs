@@ -106,7 +106,9 @@ impl Session {
             && !clustered.passed
         {
             let raw = [b"delete ", key, b" noreply\r\n"].concat();
-            clustered.defer(Deferred::new(Target::Segment(segment), &raw, true, false, None));
+            let deferred = Deferred::new(Target::Segment(segment), &raw, true, false, None);
+            let name = clustered.cluster.name();
+            clustered.defer(deferred.named(name));
         }
         let said = out.len();
         framing.encode(&Reply::TooLarge, out);

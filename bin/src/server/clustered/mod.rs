@@ -21,7 +21,9 @@ use std::task::{Context, Poll, ready};
 
 use isogrid_engine::KeyHash;
 use isogrid_grid::Batch;
+use isogrid_grid::copies::Once;
 use isogrid_grid::membership::Monotonic;
+use isogrid_grid::replica::OpId;
 use isogrid_wire::Output;
 use isogrid_wire::memcached::{Decoder, Framing, Refusal, Reply, Request, Text};
 
@@ -41,6 +43,8 @@ const NOWHERE: Refusal = Refusal::Server("nobody serves this key now: try again"
 const PATIENCE_MS: u64 = 5_000;
 /// How often it looks whether somebody does, ms.
 const LOOK_AGAIN_MS: u64 = 10;
+/// How often it looks whether whoever was asked serves the key still, ms.
+const LOOK_ELSEWHERE_MS: u64 = 100;
 
 /// What a session has of the cluster.
 pub struct Clustered {
@@ -52,6 +56,8 @@ pub struct Clustered {
     touched: Vec<u32>,
     /// The requests come from another member: none is passed on once more.
     passed: bool,
+    /// Under what that may come which is executed now.
+    name: Option<OpId>,
     /// One of them is for somebody else.
     is_elsewhere: bool,
     /// What goes to other members at the end of the turn.
@@ -94,6 +100,7 @@ impl Clustered {
             parts: Vec::new(),
             touched: Vec::new(),
             passed: false,
+            name: None,
             is_elsewhere: false,
             outgoing: Outgoing::default(),
             there: 0,
@@ -117,8 +124,8 @@ impl Clustered {
                 self.there += 1;
                 continue;
             }
-            let look = if part.is_unasked() { until.min(now + LOOK_AGAIN_MS) } else { until };
-            ready!(self.timer.poll_until(now, look, cx));
+            let pause = if part.is_unasked() { LOOK_AGAIN_MS } else { LOOK_ELSEWHERE_MS };
+            ready!(self.timer.poll_until(now, until.min(now + pause), cx));
             self.ask_again();
         }
         part::assemble(&mut self.parts, out);
@@ -273,7 +280,18 @@ impl Session {
     ) -> bool {
         let Single { request, framing, hash, .. } = single;
         let (mark, said, segment) = (out.mark(), out.len(), hash.segment());
-        let _ = self.execute(batch, request, framing, Some(*hash), out, done);
+        let once = self.execute_once(segment, out, |session, out| {
+            let _ = session.execute(batch, request, framing, Some(*hash), out, done);
+        });
+        match once {
+            Once::Executed => {}
+            Once::Before(answer) => out.put(&answer),
+            Once::Forgotten => out.put(&refusal(framing, UNKNOWN)),
+            Once::UnderWay | Once::Refused => {
+                out.truncate(mark);
+                return false;
+            }
+        }
         let Some(clustered) = &mut self.clustered else { return true };
         let ticket = (!single.reads)
             .then(|| clustered.shared.copies().and_then(|copies| copies.ticket(segment)));
@@ -292,22 +310,52 @@ impl Session {
             trim_end(out);
         }
         clustered.parts.push(Part::here(out.len() - said, ticket, framing));
+        self.counts.cluster_here += u64::from(!clustered.passed);
         if !single.reads && !clustered.touched.contains(&segment) {
             clustered.touched.push(segment);
         }
         true
     }
 
+    /// Executes a request of a segment, unless it came before.
+    fn execute_once(
+        &mut self,
+        segment: u32,
+        out: &mut Output,
+        execute: impl FnOnce(&mut Session, &mut Output),
+    ) -> Once {
+        let named = self.clustered.as_ref().and_then(|clustered| {
+            let copies = clustered.name.and(clustered.shared.copies()).cloned()?;
+            Some((clustered.name?, clustered.cluster.now().wall, copies))
+        });
+        let Some((id, now, copies)) = named else {
+            execute(self, out);
+            return Once::Executed;
+        };
+        let said = out.len();
+        copies.once(now, segment, id, || {
+            execute(self, out);
+            out.to_vec().get(said..).map(<[u8]>::to_vec)
+        })
+    }
+
     /// Lets somebody else execute a request, or waits until somebody can.
     fn defer(&mut self, single: &Single<'_>) {
-        let Single { framing, hash, raw, reads, is_part, .. } = *single;
+        let Single { request, framing, hash, raw, reads, is_part } = *single;
         let Some(clustered) = &mut self.clustered else { return };
         if clustered.passed {
             clustered.is_elsewhere = true;
             return;
         }
         let target = Target::Segment(hash.segment());
-        clustered.defer(Deferred::new(target, raw, !reads, is_part, Some(framing)));
+        let deferred = Deferred::new(target, raw, !reads, is_part, Some(framing));
+        // What only looks leaves too little behind to be recorded.
+        let looks = reads || matches!(request, Request::Get(_));
+        let name = (!looks).then(|| clustered.cluster.name());
+        clustered.defer(match name {
+            Some(name) => deferred.named(name),
+            None => deferred,
+        });
     }
 }
 

@@ -7,12 +7,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use isogrid_grid::copies::Ticket;
 use isogrid_grid::id::NodeId;
+use isogrid_grid::replica::OpId;
 use isogrid_wire::Output;
 use isogrid_wire::memcached::Framing;
 
 use super::lines::END;
 use super::{NOWHERE, UNKNOWN, refusal};
-use crate::cluster::{Answer, Asked, Cluster, Done, Outgoing, Route, Shared};
+use crate::cluster::{Answer, Asked, Cluster, Done, Outgoing, Route, Shared, named};
 
 /// A part of what a connection answers.
 pub enum Part {
@@ -45,11 +46,15 @@ pub struct Deferred {
     target: Target,
     raw: Vec<u8>,
     writes: bool,
+    /// It may be passed on again, whatever became of it: it has a name.
+    is_named: bool,
+    /// An attempt may have been executed.
+    is_doubtful: bool,
     /// Its answer is a part of one: the end is not its own.
     is_part: bool,
     /// How its client is told what became of it; `None`: not at all.
     framing: Option<Framing<'static>>,
-    asked: Option<Asked>,
+    asked: Option<(NodeId, Asked)>,
     answer: Option<Bytes>,
 }
 
@@ -97,11 +102,11 @@ impl Part {
         }
     }
 
-    /// Asks for it, if nobody is asked.
+    /// Asks for it, if nobody is asked, or somebody who does not serve it any more.
     pub fn ask_again(&mut self, cluster: &Cluster, shared: &Shared, outgoing: &mut Outgoing) {
         if let Part::There(deferred) = self
-            && deferred.asked.is_none()
             && deferred.answer.is_none()
+            && deferred.is_misled(cluster, shared)
         {
             deferred.ask(cluster, shared, outgoing);
         }
@@ -135,12 +140,27 @@ impl Deferred {
         framing: Option<&Framing<'_>>,
     ) -> Deferred {
         let (raw, framing) = (raw.to_vec(), framing.map(Framing::of_refusals));
-        Deferred { target, raw, writes, is_part, framing, asked: None, answer: None }
+        let (is_named, is_doubtful) = (false, false);
+        let (asked, answer) = (None, None);
+        Deferred { target, raw, writes, is_named, is_doubtful, is_part, framing, asked, answer }
+    }
+
+    /// The same under a name, with which it is executed once.
+    #[must_use]
+    pub fn named(self, id: OpId) -> Deferred {
+        Deferred { raw: named(id, &self.raw), is_named: true, ..self }
     }
 
     /// Has it passed on to who can execute it, if somebody is known.
     pub fn ask(&mut self, cluster: &Cluster, shared: &Shared, outgoing: &mut Outgoing) {
-        let to = match self.target {
+        let Some(to) = self.who(cluster, shared) else { return };
+        self.is_doubtful |= self.asked.is_some();
+        let asked = cluster.ask(outgoing, to, shared, &self.raw);
+        self.asked = asked.map(|asked| (to, asked));
+    }
+
+    fn who(&self, cluster: &Cluster, shared: &Shared) -> Option<NodeId> {
+        match self.target {
             Target::Member(node) => Some(node),
             Target::Segment(segment) => match cluster.view().route(shared.group, segment) {
                 // Back to ourselves: when the request was looked at we did not serve it.
@@ -148,18 +168,23 @@ impl Deferred {
                 Route::There(node) => Some(node),
                 Route::Nowhere => None,
             },
-        };
-        self.asked = to.and_then(|to| cluster.ask(outgoing, to, shared, &self.raw));
+        }
+    }
+
+    /// Whether nobody is asked, or somebody who may never answer while another one would.
+    fn is_misled(&self, cluster: &Cluster, shared: &Shared) -> bool {
+        let Some((of, _)) = &self.asked else { return true };
+        self.is_named && self.who(cluster, shared).is_some_and(|to| to != *of)
     }
 
     fn poll(&mut self, is_late: bool, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(asked) = &mut self.asked
+        if let Some((_, asked)) = &mut self.asked
             && let Poll::Ready(answer) = Pin::new(asked).poll(cx)
         {
             self.take(answer);
         }
         if self.answer.is_none() && is_late {
-            let is_unknown = self.asked.is_some() && self.writes;
+            let is_unknown = (self.asked.is_some() || self.is_doubtful) && self.writes;
             self.answer = Some(self.refusal(is_unknown));
         }
         if self.answer.is_some() { Poll::Ready(()) } else { Poll::Pending }
@@ -175,9 +200,12 @@ impl Deferred {
                 let is_for_nobody = matches!(self.target, Target::Member(_));
                 self.answer = Some(if is_for_nobody { Bytes::new() } else { bytes });
             }
-            // What changes nothing is simply asked again.
-            Done::Unknown if self.writes => self.answer = Some(self.refusal(true)),
-            Done::Elsewhere | Done::Unknown => {}
+            Done::Unknown if self.writes && !self.is_named => {
+                self.answer = Some(self.refusal(true));
+            }
+            // What has a name, or changes nothing, is simply asked again.
+            Done::Unknown => self.is_doubtful = true,
+            Done::Elsewhere => {}
         }
     }
 

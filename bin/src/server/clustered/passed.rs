@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use isogrid_grid::Batch;
 use isogrid_grid::catalog::Kind;
+use isogrid_grid::replica::OpId;
 use isogrid_wire::Limits;
 use isogrid_wire::Output;
 use isogrid_wire::memcached::{Decoder, Protocols};
 
-use crate::cluster::{self, Executed, Executor, Items, Shared};
+use crate::cluster::{self, Executed, Executor, Items, Shared, unnamed};
 use crate::server::connection::{Done, Turn};
 use crate::server::connections::{Connections, Peer, Spoken};
 use crate::server::login::Client;
@@ -74,7 +75,7 @@ impl Executor for Passed {
             return Vec::new();
         }
         // All of a frame are of one connection.
-        match requests.clone().next().and_then(|first| first.first()) {
+        match requests.clone().next().and_then(|first| unnamed(first).1.first()) {
             Some(&(PASSED | UNITS | FOLLOW)) => self.execute_native(shared, requests, executed),
             _ => self.execute_memcached(shared, requests, executed),
         }
@@ -96,7 +97,7 @@ impl Passed {
         let cache = Arc::clone(&session.cache);
         let batch = cache.batch(session.now);
         for request in requests {
-            session.execute_passed(&batch, request, &mut out, executed);
+            session.execute_passed(&batch, unnamed(request), &mut out, executed);
             out.clear();
         }
         drop(batch);
@@ -120,12 +121,12 @@ impl Passed {
             requests.for_each(|_| executed.elsewhere());
             return Vec::new();
         };
-        for request in requests {
+        for (id, request) in requests.map(unnamed) {
             let later = match request.first() {
                 Some(&FOLLOW) => session.execute_follow(shared, request),
                 Some(&UNITS) => session.execute_passed_units(shared, request),
                 _ => {
-                    execute_one(session, shared, request, executed);
+                    execute_one(session, shared, (id, request), executed);
                     continue;
                 }
             };
@@ -149,10 +150,11 @@ impl Session {
     fn execute_passed(
         &mut self,
         batch: &Batch<'_>,
-        request: &[u8],
+        (name, request): (Option<OpId>, &[u8]),
         out: &mut Output,
         executed: &mut Executed,
     ) {
+        self.clustered.iter_mut().for_each(|clustered| clustered.name = name);
         let item_size_max = self.node.config.limits.max_item_size;
         let limits = Limits { item_size_max, ..Limits::default() };
         let mut decoder = Decoder::new(limits, Protocols::Auto);
@@ -172,10 +174,10 @@ impl Session {
 fn execute_one(
     session: &mut native::Session,
     shared: &Shared,
-    request: &[u8],
+    (id, request): (Option<OpId>, &[u8]),
     executed: &mut Executed,
 ) {
-    match session.execute_passed(&shared.name, request) {
+    match session.execute_passed(&shared.name, id, request) {
         Outcome::Given(given, waits) => {
             executed.answer(cluster::Done::Executed, &pack(&given), waits.into_iter());
         }

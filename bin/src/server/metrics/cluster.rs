@@ -19,6 +19,12 @@ pub fn has_lease(scrape: &Scrape) -> Vec<Sample> {
     cluster.map_or_else(Vec::new, |cluster| one(u64::from(cluster.may_serve())))
 }
 
+/// Requests that this member executed for its own clients, by cache.
+pub fn executed_here(scrape: &Scrape) -> Vec<Sample> {
+    let counted = || by(scrape.counted(|counts| counts.cluster_here));
+    scrape.node.cluster.get().map_or_else(Vec::new, |_| counted())
+}
+
 /// Requests passed on.
 pub fn passed_on(scrape: &Scrape) -> Vec<Sample> {
     scrape.node.cluster.get().map_or_else(Vec::new, |cluster| one(cluster.passed_on()))

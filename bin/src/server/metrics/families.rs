@@ -104,6 +104,9 @@ families! {
         |s| cluster::transport(s, |stats| &stats.damaged);
     Counter "isogrid_cluster_dropped" [] "Frames of the control lane that made room for newer ones",
         |s| cluster::transport(s, |stats| &stats.dropped);
+    Counter "isogrid_cluster_executed_here" ["cache"]
+        "Requests of clients for one key that were executed by the member that was asked",
+        cluster::executed_here;
     Counter "isogrid_cluster_passed_on" [] "Requests that were passed on to other members",
         cluster::passed_on;
     Counter "process_cpu_seconds" [] "User and system CPU time",

@@ -11,12 +11,11 @@ use super::failure::Failure;
 use super::handshake;
 use super::login::{Begun, Refreshed};
 use super::once::instance_of;
-use super::reply::To;
 use super::session::{Session, Stage};
 
 impl Session {
     pub(super) fn hello(&mut self, frame: &Frame<'_>, out: &mut Output) -> Result<(), Failure> {
-        let greeting = handshake::hello(frame, &self.limits)?;
+        let greeting = handshake::hello(&self.node, frame, &self.limits)?;
         (self.instance, self.frame_max) = (greeting.instance, greeting.frame_max);
         if !self.node.security.is_required() {
             handshake::anonymous(greeting.auth.as_ref())?;
@@ -128,7 +127,7 @@ impl Session {
             Kind::Ping => self.ping(frame, out),
             Kind::Pong => {}
             Kind::Req if header.stream != 0 => {
-                let to = To { op: header.op, stream: header.stream, frame_max: self.frame_max };
+                let to = self.to(&header);
                 to.fail(&Failure::of(ErrorCode::AuthRequired), out);
             }
             _ => self.broken(&Failure::of(ErrorCode::ProtocolError), out),

@@ -147,9 +147,11 @@ fn of_catalog(request: &Catalog<'_>, ask: &mut Ask<'_>) -> Result<(), Failure> {
         Catalog::Alter(alter) => ask(configure(alter.name)),
         Catalog::Drop(drop) => ask(configure(drop.name)),
         Catalog::Describe(_) | Catalog::NodeStats(_) => of_all(OpClass::Monitor, ask),
-        // RESOLVE asks when there is something to make, LIST for each object that it lists.
-        Catalog::Resolve(_) | Catalog::ListObjects(_) | Catalog::Info(_) | Catalog::Health(_) => {
-            Ok(())
-        }
+        // RESOLVE asks when there is something to make, LIST and TOPOLOGY for each object in them.
+        Catalog::Resolve(_)
+        | Catalog::ListObjects(_)
+        | Catalog::GetTopology(_)
+        | Catalog::Info(_)
+        | Catalog::Health(_) => Ok(()),
     }
 }

@@ -13,7 +13,7 @@ use isogrid_wire::native::{ErrorCode, Json};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::handshake::{cluster, server};
+use super::handshake::{cluster, epoch, server};
 use super::permit::permissions;
 use super::reply::{Given, Reply};
 use super::request::{At, Flow};
@@ -68,6 +68,7 @@ impl Session {
                     None => reply.say(&DescribeReply::NotFound {}),
                 }
             }
+            Request::GetTopology(known) => self.topology(*known, reply),
             Request::Info(_) => {
                 let text = info(&self.node).to_string();
                 reply.say(&InfoReply::Ok { info: Json(&text) });
@@ -249,8 +250,8 @@ fn info(node: &Node) -> Value {
     let listeners: Vec<_> = listeners.iter().map(|listener| listener.address.to_string()).collect();
     json!({
         "server": server(node),
-        "cluster": cluster(),
-        "epoch": "0",
+        "cluster": cluster(node),
+        "epoch": epoch(node).to_string(),
         "uptime_ms": node.now().saturating_sub(node.started),
         "listeners": listeners,
     })

@@ -24,9 +24,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isogrid_grid::catalog::{Kind, Object};
-use isogrid_grid::copies::Ticket;
+use isogrid_grid::copies::{Copies, Once, Ticket};
+use isogrid_grid::id::NodeId;
+use isogrid_grid::replica::OpId;
 use isogrid_wire::native::cache::Request;
 use isogrid_wire::native::{ErrorCode, Request as Any, SubKind};
+use tokio::time::timeout;
 
 use self::hear::Hearing;
 use self::order::{Place, Turn};
@@ -38,10 +41,12 @@ use super::reply::{Given, Reply, To};
 use super::request::{At, Flow};
 use super::session::Session;
 use super::under_way::Later;
-use crate::cluster::{Answer, Asked, Cluster, Done, Outgoing, Route, Shared};
+use crate::cluster::{Answer, Asked, Cluster, Done, Outgoing, Route, Shared, named};
 
 /// How often a request that nobody can execute looks whether somebody can.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How often it is looked whether whoever was asked serves the key still.
+const LOOK_ELSEWHERE: Duration = Duration::from_millis(100);
 /// The first byte of a request that is passed on; none of memcached's begins so.
 pub const PASSED: u8 = 0;
 
@@ -51,7 +56,6 @@ struct OnItsWay {
     shared: Arc<Shared>,
     segment: u32,
     raw: Vec<u8>,
-    writes: bool,
 }
 
 impl Session {
@@ -84,12 +88,12 @@ impl Session {
             self.check_wait(at)?;
         }
         let segment = segment_of(at, key)?;
-        let way = |cluster: &Arc<Cluster>, shared: &Arc<Shared>| OnItsWay {
-            cluster: Arc::clone(cluster),
-            shared: Arc::clone(shared),
-            segment,
-            raw: passed(at.to, at.body),
-            writes,
+        let id = if writes { self.name_of(at)? } else { None };
+        let way = |cluster: &Arc<Cluster>, shared: &Arc<Shared>| {
+            let (cluster, shared) = (Arc::clone(cluster), Arc::clone(shared));
+            // What may change something has a name, so that it can be passed on again (R35).
+            let id = id.or_else(|| writes.then(|| cluster.name()));
+            OnItsWay { cluster, shared, segment, raw: passed(id, at.to, at.body) }
         };
         let place = match self.order.turn(&shared, segment, writes) {
             Turn::Now(place) => place,
@@ -99,13 +103,15 @@ impl Session {
             }
         };
         if let Some((given, ticket)) =
-            self.execute_here(&cluster, &shared, at, request, segment, writes)?
+            self.execute_here((&cluster, &shared), at, request, (segment, writes), id)?
         {
+            self.counts.cluster_here += 1;
             let Some(ticket) = ticket else {
                 reply.give(&given);
                 return Ok(Flow::Said);
             };
-            return self.later(at, committed(cluster, shared, ticket, given, place));
+            let again = id.map(|_| way(&cluster, &shared));
+            return self.later(at, committed((cluster, shared), ticket, given, place, again));
         }
         let way = way(&cluster, &shared);
         let asked = way.ask(&mut self.unsent.outgoing);
@@ -163,24 +169,28 @@ impl Session {
     }
 
     /// Executes a request here, if this member serves its key: the answer, and what it waits for.
+    /// One that may come again is executed once.
     fn execute_here(
         &mut self,
-        cluster: &Arc<Cluster>,
-        shared: &Arc<Shared>,
+        (cluster, shared): (&Arc<Cluster>, &Arc<Shared>),
         at: &At<'_>,
         request: &Request<'_>,
-        segment: u32,
-        writes: bool,
+        (segment, writes): (u32, bool),
+        id: Option<OpId>,
     ) -> Result<Option<(Given, Option<Ticket>)>, Failure> {
         let may =
             || cluster.serves(shared, segment) || (!writes && cluster.may_read(shared, segment));
         if !may() {
             return Ok(None);
         }
-        let mut all = Vec::new();
-        if let Err(failure) = self.cache(at, request, &mut Reply::kept(at.to, &mut all)) {
-            all.push(Given::failure(&failure));
-        }
+        let given = match id.zip(shared.copies()) {
+            None => Some(self.answer_of(at, request)),
+            Some((id, copies)) => {
+                let now = cluster.now().wall;
+                self.answer_once((copies, now, segment, id), at, request)
+            }
+        };
+        let Some(given) = given else { return Ok(None) };
         let ticket = writes.then(|| shared.copies().and_then(|copies| copies.ticket(segment)));
         let ticket = ticket.flatten();
         // What was read is true if we may still answer, a write once it is committed.
@@ -190,63 +200,119 @@ impl Session {
         if writes {
             self.unsent.wrote(cluster, shared, segment);
         }
-        let given = all.pop().unwrap_or_else(|| Given::failure(&Failure::of(ErrorCode::Internal)));
         Ok(Some((given, ticket)))
+    }
+
+    /// Executes a request.
+    fn answer_of(&mut self, at: &At<'_>, request: &Request<'_>) -> Given {
+        let mut all = Vec::new();
+        if let Err(failure) = self.cache(at, request, &mut Reply::kept(at.to, &mut all)) {
+            all.push(Given::failure(&failure));
+        }
+        all.pop().unwrap_or_else(|| Given::failure(&Failure::of(ErrorCode::Internal)))
+    }
+
+    /// Executes a request unless it came before; `None`: it is being executed, or cannot be here.
+    fn answer_once(
+        &mut self,
+        (copies, now, segment, id): (&Arc<Copies>, u64, u32, OpId),
+        at: &At<'_>,
+        request: &Request<'_>,
+    ) -> Option<Given> {
+        let mut given = None;
+        let once = copies.once(now, segment, id, || {
+            let fresh = given.insert(self.answer_of(at, request));
+            (!fresh.is_undone).then(|| pack(fresh))
+        });
+        match once {
+            Once::Executed => given,
+            Once::Before(bytes) => unpack(&bytes),
+            Once::Forgotten => Some(Given::failure(&forgotten())),
+            Once::UnderWay | Once::Refused => None,
+        }
+    }
+
+    /// Under what a request may come again, if its client says so.
+    fn name_of(&self, at: &At<'_>) -> Result<Option<OpId>, Failure> {
+        let Some(number) = at.ext.idem else { return Ok(None) };
+        let client = self.instance.ok_or_else(no_instance)?;
+        Ok(Some(OpId { client, number }))
+    }
+
+    /// Whether the copies of a request's segment keep its answer for who asks again.
+    pub fn is_kept_by_copies(&self, at: &At<'_>, request: &Any<'_>) -> bool {
+        let Any::Cache(request) = request else { return false };
+        self.clustered(at.object).is_some() && matches!(self.key_of(request), Ok((_, true)))
     }
 }
 
-/// Answers when a write is committed.
+/// Answers when a write is committed. What may come again is asked for elsewhere when nobody here
+/// knows whether it will be.
 fn committed(
-    cluster: Arc<Cluster>,
-    shared: Arc<Shared>,
+    (cluster, shared): (Arc<Cluster>, Arc<Shared>),
     ticket: Ticket,
     given: Given,
     place: Place,
+    again: Option<OnItsWay>,
 ) -> Later {
     Box::pin(async move {
         let Some(copies) = shared.copies().cloned() else { return Given::failure(&unknown()) };
         let done = poll_fn(|cx| copies.poll(ticket, cx)).await;
-        drop(place);
-        let is_true = done.is_ok() && cluster.may_serve();
-        if is_true { given } else { Given::failure(&unknown()) }
+        if done.is_ok() && cluster.may_serve() {
+            return given;
+        }
+        match again {
+            Some(way) => way.go(place, None).await,
+            None => Given::failure(&unknown()),
+        }
     })
 }
 
 impl OnItsWay {
     /// Passes the request on, if somebody is known who serves its key.
-    fn ask(&self, outgoing: &mut Outgoing) -> Option<Asked> {
+    fn ask(&self, outgoing: &mut Outgoing) -> Option<(NodeId, Asked)> {
+        let to = self.who()?;
+        Some((to, self.cluster.ask(outgoing, to, &self.shared, &self.raw)?))
+    }
+
+    fn who(&self) -> Option<NodeId> {
         let view = self.cluster.view();
-        let to = match view.route(self.shared.group, self.segment) {
+        match view.route(self.shared.group, self.segment) {
             // Back to ourselves: when it was looked at we did not serve it.
             Route::Here => view.us(),
             Route::There(node) => Some(node),
             Route::Nowhere => None,
-        };
-        self.cluster.ask(outgoing, to?, &self.shared, &self.raw)
+        }
     }
 
     /// Waits for an answer, as long as whoever asks does; what it asks next waits for its place.
-    async fn go(self, _place: Place, asked: Option<Asked>) -> Given {
+    /// What changes nothing, or has a name, is asked again when nobody knows what became of it.
+    async fn go(self, _place: Place, asked: Option<(NodeId, Asked)>) -> Given {
         let mut asked = asked.or_else(|| self.ask_now());
         loop {
-            if let Some(asked) = asked.take() {
-                let Answer { done, bytes } = asked.await;
-                match done {
-                    Done::Executed => {
-                        let given = unpack(&bytes);
-                        return given.unwrap_or_else(|| Given::failure(&unknown()));
-                    }
-                    Done::Unknown if self.writes => return Given::failure(&unknown()),
-                    // What changes nothing is simply asked again.
-                    Done::Elsewhere | Done::Unknown => {}
-                }
+            if let Some((of, asked)) = asked.take()
+                && let Some(Answer { done: Done::Executed, bytes }) = self.answer(of, asked).await
+            {
+                return unpack(&bytes).unwrap_or_else(|| Given::failure(&unknown()));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
             asked = self.ask_now();
         }
     }
 
-    fn ask_now(&self) -> Option<Asked> {
+    /// The answer of a member; `None` when another one serves the key before it has come.
+    async fn answer(&self, of: NodeId, mut asked: Asked) -> Option<Answer> {
+        loop {
+            if let Ok(answer) = timeout(LOOK_ELSEWHERE, &mut asked).await {
+                return Some(answer);
+            }
+            if self.who().is_some_and(|to| to != of) {
+                return None;
+            }
+        }
+    }
+
+    fn ask_now(&self) -> Option<(NodeId, Asked)> {
         let mut outgoing = Outgoing::default();
         let asked = self.ask(&mut outgoing);
         self.cluster.send_requests(&mut outgoing);
@@ -257,6 +323,18 @@ impl OnItsWay {
 fn unknown() -> Failure {
     let why = "the member that took the write is gone: nobody knows what becomes of it";
     Failure::new(ErrorCode::OutcomeUnknown, why)
+}
+
+/// A request that was executed before, or never will be.
+fn forgotten() -> Failure {
+    let why = "the request with this `idem` is older than what is remembered of its client: it was \
+               not executed now, and nobody knows whether it was before";
+    Failure::new(ErrorCode::OutcomeUnknown, why)
+}
+
+/// A request that may come again has to be somebody's.
+pub fn no_instance() -> Failure {
+    Failure::invalid("`idem` needs `client.instance` in HELLO")
 }
 
 /// Nobody serves what it was for, as long as whoever asks waits: it was surely not done.
@@ -271,11 +349,14 @@ fn one_by_one() -> Failure {
 }
 
 /// A request as it is passed on.
-fn passed(to: To, body: &[u8]) -> Vec<u8> {
+fn passed(id: Option<OpId>, to: To, body: &[u8]) -> Vec<u8> {
     let mut raw = vec![PASSED];
     raw.extend_from_slice(&to.op.to_be_bytes());
     raw.extend_from_slice(body);
-    raw
+    match id {
+        Some(id) => named(id, &raw),
+        None => raw,
+    }
 }
 
 /// An answer as it is passed back.
@@ -304,7 +385,7 @@ pub enum Outcome {
 
 impl Session {
     /// Executes a request that another member passed on; its bytes as `passed` made them.
-    pub fn execute_passed(&mut self, cache: &str, raw: &[u8]) -> Outcome {
+    pub fn execute_passed(&mut self, cache: &str, id: Option<OpId>, raw: &[u8]) -> Outcome {
         self.now = self.node.now();
         let index = self.node.catalog.index();
         let object = index.by_name(Kind::Cache, cache);
@@ -312,14 +393,14 @@ impl Session {
             return Outcome::Elsewhere;
         };
         let op = u16::from_be_bytes(*op);
-        let to = To { op, stream: 1, frame_max: self.frame_max };
+        let to = To { op, stream: 1, frame_max: self.frame_max, epoch: 0 };
         let (Some(at), Some(cluster)) = (At::passed(to, object, body), self.clustered(object))
         else {
             return Outcome::Elsewhere;
         };
         let reader = isogrid_wire::native::Reader::new(body, &self.limits);
         let Ok(Any::Cache(request)) = Any::decode(op, reader) else { return Outcome::Elsewhere };
-        match self.execute_here_only(cluster, &at, &request) {
+        match self.execute_here_only(cluster, &at, &request, id) {
             Ok(Some((given, ticket))) => Outcome::Given(given, ticket),
             Ok(None) => Outcome::Elsewhere,
             Err(failure) => Outcome::Given(Given::failure(&failure), None),
@@ -331,10 +412,11 @@ impl Session {
         (cluster, shared): (Arc<Cluster>, Arc<Shared>),
         at: &At<'_>,
         request: &Request<'_>,
+        id: Option<OpId>,
     ) -> Result<Option<(Given, Option<Ticket>)>, Failure> {
         let (key, writes) = self.key_of(request)?;
         let segment = segment_of(at, key)?;
-        self.execute_here(&cluster, &shared, at, request, segment, writes)
+        self.execute_here((&cluster, &shared), at, request, (segment, writes), id)
     }
 
     /// The segments that were written to, for who sends what came of it.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use isogrid_grid::control::Identity;
 use isogrid_wire::Output;
 use isogrid_wire::native::handshake::{
     AnnouncedLimits, Auth, AuthStart, Cluster, Hello, Server, Welcome, from_payload, to_payload,
@@ -13,6 +14,7 @@ use isogrid_wire::native::{BEFORE_AUTH_LEN_MAX, ErrorCode, Frame, GROUPS, Header
 use super::failure::Failure;
 use super::login::{ANONYMOUS, Login};
 use super::{CLUSTER, KEEPALIVE_MS};
+use crate::cluster::SEGMENTS;
 use crate::server::node::Node;
 
 /// What a client's preface came to.
@@ -58,10 +60,11 @@ pub struct Greeting {
 ///
 /// # Errors
 /// The `ERR` on stream 0 behind which the connection ends.
-pub fn hello(frame: &Frame<'_>, limits: &Limits) -> Result<Greeting, Failure> {
+pub fn hello(node: &Node, frame: &Frame<'_>, limits: &Limits) -> Result<Greeting, Failure> {
     let hello: Hello = from_payload(frame.payload)?;
-    if hello.cluster.as_ref().is_some_and(|wanted| wanted != CLUSTER) {
-        return Err(Failure::of(ErrorCode::WrongCluster).with("cluster", CLUSTER));
+    let ours = cluster(node).name;
+    if hello.cluster.is_some_and(|wanted| wanted != ours) {
+        return Err(Failure::of(ErrorCode::WrongCluster).with("cluster", ours));
     }
     let instance = parse_uuid(&hello.client.instance)?;
     let wanted = hello.max_frame.map_or(limits.frame_len_max, |max| max as usize);
@@ -93,9 +96,11 @@ pub fn welcome(node: &Node, limits: &Limits, login: &Login, auth: Auth, out: &mu
     let mechanisms = login.mechanisms().into_iter().map(str::to_owned).collect();
     let welcome = Welcome {
         server: server(node),
-        cluster: cluster(),
+        cluster: cluster(node),
         auth: Auth { mechanisms, ..auth },
-        epoch: "0".to_owned(),
+        epoch: epoch(node).to_string(),
+        segments: if node.cluster.get().is_some() { SEGMENTS } else { 0 },
+        endpoints: endpoints(node),
         hash: "xxh64".to_owned(),
         limits: AnnouncedLimits::from(*limits),
         ops: ops(),
@@ -114,12 +119,33 @@ pub fn put(kind: Kind, payload: &[u8], out: &mut Output) {
 pub fn server(node: &Node) -> Server {
     let (name, version) = ("isogrid".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     let life = format!("{:016x}", node.life);
-    Server { name, version, node: node.config.node.name.clone(), life }
+    let member = identity(node).map(|identity| identity.node.0);
+    Server { name, version, node: node.config.node.name.clone(), life, member }
 }
 
 /// The cluster, for the same.
-pub fn cluster() -> Cluster {
-    Cluster { name: CLUSTER.to_owned(), id: String::new() }
+pub fn cluster(node: &Node) -> Cluster {
+    let id = identity(node).map(|identity| identity.cluster.to_string());
+    let name = match node.cluster.get() {
+        Some(_) => node.config.cluster.name.clone(),
+        None => CLUSTER.to_owned(),
+    };
+    Cluster { name, id: id.unwrap_or_default() }
+}
+
+/// The topology epoch.
+pub fn epoch(node: &Node) -> u64 {
+    node.cluster.get().map_or(0, |cluster| cluster.view().epoch)
+}
+
+/// Where clients reach the members.
+fn endpoints(node: &Node) -> Vec<String> {
+    let view = node.cluster.get().map(|cluster| cluster.view());
+    view.map_or_else(Vec::new, |view| view.endpoints().values().cloned().collect())
+}
+
+fn identity(node: &Node) -> Option<Identity> {
+    node.cluster.get()?.identity()
 }
 
 /// For each group the highest low byte of an opcode.

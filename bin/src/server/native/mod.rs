@@ -48,6 +48,7 @@ mod run;
 mod scan;
 mod session;
 mod time;
+mod topology;
 mod track;
 mod tx;
 mod under_way;

@@ -21,6 +21,8 @@ pub struct To {
     pub stream: u32,
     /// Largest payload of a frame that the client takes, bytes.
     pub frame_max: usize,
+    /// The topology epoch, low half.
+    pub epoch: u32,
 }
 
 /// An answer as bytes.
@@ -112,7 +114,7 @@ impl<'o> Reply<'o> {
 
 impl To {
     fn header(self, kind: Kind) -> Header {
-        Header::new(kind, self.op, self.stream, 0)
+        Header::new(kind, self.op, self.stream, self.epoch)
     }
 
     /// Sends a failure.

@@ -10,6 +10,7 @@ use isogrid_wire::native::frame::{COMPRESSED, NO_REPLY};
 use isogrid_wire::native::schema::{Operation, Repeat};
 use isogrid_wire::native::{ErrorCode, Frame, Request, RequestExt, RequestFrame, operation};
 
+use super::clustered::no_instance;
 use super::failure::Failure;
 use super::live::Live;
 use super::once::{Known, Once};
@@ -108,7 +109,7 @@ impl Session {
             self.broken(&Failure::of(ErrorCode::ProtocolError), out);
             return false;
         }
-        let to = To { op: header.op, stream: header.stream, frame_max: self.frame_max };
+        let to = self.to(&header);
         let mut reply = Reply::sent(to, out);
         let free = if silent { Ok(()) } else { self.streams.check(header.stream) };
         let flow = match free {
@@ -205,7 +206,8 @@ impl Session {
         if self.lacks(index, asked.object, &request)? {
             return Ok((Flow::Stopped, None));
         }
-        let flow = match at.ext.idem.filter(|_| operation.repeat != Repeat::Read) {
+        let idem = at.ext.idem.filter(|_| operation.repeat != Repeat::Read);
+        let flow = match idem.filter(|_| !self.is_kept_by_copies(&at, &request)) {
             Some(number) => self.once(number, &at, &request, reply),
             None => self.fenced(&at, &request, reply),
         };
@@ -234,8 +236,8 @@ impl Session {
         request: &Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Failure> {
-        let missing = || Failure::invalid("`idem` needs `client.instance` in HELLO");
-        let once = match Once::begin(&self.node, self.instance.ok_or_else(missing)?, number)? {
+        let instance = self.instance.ok_or_else(no_instance)?;
+        let once = match Once::begin(&self.node, instance, number)? {
             Known::New(once) => once,
             Known::Answered(given) => {
                 reply.give(&given);

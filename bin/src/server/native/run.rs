@@ -167,7 +167,7 @@ impl Session {
             if waits || out.len() >= OUTPUT_LEN_MAX {
                 return;
             }
-            let to = To { op, stream, frame_max: self.frame_max };
+            let to = To { op, stream, frame_max: self.frame_max, epoch: self.epoch };
             let mut answered = match op {
                 Get::CODE => self.answer_get(run, batch, placed, to, out),
                 Put::CODE => self.answer_put(run, batch, placed, to, out),

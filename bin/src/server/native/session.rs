@@ -64,6 +64,8 @@ pub struct Session {
     pub frame_max: usize,
     /// The time of this run, ms.
     pub now: u64,
+    /// The topology epoch of this run, low half.
+    pub epoch: u32,
     /// When what is in the input was read, ms.
     pub read_at: u64,
     /// Its open streams.
@@ -128,6 +130,7 @@ impl Session {
             instance: None,
             frame_max: limits.frame_len_max,
             now,
+            epoch: 0,
             read_at: now,
             streams: Streams::new(limits.streams_max),
             window: Window::new(&node),
@@ -226,6 +229,12 @@ impl Session {
         }
     }
 
+    /// Whom the answer to a frame goes to.
+    pub(super) fn to(&self, header: &Header) -> To {
+        let Header { op, stream, .. } = *header;
+        To { op, stream, frame_max: self.frame_max, epoch: self.epoch }
+    }
+
     /// Whether the frame has to come again, when what it needs is in memory.
     fn frame(&mut self, index: &Index, frame: Frame<'_>, out: &mut Output) -> bool {
         match self.reassembly.push(frame) {
@@ -237,7 +246,7 @@ impl Session {
             }
             Assembled::Incomplete => {}
             Assembled::Refused(header, code) => {
-                let to = To { op: header.op, stream: header.stream, frame_max: self.frame_max };
+                let to = self.to(&header);
                 to.fail(&Failure::of(code), out);
                 self.window.answered(to);
             }
@@ -331,7 +340,7 @@ impl Session {
     fn finish(&mut self, to: To, given: &Given, out: &mut Output) {
         self.lives.remove(to.stream);
         if self.streams.finish(to.stream) {
-            to.give(given, out);
+            To { epoch: self.epoch, ..to }.give(given, out);
         }
     }
 
@@ -358,6 +367,8 @@ impl Session {
 impl Conversation for Session {
     fn begin(&mut self) {
         self.now = self.node.now();
+        let cluster = self.node.cluster.get();
+        self.epoch = cluster.map_or(0, |cluster| cluster.view().short_epoch());
     }
 
     fn end(&mut self) {

@@ -39,6 +39,7 @@ impl World {
             storage: StorageId(node.into()),
             boot: Boot(0),
             address: String::new(),
+            endpoint: String::new(),
             role: Role::Data,
             zone: String::new(),
             weight: 1,
@@ -72,8 +73,9 @@ impl World {
     /// With these copies on its disk.
     fn restart_with(&mut self, node: u64, data: u64, boot: u64) {
         let (storage, address) = (StorageId(node.into()), String::new());
+        let endpoint = String::new();
         let (node, data, boot) = (NodeId(node), StorageId(data.into()), Boot(boot));
-        self.apply(&Command::Register(Register { node, storage, data, boot, address }));
+        self.apply(&Command::Register(Register { node, storage, data, boot, address, endpoint }));
     }
 
     /// Not heard of since their leases were over.

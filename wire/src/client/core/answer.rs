@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::call::{CallId, LinkId, Moment};
+use super::connect::learn_address;
 use super::dispatch::bytes_for;
 use super::link::Stage;
 use super::{Action, Core, Reply, backoff};
@@ -68,7 +69,7 @@ impl Core {
                 break;
             };
             used += frame.encoded_len();
-            self.topology.learn(frame.header.epoch);
+            self.topology.learn(frame.header.epoch, id);
             match link.fragments.push(frame) {
                 Assembled::Frame(frame) => self.frame(now, id, &frame, out)?,
                 Assembled::Message(header, payload) => {
@@ -116,7 +117,7 @@ impl Core {
                 put_control(header, &ping, bytes_for(id, out));
             }
             Kind::Pong => {}
-            Kind::GoAway => self.go_away(now, id, frame)?,
+            Kind::GoAway => self.go_away(now, id, frame, out)?,
             Kind::Err if header.stream == 0 => return Err(self.refused_link(id, frame)),
             Kind::Welcome if stage == Some(Stage::Hello) => {
                 let welcome = from_payload(frame.payload).map_err(Cause::Malformed)?;
@@ -143,12 +144,18 @@ impl Core {
         decode_all(Reader::new(frame.payload, &link.limits)).map_err(Cause::Malformed)
     }
 
-    fn go_away(&mut self, now: Moment, id: LinkId, frame: &Frame<'_>) -> Result<(), Broken> {
+    fn go_away(
+        &mut self,
+        now: Moment,
+        id: LinkId,
+        frame: &Frame<'_>,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Broken> {
         let away: GoAway<'_> = self.control(id, frame)?;
         for alternative in away.alternatives {
-            self.learn_address(alternative);
+            learn_address(&mut self.settings.addresses, alternative);
         }
-        self.leave(now, id);
+        self.leave(now, id, out);
         Ok(())
     }
 
@@ -184,7 +191,7 @@ impl Core {
                 self.attempts = 0;
                 self.remove(call);
                 let payload = body.rest().to_vec();
-                out.push(Action::Done(call, Ok(Reply { payload, life, link: id })));
+                self.done(call, Ok(Reply { payload, life, link: id }), out);
             }
             Received::Ended(Some(call)) => {
                 let limits = link.limits;
@@ -242,7 +249,7 @@ impl Core {
         let asked = Duration::from_millis(refusal.retry_after_ms.into());
         call.refused += 1;
         if passes(&refusal) {
-            self.leave(now, link);
+            self.leave(now, link, out);
         }
         if let Some(call) = self.calls.get_mut(&id) {
             call.refusal = Some(refusal);

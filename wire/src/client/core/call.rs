@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::client::error::Refusal;
 use crate::native::frame::{EXT, Header};
 use crate::native::schema::Repeat;
+use crate::native::topology::is_of_cluster;
 use crate::native::{Codec, Fence, Key, Kind, RequestExt, Sink, put_fragments};
 
 /// Names a request among all of this client.
@@ -23,6 +24,8 @@ pub struct Request {
     pub op: u16,
     /// What may be done when nobody knows whether it was executed.
     pub repeat: Repeat,
+    /// What it is routed by, if its object is a cache of the cluster.
+    pub by: By,
     /// Gives it an idempotency tag although its class does not need one.
     pub tagged: bool,
     /// The object's number; 0 for none.
@@ -41,6 +44,17 @@ pub struct Request {
     pub credit: u32,
     /// How long the caller waits; `None` for a stream, which has no end in time.
     pub timeout: Option<Duration>,
+}
+
+/// What decides which member a request goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Any member takes it.
+    Nothing,
+    /// The key that its body begins with.
+    Key,
+    /// The hash of a key.
+    Hash(u64),
 }
 
 /// [`Fence`] that is kept.
@@ -88,7 +102,8 @@ pub struct Call {
     pub tag: Option<u64>,
     /// When it was sent first.
     pub first: Option<Moment>,
-    /// The life that it was sent to last. All that is in doubt was sent to this one.
+    /// The life that it was sent to last. All that is in doubt was sent to this one, but for what
+    /// copies keep.
     pub life: Life,
     /// Times that it was refused, for the pauses.
     pub refused: u32,
@@ -98,6 +113,14 @@ pub struct Call {
     pub begun: bool,
     /// What was said against it last.
     pub refusal: Option<Refusal>,
+}
+
+impl Call {
+    /// Whether it has a tag, was sent, and only the server that it was sent to knows what became
+    /// of it.
+    pub fn doubt_is_of_one_server(&self) -> bool {
+        self.doubt && self.tag.is_some() && !self.request.is_kept_by_copies()
+    }
 }
 
 impl Request {
@@ -113,6 +136,12 @@ impl Request {
     /// Whether it has to have a tag.
     pub fn wants_tag(&self) -> bool {
         self.repeat == Repeat::Dedup || self.tagged && self.repeat == Repeat::Idempotent
+    }
+
+    /// Whether the copies of its key keep the answer under its tag, for whoever is asked next. Else
+    /// the server that executes it does.
+    pub fn is_kept_by_copies(&self) -> bool {
+        self.by == By::Key && is_of_cluster(self.object)
     }
 
     /// Appends the frames of the request.
@@ -156,6 +185,7 @@ mod tests {
         Request {
             op: 0x0102,
             repeat: Repeat::Dedup,
+            by: By::Nothing,
             tagged: false,
             object: 42,
             life: None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::call::{CallId, LinkId, Moment, State};
+use super::call::{CallId, Life, LinkId, Moment, State};
 use super::dispatch::bytes_for;
 use super::link::{Link, Stage};
 use super::{Action, Channel, Core, backoff};
@@ -122,7 +122,10 @@ impl Core {
         for call in link.streams.end_all().flatten() {
             self.unanswered(now, call, cause, out);
         }
-        if self.making == Some(id) || self.ready == Some(id) {
+        self.unseated(now, id);
+        self.promote(id, out);
+        let was_main = self.making == Some(id) || self.ready == Some(id);
+        if was_main {
             self.plan_connect(now, link.proven);
         }
         self.making.take_if(|making| *making == id);
@@ -130,7 +133,7 @@ impl Core {
         let count = self.settings.addresses.len();
         let tried_all =
             usize::try_from(self.attempts).is_ok_and(|tried| tried.is_multiple_of(count));
-        if !link.is_ready() && final_word(cause) && tried_all {
+        if was_main && !link.is_ready() && final_word(cause) && tried_all {
             self.rejected = true;
             self.fail_waiting(cause, out);
         }
@@ -170,47 +173,64 @@ impl Core {
     }
 
     /// The server lets this client in.
-    pub(super) fn welcome(&mut self, id: LinkId, welcome: &Welcome, out: &mut Vec<Action>) {
+    ///
+    /// # Errors
+    ///
+    /// Its address was that of another member.
+    pub(super) fn welcome(
+        &mut self,
+        id: LinkId,
+        welcome: &Welcome,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Cause> {
+        self.seated(id, welcome.server.member)?;
         self.rejected = false;
-        for endpoint in &welcome.endpoints {
-            self.learn_address(endpoint);
+        for endpoint in welcome.endpoints.iter().filter(|_| self.settings.routing) {
+            learn_address(&mut self.settings.addresses, endpoint);
         }
-        self.begin_life(&welcome.server.life);
-        let life = self.life;
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let life = self.life(&welcome.server.life);
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         link.welcome(Limits::from(welcome.limits), life);
+        link.member = welcome.server.member;
         self.making.take_if(|making| *making == id);
-        if let Some(old) = self.ready.replace(id) {
+        let serves = |id: LinkId| self.links.get(&id).is_some_and(Link::is_usable);
+        if !self.ready.is_some_and(serves)
+            && let Some(old) = self.ready.replace(id)
+        {
             self.end_streams_of(old, out);
         }
+        self.reseat();
+        Ok(())
     }
 
     /// A server that does not name its life may have begun anew with each connection.
-    fn begin_life(&mut self, name: &str) {
-        if name.is_empty() || name != self.life_name {
-            self.life += 1;
-            name.clone_into(&mut self.life_name);
+    fn life(&mut self, name: &str) -> Life {
+        let known = self.lives.iter().find(|(known, _)| known == name && !name.is_empty());
+        if let Some((_, life)) = known {
+            return *life;
         }
-    }
-
-    pub(super) fn learn_address(&mut self, address: &str) {
-        let known = &mut self.settings.addresses;
-        if known.len() < ADDRESSES_MAX && !known.iter().any(|one| one == address) {
-            known.push(address.to_owned());
+        if self.lives.len() >= ADDRESSES_MAX {
+            self.lives.remove(0);
         }
+        let life = self.next_life;
+        self.next_life += 1;
+        self.lives.push((name.to_owned(), life));
+        life
     }
 
     /// Another connection is to be made; this one serves until it is ready.
-    pub(super) fn leave(&mut self, now: Moment, id: LinkId) {
+    pub(super) fn leave(&mut self, now: Moment, id: LinkId, out: &mut Vec<Action>) {
         let Some(link) = self.links.get_mut(&id).filter(|link| !link.leaving) else { return };
         link.leaving = true;
+        self.unseated(now, id);
+        self.promote(id, out);
         if self.ready == Some(id) {
             self.plan_connect(now, false);
         }
     }
 
     /// Streams of items would never end by themselves: who listens begins anew elsewhere.
-    fn end_streams_of(&mut self, old: LinkId, out: &mut Vec<Action>) {
+    pub(super) fn end_streams_of(&mut self, old: LinkId, out: &mut Vec<Action>) {
         let here = |state| matches!(state, State::Sent(on, _) if on == old);
         let streams: Vec<CallId> = self
             .calls
@@ -227,17 +247,26 @@ impl Core {
     /// Closes connections that were replaced once nobody waits for anything on them.
     pub(super) fn close_idle(&mut self, out: &mut Vec<Action>) {
         let (ready, making, calls) = (self.ready, self.making, &self.calls);
+        let seats = &self.topology.seats;
+        let seated = |id: LinkId| seats.iter().any(|s| [s.link, s.making].contains(&Some(id)));
         let awaited = |link: LinkId| {
             calls.values().any(|call| matches!(call.state, State::Sent(on, _) if on == link))
         };
         self.links.retain(|id, link| {
-            let in_use = Some(*id) == ready || Some(*id) == making;
+            let in_use = [ready, making].contains(&Some(*id)) || seated(*id);
             let idle = !in_use && (link.streams.is_empty() || !awaited(*id));
             if idle {
                 out.push(Action::Close(*id));
             }
             !idle
         });
+    }
+}
+
+/// Notes an address, if there is room for it.
+pub(super) fn learn_address(known: &mut Vec<String>, address: &str) {
+    if known.len() < ADDRESSES_MAX && !known.iter().any(|one| one == address) {
+        known.push(address.to_owned());
     }
 }
 

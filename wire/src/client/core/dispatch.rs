@@ -1,6 +1,7 @@
 //! Sends what waits, and stops what nobody waits for.
 
 use super::call::{Around, Call, CallId, LinkId, Moment, State};
+use super::topology::Way;
 use super::{Action, Core};
 use crate::client::error::Cause;
 use crate::native::control::{Credit, put_cancel, put_control};
@@ -9,21 +10,38 @@ use crate::native::{Header, Kind};
 impl Core {
     /// Sends what waits, in the order in which it was asked, as far as there are streams.
     pub(super) fn dispatch(&mut self, now: Moment, out: &mut Vec<Action>) {
-        let Some(link) = self.ready else { return };
-        while let Some(id) = self.waiting.first().copied() {
-            let Some(life) = self.links.get(&link).map(|link| link.life) else { return };
-            let Some(call) = self.calls.get(&id) else { return };
-            let stale = call.request.life.is_some_and(|of| of != life);
-            // This server knows nothing of the tag that it was sent with.
-            let forgotten = call.doubt && call.tag.is_some() && call.life != life;
-            if forgotten {
-                self.fail(id, Cause::Disconnected, out);
-            } else if stale {
-                self.fail(id, Cause::OtherLife, out);
-            } else if !self.send(now, id, link, out) {
+        while let (Some(main), Some(id)) = (self.ready, self.waiting.first().copied()) {
+            let (links, way) = self.links_for(now, id, main, out);
+            if !links.iter().any(|link| self.send_over(now, id, *link, way, out)) {
                 return;
             }
         }
+    }
+
+    /// Sends a request, or ends it; `false` if the connection has no stream to spare.
+    fn send_over(
+        &mut self,
+        now: Moment,
+        id: CallId,
+        on: LinkId,
+        way: Way,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let Some(life) = self.links.get(&on).map(|link| link.life) else { return false };
+        let Some(call) = self.calls.get(&id) else { return false };
+        let stale = call.request.life.is_some_and(|of| of != life);
+        // This server knows nothing of the tag that it was sent with.
+        let forgotten = call.doubt_is_of_one_server() && call.life != life;
+        if forgotten {
+            self.fail(id, Cause::Disconnected, out);
+        } else if stale {
+            self.fail(id, Cause::OtherLife, out);
+        } else if !self.send(now, id, on, out) {
+            return false;
+        } else {
+            self.count(way, on);
+        }
+        true
     }
 
     /// `false` if the connection has no stream to spare.

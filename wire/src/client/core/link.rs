@@ -35,6 +35,8 @@ pub struct Link {
     pub heard: Moment,
     /// When a `PING` was sent last.
     pub pinged: Moment,
+    /// The number of the member behind it in its cluster.
+    pub member: Option<u64>,
     /// The life of the server behind it.
     pub life: Life,
     /// Requests under way; `None`: nobody waits for the answer any more.
@@ -63,6 +65,7 @@ impl Link {
             proven: false,
             heard: now,
             pinged: now,
+            member: None,
             life: 0,
             streams: ClientStreams::new(limits.streams_max),
             fragments: Reassembly::new(&limits),
@@ -80,6 +83,11 @@ impl Link {
         self.fragments = Reassembly::new(&self.limits);
         self.streams = ClientStreams::new(announced.streams_max);
         self.fragment_len = announced.frame_len_max.min(FRAGMENT_LEN);
+    }
+
+    /// Whether requests are to be sent over it.
+    pub fn is_usable(&self) -> bool {
+        self.is_ready() && !self.leaving
     }
 
     pub fn is_ready(&self) -> bool {

@@ -115,10 +115,7 @@ impl Core {
         let asks = welcome.auth.state.as_deref() == Some(Auth::CONTINUE);
         match &mut link.proving {
             None if asks => Err(Cause::Protocol("the server asks for a proof of nothing")),
-            None => {
-                self.welcome(id, &welcome, out);
-                Ok(())
-            }
+            None => self.welcome(id, &welcome, out),
             // Whoever lets everybody in need not know the password: it may be anybody.
             Some(_) if !asks => Err(unproven(ScramError::Proof)),
             Some(proving) => {
@@ -145,7 +142,7 @@ impl Core {
         let proving = self.links.get_mut(&id).and_then(|link| link.proving.take());
         let Some(proving) = proving else { return Ok(()) };
         proving.scram.verify(auth.data.as_bytes()).map_err(unproven)?;
-        self.welcome(id, &proving.welcome, out);
+        self.welcome(id, &proving.welcome, out)?;
         Ok(())
     }
 }

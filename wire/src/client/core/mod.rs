@@ -5,8 +5,10 @@
 //! may have been executed. The rule for that is one bit, `doubt`: it is set when an attempt was
 //! sent and has no answer, and never cleared but by an answer.
 //!
-//! One connection is used at a time. When the server wants to be rid of it another one is made,
-//! requests go on over the old one until then, and it is closed once it is idle.
+//! One connection is the main one. When the server wants to be rid of it another one is made,
+//! requests go on over the old one until then, and it is closed once it is idle. Where servers are
+//! a cluster there is one to each other member as well, for requests about keys that it serves
+//! (`route.rs`).
 
 mod answer;
 mod backoff;
@@ -15,6 +17,7 @@ mod connect;
 mod dispatch;
 mod link;
 mod login;
+mod route;
 mod topology;
 
 #[cfg(test)]
@@ -27,11 +30,13 @@ use super::error::{Cause, Error};
 use crate::native::handshake::Hello;
 use crate::native::schema::Repeat;
 use backoff::Random;
+pub use call::{By, CallId, Fencing, Life, LinkId, Moment, Request};
 use call::{Call, State};
-pub use call::{CallId, Fencing, Life, LinkId, Moment, Request};
 use link::Link;
 pub use login::{Channel, Credentials};
+pub use route::Routing;
 use topology::Topology;
+pub use topology::hash;
 
 /// What a core is told at its birth.
 #[derive(Debug, Clone)]
@@ -49,6 +54,8 @@ pub struct Settings {
     pub keepalive: Duration,
     /// The first pause before something is tried again, and the longest.
     pub backoff: (Duration, Duration),
+    /// Whether requests are sent to the members that serve their keys.
+    pub routing: bool,
     /// For the chance in pauses.
     pub seed: u64,
 }
@@ -115,7 +122,7 @@ pub struct Core {
     timers: BTreeSet<(Moment, CallId)>,
     links: BTreeMap<LinkId, Link>,
     next_link: LinkId,
-    /// The connection that requests are sent over.
+    /// The main connection: requests are sent over it that go to no other member.
     ready: Option<LinkId>,
     /// The connection that is being made.
     making: Option<LinkId>,
@@ -127,9 +134,10 @@ pub struct Core {
     rejected: bool,
     /// The address of the next connection.
     next_address: usize,
-    life: Life,
-    /// What the server calls its life.
-    life_name: String,
+    /// The lives of servers by what those call them, the latest last.
+    lives: Vec<(String, Life)>,
+    next_life: Life,
+    routed: Routing,
     next_tag: u64,
 }
 
@@ -151,8 +159,9 @@ impl Core {
             attempts: 0,
             rejected: false,
             next_address: 0,
-            life: 0,
-            life_name: String::new(),
+            lives: Vec::new(),
+            next_life: 1,
+            routed: Routing::default(),
             next_tag: 1,
         }
     }
@@ -171,6 +180,7 @@ impl Core {
         }
         self.timers_at(now, out);
         self.links_at(now, out);
+        self.fetch(now);
         self.dispatch(now, out);
         self.close_idle(out);
     }
@@ -178,7 +188,7 @@ impl Core {
     /// When [`Event::Tick`] is due at the latest.
     pub fn next_tick(&self) -> Option<Moment> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        timer.into_iter().chain(self.links_due()).min()
+        timer.into_iter().chain(self.links_due()).chain(self.fetch_due()).min()
     }
 
     /// Requests that have not ended.
@@ -227,7 +237,7 @@ impl Core {
         let Some(call) = self.remove(id) else { return };
         let unknown = call.doubt && !call.request.reads();
         let error = if unknown { Error::unknown(cause) } else { Error::failed(cause) };
-        out.push(Action::Done(id, Err(error)));
+        self.done(id, Err(error), out);
     }
 
     /// Sends a request again at `until`, if it still has time then.

@@ -2,6 +2,7 @@
 
 mod login;
 mod network;
+mod routing;
 mod scripted;
 mod server;
 mod simulation;

@@ -74,6 +74,7 @@ pub fn promise(name: &str, founders: u128) -> Vec<u8> {
         storage: StorageId(storage),
         boot: isogrid_grid::id::Boot(1),
         address: format!("10.0.0.{storage}:7400"),
+        endpoint: String::new(),
         role: Role::Data,
         zone: String::new(),
         weight: 1,

@@ -56,12 +56,13 @@ impl Session {
             Size::CODE => whole::count_segment(cluster, shared, object, unit),
             Scan::CODE => walk::page((cluster, shared), object.cache.as_ref()?, unit),
             op => {
-                let to = To { op, stream: 1, frame_max: self.frame_max };
+                let to = To { op, stream: 1, frame_max: self.frame_max, epoch: 0 };
                 let at = At::passed(to, Some(object), &unit.body)?;
                 let reader = Reader::new(&unit.body, &wide());
                 let Ok(Any::Cache(request)) = Any::decode(op, reader) else { return None };
                 let (_, writes) = self.key_of(&request).ok()?;
-                let done = self.execute_here(cluster, shared, &at, &request, unit.segment, writes);
+                let place = (unit.segment, writes);
+                let done = self.execute_here((cluster, shared), &at, &request, place, unit.name);
                 let (given, ticket) =
                     done.unwrap_or_else(|failure| Some((Given::failure(&failure), None)))?;
                 let cost = given.payload.len();

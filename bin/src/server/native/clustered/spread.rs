@@ -9,6 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use isogrid_grid::copies::Ticket;
 use isogrid_grid::id::NodeId;
+use isogrid_grid::replica::OpId;
+use isogrid_wire::native::cache::Clear;
 use isogrid_wire::native::schema::Repeat;
 use isogrid_wire::native::{Call, Codec, ErrorCode, Limits, SubKind};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -40,6 +42,8 @@ pub struct Unit {
     pub op: u16,
     /// Its body.
     pub body: Vec<u8>,
+    /// Under what it is passed on, so that it may be passed on again (R35).
+    pub name: Option<OpId>,
 }
 
 /// What became of a unit.
@@ -62,6 +66,8 @@ pub struct Spread {
     shared: Arc<Shared>,
     units: Vec<Unit>,
     fates: Vec<Fate>,
+    /// Those of which an attempt may have been executed.
+    doubtful: BTreeSet<usize>,
     writes: bool,
     until: Instant,
     /// Bytes that may be said, and that were.
@@ -81,7 +87,8 @@ impl Spread {
     ) -> Spread {
         let fates = vec![Fate::Undone; units.len()];
         let until = after(patience.saturating_sub(MARGIN));
-        Spread { cluster, shared, units, fates, writes, until, room: (usize::MAX, 0) }
+        let (doubtful, room) = (BTreeSet::new(), (usize::MAX, 0));
+        Spread { cluster, shared, units, fates, doubtful, writes, until, room }
     }
 
     /// Gives up when the answers have more bytes than this.
@@ -97,7 +104,10 @@ impl Spread {
     }
 
     /// Passes on what is open and not among `begun`, to whoever serves it: one request a member.
-    pub fn ask(&self, begun: &BTreeMap<usize, Begun>) -> Vec<AskedUnits> {
+    pub fn ask(&mut self, begun: &BTreeMap<usize, Begun>) -> Vec<AskedUnits> {
+        if self.writes {
+            self.name(begun);
+        }
         let mut by_member: BTreeMap<NodeId, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
         let mut full = BTreeSet::new();
         let view = self.cluster.view();
@@ -122,6 +132,16 @@ impl Spread {
             Some((units, self.cluster.pass_on(to, &self.shared, &bytes)?))
         };
         by_member.into_iter().filter_map(pass_on).collect()
+    }
+
+    /// Gives names to units that are passed on. A CLEAR has none: a segment that is cleared once more
+    /// would lose what came meanwhile.
+    fn name(&mut self, begun: &BTreeMap<usize, Begun>) {
+        for (at, unit) in self.units.iter_mut().enumerate() {
+            if unit.op != Clear::CODE && unit.name.is_none() && !begun.contains_key(&at) {
+                unit.name = Some(self.cluster.name());
+            }
+        }
     }
 
     /// What units begin with that are passed on: how long their answers are waited for, less what
@@ -166,7 +186,7 @@ impl Spread {
                 sleep(LOOK_AGAIN).await;
             }
             if open == 0 || after(LAST_ASKED) >= self.until {
-                return Ok(self.fates);
+                return Ok(self.end());
             }
             asked = self.ask(&BTreeMap::new());
         }
@@ -176,9 +196,19 @@ impl Spread {
     ///
     /// # Errors
     /// As [`Spread::go`].
-    pub async fn go_all(self) -> Result<Vec<Fate>, Failure> {
+    pub async fn go_all(mut self) -> Result<Vec<Fate>, Failure> {
         let asked = self.ask(&BTreeMap::new());
         self.go(BTreeMap::new(), asked).await
+    }
+
+    /// What became of all in the end.
+    fn end(mut self) -> Vec<Fate> {
+        for at in self.doubtful.into_iter().filter(|_| self.writes) {
+            if let Some(fate) = self.fates.get_mut(at).filter(|fate| matches!(fate, Fate::Undone)) {
+                *fate = Fate::Unknown;
+            }
+        }
+        self.fates
     }
 
     fn take(&mut self, units: &[usize], Answer { done, bytes }: Answer) {
@@ -196,8 +226,12 @@ impl Spread {
         if let Fate::Given(given) = &fate {
             self.room.1 += given.payload.len();
         }
-        // What changes nothing is simply asked again.
-        let is_open = matches!(fate, Fate::Unknown) && !self.writes;
+        // What changes nothing, or has a name, is simply asked again.
+        let is_named = self.units.get(at).is_some_and(|unit| unit.name.is_some());
+        let is_open = matches!(fate, Fate::Unknown) && (is_named || !self.writes);
+        if is_open {
+            self.doubtful.insert(at);
+        }
         if let Some(place) = self.fates.get_mut(at).filter(|_| !is_open) {
             *place = fate;
         }
@@ -272,12 +306,17 @@ impl Unit {
     pub fn of<'a, R: Call + Codec<'a>>(segment: u32, request: &R) -> Unit {
         let mut body = Vec::with_capacity(request.encoded_len());
         request.encode(&mut body);
-        Unit { segment, op: R::CODE, body }
+        Unit { segment, op: R::CODE, body, name: None }
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.segment.to_le_bytes());
         out.extend_from_slice(&self.op.to_le_bytes());
+        out.push(u8::from(self.name.is_some()));
+        if let Some(OpId { client, number }) = &self.name {
+            out.extend_from_slice(client);
+            out.extend_from_slice(&number.to_le_bytes());
+        }
         out.extend_from_slice(&u32::try_from(self.body.len()).unwrap_or(u32::MAX).to_le_bytes());
         out.extend_from_slice(&self.body);
     }
@@ -289,13 +328,24 @@ impl Unit {
         while !bytes.is_empty() {
             let (segment, rest) = bytes.split_first_chunk()?;
             let (op, rest) = rest.split_first_chunk()?;
+            let (name, rest) = split_name(rest)?;
             let (body, rest) = split(rest)?;
             let (segment, op) = (u32::from_le_bytes(*segment), u16::from_le_bytes(*op));
-            units.push(Unit { segment, op, body: body.to_vec() });
+            units.push(Unit { segment, op, body: body.to_vec(), name });
             bytes = rest;
         }
         Some((u32::from_le_bytes(*patience), units))
     }
+}
+
+fn split_name(bytes: &[u8]) -> Option<(Option<OpId>, &[u8])> {
+    let (is_named, rest) = bytes.split_first()?;
+    if *is_named == 0 {
+        return Some((None, rest));
+    }
+    let (client, rest) = rest.split_first_chunk()?;
+    let (number, rest) = rest.split_first_chunk()?;
+    Some((Some(OpId { client: *client, number: u64::from_le_bytes(*number) }), rest))
 }
 
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -346,7 +396,11 @@ mod tests {
 
     #[test]
     fn units_and_fates_come_as_they_went() {
-        let unit = |segment, op, body: &[u8]| Unit { segment, op, body: body.to_vec() };
+        let id = OpId { client: [7; 16], number: 9 };
+        let unit = |segment, op, body: &[u8]| {
+            let name = (segment > 0).then_some(id);
+            Unit { segment, op, body: body.to_vec(), name }
+        };
         let units = [unit(0, 0x0101, b""), unit(255, 0x0119, b"body"), unit(7, 1, &[9; 300])];
         let mut bytes = vec![UNITS, 7, 0, 0, 0];
         units.iter().for_each(|unit| unit.encode(&mut bytes));

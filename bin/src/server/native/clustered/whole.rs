@@ -89,7 +89,7 @@ pub(super) fn size(way: &Way, size: Size, patience: Duration) -> Later {
 
 /// One for each segment.
 fn units(op: u16, body: &[u8]) -> Vec<Unit> {
-    (0..SEGMENTS).map(|segment| Unit { segment, op, body: body.to_vec() }).collect()
+    (0..SEGMENTS).map(|segment| Unit { segment, op, body: body.to_vec(), name: None }).collect()
 }
 
 /// The entries that a segment had, if it was counted or cleared.

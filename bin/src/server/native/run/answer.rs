@@ -121,7 +121,7 @@ fn put_whole<'a, A: Answer<'a>>(answer: &A, to: To, out: &mut Output) -> bool {
     if len > to.frame_max {
         return false;
     }
-    let header = Header::new(Kind::Res, to.op, to.stream, 0);
+    let header = Header::new(Kind::Res, to.op, to.stream, to.epoch);
     put_reply(header, &ReplyExt::default(), answer, &mut out.room(HEADER_LEN + len));
     true
 }

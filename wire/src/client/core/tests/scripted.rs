@@ -1,7 +1,7 @@
 //! Conversations written down step by step.
 
 use super::super::{
-    Action, CallId, Channel, Core, Credentials, Event, LinkId, Moment, Request, Settings,
+    Action, By, CallId, Channel, Core, Credentials, Event, LinkId, Moment, Request, Settings,
 };
 use super::network::ms;
 use super::server::body;
@@ -11,6 +11,7 @@ use crate::native::control::{GoAway, put_control};
 use crate::native::handshake::{Hello, Server, Welcome, to_payload};
 use crate::native::preface::{ClientPreface, ServerPreface};
 use crate::native::schema::Repeat;
+use crate::native::topology::CLUSTER_OBJECTS;
 use crate::native::{Call, Frame, Header, Key, Kind, Limits, List, ReadOptions};
 
 /// A core, the time, and what was to be done last.
@@ -25,16 +26,22 @@ fn script(addresses: &[&str]) -> Script {
 
 /// A client that logs in.
 pub fn script_of(addresses: &[&str], credentials: Credentials) -> Script {
-    let settings = Settings {
+    let settings = Settings { credentials, ..settings(addresses) };
+    Script { core: Core::new(settings), now: Moment::ZERO }
+}
+
+/// Of a client that does not log in.
+pub fn settings(addresses: &[&str]) -> Settings {
+    Settings {
         addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
         hello: Hello::default(),
-        credentials,
+        credentials: Credentials::None,
         connect_timeout: ms(1_000),
         keepalive: ms(100),
         backoff: (ms(10), ms(80)),
+        routing: true,
         seed: 7,
-    };
-    Script { core: Core::new(settings), now: Moment::ZERO }
+    }
 }
 
 impl Script {
@@ -46,9 +53,14 @@ impl Script {
 
     /// Connects and welcomes; what was done with the `WELCOME`.
     fn ready(&mut self, link: LinkId) -> Vec<Action> {
+        self.ready_in(link, "one")
+    }
+
+    /// The same of a server in this life.
+    fn ready_in(&mut self, link: LinkId, life: &str) -> Vec<Action> {
         self.step(Event::Connected(link, Channel::default()));
         let preface = ServerPreface::answer(ClientPreface::OURS).encode();
-        let server = Server { life: "one".to_owned(), ..Server::default() };
+        let server = Server { life: life.to_owned(), ..Server::default() };
         let payload = to_payload(&Welcome { server, ..Welcome::default() });
         let mut bytes = preface.to_vec();
         Header::control(Kind::Welcome, 0, 0).encode(payload.len(), &mut bytes);
@@ -61,6 +73,7 @@ impl Script {
         let request = Request {
             op,
             repeat,
+            by: By::Nothing,
             tagged: false,
             object: 1,
             life: None,
@@ -81,19 +94,24 @@ pub fn frame(kind: Kind, op: u16, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Kinds and streams of the frames that go out over a connection.
-pub fn sent(actions: &[Action], over: LinkId) -> Vec<(Kind, u32)> {
+/// The headers of the frames that go out over a connection.
+pub fn headers(actions: &[Action], over: LinkId) -> Vec<Header> {
     let mut found = Vec::new();
     for action in actions {
         let Action::Send(link, bytes) = action else { continue };
         let mut rest = bytes.as_slice();
         while *link == over && !rest.is_empty() {
             let frame = Frame::decode(rest, &Limits::default()).unwrap().unwrap();
-            found.push((frame.header.kind, frame.header.stream));
+            found.push(frame.header);
             rest = &rest[frame.encoded_len()..];
         }
     }
     found
+}
+
+/// Their kinds and streams.
+pub fn sent(actions: &[Action], over: LinkId) -> Vec<(Kind, u32)> {
+    headers(actions, over).iter().map(|header| (header.kind, header.stream)).collect()
 }
 
 /// How requests ended: `None` with an answer.
@@ -158,6 +176,39 @@ fn a_silent_server_is_asked_and_then_taken_for_dead() {
     script.now = script.core.next_tick().unwrap();
     assert_eq!(script.step(Event::Tick), [Action::Connect(2, "a:1".to_owned())]);
     assert_eq!(script.core.unfinished(), 1, "it has its tag, and waits for the same life");
+}
+
+/// The copies of a cluster's cache keep what a tag was answered with, a server alone forgets it.
+#[test]
+fn a_tagged_request_goes_to_another_member_where_copies_keep_its_answer() {
+    for (object, by, goes) in [
+        (CLUSTER_OBJECTS, By::Key, true),
+        (CLUSTER_OBJECTS, By::Nothing, false),
+        (1, By::Key, false),
+    ] {
+        let mut script = script(&["a:1", "b:1"]);
+        script.step(Event::Tick);
+        script.ready(1);
+        let timeout = Some(ms(10_000));
+        let repeat = Repeat::Dedup;
+        let about = Request { op: Put::CODE, repeat, by, object, timeout, ..Request::nothing() };
+        let first = script.step(Event::Call(1, Box::new(about)));
+        script.step(Event::Lost(1));
+        script.step(Event::Tick);
+        let actions = script.ready_in(2, "other");
+        if goes {
+            let bytes = |actions: &[Action]| {
+                actions.iter().find_map(|action| match action {
+                    Action::Send(_, bytes) => Some(bytes.clone()),
+                    _ => None,
+                })
+            };
+            let (first, again) = (bytes(&first), bytes(&actions));
+            assert!(first.is_some() && first == again, "with its tag: {first:?} {again:?}");
+        } else {
+            assert_eq!(ended(&actions), [(1, Some(Cause::Disconnected))], "{object}");
+        }
+    }
 }
 
 #[test]

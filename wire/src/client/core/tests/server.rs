@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use super::super::backoff::Random;
 use crate::native::cache::{Get, GetReply, Put, PutReply, Scan, ScanReply, ScanTrailer};
+use crate::native::catalog::{GetTopology, GetTopologyReply};
 use crate::native::counter::{Add, AddReply};
 use crate::native::handshake::{self, Welcome, to_payload};
 use crate::native::preface::{ClientPreface, PREFACE_LEN, ServerPreface};
+use crate::native::topology::{
+    CLUSTER_OBJECTS, TopologyCache, TopologyMember, TopologyTable, is_of_cluster,
+};
 use crate::native::{
-    Answer, Call, Codec, Entry, ErrorBody, ErrorCode, Frame, Header, Kind, Limits, List, ReplyExt,
-    RequestFrame, Retry, control, decode_all, put_error, put_items, put_reply,
+    Answer, Call, Codec, Entry, ErrorBody, ErrorCode, Frame, Header, Json, Kind, Limits, List,
+    ReplyExt, RequestFrame, Retry, control, decode_all, put_error, put_items, put_reply,
 };
 
 /// What servers do wrong, each in so many of a thousand requests.
@@ -36,11 +40,19 @@ pub struct Server {
     /// Counts starts; answers to tags are forgotten with each.
     pub life: u64,
     pub trouble: Trouble,
+    /// The topology epoch: the table of who serves what is made of it.
+    pub epoch: u32,
     answers: BTreeMap<u64, Vec<u8>>,
 }
 
-/// How often each request was executed, over all lives and servers.
-pub type Ledger = BTreeMap<u64, u32>;
+/// What is known over all lives and servers.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// How often each request was executed.
+    pub executed: BTreeMap<u64, u32>,
+    /// Answers that copies keep, by their tags.
+    answers: BTreeMap<u64, Vec<u8>>,
+}
 
 /// The other end of a connection.
 #[derive(Debug)]
@@ -75,7 +87,7 @@ const REFUSALS: [(u16, Retry, bool); 11] = [
 impl Server {
     pub fn new(name: &'static str) -> Self {
         let (trouble, answers) = (Trouble::default(), BTreeMap::new());
-        Server { name, up: false, life: 0, trouble, answers }
+        Server { name, up: false, life: 0, trouble, epoch: 9, answers }
     }
 
     pub fn start(&mut self) {
@@ -135,11 +147,39 @@ impl Server {
         Verdict::Open
     }
 
+    /// Who serves what: another one in each epoch. Some segments nobody serves, some addresses lead to
+    /// another member, or to nobody.
+    fn table(&self) -> Vec<u8> {
+        let epoch = u64::from(self.epoch);
+        let endpoint = |member: u64| match (epoch + member) % 7 {
+            5 => "nobody:1",
+            6 => "a:1",
+            _ if member == 1 => "a:1",
+            _ => "b:1",
+        };
+        let member = |member| TopologyMember { member, endpoint: endpoint(member).to_owned() };
+        let cache = |object| TopologyCache {
+            object,
+            primaries: (0..8).map(|segment| (1, (epoch + segment) % 5 % 3)).collect(),
+            reads: if epoch % 3 == 0 { TopologyCache::ANY } else { TopologyCache::PRIMARY }.into(),
+            ..TopologyCache::default()
+        };
+        let table = TopologyTable {
+            epoch: epoch.to_string(),
+            members: [1, 2].map(member).into(),
+            caches: [1, CLUSTER_OBJECTS].map(cache).into(),
+            ..TopologyTable::default()
+        };
+        let text = serde_json::to_string(&table).unwrap();
+        encoded(&GetTopologyReply::Ok { table: Json(&text) })
+    }
+
     fn welcome(&self, out: &mut Vec<u8>) {
         let life = format!("{}{}", self.name, self.life);
-        let server = handshake::Server { life, ..Default::default() };
+        let member = Some(if self.name == "a" { 1 } else { 2 });
+        let server = handshake::Server { life, member, ..Default::default() };
         let payload = to_payload(&Welcome { server, ..Default::default() });
-        Header::control(Kind::Welcome, 0, 9).encode(payload.len(), out);
+        Header::control(Kind::Welcome, 0, self.epoch).encode(payload.len(), out);
         out.extend(payload);
     }
 
@@ -200,7 +240,7 @@ impl Server {
         }
         let error =
             ErrorBody { code, retry, retry_after_ms: 5, message: "", details: List::of(&[]) };
-        let header = Header { kind: Kind::Err, flags: 0, ..frame.header };
+        let header = Header { kind: Kind::Err, flags: 0, epoch: self.epoch, ..frame.header };
         put_error(header, &ReplyExt::default(), &error, out);
         Verdict::Open
     }
@@ -213,20 +253,23 @@ impl Server {
         ledger: &mut Ledger,
         out: &mut Vec<u8>,
     ) {
-        let header = Header { kind: Kind::Res, flags: 0, ..frame.header };
-        let known = request.ext.idem.and_then(|tag| self.answers.get(&tag));
-        let payload = match known {
+        let header = Header { kind: Kind::Res, flags: 0, epoch: self.epoch, ..frame.header };
+        let is_kept = is_of_cluster(request.object);
+        let answers = if is_kept { &ledger.answers } else { &self.answers };
+        let payload = match request.ext.idem.and_then(|tag| answers.get(&tag)) {
             Some(payload) => payload.clone(),
+            None if frame.header.op == GetTopology::CODE => self.table(),
             None => answer(frame, request, ledger, out),
         };
         if let Some(tag) = request.ext.idem {
-            self.answers.insert(tag, payload.clone());
+            let answers = if is_kept { &mut ledger.answers } else { &mut self.answers };
+            answers.insert(tag, payload.clone());
         }
         Frame { header, payload: &payload }.encode(out);
     }
 }
 
-fn encoded<'a>(answer: &impl Answer<'a>) -> Vec<u8> {
+pub fn encoded<'a>(answer: &impl Answer<'a>) -> Vec<u8> {
     let mut framed = Vec::new();
     put_reply(Header::new(Kind::Res, 0, 1, 0), &ReplyExt::default(), answer, &mut framed);
     framed.split_off(crate::native::HEADER_LEN)
@@ -240,7 +283,7 @@ fn answer(
     out: &mut Vec<u8>,
 ) -> Vec<u8> {
     let number = |text: &[u8]| std::str::from_utf8(text).unwrap().parse::<u64>().unwrap();
-    let mut count = |id: u64| *ledger.entry(id).or_default() += 1;
+    let mut count = |id: u64| *ledger.executed.entry(id).or_default() += 1;
     match frame.header.op {
         Add::CODE => {
             let add: Add<'_> = decode_all(request.body).unwrap();

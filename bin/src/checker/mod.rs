@@ -1,4 +1,5 @@
-//! Whether a cluster can have given its clients the answers that they recorded.
+//! Whether a cluster can have given its clients the answers that they recorded: for `isogrid verify`,
+//! and for the cluster's own tests.
 //!
 //! | file | what it checks | how much it can check |
 //! |---|---|---|
@@ -6,6 +7,7 @@
 //! | `counter.rs` | keys that are only counted up | the same |
 //! | `acked.rs` | keys that are written once: what was acknowledged is there at the end | the same |
 //! | `wgl.rs` | any key, by a search for an order that explains every answer | some hundred operations a key |
+//! | `verdict.rs` | a whole history: each key by its kind | |
 //!
 //! What all of them assume of a history:
 //! - The times are of one clock, so of one machine: an operation that returned before another one
@@ -22,6 +24,7 @@
 
 pub mod acked;
 pub mod counter;
+pub mod verdict;
 pub mod versioned;
 pub mod wgl;
 
