@@ -142,6 +142,7 @@ impl Options {
             ambush: false,
             hasty: false,
             expel: false,
+            planned: false,
             chunk_ms_max: 0,
             burst: 1,
             // What went wrong is not written over before it is seen.

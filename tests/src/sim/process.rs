@@ -86,7 +86,7 @@ impl Machine {
     }
 
     /// Starts a process that is no member: it looks for a cluster, or founds one with others.
-    pub fn look_for(&mut self, expect: usize, seeds: Vec<String>) {
+    pub fn look_for(&mut self, expect: u8, seeds: Vec<String>) {
         let (storage, boot, address) = (self.storage, self.boot(), self.address());
         let (cluster, endpoint, zone) = ("sim".to_owned(), String::new(), String::new());
         let (role, weight) = (Role::Data, 1);
