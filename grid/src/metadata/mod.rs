@@ -382,7 +382,7 @@ impl Metadata {
             group.encode(out);
         });
         put_many(&mut out, self.left.iter(), |out, storage| storage.encode(out));
-        put_option(&mut out, self.shut_down, |out, index| put_u64(out, index));
+        put_option(&mut out, self.shut_down, put_u64);
         out
     }
 
