@@ -101,7 +101,7 @@ pub struct Metadata {
 /// How many that have left are remembered.
 const LEFT_MAX: usize = 1_024;
 /// The format of [`Metadata::encode`].
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 impl Metadata {
     /// A cluster at its birth: `founders` become the members 1, 2, ... in the order of their
@@ -382,7 +382,7 @@ impl Metadata {
             group.encode(out);
         });
         put_many(&mut out, self.left.iter(), |out, storage| storage.encode(out));
-        put_option(&mut out, self.shut_down, |out, index| put_u64(out, index));
+        put_option(&mut out, self.shut_down, put_u64);
         out
     }
 

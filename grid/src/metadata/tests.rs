@@ -298,7 +298,9 @@ fn joining_twice_is_one_member_at_its_newest_address() {
 #[test]
 fn the_last_that_has_not_asked_to_leave_cannot() {
     let mut world = World::serving();
-    assert_eq!([1, 3].map(|node| world.apply(&Command::Leave(NodeId(node)))), [DONE; 2]);
+    for node in [1, 3] {
+        assert_eq!(world.apply(&Command::Leave(NodeId(node))), DONE);
+    }
     world.assert_refused(&Command::Leave(NodeId(2)), Refusal::NotAllowed);
     assert_eq!(world.apply(&Command::Leave(NodeId(3))), DONE);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::call::{CallId, Life, LinkId, Moment, State};
 use super::dispatch::bytes_for;
 use super::link::{Link, Stage};
+use super::topology::short_epoch;
 use super::{Action, Channel, Core, backoff};
 use crate::client::error::Cause;
 use crate::native::control::{Ping, put_control};
@@ -192,6 +193,7 @@ impl Core {
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         link.welcome(Limits::from(welcome.limits), life);
         link.member = welcome.server.member;
+        self.topology.learn(short_epoch(&welcome.epoch), id);
         self.making.take_if(|making| *making == id);
         let serves = |id: LinkId| self.links.get(&id).is_some_and(Link::is_usable);
         if !self.ready.is_some_and(serves)

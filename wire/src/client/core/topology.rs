@@ -103,7 +103,7 @@ impl Topology {
     /// Takes a table. Members that were there keep their connections; where one cannot be reached,
     /// it is tried again at once: it may be another process.
     pub fn take(&mut self, table: &TopologyTable) {
-        let Some(epoch) = table.epoch.parse::<u64>().ok().map(low) else { return };
+        let epoch = short_epoch(&table.epoch);
         self.heard = epoch;
         // The low half of a number that only grows: half its range behind is older.
         let is_older = epoch.wrapping_sub(self.of) > 1 << 31;
@@ -189,8 +189,9 @@ fn segment(hash: u64, segments: usize) -> usize {
     usize::try_from(hash & mask).unwrap_or(0)
 }
 
-/// The half of an epoch that frames carry.
-fn low(epoch: u64) -> u32 {
+/// The half of an epoch in a document that frames carry; 0 of what is none.
+pub fn short_epoch(text: &str) -> u32 {
+    let epoch = text.parse::<u64>().unwrap_or(0);
     u32::try_from(epoch & u64::from(u32::MAX)).unwrap_or(0)
 }
 

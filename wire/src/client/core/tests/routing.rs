@@ -55,9 +55,10 @@ impl Grid {
         self.step(Event::Connected(link, Channel::default()));
         let preface = ServerPreface::answer(ClientPreface::OURS).encode();
         let server = Server { life: format!("life{member:?}"), member, ..Server::default() };
-        let payload = to_payload(&Welcome { server, ..Welcome::default() });
+        let epoch = (u64::from(self.epoch) | 1 << 32).to_string();
+        let payload = to_payload(&Welcome { server, epoch, ..Welcome::default() });
         let mut bytes = preface.to_vec();
-        Header::control(Kind::Welcome, 0, self.epoch).encode(payload.len(), &mut bytes);
+        Header::control(Kind::Welcome, 0, 0).encode(payload.len(), &mut bytes);
         bytes.extend(payload);
         self.step(Event::Received(link, &bytes));
     }
