@@ -50,6 +50,11 @@ mutants! {
     "conflict-at-once" "an answer does not wait for the write that it depends on (R19)"
     "read-without-lease" "a read is answered though the lease is over (R23)"
     "expel-serving" "a member is removed though it may have a lease (R9)"
+    "unconfirmed-write" "a write is answered before the others have heard of it (R38)"
+    "over-a-gap" "an invalidated cache is served though a number is missing (R38)"
+    "stale-after-lapse" "an invalidated cache is kept though the lease was over (R38)"
+    "serve-unheard" "an invalidated cache is served before the others promise to tell of writes (R38)"
+    "late-fill" "what was loaded before its key was invalidated is stored (R39)"
     "unknown-is-failed" "what nobody knows is answered as surely not done (R36)"
 }
 

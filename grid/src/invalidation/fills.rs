@@ -52,23 +52,25 @@ impl Fills {
         (slot.kills == token.0 || is_planted("late-fill")).then(store)
     }
 
-    /// Invalidates a key: `remove` takes it out of the cache.
-    pub fn kill(&self, key: &[u8], remove: impl FnOnce()) {
-        if let Some(mut slot) = self.slot(key) {
+    /// Invalidates a key while `change` writes to it, or takes it out of the cache.
+    pub fn kill<T>(&self, key: &[u8], change: impl FnOnce() -> T) -> T {
+        let slot = self.slot(key);
+        let done = change();
+        if let Some(mut slot) = slot {
             slot.kills += 1;
             slot.vacant.retain(|(vacant, _)| **vacant != *key);
-            remove();
         }
+        done
     }
 
-    /// Invalidates all keys: `clear` empties the cache.
-    pub fn kill_all(&self, clear: impl FnOnce()) {
+    /// Invalidates all keys: `clear` empties the cache then.
+    pub fn kill_all<T>(&self, clear: impl FnOnce() -> T) -> T {
         for slot in &self.0 {
             let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
             slot.kills += 1;
             slot.vacant.clear();
         }
-        clear();
+        clear()
     }
 
     /// A reader that missed has left a placeholder of this version, and is to fill it.

@@ -2,6 +2,7 @@
 
 mod agreement;
 pub mod copies;
+pub mod fresh;
 pub mod linear;
 mod one_server;
 mod rising;
@@ -33,6 +34,8 @@ impl<'a> View<'a> {
 #[derive(Debug, Default)]
 pub struct Invariants {
     agreement: agreement::Agreement,
+    /// What clients of the invalidated cache were told.
+    pub fresh: fresh::Fresh,
     one_server: one_server::OneServer,
     rising: rising::Rising,
     succession: succession::Succession,
