@@ -5,6 +5,7 @@ pub mod admin;
 pub mod backup;
 pub mod caches;
 mod clustered;
+mod invalidated;
 pub mod connection;
 pub mod connections;
 pub mod counters;
@@ -52,7 +53,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cluster::{Cluster, ClusterError, Executor};
 use crate::config::{ListenerConfig, Loaded};
 use data::Data;
-use isogrid_grid::catalog::Kind;
+use isogrid_grid::catalog::{CacheMode, Kind};
 use listener::Listener;
 pub use node::Node;
 
@@ -194,6 +195,12 @@ async fn join(node: &Arc<Node>) -> Result<Option<tokio::task::JoinHandle<()>>, E
     };
     let keeps = node.data.get().map(Data::storage_id);
     let (cluster, driver) = Cluster::join(&node.config, keeps, table, on_end).await?;
+    for cache in node.catalog.index().caches() {
+        let table = cache.cache.as_ref().map(|cache| cache.shared_table());
+        if let Some(table) = table.filter(|_| cache.options.mode == CacheMode::Invalidated) {
+            cluster.add_invalidated(&cache.name, table)?;
+        }
+    }
     let passed = Arc::new(clustered::Passed::new(node));
     let _ = node.cluster.set(Arc::clone(&cluster));
     cluster.set_executor(Arc::clone(&passed) as Arc<dyn Executor>);

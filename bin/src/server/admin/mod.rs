@@ -18,6 +18,7 @@ use isogrid_engine::Error;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
+use crate::server::invalidated::Closed;
 use super::node::Node;
 use crate::security::OpClass;
 
@@ -93,6 +94,15 @@ pub enum Fault {
     Unknown(String),
     /// The disk, or what is on it, does not let it be done; nothing was changed.
     Failed(String),
+}
+
+impl From<Closed> for Fault {
+    fn from(closed: Closed) -> Fault {
+        match closed {
+            Closed::Away => Fault::Unavailable(closed.to_string()),
+            Closed::Unknown => Fault::Unknown(closed.to_string()),
+        }
+    }
 }
 
 /// A method on its way to its handler.
