@@ -29,6 +29,8 @@ pub enum Mode {
     Distributed,
     /// Everywhere.
     Replicated,
+    /// On each node those that it has cached.
+    Invalidated,
 }
 
 impl Mode {
@@ -37,6 +39,7 @@ impl Mode {
         match self {
             Mode::Distributed => "distributed",
             Mode::Replicated => "replicated",
+            Mode::Invalidated => "invalidated",
         }
     }
 }
