@@ -178,6 +178,19 @@ fn a_killed_member_holds_writes_up_until_its_lease_is_over() {
     misses(&mut back, "k");
 }
 
+/// What clients wait is not measured: it is a tenth of what a killed member costs, or less.
+#[test]
+fn a_member_that_is_stopped_holds_nobody_up() {
+    let mut cluster = three();
+    let mut all = clients(&cluster);
+    load(&mut all, "k", "old");
+    cluster.stop(0).unwrap();
+    let begin = Instant::now();
+    all[1].ask("set k 0 0 3\r\nnew\r\n", "STORED\r\n");
+    println!("a write beside a stopped member took {:?}", begin.elapsed());
+    misses(&mut all[2], "k");
+}
+
 #[test]
 fn a_member_that_stood_still_serves_nothing_of_before() {
     let cluster = three();

@@ -248,6 +248,11 @@ impl Cluster {
         self.with_invalidation(|core, out| core.begin(now, out));
     }
 
+    /// The process is about to end, and serves no client any more.
+    pub fn end_invalidation(&self) {
+        self.with_invalidation(Invalidation::end);
+    }
+
     /// Some time has passed.
     pub(super) fn tick_invalidation(&self) {
         let now = self.now().monotonic;

@@ -244,6 +244,10 @@ async fn serve(node: Arc<Node>, http: Vec<String>, listeners: Vec<Listener>) -> 
         let _ = task.await;
     }
     drain(&node).await;
+    if let Some(cluster) = node.cluster.get() {
+        cluster.end_invalidation();
+        tokio::time::sleep(DRAIN_STEP).await;
+    }
     maintenance.abort();
     locks.abort();
     if let Some(audit) = node.security.audit() {

@@ -186,9 +186,11 @@ impl Node {
         Ok(())
     }
 
-    /// Whether a cache is one of the cluster.
+    /// Whether a cache is one of the cluster: what this node has is not all of it, or not its own.
     pub fn is_clustered(&self, cache: &str) -> bool {
-        self.cluster.get().is_some_and(|cluster| cluster.cache(cache).is_some())
+        self.cluster.get().is_some_and(|cluster| {
+            cluster.cache(cache).is_some() || cluster.invalidated(cache).is_some()
+        })
     }
 
     /// The data directory, when something is kept there.

@@ -53,6 +53,11 @@ pub enum Peer {
         /// The number.
         n: u64,
     },
+    /// The sender's process ends, and serves nothing any more.
+    Bye {
+        /// Its session.
+        session: u64,
+    },
 }
 
 /// A member that does not answer. Whether its lease is over is asked of the leader, which says so with
@@ -108,6 +113,10 @@ impl Peer {
                 put_u64(out, *session);
                 put_u64(out, *n);
             }
+            Peer::Bye { session } => {
+                put_u8(out, 6);
+                put_u64(out, *session);
+            }
         }
     }
 
@@ -125,6 +134,7 @@ impl Peer {
             },
             4 => Peer::Check { session: input.u64()?, n: input.u64()? },
             5 => Peer::Confirm { to: Boot(input.u64()?), session: input.u64()?, n: input.u64()? },
+            6 => Peer::Bye { session: input.u64()? },
             _ => return None,
         })
     }

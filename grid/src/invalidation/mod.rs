@@ -102,6 +102,7 @@ pub struct Invalidation {
     /// All who are registered but us.
     others: BTreeSet<NodeId>,
     clears: u64,
+    has_ended: bool,
 }
 
 impl Invalidation {
@@ -120,6 +121,7 @@ impl Invalidation {
             sent: 0,
             others: BTreeSet::new(),
             clears: 0,
+            has_ended: false,
         }
     }
 
@@ -162,7 +164,8 @@ impl Invalidation {
     /// well. What was read is true if this is the same before and after.
     #[must_use]
     pub fn serves(&self) -> Option<u64> {
-        (self.sessions > 0 && self.awaited.is_empty()).then(|| self.session())
+        let is_heard = self.sessions > 0 && self.awaited.is_empty();
+        (is_heard && !self.has_ended).then(|| self.session())
     }
 
     /// How often our lease began after none, for [`Invalidation::write`].
@@ -229,6 +232,13 @@ impl Invalidation {
         }
     }
 
+    /// The process is about to end: it serves nothing any more, and nobody needs to wait for it.
+    pub fn end(&mut self, out: &mut Vec<Action>) {
+        self.has_ended = true;
+        let bye = Peer::Bye { session: self.session() };
+        self.others.iter().for_each(|to| out.push(Action::Send(*to, bye.clone())));
+    }
+
     /// That member's lease was over after we asked: it serves nothing of before. What it has said
     /// since then is newer.
     pub fn over(&mut self, silence: Silence) {
@@ -275,6 +285,13 @@ impl Invalidation {
                 if let Some(listener) = listener.filter(|listener| listener.session == session) {
                     listener.confirmed = listener.confirmed.max(listener.base + n);
                     listener.wait = Wait { since: now, reminded: now };
+                }
+            }
+            Peer::Bye { session } => {
+                if self.listeners.get(&from).is_some_and(|known| known.session == session) {
+                    self.listeners.remove(&from);
+                    self.awaited.remove(&from);
+                    self.gone.insert(from);
                 }
             }
             // Of a session or a process that is over.

@@ -218,6 +218,21 @@ fn a_lease_that_was_over_leaves_writes_unknown_and_the_cache_empty() {
 }
 
 #[test]
+fn nobody_waits_for_a_process_that_ends() {
+    let mut line = Line::serving(2);
+    let ticket = line.write(1, "a");
+    line.deliver(|_| false);
+    line.act(2, Invalidation::end);
+    line.deliver(|_| true);
+    assert_eq!(line.core(1).outcome(ticket), Some(Ok(())));
+    assert_eq!(line.core(2).serves(), None);
+    // Whoever begins now waits for it no more than for one that is away.
+    line.begin(1);
+    line.deliver(|_| true);
+    assert!(line.core(1).serves().is_some());
+}
+
+#[test]
 fn a_new_process_begins_its_numbers_anew() {
     let mut line = Line::serving(2);
     for key in ["a", "b"] {

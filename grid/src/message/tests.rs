@@ -58,6 +58,7 @@ fn invalidations(random: &mut Random) -> Vec<invalidation::Peer> {
         },
         Peer::Check { session, n },
         Peer::Confirm { to: Boot(n), session, n },
+        Peer::Bye { session },
     ]
 }
 

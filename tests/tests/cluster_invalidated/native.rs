@@ -62,7 +62,7 @@ fn writes_of_each_protocol_are_dropped_on_the_others() {
             assert_eq!(get(&dev, node, "k").0, 404, "{op}, node {node}");
         }
     }
-    for (method, path, said) in [("PUT", "k", 204), ("DELETE", "k", 204), ("POST", "k/incr", 404)] {
+    for (method, path, said) in [("PUT", "k", 201), ("DELETE", "k", 204), ("POST", "k/incr", 404)] {
         load(&dev, "k");
         assert_eq!(dev.asks(2, method, &entry(path), &[], b"2").status, said, "{method}");
         for node in 0..2 {
