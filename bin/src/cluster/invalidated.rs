@@ -9,7 +9,9 @@ use arc_swap::ArcSwap;
 use isogrid_engine::{Table, Timestamp};
 use isogrid_grid::control::{Control, Identity};
 use isogrid_grid::id::{Boot, GroupId, NodeId};
-use isogrid_grid::invalidation::{Action, Fills, Invalidation, Item, Peer, Silence, Ticket, Unknown};
+use isogrid_grid::invalidation::{
+    Action, Fills, Invalidation, Item, Peer, Silence, Ticket, Unknown,
+};
 use isogrid_grid::message::{Envelope, Message};
 
 use super::driver::Input;
@@ -161,7 +163,8 @@ impl Cluster {
         let mut state = self.invalidations.lock();
         let Some(core) = &state.core else { return Poll::Ready(Err(Unknown)) };
         let Some(outcome) = core.outcome(ticket) else {
-            let known = |(of, waker): &(Ticket, Waker)| *of == ticket && waker.will_wake(cx.waker());
+            let known =
+                |(of, waker): &(Ticket, Waker)| *of == ticket && waker.will_wake(cx.waker());
             if !state.waiting.iter().any(known) {
                 state.waiting.push((ticket, cx.waker().clone()));
             }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use isogrid_grid::catalog::{
-    CacheMode, CacheOptions, CatalogError, Description, Kind, Object, OptionError, Resolved, is_name,
+    CacheMode, CacheOptions, CatalogError, Description, Kind, Object, OptionError, Resolved,
+    is_name,
 };
 use serde_json::{Map, Value, json};
 use thiserror::Error;

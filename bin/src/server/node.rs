@@ -305,9 +305,7 @@ fn cache_options(cache: &config::CacheConfig) -> CacheOptions {
     CacheOptions {
         mode: match cache.mode {
             CacheMode::Invalidated => Placement::Invalidated,
-            CacheMode::Local | CacheMode::Distributed | CacheMode::Replicated => {
-                Placement::Local
-            }
+            CacheMode::Local | CacheMode::Distributed | CacheMode::Replicated => Placement::Local,
         },
         memory: cache.limits.max_bytes,
         max_entries: cache.limits.max_entries,

@@ -140,14 +140,17 @@ static FIELDS: [Field; 10] = [
             CacheMode::Local => "local".to_owned(),
             CacheMode::Invalidated => "invalidated".to_owned(),
         },
-        read: |options, text| match text {
-            "local" => Some(options.mode = CacheMode::Local),
-            // Others write while the node is down, so nothing of before a restart may be served.
-            "invalidated" => {
-                (options.mode, options.persist) = (CacheMode::Invalidated, PersistMode::None);
-                Some(())
+        read: |options, text| {
+            options.mode = match text {
+                "local" => CacheMode::Local,
+                "invalidated" => CacheMode::Invalidated,
+                _ => return None,
+            };
+            if options.mode == CacheMode::Invalidated {
+                // Others write while the node is down: nothing of before a restart may be served.
+                options.persist = PersistMode::None;
             }
-            _ => None,
+            Some(())
         },
     },
     Field {

@@ -192,10 +192,7 @@ impl Control {
                 self.give_up(give_up, out);
             }
             Message::GiveUp(_) => {}
-            Message::Beat { .. }
-            | Message::Propose(_)
-            | Message::Ask(_)
-            | Message::Silent(_) => {
+            Message::Beat { .. } | Message::Propose(_) | Message::Ask(_) | Message::Silent(_) => {
                 if let Some(leading) = &mut self.leading {
                     leading.receive(from, boot, message, Some(now.wall));
                 }

@@ -36,7 +36,9 @@ impl Default for Fills {
 
 impl Fills {
     fn slot(&self, key: &[u8]) -> Option<MutexGuard<'_, Slot>> {
-        self.0.get(stable_segment(key, SLOTS)).map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0
+            .get(stable_segment(key, SLOTS))
+            .map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The token of a load that begins now.
@@ -99,7 +101,8 @@ mod tests {
     #[test]
     fn a_fill_holds_unless_its_key_was_invalidated_since_its_load_began() {
         assert_ne!(stable_segment(b"ours", SLOTS), stable_segment(b"other", SLOTS));
-        let events: [(&str, fn(&Fills), bool); 4] = [
+        type Event = (&'static str, fn(&Fills), bool);
+        let events: [Event; 4] = [
             ("nothing", |_| {}, true),
             ("another key", |fills| fills.kill(b"other", || {}), true),
             ("the key", |fills| fills.kill(b"ours", || {}), false),

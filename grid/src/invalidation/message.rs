@@ -123,10 +123,7 @@ impl Peer {
     pub(crate) fn decode(input: &mut Input<'_>) -> Option<Self> {
         Some(match input.u8()? {
             1 => Peer::Hello { session: input.u64()? },
-            2 => Peer::Welcome {
-                session: input.u64()?,
-                ours: input.option(Input::u64)?,
-            },
+            2 => Peer::Welcome { session: input.u64()?, ours: input.option(Input::u64)? },
             3 => Peer::Invalid {
                 session: input.u64()?,
                 n: input.u64()?,

@@ -201,11 +201,7 @@ impl Invalidation {
     #[must_use]
     pub fn outcome(&self, ticket: Ticket) -> Option<Result<(), Unknown>> {
         let is_told = self.confirmed() >= ticket.n || is_planted("unconfirmed-write");
-        if ticket.tenure == self.tenure {
-            is_told.then_some(Ok(()))
-        } else {
-            Some(Err(Unknown))
-        }
+        if ticket.tenure == self.tenure { is_told.then_some(Ok(())) } else { Some(Err(Unknown)) }
     }
 
     /// Up to which number all listeners have confirmed.

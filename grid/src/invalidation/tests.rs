@@ -45,7 +45,11 @@ impl Line {
         &self.cores[Line::at(node)]
     }
 
-    fn act<T>(&mut self, node: u64, act: impl FnOnce(&mut Invalidation, &mut Vec<Action>) -> T) -> T {
+    fn act<T>(
+        &mut self,
+        node: u64,
+        act: impl FnOnce(&mut Invalidation, &mut Vec<Action>) -> T,
+    ) -> T {
         let (mut out, core) = (Vec::new(), &mut self.cores[Line::at(node)]);
         let (done, boot) = (act(core, &mut out), core.boot);
         for action in out {
@@ -134,9 +138,8 @@ fn a_member_serves_when_all_have_promised_to_tell_it() {
 
 #[test]
 fn whoever_lacks_a_message_clears_its_cache_and_serves_when_it_is_told_again() {
-    let is_write = |(_, _, _, peer): &(NodeId, Boot, NodeId, Peer)| {
-        matches!(peer, Peer::Invalid { .. })
-    };
+    let is_write =
+        |(_, _, _, peer): &(NodeId, Boot, NodeId, Peer)| matches!(peer, Peer::Invalid { .. });
     // What is lost of two writes, and what 2 drops then.
     for (lost, dropped) in [(0, "ab"), (1, "*"), (2, "a*")] {
         let mut line = Line::serving(2);

@@ -51,11 +51,7 @@ fn invalidations(random: &mut Random) -> Vec<invalidation::Peer> {
         Peer::Hello { session },
         Peer::Welcome { session, ours: None },
         Peer::Welcome { session, ours: Some(n) },
-        Peer::Invalid {
-            session,
-            n,
-            items: vec![Item { cache, key }, Item { cache, key: None }],
-        },
+        Peer::Invalid { session, n, items: vec![Item { cache, key }, Item { cache, key: None }] },
         Peer::Check { session, n },
         Peer::Confirm { to: Boot(n), session, n },
         Peer::Bye { session },

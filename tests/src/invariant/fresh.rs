@@ -47,7 +47,9 @@ impl Fresh {
         self.hits += 1;
         let floor = self.floors.get(&key).copied().unwrap_or(0);
         if value < floor {
-            return Err(format!("I17: key {key} is read as {value} after {floor} was acknowledged"));
+            return Err(format!(
+                "I17: key {key} is read as {value} after {floor} was acknowledged"
+            ));
         }
         Ok(())
     }

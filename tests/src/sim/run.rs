@@ -43,7 +43,10 @@ impl fmt::Display for Report {
         let Report { hash, steps, simulated_ms, leaders, entries, told, fresh } = self;
         write!(f, "{} s simulated, {steps} events, {leaders} leaders, ", simulated_ms / 1_000)?;
         let (hits, writes) = fresh;
-        write!(f, "{entries} entries, clients were told {told:?}, {hits} hits and {writes} writes ")?;
+        write!(
+            f,
+            "{entries} entries, clients were told {told:?}, {hits} hits and {writes} writes "
+        )?;
         write!(f, "of the invalidated cache, trace {hash:016x}")
     }
 }

@@ -185,7 +185,9 @@ impl World {
             Message::Invalidation(peer) if self.is_awake(at) => {
                 self.fresh_hears(at, (envelope.from, envelope.boot), peer);
             }
-            Message::Copies(_) | Message::Invalidation(_) => self.wait_for(at, What::Deliver(to, bytes.to_vec())),
+            Message::Copies(_) | Message::Invalidation(_) => {
+                self.wait_for(at, What::Deliver(to, bytes.to_vec()))
+            }
             _ => self.step(at, Event::Received(envelope)),
         }
     }

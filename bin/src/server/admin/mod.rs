@@ -18,9 +18,9 @@ use isogrid_engine::Error;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
-use crate::server::invalidated::Closed;
 use super::node::Node;
 use crate::security::OpClass;
+use crate::server::invalidated::Closed;
 
 /// What a caller has to be allowed to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -46,9 +46,8 @@ impl Misses {
 
     /// The token of the load of a key, if it was missed here.
     pub fn take(&mut self, cache: &Invalidated, key: &[u8]) -> Option<Token> {
-        let is_it = |(group, of, _): &(u16, Box<[u8]>, Token)| {
-            *group == cache.group.0 && **of == *key
-        };
+        let is_it =
+            |(group, of, _): &(u16, Box<[u8]>, Token)| *group == cache.group.0 && **of == *key;
         let at = self.0.iter().position(is_it)?;
         self.0.remove(at).map(|(_, _, token)| token)
     }

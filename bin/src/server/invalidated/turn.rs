@@ -8,9 +8,7 @@ use isogrid_grid::Batch;
 use isogrid_grid::invalidation::{Item, Ticket};
 use isogrid_grid::membership::Monotonic;
 use isogrid_wire::Output;
-use isogrid_wire::memcached::{
-    Decoder, Framing, Get, Refusal, Reply, Request, Store, StoreMode,
-};
+use isogrid_wire::memcached::{Decoder, Framing, Get, Refusal, Reply, Request, Store, StoreMode};
 
 use super::Misses;
 use crate::cluster::{Cluster, Fresh, Invalidated};
@@ -19,7 +17,8 @@ use crate::server::connection::{Done, OUTPUT_LEN_MAX, Turn};
 use crate::server::session::{Session, Stream, decode_any};
 
 /// Nobody knows whether others still serve what was written over.
-const UNKNOWN: Refusal = Refusal::Server("outcome unknown: not all members are known to have heard");
+const UNKNOWN: Refusal =
+    Refusal::Server("outcome unknown: not all members are known to have heard");
 
 /// What a session has of an invalidated cache.
 pub struct Turns {
@@ -179,7 +178,8 @@ impl Session {
             let rest = input.get(done.consumed..).unwrap_or_default();
             let Some((request, framing)) = decode_any(decoder, rest, done) else { break };
             let said = out.len();
-            let kind = self.invalidated_request(batch, (&request, &framing), fresh.is_some(), out, done);
+            let kind =
+                self.invalidated_request(batch, (&request, &framing), fresh.is_some(), out, done);
             if let Some(turns) = &mut self.invalidated {
                 turns.answered(out.len() - said, kind, &framing);
             }

@@ -125,7 +125,9 @@ impl Session {
             Request::GetMany(_) | Request::Size(_) => What::Read(None),
             Request::Put(put) if is_fill(put.write.switches) => What::Fill(put.key.0),
             Request::PutMany(many) if is_fill(many.write.switches) => return Err(one_fill()),
-            Request::PutMany(many) => What::Keys(many.entries.iter().map(|one| one.key.0).collect()),
+            Request::PutMany(many) => {
+                What::Keys(many.entries.iter().map(|one| one.key.0).collect())
+            }
             Request::RemoveMany(many) => What::Keys(many.keys.iter().map(|key| key.0).collect()),
             Request::TouchMany(many) => What::Keys(many.keys.iter().map(|key| key.0).collect()),
             Request::Clear(clear) if clear.delay_ms != 0 => return Err(at_once()),
