@@ -1,11 +1,12 @@
 //! How processes that belong to no cluster find or found one: `--bootstrap-expect N` of them found
 //! exactly one, however many start at once (FEATURES A).
 //!
-//! Strangers tell each other of themselves. Once one knows as many as are expected, those with the
-//! lowest storages are the founders, and the lowest of all proposes. A founder accepts one
-//! founding in its life, and says so only when that is on its disk; the cluster begins when *all*
-//! founders have accepted. Two foundings would need two disjoint sets of founders, and fewer than
-//! twice the founders may be told of ([`FoundingConfig::seeds_max`]), so there is one.
+//! Strangers tell each other of themselves. Once one knows as many as are expected that expect the
+//! same, those with the lowest storages are the founders, and the lowest of all proposes. A founder
+//! accepts one founding in its life, and says so only when that is on its disk; the cluster begins
+//! when *all* founders have accepted. Two foundings would need two disjoint sets of founders, and
+//! fewer than twice the founders may be started with that expectation
+//! ([`FoundingConfig::founders_max`]), so there is one.
 //!
 //! Of several foundings that are under way the one with the lowest number goes on: the others'
 //! proposers withdraw them, on their disks first. Nobody else begins a founding, so it is over
@@ -30,7 +31,7 @@ pub struct FoundingConfig {
     /// Who it is.
     pub join: Join,
     /// How many found a cluster; 0: it founds none, and waits to be let in.
-    pub expect: usize,
+    pub expect: u8,
     /// Addresses where others may be, its own left out.
     pub seeds: Vec<String>,
     /// What a cluster that it founds has for life. The number is the one that the cluster gets if
@@ -39,10 +40,10 @@ pub struct FoundingConfig {
 }
 
 impl FoundingConfig {
-    /// So many addresses, its own included, may be told of at most.
+    /// So many processes, itself included, may be there that expect so many.
     #[must_use]
-    pub fn seeds_max(expect: usize) -> usize {
-        (2 * expect).saturating_sub(1)
+    pub fn founders_max(expect: u8) -> usize {
+        (2 * usize::from(expect)).saturating_sub(1)
     }
 }
 
@@ -67,8 +68,9 @@ pub struct Promise {
 /// What strangers, and members, say to a stranger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hello {
-    /// This is me; and this is the founding that I have accepted.
-    Stranger(Join, Option<Promise>),
+    /// This is me, so many I expect to found a cluster, and this is the founding that I have
+    /// accepted.
+    Stranger(Join, u8, Option<Promise>),
     /// Let us found this.
     Found(Founded),
     /// All founders have accepted: it is there.
@@ -96,7 +98,8 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Founding {
     config: FoundingConfig,
-    known: BTreeMap<StorageId, Join>,
+    /// Who is there, and how many it expects.
+    known: BTreeMap<StorageId, (Join, u8)>,
     hello_at: Monotonic,
     /// When a member was heard of last.
     member_at: Option<Monotonic>,
@@ -119,7 +122,8 @@ impl Founding {
     pub fn new(config: FoundingConfig, saved: Option<&[u8]>) -> Self {
         let founded = saved.and_then(Founded::decode);
         let accepted = founded.map(|founded| Accepted::new(founded, true));
-        let known = BTreeMap::from([(config.join.storage, config.join.clone())]);
+        let known = (config.join.clone(), config.expect);
+        let known = BTreeMap::from([(config.join.storage, known)]);
         Founding { config, known, hello_at: 0, member_at: None, accepted, is_withdrawing: false }
     }
 
@@ -129,7 +133,8 @@ impl Founding {
             return;
         }
         self.hello_at = now + HELLO_MS;
-        let hello = Hello::Stranger(self.config.join.clone(), self.promised());
+        let FoundingConfig { join, expect, .. } = &self.config;
+        let hello = Hello::Stranger(join.clone(), *expect, self.promised());
         let seeds = self.config.seeds.iter().cloned();
         out.extend(seeds.map(|seed| Action::Send(seed, hello.clone())));
         if self.accepted.is_none() {
@@ -142,7 +147,9 @@ impl Founding {
     /// Somebody said something.
     pub fn receive(&mut self, now: Monotonic, hello: Hello, out: &mut Vec<Action>) {
         match hello {
-            Hello::Stranger(join, accepted) => self.meet(now, join, accepted, out),
+            Hello::Stranger(join, expects, accepted) => {
+                self.meet(now, (join, expects), accepted, out);
+            }
             Hello::Found(founded) => self.accept(founded, out),
             Hello::Begun(cluster) => {
                 if self.promised().is_some_and(|ours| ours.cluster == cluster) {
@@ -185,7 +192,7 @@ impl Founding {
     fn meet(
         &mut self,
         now: Monotonic,
-        join: Join,
+        (join, expects): (Join, u8),
         accepted: Option<Promise>,
         out: &mut Vec<Action>,
     ) {
@@ -196,7 +203,7 @@ impl Founding {
         if let Some(other) = accepted.filter(|_| !is_ours) {
             self.disagree(other, &join.address, out);
         }
-        self.known.insert(storage, join);
+        self.known.insert(storage, (join, expects));
         if let Some(ours) = self.accepted.as_mut().filter(|_| is_ours) {
             ours.others.insert(storage);
             self.press_on(out);
@@ -223,10 +230,12 @@ impl Founding {
     fn propose(&mut self, now: Monotonic, out: &mut Vec<Action>) {
         let heard_member = self.member_at.is_some_and(|at| now < at + MEMBER_MS);
         let expect = self.config.expect;
-        if heard_member || expect == 0 || self.known.len() < expect {
+        let alike = self.known.values().filter(|(_, expects)| *expects == expect);
+        let alike = alike.map(|(join, _)| join.clone());
+        let founders: Vec<Join> = alike.take(usize::from(expect)).collect();
+        if heard_member || founders.len() < usize::from(expect) {
             return;
         }
-        let founders: Vec<Join> = self.known.values().take(expect).cloned().collect();
         if founders.first().is_some_and(|first| first.storage == self.config.join.storage) {
             let settings = self.config.settings.clone();
             self.accept(Founded { settings, founders }, out);
@@ -257,7 +266,8 @@ impl Founding {
         let silent = others.clone().filter(|other| !accepted.others.contains(&other.storage));
         let before = out.len();
         for other in silent {
-            let address = self.known.get(&other.storage).unwrap_or(other).address.clone();
+            let known = self.known.get(&other.storage).map(|(join, _)| join);
+            let address = known.unwrap_or(other).address.clone();
             out.push(Action::Send(address, Hello::Found(accepted.founded.clone())));
         }
         if out.len() == before {
@@ -324,9 +334,10 @@ impl Hello {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            Hello::Stranger(join, accepted) => {
+            Hello::Stranger(join, expects, accepted) => {
                 put_u8(&mut out, 1);
                 join.encode(&mut out);
+                put_u8(&mut out, *expects);
                 put_option(&mut out, *accepted, |out, promise| {
                     promise.cluster.encode(out);
                     promise.proposer.encode(out);
@@ -359,7 +370,10 @@ impl Hello {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         whole(bytes, |input| {
             Some(match input.u8()? {
-                1 => Hello::Stranger(Join::decode(input)?, input.option(Promise::decode)?),
+                1 => {
+                    let (join, expects) = (Join::decode(input)?, input.u8()?);
+                    Hello::Stranger(join, expects, input.option(Promise::decode)?)
+                }
                 2 => Hello::Found(Founded::take(input)?),
                 3 => Hello::Begun(ClusterId::decode(input)?),
                 4 => Hello::Wait,

@@ -44,6 +44,7 @@ mutants! {
     "fill-on-top" "another primary fills a copy on top of what it has (R41)"
     "chunk-again" "a chunk that is sent again may end elsewhere (R41)"
     "reset-keeps" "a segment that is declared empty keeps what a copy had (R29)"
+    "told-once" "what is committed is said once, whether or not it is heard (R20)"
     "ack-before-durable" "a copy that is kept says what it has before that is durable (R17, R52)"
     "dirty-read" "what is not committed is read (R23)"
     "dirty-local-read" "a backup reads beside what is not committed (R24)"

@@ -124,7 +124,7 @@ impl Random {
     }
 
     pub fn command(&mut self) -> Command {
-        match self.below(8) {
+        match self.below(9) {
             0 => Command::Register(self.register()),
             1 => Command::Join(self.join()),
             2 => Command::Change(self.many(Random::change)),
@@ -132,7 +132,8 @@ impl Random {
             4 => Command::Leave(self.node()),
             5 => Command::Remove(self.node()),
             6 => Command::Stop(self.node(), Boot(self.next())),
-            _ => Command::Expel(self.node(), self.bool()),
+            7 => Command::Expel(self.node(), self.bool()),
+            _ => Command::ShutDown,
         }
     }
 

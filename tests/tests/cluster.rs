@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
 use isogrid_tests::cluster::{
-    Cluster, End, Link, Mode, Script, Setup, Step, failovers, play, starts,
+    Cluster, End, Link, Mode, Script, Setup, Step, failovers, may_mount, play, starts,
 };
 use isogrid_tests::harness::Client;
 
-const DISTRIBUTED: Setup = Setup { nodes: 3, mode: Mode::Distributed, kept: false };
-const REPLICATED: Setup = Setup { nodes: 3, mode: Mode::Replicated, kept: false };
+const DISTRIBUTED: Setup =
+    Setup { nodes: 3, mode: Mode::Distributed, kept: false, small_disks: false };
+const REPLICATED: Setup = Setup { mode: Mode::Replicated, ..DISTRIBUTED };
 
 /// Plays what is done to a cluster under load, and checks what clients were told. The same steps
 /// come at the same times in each run; what the machine does between them is its own choice.
@@ -50,6 +51,42 @@ fn a_primary_that_stops_beyond_its_lease_comes_back_as_none() {
 fn a_minority_refuses_and_the_majority_goes_on() {
     let cut = Step::Isolate(1, Link::Swallowed);
     holds(DISTRIBUTED, &[Step::Wait(500), cut, Step::Wait(5_000), Step::Heal, Step::Wait(1_000)]);
+}
+
+/// R64: all end, whoever is asked, and all copies are in sync when they are back: none is filled, and
+/// nobody waits for who was the last to go. Nodes that are stopped one by one leave one copy in sync.
+#[test]
+fn a_cluster_that_was_shut_down_comes_back_whole() {
+    for mode in [Mode::Distributed, Mode::Replicated] {
+        let setup = Setup { mode, kept: true, ..DISTRIBUTED };
+        let mut cluster = Cluster::start_all(setup).unwrap();
+        let mut client = Client::tcp(cluster.clients()[0]);
+        (0..300).for_each(|n| client.ask(format!("set k{n} 0 0 1\r\n1\r\n"), "STORED\r\n"));
+        let copies = |cluster: &Cluster| -> Vec<serde_json::Value> {
+            let told: serde_json::Value =
+                serde_json::from_str(&cluster.admin(2, "cluster.topology")).unwrap();
+            let segments = told["caches"][0]["segments"].as_array().unwrap().clone();
+            let sorted = |segment: &serde_json::Value| {
+                let mut insync: Vec<_> =
+                    segment["insync"].as_array().unwrap().iter().map(|m| m.as_u64()).collect();
+                insync.sort_unstable();
+                serde_json::json!([insync, segment["syncing"]])
+            };
+            segments.iter().map(sorted).collect()
+        };
+        let before = copies(&cluster);
+        for asked in [0, 1] {
+            cluster.admin(asked, "cluster.shutdown");
+            cluster.wait_ended().unwrap();
+            (0..3).rev().for_each(|node| cluster.start(node));
+            cluster.wait_served().unwrap();
+            assert_eq!(copies(&cluster), before, "{mode:?}, asked {asked}");
+            let mut client = Client::tcp(cluster.clients()[2]);
+            for n in 0..300 {
+                client.ask(format!("get k{n}\r\n"), &format!("VALUE k{n} 0 1\r\n1\r\nEND\r\n"));
+            }
+        }
+    }
 }
 
 /// R33, R64: how long clients wait is printed, and depends on the machine; that nobody is told of a
@@ -132,6 +169,27 @@ fn damaged_copies_are_filled_again() {
     let cluster = holds(Setup { kept: true, ..DISTRIBUTED }, &steps);
     let log = std::fs::read_to_string(cluster.folder().join("n1.log")).unwrap();
     assert!(log.contains("copies_put_aside"), "{log}");
+}
+
+/// A node whose disk is full refuses what it would have to keep, or ends; with room it is filled
+/// again.
+#[test]
+fn a_full_disk_costs_nothing_that_was_acknowledged() {
+    if !may_mount() {
+        return println!("left out: this user may not mount a small disk");
+    }
+    let steps = [
+        Step::Wait(500),
+        Step::FillDisk(1),
+        Step::Wait(3_000),
+        Step::Kill(1),
+        Step::FreeDisk(1),
+        Step::Start(1),
+        Step::Settle,
+    ];
+    for mode in [Mode::Distributed, Mode::Replicated] {
+        holds(Setup { mode, kept: true, small_disks: true, ..DISTRIBUTED }, &steps);
+    }
 }
 
 #[test]

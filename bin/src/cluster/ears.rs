@@ -31,8 +31,10 @@ impl Sink for Ears {
             match Frame::decode(frame) {
                 Some(Frame::Core(bytes)) => cluster.hear(from, bytes, &mut heard.out),
                 Some(Frame::Hello(bytes)) => {
-                    if let Some(hello) = Hello::decode(bytes) {
-                        let _ = cluster.inputs.send(Input::Hello(hello));
+                    if let Some(hello) = Hello::decode(bytes)
+                        && let Some(waiting) = cluster.intake.take(bytes.len())
+                    {
+                        let _ = cluster.inputs.send(Input::Hello(hello, waiting));
                     }
                 }
                 Some(Frame::Requests { id, cache, requests }) => {
@@ -72,7 +74,9 @@ impl Cluster {
         let Message::Copies(all) = envelope.message else {
             let is_stranger = self.view.load().address(envelope.from).is_none();
             let reached_at = is_stranger.then(|| from.to_owned());
-            let _ = self.inputs.send(Input::Core(envelope, reached_at));
+            if let Some(waiting) = self.intake.take(bytes.len()) {
+                let _ = self.inputs.send(Input::Core(envelope, reached_at, waiting));
+            }
             return;
         };
         if is_for_us {

@@ -20,6 +20,7 @@ mod driver;
 mod ears;
 mod executed;
 mod frame;
+mod intake;
 mod invalidated;
 mod mail;
 mod remove;
@@ -54,6 +55,7 @@ use driver::Input;
 pub use executed::{Executed, Later};
 use frame::put_core;
 pub use frame::{Done, Items};
+use intake::Intake;
 use invalidated::Invalidations;
 pub use invalidated::{Fresh, Invalidated, InvalidationStats};
 use mail::Mail;
@@ -169,6 +171,7 @@ pub struct Cluster {
     requests: Requests,
     executor: OnceLock<Arc<dyn Executor>>,
     inputs: UnboundedSender<Input>,
+    intake: Intake,
     clock: SystemClock,
 }
 
@@ -302,6 +305,11 @@ impl Cluster {
     /// Asks to be relieved of everything and to leave.
     pub fn leave(&self) {
         let _ = self.inputs.send(Input::Leave);
+    }
+
+    /// Asks for the end of all processes of the cluster (R64).
+    pub fn shut_down(&self) {
+        let _ = self.inputs.send(Input::ShutDown);
     }
 
     /// Has others take what this process serves, which is about to end; returns when nobody misses

@@ -23,6 +23,8 @@ pub struct Status {
     pub has_lease: bool,
     /// Whether members speak TLS with each other.
     pub peer_tls: bool,
+    /// Whether the cluster was shut down, and its processes are about to end.
+    pub shut_down: bool,
     /// Who leads.
     pub leader: Option<u64>,
     /// Raft's term.
@@ -137,6 +139,7 @@ impl Status {
             member: Some(control.identity().node.0),
             has_lease: cluster.may_serve(),
             peer_tls: cluster.peer_tls().is_some(),
+            shut_down: control.was_shut_down(),
             leader: leader.map(|leader| leader.0),
             term,
             index: metadata.index(),

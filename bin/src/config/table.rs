@@ -130,7 +130,8 @@ pub static ROOT: [Key<ServerConfig>; 50] = [
         Form::Count(0, 7),
         field!(ServerConfig, cluster.bootstrap_expect),
         "How many nodes found the cluster together when none of them belongs to one yet: the same \
-         number on each. 0 founds none, and waits to be let in by those of `cluster.join`.",
+         number on each, and on fewer than twice as many nodes. 0 founds none, and waits to be let \
+         in by those of `cluster.join`.",
     ),
     Key::new(
         "cluster.lease",

@@ -195,8 +195,9 @@ impl Node {
 
     /// The data directory, when something is kept there.
     pub fn kept_in(&self) -> &str {
-        let kept = self.data.get().and(self.config.node.data_dir.as_deref());
-        kept.unwrap_or("off")
+        let is_kept = self.data.get().is_some()
+            || self.config.caches.iter().any(config::CacheConfig::is_kept_by_members);
+        self.config.node.data_dir.as_deref().filter(|_| is_kept).unwrap_or("off")
     }
 
     /// What is kept, in words.
@@ -326,7 +327,6 @@ fn cache_options(cache: &config::CacheConfig) -> CacheOptions {
         },
         preload: Preload::parse(&cache.preload).unwrap_or_default(),
         regions: regions.collect(),
-        ..CacheOptions::default()
     }
 }
 

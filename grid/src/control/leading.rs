@@ -230,7 +230,8 @@ impl Control {
                 return self.propose(leading, command);
             }
         }
-        if !std::mem::take(&mut leading.is_due) {
+        // Once all have been shut down everything stays as it is until the first process is back.
+        if !std::mem::take(&mut leading.is_due) || self.metadata.shut_down().is_some() {
             return false;
         }
         if self.change_voters(leading, now) {
@@ -280,6 +281,7 @@ impl Control {
             Command::Stop(node, boot) => {
                 members.get(node).is_none_or(|member| member.stopping || member.boot != *boot)
             }
+            Command::ShutDown => self.metadata.shut_down().is_some(),
             Command::CreateGroup(create) => self.metadata.groups().contains_key(&create.group),
             Command::Join(_) | Command::Change(_) => false,
         }

@@ -82,6 +82,8 @@ pub struct Control {
     leading: Option<Leading>,
     beat_at: Monotonic,
     given_up: BTreeSet<(GroupId, SegmentId, Epoch)>,
+    /// When we heard that the cluster was shut down.
+    shut_down_at: Option<Monotonic>,
     /// What our segments wish, for as long as their epochs are the current ones.
     wishes: BTreeSet<Request>,
 }
@@ -107,6 +109,7 @@ impl Control {
             leading: None,
             beat_at: 0,
             given_up: BTreeSet::new(),
+            shut_down_at: None,
             wishes: BTreeSet::new(),
         }
     }
@@ -117,7 +120,7 @@ impl Control {
         match event {
             Event::Tick => self.tick(now, out),
             Event::Received(envelope) => self.receive(now, envelope, out),
-            Event::Hello(Hello::Stranger(join, accepted)) => self.meet(join, accepted, out),
+            Event::Hello(Hello::Stranger(join, _, accepted)) => self.meet(join, accepted, out),
             // Only members say the rest, and to strangers.
             Event::Hello(_) => {}
             Event::Unreachable(node) => self.raft.unreachable(node),
@@ -298,7 +301,7 @@ impl Control {
     /// asked after the answer was read, and before it goes out (R23).
     #[must_use]
     pub fn serves(&self, now: Now, group: GroupId, at: SegmentId) -> Option<Epoch> {
-        let segment = self.segment(group, at)?;
+        let segment = self.segment(group, at).filter(|_| self.metadata.shut_down().is_none())?;
         let is_ours = segment.primary == Some(self.identity.node) && self.incarnation().is_some();
         let given_up = self.given_up.contains(&(group, at, segment.epoch));
         (is_ours && !given_up && self.lease.holds(now.monotonic)).then_some(segment.epoch)
@@ -308,7 +311,7 @@ impl Control {
     #[must_use]
     pub fn may_read(&self, now: Now, group: GroupId, at: SegmentId) -> Option<Epoch> {
         let settings = &self.metadata.groups().get(&group)?.settings;
-        let segment = self.segment(group, at)?;
+        let segment = self.segment(group, at).filter(|_| self.metadata.shut_down().is_none())?;
         let ours = self.metadata.copy_of(self.identity.node, settings.durable)?;
         let is_insync = segment.insync.contains(&ours) && self.incarnation().is_some();
         let given_up = self.given_up.contains(&(group, at, segment.epoch));

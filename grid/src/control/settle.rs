@@ -16,6 +16,8 @@ impl Control {
             let was = self.metadata.index();
             self.carry_out(now, &mut ready, out);
             if self.metadata.index() != was {
+                let heard_at = self.shut_down_at.unwrap_or(now.monotonic);
+                self.shut_down_at = self.metadata.shut_down().map(|_| heard_at);
                 self.changed(out);
             }
             if !self.lead(now, out) {

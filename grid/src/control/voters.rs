@@ -12,6 +12,8 @@ use crate::raft::MemberChange;
 
 /// How far behind a member may be to become a voter, entries.
 const CAUGHT_UP: u64 = 100;
+/// How long a member without a lease waits before it ends with the others, ms.
+const ALONE_MS: u64 = 5_000;
 
 impl Control {
     /// Proposes the next step towards the voters that there should be. Whether there is one.
@@ -73,6 +75,31 @@ impl Control {
         let us = self.metadata.members().get(&self.identity.node);
         let leads_others = self.raft.leads() && self.heirs().next().is_some();
         us.is_none_or(|us| us.stopping && !leads_others && !self.has_roles_for_others())
+    }
+
+    /// Whether the cluster was shut down while this process ran.
+    #[must_use]
+    pub fn was_shut_down(&self) -> bool {
+        self.metadata.shut_down().is_some() && self.incarnation().is_some()
+    }
+
+    /// Whether the cluster was shut down while this process ran, and it may end: whoever leads stays
+    /// until all that it hears know it, since without it they may never (R64).
+    #[must_use]
+    pub fn is_shut_down(&self, now: Now) -> bool {
+        let Some(at) = self.metadata.shut_down().filter(|_| self.was_shut_down()) else {
+            return false;
+        };
+        // One that was cut off may hear of it when the others are back already.
+        let waits = if self.lease.holds(now.monotonic) { 0 } else { ALONE_MS };
+        if self.shut_down_at.is_none_or(|at| now.monotonic < at + waits) {
+            return false;
+        }
+        let Some(leading) = &self.leading else { return true };
+        let mut others = self.metadata.members().keys().filter(|node| **node != self.identity.node);
+        others.all(|node| {
+            self.raft.knows_committed(*node) >= at || !leading.grants.holds(*node, now.monotonic)
+        })
     }
 
     fn next_change(&self, leading: &Leading, now: Now) -> Option<MemberChange> {

@@ -35,12 +35,14 @@ struct World {
     disks: BTreeMap<u128, Vec<u8>>,
     founded: BTreeMap<u128, (ClusterId, Vec<u8>)>,
     under_way: Vec<(u128, Vec<u8>)>,
-    expect: usize,
+    expect: u8,
+    /// The first so many found nothing.
+    waiting: u128,
     boots: u64,
 }
 
 impl World {
-    fn new(seed: u64, processes: u128, expect: usize) -> Self {
+    fn new(seed: u64, processes: u128, (waiting, expect): (u128, u8)) -> Self {
         let mut world = World {
             random: Random(seed),
             all: BTreeMap::new(),
@@ -48,6 +50,7 @@ impl World {
             founded: BTreeMap::new(),
             under_way: Vec::new(),
             expect,
+            waiting,
             boots: 0,
         };
         (1..=processes).for_each(|storage| world.start(storage, processes));
@@ -59,7 +62,7 @@ impl World {
         let others = (1..=processes).filter(|other| *other != storage);
         let config = FoundingConfig {
             join: join(storage, self.boots),
-            expect: self.expect,
+            expect: if storage > self.waiting { self.expect } else { 0 },
             seeds: others.map(|other| other.to_string()).collect(),
             settings: settings(storage << 64 | u128::from(self.boots) << 32),
         };
@@ -112,7 +115,7 @@ impl World {
         let hello = Hello::decode(bytes).expect("what was encoded is read");
         if let Some((cluster, _)) = self.founded.get(&to) {
             // As a member answers those who helped to found its cluster.
-            if let Hello::Stranger(join, Some(accepted)) = hello
+            if let Hello::Stranger(join, _, Some(accepted)) = hello
                 && accepted.cluster == *cluster
             {
                 let to = join.storage.0;
@@ -126,15 +129,21 @@ impl World {
     }
 }
 
+/// Those that wait to be let in once counted as founders of anybody who met one, and there were two
+/// clusters.
 #[test]
 fn one_cluster_however_many_start() {
-    for (processes, expect) in [(1, 1), (2, 2), (3, 3), (5, 3), (5, 5)] {
+    for (processes, waiting, expect) in
+        [(1, 0, 1), (2, 0, 2), (3, 0, 3), (5, 0, 3), (5, 0, 5), (6, 3, 2)]
+    {
         for seed in 0..100 {
-            let mut world = World::new(seed, processes, expect);
+            let mut world = World::new(seed, processes, (waiting, expect));
             for round in 0..ROUNDS {
                 world.round(round * 100, processes, round < ROUNDS / 2);
             }
-            assert_eq!(world.founded.len(), expect, "seed {seed}: {expect} of {processes} found");
+            let founded = world.founded.len();
+            assert_eq!(founded, usize::from(expect), "seed {seed}: {expect} of {processes} found");
+            assert!(world.founded.keys().all(|storage| *storage > waiting), "seed {seed}");
             let first = world.founded.values().next();
             assert!(
                 world.founded.values().all(|one| Some(one) == first),
@@ -146,7 +155,7 @@ fn one_cluster_however_many_start() {
 
 #[test]
 fn too_few_found_nothing_and_wait() {
-    let mut world = World::new(1, 2, 3);
+    let mut world = World::new(1, 2, (0, 3));
     (0..ROUNDS).for_each(|round| world.round(round * 100, 2, false));
     assert!(world.founded.is_empty() && world.disks.is_empty());
 }
@@ -174,8 +183,8 @@ fn what_is_said_comes_as_it_was_said_or_not_at_all() {
     let promise = Promise { cluster: ClusterId(5), proposer: StorageId(6) };
     let all = [
         Hello::Withdrawn(ClusterId(5)),
-        Hello::Stranger(join(3, 4), None),
-        Hello::Stranger(join(3, 4), Some(promise)),
+        Hello::Stranger(join(3, 4), 2, None),
+        Hello::Stranger(join(3, 4), 0, Some(promise)),
         Hello::Found(founded),
         Hello::Begun(ClusterId(5)),
         Hello::Wait,

@@ -21,7 +21,7 @@ fn peers(random: &mut Random) -> Vec<Peer> {
     let last = random.next();
     vec![
         Peer::Repl { epoch, prev: last, ops: random.many(op), committed: random.next() },
-        Peer::Ack { epoch, last },
+        Peer::Ack { epoch, last, committed: random.next() },
         Peer::Lacks { epoch, last },
         Peer::Ask { epoch },
         Peer::Has { epoch, last },

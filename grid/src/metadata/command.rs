@@ -27,6 +27,8 @@ pub enum Command {
     /// A member that is gone for good is forgotten with what it has, also with what only it has if
     /// that is accepted.
     Expel(NodeId, bool),
+    /// All processes end, and keep what they have until the first of the next ones runs (R64).
+    ShutDown,
 }
 
 /// A process runs for a member.
@@ -154,6 +156,7 @@ impl Command {
                 node.encode(out);
                 put_u8(out, u8::from(*accepts_loss));
             }
+            Command::ShutDown => put_u8(out, 9),
         }
     }
 
@@ -167,6 +170,7 @@ impl Command {
             6 => Command::Remove(NodeId::decode(input)?),
             7 => Command::Stop(NodeId::decode(input)?, Boot::decode(input)?),
             8 => Command::Expel(NodeId::decode(input)?, input.bool()?),
+            9 => Command::ShutDown,
             _ => return None,
         })
     }

@@ -20,7 +20,7 @@ pub use self::change::{Change, Step};
 pub use self::command::{Command, CreateGroup, Join, Proposal, Register, Ticket};
 pub use self::group::{Filling, Group, GroupSettings, Owners, Segment};
 pub use self::node::{Member, Role};
-use crate::bytes::{Input, put_many, put_u32, put_u64, whole};
+use crate::bytes::{Input, put_many, put_option, put_u32, put_u64, whole};
 use crate::id::{Boot, ClusterId, Copy, Data, Epoch, GroupId, Incarnation, NodeId, StorageId};
 use crate::mutant::is_planted;
 
@@ -92,12 +92,14 @@ pub struct Metadata {
     /// The disks of those that have left, the last [`LEFT_MAX`] of them: a wish to be let in that
     /// comes late, or twice, lets nobody in again.
     left: VecDeque<StorageId>,
+    /// The entry with which the cluster was shut down, while no process has begun since.
+    shut_down: Option<u64>,
 }
 
 /// How many that have left are remembered.
 const LEFT_MAX: usize = 1_024;
 /// The format of [`Metadata::encode`].
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 impl Metadata {
     /// A cluster at its birth: `founders` become the members 1, 2, ... in the order of their
@@ -122,6 +124,7 @@ impl Metadata {
             members: BTreeMap::new(),
             groups: BTreeMap::new(),
             left: VecDeque::new(),
+            shut_down: None,
         }
     }
 
@@ -147,6 +150,12 @@ impl Metadata {
     #[must_use]
     pub fn groups(&self) -> &BTreeMap<GroupId, Group> {
         &self.groups
+    }
+
+    /// With which entry the cluster was shut down, while no process has begun since: nobody serves.
+    #[must_use]
+    pub fn shut_down(&self) -> Option<u64> {
+        self.shut_down
     }
 
     /// Which member has this storage.
@@ -188,6 +197,10 @@ impl Metadata {
             Command::Remove(node) => self.remove(*node),
             Command::Stop(node, boot) => self.stop(*node, *boot),
             Command::Expel(node, accepts_loss) => self.expel(*node, *accepts_loss),
+            Command::ShutDown => {
+                self.shut_down.get_or_insert(index);
+                Ok(())
+            }
         };
         done.map_or_else(Outcome::Refused, |()| Outcome::Done)
     }
@@ -248,6 +261,7 @@ impl Metadata {
         let incarnation = Incarnation(self.index);
         (member.boot, member.data, member.incarnation) = (boot, data, Some(incarnation));
         member.stopping = false;
+        self.shut_down = None;
         for group in self.groups.values_mut().filter(|_| !is_planted("keep-roles")) {
             group.segments.iter_mut().for_each(|segment| segment.end_of_process(node, data));
         }
@@ -279,8 +293,15 @@ impl Metadata {
         Ok(Segment::new(create.epoch, insync, create.now))
     }
 
+    /// Somebody has to take what it has, so the last one that has not said so cannot leave.
     fn leave(&mut self, node: NodeId) -> Result<(), Refusal> {
-        self.members.get_mut(&node).ok_or(Refusal::NoMember)?.leaving = true;
+        let stays = |(other, member): (&NodeId, &Member)| *other != node && !member.leaving;
+        let is_last = !self.members.iter().any(stays);
+        let member = self.members.get_mut(&node).ok_or(Refusal::NoMember)?;
+        if is_last && !member.leaving {
+            return Err(Refusal::NotAllowed);
+        }
+        member.leaving = true;
         Ok(())
     }
 
@@ -333,6 +354,7 @@ impl Metadata {
             group.encode(out);
         });
         put_many(&mut out, self.left.iter(), |out, storage| storage.encode(out));
+        put_option(&mut out, self.shut_down, |out, index| put_u64(out, index));
         out
     }
 
@@ -348,8 +370,9 @@ impl Metadata {
             let groups =
                 input.many(|input| Some((GroupId::decode(input)?, Group::decode(input)?)))?;
             let left = input.many(StorageId::decode)?.into();
+            let shut_down = input.option(Input::u64)?;
             let (members, groups) = (members.into_iter().collect(), groups.into_iter().collect());
-            Some(Metadata { settings, index, next_node, members, groups, left })
+            Some(Metadata { settings, index, next_node, members, groups, left, shut_down })
         })
     }
 }

@@ -292,6 +292,30 @@ fn joining_twice_is_one_member_at_its_newest_address() {
     world.assert_refused(&Command::Join(other), Refusal::Taken);
 }
 
+/// Members that all asked at once to leave waited for each other for ever.
+#[test]
+fn the_last_that_has_not_asked_to_leave_cannot() {
+    let mut world = World::serving();
+    [1, 3].map(|node| assert_eq!(world.apply(&Command::Leave(NodeId(node))), DONE));
+    world.assert_refused(&Command::Leave(NodeId(2)), Refusal::NotAllowed);
+    assert_eq!(world.apply(&Command::Leave(NodeId(3))), DONE);
+}
+
+/// R64.
+#[test]
+fn a_shut_down_is_over_when_a_process_begins() {
+    let mut world = World::serving();
+    assert_eq!(world.apply(&Command::ShutDown), DONE);
+    let at = world.0.shut_down();
+    assert_eq!((at, world.apply(&Command::ShutDown)), (Some(world.0.index() - 1), DONE));
+    assert_eq!(world.0.shut_down(), at);
+    // What the process before said does not count.
+    world.apply(&register(1, 10, 1));
+    assert_eq!(world.0.shut_down(), at);
+    world.apply(&register(1, 10, 9));
+    assert_eq!(world.0.shut_down(), None);
+}
+
 #[test]
 fn who_has_left_does_not_come_back_and_numbers_are_not_given_again() {
     let mut world = World::serving();
@@ -416,13 +440,14 @@ fn likely(random: &mut Random, metadata: &Metadata) -> Command {
         let node = NodeId(1 + random.below(5));
         metadata.copy_of(node, random.below(4) == 0).unwrap_or_else(|| random.copy())
     };
-    match random.below(10) {
+    match random.below(11) {
         0 => register(node, storage, random.below(9)),
         1 => Command::Join(join(storage, random.below(9))),
         2 => Command::Leave(NodeId(node)),
         3 => Command::Remove(NodeId(node)),
         4 => Command::Stop(NodeId(node), Boot(random.below(9))),
         5 => Command::Expel(NodeId(node), random.bool()),
+        6 => Command::ShutDown,
         _ => {
             let step = match random.below(6) {
                 0 => Step::Serve(NodeId(node), some(random), random.below(99)),

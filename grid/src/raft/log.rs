@@ -96,10 +96,23 @@ pub struct Log {
     entries: VecDeque<Entry>,
 }
 
-/// A record of the log on disk is none.
+/// What is on the disk as a record of the log cannot be one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a record of the Raft log is not one")]
-pub struct NotARecord;
+pub enum NotARecord {
+    /// It does not mean anything.
+    #[error("a record of the Raft log is not one")]
+    Bytes,
+    /// Its entries do not follow those before it.
+    #[error(
+        "a record of the Raft log begins with entry {first}, and the log ends with entry {end}"
+    )]
+    Gap {
+        /// Its first entry.
+        first: u64,
+        /// The last one before it.
+        end: u64,
+    },
+}
 
 impl Log {
     /// The log of a founder: all founders begin with the same state, as if it were an entry.
@@ -118,8 +131,13 @@ impl Log {
     /// # Errors
     /// [`NotARecord`].
     pub fn replay(&mut self, record: &[u8]) -> Result<(), NotARecord> {
-        let save = Save::decode(record).ok_or(NotARecord)?;
-        self.take_in(save.snapshot, save.entries, save.hard_state);
+        let Save { snapshot, entries, hard_state, .. } =
+            Save::decode(record).ok_or(NotARecord::Bytes)?;
+        let end = snapshot.as_ref().map_or(self.end(), |snapshot| snapshot.index);
+        if let Some(first) = entries.first().map(|entry| entry.index).filter(|at| *at > end + 1) {
+            return Err(NotARecord::Gap { first, end });
+        }
+        self.take_in(snapshot, entries, hard_state);
         Ok(())
     }
 

@@ -283,6 +283,12 @@ impl Raft {
         self.raw.raft.prs().get(node.0).map_or(0, |progress| progress.matched)
     }
 
+    /// What a member knows to be committed, as the leader knows; 0 when it does not.
+    #[must_use]
+    pub fn knows_committed(&self, node: NodeId) -> u64 {
+        self.raw.raft.prs().get(node.0).map_or(0, |progress| progress.committed_index)
+    }
+
     /// Whether everything that leaders before this one committed is among the first `applied`
     /// entries: what this leader looks at then is what holds.
     #[must_use]

@@ -32,8 +32,13 @@ impl Replica {
         self.log.commit(committed, base, out);
         // Else the disk says when.
         if self.is_durable() {
-            out.push(Action::Send(from, Peer::Ack { epoch, last: self.log.last() }));
+            out.push(Action::Send(from, self.ack(self.log.last())));
         }
+    }
+
+    /// Everything up to `last` is here.
+    pub(super) fn ack(&self, last: u64) -> Peer {
+        Peer::Ack { epoch: self.epoch, last, committed: self.log.committed() }
     }
 
     /// The primary begins to fill this copy. Told twice it goes on.

@@ -25,7 +25,8 @@ pub(super) struct Follower {
     acked: u64,
     /// Up to where it was sent everything.
     sent: u64,
-    /// What it was told to be committed.
+    /// What it knows to be committed, as it said last: what it was told may have got lost, have come
+    /// in an epoch that was over there, or be forgotten after a restart.
     told: u64,
     /// When operations, or what is committed, were sent last.
     sent_at: Option<Monotonic>,
@@ -74,7 +75,10 @@ impl Follower {
         }
         let (epoch, prev, committed) = (from.epoch, self.sent, from.log.committed());
         self.sent += ops.len() as u64;
-        (self.sent_at, self.told) = (Some(from.now), committed);
+        self.sent_at = Some(from.now);
+        if is_planted("told-once") {
+            self.told = committed;
+        }
         let message = Peer::Repl { epoch, prev, ops, committed };
         out.push(Action::Send(self.copy.node, message));
     }
@@ -87,7 +91,10 @@ impl Follower {
         out: &mut Vec<Action>,
     ) {
         match *message {
-            Peer::Ack { last, .. } if self.is_ready() => self.acked(last, from, out),
+            Peer::Ack { last, committed, .. } if self.is_ready() => {
+                self.told = committed;
+                self.acked(last, from, out);
+            }
             Peer::Lacks { last, .. } if self.is_ready() => self.lacks(last, from, out),
             Peer::Took { fill, number, .. } => self.took(fill, number, from, out),
             _ => {}

@@ -147,6 +147,14 @@ impl Replica {
         self.durable() == self.log.last()
     }
 
+    /// Says what is here after a restart: in the epoch that the primary is in it may have heard more
+    /// of what is committed than was kept.
+    pub(super) fn report(&self, out: &mut Vec<Action>) {
+        if let (Some(_), Role::Backup(primary)) = (&self.keeping, &self.role) {
+            out.push(Action::Send(*primary, self.ack(self.durable())));
+        }
+    }
+
     /// Tells what of the log was not told yet.
     pub(super) fn keep_log(&mut self, out: &mut Vec<Action>) {
         let Some(keeping) = &mut self.keeping else { return };
@@ -208,7 +216,7 @@ impl Replica {
                 let (primary, last) = (*primary, self.durable());
                 let begun = self.filling.map(|(_, begun)| begun);
                 if is_more && begun != Some(None) {
-                    out.push(Action::Send(primary, Peer::Ack { epoch, last }));
+                    out.push(Action::Send(primary, self.ack(last)));
                 }
                 took.retain(|(from, fill, _)| *from == primary && begun == Some(Some(*fill)));
                 let took = took.into_iter();

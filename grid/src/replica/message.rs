@@ -29,12 +29,14 @@ pub enum Peer {
         /// Up to where.
         committed: u64,
     },
-    /// To the primary: everything up to `last` is here.
+    /// To the primary: everything up to `last` is here, and up to `committed` in the base.
     Ack {
         /// The epoch.
         epoch: Epoch,
         /// The last number.
         last: u64,
+        /// Up to where it is known to be committed.
+        committed: u64,
     },
     /// To the primary: what came does not follow what is here.
     Lacks {
@@ -188,7 +190,11 @@ impl Peer {
                 put_many(out, ops.iter(), |out, op| op.encode(out));
                 put_u64(out, *committed);
             }
-            Peer::Ack { last, .. } | Peer::Lacks { last, .. } | Peer::Has { last, .. } => {
+            Peer::Ack { last, committed, .. } => {
+                put_u64(out, *last);
+                put_u64(out, *committed);
+            }
+            Peer::Lacks { last, .. } | Peer::Has { last, .. } => {
                 put_u64(out, *last);
             }
             Peer::Ask { .. } => {}
@@ -213,7 +219,7 @@ impl Peer {
                 let (prev, ops) = (input.u64()?, input.many(Op::decode)?);
                 Peer::Repl { epoch, prev, ops, committed: input.u64()? }
             }
-            2 => Peer::Ack { epoch, last: input.u64()? },
+            2 => Peer::Ack { epoch, last: input.u64()?, committed: input.u64()? },
             3 => Peer::Lacks { epoch, last: input.u64()? },
             4 => Peer::Ask { epoch },
             5 => Peer::Has { epoch, last: input.u64()? },

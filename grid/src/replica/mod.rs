@@ -181,8 +181,12 @@ impl Replica {
         }
         self.be_filled(filling.filter(|_| !is_insync), is_insync, base, out);
         if is_new {
+            let is_first = self.epoch == Epoch(0);
             self.epoch = view.epoch;
             self.enter(now, view, is_insync, out);
+            if is_first && is_insync {
+                self.report(out);
+            }
         }
         if let Role::Primary(followers) = &mut self.role {
             followers.view(view, self.us, self.log.committed(), self.log.last());

@@ -224,6 +224,32 @@ fn a_write_is_committed_when_all_have_it() {
     assert_eq!(world.entries(3), world.entries(1));
 }
 
+/// R20: that a write is committed got lost, or came in an epoch that was over. The primary took it
+/// for said, the other copies never heard of it, and passed every read of the key on for ever.
+#[test]
+fn what_is_committed_is_said_until_it_is_heard() {
+    for epoch in [1, 2] {
+        let mut world = World::serving(&[1, 2, 3]);
+        world.append(1, &[7, 7]).unwrap();
+        world.deliver(&[2, 3]);
+        world.deliver(&[1]);
+        world.tick_once();
+        world.tick_once();
+        let is_said = |(_, to, peer): &(u64, u64, Peer)| {
+            *to == 3 && matches!(peer, Peer::Repl { committed: 4, .. })
+        };
+        assert!(world.net.iter().any(is_said), "{:?}", world.net);
+        world.net.retain(|message| !is_said(message));
+        world.view(&segment(epoch, &[1, 2, 3], &[]));
+        world.deliver_all();
+        world.tick(4);
+        assert_eq!(world.committed(), [4; 3], "epoch {epoch}");
+        // Nothing more is said then.
+        world.tick_once();
+        assert_eq!(world.net, []);
+    }
+}
+
 /// R14 and R22.
 #[test]
 fn writes_are_refused_beyond_the_bounds() {
@@ -316,10 +342,10 @@ fn acknowledgements_count_in_their_epoch() {
     late.into_iter().for_each(|(from, to, peer)| world.arrive(from, to, peer));
     assert_eq!(world.committed()[0], 3);
     // 2 is no part of it any more, whatever it says.
-    world.arrive(2, 1, Peer::Ack { epoch: Epoch(2), last: 4 });
+    world.arrive(2, 1, Peer::Ack { epoch: Epoch(2), last: 4, committed: 0 });
     assert_eq!(world.committed()[0], 3);
     // One that is ahead waits for the metadata (R5).
-    world.arrive(3, 1, Peer::Ack { epoch: Epoch(3), last: 4 });
+    world.arrive(3, 1, Peer::Ack { epoch: Epoch(3), last: 4, committed: 0 });
     assert_eq!(world.committed()[0], 3);
     world.view_of(1, &segment(3, &[1, 3], &[]));
     assert_eq!(world.committed()[0], 4);
@@ -483,7 +509,7 @@ fn an_answer_to_an_earlier_filling_counts_for_nothing() {
     // 3 has what 2 has not, and what it says of that is long on the way.
     world.append(1, &[4, 4]).unwrap();
     world.deliver(&[3]);
-    let late = (3, 1, Peer::Ack { epoch: Epoch(1), last: 4 });
+    let late = (3, 1, Peer::Ack { epoch: Epoch(1), last: 4, committed: 3 });
     assert!(world.net.contains(&late), "{:?}", world.net);
     world.net.clear();
     world.view(&segment(1, &[1, 2], &[]));

@@ -4,6 +4,7 @@
 //! cargo run --release -p isogrid-tests --bin chaos -- --seed 1 --rounds 20
 //! cargo run --release -p isogrid-tests --bin chaos -- --nodes 5 --mode replicated --rounds 20
 //! cargo run --release -p isogrid-tests --bin chaos -- --persist sync --rounds 20
+//! cargo run --release -p isogrid-tests --bin chaos -- --persist sync --disks small --rounds 20
 //! cargo run --release -p isogrid-tests --bin chaos -- --kills 100
 //! cargo run --release -p isogrid-tests --bin chaos -- --switchovers 100
 //! cargo run --release -p isogrid-tests --bin chaos -- --starts 50
@@ -11,7 +12,9 @@
 
 use std::process::ExitCode;
 
-use isogrid_tests::cluster::{Cluster, End, Mode, Setup, failovers, round, script, starts};
+use isogrid_tests::cluster::{
+    Cluster, End, Mode, Setup, failovers, may_mount, round, script, starts,
+};
 
 /// What to do.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +32,8 @@ struct Arguments {
 
 impl Arguments {
     fn parse() -> Result<Self, String> {
-        let setup = Setup { nodes: 3, mode: Mode::Distributed, kept: false };
+        let mode = Mode::Distributed;
+        let setup = Setup { nodes: 3, mode, kept: false, small_disks: false };
         let (kills, switchovers, starts) = (0, 0, 0);
         let mut arguments = Arguments { seed: 1, rounds: 8, kills, switchovers, starts, setup };
         let mut given = std::env::args().skip(1);
@@ -44,12 +48,14 @@ impl Arguments {
                 "--switchovers" => arguments.switchovers = count()?,
                 "--starts" => arguments.starts = count()?,
                 "--nodes" => arguments.setup.nodes = count().and_then(three_or_five)?,
-                "--mode" => arguments.setup.mode = mode(&value)?,
+                "--mode" => arguments.setup.mode = mode_of(&value)?,
+                "--disks" => arguments.setup.small_disks = are_small(&value)?,
                 "--persist" => arguments.setup.kept = kept(&value)?,
                 _ => {
                     return Err(format!(
                         "{name}: say --seed S, --rounds N, --nodes 3|5, \
-                         --mode distributed|replicated, --persist none|sync, --kills N, \
+                         --mode distributed|replicated, --persist none|sync, \
+                         --disks large|small, --kills N, \
                          --switchovers N, --starts N"
                     ));
                 }
@@ -62,11 +68,12 @@ impl Arguments {
     fn replay(self, round: u64) -> String {
         format!(
             "cargo run --release -p isogrid-tests --bin chaos -- --seed {} --rounds 1 --nodes {} \
-             --mode {} --persist {}",
+             --mode {} --persist {} --disks {}",
             self.seed.wrapping_add(round),
             self.setup.nodes,
             self.setup.mode.name(),
-            if self.setup.kept { "sync" } else { "none" }
+            if self.setup.kept { "sync" } else { "none" },
+            if self.setup.small_disks { "small" } else { "large" }
         )
     }
 }
@@ -75,7 +82,7 @@ fn three_or_five(nodes: usize) -> Result<usize, String> {
     if [3, 5].contains(&nodes) { Ok(nodes) } else { Err("--nodes 3 or --nodes 5".into()) }
 }
 
-fn mode(name: &str) -> Result<Mode, String> {
+fn mode_of(name: &str) -> Result<Mode, String> {
     let all = [Mode::Distributed, Mode::Replicated];
     let found = all.into_iter().find(|mode| mode.name() == name);
     found.ok_or_else(|| format!("{name}: --mode distributed or --mode replicated"))
@@ -86,6 +93,15 @@ fn kept(name: &str) -> Result<bool, String> {
         "none" => Ok(false),
         "sync" => Ok(true),
         _ => Err(format!("{name}: --persist none or --persist sync")),
+    }
+}
+
+fn are_small(name: &str) -> Result<bool, String> {
+    match name {
+        "large" => Ok(false),
+        "small" if may_mount() => Ok(true),
+        "small" => Err("--disks small takes a user who may mount (root)".into()),
+        _ => Err(format!("{name}: --disks large or --disks small")),
     }
 }
 
@@ -116,7 +132,7 @@ fn rounds(arguments: Arguments) -> Result<(), String> {
     let Arguments { seed, rounds, setup, .. } = arguments;
     let mut cluster = Cluster::start_all(setup)?;
     for number in 0..rounds {
-        println!("round {number}: {}", script(seed.wrapping_add(number), setup.nodes, setup.kept));
+        println!("round {number}: {}", script(seed.wrapping_add(number), setup));
         match round(&mut cluster, seed, number) {
             Ok(report) => println!("  {report}"),
             Err(why) => {

@@ -14,6 +14,9 @@ use std::thread;
 use isogrid_tests::sim::failover::{Failover, failover};
 use isogrid_tests::sim::run;
 
+/// After how many seeds a long run says how far it is.
+const TELL_EVERY: u64 = 500;
+
 /// What to do.
 struct Arguments {
     seed: u64,
@@ -86,7 +89,7 @@ fn failovers(arguments: &Arguments) -> ExitCode {
 /// Runs seeds on all cores. The first that fails ends it.
 fn seeds(arguments: &Arguments) -> ExitCode {
     let (next, end) = (AtomicU64::new(arguments.seed), arguments.seed + arguments.count);
-    let (steps, simulated) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (steps, simulated, done) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -96,8 +99,11 @@ fn seeds(arguments: &Arguments) -> ExitCode {
             let report = run(seed);
             steps.fetch_add(report.steps, Ordering::Relaxed);
             simulated.fetch_add(report.simulated_ms, Ordering::Relaxed);
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             if arguments.count <= 20 {
                 println!("seed {seed}: {report}");
+            } else if done.is_multiple_of(TELL_EVERY) {
+                eprintln!("{done} of {} seeds", arguments.count);
             }
         }
     };

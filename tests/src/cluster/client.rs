@@ -116,6 +116,7 @@ fn told(ask: Ask, reply: &Reply) -> Option<Told> {
     match (ask, word) {
         // The server says which of the two it is (R36).
         (_, "SERVER_ERROR") if line.ends_with("try again") => Some(Told::Failed),
+        (_, "SERVER_ERROR") if line.contains("out of storage") => Some(Told::Failed),
         (_, "SERVER_ERROR") if line.contains("outcome unknown") => Some(Told::Unknown),
         (Ask::Get, "END") => Some(Told::Read(None)),
         (Ask::Put(_) | Ask::Cas { .. }, "STORED") => Some(Told::Done(None)),

@@ -6,6 +6,7 @@
 //! | `network.rs`, `proxy.rs` | who reaches whom: a proxy in front of each node, faults by pair and direction |
 //! | `process.rs` | one server that is killed, stopped and started again |
 //! | `nodes.rs`, `ports.rs` | a cluster of them, each with a folder of its own |
+//! | `small_disk.rs` | a disk that can be full |
 //! | `health.rs` | whether its copies are filled |
 //! | `client.rs`, `load.rs` | clients of the memcached protocol that record what they ask and are told |
 //! | `script.rs` | what is done to the cluster, drawn from a seed |
@@ -30,6 +31,7 @@ mod process;
 mod proxy;
 mod round;
 mod script;
+mod small_disk;
 mod starts;
 #[cfg(test)]
 mod tests;
@@ -41,4 +43,5 @@ pub use network::{Link, Network};
 pub use nodes::{Cluster, Mode, Setup};
 pub use round::{Report, play, round};
 pub use script::{Script, Step, script};
+pub use small_disk::may_mount;
 pub use starts::starts;

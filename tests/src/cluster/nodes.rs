@@ -10,6 +10,7 @@ use super::health::is_whole;
 use super::network::Network;
 use super::ports::free_address;
 use super::process::Process;
+use super::small_disk::SmallDisk;
 use crate::checker::{Ask, Told};
 use crate::harness::{isogrid, temporary};
 
@@ -53,6 +54,9 @@ pub struct Setup {
     pub mode: Mode,
     /// Whether they are there after a restart of all (`persist = sync`).
     pub kept: bool,
+    /// Whether each node has a small disk of its own, which can be full. That takes a user who may
+    /// mount, see [`super::may_mount`].
+    pub small_disks: bool,
 }
 
 /// A cluster; dropped, its processes are killed, and its folder is removed unless it is to stay.
@@ -62,7 +66,8 @@ pub struct Cluster {
     https: Vec<SocketAddr>,
     network: Arc<Network>,
     folder: PathBuf,
-    kept: bool,
+    setup: Setup,
+    disks: Vec<SmallDisk>,
     stays: bool,
 }
 
@@ -72,19 +77,23 @@ impl Cluster {
         let folder = temporary("cluster");
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
+        let disk = |_| SmallDisk::mount().expect("a user who may mount");
+        let disks: Vec<SmallDisk> =
+            (0..setup.nodes).filter(|_| setup.small_disks).map(disk).collect();
         let addresses = || (0..setup.nodes).map(|_| free_address()).collect::<Vec<_>>();
         let (clients, https, peers) = (addresses(), addresses(), addresses());
         let network = Network::new(&peers);
         let process = |node: usize| {
             let mut command = vec![isogrid().to_string_lossy().into_owned()];
             let places = [clients[node], https[node], peers[node]];
-            command.extend(arguments(setup, node, &folder, places, &network));
+            let data = data_of(node, &folder, &disks);
+            command.extend(arguments(setup, node, &data, places, &network));
             Process::new(command, folder.join(format!("n{node}.log")))
         };
         let processes = (0..setup.nodes).map(process).collect();
-        let kept = setup.kept;
+        let stays = false;
         let mut cluster =
-            Cluster { processes, clients, https, network, folder, kept, stays: false };
+            Cluster { processes, clients, https, network, folder, setup, disks, stays };
         (0..setup.nodes).for_each(|node| cluster.start(node));
         cluster
     }
@@ -104,9 +113,9 @@ impl Cluster {
         self.processes.len()
     }
 
-    /// Whether entries are there after a restart of all.
-    pub fn is_kept(&self) -> bool {
-        self.kept
+    /// What it is.
+    pub fn setup(&self) -> Setup {
+        self.setup
     }
 
     /// Whether it has none.
@@ -117,6 +126,22 @@ impl Cluster {
     /// Where clients reach the nodes.
     pub fn clients(&self) -> &[SocketAddr] {
         &self.clients
+    }
+
+    /// What a node answers to a call of administration.
+    pub fn admin(&self, node: usize, method: &str) -> String {
+        let mut client = crate::harness::Client::tcp(self.https[node]);
+        let answer = client.http("POST", &format!("/v1/admin/{method}"), &[], b"{}");
+        assert_eq!(answer.status, 200, "{method}: {}", answer.text());
+        answer.text()
+    }
+
+    /// Waits until each node that runs has ended by itself, and well.
+    ///
+    /// # Errors
+    /// Which has not in time, or not well.
+    pub fn wait_ended(&mut self) -> Result<(), String> {
+        self.processes.iter_mut().try_for_each(Process::wait_ended)
     }
 
     /// The network between them.
@@ -154,12 +179,12 @@ impl Cluster {
 
     /// Removes everything that a node which does not run has on its disk.
     pub fn wipe(&self, node: usize) {
-        std::fs::remove_dir_all(self.folder.join(format!("d{node}"))).unwrap();
+        std::fs::remove_dir_all(data_of(node, &self.folder, &self.disks)).unwrap();
     }
 
     /// Turns a bit in the middle of each file of copies of a node that does not run.
     pub fn damage(&self, node: usize) {
-        let folder = self.folder.join(format!("d{node}/cluster"));
+        let folder = data_of(node, &self.folder, &self.disks).join("cluster");
         let is_copies = |path: &PathBuf| path.to_string_lossy().contains("/copies-");
         let inside = |path: &Path| std::fs::read_dir(path).unwrap().map(|one| one.unwrap().path());
         let files = inside(&folder).filter(is_copies).flat_map(|path| inside(&path));
@@ -169,6 +194,17 @@ impl Cluster {
             bytes[middle] ^= 1;
             std::fs::write(&file, bytes).unwrap();
         }
+    }
+
+    /// Leaves no room on a node's disk.
+    pub fn fill_disk(&mut self, node: usize) {
+        self.processes[node].may_end();
+        self.disks[node].fill();
+    }
+
+    /// Makes room on it again.
+    pub fn free_disk(&self, node: usize) {
+        self.disks[node].free();
     }
 
     /// Sends a node a signal.
@@ -236,15 +272,20 @@ impl Cluster {
     }
 }
 
+/// Where a node keeps what it has.
+fn data_of(node: usize, folder: &Path, disks: &[SmallDisk]) -> PathBuf {
+    disks.get(node).map_or_else(|| folder.join(format!("d{node}")), |disk| disk.path().to_owned())
+}
+
 fn arguments(
     setup: Setup,
     node: usize,
-    folder: &Path,
+    data: &Path,
     [client, http, peer]: [SocketAddr; 3],
     network: &Network,
 ) -> Vec<String> {
     let advertise = format!("cluster.advertise={}", network.address(node));
-    let (name, data) = (format!("chaos{node}"), folder.join(format!("d{node}")));
+    let name = format!("chaos{node}");
     let count = setup.nodes.to_string();
     let pairs = [
         ("--config", "/dev/null".into()),

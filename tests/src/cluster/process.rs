@@ -13,12 +13,14 @@ pub struct Process {
     command: Vec<String>,
     log: PathBuf,
     child: Option<Child>,
+    /// It may end by itself.
+    may_end: bool,
 }
 
 impl Process {
     /// One that does not run yet, and writes to `log`.
     pub fn new(command: Vec<String>, log: PathBuf) -> Process {
-        Process { command, log, child: None }
+        Process { command, log, child: None, may_end: false }
     }
 
     /// Starts it.
@@ -28,7 +30,13 @@ impl Process {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]).env_clear();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.may_end = false;
         self.child = Some(command.spawn().unwrap_or_else(|e| panic!("{:?}: {e}", self.command)));
+    }
+
+    /// From now to its next start it may end by itself.
+    pub fn may_end(&mut self) {
+        self.may_end = true;
     }
 
     /// Kills it as `kill -9` does.
@@ -45,6 +53,14 @@ impl Process {
     /// When it does not end in time, or not well.
     pub fn stop(&mut self) -> Result<(), String> {
         self.signal("TERM");
+        self.wait_ended()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end in time, or not well.
+    pub fn wait_ended(&mut self) -> Result<(), String> {
         let Some(child) = &mut self.child else { return Ok(()) };
         let begin = Instant::now();
         while begin.elapsed() < STOPS_WITHIN {
@@ -82,6 +98,10 @@ impl Process {
         let Some(child) = &mut self.child else { return Ok(()) };
         match child.try_wait().unwrap() {
             None => Ok(()),
+            Some(_) if self.may_end => {
+                self.child = None;
+                Ok(())
+            }
             Some(status) => Err(format!("a server ended by itself: {status}, see {:?}", self.log)),
         }
     }

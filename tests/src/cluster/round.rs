@@ -62,7 +62,7 @@ struct Away {
 /// # Errors
 /// What was wrong.
 pub fn round(cluster: &mut Cluster, seed: u64, number: u64) -> Result<Report, String> {
-    let script = script(seed.wrapping_add(number), cluster.len(), cluster.is_kept());
+    let script = script(seed.wrapping_add(number), cluster.setup());
     play(cluster, &script, seed, number)
 }
 

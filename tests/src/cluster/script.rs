@@ -6,7 +6,7 @@ use std::time::Duration;
 use isogrid_engine::env::split_mix;
 
 use super::network::Link;
-use super::nodes::Cluster;
+use super::nodes::{Cluster, Setup};
 
 /// One thing that is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,10 @@ pub enum Step {
     Start(usize),
     /// Something of what it has on its disk of caches is not what was written, while it does not run.
     Damage(usize),
+    /// Its disk is full; it refuses what it cannot keep, or ends. On a [`super::Setup::small_disks`].
+    FillDisk(usize),
+    /// There is room again.
+    FreeDisk(usize),
     /// SIGSTOP: it is there, and does nothing.
     Stop(usize),
     /// SIGCONT.
@@ -53,10 +57,10 @@ impl fmt::Display for Script {
     }
 }
 
-/// The script of a round of this seed, for so many nodes. Where entries are `kept` all of them may
-/// be killed under load.
+/// The script of a round of this seed. Where entries are kept all nodes may be killed under load.
 #[must_use]
-pub fn script(seed: u64, nodes: usize, kept: bool) -> Script {
+pub fn script(seed: u64, setup: Setup) -> Script {
+    let Setup { nodes, kept, small_disks, .. } = setup;
     let mut rng = seed;
     let mut below = |end: usize| (split_mix(&mut rng) % end as u64) as usize;
     let node = below(nodes);
@@ -66,7 +70,15 @@ pub fn script(seed: u64, nodes: usize, kept: bool) -> Script {
     let lag = Link::Slow(Duration::from_millis(5 + below(100) as u64));
     let mut before = Vec::new();
     let mut under_load = vec![Step::Wait(1_000)];
-    under_load.extend(match below(9) {
+    under_load.extend(match below(if small_disks { 12 } else { 9 }) {
+        9.. => vec![
+            Step::FillDisk(node),
+            span,
+            Step::Kill(node),
+            Step::FreeDisk(node),
+            Step::Start(node),
+            Step::Settle,
+        ],
         0 | 1 => vec![Step::Kill(node), span, Step::Start(node), Step::Settle],
         2 => vec![
             Step::Kill(node),
@@ -112,6 +124,8 @@ impl Step {
             Step::End(node) => cluster.stop(node)?,
             Step::Start(node) => cluster.start(node),
             Step::Damage(node) => cluster.damage(node),
+            Step::FillDisk(node) => cluster.fill_disk(node),
+            Step::FreeDisk(node) => cluster.free_disk(node),
             Step::Stop(node) => cluster.signal(node, "STOP"),
             Step::Continue(node) => cluster.signal(node, "CONT"),
             Step::Isolate(node, link) => cluster.network().isolate(node, link),

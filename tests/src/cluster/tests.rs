@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::network::{Link, Network};
+use super::nodes::{Mode, Setup};
 use super::script::script;
 use crate::checker::{Ask, Told};
 
@@ -62,13 +63,15 @@ fn links_do_what_they_say_in_their_direction() {
     }
 }
 
+const THREE: Setup = Setup { nodes: 3, mode: Mode::Distributed, kept: false, small_disks: false };
+
 #[test]
 fn a_seed_is_a_script() {
     for seed in 0..200 {
-        assert_eq!(script(seed, 3, false), script(seed, 3, false), "seed {seed}");
+        assert_eq!(script(seed, THREE), script(seed, THREE), "seed {seed}");
     }
     let kinds: std::collections::BTreeSet<_> = (0..200)
-        .map(|seed| std::mem::discriminant(&script(seed, 3, false).under_load[1]))
+        .map(|seed| std::mem::discriminant(&script(seed, THREE).under_load[1]))
         .map(|kind| format!("{kind:?}"))
         .collect();
     assert!(kinds.len() >= 4, "kills, stops, cuts and one-way cuts: {kinds:?}");

@@ -89,7 +89,7 @@ impl Machine {
     }
 
     /// Starts a process that is no member: it looks for a cluster, or founds one with others.
-    pub fn look_for(&mut self, expect: usize, seeds: Vec<String>) {
+    pub fn look_for(&mut self, expect: u8, seeds: Vec<String>) {
         let (storage, boot, address) = (self.storage, self.boot(), self.address());
         let (cluster, zone) = ("sim".to_owned(), String::new());
         let join = Join { cluster, storage, boot, address, role: Role::Data, zone, weight: 1 };

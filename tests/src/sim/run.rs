@@ -1,13 +1,16 @@
 //! One run: faults, healing, liveness, audit.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 
 use isogrid_grid::id::{NodeId, SegmentId};
+use isogrid_grid::metadata::Metadata;
 
 use super::network::{SHAPES, Shape};
 use super::queue::What;
-use super::world::World;
+use super::world::{REPLAY, World};
 use crate::invariant::copies;
 use crate::invariant::linear::Told;
 
@@ -54,15 +57,30 @@ impl fmt::Display for Report {
 /// Runs a seed.
 ///
 /// # Panics
-/// When an invariant is broken: with the trace, and the command that replays it.
+/// When an invariant is broken, or a core panics: with the trace, and the command that replays it.
 #[must_use]
 pub fn run(seed: u64) -> Report {
     let mut world = World::new(seed);
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| phases(&mut world)));
+    ended.unwrap_or_else(|broken| panicked(&world, broken))
+}
+
+/// A run in which something panicked ends like one that broke an invariant.
+fn panicked(world: &World, broken: Box<dyn Any + Send>) -> ! {
+    let text = broken.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| broken.downcast_ref::<&str>().copied()).unwrap_or_default();
+    if text.contains(REPLAY) {
+        panic::resume_unwind(broken);
+    }
+    world.fail(&format!("panicked: {text}"))
+}
+
+fn phases(world: &mut World) -> Report {
     let faults_end = world.options.faults_ms * 1_000;
     let mut next_fault = 3_000_000;
     let mut next_joiner = 5_000_000;
     while world.now < faults_end {
-        run_for(&mut world, 50);
+        run_for(world, 50);
         world.create_groups();
         if world.options.joiners > 0 && world.now >= next_joiner {
             world.options.joiners -= 1;
@@ -73,11 +91,11 @@ pub fn run(seed: u64) -> Report {
         if world.now >= next_fault {
             next_fault =
                 world.now + world.chance.between(1, 2 * world.options.pause_between_ms) * 1_000;
-            fault(&mut world);
+            fault(world);
         }
     }
-    heal(&mut world);
-    audit(&mut world);
+    heal(world);
+    audit(world);
     Report {
         hash: world.hash(),
         steps: world.steps(),
@@ -117,6 +135,7 @@ fn fault(world: &mut World) {
         4 => world.network.heal(),
         5 if options.leave => world.leave(at),
         6 if options.stall && options.partition => sleeping_leader(world),
+        7 if options.planned && world.chance.below(4) == 0 => world.shut_down(at),
         7 if options.planned => world.plan_stop(at),
         8 if options.expel => give_up_on(world, at),
         9 if options.power => all.into_iter().for_each(|at| world.stop(at, true)),
@@ -217,18 +236,19 @@ fn all_fresh(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// After a while all copies are there, all members know the same, and those that left are gone.
+/// After a while all copies are there, and are the same.
 fn audit(world: &mut World) {
     run_for(world, FILLED_MS);
     // What is under way comes to its end.
     world.run_until(world.now + 1_000_000);
     let settled = all_served(world).and_then(|()| all_settled(world));
-    if let Err(why) = settled.and_then(|()| copies::check(&world.machines)) {
+    if let Err(why) = settled.and_then(|metadata| copies::check(metadata, &world.machines)) {
         world.fail(&format!("audit, {FILLED_MS} ms after that: {why}"));
     }
 }
 
-fn all_settled(world: &World) -> Result<(), String> {
+/// All members know the same, which is this, those that left are gone, and all copies are there.
+fn all_settled(world: &World) -> Result<&Metadata, String> {
     let leader = leader(world).ok_or("nobody leads")?;
     let control = world.control(leader).ok_or("no leader")?;
     let metadata = control.metadata();
@@ -255,5 +275,5 @@ fn all_settled(world: &World) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    Ok(metadata)
 }

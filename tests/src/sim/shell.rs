@@ -46,6 +46,13 @@ impl World {
         if event == Event::Tick {
             self.serve(at, |server, moment, out| server.tick(moment, out));
             self.fresh_tick(at);
+            if self.control(at).is_some_and(|control| control.is_shut_down(now)) {
+                self.stop(at, false);
+                if !self.options.planned {
+                    // It was the last that was done: from here on all run.
+                    self.schedule(500_000, What::Start(at));
+                }
+            }
         }
         let view = View { now: self.now, at, machines: &self.machines };
         if let Err(broken) = self.invariants.check(&view) {
@@ -70,6 +77,9 @@ impl World {
 
     fn save(&mut self, at: usize, save: &Save) {
         let Some(machine) = self.machines.get_mut(at) else { return };
+        if save.number() != 0 && machine.saves.range(save.number()..).next().is_some() {
+            self.fail(&format!("R68: m{at} saves {} after what follows it", save.number()));
+        }
         if !save.is_empty() {
             machine.disk.write(save.encode(), save.begins_anew());
         }
@@ -143,7 +153,9 @@ impl World {
                 }
                 Out::Ask(request) => {
                     self.ambush_wish(at, request.wish);
-                    self.step(at, Event::Ask(request));
+                    // The process is not in the middle of a step when it hears of it.
+                    let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
+                    self.schedule(0, What::Ask(at, boot, request));
                 }
                 Out::Keep(place, count, kept) => self.keep(at, place, count, &kept),
                 Out::Answer(number, answer) => {

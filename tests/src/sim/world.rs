@@ -20,6 +20,8 @@ use crate::invariant::Invariants;
 pub const SEGMENTS: u16 = 4;
 /// How long a lease lasts, ms.
 pub const LEASE_MS: u32 = 1_500;
+/// How a run is done again: this, and its seed.
+pub(super) const REPLAY: &str = "replay: cargo run --release -p isogrid-tests --bin sim -- --seed ";
 /// Between two ticks of a core, us of its own clock.
 pub(super) const TICK_US: u64 = 50_000;
 
@@ -100,7 +102,7 @@ impl World {
             let expect = if is_founder { self.options.founders } else { 0 };
             let us = machine.address();
             let others = seeds.into_iter().filter(|seed| *seed != us).collect();
-            machine.look_for(usize::try_from(expect).unwrap_or(0), others);
+            machine.look_for(u8::try_from(expect).unwrap_or(0), others);
             What::Look(at, boot)
         };
         self.note(format!("start m{at}"));
@@ -133,6 +135,12 @@ impl World {
         self.note(format!("m{at} is about to stop"));
         self.step(at, Event::Propose(Command::Stop(identity.node, identity.boot)));
         self.schedule(later, What::End(at, boots));
+    }
+
+    /// An operator asks a member to have all end.
+    pub fn shut_down(&mut self, at: usize) {
+        self.note(format!("m{at} is asked to shut the cluster down"));
+        self.step(at, Event::Propose(Command::ShutDown));
     }
 
     /// Lets a process stand still.
@@ -279,7 +287,7 @@ impl World {
     /// Always.
     pub fn fail(&self, broken: &str) -> ! {
         panic!(
-            "{}\n\nseed {}: {broken}\nat {} ms, options {:#?}\nreplay: cargo run --release -p isogrid-tests --bin sim -- --seed {}",
+            "{}\n\nseed {}: {broken}\nat {} ms, options {:#?}\n{REPLAY}{}",
             self.trace.text(),
             self.seed,
             self.now / 1_000,

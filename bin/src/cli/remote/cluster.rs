@@ -9,6 +9,7 @@ use clap_complete::ArgValueCompleter;
 use isogrid_wire::client::Client;
 use serde_json::{Map, Value, json};
 
+use super::confirm::confirm;
 use super::show::{self, field};
 use super::{Outcome, RemoteArgs, object};
 use crate::cli::complete;
@@ -24,6 +25,7 @@ Examples:
   isogrid cluster leave --server 127.0.0.1:7420   # waits until others have what it has
   isogrid cluster remove 3                        # its machine is gone, and does not come back
   isogrid cluster remove 10.0.0.3:7401 --accept-data-loss
+  isogrid cluster shutdown                        # ends all nodes; asks for the cluster's name
 
 A server answers for itself: what it has not heard of it does not know. Exit codes: as
 `isogrid cache --help`.
@@ -69,6 +71,13 @@ enum Command {
         #[arg(long)]
         accept_data_loss: bool,
     },
+    /// End all nodes of the cluster. Caches with `persist = sync` are there with all their copies
+    /// when the nodes are started again, in any order; what is in memory alone is gone.
+    Shutdown {
+        /// Do not ask for the cluster's name.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// Runs `isogrid cluster`.
@@ -108,6 +117,20 @@ async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
             let arguments = object([("member", member.as_str())].into_iter().chain(accepts));
             let told = client.admin("cluster.remove", &arguments).await?;
             Ok(out.say(|| removed(&told), || told.clone()))
+        }
+        Command::Shutdown { yes } => {
+            if !yes {
+                let told = client.admin("cluster.status", &json!({})).await?;
+                let count = list(&told, "members").count();
+                let what = format!("all {count} nodes of the cluster will end");
+                confirm(&what, &field(&told, "/cluster"))?;
+            }
+            let told = client.admin("cluster.shutdown", &json!({})).await?;
+            let text = || {
+                let [count, cluster] = ["/members", "/cluster"].map(|name| field(&told, name));
+                format!("the {count} nodes of the cluster {cluster} end\n")
+            };
+            Ok(out.say(text, || told.clone()))
         }
     }
 }

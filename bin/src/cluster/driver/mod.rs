@@ -25,6 +25,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::balance::{Left, Pace};
 use super::copies::CopiesError;
+use super::intake::Waiting;
 use super::storage::{Opened, Storage, StorageError};
 use super::transport::Lane;
 use super::{Cluster, Status, View};
@@ -40,9 +41,10 @@ const TELL_MS: u64 = 200;
 
 /// What happens to the task.
 pub(super) enum Input {
-    /// Of a peer; where it is reached, when it is no member that this one knows.
-    Core(Envelope, Option<String>),
-    Hello(Hello),
+    /// Of a peer; where it is reached, when it is no member that this one knows; and the room that it
+    /// takes.
+    Core(Envelope, Option<String>, Waiting),
+    Hello(Hello, Waiting),
     Ask(Request),
     Silent(Silence),
     Unreachable(String),
@@ -55,6 +57,8 @@ pub(super) enum Input {
     Remove(NodeId, bool),
     /// The process is about to end: this is told when nobody misses it.
     Stop(oneshot::Sender<()>),
+    /// All processes of the cluster are to end.
+    ShutDown,
     Failed(StorageError),
     CopiesFailed(String),
 }
@@ -66,6 +70,15 @@ enum Core {
     /// What it became is on its way to the disk.
     Becoming,
     Member(Box<Control>),
+}
+
+/// How far the process is with the end of the whole cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    No,
+    /// Nothing is taken any more, and what was is to be committed.
+    Draining,
+    Ended,
 }
 
 /// The task.
@@ -80,6 +93,7 @@ pub struct Driver {
     leaving: Vec<(GiveUp, u64)>,
     /// Who waits for this process to have nothing any more that others could have.
     stopping: Option<oneshot::Sender<()>>,
+    ending: Ending,
     since: u64,
     asked_at: u64,
     /// Who is no member and said something last, and where it is reached.
@@ -115,6 +129,7 @@ impl Driver {
             inputs,
             leaving: Vec::new(),
             stopping: None,
+            ending: Ending::No,
             since,
             asked_at: 0,
             stranger: None,
@@ -175,15 +190,19 @@ impl Driver {
 
     fn take(&mut self, input: Input) {
         match input {
-            Input::Core(envelope, reached_at) => {
+            Input::Core(envelope, reached_at, waiting) => {
                 // One that has left is told so when it asks, and is in no list any more.
                 self.stranger = reached_at.map(|address| (envelope.from, address));
                 self.step(Event::Received(envelope));
+                drop(waiting);
             }
             Input::Ask(request) => self.step(Event::Ask(request)),
             Input::Silent(silence) => self.step(Event::Silent(silence)),
             Input::Saved(number) => self.step(Event::Saved(number)),
-            Input::Hello(hello) => self.hello(hello),
+            Input::Hello(hello, waiting) => {
+                self.hello(hello);
+                drop(waiting);
+            }
             Input::Promised => self.found(|stranger, _, out| stranger.saved(out)),
             Input::Member(node, settings, log) => {
                 if let Err(error) = self.become_member(node, settings, log, true) {
@@ -206,6 +225,7 @@ impl Driver {
                 self.step(Event::Propose(Command::Expel(node, accepts_loss)));
             }
             Input::Stop(done) => self.stop(done),
+            Input::ShutDown => self.step(Event::Propose(Command::ShutDown)),
             Input::Failed(error) => {
                 tracing::error!(event = "cluster_disk_failed", %error);
                 (self.on_end)("the disk of the cluster's log has failed");
@@ -246,6 +266,7 @@ impl Driver {
             }
         }
         self.go_on_stopping();
+        self.end_when_shut_down();
         if self.cluster.now().monotonic >= self.told_at + TELL_MS {
             self.tell();
         }
@@ -279,6 +300,8 @@ impl Driver {
         out.into_iter().for_each(|action| self.act(action));
     }
 
+    /// Carries out one action. It must not step the core: what that has to be saved comes behind
+    /// what is still to be done here (R68).
     fn act(&mut self, action: Action) {
         match action {
             Action::Send(envelope) => self.send(&envelope),
@@ -299,7 +322,6 @@ impl Driver {
                     copies.close(give_up.segment);
                 }
                 self.leaving.push((give_up, now + DRAIN_MS));
-                self.finish_giving_up(self.cluster.now());
             }
         }
     }

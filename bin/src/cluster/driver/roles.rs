@@ -41,6 +41,7 @@ impl Driver {
 
     /// The metadata have changed: requests are routed anew, and copies hear what they are now.
     pub(super) fn changed(&mut self) {
+        self.close_when_shut_down();
         let Core::Member(control) = &self.core else { return };
         let view = Arc::new(View::of(control));
         let before = self.cluster.view.swap(Arc::clone(&view));

@@ -39,6 +39,7 @@ impl Cluster {
             requests: Requests::default(),
             executor: std::sync::OnceLock::new(),
             inputs: sender,
+            intake: crate::cluster::intake::Intake::default(),
             clock: SystemClock::new(),
         });
         let transport = listen(&cluster, config).await?;

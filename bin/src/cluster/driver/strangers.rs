@@ -33,13 +33,23 @@ impl Driver {
         };
         let mut seeds = of.join.as_deref().and_then(seeds).unwrap_or_default();
         seeds.retain(|seed| seed != address);
-        let expect = usize::try_from(of.bootstrap_expect).unwrap_or(0);
+        let expect = u8::try_from(of.bootstrap_expect).unwrap_or(0);
         tracing::info!(
             event = "looking_for_cluster",
             cluster = of.name,
             seeds = seeds.join(","),
             expect
         );
+        if expect > 0 && seeds.len() >= FoundingConfig::founders_max(expect) {
+            let max = FoundingConfig::founders_max(expect);
+            tracing::warn!(
+                event = "too_many_seeds",
+                expect,
+                max,
+                "more than `max` nodes with this `cluster.bootstrap_expect` may found two clusters: \
+                 give the others 0"
+            );
+        }
         let config = FoundingConfig { join, expect, seeds, settings };
         self.core = Core::Stranger(Box::new(Founding::new(config, promise)));
     }

@@ -93,6 +93,7 @@ impl Worker {
 
     fn append(&mut self, save: &Save) -> Result<(), StorageError> {
         self.group.must_sync |= save.must_sync();
+        debug_assert!(save.number() == 0 || save.number() > self.group.number, "in order (R68)");
         self.group.number = self.group.number.max(save.number());
         self.keep(|kept| kept.append(save))
     }

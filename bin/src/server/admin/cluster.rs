@@ -16,6 +16,8 @@ const LOOKS_TO_SAY_AGAIN: u64 = 20;
 
 /// For how many looks a removal waits: the member's lease has to be over, and a leader to be there.
 const REMOVED_WITHIN_LOOKS: u64 = 200;
+/// For how many looks an end of the cluster waits for a leader.
+const DECIDED_WITHIN_LOOKS: u64 = 100;
 /// For how many looks everything is where it should be before that is said to who waits.
 const CALM_LOOKS: u64 = 20;
 /// How many segments of a cache are named in a sentence.
@@ -119,8 +121,8 @@ pub async fn leave(call: Invocation) -> Result<Value, Fault> {
     let Some(us) = status.member else {
         return Err(Fault::Invalid("this node is no member of its cluster yet".into()));
     };
-    if status.members.iter().all(|member| member.member == us || member.leaving) {
-        return Err(Fault::Invalid("the last member cannot leave: stop it instead".into()));
+    if is_last(&status, us) {
+        return Err(Fault::Invalid(LAST.into()));
     }
     tracing::info!(event = "leaving_cluster", member = us, "asked by an operator");
     let mut left = None;
@@ -130,6 +132,9 @@ pub async fn leave(call: Invocation) -> Result<Value, Fault> {
         let Some(ours) = status.members.iter().find(|member| member.member == us) else {
             return Ok(json!({ "member": us, "left": true }));
         };
+        if !ours.leaving && is_last(&status, us) {
+            return Err(Fault::Invalid(LAST.into()));
+        }
         // Said again until it is heard: there may be no leader at a moment.
         if !ours.leaving && look % LOOKS_TO_SAY_AGAIN == 0 {
             cluster.leave();
@@ -141,6 +146,42 @@ pub async fn leave(call: Invocation) -> Result<Value, Fault> {
         tokio::time::sleep(LOOK).await;
     }
     Err(Fault::Unknown("the node did not leave".into()))
+}
+
+/// Ends all processes of the cluster, which keep what is on their disks, and answers when that is
+/// decided.
+///
+/// # Errors
+/// When the node is no member of a cluster, or nobody knows whether it was decided.
+pub async fn shutdown(call: Invocation) -> Result<Value, Fault> {
+    let cluster = cluster(&call)?;
+    let status = now(&cluster).await?;
+    if status.member.is_none() {
+        return Err(Fault::Invalid("this node is no member of its cluster yet".into()));
+    }
+    tracing::warn!(event = "shutting_down_cluster", cluster = status.cluster, "by an operator");
+    for look in 0..DECIDED_WITHIN_LOOKS {
+        if cluster.told().shut_down {
+            return Ok(json!({ "cluster": status.cluster, "members": status.members.len() }));
+        }
+        // There may be no leader at a moment.
+        if look % LOOKS_TO_SAY_AGAIN == 0 {
+            cluster.shut_down();
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(Fault::Unknown(
+        "it is not decided yet: there is no majority of the voters; `isogrid cluster members` says who \
+         is there"
+            .into(),
+    ))
+}
+
+const LAST: &str = "the last member cannot leave: stop it instead";
+
+/// Whether all others leave or have left.
+fn is_last(status: &Status, us: u64) -> bool {
+    status.members.iter().all(|member| member.member == us || member.leaving)
 }
 
 /// Has the cluster forget a member that does not come back.

@@ -343,6 +343,15 @@ pub static METHODS: &[Method] = &[
         handler: |call| Box::pin(cluster::remove(call)),
     },
     Method {
+        name: "cluster.shutdown",
+        doc: "All nodes of the cluster stop taking requests, finish what they took and end. Caches with \
+              `persist = sync` have all their copies when the nodes are started again; what is in \
+              memory alone is gone.",
+        permission: Permission::Admin,
+        params: &[],
+        handler: |call| Box::pin(cluster::shutdown(call)),
+    },
+    Method {
         name: "snapshot.save",
         doc: "Saves caches, each as it is at one moment, to a file in the server's folder \
               (`node.backup_dir`), while they are served.",

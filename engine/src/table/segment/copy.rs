@@ -55,7 +55,18 @@ impl<'t> Locked<'t> {
         if is_over || self.was_cleared(seq) {
             return Ok(());
         }
-        self.remove_again(found, seq);
+        self.put_in_place(hash, found, draft, (seq, seq))
+    }
+
+    /// Stores an entry in the place of what is there with a number below this one.
+    fn put_in_place(
+        &mut self,
+        hash: KeyHash,
+        found: Found<'t>,
+        draft: Draft<'_>,
+        (seq, below): (u64, u64),
+    ) -> Result<(), Error> {
+        self.remove_again(found, below);
         let now = self.now;
         self.put_back(hash, draft, seq, now)
     }
@@ -70,9 +81,7 @@ impl<'t> Locked<'t> {
         if found.is_some_and(|(_, old)| self.is_alive(old)) {
             return self.rewrite(hash, found, draft);
         }
-        self.remove_again(found, seq + 1);
-        let now = self.now;
-        self.put_back(hash, draft, seq, now)
+        self.put_in_place(hash, found, draft, (seq, seq + 1))
     }
 
     /// Removes what was removed under this number elsewhere, or dropped with it.

@@ -64,6 +64,24 @@ fn a_write_waits_for_all_disks() {
     }
 }
 
+/// R20: what is committed is not kept at once. A copy that was back in the same epoch did not know it
+/// any more, and its primary had said it already.
+#[test]
+fn a_copy_that_is_back_hears_what_is_committed() {
+    let mut world = World::kept();
+    world.append(1, &[1, 1]).unwrap();
+    for _ in 0..4 {
+        world.tick(4);
+        (1..=2).for_each(|node| world.sync(node));
+    }
+    assert_eq!(world.committed(), [1, 1, 0]);
+    world.restart(2, 0);
+    assert_eq!(world.committed(), [1, 0, 0]);
+    world.view(&segment(1, &[1, 2], &[]));
+    world.tick(4);
+    assert_eq!(world.committed(), [1, 1, 0]);
+}
+
 /// R30: what a new primary hears of a copy is there after that copy's restart. Else it would fetch
 /// for ever what nobody has any more.
 #[test]

@@ -1,0 +1,51 @@
+//! The cluster that a node belongs to.
+
+use std::time::Duration;
+
+use super::Address;
+
+/// The cluster that a node belongs to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterConfig {
+    /// Its name: clusters of different names never mix. Default: `isogrid`.
+    pub name: String,
+    /// Where other members reach this one. Default: `127.0.0.1:7401`.
+    pub peer: Address,
+    /// What others are told to reach it at; `None`: `peer`. Default: none.
+    pub advertise: Option<String>,
+    /// Where other members may be: `HOST:PORT` and `HOST:FIRST-LAST`, by commas. Default: none.
+    pub join: Option<String>,
+    /// How many nodes found the cluster; 0: this one founds none. Default: 0.
+    pub bootstrap_expect: u64,
+    /// How long a member may serve without hearing from the leader. Default: 1.5 s.
+    pub lease: Duration,
+    /// This node's certificate among its peers; `None`: they speak without TLS. Default: none.
+    pub tls_cert: Option<String>,
+    /// Its private key. Default: none.
+    pub tls_key: Option<String>,
+    /// The authority that signs the certificates of members. Default: none.
+    pub tls_ca: Option<String>,
+}
+
+impl ClusterConfig {
+    /// Whether the node belongs to a cluster at all.
+    pub fn is_on(&self) -> bool {
+        self.bootstrap_expect > 0 || self.join.is_some()
+    }
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            name: "isogrid".to_owned(),
+            peer: Address::local(7401),
+            advertise: None,
+            join: None,
+            bootstrap_expect: 0,
+            lease: Duration::from_millis(1_500),
+            tls_cert: None,
+            tls_key: None,
+            tls_ca: None,
+        }
+    }
+}
