@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::cluster::{Cluster, Fresh, Invalidated};
 use crate::server::node::Node;
@@ -40,16 +40,16 @@ impl Gate {
     pub async fn open(node: &Node, cache: &str) -> Result<Option<Gate>, Closed> {
         let Some(cluster) = node.cluster.get() else { return Ok(None) };
         let Some(cache) = cluster.invalidated(cache) else { return Ok(None) };
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(fresh) = cluster.fresh() {
-                return Ok(Some(Gate { cluster: Arc::clone(cluster), cache, fresh }));
+        let serves = async {
+            loop {
+                match cluster.fresh() {
+                    Some(fresh) => return fresh,
+                    None => sleep(LOOK_AGAIN).await,
+                }
             }
-            if Instant::now() >= until {
-                return Err(Closed::Away);
-            }
-            sleep(LOOK_AGAIN).await;
-        }
+        };
+        let fresh = timeout(PATIENCE, serves).await.map_err(|_| Closed::Away)?;
+        Ok(Some(Gate { cluster: Arc::clone(cluster), cache, fresh }))
     }
 
     /// A write of this key, or of all, is about to be executed: what was loaded before is not stored
