@@ -14,6 +14,7 @@ pub mod dedup;
 pub mod events;
 pub mod founding;
 pub mod id;
+pub mod invalidation;
 pub mod membership;
 pub mod message;
 pub mod metadata;

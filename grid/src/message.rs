@@ -4,6 +4,7 @@ use isogrid_engine::Timestamp;
 
 use crate::bytes::{put_many, put_u8, put_u32, put_u64, whole};
 use crate::id::{Boot, ClusterId, Copy, Epoch, GroupId, Incarnation, NodeId, SegmentId};
+use crate::invalidation::{self, Silence};
 use crate::metadata::Command;
 use crate::raft::RaftMessage;
 use crate::replica::Peer;
@@ -55,6 +56,12 @@ pub enum Message {
     NoMember,
     /// Between the copies of some segments, in their order.
     Copies(Vec<ToCopy>),
+    /// Between members that have invalidated caches.
+    Invalidation(invalidation::Peer),
+    /// To the leader: whether that member's lease is over.
+    Silent(Silence),
+    /// From the leader: it was, at a moment after it was asked.
+    Over(Silence),
 }
 
 /// To the copy of a segment that the receiver has.
@@ -140,6 +147,18 @@ impl Message {
                     peer.encode(out);
                 });
             }
+            Message::Invalidation(peer) => {
+                put_u8(out, 9);
+                peer.encode(out);
+            }
+            Message::Silent(silence) => {
+                put_u8(out, 10);
+                silence.encode(out);
+            }
+            Message::Over(silence) => {
+                put_u8(out, 11);
+                silence.encode(out);
+            }
         }
     }
 
@@ -165,6 +184,9 @@ impl Message {
                 Some((group, segment, Peer::decode(input)?))
             })?),
             8 => Message::NoMember,
+            9 => Message::Invalidation(invalidation::Peer::decode(input)?),
+            10 => Message::Silent(Silence::decode(input)?),
+            11 => Message::Over(Silence::decode(input)?),
             _ => return None,
         })
     }

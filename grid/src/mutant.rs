@@ -54,6 +54,11 @@ mutants! {
     "expel-serving" "a member is removed though it may have a lease (R9)"
     "answer-not-replicated" "the answer to a request that may come again is not a part of its record (R34)"
     "answers-not-filled" "a copy that is filled gets the entries without the answers (R34)"
+    "unconfirmed-write" "a write is answered before the others have heard of it (R38)"
+    "over-a-gap" "an invalidated cache is served though a number is missing (R38)"
+    "stale-after-lapse" "an invalidated cache is kept though the lease was over (R38)"
+    "serve-unheard" "an invalidated cache is served before the others promise to tell of writes (R38)"
+    "late-fill" "what was loaded before its key was invalidated is stored (R39)"
     "unknown-is-failed" "what nobody knows is answered as surely not done (R36)"
 }
 

@@ -62,7 +62,7 @@ pub struct ServeArgs {
     /// [default: 0]
     #[arg(long, value_name = "N", help_heading = "Cluster")]
     bootstrap_expect: Option<String>,
-    /// Where the entries of the cache `default` are: local, distributed or replicated
+    /// Where the entries of the cache `default` are: local, distributed, replicated or invalidated
     /// [key: cache.default.mode] [default: local]
     #[arg(long, value_name = "MODE", help_heading = "Cluster")]
     mode: Option<String>,

@@ -62,6 +62,15 @@ impl Cluster {
     /// What cores say: that of copies is done here, the rest is for the control core.
     fn hear(&self, from: &str, bytes: &[u8], out: &mut Vec<Out>) {
         let Some(envelope) = Envelope::decode(bytes) else { return };
+        let is_for_us = self.identity.get().is_some_and(|identity| {
+            identity.cluster == envelope.cluster && identity.node == envelope.to
+        });
+        if let Message::Invalidation(peer) = envelope.message {
+            if is_for_us {
+                self.hear_invalidation((envelope.from, envelope.boot), peer);
+            }
+            return;
+        }
         let Message::Copies(all) = envelope.message else {
             let is_stranger = self.view.load().address(envelope.from).is_none();
             let reached_at = is_stranger.then(|| from.to_owned());
@@ -70,9 +79,6 @@ impl Cluster {
             }
             return;
         };
-        let is_for_us = self.identity.get().is_some_and(|identity| {
-            identity.cluster == envelope.cluster && identity.node == envelope.to
-        });
         if is_for_us {
             self.hear_copies(envelope.from, all, out);
         }

@@ -8,6 +8,7 @@
 //! | `view.rs` | who serves which segment |
 //! | `status.rs`, `balance.rs`, `remove.rs` | what there is to say of the cluster, and what is left to be moved; members that do not come back |
 //! | `requests.rs`, `executed.rs` | requests that are passed on, and those that others pass on |
+//! | `invalidated.rs` | invalidated caches, and what members tell each other for them |
 //! | `mail.rs` | what copies say to those of other members |
 //! | `frame.rs` | what goes over the lanes |
 //! | `transport/`, `storage/` | frames over TCP; what is kept on the disk |
@@ -20,6 +21,7 @@ mod ears;
 mod executed;
 mod frame;
 mod intake;
+mod invalidated;
 mod mail;
 mod remove;
 mod requests;
@@ -57,6 +59,8 @@ pub use executed::{Executed, Later};
 use frame::put_core;
 pub use frame::{Done, Items, named, unnamed};
 use intake::Intake;
+use invalidated::Invalidations;
+pub use invalidated::{Fresh, Invalidated, InvalidationStats};
 use mail::Mail;
 pub use requests::{Answer, Asked, Outgoing};
 use requests::{Bundle, Requests};
@@ -117,7 +121,7 @@ pub struct Shared {
 impl Shared {
     fn new(config: &CacheConfig, table: Arc<Table>) -> Shared {
         let owners = match config.mode {
-            CacheMode::Local | CacheMode::Distributed => {
+            CacheMode::Local | CacheMode::Invalidated | CacheMode::Distributed => {
                 Owners::Count(u8::try_from(config.owners).unwrap_or(u8::MAX).max(1))
             }
             CacheMode::Replicated => Owners::All,
@@ -172,6 +176,7 @@ pub trait Executor: Send + Sync {
 /// This node's part in a cluster.
 pub struct Cluster {
     caches: Vec<Arc<Shared>>,
+    invalidations: Invalidations,
     view: ArcSwap<View>,
     /// What there was to say a moment ago.
     told: ArcSwap<Status>,
@@ -416,7 +421,7 @@ fn shared_caches(
     table: impl Fn(&str) -> Option<Arc<Table>>,
 ) -> Result<Vec<Arc<Shared>>, ClusterError> {
     let mut all: Vec<Arc<Shared>> = Vec::new();
-    for cache in config.caches.iter().filter(|cache| cache.mode != CacheMode::Local) {
+    for cache in config.caches.iter().filter(|cache| cache.mode.has_copies()) {
         let Some(table) = table(&cache.name) else { continue };
         let shared = Arc::new(Shared::new(cache, table));
         if let Some(other) = all.iter().find(|other| other.group == shared.group) {

@@ -288,7 +288,8 @@ choice!(Mode, "auto" => Self::Auto, "on" => Self::On, "off" => Self::Off);
 choice!(TlsMode, "off" => Self::Off, "on" => Self::On, "optional" => Self::Optional);
 choice!(
     CacheMode,
-    "local" => Self::Local, "distributed" => Self::Distributed, "replicated" => Self::Replicated
+    "local" => Self::Local, "distributed" => Self::Distributed,
+    "replicated" => Self::Replicated, "invalidated" => Self::Invalidated
 );
 choice!(
     ListenerTls,

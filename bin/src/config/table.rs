@@ -407,11 +407,13 @@ pub static CACHE: [Key<CacheConfig>; 13] = [
     Key::new("name", CACHE_NAME, field!(CacheConfig, name), "The cache's name; each name once."),
     Key::new(
         "mode",
-        Form::Choice(&["local", "distributed", "replicated"]),
+        Form::Choice(&["local", "distributed", "replicated", "invalidated"]),
         field!(CacheConfig, mode),
         "Where the entries are: local, on this node alone; distributed, spread over the members of \
-         the cluster, each on `owners` of them; replicated, on every member. Those of a cluster are \
-         kept in memory alone, unless `persist` = sync. The same on each node.",
+         the cluster, each on `owners` of them; replicated, on every member; invalidated, each member \
+         has entries of its own, and what is written on one is dropped on the others. Those of a \
+         cluster are kept in memory alone, unless `persist` = sync, which invalidated caches \
+         cannot have. The same on each node.",
     ),
     Key::new(
         "owners",

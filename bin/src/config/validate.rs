@@ -79,6 +79,10 @@ fn check_mode(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Proble
         let what = format!("cache `{name}`: persist = sync, and there is no data directory");
         found.push(problem(what, "give --data-dir, or say persist = none"));
     }
+    if cache.persist == "sync" && cache.mode == CacheMode::Invalidated {
+        let what = format!("cache `{name}`: an invalidated cache cannot have persist = sync");
+        found.push(problem(what, "say persist = none, or mode = distributed"));
+    }
     if !cache.regions.is_empty() {
         let what = format!("cache `{name}`: only local caches have regions");
         found.push(problem(what, "take [[cache.region]] out, or say mode = local"));

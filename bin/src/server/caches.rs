@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use isogrid_grid::catalog::{
-    CacheOptions, CatalogError, Description, Kind, Object, OptionError, Resolved, is_name,
+    CacheMode, CacheOptions, CatalogError, Description, Kind, Object, OptionError, Resolved,
+    is_name,
 };
 use serde_json::{Map, Value, json};
 use thiserror::Error;
@@ -34,6 +35,15 @@ pub enum Why {
         /// What is none.
         what: String,
     },
+    /// The cache needs a cluster.
+    #[error("cache {name:?}: mode = invalidated, and the node belongs to no cluster")]
+    NoCluster {
+        /// The cache.
+        name: String,
+    },
+    /// The cluster cannot have it.
+    #[error("{0}")]
+    Cluster(String),
     /// A listener serves the cache.
     #[error("the listener {listener} serves the cache {name:?}")]
     InUse {
@@ -55,13 +65,32 @@ pub fn resolve(
     name: &str,
     create: Option<&[(&str, &str)]>,
 ) -> Result<Resolved, Refused> {
+    let wants_cluster = create.is_some_and(|options| options.contains(&("mode", "invalidated")));
+    if wants_cluster && node.cluster.get().is_none() {
+        let help = "give --bootstrap-expect or --join, or say mode = local".to_owned();
+        return Err(Refused { why: Why::NoCluster { name: name.to_owned() }, help });
+    }
     let resolved = node.catalog.resolve(kind, name, create, node.now());
     let resolved = resolved.map_err(|error| refused(node, error))?;
+    follow_writes(node, &resolved.object)?;
     if resolved.created {
         let id = resolved.object.id;
         tracing::info!(event = "cache_created", cache = name, id);
     }
     Ok(resolved)
+}
+
+/// An invalidated cache takes part in the cluster from now on.
+fn follow_writes(node: &Node, object: &Object) -> Result<(), Refused> {
+    let cache = object.cache.as_ref().filter(|_| object.options.mode == CacheMode::Invalidated);
+    let Some((cluster, cache)) = node.cluster.get().zip(cache) else { return Ok(()) };
+    if cluster.invalidated(&object.name).is_some() {
+        return Ok(());
+    }
+    cluster.add_invalidated(&object.name, cache.shared_table()).map_err(|error| {
+        let _ = node.catalog.drop_object(Kind::Cache, &object.name, node.now());
+        Refused { why: Why::Cluster(error.to_string()), help: String::new() }
+    })
 }
 
 /// Changes options of a cache that change while it runs.
@@ -89,6 +118,7 @@ pub fn drop_object(node: &Node, kind: Kind, name: &str) -> Result<(), Refused> {
     }
     let dropped = node.catalog.drop_object(kind, name, node.now());
     dropped.map_err(|error| refused(node, error))?;
+    node.cluster.get().into_iter().for_each(|cluster| cluster.remove_invalidated(name));
     tracing::info!(event = "cache_dropped", cache = name);
     Ok(())
 }

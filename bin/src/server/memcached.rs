@@ -63,7 +63,8 @@ impl Conversation for Memcached {
 
     #[inline]
     fn keeps(&self) -> bool {
-        self.session.keeper.is_some() || self.session.clustered.is_some()
+        let session = &self.session;
+        session.keeper.is_some() || session.clustered.is_some() || session.invalidated.is_some()
     }
 
     #[inline]
@@ -74,6 +75,9 @@ impl Conversation for Memcached {
     ) -> Poll<Result<(), &'static str>> {
         if let Some(clustered) = self.session.clustered.as_mut().filter(|all| all.has_parts()) {
             return clustered.poll(cx, out).map(Ok);
+        }
+        if let Some(turns) = self.session.invalidated.as_mut().filter(|turns| turns.has_parts()) {
+            return turns.poll(cx, out).map(Ok);
         }
         let Some(keeper) = self.session.keeper.as_mut().filter(|keeper| keeper.waits()) else {
             return Poll::Ready(Ok(()));

@@ -20,6 +20,7 @@ pub mod guard;
 mod guarded;
 pub mod health;
 pub mod http;
+mod invalidated;
 pub mod keeper;
 mod line;
 pub mod listener;
@@ -52,7 +53,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cluster::{Cluster, ClusterError, Executor};
 use crate::config::{ClusterConfig, ListenerConfig, Loaded};
 use data::Data;
-use isogrid_grid::catalog::Kind;
+use isogrid_grid::catalog::{CacheMode, Kind};
 use listener::Listener;
 pub use node::Node;
 
@@ -199,6 +200,12 @@ async fn join(
     let keeps = node.data.get().map(Data::storage_id);
     let endpoint = endpoint(&node.config.cluster, listeners);
     let (cluster, driver) = Cluster::join(&node.config, endpoint, keeps, table, on_end).await?;
+    for cache in node.catalog.index().caches() {
+        let table = cache.cache.as_ref().map(|cache| cache.shared_table());
+        if let Some(table) = table.filter(|_| cache.options.mode == CacheMode::Invalidated) {
+            cluster.add_invalidated(&cache.name, table)?;
+        }
+    }
     let passed = Arc::new(clustered::Passed::new(node));
     let _ = node.cluster.set(Arc::clone(&cluster));
     cluster.set_executor(Arc::clone(&passed) as Arc<dyn Executor>);
@@ -257,6 +264,10 @@ async fn serve(node: Arc<Node>, http: Vec<String>, listeners: Vec<Listener>) -> 
         let _ = task.await;
     }
     drain(&node).await;
+    if let Some(cluster) = node.cluster.get() {
+        cluster.end_invalidation();
+        tokio::time::sleep(DRAIN_STEP).await;
+    }
     maintenance.abort();
     locks.abort();
     if let Some(audit) = node.security.audit() {

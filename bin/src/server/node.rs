@@ -9,6 +9,7 @@ use std::time::Duration;
 use isogrid_engine::env::os_seed;
 use isogrid_engine::persist::{DataDirectory, PersistMode, Preload};
 use isogrid_engine::{Allocator, Clock, SystemClock};
+use isogrid_grid::catalog::CacheMode as Placement;
 use isogrid_grid::catalog::{
     CacheOptions, CatalogLimits, Kind, Object, RegionOptions, persist_name,
 };
@@ -185,9 +186,11 @@ impl Node {
         Ok(())
     }
 
-    /// Whether a cache is one of the cluster.
+    /// Whether a cache is one of the cluster: what this node has is not all of it, or not its own.
     pub fn is_clustered(&self, cache: &str) -> bool {
-        self.cluster.get().is_some_and(|cluster| cluster.cache(cache).is_some())
+        self.cluster.get().is_some_and(|cluster| {
+            cluster.cache(cache).is_some() || cluster.invalidated(cache).is_some()
+        })
     }
 
     /// The data directory, when something is kept there.
@@ -301,24 +304,29 @@ fn cache_options(cache: &config::CacheConfig) -> CacheOptions {
     });
     let idle = cache.default_max_idle.map(|idle| u32::try_from(millis(idle)).unwrap_or(u32::MAX));
     CacheOptions {
+        mode: match cache.mode {
+            CacheMode::Invalidated => Placement::Invalidated,
+            CacheMode::Local | CacheMode::Distributed | CacheMode::Replicated => Placement::Local,
+        },
         memory: cache.limits.max_bytes,
         max_entries: cache.limits.max_entries,
         eviction: cache.eviction.parse().unwrap_or_default(),
         ttl: cache.default_ttl.map(millis),
         max_idle: idle,
         segments: match cache.mode {
-            CacheMode::Local => cache.segments,
+            CacheMode::Local | CacheMode::Invalidated => cache.segments,
             CacheMode::Distributed | CacheMode::Replicated => {
                 Some(cache.segments.unwrap_or(cluster::SEGMENTS))
             }
         },
         persist: match cache.mode {
             CacheMode::Local => PersistMode::parse(&cache.persist).unwrap_or_default(),
-            CacheMode::Distributed | CacheMode::Replicated => PersistMode::None,
+            CacheMode::Distributed | CacheMode::Replicated | CacheMode::Invalidated => {
+                PersistMode::None
+            }
         },
         preload: Preload::parse(&cache.preload).unwrap_or_default(),
         regions: regions.collect(),
-        ..CacheOptions::default()
     }
 }
 

@@ -16,6 +16,7 @@ use super::counters::{Counters, Counts};
 use super::dispatch::Dispatch;
 use super::dump::{self, Dump};
 use super::guard::Guard;
+use super::invalidated::Turns;
 use super::keeper::Keeper;
 use super::loading::{Loading, Stopped};
 use super::node::Node;
@@ -58,6 +59,8 @@ pub struct Session {
     pub loading: Option<Loading>,
     /// Where the keys are served, when the cache is the cluster's.
     pub(super) clustered: Option<Box<Clustered>>,
+    /// What it has to do with others, when the cache is an invalidated one.
+    pub(super) invalidated: Option<Box<Turns>>,
     /// Who the client is and what it may do, where logins are required.
     pub guard: Option<Box<Guard>>,
     rights: Rights,
@@ -136,6 +139,7 @@ impl Session {
         let (loading, counts) = (node.loading(cache.name()), Counts::default());
         let counters = node.counters.of(cache.name(), Spoken::Memcached);
         let clustered = Clustered::of(node.cluster.get(), cache.name());
+        let invalidated = Turns::of(node.cluster.get(), cache.name());
         let (guard, stream) = (None, None);
         Session {
             node,
@@ -146,6 +150,7 @@ impl Session {
             keeper,
             loading,
             clustered,
+            invalidated,
             guard,
             rights,
             stream,
@@ -175,6 +180,10 @@ impl Session {
         let is_known = self.guard.as_ref().is_none_or(|guard| guard.is_known());
         if self.clustered.is_some() && is_known {
             self.clustered_turn(&batch, decoder, input, out, &mut done);
+            return done;
+        }
+        if self.invalidated.is_some() && is_known {
+            self.invalidated_turn(&batch, decoder, input, out, &mut done);
             return done;
         }
         if let Some(guard) = &self.guard
@@ -509,7 +518,7 @@ impl Session {
     }
 
     /// One more part of a long answer.
-    fn go_on(&mut self, out: &mut Output) {
+    pub(super) fn go_on(&mut self, out: &mut Output) {
         match self.stream.take() {
             Some(Stream::Get { line, framing }) => {
                 if let Some(why) = self.loading.as_mut().and_then(Loading::take_refusal) {

@@ -237,6 +237,13 @@ impl Catalog {
         if !is_name(name) {
             return Err(CatalogError::Name { name: name.to_owned() });
         }
+        if options.mode == CacheMode::Invalidated && options.persist != PersistMode::None {
+            return Err(CatalogError::Option(OptionError::Value {
+                name: "persist",
+                value: persist_name(options.persist).to_owned(),
+                allowed: "none, as an invalidated cache has",
+            }));
+        }
         if options.persist != PersistMode::None && state.keep.is_none() {
             return Err(CatalogError::NothingIsKept { mode: persist_name(options.persist) });
         }

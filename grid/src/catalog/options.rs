@@ -23,6 +23,9 @@ pub enum CacheMode {
     /// This one.
     #[default]
     Local,
+    /// Each member of a cluster, with entries of its own: what is written on one is dropped on the
+    /// others ([`crate::invalidation`]).
+    Invalidated,
 }
 
 /// The options of a cache.
@@ -131,10 +134,24 @@ static FIELDS: [Field; 10] = [
         name: "mode",
         alias: "",
         live: false,
-        allowed: "local; invalidated, replicated and distributed need a cluster, which this \
-                  release has not",
-        show: |_| "local".to_owned(),
-        read: |options, text| (text == "local").then(|| options.mode = CacheMode::Local),
+        allowed: "local or invalidated; replicated and distributed caches are those of the \
+                  configuration",
+        show: |options| match options.mode {
+            CacheMode::Local => "local".to_owned(),
+            CacheMode::Invalidated => "invalidated".to_owned(),
+        },
+        read: |options, text| {
+            options.mode = match text {
+                "local" => CacheMode::Local,
+                "invalidated" => CacheMode::Invalidated,
+                _ => return None,
+            };
+            if options.mode == CacheMode::Invalidated {
+                // Others write while the node is down: nothing of before a restart may be served.
+                options.persist = PersistMode::None;
+            }
+            Some(())
+        },
     },
     Field {
         name: "memory",

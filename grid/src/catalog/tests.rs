@@ -315,8 +315,8 @@ fn what_speaks_against_a_change_is_said_and_nothing_is_changed() {
         (
             "x",
             &[("mode", "distributed")],
-            "mode: \"distributed\" is not local; invalidated, replicated and distributed need a \
-             cluster, which this release has not",
+            "mode: \"distributed\" is not local or invalidated; replicated and distributed caches \
+             are those of the configuration",
         ),
         ("x", &[("tttl", "5m")], "a cache has no option \"tttl\""),
         ("x", &[("persist", "async")], "persist = async: this node has no data directory"),

@@ -2,6 +2,7 @@
 
 use crate::founding::Hello;
 use crate::id::NodeId;
+use crate::invalidation::Silence;
 use crate::message::Envelope;
 use crate::metadata::Command;
 use crate::raft::Save;
@@ -22,6 +23,9 @@ pub enum Event {
     Saved(u64),
     /// A segment of this member wishes something, or has given up what it was asked to.
     Ask(Request),
+    /// This member waits for another one that does not answer: the leader is to say when its lease is
+    /// over ([`Action::Over`]).
+    Silent(Silence),
     /// Something is to be put into the log. Whether it was shows in the metadata.
     Propose(Command),
 }
@@ -40,6 +44,8 @@ pub enum Action {
     /// This member has left, and the cluster has forgotten it: the process may end. Its data are
     /// of no use to anybody.
     Removed,
+    /// The lease of that member was over at a moment after [`Event::Silent`].
+    Over(Silence),
     /// Stop serving this segment, and say [`crate::segment::Wish::GaveUp`] when that is so. From now on
     /// [`super::Control::serves`] is false for it.
     GiveUp(GiveUp),

@@ -7,6 +7,7 @@ use isogrid_engine::Timestamp;
 
 use super::{Action, Control, ControlConfig, Message};
 use crate::id::{Boot, NodeId};
+use crate::invalidation::Silence;
 use crate::membership::{Beat, Grant, Grants, Monotonic, Now};
 use crate::metadata::{Command, Member, Metadata, Proposal, Ticket};
 use crate::mutant::is_planted;
@@ -120,13 +121,19 @@ impl Leading {
             {
                 (self.is_due, self.calm) = (true, None);
             }
+            Message::Silent(silence) if member.boot == boot && member.incarnation.is_some() => {
+                self.grants.silent(from, silence, now);
+            }
             // Nothing else is for the leader.
             Message::Ask(_)
             | Message::Raft(_)
             | Message::Grant { .. }
             | Message::GiveUp(_)
             | Message::NoMember
-            | Message::Copies(_) => {}
+            | Message::Copies(_)
+            | Message::Invalidation(_)
+            | Message::Silent(_)
+            | Message::Over(_) => {}
         }
     }
 
@@ -185,6 +192,9 @@ impl Control {
         }
         let grants = leading.grants.grant(now.monotonic, self.metadata.index());
         grants.into_iter().for_each(|grant| self.grant(grant, out));
+        for (node, silence) in leading.grants.take_over() {
+            self.tell_over(node, silence, out);
+        }
         let round = leading.grants.begin_round(now.monotonic);
         round.into_iter().for_each(|round| self.raft.confirm(round));
         let has_proposed = self.propose_next(&mut leading, now, out);
@@ -198,6 +208,14 @@ impl Control {
             self.lease.granted(n, index, self.metadata.index());
         } else {
             self.send(node, Message::Grant { n, index }, out);
+        }
+    }
+
+    fn tell_over(&self, node: NodeId, silence: Silence, out: &mut Vec<Action>) {
+        if node == self.identity.node {
+            out.push(Action::Over(silence));
+        } else {
+            self.send(node, Message::Over(silence), out);
         }
     }
 

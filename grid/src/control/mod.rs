@@ -129,6 +129,7 @@ impl Control {
             Event::Unreachable(node) => self.raft.unreachable(node),
             Event::Saved(number) => self.raft.saved(number, &mut ready),
             Event::Ask(request) => self.ask(request, out),
+            Event::Silent(silence) => self.tell_leader(Message::Silent(silence), out),
             Event::Propose(command) => self.tell_leader(Message::Propose(command), out),
         }
         self.settle(now, ready, out);
@@ -191,13 +192,14 @@ impl Control {
             Message::Raft(message) if message.from() == from => self.raft.receive(message),
             Message::NoMember => out.push(Action::Removed),
             // Copies are the data plane's.
-            Message::Raft(_) | Message::Copies(_) => {}
+            Message::Raft(_) | Message::Copies(_) | Message::Invalidation(_) => {}
+            Message::Over(silence) => out.push(Action::Over(silence)),
             Message::Grant { n, index } => self.lease.granted(n, index, self.metadata.index()),
             Message::GiveUp(give_up) if give_up.node == self.identity.node => {
                 self.give_up(give_up, out);
             }
             Message::GiveUp(_) => {}
-            Message::Beat { .. } | Message::Propose(_) | Message::Ask(_) => {
+            Message::Beat { .. } | Message::Propose(_) | Message::Ask(_) | Message::Silent(_) => {
                 if let Some(leading) = &mut self.leading {
                     leading.receive(from, boot, message, Some(now.wall));
                 }

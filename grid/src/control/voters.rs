@@ -1,8 +1,11 @@
 //! Who votes: one, two, three or five members; the others follow (R71).
 
+use std::collections::BTreeSet;
+
 use super::Control;
 use super::leading::Leading;
 use crate::id::NodeId;
+use crate::invalidation::Silence;
 use crate::membership::Now;
 use crate::metadata::{Command, Member, Role};
 use crate::raft::MemberChange;
@@ -22,7 +25,7 @@ impl Control {
             return true;
         }
         let Some(change) = self.next_change(leading, now) else {
-            return self.forget_one(leading);
+            return self.forget_one(leading, now);
         };
         let taken = self.raft.propose_members(change).is_ok();
         leading.members_at = self.raft.last_index();
@@ -127,8 +130,9 @@ impl Control {
         goes.map(|node| MemberChange::Follow(*node))
     }
 
-    /// A member that leaves, has nothing any more and does not vote is forgotten.
-    fn forget_one(&mut self, leading: &mut Leading) -> bool {
+    /// A member that leaves, has nothing any more and does not vote is forgotten, once its lease is
+    /// over: until then it may serve invalidated caches, and is told of writes (R38).
+    fn forget_one(&mut self, leading: &mut Leading, now: Now) -> bool {
         let voters = &self.raft.voting().voters;
         let has_gone = |node: &NodeId| {
             let mut segments = self.metadata.groups().values().flat_map(|group| &group.segments);
@@ -136,7 +140,15 @@ impl Control {
         };
         let leaving = self.metadata.members().iter().filter(|(_, member)| member.leaving);
         let done = leaving.map(|(node, _)| *node).find(has_gone);
-        done.is_some_and(|node| self.propose(leading, Command::Remove(node)))
+        let Some(node) = done else { return false };
+        let silence = Silence { node, ours: 0, theirs: 0 };
+        leading.grants.silent(self.identity.node, silence, now.monotonic);
+        if !leading.grants.is_over(node, now.monotonic) {
+            return false;
+        }
+        // Until that is applied it gets none, as one that is expelled.
+        leading.grants.withhold(BTreeSet::from([node]));
+        self.propose(leading, Command::Remove(node))
     }
 }
 

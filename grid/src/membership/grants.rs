@@ -4,11 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Monotonic;
 use crate::id::{Incarnation, NodeId};
+use crate::invalidation::Silence;
 use crate::mutant::is_planted;
 
 /// How long the leader waits for the other members to confirm that it leads, ms; then it asks
 /// again (R73).
 const ROUND_MS: u64 = 200;
+/// How long a member is taken for silent that somebody has said so of, ms: who still waits for it says
+/// it again before that.
+const SILENT_MS: u64 = 1_000;
 
 /// A member asks for its lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +45,10 @@ pub struct Grants {
     waiting: BTreeMap<NodeId, Beat>,
     round: Option<Round>,
     rounds: u64,
+    /// Who waits for whom, and when that was said.
+    silent: BTreeMap<(NodeId, NodeId), (Silence, Monotonic)>,
+    /// Who is to hear that a lease is over.
+    over: Vec<(NodeId, Silence)>,
 }
 
 #[derive(Debug, Clone)]
@@ -48,6 +56,8 @@ struct Round {
     number: u64,
     began: Monotonic,
     beats: BTreeMap<NodeId, Beat>,
+    /// Leases that were over when it began, and who has asked.
+    over: Vec<(NodeId, Silence)>,
     /// Where the log stood when the others confirmed.
     confirmed: Option<u64>,
 }
@@ -64,12 +74,24 @@ impl Grants {
             waiting: BTreeMap::new(),
             round: None,
             rounds: 0,
+            silent: BTreeMap::new(),
+            over: Vec::new(),
         }
     }
 
     /// A beat has arrived.
     pub fn beat(&mut self, beat: Beat) {
         self.waiting.insert(beat.node, beat);
+    }
+
+    /// A member waits for another one that does not answer it: that one gets no lease until it does,
+    /// and who waits hears when its lease is over (R38).
+    pub fn silent(&mut self, from: NodeId, silence: Silence, now: Monotonic) {
+        self.silent.insert((from, silence.node), (silence, now));
+    }
+
+    fn is_silent(&self, node: NodeId) -> bool {
+        self.silent.keys().any(|(_, silent)| *silent == node)
     }
 
     /// Begins to find out whether we still lead, for all beats that have arrived. The number is
@@ -83,7 +105,10 @@ impl Grants {
         let mut beats = self.round.take().map_or_else(BTreeMap::new, |round| round.beats);
         beats.append(&mut self.waiting);
         self.rounds += 1;
-        self.round = Some(Round { number: self.rounds, began: now, beats, confirmed: None });
+        self.silent.retain(|_, (_, said)| now < *said + SILENT_MS);
+        let silent = self.silent.iter().map(|((from, _), (silence, _))| (*from, *silence));
+        let over = silent.filter(|(_, silence)| self.is_over(silence.node, now)).collect();
+        self.round = Some(Round { number: self.rounds, began: now, beats, over, confirmed: None });
         Some(self.rounds)
     }
 
@@ -100,12 +125,23 @@ impl Grants {
             round.confirmed.is_some_and(|index| applied >= index) || is_planted("grant-unconfirmed")
         };
         let Some(round) = self.round.take_if(is_ready) else { return Vec::new() };
-        let beats = round.beats.into_values().filter(|beat| !self.withheld.contains(&beat.node));
+        for (from, silence) in round.over {
+            self.silent.remove(&(from, silence.node));
+            self.over.push((from, silence));
+        }
+        let may = |beat: &Beat| !self.withheld.contains(&beat.node) && !self.is_silent(beat.node);
+        let beats = round.beats.into_values().filter(may);
         let grants: Vec<Grant> = beats.map(|beat| Grant { beat, index: applied }).collect();
         grants.iter().for_each(|grant| {
             self.granted.insert(grant.beat.node, now);
         });
         grants
+    }
+
+    /// Who is to hear now that a lease is over for which it waits. We led when that was so: a round
+    /// that began then is confirmed, and nobody else has granted one before (R7, R10).
+    pub fn take_over(&mut self) -> Vec<(NodeId, Silence)> {
+        std::mem::take(&mut self.over)
     }
 
     /// These get no lease until it is called with others: something is about to be taken from

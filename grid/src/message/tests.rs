@@ -1,6 +1,7 @@
 //! One message of each kind, and what damage does to it.
 
 use super::*;
+use crate::invalidation::Item;
 use crate::random::{Random, assert_calm, assert_strict};
 use crate::replica::{FillId, Op};
 
@@ -42,6 +43,21 @@ fn wishes(random: &mut Random) -> Vec<Wish> {
     ]
 }
 
+fn invalidations(random: &mut Random) -> Vec<invalidation::Peer> {
+    use invalidation::Peer;
+    let (session, n, cache) = (random.next(), random.next(), random.group());
+    let key = Some(random.bytes(9).into());
+    vec![
+        Peer::Hello { session },
+        Peer::Welcome { session, ours: None },
+        Peer::Welcome { session, ours: Some(n) },
+        Peer::Invalid { session, n, items: vec![Item { cache, key }, Item { cache, key: None }] },
+        Peer::Check { session, n },
+        Peer::Confirm { to: Boot(n), session, n },
+        Peer::Bye { session },
+    ]
+}
+
 /// All kinds but Raft's, which has tests of its own.
 fn messages(random: &mut Random) -> Vec<Message> {
     let (group, segment, epoch) = (random.group(), random.segment(), random.epoch());
@@ -52,6 +68,9 @@ fn messages(random: &mut Random) -> Vec<Message> {
         Message::NoMember,
         Message::GiveUp(GiveUp { node: random.node(), group, segment, epoch }),
     ];
+    let silence = Silence { node: random.node(), ours: n, theirs: index };
+    all.extend([Message::Silent(silence), Message::Over(silence)]);
+    all.extend(invalidations(random).into_iter().map(Message::Invalidation));
     all.extend((0..8).map(|_| Message::Propose(random.command())));
     let request = |wish| Message::Ask(Request { group, segment, epoch, wish });
     all.extend(wishes(random).into_iter().map(request));

@@ -30,6 +30,8 @@ pub enum Mode {
     Distributed,
     /// Everywhere.
     Replicated,
+    /// On each node those that it has cached.
+    Invalidated,
 }
 
 impl Mode {
@@ -38,6 +40,7 @@ impl Mode {
         match self {
             Mode::Distributed => "distributed",
             Mode::Replicated => "replicated",
+            Mode::Invalidated => "invalidated",
         }
     }
 }

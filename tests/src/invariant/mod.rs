@@ -3,6 +3,7 @@
 mod agreement;
 pub mod copies;
 pub mod counted;
+pub mod fresh;
 pub mod linear;
 mod one_server;
 mod rising;
@@ -35,6 +36,8 @@ impl<'a> View<'a> {
 #[derive(Debug, Default)]
 pub struct Invariants {
     agreement: agreement::Agreement,
+    /// What clients of the invalidated cache were told.
+    pub fresh: fresh::Fresh,
     one_server: one_server::OneServer,
     rising: rising::Rising,
     routes: routes::Routes,

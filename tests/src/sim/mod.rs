@@ -10,6 +10,7 @@
 //! | `disk` | what a disk has after power went |
 //! | `failover` | how long a failover takes |
 //! | `fragment` | one copy of a segment, and who waits for it |
+//! | `fresh` | an invalidated cache on every process |
 //! | `groups` | the groups of caches that all runs have |
 //! | `kv` | a small map on a replicated segment |
 //! | `network` | delay, loss, repetition, partitions |
@@ -30,6 +31,7 @@ pub mod clock;
 pub mod disk;
 pub mod failover;
 mod fragment;
+mod fresh;
 mod groups;
 pub mod kv;
 pub mod network;

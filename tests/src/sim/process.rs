@@ -10,6 +10,7 @@ use isogrid_grid::raft::{Log, RaftConfig};
 
 use super::clock::SimClock;
 use super::disk::{CopyLog, SimDisk};
+use super::fresh::FreshCache;
 use super::options::Options;
 use super::server::Server;
 use super::world::{LEASE_MS, SEGMENTS};
@@ -20,6 +21,8 @@ pub struct Process {
     pub control: Control,
     /// Its copies.
     pub server: Server,
+    /// Its invalidated cache.
+    pub fresh: FreshCache,
 }
 
 /// A machine: what outlives a process, and the process.
@@ -133,7 +136,7 @@ impl Machine {
         let control = Control::new(config, identity, settings, log);
         let (server, checkpoint) = Server::restore(node, self.copies.take());
         self.copies.begin_with(checkpoint);
-        self.process = Some(Process { control, server });
+        self.process = Some(Process { control, server, fresh: FreshCache::new(node, boot) });
     }
 
     /// Ends the process.

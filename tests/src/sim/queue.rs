@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use isogrid_grid::id::NodeId;
 use isogrid_grid::segment::Request;
 
+use super::fresh::Load;
 use super::server::Answer;
 
 /// Something that happens. Where a process is meant, its machine and its number.
@@ -41,6 +42,8 @@ pub(super) enum What {
     Ask(usize, u64, Request),
     /// The data plane has no more operations to take at once.
     Flush(usize, u64),
+    /// What a reader of the invalidated cache missed is there.
+    Loaded(usize, u64, Load),
     /// A client's operation arrives.
     Operation(usize, u64),
     /// A client is answered.

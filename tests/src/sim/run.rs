@@ -37,13 +37,20 @@ pub struct Report {
     pub entries: usize,
     /// What clients were told, and how often.
     pub told: BTreeMap<Told, u64>,
+    /// Reads of the invalidated cache that found something, and writes that were acknowledged.
+    pub fresh: (u64, u64),
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { hash, steps, simulated_ms, leaders, entries, told } = self;
+        let Report { hash, steps, simulated_ms, leaders, entries, told, fresh } = self;
         write!(f, "{} s simulated, {steps} events, {leaders} leaders, ", simulated_ms / 1_000)?;
-        write!(f, "{entries} entries, clients were told {told:?}, trace {hash:016x}")
+        let (hits, writes) = fresh;
+        write!(
+            f,
+            "{entries} entries, clients were told {told:?}, {hits} hits and {writes} writes "
+        )?;
+        write!(f, "of the invalidated cache, trace {hash:016x}")
     }
 }
 
@@ -96,6 +103,7 @@ fn phases(world: &mut World) -> Report {
         leaders: world.invariants.leaders(),
         entries: world.invariants.entries(),
         told: world.clients.linear.told().clone(),
+        fresh: world.invariants.fresh.told(),
     }
 }
 
@@ -106,6 +114,7 @@ fn run_for(world: &mut World, ms: u64) {
         world.run_until((world.now + CLIENT_US).min(until));
         for _ in 0..world.chance.between(1, world.options.burst) {
             world.client();
+            world.fresh_client();
         }
     }
 }
@@ -177,7 +186,7 @@ fn heal(world: &mut World) {
     }
     run_for(world, HEALED_MS);
     world.create_groups();
-    if let Err(why) = all_served(world) {
+    if let Err(why) = all_served(world).and_then(|()| all_fresh(world)) {
         world.fail(&format!("liveness, {HEALED_MS} ms after the last fault: {why}"));
     }
 }
@@ -208,6 +217,21 @@ fn all_served(world: &World) -> Result<(), String> {
             if !is_lost && !world.machines.iter().any(serves) {
                 return Err(format!("{group} {at} is served by nobody: {segment:?}"));
             }
+        }
+    }
+    Ok(())
+}
+
+/// Every member serves the invalidated cache. One that has left may not know it yet.
+fn all_fresh(world: &World) -> Result<(), String> {
+    let control = leader(world).and_then(|leader| world.control(leader)).ok_or("nobody leads")?;
+    for machine in &world.machines {
+        let Some(process) = &machine.process else { continue };
+        let node = process.control.identity().node;
+        let holds = process.control.lease().holds(machine.clock.now(world.now).monotonic);
+        let is_member = control.metadata().members().contains_key(&node);
+        if is_member && !(holds && process.fresh.core.serves().is_some()) {
+            return Err(format!("{node} does not serve the invalidated cache"));
         }
     }
     Ok(())

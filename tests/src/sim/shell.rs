@@ -28,18 +28,24 @@ impl World {
                 Event::Received(envelope) => What::Deliver(envelope.to, envelope.encode()),
                 Event::Saved(number) => What::Saved(at, boot, number),
                 Event::Ask(request) => What::Ask(at, boot, request),
+                Event::Silent(_) => return,
             };
             self.schedule(wait, what);
             return;
         }
         let now = machine.clock.now(self.now);
         let Some(process) = &mut machine.process else { return };
-        let mut out = Vec::new();
+        let (mut out, until) = (Vec::new(), process.control.lease().until());
         process.control.step(now, event.clone(), &mut out);
+        let begins = until <= now.monotonic && process.control.lease().until() > until;
         self.record(at, &event, &out);
+        if begins {
+            self.fresh_begin(at);
+        }
         out.into_iter().for_each(|action| self.act(at, action));
         if event == Event::Tick {
             self.serve(at, |server, moment, out| server.tick(moment, out));
+            self.fresh_tick(at);
             if self.control(at).is_some_and(|control| control.is_shut_down(now)) {
                 self.stop(at, false);
                 if !self.options.planned {
@@ -59,6 +65,7 @@ impl World {
             Action::Send(envelope) => self.send(&envelope, 0),
             Action::Save(save) => self.save(at, &save),
             Action::Changed => self.changed(at),
+            Action::Over(silence) => self.fresh_over(at, silence),
             Action::Removed => self.stop(at, false),
             Action::Hello(address, hello) => self.send_hello(&address, &hello),
             Action::GiveUp(GiveUp { node, group, segment, epoch }) => {
@@ -89,6 +96,7 @@ impl World {
 
     fn changed(&mut self, at: usize) {
         self.serve(at, |server, moment, out| server.view(moment, out));
+        self.fresh_view(at);
     }
 
     /// A copy wants something to be on the disk.
@@ -134,7 +142,7 @@ impl World {
     ) {
         let Some(machine) = self.machines.get_mut(at) else { return };
         let now = machine.clock.now(self.now);
-        let Some(Process { control, server }) = &mut machine.process else { return };
+        let Some(Process { control, server, .. }) = &mut machine.process else { return };
         let mut out = Vec::new();
         act(server, Moment { now, control }, &mut out);
         for one in out {
@@ -165,7 +173,7 @@ impl World {
     }
 
     /// Sends a message, so much later than others, us.
-    fn send(&mut self, envelope: &Envelope, later: u64) {
+    pub(super) fn send(&mut self, envelope: &Envelope, later: u64) {
         let arrivals =
             self.network.send(envelope.from, envelope.to, &self.options, &mut self.chance);
         let later = later + self.delay_of(envelope);
@@ -186,7 +194,12 @@ impl World {
                     self.serve(at, |server, moment, out| server.receive(moment, place, said, out));
                 }
             }
-            Message::Copies(_) => self.wait_for(at, What::Deliver(to, bytes.to_vec())),
+            Message::Invalidation(peer) if self.is_awake(at) => {
+                self.fresh_hears(at, (envelope.from, envelope.boot), peer);
+            }
+            Message::Copies(_) | Message::Invalidation(_) => {
+                self.wait_for(at, What::Deliver(to, bytes.to_vec()))
+            }
             _ => self.step(at, Event::Received(envelope)),
         }
     }

@@ -218,6 +218,7 @@ impl World {
             What::Flush(at, boot) if self.runs(at, boot) => {
                 self.wait_for(at, What::Flush(at, boot));
             }
+            What::Loaded(at, boot, load) if self.runs(at, boot) => self.loaded(at, load),
             What::Operation(at, number) => self.operate(at, number),
             What::Answer(number, answer) => self.answer(number, answer),
             What::Again(number) => self.ask_again(number),
@@ -230,7 +231,8 @@ impl World {
             | What::Stop(..)
             | What::End(..)
             | What::Leave(..)
-            | What::Expel(..) => {}
+            | What::Expel(..)
+            | What::Loaded(..) => {}
         }
     }
 

@@ -45,7 +45,7 @@ pub struct DevArgs {
     /// How many nodes: 1 to 7
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=7))]
     nodes: u16,
-    /// Where the entries of the cache `default` are: distributed, replicated or local
+    /// Where the entries of the cache `default` are: distributed, replicated, invalidated or local
     #[arg(long, value_name = "MODE", default_value = "distributed")]
     mode: String,
     /// Memory of the cache `default` on each node, e.g. 512MiB [default: 256MiB]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use isogrid_grid::control::{Action, Control, ControlConfig, Event, Identity};
 use isogrid_grid::founding::{Founding, Hello};
 use isogrid_grid::id::{ClusterId, NodeId};
+use isogrid_grid::invalidation::Silence;
 use isogrid_grid::message::Envelope;
 use isogrid_grid::metadata::{Command, Settings};
 use isogrid_grid::raft::{Log, RaftConfig};
@@ -45,6 +46,7 @@ pub(super) enum Input {
     Core(Envelope, Option<String>, Waiting),
     Hello(Hello, Waiting),
     Ask(Request),
+    Silent(Silence),
     Unreachable(String),
     Saved(u64),
     Promised,
@@ -182,6 +184,7 @@ impl Driver {
         let control = Control::new(config, self.opened, settings, log);
         tracing::info!(event = "member", cluster, member = %node, "of the cluster");
         self.cluster.view.store(Arc::new(View::of(&control)));
+        self.cluster.begin_invalidation(&self.opened);
         self.core = Core::Member(Box::new(control));
         Ok(())
     }
@@ -195,6 +198,7 @@ impl Driver {
                 drop(waiting);
             }
             Input::Ask(request) => self.step(Event::Ask(request)),
+            Input::Silent(silence) => self.step(Event::Silent(silence)),
             Input::Saved(number) => self.step(Event::Saved(number)),
             Input::Hello(hello, waiting) => {
                 self.hello(hello);
@@ -257,6 +261,7 @@ impl Driver {
                     shared.copies().into_iter().for_each(|copies| copies.tick(now, &mut out));
                 }
                 self.cluster.carry_out(out);
+                self.cluster.tick_invalidation();
                 self.finish_giving_up(now);
                 self.create_groups(now);
             }
@@ -282,12 +287,15 @@ impl Driver {
     fn step(&mut self, event: Event) {
         let Core::Member(control) = &mut self.core else { return };
         let mut out = Vec::new();
-        let had_lease = control.lease().until() > 0;
-        control.step(self.cluster.now(), event, &mut out);
+        let (now, was) = (self.cluster.now(), control.lease().until());
+        control.step(now, event, &mut out);
         let until = control.lease().until();
-        let is_first = until > 0 && !had_lease;
+        let (is_first, begins) = (until > 0 && was == 0, until > was && was <= now.monotonic);
         if is_first || out.contains(&Action::Changed) {
             self.changed();
+        }
+        if begins {
+            self.cluster.lease_begins();
         }
         self.cluster.lease_until.store(until, std::sync::atomic::Ordering::Release);
         out.into_iter().for_each(|action| self.act(action));
@@ -300,6 +308,7 @@ impl Driver {
             Action::Send(envelope) => self.send(&envelope),
             Action::Save(save) => self.storage.save(save),
             Action::Changed => {}
+            Action::Over(silence) => self.cluster.lease_was_over(silence),
             Action::Hello(address, hello) => self.greet(&address, &hello),
             Action::Removed => {
                 tracing::warn!(event = "removed", "the cluster has forgotten this member");

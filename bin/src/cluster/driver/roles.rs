@@ -48,6 +48,7 @@ impl Driver {
         for gone in before.addresses().filter(|address| !view.addresses().any(|a| a == *address)) {
             self.cluster.transport.get().into_iter().for_each(|peers| peers.forget(gone));
         }
+        self.cluster.view_invalidation(control);
         let now = self.cluster.now();
         let mut out = Vec::new();
         for shared in &self.cluster.caches {

@@ -7,6 +7,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::{Driver, Input};
 use crate::cluster::ears::Ears;
+use crate::cluster::invalidated::Invalidations;
 use crate::cluster::requests::Requests;
 use crate::cluster::storage::{Opened, Place, Storage};
 use crate::cluster::transport::{PeerTls, Transport, TransportConfig, check_exposure};
@@ -31,6 +32,7 @@ impl Cluster {
         let (storage, opened) = open_storage(config, keeps, &sender)?;
         let cluster = Arc::new(Cluster {
             caches: shared_caches(config, table)?,
+            invalidations: Invalidations::default(),
             view: arc_swap::ArcSwap::default(),
             told: arc_swap::ArcSwap::default(),
             lease_until: 0.into(),

@@ -16,6 +16,16 @@ pub enum CacheMode {
     Distributed,
     /// On every member.
     Replicated,
+    /// Each member has entries of its own; what is written on one is dropped on the others.
+    Invalidated,
+}
+
+impl CacheMode {
+    /// Whether members have copies of what others have.
+    #[must_use]
+    pub fn has_copies(self) -> bool {
+        matches!(self, CacheMode::Distributed | CacheMode::Replicated)
+    }
 }
 
 /// How much a cache may hold.
@@ -76,7 +86,7 @@ impl CacheConfig {
     #[must_use]
     pub fn is_kept_by_members(&self) -> bool {
         let is_sync = PersistMode::parse(&self.persist) == Some(PersistMode::Sync);
-        self.mode != CacheMode::Local && is_sync
+        self.mode.has_copies() && is_sync
     }
 }
 

@@ -7,7 +7,9 @@ use isogrid_grid::Cache;
 use serde_json::{Value, json};
 
 use super::{Fault, Invocation};
+use crate::config::CacheMode;
 use crate::server::counters::Counts;
+use crate::server::invalidated::Gate;
 use crate::server::keeper::Keeper;
 use crate::server::native::clustered::whole;
 use crate::server::node::Node;
@@ -47,6 +49,7 @@ pub fn describe(node: &Node, cache: &Cache) -> Value {
         "limit_bytes": usage.max_bytes,
         "garbage_bytes": usage.retired_bytes,
         "config": {
+            "mode": mode(node, cache.name()),
             "eviction": config.table.eviction.name(),
             "max_entries": config.table.max_entries,
             "segments": cache.table().segment_count(),
@@ -64,6 +67,17 @@ pub fn describe(node: &Node, cache: &Cache) -> Value {
             "refused": metrics.refused,
         },
     })
+}
+
+/// Where its entries are.
+fn mode(node: &Node, name: &str) -> &'static str {
+    let of_file = node.config.caches.iter().find(|cache| cache.name == name);
+    match of_file.map(|cache| cache.mode) {
+        Some(CacheMode::Distributed) => "distributed",
+        Some(CacheMode::Replicated) => "replicated",
+        _ if node.cluster.get().is_some_and(|of| of.invalidated(name).is_some()) => "invalidated",
+        _ => "local",
+    }
 }
 
 /// The same for the cache that is named.
@@ -87,6 +101,8 @@ pub async fn clear(call: Invocation) -> Result<Value, Fault> {
         let entries = whole::clear_all(way, CLEAR_PATIENCE).await?;
         return Ok(cleared(&cache, entries));
     }
+    let gate = Gate::open(&call.node, cache.name()).await?;
+    gate.iter().for_each(|gate| gate.writes(None));
     let mut keeper = call.node.keeper(cache.name());
     keeper.iter_mut().for_each(Keeper::wrote);
     let (now, entries) = (call.node.now(), cache.table().usage().entries);
@@ -94,6 +110,9 @@ pub async fn clear(call: Invocation) -> Result<Value, Fault> {
     if let Some(keeper) = &mut keeper {
         let kept = std::future::poll_fn(|cx| keeper.poll_kept(cx)).await;
         kept.map_err(|error| Fault::Unknown(format!("it is unknown what is kept: {error}")))?;
+    }
+    if let Some(gate) = gate {
+        gate.was_written(None).await?;
     }
     Ok(cleared(&cache, entries))
 }

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use super::node::Node;
 use crate::security::OpClass;
+use crate::server::invalidated::Closed;
 
 /// What a caller has to be allowed to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +94,15 @@ pub enum Fault {
     Unknown(String),
     /// The disk, or what is on it, does not let it be done; nothing was changed.
     Failed(String),
+}
+
+impl From<Closed> for Fault {
+    fn from(closed: Closed) -> Fault {
+        match closed {
+            Closed::Away => Fault::Unavailable(closed.to_string()),
+            Closed::Unknown => Fault::Unknown(closed.to_string()),
+        }
+    }
 }
 
 /// A method on its way to its handler.

@@ -32,17 +32,17 @@ use super::session::{Session, decode_any};
 use crate::cluster::{Cluster, Outgoing, Route, Shared};
 use part::{Deferred, Part, Target};
 pub use passed::Passed;
-use timer::Timer;
+pub(super) use timer::Timer;
 
 /// Nobody knows what becomes of the write, and nobody may try it again unasked (R35).
 const UNKNOWN: Refusal = Refusal::Server("outcome unknown: the member that took it is gone");
 /// It was surely not done.
-const NOWHERE: Refusal = Refusal::Server("nobody serves this key now: try again");
+pub(super) const NOWHERE: Refusal = Refusal::Server("nobody serves this key now: try again");
 
 /// How long a request waits for somebody who serves its key, or for an answer, ms.
-const PATIENCE_MS: u64 = 5_000;
+pub(super) const PATIENCE_MS: u64 = 5_000;
 /// How often it looks whether somebody does, ms.
-const LOOK_AGAIN_MS: u64 = 10;
+pub(super) const LOOK_AGAIN_MS: u64 = 10;
 /// How often it looks whether whoever was asked serves the key still, ms.
 const LOOK_ELSEWHERE_MS: u64 = 100;
 
@@ -375,7 +375,7 @@ thread_local! {
 }
 
 /// What a client reads in place of an answer.
-fn refusal(framing: &Framing<'_>, why: Refusal) -> Vec<u8> {
+pub(super) fn refusal(framing: &Framing<'_>, why: Refusal) -> Vec<u8> {
     SCRATCH.with_borrow_mut(|out| {
         out.clear();
         framing.encode(&Reply::Refused(why), out);

@@ -25,6 +25,7 @@ use super::route::Call;
 use super::target::{self, Target};
 use crate::server::connections::Spoken;
 use crate::server::counters::Counts;
+use crate::server::invalidated::Gate;
 use crate::server::keeper::Keeper;
 use crate::server::loading::{Refusal, Stopped, loaded};
 use crate::server::node::Node;
@@ -55,8 +56,11 @@ pub async fn get(call: Call) -> Answered {
     if let Some(place) = place {
         return place.get(&key, conditions.differs.as_ref(), quiet).await;
     }
+    let gate = Gate::open(&node, cache.name()).await?;
     let work = || read(&node, &cache, &key, conditions.differs.as_ref(), quiet);
-    when_loaded(&node, &cache, &key, work).await
+    let response = when_loaded(&node, &cache, &key, work).await;
+    gate.map_or(Ok(()), |gate| gate.was_read())?;
+    response
 }
 
 fn read(
@@ -178,6 +182,11 @@ pub async fn put(call: Call) -> Answered {
     if let Some(place) = place {
         return place.put((&key, &value), (flags, ttl, idle), &conditions).await;
     }
+    let gate = match conditions.differs {
+        // What was loaded is kept here, and nobody hears of it.
+        Some(Tags::Any) => Gate::open(&node, cache.name()).await?.and(None),
+        _ => begin_write(&node, &cache, &key).await?,
+    };
     let mut keeper = begin(&node, &cache);
     let put = Put {
         mode: Mode::Set,
@@ -195,6 +204,7 @@ pub async fn put(call: Call) -> Answered {
     let work = || store(&node, &cache, &key, put, &conditions);
     let response = when_loaded(&node, &cache, &key, work).await;
     kept(&mut keeper).await?;
+    written(gate, &key).await?;
     response
 }
 
@@ -271,10 +281,12 @@ pub async fn delete(call: Call) -> Answered {
     if let Some(place) = place {
         return place.delete(&key, conditions.matches.as_ref()).await;
     }
+    let gate = begin_write(&node, &cache, &key).await?;
     let mut keeper = begin(&node, &cache);
     let work = || remove(&node, &cache, &key, conditions.matches.as_ref());
     let response = when_loaded(&node, &cache, &key, work).await;
     kept(&mut keeper).await?;
+    written(gate, &key).await?;
     response
 }
 
@@ -328,10 +340,12 @@ pub async fn incr(call: Call) -> Answered {
     let ttl = lifespan(ttl, node.now());
     let or_create = initial.map(|initial| (initial, ttl));
     let step = Step { up, delta, or_create, touch: None, expected: None, version: None };
+    let gate = begin_write(&node, &cache, &key).await?;
     let mut keeper = begin(&node, &cache);
     let work = || step_one(&node, &cache, &key, &step);
     let response = when_loaded(&node, &cache, &key, work).await;
     kept(&mut keeper).await?;
+    written(gate, &key).await?;
     response
 }
 
@@ -370,6 +384,19 @@ fn span(query: &Query, name: &str) -> Result<Option<u64>, Problem> {
 
 fn lifespan(ttl: Option<u64>, now: u64) -> Lifespan {
     ttl.map_or(Lifespan::Default, |ttl| Lifespan::Until(now.saturating_add(ttl)))
+}
+
+/// Begins a write of an invalidated cache, if it is one.
+async fn begin_write(node: &Node, cache: &Cache, key: &[u8]) -> Result<Option<Gate>, Problem> {
+    let gate = Gate::open(node, cache.name()).await?;
+    gate.iter().for_each(|gate| gate.writes(Some(key)));
+    Ok(gate)
+}
+
+/// Waits until no other member serves what was written over.
+async fn written(gate: Option<Gate>, key: &[u8]) -> Result<(), Problem> {
+    let Some(gate) = gate else { return Ok(()) };
+    Ok(gate.was_written(Some(key)).await?)
 }
 
 /// Begins a write, or what may learn of one that is not kept yet.

@@ -8,6 +8,8 @@ use axum::response::IntoResponse;
 use isogrid_wire::native::{ErrorCode, Retry};
 use serde_json::{Value, json};
 
+use crate::server::invalidated::Closed;
+
 /// What a client is asked for that has to log in.
 const CHALLENGE: &str = "Basic realm=\"isogrid\", charset=\"UTF-8\"";
 
@@ -106,6 +108,16 @@ impl Problem {
             fields.insert("help".into(), help.into());
         }
         document
+    }
+}
+
+impl From<Closed> for Problem {
+    fn from(closed: Closed) -> Problem {
+        let code = match closed {
+            Closed::Away => Code::SegmentUnavailable,
+            Closed::Unknown => Code::OutcomeUnknown,
+        };
+        Problem::new(code, closed.to_string())
     }
 }
 

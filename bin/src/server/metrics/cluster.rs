@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::family::{Number, Sample, by, one};
 use super::scrape::Scrape;
 use crate::cluster::transport::{Lane, Stats, Traffic};
-use crate::cluster::{CacheStatus, MemberStatus, Status};
+use crate::cluster::{CacheStatus, InvalidationStats, MemberStatus, Status};
 
 /// A figure of what is known of the cluster.
 pub fn told(scrape: &Scrape, read: fn(&Status) -> u64) -> Vec<Sample> {
@@ -23,6 +23,13 @@ pub fn has_lease(scrape: &Scrape) -> Vec<Sample> {
 pub fn executed_here(scrape: &Scrape) -> Vec<Sample> {
     let counted = || by(scrape.counted(|counts| counts.cluster_here));
     scrape.node.cluster.get().map_or_else(Vec::new, |_| counted())
+}
+
+/// A figure of invalidated caches.
+pub fn invalidation(scrape: &Scrape, read: fn(&InvalidationStats) -> u64) -> Vec<Sample> {
+    let cluster = scrape.node.cluster.get();
+    let stats = cluster.and_then(|cluster| cluster.invalidation_stats());
+    stats.map_or_else(Vec::new, |stats| one(read(&stats)))
 }
 
 /// Requests passed on.

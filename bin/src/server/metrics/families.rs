@@ -83,6 +83,17 @@ families! {
     Gauge "isogrid_cluster_index" [] "The last entry of the metadata that was applied",
         |s| cluster::told(s, |told| told.index);
     Gauge "isogrid_cluster_has_lease" [] "1 while this member may serve", cluster::has_lease;
+    Gauge "isogrid_invalidation_listeners" []
+        "Members that are told of writes of invalidated caches",
+        |s| cluster::invalidation(s, |all| all.listeners as u64);
+    Gauge "isogrid_invalidation_served" [] "1 while invalidated caches are served, lease aside",
+        |s| cluster::invalidation(s, |all| u64::from(all.serves));
+    Counter "isogrid_invalidation_messages" []
+        "Messages about writes of invalidated caches that each of those was sent",
+        |s| cluster::invalidation(s, |all| all.sent);
+    Counter "isogrid_invalidation_clears" []
+        "How often all invalidated caches were cleared, since writes may have been missed",
+        |s| cluster::invalidation(s, |all| all.clears);
     Gauge "isogrid_cluster_segments" ["cache" "state"]
         "Segments by how they are: complete, copies_missing or unserved", cluster::segments;
     Gauge "isogrid_cluster_copies" ["cache" "role"]

@@ -147,7 +147,7 @@ impl Session {
 
     /// Whether a request may be answered later. To be asked before it is executed: what is refused
     /// was not done.
-    fn check_wait(&self, at: &At<'_>) -> Result<(), Failure> {
+    pub(super) fn check_wait(&self, at: &At<'_>) -> Result<(), Failure> {
         let may_wait = at.may_wait || at.to.stream == 0;
         may_wait.then_some(()).ok_or_else(one_by_one)
     }

@@ -138,7 +138,9 @@ impl From<caches::Refused> for Failure {
                     .into_iter()
                     .fold(failure, |failure, d| failure.with("option", d))
             }
-            Why::Options { .. } | Why::InUse { .. } => Failure::invalid(message),
+            Why::Options { .. } | Why::InUse { .. } | Why::NoCluster { .. } | Why::Cluster(_) => {
+                Failure::invalid(message)
+            }
         }
     }
 }

@@ -32,6 +32,7 @@ mod edit;
 mod entry;
 mod failure;
 mod handshake;
+mod invalidated;
 mod lease;
 mod listen;
 mod live;

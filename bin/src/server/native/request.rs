@@ -308,6 +308,9 @@ impl Session {
             (Some(_), Request::Cache(_)) if self.clustered(at.object).is_some() => {
                 return Err(unsupported("tx"));
             }
+            (Some(_), Request::Cache(_)) if self.invalidated(at.object).is_some() => {
+                return Err(unsupported("tx"));
+            }
             (Some(tx), Request::Cache(request)) => {
                 return self.join(tx, at, request, reply).map(|()| Flow::Said);
             }
@@ -317,7 +320,10 @@ impl Session {
             Request::Conn(request) => self.conn(request, reply),
             Request::Cache(request) => match self.clustered(at.object) {
                 Some(cluster) => self.clustered_cache(cluster, at, request, reply),
-                None => self.cache(at, request, reply),
+                None => match self.invalidated(at.object) {
+                    Some(way) => self.invalidated_cache(way, at, request, reply),
+                    None => self.cache(at, request, reply),
+                },
             },
             Request::Tx(request) => self.tx(at, request, reply),
             Request::Counter(request) => self.counter(at, request, reply),

@@ -100,7 +100,8 @@ impl Session {
         let object = index.by_id(id).filter(|object| object.kind == Kind::Cache)?;
         let cache = object.cache.as_deref()?;
         let is_open = matches!(self.stage, Stage::Open) && !self.is_reassembling();
-        if self.clustered(Some(index.by_id(id)?)).is_some() {
+        let found = Some(index.by_id(id)?);
+        if self.clustered(found).is_some() || self.invalidated(found).is_some() {
             return None;
         }
         let is_refused = self.loading.get(&id).is_some_and(Loading::refuses);

@@ -31,6 +31,7 @@ use super::window::{Window, pong};
 use crate::server::connection::{Conversation, Done, OUTPUT_LEN_MAX, Turn};
 use crate::server::connections::{Place, Spoken};
 use crate::server::counters::{Counters, Counts};
+use crate::server::invalidated::Misses;
 use crate::server::loading::Loading;
 use crate::server::login::Client;
 use crate::server::node::Node;
@@ -78,6 +79,8 @@ pub struct Session {
     pub unsent: Unsent,
     /// Listeners at other nodes that are told of this one's changes.
     pub followings: Followings,
+    /// What it has missed of invalidated caches.
+    pub misses: Misses,
     /// Its requests come from another member: none is passed on once more.
     pub is_passed: bool,
     /// Requests that are answered later.
@@ -137,6 +140,7 @@ impl Session {
             order: Order::default(),
             unsent: Unsent::default(),
             followings: Followings::default(),
+            misses: Misses::default(),
             is_passed: false,
             under_way: UnderWay::default(),
             lives: Lives::default(),
