@@ -76,7 +76,9 @@ impl World {
     }
 
     fn save(&mut self, at: usize, save: &Save) {
-        let Some(machine) = self.machines.get_mut(at) else { return };
+        // One that has just heard that it is no member has ended.
+        let running = self.machines.get_mut(at).filter(|machine| machine.process.is_some());
+        let Some(machine) = running else { return };
         if save.number() != 0 && machine.saves.range(save.number()..).next().is_some() {
             self.fail(&format!("R68: m{at} saves {} after what follows it", save.number()));
         }
