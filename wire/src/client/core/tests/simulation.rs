@@ -29,7 +29,7 @@ fn request(id: CallId, repeat: Repeat, tagged: bool, timeout: Moment) -> Request
         }
     };
     // Of half of them copies keep the answers.
-    let object = if id % 2 == 0 { CLUSTER_OBJECTS } else { 1 };
+    let object = if id.is_multiple_of(2) { CLUSTER_OBJECTS } else { 1 };
     Request {
         op,
         repeat,
