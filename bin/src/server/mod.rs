@@ -52,6 +52,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cluster::{Cluster, ClusterError, Executor};
 use crate::config::{ListenerConfig, Loaded};
 use data::Data;
+use isogrid_grid::Structures;
 use isogrid_grid::catalog::Kind;
 use listener::Listener;
 pub use node::Node;
@@ -184,6 +185,9 @@ async fn join(node: &Arc<Node>) -> Result<Option<tokio::task::JoinHandle<()>>, E
         return Ok(None);
     }
     let table = |name: &str| {
+        if name == Structures::TABLE {
+            return node::new_structures(node.now()).ok().map(Arc::new);
+        }
         let found = node.catalog.find(Kind::Cache, name).ok()?;
         found.cache.as_ref().map(|cache| cache.shared_table())
     };

@@ -7,12 +7,15 @@
 //! | `clustered.rs` | requests of one key |
 //! | `spread.rs`, `here.rs` | those of several segments: cut into units, and units executed here |
 //! | `many.rs`, `whole.rs`, `walk.rs` | those of many keys; CLEAR and SIZE; SCAN |
+//! | `counters.rs`, `locks.rs` | counters, and leases, locks and semaphores of the cluster |
 //! | `order.rs` | the order of what a connection asks |
 //! | `hear.rs`, `follow.rs` | LISTEN, and what members tell each other for it |
 
+mod counters;
 pub mod follow;
 pub mod hear;
 mod here;
+pub mod locks;
 mod many;
 pub mod order;
 pub mod spread;
@@ -141,7 +144,7 @@ impl Session {
 
     /// Whether a request may be answered later. To be asked before it is executed: what is refused
     /// was not done.
-    fn check_wait(&self, at: &At<'_>) -> Result<(), Failure> {
+    pub(super) fn check_wait(&self, at: &At<'_>) -> Result<(), Failure> {
         let may_wait = at.may_wait || at.to.stream == 0;
         may_wait.then_some(()).ok_or_else(one_by_one)
     }
@@ -265,7 +268,7 @@ fn nowhere() -> Failure {
 }
 
 fn one_by_one() -> Failure {
-    let why = "a cache of the cluster has no tracking, transactions and batches yet: send its \
+    let why = "what the cluster shares has no tracking, transactions and batches yet: send its \
                requests each on its own";
     Failure::new(ErrorCode::UnsupportedOp, why)
 }
