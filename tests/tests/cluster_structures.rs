@@ -1,5 +1,10 @@
 //! Counters and locks of a cluster: one object behind every node, also while its primary is killed.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a failing test may panic, and it waits for real processes on the real clock"
+)]
 
 #[path = "cluster_structures/counters.rs"]
 mod counters;

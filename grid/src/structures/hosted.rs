@@ -141,3 +141,6 @@ fn key_of(table: &Table, name: &[u8]) -> Vec<u8> {
 fn name_of(key: &[u8]) -> Option<&[u8]> {
     key.split_last_chunk::<2>().map(|(name, _)| name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use isogrid_engine::{Error, Unrecorded};
 use isogrid_grid::copies::Ticket;
 use isogrid_grid::structure::lock::{LockOp, LockReply, Outcome, Wake};
 use isogrid_grid::structures::NotKept;
@@ -110,6 +111,11 @@ impl Hosting {
         self.with(way, |turn| turn.give_up(name, back)).map(|((), ticket)| ticket)
     }
 
+    /// What became of a request that waited is about to be said.
+    pub fn heard(&self, name: u128) {
+        self.state.lock().waiting.remove(&name);
+    }
+
     /// For how long the lock is still held under this token, if nothing is done, ms; 0: it is not.
     ///
     /// # Errors
@@ -185,6 +191,10 @@ impl Hosting {
         drop(state);
         cluster.flush(shared, &[SEGMENT]);
         match done {
+            // It is given up right now: nothing was prepared.
+            Err(NotKept { why: Error::Unrecorded(Unrecorded::Elsewhere), done: 0 }) => {
+                Err(Trouble::Elsewhere)
+            }
             Err(why) => Err(Trouble::NotKept(why)),
             Ok(_) if !lasts => Err(Trouble::Unknown),
             Ok(done) => Ok((done, ticket)),
@@ -258,12 +268,5 @@ impl Turn<'_> {
             .map(|(name, waiter)| (*name, waiter.back.clone()))
             .collect();
         left.iter().try_for_each(|(name, back)| self.give_up(*name, back))
-    }
-}
-
-impl Hosting {
-    /// What became of a request that waited is about to be said.
-    pub fn heard(&self, name: u128) {
-        self.state.lock().waiting.remove(&name);
     }
 }

@@ -44,6 +44,12 @@ impl Locks {
         info.map_or(0, |lease| lease.left)
     }
 
+    /// Whether a lease lives.
+    #[must_use]
+    pub fn lives(&self, lease: u64) -> bool {
+        self.leases.lives(lease)
+    }
+
     /// How many requests wait.
     #[must_use]
     pub fn waiting(&self) -> usize {

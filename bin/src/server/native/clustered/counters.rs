@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use isogrid_engine::{Error, Unrecorded};
 use isogrid_grid::structure::counter::CounterOp;
 use isogrid_grid::structures::counted::{count, segment_of};
 use isogrid_wire::native::counter::{Add, AddManyReply, AddReply, CounterValue, Request};
@@ -78,13 +79,18 @@ impl Session {
         }
         let (mut all, now) = (Vec::new(), cluster.now().wall);
         let to = To { op: unit.op, stream: 1, frame_max: self.frame_max };
-        let counts = |op: CounterOp<'_>| count(shared.table(), now, op).map_err(Failure::from);
+        let mut is_given_up = false;
+        let counts = |op: CounterOp<'_>| {
+            let counted = count(shared.table(), now, op);
+            is_given_up = counted == Err(Error::Unrecorded(Unrecorded::Elsewhere));
+            counted.map_err(Failure::from)
+        };
         if let Err(failure) = answer(&request, counts, &mut Reply::kept(to, &mut all)) {
             all.push(Given::failure(&failure));
         }
         // What was read may not be committed either.
         let ticket = shared.copies().and_then(|copies| copies.ticket(unit.segment));
-        if ticket.is_none() && !cluster.serves(shared, unit.segment) {
+        if is_given_up || ticket.is_none() && !cluster.serves(shared, unit.segment) {
             return None;
         }
         self.unsent.wrote(cluster, shared, unit.segment);

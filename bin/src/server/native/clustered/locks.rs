@@ -404,3 +404,23 @@ impl Drop for OnItsWay {
         runtime.spawn(timeout(GIVE_UP, back.go(under)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errands_come_as_they_went() {
+        for what in [What::Request, What::GiveUp, What::Fence] {
+            for (lease, body) in
+                [(None, vec![]), (Some(0), vec![7; 300]), (Some(u64::MAX), vec![1])]
+            {
+                let errand = Errand { what, name: 9 << 100, lease, op: 0x0406, body };
+                let bytes = errand.encode(1_000);
+                assert_eq!(Errand::decode(&bytes), Some((errand, 1_000)));
+                assert_eq!(Errand::decode(&bytes[..36]), None, "it is cut");
+            }
+        }
+        assert_eq!(Errand::decode(&[LOCKS, 3, 0]), None);
+    }
+}
