@@ -120,16 +120,15 @@ impl World {
             for (name, op) in std::mem::take(&mut self.waiting).into_values() {
                 self.take(name, op);
             }
-            self.is_told_again();
         }
     }
 
-    /// The last grant of each lease, asked for again, is the same grant.
-    fn is_told_again(&mut self) {
-        let Some((name, op, token)) = self.granted.last().copied() else { return };
+    /// If nothing was granted since this request was, it is told the same when it comes again.
+    fn is_told_again(&mut self, name: u128) {
+        let Some((of, op, token)) = self.granted.last().copied() else { return };
         // Leases end when something is asked.
         self.ask(0, LockOp::LockInfo { key: op.key });
-        if self.hosted.locks().granted_as(op.is_lock, op.key, op.lease, name).is_none() {
+        if of != name || !self.hosted.locks().lives(op.lease) {
             return;
         }
         let look = |world: &mut World| {
@@ -155,7 +154,7 @@ fn run(seed: u64) {
         let lease = world.leases.get(index(draw(8))).map_or(9, |(id, _)| *id);
         let key = KEYS[index(draw(3))];
         let before = world.last;
-        match draw(12) {
+        match draw(11) {
             0 if world.leases.len() < 8 => {
                 let ttl = 100 + draw(2_000);
                 let op = LockOp::GrantLease { ttl, about: b"who" };
@@ -181,10 +180,12 @@ fn run(seed: u64) {
                 world.ask(0, LockOp::Cancel { ticket });
                 world.waiting.remove(&ticket);
             }
-            6 => world.is_told_again(),
             _ => {
                 let (is_lock, shared, wait) = (draw(2) == 0, draw(2) == 0, draw(2) * 500);
                 world.take(name, OwnedOp { is_lock, key, lease, shared, wait });
+                world.is_told_again(name);
+                world.take_over(draw(10) == 0);
+                world.is_told_again(name);
             }
         }
         world.leases.retain(|(id, _)| world.hosted.locks().lives(*id));
