@@ -38,8 +38,6 @@ const HOLD: Duration = Duration::from_secs(1);
 const LOOK_ELSEWHERE: Duration = Duration::from_millis(100);
 /// How long a request that need not wait is tried while nobody serves locks.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long it is tried to give back what nobody waits for.
-const GIVE_UP: Duration = Duration::from_secs(10);
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -363,26 +361,28 @@ impl OnItsWay {
                 }
                 Done::Unknown if !self.may_repeat => return Given::failure(&unknown()),
                 // Who waited as long as it wanted to gives up, and what it got goes back.
-                _ if after(Duration::ZERO) > self.until + PATIENCE => {
-                    return Given::failure(&self.too_late());
-                }
+                _ if self.is_late() => return Given::failure(&self.too_late()),
                 Done::Elsewhere | Done::Unknown => tokio::time::sleep(LOOK_AGAIN).await,
             }
             under = self.ask();
         }
     }
 
+    fn is_late(&self) -> bool {
+        after(Duration::ZERO) > self.until + PATIENCE
+    }
+
     fn too_late(&self) -> Failure {
         if self.goes_back { Failure::of(ErrorCode::DeadlineExceeded) } else { nowhere() }
     }
 
-    /// The answer of who was asked; when another member serves locks before it has come, nobody knows.
+    /// The answer of who was asked; nobody knows when another member serves locks before it has come.
     async fn answer(&self, (who, mut later): Under) -> (Done, Vec<u8>) {
         loop {
             if let Ok(answer) = timeout(LOOK_ELSEWHERE, &mut later).await {
                 return answer;
             }
-            if self.may_repeat && self.who() != who {
+            if self.may_repeat && (self.who() != who || self.is_late()) {
                 return (Done::Unknown, Vec::new());
             }
         }
@@ -401,7 +401,7 @@ impl Drop for OnItsWay {
         let until = after(Duration::ZERO);
         let back = OnItsWay { node, way, errand, until, may_repeat: true, goes_back: false };
         let under = back.ask();
-        runtime.spawn(timeout(GIVE_UP, back.go(under)));
+        runtime.spawn(back.go(under));
     }
 }
 
