@@ -13,7 +13,7 @@
 //! | by any other | granted when those that hold it allow it and nobody waits, else it waits |
 //!
 //! Those of a node end with the process; tokens go on rising ([`Numbers`]). Those of a cluster are
-//! kept in parts ([`Part`]), and outlive the member that serves them.
+//! kept in parts (`parts.rs`), and outlive the member that serves them.
 //!
 //! A request may have a name (`asked`): when it comes again and has been granted, it is told so, and
 //! is not granted twice.
