@@ -12,7 +12,7 @@ use super::dev::{Dev, until};
 use super::three;
 
 /// The node that serves locks.
-fn primary(dev: &Dev) -> usize {
+pub fn primary(dev: &Dev) -> usize {
     let topology = dev.said(0, "cluster topology --cache $structures -o json").json();
     let member = &topology["caches"][0]["segments"][0]["primary"];
     let is_it =
@@ -21,11 +21,11 @@ fn primary(dev: &Dev) -> usize {
 }
 
 /// The nodes in an order in which this one comes first.
-fn nodes_from(first: usize) -> [usize; 3] {
+pub fn nodes_from(first: usize) -> [usize; 3] {
     [first, (first + 1) % 3, (first + 2) % 3]
 }
 
-fn lease(client: &mut Native, ttl_ms: u64) -> Value {
+pub fn lease(client: &mut Native, ttl_ms: u64) -> Value {
     let granted = client.call("lease.LEASE_GRANT", LOCKS, json!({"ttl": ttl_ms, "info": "{}"}));
     assert_eq!(granted[0], "OK", "{granted}");
     granted[1]["lease"].clone()
