@@ -6,6 +6,9 @@
 //! Leases and locks are not kept: they end with the process, and every token from before it is
 //! refused after it.
 
+pub mod counted;
+pub mod hosted;
+
 use std::sync::{Arc, OnceLock};
 
 use isogrid_engine::persist::{KeptTable, PersistError, PersistMode, Persistence, Preload};
@@ -70,16 +73,9 @@ impl Structures {
     /// # Errors
     /// When no table can be made.
     pub fn new(allocator: Allocator, now: Timestamp) -> Result<Self, ConfigError> {
-        let config = TableConfig {
-            // What has one segment is read whole at a start, before `begin` looks through it.
-            segments: Some(1),
-            max_bytes: BYTES_MAX,
-            eviction: PolicyKind::None,
-            allocator,
-            ..TableConfig::default()
-        };
         Ok(Structures {
-            kept: Arc::new(Table::new(&config, now)?),
+            // What has one segment is read whole at a start, before `begin` looks through it.
+            kept: Arc::new(new_table(1, allocator, now)?),
             counters: Mutex::default(),
             locks: Mutex::new(Locks::new(LockLimits::default(), 0)),
             persistence: OnceLock::new(),
@@ -152,7 +148,7 @@ impl Structures {
         let mut changes = Vec::new();
         let reply = counters.apply(now, op, &mut changes);
         for Kept { name, before, after } in &changes {
-            let key = [&[COUNTER], name.as_bytes()].concat();
+            let key = counter_key(name);
             let value = after.map(i64::to_le_bytes);
             if let Err(why) = self.record(&key, value, now) {
                 counters.put_back(name, *before);
@@ -232,6 +228,29 @@ impl Structures {
     pub fn maintain(&self, now: Timestamp) {
         self.kept.maintain(now, BATCH);
     }
+}
+
+/// A table for structures: nothing of it is ever evicted.
+///
+/// # Errors
+/// When no table can be made.
+pub fn new_table(
+    segments: u32,
+    allocator: Allocator,
+    now: Timestamp,
+) -> Result<Table, ConfigError> {
+    let config = TableConfig {
+        segments: Some(segments),
+        max_bytes: BYTES_MAX,
+        eviction: PolicyKind::None,
+        allocator,
+        ..TableConfig::default()
+    };
+    Table::new(&config, now)
+}
+
+fn counter_key(name: &str) -> Vec<u8> {
+    [&[COUNTER], name.as_bytes()].concat()
 }
 
 #[cfg(test)]

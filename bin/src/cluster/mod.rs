@@ -45,6 +45,7 @@ use isogrid_grid::membership::Now;
 use isogrid_grid::message::{Envelope, Message, ToCopy};
 use isogrid_grid::metadata::{GroupSettings, Owners};
 use isogrid_grid::replica::OpId;
+use isogrid_grid::structures::Structures;
 use isogrid_wire::native::topology::CLUSTER_OBJECTS;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
@@ -71,6 +72,9 @@ pub use view::{Route, View};
 
 /// Segments of each cache of a cluster.
 pub const SEGMENTS: u32 = 256;
+
+/// Copies of each counter and lock.
+const STRUCTURE_OWNERS: u8 = 3;
 
 /// How long the others may take to hear who serves what a member has handed over: until then they
 /// pass requests on to it, and have to be told that it does not. Several rounds of the log.
@@ -139,6 +143,21 @@ impl Shared {
     #[must_use]
     pub fn has_local_reads(&self) -> bool {
         self.settings.local_reads
+    }
+
+    /// The structures of the cluster, which are the entries of a table as a cache is. They have
+    /// one copy more than a cache has: there are few, and to lose one hurts more.
+    fn structures(table: Arc<Table>) -> Shared {
+        let owners = Owners::Count(STRUCTURE_OWNERS);
+        let settings = GroupSettings { owners, durable: false, local_reads: false, min_insync: 1 };
+        let (name, group) = (Structures::TABLE.to_owned(), group_of(Structures::TABLE));
+        Shared { name, group, settings, table, copies: OnceLock::new() }
+    }
+
+    /// Its entries on this node.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
     }
 
     /// This node's copies; `None` as long as it is no member.
@@ -213,6 +232,12 @@ impl Cluster {
     pub fn name(&self) -> OpId {
         let number = self.names.next.fetch_add(1, Ordering::Relaxed);
         OpId { client: self.names.client, number }
+    }
+
+    /// The counters of all members.
+    #[must_use]
+    pub fn structures(&self) -> Option<&Arc<Shared>> {
+        self.cache(Structures::TABLE)
     }
 
     /// The cache of this name, if it is one of the cluster.
@@ -415,7 +440,7 @@ impl Cluster {
     }
 }
 
-/// The caches of the configuration that are the cluster's.
+/// What of the configuration is the cluster's: caches, and behind them the structures.
 fn shared_caches(
     config: &ServerConfig,
     table: impl Fn(&str) -> Option<Arc<Table>>,
@@ -423,11 +448,13 @@ fn shared_caches(
     let mut all: Vec<Arc<Shared>> = Vec::new();
     for cache in config.caches.iter().filter(|cache| cache.mode.has_copies()) {
         let Some(table) = table(&cache.name) else { continue };
-        let shared = Arc::new(Shared::new(cache, table));
-        if let Some(other) = all.iter().find(|other| other.group == shared.group) {
+        all.push(Arc::new(Shared::new(cache, table)));
+    }
+    all.extend(table(Structures::TABLE).map(|table| Arc::new(Shared::structures(table))));
+    for (at, shared) in all.iter().enumerate() {
+        if let Some(other) = all.iter().take(at).find(|other| other.group == shared.group) {
             return Err(ClusterError::SameGroup(other.name.clone(), shared.name.clone()));
         }
-        all.push(shared);
     }
     Ok(all)
 }

@@ -1,5 +1,7 @@
 //! Leases, locks and semaphores for connections: who has to wait gets a [`Pending`] and is woken.
 
+mod hosting;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -12,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::node::Node;
+pub use hosting::{Hosting, Told, Trouble, Waits, Way};
 
 /// The longest sleep: refilling and looking after the table are due now and then.
 const SLEEP_MAX: Duration = Duration::from_millis(250);
@@ -26,11 +29,11 @@ pub struct Waiting {
 }
 
 /// What there is to answer.
-pub enum Answer {
+pub enum Answer<P = Pending> {
     /// This.
     Now(LockReply),
     /// What comes of it.
-    Later(Pending),
+    Later(P),
 }
 
 /// A request that waits. Dropping it gives up: what it was given meanwhile goes back.
@@ -43,9 +46,37 @@ pub struct Pending {
     told: bool,
 }
 
-enum Back {
-    Unlock(Vec<u8>),
-    Release { key: Vec<u8>, lease: u64, permits: u32 },
+/// How what a request is given can be given back.
+#[derive(Clone)]
+pub struct Back {
+    is_lock: bool,
+    key: Vec<u8>,
+    lease: u64,
+    permits: u32,
+}
+
+impl Back {
+    /// Of a request that may wait.
+    pub fn of(op: &LockOp<'_>) -> Option<Back> {
+        match *op {
+            LockOp::Lock { key, lease, .. } => {
+                Some(Back { is_lock: true, key: key.to_vec(), lease, permits: 0 })
+            }
+            LockOp::Acquire { key, lease, permits, .. } => {
+                Some(Back { is_lock: false, key: key.to_vec(), lease, permits })
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives back what was granted under this token.
+    fn op(&self, token: u64) -> LockOp<'_> {
+        let Back { is_lock, key, lease, permits } = self;
+        match is_lock {
+            true => LockOp::Unlock { key, token },
+            false => LockOp::Release { key, lease: *lease, permits: *permits },
+        }
+    }
 }
 
 impl Waiting {
@@ -54,7 +85,7 @@ impl Waiting {
         let (mut tickets, mut out) = (self.tickets.lock(), Vec::new());
         let reply = node.structures.locks(node.now(), op, &mut out);
         let pending = match reply {
-            LockReply::Waiting { ticket } => back(&op).map(|back| {
+            LockReply::Waiting { ticket } => Back::of(&op).map(|back| {
                 let (wake, outcome) = oneshot::channel();
                 tickets.insert(ticket, wake);
                 Pending { node: Arc::clone(node), ticket, outcome, back, told: false }
@@ -93,16 +124,6 @@ fn deliver(tickets: &mut BTreeMap<u64, oneshot::Sender<Outcome>>, wakes: Vec<Wak
     }
 }
 
-fn back(op: &LockOp<'_>) -> Option<Back> {
-    match *op {
-        LockOp::Lock { key, .. } => Some(Back::Unlock(key.to_vec())),
-        LockOp::Acquire { key, lease, permits, .. } => {
-            Some(Back::Release { key: key.to_vec(), lease, permits })
-        }
-        _ => None,
-    }
-}
-
 impl Future for Pending {
     type Output = Outcome;
 
@@ -123,12 +144,7 @@ impl Drop for Pending {
         waiting.apply(&self.node, LockOp::Cancel { ticket: self.ticket });
         waiting.tickets.lock().remove(&self.ticket);
         let Ok(Outcome::Granted { token }) = self.outcome.try_recv() else { return };
-        let op = match &self.back {
-            Back::Unlock(key) => LockOp::Unlock { key, token },
-            Back::Release { key, lease, permits } => {
-                LockOp::Release { key, lease: *lease, permits: *permits }
-            }
-        };
+        let op = self.back.op(token);
         waiting.apply(&self.node, op);
     }
 }
@@ -137,16 +153,19 @@ impl Drop for Pending {
 pub async fn run(node: Arc<Node>) {
     loop {
         let due = node.waiting.advance(&node);
+        let hosted = node.hosting.tick(&node);
         if node.structures.wants_refill() {
             let of_thread = Arc::clone(&node);
             let refill = move || of_thread.waiting.refill(&of_thread);
             let _ = tokio::task::spawn_blocking(refill).await;
         }
         node.structures.maintain(node.now());
-        let left = due.map(|due| Duration::from_millis(due.saturating_sub(node.now()).max(1)));
+        let left = due.map(|due| due.saturating_sub(node.now())).into_iter().chain(hosted).min();
+        let left = left.map(|left| Duration::from_millis(left.max(1)));
         tokio::select! {
             biased;
             () = node.waiting.earlier.notified() => {}
+            () = node.hosting.earlier() => {}
             () = tokio::time::sleep(left.unwrap_or(SLEEP_MAX).min(SLEEP_MAX)) => {}
         }
     }

@@ -32,6 +32,9 @@ pub async fn run(node: Arc<Node>) {
                 tokio::task::yield_now().await;
             }
         }
+        if let Some(shared) = node.cluster.get().and_then(|cluster| cluster.structures()) {
+            shared.table().maintain(node.now(), BUDGET);
+        }
         if ticks.is_multiple_of(SWEEP_TICKS) {
             node.connections.sweep(&node.config.limits, node.now());
             node.handshakes.sweep(HANDSHAKE_TIMEOUT, node.now());

@@ -53,6 +53,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cluster::{Cluster, ClusterError, Executor};
 use crate::config::{ClusterConfig, ListenerConfig, Loaded};
 use data::Data;
+use isogrid_grid::Structures;
 use isogrid_grid::catalog::{CacheMode, Kind};
 use listener::Listener;
 pub use node::Node;
@@ -189,6 +190,9 @@ async fn join(
         return Ok(None);
     }
     let table = |name: &str| {
+        if name == Structures::TABLE {
+            return node::new_structures(node.now()).ok().map(Arc::new);
+        }
         let found = node.catalog.find(Kind::Cache, name).ok()?;
         found.cache.as_ref().map(|cache| cache.shared_table())
     };

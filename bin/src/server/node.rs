@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use isogrid_engine::env::os_seed;
 use isogrid_engine::persist::{DataDirectory, PersistMode, Preload};
-use isogrid_engine::{Allocator, Clock, SystemClock};
+use isogrid_engine::{Allocator, Clock, ConfigError, SystemClock, Table};
 use isogrid_grid::catalog::CacheMode as Placement;
 use isogrid_grid::catalog::{
     CacheOptions, CatalogLimits, Kind, Object, RegionOptions, persist_name,
 };
-use isogrid_grid::structure::lock::{LockOp, LockReply};
+use isogrid_grid::structures::new_table;
 use isogrid_grid::{Catalog, Structures};
 use tokio::sync::Notify;
 
@@ -24,7 +24,7 @@ use super::detail::Detail;
 use super::health::Health;
 use super::keeper::Keeper;
 use super::loading::Loading;
-use super::locks::{Answer, Waiting};
+use super::locks::{Hosting, Waiting};
 use super::log_limit::LogLimit;
 use super::native::once::Answers;
 use super::native::open_tx::Transactions;
@@ -48,6 +48,8 @@ pub struct Node {
     pub structures: Structures,
     /// Who waits for a lock or a semaphore.
     pub waiting: Waiting,
+    /// Leases, locks and semaphores of the cluster, while this member serves them.
+    pub hosting: Hosting,
     /// Answers to requests that may come twice.
     pub answers: Answers,
     /// How transactions stand.
@@ -147,6 +149,7 @@ impl Node {
             catalog,
             structures,
             waiting: Waiting::default(),
+            hosting: Hosting::default(),
             answers: Answers::default(),
             transactions: Transactions::default(),
             counters: AllCounters::default(),
@@ -229,14 +232,6 @@ impl Node {
     /// When a change of counters counts as kept: the mode in which the data directory keeps them.
     pub fn structures_mode(&self) -> PersistMode {
         self.data.get().and_then(|_| self.config.kept_mode()).unwrap_or_default()
-    }
-
-    /// Does an operation on leases, locks and semaphores that does not wait.
-    pub fn structures_lock(self: &Arc<Self>, op: LockOp<'_>) -> LockReply {
-        match self.waiting.apply(self, op) {
-            Answer::Now(reply) => reply,
-            Answer::Later(_) => LockReply::Held { holder: None },
-        }
     }
 
     /// The time now, ms.
@@ -345,6 +340,14 @@ fn new_catalog(config: &ServerConfig, seed: u64, now: u64) -> Result<Catalog, su
         catalog.declare(&cache.name, cache_options(cache), number, now).map_err(refused)?;
     }
     Ok(catalog)
+}
+
+/// The table of the structures of a cluster.
+///
+/// # Errors
+/// When no table can be made.
+pub fn new_structures(now: u64) -> Result<Table, ConfigError> {
+    new_table(cluster::SEGMENTS, allocator(), now)
 }
 
 fn allocator() -> Allocator {

@@ -60,6 +60,22 @@ pub enum CounterOp<'a> {
     },
 }
 
+impl<'a> CounterOp<'a> {
+    /// The counter that it is about; `None` when it is about many.
+    #[must_use]
+    pub fn name(&self) -> Option<&'a str> {
+        match *self {
+            CounterOp::Get { name }
+            | CounterOp::Add { name, .. }
+            | CounterOp::Set { name, .. }
+            | CounterOp::Cas { name, .. }
+            | CounterOp::Reset { name }
+            | CounterOp::IdBlock { name, .. } => Some(name),
+            CounterOp::AddMany { .. } => None,
+        }
+    }
+}
+
 /// What is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CounterReply {

@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::bytes::{Input, put_bytes, put_count, put_u32, put_u64};
+use crate::bytes::{Input, put_bytes, put_count, put_u32, put_u64, put_u128};
 
 /// Which gate: locks and semaphores have names of their own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(crate) struct Place {
     pub is_lock: bool,
     pub key: Box<[u8]>,
 }
@@ -21,6 +21,8 @@ pub(super) struct Hold {
     pub permits: u32,
     /// How often it was locked and not unlocked; of a semaphore 1.
     pub depth: u32,
+    /// The name of the request that was granted last; 0 when it had none, or it was given back.
+    pub asked: u128,
 }
 
 /// Who waits.
@@ -29,6 +31,8 @@ pub(super) struct Waiter {
     pub ticket: u64,
     pub lease: u64,
     pub permits: u32,
+    /// The name of the request, if it has one.
+    pub asked: u128,
 }
 
 /// One lock or semaphore that is held or waited for.
@@ -65,9 +69,10 @@ impl Gate {
     }
 
     /// Gives permits to a lease; those that it had it keeps.
-    pub fn give(&mut self, lease: u64, permits: u32, token: u64) {
-        let hold = self.holds.entry(lease).or_insert(Hold { token, permits: 0, depth: 1 });
-        hold.token = token;
+    pub fn give(&mut self, lease: u64, permits: u32, token: u64, asked: u128) {
+        let hold =
+            self.holds.entry(lease).or_insert(Hold { token, permits: 0, depth: 1, asked: 0 });
+        (hold.token, hold.asked) = (token, asked);
         hold.permits += permits;
     }
 
@@ -77,6 +82,7 @@ impl Gate {
             return false;
         };
         hold.permits -= permits;
+        hold.asked = 0;
         if hold.permits == 0 {
             self.holds.remove(&lease);
         }
@@ -94,6 +100,18 @@ impl Gate {
     }
 
     pub fn encode(&self, out: &mut Vec<u8>) {
+        self.encode_holds(out);
+        put_count(out, self.queue.len());
+        for waiter in &self.queue {
+            put_u64(out, waiter.ticket);
+            put_u64(out, waiter.lease);
+            put_u32(out, waiter.permits);
+            put_u128(out, waiter.asked);
+        }
+    }
+
+    /// Without those who wait.
+    pub fn encode_holds(&self, out: &mut Vec<u8>) {
         put_u32(out, self.capacity);
         put_count(out, self.holds.len());
         for (lease, hold) in &self.holds {
@@ -101,26 +119,29 @@ impl Gate {
             put_u64(out, hold.token);
             put_u32(out, hold.permits);
             put_u32(out, hold.depth);
-        }
-        put_count(out, self.queue.len());
-        for waiter in &self.queue {
-            put_u64(out, waiter.ticket);
-            put_u64(out, waiter.lease);
-            put_u32(out, waiter.permits);
+            put_u128(out, hold.asked);
         }
     }
 
     pub fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let gate = Gate::decode_holds(input)?;
+        let queue = input.many(|input| {
+            let (ticket, lease) = (input.u64()?, input.u64()?);
+            Some(Waiter { ticket, lease, permits: input.u32()?, asked: input.u128()? })
+        })?;
+        Some(Gate { queue: queue.into(), ..gate })
+    }
+
+    /// What [`Gate::encode_holds`] says.
+    pub fn decode_holds(input: &mut Input<'_>) -> Option<Self> {
         let capacity = input.u32()?;
         let holds = input.many(|input| {
             let (lease, token) = (input.u64()?, input.u64()?);
-            Some((lease, Hold { token, permits: input.u32()?, depth: input.u32()? }))
+            let (permits, depth) = (input.u32()?, input.u32()?);
+            let asked = input.u128()?;
+            Some((lease, Hold { token, permits, depth, asked }))
         })?;
-        let queue = input.many(|input| {
-            let (ticket, lease) = (input.u64()?, input.u64()?);
-            Some(Waiter { ticket, lease, permits: input.u32()? })
-        })?;
-        Some(Gate { capacity, holds: holds.into_iter().collect(), queue: queue.into() })
+        Some(Gate { holds: holds.into_iter().collect(), ..Gate::new(capacity) })
     }
 }
 

@@ -12,10 +12,15 @@
 //! | exclusively by one that holds it shared | refused: it would wait for itself |
 //! | by any other | granted when those that hold it allow it and nobody waits, else it waits |
 //!
-//! Leases and locks end with the process; tokens go on rising ([`Numbers`]).
+//! Those of a node end with the process; tokens go on rising ([`Numbers`]). Those of a cluster are
+//! kept in parts (`parts.rs`), and outlive the member that serves them.
+//!
+//! A request may have a name (`asked`): when it comes again and has been granted, it is told so, and
+//! is not granted twice.
 
 mod inspect;
 mod operation;
+mod parts;
 mod snapshot;
 
 #[cfg(test)]
@@ -31,6 +36,7 @@ use super::lease::{ABOUT_LEN_MAX, Leases, TTL_MS};
 use super::numbers::Numbers;
 pub use inspect::{Holder, LockInfo};
 pub use operation::{LockLimits, LockOp, LockReply, Outcome, Wake};
+pub(crate) use parts::Part;
 
 /// Permits of a lock: an exclusive holder takes them all, a shared one takes one.
 const LOCK_PERMITS: u32 = u32::MAX;
@@ -48,6 +54,10 @@ pub struct Locks {
     /// Who waits, by ticket: where, and until when.
     waiting: BTreeMap<u64, (Place, Timestamp)>,
     deadlines: BTreeSet<(Timestamp, u64)>,
+    /// The name of the request that is under way; 0: it has none.
+    asked: u128,
+    /// The parts that have changed and were not told yet; `None`: nobody asks.
+    changed: Option<BTreeSet<Part>>,
 }
 
 /// A request for permits.
@@ -72,7 +82,23 @@ impl Locks {
             gates: BTreeMap::new(),
             waiting: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            asked: 0,
+            changed: None,
         }
+    }
+
+    /// Does an operation under a name; see [`Structure::apply`].
+    pub fn apply_as(
+        &mut self,
+        asked: u128,
+        now: Timestamp,
+        op: LockOp<'_>,
+        out: &mut Vec<Wake>,
+    ) -> LockReply {
+        self.asked = asked;
+        let reply = self.apply(now, op, out);
+        self.asked = 0;
+        reply
     }
 
     /// The mark that should be made durable now, and then told with [`LockOp::Reserve`].
@@ -91,6 +117,7 @@ impl Locks {
         let ttl = ttl.clamp(*TTL_MS.start(), *TTL_MS.end());
         let Some(id) = self.numbers.take() else { return LockReply::Later };
         self.leases.grant(id, ttl, about, self.now);
+        self.note(|| Part::Lease(id));
         LockReply::Lease { id, ttl }
     }
 
@@ -101,6 +128,7 @@ impl Locks {
     /// Ends a lease, gives back what it holds, and wakes who waits with it; whether it lived.
     fn end_lease(&mut self, id: u64, out: &mut Vec<Wake>) -> bool {
         let Some(attached) = self.leases.end(id) else { return false };
+        self.note(|| Part::Lease(id));
         for place in attached {
             let Some(gate) = self.gates.get_mut(&place) else { continue };
             gate.holds.remove(&id);
@@ -111,6 +139,7 @@ impl Locks {
                 self.forget_ticket(ticket);
                 out.push(Wake { ticket, outcome: Outcome::LeaseGone });
             }
+            self.note(|| Part::Gate(place.clone()));
             self.serve(&place, out);
         }
         true
@@ -124,8 +153,13 @@ impl Locks {
             if hold.permits < permits {
                 return LockReply::WouldDeadlock;
             }
-            hold.depth = hold.depth.saturating_add(1);
-            return LockReply::Granted { token: hold.token };
+            let token = hold.token;
+            if self.asked == 0 || hold.asked != self.asked {
+                hold.depth = hold.depth.saturating_add(1);
+                hold.asked = self.asked;
+                self.note(|| Part::Gate(place));
+            }
+            return LockReply::Granted { token };
         }
         self.ask(Ask { place, lease, permits, capacity: LOCK_PERMITS, wait })
     }
@@ -151,13 +185,17 @@ impl Locks {
         if !self.gates.contains_key(&ask.place) && self.gates.len() >= self.limits.locks {
             return LockReply::Full { what: "locks", limit: self.limits.locks };
         }
+        if let Some(token) = self.granted(&ask.place, ask.lease, self.asked) {
+            return LockReply::Granted { token };
+        }
         let gate = self.gates.get(&ask.place);
         if gate.is_none_or(|gate| gate.is_open(ask.permits)) {
             let Some(token) = self.numbers.take() else { return LockReply::Later };
             let gate = self.gates.entry(ask.place.clone());
             let gate = gate.or_insert_with(|| Gate::new(ask.capacity));
-            gate.give(ask.lease, ask.permits, token);
+            gate.give(ask.lease, ask.permits, token, self.asked);
             self.leases.attach(ask.lease, &ask.place);
+            self.note(|| Part::Gate(ask.place));
             return LockReply::Granted { token };
         }
         self.wait(ask)
@@ -174,7 +212,7 @@ impl Locks {
         let Some(gate) = self.gates.get_mut(&place) else { return LockReply::Later };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        gate.queue.push_back(Waiter { ticket, lease, permits });
+        gate.queue.push_back(Waiter { ticket, lease, permits, asked: self.asked });
         self.leases.attach(lease, &place);
         let deadline = self.now.saturating_add(wait);
         self.waiting.insert(ticket, (place, deadline));
@@ -186,12 +224,13 @@ impl Locks {
     fn serve(&mut self, place: &Place, out: &mut Vec<Wake>) {
         while let Some(gate) = self.gates.get_mut(place) {
             let Some(next) = gate.next() else { break };
-            let (ticket, lease, permits) = (next.ticket, next.lease, next.permits);
+            let Waiter { ticket, lease, permits, asked } = *next;
             // Without a number the first waits on; reserving more serves again.
             let Some(token) = self.numbers.take() else { return };
             gate.queue.pop_front();
-            gate.give(lease, permits, token);
+            gate.give(lease, permits, token, asked);
             self.forget_ticket(ticket);
+            self.note(|| Part::Gate(place.clone()));
             out.push(Wake { ticket, outcome: Outcome::Granted { token } });
         }
         if self.gates.get(place).is_some_and(Gate::is_unused) {
@@ -208,6 +247,8 @@ impl Locks {
         };
         if let Some(hold) = gate.holds.get_mut(&lease).filter(|hold| hold.depth > 1) {
             hold.depth -= 1;
+            hold.asked = 0;
+            self.note(|| Part::Gate(place));
             return LockReply::Done;
         }
         gate.holds.remove(&lease);
@@ -224,6 +265,7 @@ impl Locks {
     }
 
     fn given_back(&mut self, place: &Place, lease: u64, out: &mut Vec<Wake>) -> LockReply {
+        self.note(|| Part::Gate(place.clone()));
         self.detach(place, lease);
         self.serve(place, out);
         LockReply::Done

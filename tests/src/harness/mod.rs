@@ -14,6 +14,7 @@ mod mount;
 pub mod native;
 mod packet;
 mod process;
+pub mod script;
 mod server;
 pub mod tls;
 mod tool;

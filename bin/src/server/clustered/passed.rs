@@ -16,6 +16,7 @@ use crate::server::connections::{Connections, Peer, Spoken};
 use crate::server::login::Client;
 use crate::server::native;
 use crate::server::native::clustered::follow::FOLLOW;
+use crate::server::native::clustered::locks::{self, LOCKS};
 use crate::server::native::clustered::spread::UNITS;
 use crate::server::native::clustered::{Outcome, PASSED, pack};
 use crate::server::node::Node;
@@ -76,7 +77,9 @@ impl Executor for Passed {
         }
         // All of a frame are of one connection.
         match requests.clone().next().and_then(|first| unnamed(first).1.first()) {
-            Some(&(PASSED | UNITS | FOLLOW)) => self.execute_native(shared, requests, executed),
+            Some(&(PASSED | UNITS | FOLLOW | LOCKS)) => {
+                self.execute_native(shared, requests, executed)
+            }
             _ => self.execute_memcached(shared, requests, executed),
         }
     }
@@ -125,6 +128,9 @@ impl Passed {
             let later = match request.first() {
                 Some(&FOLLOW) => session.execute_follow(shared, request),
                 Some(&UNITS) => session.execute_passed_units(shared, request),
+                Some(&LOCKS) => session.node.cluster.get().cloned().and_then(|cluster| {
+                    locks::execute(&session.node, &(cluster, Arc::clone(shared)), request)
+                }),
                 _ => {
                     execute_one(session, shared, (id, request), executed);
                     continue;

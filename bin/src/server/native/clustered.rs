@@ -7,12 +7,15 @@
 //! | `clustered.rs` | requests of one key |
 //! | `spread.rs`, `here.rs` | those of several segments: cut into units, and units executed here |
 //! | `many.rs`, `whole.rs`, `walk.rs` | those of many keys; CLEAR and SIZE; SCAN |
+//! | `counters.rs`, `locks.rs` | counters, and leases, locks and semaphores of the cluster |
 //! | `order.rs` | the order of what a connection asks |
 //! | `hear.rs`, `follow.rs` | LISTEN, and what members tell each other for it |
 
+mod counters;
 pub mod follow;
 pub mod hear;
 mod here;
+pub mod locks;
 mod many;
 pub mod order;
 pub mod spread;
@@ -219,17 +222,7 @@ impl Session {
         at: &At<'_>,
         request: &Request<'_>,
     ) -> Option<Given> {
-        let mut given = None;
-        let once = copies.once(now, segment, id, || {
-            let fresh = given.insert(self.answer_of(at, request));
-            (!fresh.is_undone).then(|| pack(fresh))
-        });
-        match once {
-            Once::Executed => given,
-            Once::Before(bytes) => unpack(&bytes),
-            Once::Forgotten => Some(Given::failure(&forgotten())),
-            Once::UnderWay | Once::Refused => None,
-        }
+        once((copies, now, segment, id), || self.answer_of(at, request))
     }
 
     /// Under what a request may come again, if its client says so.
@@ -243,6 +236,25 @@ impl Session {
     pub fn is_kept_by_copies(&self, at: &At<'_>, request: &Any<'_>) -> bool {
         let Any::Cache(request) = request else { return false };
         self.clustered(at.object).is_some() && matches!(self.key_of(request), Ok((_, true)))
+    }
+}
+
+/// Executes what may come again unless it came before; `None`: it is being executed, or cannot be
+/// here.
+fn once(
+    (copies, now, segment, id): (&Arc<Copies>, u64, u32, OpId),
+    execute: impl FnOnce() -> Given,
+) -> Option<Given> {
+    let mut given = None;
+    let once = copies.once(now, segment, id, || {
+        let fresh = given.insert(execute());
+        (!fresh.is_undone).then(|| pack(fresh))
+    });
+    match once {
+        Once::Executed => given,
+        Once::Before(bytes) => unpack(&bytes),
+        Once::Forgotten => Some(Given::failure(&forgotten())),
+        Once::UnderWay | Once::Refused => None,
     }
 }
 
@@ -343,7 +355,7 @@ fn nowhere() -> Failure {
 }
 
 fn one_by_one() -> Failure {
-    let why = "a cache of the cluster has no tracking, transactions and batches yet: send its \
+    let why = "what the cluster shares has no tracking, transactions and batches yet: send its \
                requests each on its own";
     Failure::new(ErrorCode::UnsupportedOp, why)
 }

@@ -31,64 +31,26 @@ impl Session {
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Failure> {
         at.object(Kind::Counters)?;
+        if let Some(way) = self.structures_of_cluster() {
+            return self.clustered_counter(&way, at, request);
+        }
         self.window.wrote_to(self.node.structures_mode());
-        match *request {
-            Request::Get(get) => {
-                let answer = self.count_by(CounterOp::Get { name: get.name })?;
-                reply.say(&match answer {
-                    CounterReply::Value(value) => GetReply::Ok { value },
-                    _ => GetReply::NotFound {},
-                });
-            }
-            Request::Add(add) => {
-                let op = CounterOp::Add { name: add.name, delta: add.delta };
-                reply.say(&match self.count_by(op)? {
-                    CounterReply::Bound { value, bound } => AddReply::NotStored { value, bound },
-                    answer => AddReply::Ok { value: value_of(&answer) },
-                });
-            }
-            Request::Set(set) => {
-                let op = CounterOp::Set { name: set.name, value: set.value };
-                reply.say(&SetReply::Ok { prev: value_of(&self.count_by(op)?) });
-            }
-            Request::Cas(cas) => {
-                let op = CounterOp::Cas { name: cas.name, expected: cas.expect, value: cas.value };
-                reply.say(&match self.count_by(op)? {
-                    CounterReply::Differs(value) => CasReply::VersionMismatch { value },
-                    answer => CasReply::Ok { value: value_of(&answer) },
-                });
-            }
-            Request::Reset(reset) => {
-                self.count_by(CounterOp::Reset { name: reset.name })?;
-                reply.say(&ResetReply::Ok { value: 0 });
-            }
+        match request {
             Request::AddMany(many) => {
                 self.check_keys(many.deltas.len())?;
                 let all: Vec<_> = many.deltas.iter().map(|one| (one.name, one.delta)).collect();
                 self.add_many(&all, reply)?;
             }
-            Request::IdBlock(block) => {
-                if !(1..=BLOCK_MAX).contains(&block.n) {
-                    return Err(Failure::invalid(format!("`n` is 1 to {BLOCK_MAX}")));
-                }
-                let name = format!("{SEQUENCE}{}", block.name);
-                match self.count_by(CounterOp::IdBlock { name: &name, count: block.n })? {
-                    CounterReply::Block { first, step } => {
-                        reply.say(&IdBlockReply::Ok { first, step });
-                    }
-                    _ => return Err(Failure::of(ErrorCode::OutOfRange)),
-                }
+            one => {
+                let count = |op: CounterOp<'_>| Ok(self.node.structures.counters(self.now, op)?);
+                answer(one, count, reply)?;
             }
         }
         Ok(Flow::Said)
     }
 
-    fn count_by(&self, op: CounterOp<'_>) -> Result<CounterReply, Failure> {
-        checked(self.node.structures.counters(self.now, op)?)
-    }
-
     fn add_many(&self, all: &[(&str, i64)], reply: &mut Reply<'_>) -> Result<(), Failure> {
-        let answers = match self.count_by(CounterOp::AddMany { all })? {
+        let answers = match self.node.structures.counters(self.now, CounterOp::AddMany { all })? {
             CounterReply::Many(answers) => answers,
             _ => Vec::new(),
         };
@@ -113,6 +75,63 @@ impl Session {
         });
         Ok(())
     }
+}
+
+/// Answers a request for one counter by what `count` does.
+///
+/// # Errors
+/// Why it was not done.
+pub fn answer(
+    request: &Request<'_>,
+    count: impl FnOnce(CounterOp<'_>) -> Result<CounterReply, Failure>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Failure> {
+    let count = |op: CounterOp<'_>| checked(count(op)?);
+    match *request {
+        Request::Get(get) => reply.say(&match count(CounterOp::Get { name: get.name })? {
+            CounterReply::Value(value) => GetReply::Ok { value },
+            _ => GetReply::NotFound {},
+        }),
+        Request::Add(add) => {
+            let op = CounterOp::Add { name: add.name, delta: add.delta };
+            reply.say(&match count(op)? {
+                CounterReply::Bound { value, bound } => AddReply::NotStored { value, bound },
+                answer => AddReply::Ok { value: value_of(&answer) },
+            });
+        }
+        Request::Set(set) => {
+            let op = CounterOp::Set { name: set.name, value: set.value };
+            reply.say(&SetReply::Ok { prev: value_of(&count(op)?) });
+        }
+        Request::Cas(cas) => {
+            let op = CounterOp::Cas { name: cas.name, expected: cas.expect, value: cas.value };
+            reply.say(&match count(op)? {
+                CounterReply::Differs(value) => CasReply::VersionMismatch { value },
+                answer => CasReply::Ok { value: value_of(&answer) },
+            });
+        }
+        Request::Reset(reset) => {
+            count(CounterOp::Reset { name: reset.name })?;
+            reply.say(&ResetReply::Ok { value: 0 });
+        }
+        Request::IdBlock(block) => {
+            if !(1..=BLOCK_MAX).contains(&block.n) {
+                return Err(Failure::invalid(format!("`n` is 1 to {BLOCK_MAX}")));
+            }
+            let name = sequence(block.name);
+            match count(CounterOp::IdBlock { name: &name, count: block.n })? {
+                CounterReply::Block { first, step } => reply.say(&IdBlockReply::Ok { first, step }),
+                _ => return Err(Failure::of(ErrorCode::OutOfRange)),
+            }
+        }
+        Request::AddMany(_) => return Err(Failure::of(ErrorCode::Internal)),
+    }
+    Ok(())
+}
+
+/// The name of the counter that a sequence is.
+pub fn sequence(name: &str) -> String {
+    format!("{SEQUENCE}{name}")
 }
 
 /// The answers that are failures here.

@@ -13,7 +13,7 @@ use isogrid_wire::native::{ErrorCode, Json, List, Ms, Status};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::reply::{Given, Reply};
+use super::reply::{Given, Reply, To};
 use super::request::{At, Flow};
 use super::session::Session;
 use super::under_way::Awaited;
@@ -27,6 +27,37 @@ const RETRY_MS: u32 = 50;
 /// The permits of a lock that is held alone.
 const EXCLUSIVE: u32 = u32::MAX;
 
+/// Where leases, locks and semaphores are: the node's own, or those of its cluster.
+pub trait Place {
+    /// What comes of a request that waits.
+    type Pending;
+
+    /// Does an operation.
+    ///
+    /// # Errors
+    /// It was not done.
+    fn ask(&self, op: LockOp<'_>) -> Result<Answer<Self::Pending>, Failure>;
+
+    /// Does one that does not wait.
+    ///
+    /// # Errors
+    /// It was not done.
+    fn ask_now(&self, op: LockOp<'_>) -> Result<Said, Failure> {
+        match self.ask(op)? {
+            Answer::Now(said) => Ok(said),
+            Answer::Later(_) => Ok(Said::Held { holder: None }),
+        }
+    }
+}
+
+impl Place for Arc<Node> {
+    type Pending = Pending;
+
+    fn ask(&self, op: LockOp<'_>) -> Result<Answer<Pending>, Failure> {
+        Ok(self.waiting.apply(self, op))
+    }
+}
+
 impl Session {
     /// Executes a request of this group.
     ///
@@ -39,174 +70,210 @@ impl Session {
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Failure> {
         at.object(Kind::Locks)?;
-        let lease =
-            || at.ext.lease.ok_or_else(|| Failure::invalid("the extension `lease` is missing"));
-        match *request {
-            Request::LeaseGrant(grant) => self.grant_lease(&grant, reply)?,
-            Request::Keepalive(keep) => {
-                self.check_keys(keep.leases.len())?;
-                let leases: Vec<u64> = keep.leases.iter().collect();
-                self.keep_alive(&leases, reply)?;
-            }
-            Request::Revoke(revoke) => match self.ask(LockOp::Revoke { lease: revoke.lease }) {
-                Ok(_) => reply.say(&RevokeReply::Ok {}),
-                Err(gone) if gone.code == ErrorCode::LeaseExpired => {
-                    reply.say(&RevokeReply::NotFound {});
-                }
-                Err(failure) => return Err(failure),
-            },
-            Request::LeaseInfo(info) => match lease_document(&self.node, info.lease) {
-                Some(text) => reply.say(&LeaseInfoReply::Ok { lease: Json(&text) }),
-                None => reply.say(&LeaseInfoReply::NotFound {}),
-            },
-            Request::Lock(lock) => {
-                let shared = lock.mode == LockMode::Shared;
-                let (key, wait) = (lock.key.0, lock.wait.0);
-                let op = LockOp::Lock { key, lease: lease()?, shared, wait };
-                return self.wait_for(at, key, op, Wanted::Lock, reply);
-            }
-            Request::Unlock(unlock) => {
-                let op = LockOp::Unlock { key: unlock.key.0, token: unlock.fence };
-                match self.node.structures_lock(op) {
-                    Said::Done => reply.say(&UnlockReply::Ok {}),
-                    Said::NotHolder { holder: None } => reply.say(&UnlockReply::NotFound {}),
-                    other => return Err(unexpected(&other)),
-                }
-            }
-            Request::LockInfo(info) => {
-                let answer = self.ask(LockOp::LockInfo { key: info.key.0 })?;
-                match lock_document(&answer) {
-                    Some(text) => reply.say(&LockInfoReply::Ok { lock: Json(&text) }),
-                    None => reply.say(&LockInfoReply::NotFound {}),
-                }
-            }
-            Request::SemAcquire(acquire) => {
-                let (key, permits, of) = (acquire.key.0, acquire.permits, acquire.of);
-                let (lease, wait) = (lease()?, acquire.wait.0);
-                let op = LockOp::Acquire { key, lease, permits, of, wait };
-                let wanted = Wanted::Permits { key: key.to_vec(), of };
-                return self.wait_for(at, key, op, wanted, reply);
-            }
-            Request::SemRelease(release) => {
-                let (key, permits) = (release.key.0, release.permits);
-                let before = self.ask(LockOp::SemaphoreInfo { key })?;
-                self.ask(LockOp::Release { key, lease: lease()?, permits })?;
-                let capacity = capacity(&before);
-                reply.say(&SemReleaseReply::Ok { left: left(&self.node, key, capacity) });
-            }
+        if let Request::Keepalive(keep) = request {
+            self.check_keys(keep.leases.len())?;
         }
-        Ok(Flow::Said)
-    }
-
-    fn grant_lease(&self, grant: &LeaseGrant<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
-        if !(TTL_MIN_MS..=*TTL_MS.end()).contains(&grant.ttl.0) {
-            return Err(Failure::invalid("`ttl` is 1000 to 86400000 ms"));
+        if let Some(way) = self.structures_of_cluster() {
+            return self.clustered_lease(way, at, request);
         }
-        let op = LockOp::GrantLease { ttl: grant.ttl.0, about: grant.info.0.as_bytes() };
-        match self.ask(op)? {
-            Said::Lease { id, .. } => reply.say(&LeaseGrantReply::Ok { lease: id }),
-            other => return Err(unexpected(&other)),
-        }
-        Ok(())
-    }
-
-    fn ask(&self, op: LockOp<'_>) -> Result<Said, Failure> {
-        match self.node.structures_lock(op) {
-            said @ (Said::Lease { .. }
-            | Said::Alive(_)
-            | Said::LeaseInfo(_)
-            | Said::LockInfo(_)
-            | Said::Granted { .. }
-            | Said::Held { .. }
-            | Said::Done) => Ok(said),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    fn keep_alive(&self, leases: &[u64], reply: &mut Reply<'_>) -> Result<(), Failure> {
-        let alive = match self.ask(LockOp::KeepAlive { leases })? {
-            Said::Alive(alive) => alive,
-            other => return Err(unexpected(&other)),
+        let Some((pending, wanted)) = answer(&self.node, at.ext.lease, request, u64::MAX, reply)?
+        else {
+            return Ok(Flow::Said);
         };
-        let one = |left: Option<u64>| {
-            let status = if left.is_some() { Status::Ok } else { Status::NotFound };
-            LeaseLeft { status, left: Ms(left.unwrap_or(0)) }
-        };
-        let all = alive.iter().all(Option::is_some);
-        let alive: Vec<_> = alive.into_iter().map(one).collect();
-        let leases = List::of(&alive);
-        reply.say(&if all {
-            KeepaliveReply::Ok { leases }
-        } else {
-            KeepaliveReply::Partial { leases }
-        });
-        Ok(())
+        if !at.may_wait {
+            return Err(cannot_wait());
+        }
+        let later = later(Arc::clone(&self.node), at.to, pending, wanted);
+        Ok(Flow::Waits(Box::pin(later), Awaited { object: at.id, key: key_of(request) }))
     }
+}
 
-    /// Takes a lock or permits, now or later.
-    fn wait_for(
-        &mut self,
-        at: &At<'_>,
-        key: &[u8],
-        op: LockOp<'_>,
-        wanted: Wanted,
-        reply: &mut Reply<'_>,
-    ) -> Result<Flow, Failure> {
-        match self.node.waiting.apply(&self.node, op) {
-            Answer::Now(Said::Granted { token }) => wanted.granted(&self.node, token, reply),
-            Answer::Now(Said::Held { holder }) => wanted.held(&self.node, holder, reply),
-            Answer::Now(other) => return Err(unexpected(&other)),
-            Answer::Later(pending) if at.may_wait => {
-                let awaited = Awaited { object: at.id, key: key.to_vec() };
-                let later = later(Arc::clone(&self.node), at.to, pending, wanted);
-                return Ok(Flow::Waits(Box::pin(later), awaited));
-            }
-            Answer::Later(_) => {
-                return Err(Failure::invalid("a request within another one cannot wait"));
+/// What requests are refused with that would have to wait and cannot.
+pub fn cannot_wait() -> Failure {
+    Failure::invalid("a request within another one cannot wait")
+}
+
+/// The lock or semaphore that a request is about.
+pub fn key_of(request: &Request<'_>) -> Vec<u8> {
+    match request {
+        Request::Lock(lock) => lock.key.0.to_vec(),
+        Request::SemAcquire(acquire) => acquire.key.0.to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// Answers a request, unless it waits, which it does no longer than `wait_max`, ms: then what comes
+/// of it is still to be said.
+///
+/// # Errors
+/// Why it was not done.
+pub fn answer<P: Place>(
+    place: &P,
+    lease: Option<u64>,
+    request: &Request<'_>,
+    wait_max: u64,
+    reply: &mut Reply<'_>,
+) -> Result<Option<(P::Pending, Wanted)>, Failure> {
+    let lease = || lease.ok_or_else(|| Failure::invalid("the extension `lease` is missing"));
+    let (op, wanted) = match *request {
+        Request::Lock(lock) => {
+            let (shared, wait) = (lock.mode == LockMode::Shared, lock.wait.0.min(wait_max));
+            (LockOp::Lock { key: lock.key.0, lease: lease()?, shared, wait }, Wanted::Lock)
+        }
+        Request::SemAcquire(acquire) => {
+            let (key, permits, of) = (acquire.key.0, acquire.permits, acquire.of);
+            let wait = acquire.wait.0.min(wait_max);
+            let op = LockOp::Acquire { key, lease: lease()?, permits, of, wait };
+            (op, Wanted::Permits { key: key.to_vec(), of })
+        }
+        _ => return answer_now(place, lease, request, reply).map(|()| None),
+    };
+    match place.ask(op)? {
+        Answer::Now(Said::Granted { token }) => wanted.granted(place, token, reply),
+        Answer::Now(Said::Held { holder }) => wanted.held(place, holder, reply),
+        Answer::Now(other) => return Err(unexpected(&other)),
+        Answer::Later(pending) => return Ok(Some((pending, wanted))),
+    }
+    Ok(None)
+}
+
+/// Answers a request that never waits.
+fn answer_now<P: Place>(
+    place: &P,
+    lease: impl Fn() -> Result<u64, Failure>,
+    request: &Request<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Failure> {
+    match *request {
+        Request::LeaseGrant(grant) => grant_lease(place, &grant, reply)?,
+        Request::Keepalive(keep) => {
+            let leases: Vec<u64> = keep.leases.iter().collect();
+            keep_alive(place, &leases, reply)?;
+        }
+        Request::Revoke(revoke) => match place.ask_now(LockOp::Revoke { lease: revoke.lease })? {
+            Said::Done => reply.say(&RevokeReply::Ok {}),
+            Said::LeaseGone => reply.say(&RevokeReply::NotFound {}),
+            other => return Err(unexpected(&other)),
+        },
+        Request::LeaseInfo(info) => match lease_document(place, info.lease)? {
+            Some(text) => reply.say(&LeaseInfoReply::Ok { lease: Json(&text) }),
+            None => reply.say(&LeaseInfoReply::NotFound {}),
+        },
+        Request::Unlock(unlock) => {
+            let op = LockOp::Unlock { key: unlock.key.0, token: unlock.fence };
+            match place.ask_now(op)? {
+                Said::Done => reply.say(&UnlockReply::Ok {}),
+                Said::NotHolder { holder: None } => reply.say(&UnlockReply::NotFound {}),
+                other => return Err(unexpected(&other)),
             }
         }
-        Ok(Flow::Said)
+        Request::LockInfo(info) => {
+            let answer = place.ask_now(LockOp::LockInfo { key: info.key.0 })?;
+            match lock_document(&answer) {
+                Some(text) => reply.say(&LockInfoReply::Ok { lock: Json(&text) }),
+                None => reply.say(&LockInfoReply::NotFound {}),
+            }
+        }
+        Request::SemRelease(release) => {
+            let (key, permits) = (release.key.0, release.permits);
+            let before = place.ask_now(LockOp::SemaphoreInfo { key })?;
+            match place.ask_now(LockOp::Release { key, lease: lease()?, permits })? {
+                Said::Done => {}
+                other => return Err(unexpected(&other)),
+            }
+            let left = left(place, key, capacity(&before));
+            reply.say(&SemReleaseReply::Ok { left });
+        }
+        Request::Lock(_) | Request::SemAcquire(_) => return Err(Failure::of(ErrorCode::Internal)),
     }
+    Ok(())
+}
+
+fn grant_lease<P: Place>(
+    place: &P,
+    grant: &LeaseGrant<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Failure> {
+    if !(TTL_MIN_MS..=*TTL_MS.end()).contains(&grant.ttl.0) {
+        return Err(Failure::invalid("`ttl` is 1000 to 86400000 ms"));
+    }
+    let op = LockOp::GrantLease { ttl: grant.ttl.0, about: grant.info.0.as_bytes() };
+    match place.ask_now(op)? {
+        Said::Lease { id, .. } => reply.say(&LeaseGrantReply::Ok { lease: id }),
+        other => return Err(unexpected(&other)),
+    }
+    Ok(())
+}
+
+fn keep_alive<P: Place>(place: &P, leases: &[u64], reply: &mut Reply<'_>) -> Result<(), Failure> {
+    let alive = match place.ask_now(LockOp::KeepAlive { leases })? {
+        Said::Alive(alive) => alive,
+        other => return Err(unexpected(&other)),
+    };
+    let one = |left: Option<u64>| {
+        let status = if left.is_some() { Status::Ok } else { Status::NotFound };
+        LeaseLeft { status, left: Ms(left.unwrap_or(0)) }
+    };
+    let all = alive.iter().all(Option::is_some);
+    let alive: Vec<_> = alive.into_iter().map(one).collect();
+    let leases = List::of(&alive);
+    reply.say(&if all {
+        KeepaliveReply::Ok { leases }
+    } else {
+        KeepaliveReply::Partial { leases }
+    });
+    Ok(())
 }
 
 /// What somebody asked for who may have to wait.
-enum Wanted {
+pub enum Wanted {
+    /// A lock.
     Lock,
-    Permits { key: Vec<u8>, of: u32 },
+    /// Permits of a semaphore.
+    Permits {
+        /// The semaphore.
+        key: Vec<u8>,
+        /// How many it has in all.
+        of: u32,
+    },
 }
 
 impl Wanted {
-    fn granted(&self, node: &Arc<Node>, token: u64, reply: &mut Reply<'_>) {
+    /// Says what came of it.
+    pub fn finish<P: Place>(&self, place: &P, outcome: Outcome, reply: &mut Reply<'_>) {
+        match outcome {
+            Outcome::Granted { token } => self.granted(place, token, reply),
+            Outcome::TimedOut { holder } => self.held(place, holder, reply),
+            Outcome::LeaseGone => reply.fail(&Failure::of(ErrorCode::LeaseExpired)),
+        }
+    }
+
+    fn granted<P: Place>(&self, place: &P, token: u64, reply: &mut Reply<'_>) {
         match self {
             Wanted::Lock => reply.say(&LockReply::Ok { fence: token }),
             Wanted::Permits { key, of } => {
-                reply.say(&SemAcquireReply::Ok { left: left(node, key, *of) });
+                reply.say(&SemAcquireReply::Ok { left: left(place, key, *of) });
             }
         }
     }
 
-    fn held(&self, node: &Arc<Node>, holder: Option<u64>, reply: &mut Reply<'_>) {
+    fn held<P: Place>(&self, place: &P, holder: Option<u64>, reply: &mut Reply<'_>) {
         match self {
             Wanted::Lock => {
-                let about = holder.and_then(|lease| about(node, lease));
+                let about = holder.and_then(|lease| about(place, lease));
                 let about = about.unwrap_or_else(|| Json::EMPTY.0.to_owned());
                 reply.say(&LockReply::NotStored { holder: Json(&about) });
             }
             Wanted::Permits { key, of } => {
-                reply.say(&SemAcquireReply::NotStored { left: left(node, key, *of) });
+                reply.say(&SemAcquireReply::NotStored { left: left(place, key, *of) });
             }
         }
     }
 }
 
-async fn later(node: Arc<Node>, to: super::reply::To, pending: Pending, wanted: Wanted) -> Given {
+async fn later(node: Arc<Node>, to: To, pending: Pending, wanted: Wanted) -> Given {
     let mut all = Vec::new();
-    let mut reply = Reply::kept(to, &mut all);
-    match pending.await {
-        Outcome::Granted { token } => wanted.granted(&node, token, &mut reply),
-        Outcome::TimedOut { holder } => wanted.held(&node, holder, &mut reply),
-        Outcome::LeaseGone => reply.fail(&Failure::of(ErrorCode::LeaseExpired)),
-    }
+    wanted.finish(&node, pending.await, &mut Reply::kept(to, &mut all));
     all.pop().unwrap_or_else(|| Given::failure(&Failure::of(ErrorCode::Internal)))
 }
 
@@ -251,9 +318,9 @@ fn capacity(said: &Said) -> u32 {
 }
 
 /// How many permits of `of` are left.
-fn left(node: &Arc<Node>, key: &[u8], of: u32) -> u32 {
-    match node.structures_lock(LockOp::SemaphoreInfo { key }) {
-        Said::LockInfo(Some(info)) => {
+fn left<P: Place>(place: &P, key: &[u8], of: u32) -> u32 {
+    match place.ask_now(LockOp::SemaphoreInfo { key }) {
+        Ok(Said::LockInfo(Some(info))) => {
             let taken = info.holders.iter().map(|holder| holder.permits);
             taken.fold(info.capacity, u32::saturating_sub)
         }
@@ -261,22 +328,22 @@ fn left(node: &Arc<Node>, key: &[u8], of: u32) -> u32 {
     }
 }
 
-fn about(node: &Arc<Node>, lease: u64) -> Option<String> {
-    match node.structures_lock(LockOp::LeaseInfo { lease }) {
-        Said::LeaseInfo(info) => String::from_utf8(info.about).ok(),
+fn about<P: Place>(place: &P, lease: u64) -> Option<String> {
+    match place.ask_now(LockOp::LeaseInfo { lease }) {
+        Ok(Said::LeaseInfo(info)) => String::from_utf8(info.about).ok(),
         _ => None,
     }
 }
 
-fn lease_document(node: &Arc<Node>, lease: u64) -> Option<String> {
-    match node.structures_lock(LockOp::LeaseInfo { lease }) {
+fn lease_document<P: Place>(place: &P, lease: u64) -> Result<Option<String>, Failure> {
+    match place.ask_now(LockOp::LeaseInfo { lease })? {
         Said::LeaseInfo(info) => {
             let about: Value = serde_json::from_slice(&info.about).unwrap_or(Value::Null);
             let (ttl, left, locks) = (info.ttl, info.left, info.attached);
             let lease = json!({ "ttl_ms": ttl, "left_ms": left, "info": about, "locks": locks });
-            Some(lease.to_string())
+            Ok(Some(lease.to_string()))
         }
-        _ => None,
+        _ => Ok(None),
     }
 }
 

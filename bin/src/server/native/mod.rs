@@ -31,6 +31,7 @@ mod counter;
 mod edit;
 mod entry;
 mod failure;
+mod fence;
 mod handshake;
 mod invalidated;
 mod lease;

@@ -252,6 +252,10 @@ impl Session {
             Ok(Flow::Waits(later, awaited)) => {
                 return Ok(Flow::Waits(settled(once.waiting(), later), awaited));
             }
+            Ok(Flow::Stopped) => {
+                once.undone();
+                return Ok(Flow::Stopped);
+            }
             Ok(_) => {
                 once.undone();
                 return Err(unsupported("idem"));
@@ -266,28 +270,6 @@ impl Session {
         reply.give(&given);
         self.window.answered_once(once, given);
         Ok(Flow::Said)
-    }
-
-    /// Executes a request under the lock that it names, if it names one.
-    fn fenced(
-        &mut self,
-        at: &At<'_>,
-        request: &Request<'_>,
-        reply: &mut Reply<'_>,
-    ) -> Result<Flow, Failure> {
-        let Some(fence) = at.ext.fence else { return self.execute(at, request, reply) };
-        if !matches!(request, Request::Cache(_) | Request::Counter(_)) {
-            return Err(unsupported("fence"));
-        }
-        let node = Arc::clone(&self.node);
-        let is_space = |object: Arc<Object>| object.kind == Kind::Locks;
-        if !node.catalog.object(fence.object).is_some_and(is_space) {
-            return Err(Failure::new(ErrorCode::NoSuchObject, "the fence names no space of locks"));
-        }
-        let done = node
-            .structures
-            .fenced(self.now, fence.key.0, fence.token, || self.execute(at, request, reply));
-        done.unwrap_or_else(|error| Err(Failure::new(ErrorCode::Fenced, error.to_string())))
     }
 
     /// Executes a request.

@@ -21,6 +21,7 @@ use super::clustered::Unsent;
 use super::clustered::follow::Followings;
 use super::clustered::order::Order;
 use super::failure::Failure;
+use super::fence::Fencing;
 use super::handshake::{self, Preface};
 use super::live::Lives;
 use super::login::Login;
@@ -91,6 +92,8 @@ pub struct Session {
     pub transactions: OpenTransactions,
     /// Entries that are on their way into memory, by the object that they are of.
     pub loading: BTreeMap<u32, Loading>,
+    /// What is known of the fence of the next request.
+    pub(super) fencing: Fencing,
     /// A message of several frames that waits for them.
     pub(super) stopped: Option<(Header, Vec<u8>)>,
     pub(super) stage: Stage,
@@ -146,6 +149,7 @@ impl Session {
             lives: Lives::default(),
             transactions: OpenTransactions::default(),
             loading: BTreeMap::new(),
+            fencing: Fencing::default(),
             stopped: None,
             stage: Stage::Preface,
             is_hello: false,
@@ -277,9 +281,9 @@ impl Session {
         !self.reassembly.is_empty()
     }
 
-    /// Whether something waits for what is on its way into memory.
+    /// Whether the next request waits for what is on its way into memory, or for its fence.
     fn is_loading(&self) -> bool {
-        self.loading.values().any(Loading::waits)
+        self.fencing.waits() || self.loading.values().any(Loading::waits)
     }
 
     pub(super) fn ping(&mut self, frame: &Frame<'_>, out: &mut Output) {
@@ -482,6 +486,7 @@ impl Conversation for Session {
     }
 
     fn poll_loaded(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.fencing.poll(cx));
         if self.loading.is_empty() { Poll::Ready(()) } else { self.poll_loading(cx) }
     }
 

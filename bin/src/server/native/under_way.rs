@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use isogrid_wire::native::ErrorCode;
+use isogrid_wire::native::lease::{Lock, SemAcquire};
+use isogrid_wire::native::{Call, ErrorCode};
 use tokio::task::{AbortHandle, Id, JoinSet};
 
 use super::failure::Failure;
@@ -116,9 +117,9 @@ impl UnderWay {
     }
 }
 
-/// The time of a request is over. One for a lock gave back what it may have got meanwhile; what
+/// The time of a request is over. One for a lock gives back what it may have got meanwhile; what
 /// others have begun goes on.
 fn too_late(to: To) -> Failure {
-    let [group, _] = to.op.to_be_bytes();
-    Failure::of(if group == 0x04 { ErrorCode::DeadlineExceeded } else { ErrorCode::OutcomeUnknown })
+    let gives_back = matches!(to.op, Lock::CODE | SemAcquire::CODE);
+    Failure::of(if gives_back { ErrorCode::DeadlineExceeded } else { ErrorCode::OutcomeUnknown })
 }

@@ -32,10 +32,22 @@ impl Locks {
     /// Whether the lock is held at `now` under this token: whoever says another one has lost it.
     #[must_use]
     pub fn is_held(&self, now: Timestamp, key: &[u8], token: u64) -> bool {
+        self.held_for(now, key, token) > 0
+    }
+
+    /// For how long the lease still lives under which the lock is held with this token, if it is, ms.
+    #[must_use]
+    pub fn held_for(&self, now: Timestamp, key: &[u8], token: u64) -> u64 {
         let place = Place { is_lock: true, key: key.into() };
         let lease = self.gates.get(&place).and_then(|gate| gate.holder_of(token));
         let info = lease.and_then(|lease| self.leases.info(lease, self.now.max(now)));
-        info.is_some_and(|lease| lease.left > 0)
+        info.map_or(0, |lease| lease.left)
+    }
+
+    /// Whether a lease lives.
+    #[must_use]
+    pub fn lives(&self, lease: u64) -> bool {
+        self.leases.lives(lease)
     }
 
     /// How many requests wait.

@@ -21,7 +21,7 @@ impl Session {
     pub(super) fn execute_units(
         &mut self,
         way: &(Arc<Cluster>, Arc<Shared>),
-        object: &Arc<Object>,
+        object: Option<&Arc<Object>>,
         units: &[Unit],
     ) -> BTreeMap<usize, Begun> {
         let (mut begun, mut left_out, mut said) = (BTreeMap::new(), BTreeSet::new(), 0);
@@ -43,14 +43,15 @@ impl Session {
         begun
     }
 
-    /// Executes one; what that cost, in bytes.
+    /// Executes one, of a cache if there is an object; what that cost, in bytes.
     fn execute_unit(
         &mut self,
         way: &(Arc<Cluster>, Arc<Shared>),
-        object: &Arc<Object>,
+        object: Option<&Arc<Object>>,
         unit: &Unit,
     ) -> Option<(Begun, usize)> {
         let (cluster, shared) = way;
+        let Some(object) = object else { return self.count_here(way, unit) };
         match unit.op {
             Clear::CODE => whole::clear_segment(cluster, shared, unit.segment),
             Size::CODE => whole::count_segment(cluster, shared, object, unit),
@@ -76,13 +77,10 @@ impl Session {
         self.now = self.node.now();
         self.followings.expire(self.now);
         let index = self.node.catalog.index();
+        // What is no cache are structures.
         let object = index.by_name(Kind::Cache, &shared.name);
-        let units = Unit::decode_all(bytes);
-        let (Some(way), Some(object), Some((patience, units))) =
-            (self.clustered(object), object, units)
-        else {
-            return None;
-        };
+        let way = (self.node.cluster.get().cloned()?, Arc::clone(shared));
+        let (patience, units) = Unit::decode_all(bytes)?;
         let until = after(Duration::from_millis(patience.into()));
         let begun = self.execute_units(&way, object, &units);
         let mut fates = vec![Fate::Undone; units.len()];

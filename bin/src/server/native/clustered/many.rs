@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use isogrid_grid::Cache;
-use isogrid_grid::catalog::Kind;
+use isogrid_grid::catalog::{Kind, Object};
 use isogrid_grid::structure::cache::Action;
 use isogrid_wire::native::cache::{
     Get, GetMany, GetManyReply, GetReply, KeyStatus, KeyVersion, Put, PutMany, PutManyReply,
@@ -40,10 +40,26 @@ impl Session {
         let object = at.object(Kind::Cache)?;
         let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
         let Some((units, writes)) = self.units_of(cache, request)? else { return Ok(None) };
+        let (op, limits) = (at.to.op, self.limits);
+        let join = move |fates: &[Fate]| joined(op, fates, &limits);
+        self.spread_out(way, at, (Some(object), units, writes), join).map(Some)
+    }
+
+    /// Has units executed where their segments are served, here or elsewhere, in the order of what
+    /// the connection asks; `join` makes one answer of what became of them.
+    ///
+    /// # Errors
+    /// The request cannot be answered later.
+    pub(super) fn spread_out(
+        &mut self,
+        way: &(Arc<Cluster>, Arc<Shared>),
+        at: &At<'_>,
+        (object, units, writes): (Option<&Arc<Object>>, Vec<Unit>, bool),
+        join: impl FnOnce(&[Fate]) -> Given + Send + 'static,
+    ) -> Result<Flow, Failure> {
         self.check_wait(at)?;
         // It goes out at once, and must not overtake what was asked before it in this turn.
         self.unsent.send(&way.0);
-        let op = at.to.op;
         let segments: BTreeSet<u32> = units.iter().map(|unit| unit.segment).collect();
         let mut spread = Spread::new(way.clone(), units, writes, at.patience);
         if !writes {
@@ -62,7 +78,6 @@ impl Session {
             let asked = spread.ask(&here);
             begun = Some((here, asked));
         }
-        let limits = self.limits;
         let later = async move {
             for turn in turns {
                 places.push(turn.await);
@@ -73,11 +88,11 @@ impl Session {
             };
             drop(places);
             match fates {
-                Ok(fates) => joined(op, &fates, &limits),
+                Ok(fates) => join(&fates),
                 Err(failure) => Given::failure(&failure),
             }
         };
-        self.later(at, Box::pin(later)).map(Some)
+        self.later(at, Box::pin(later))
     }
 
     /// Its keys, each with the request for it, and whether they change anything.
