@@ -20,8 +20,13 @@ impl World {
     pub fn step(&mut self, at: usize, event: Event) {
         let Some(machine) = self.machines.get_mut(at) else { return };
         if machine.stalled_until > self.now {
-            let wait = machine.stalled_until - self.now;
+            let until_it_goes_on = machine.stalled_until - self.now;
             let boot = machine.boots;
+            // What is its own it finds at once, and it may go on sooner than it was to.
+            let wait = match event {
+                Event::Saved(_) | Event::Ask(_) => until_it_goes_on.min(TICK_US),
+                _ => until_it_goes_on,
+            };
             let what = match event {
                 // The ticks of that time are over when it goes on.
                 Event::Tick | Event::Propose(_) | Event::Unreachable(_) | Event::Hello(_) => return,
