@@ -61,12 +61,16 @@ pub struct Options {
     pub expel: bool,
 }
 
+/// Messages that come late where members leave soon, in a million, and how late, ms.
+const LATE_WISHES: u64 = 50_000;
+const LATE_WISHES_MS: u64 = 8_000;
+
 impl Options {
     /// Those of a seed.
     #[must_use]
     pub fn draw(chance: &mut Chance) -> Self {
         let mut often = |of: &[u64]| chance.pick(of).copied().unwrap_or(0);
-        Options {
+        let drawn = Options {
             founders: often(&[1, 2, 3, 3, 3, 3, 5]),
             joiners: often(&[0, 0, 1, 2, 3]),
             faults_ms: often(&[20_000, 40_000, 60_000]),
@@ -94,7 +98,13 @@ impl Options {
             short_log: often(&[0, 1]) == 1,
             planned: often(&[0, 1]) == 1,
             expel: often(&[0, 0, 1]) == 1,
+        };
+        if !drawn.hasty {
+            return drawn;
         }
+        // What a member said comes when it has left.
+        let late_per_million = drawn.late_per_million.max(LATE_WISHES);
+        Options { late_per_million, late_ms_max: LATE_WISHES_MS, ..drawn }
     }
 
     /// A cluster to which nothing happens.
