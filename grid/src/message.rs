@@ -41,6 +41,8 @@ pub enum Message {
     },
     /// From the leader: a lease that counts from when that beat was sent.
     Grant {
+        /// The process that sent it: another one counts its beats from 1 as well.
+        incarnation: Incarnation,
         /// The number of the beat.
         n: u64,
         /// How far the leader's metadata were.
@@ -118,8 +120,9 @@ impl Message {
                 put_u64(out, *n);
                 put_u64(out, *wall);
             }
-            Message::Grant { n, index } => {
+            Message::Grant { incarnation, n, index } => {
                 put_u8(out, 3);
+                incarnation.encode(out);
                 put_u64(out, *n);
                 put_u64(out, *index);
             }
@@ -170,7 +173,11 @@ impl Message {
                 n: input.u64()?,
                 wall: input.u64()?,
             },
-            3 => Message::Grant { n: input.u64()?, index: input.u64()? },
+            3 => Message::Grant {
+                incarnation: Incarnation::decode(input)?,
+                n: input.u64()?,
+                index: input.u64()?,
+            },
             4 => Message::Propose(Command::decode(input)?),
             5 => Message::Ask(Request::decode(input)?),
             6 => Message::GiveUp(GiveUp {

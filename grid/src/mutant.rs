@@ -19,6 +19,7 @@ macro_rules! mutants {
 mutants! {
     "lease-too-long" "a lease lasts a fifth longer than it was granted for (R6)"
     "grant-not-applied" "a grant counts before the member knows what the leader knew (R8)"
+    "old-grant" "a lease that was granted to a process is taken by the next one of its member (R6)"
     "grant-unconfirmed" "the leader grants without asking whether it still leads (R7)"
     "no-new-leader-wait" "a new leader takes leases of the one before for over (R10)"
     "take-early" "roles are taken before the lease is over (R9)"

@@ -87,7 +87,7 @@ pub(crate) fn recover(
     let mut firsts = file::list(&**disk)?;
     let unborn = reader.take_unborn(&mut firsts)?;
     reader.check_reach(&firsts)?;
-    let end = match reader.read_all(&firsts, unborn.is_none(), visit)? {
+    let end = match reader.read_all(&firsts, unborn.as_ref().map(|part| part.first), visit)? {
         Some((older, last)) => {
             reader.remove(unborn)?;
             reader.settle(older, last)?
@@ -113,7 +113,7 @@ pub fn read(disk: &dyn Disk, config: &WalConfig, visit: Visit<'_>) -> Result<(),
     let mut firsts = file::list(disk)?;
     let unborn = reader.take_unborn(&mut firsts)?;
     reader.check_reach(&firsts)?;
-    reader.read_all(&firsts, unborn.is_none(), visit).map(drop)
+    reader.read_all(&firsts, unborn.as_ref().map(|part| part.first), visit).map(drop)
 }
 
 /// The first file of a new log.
@@ -190,12 +190,12 @@ impl Reader<'_> {
         Ok(header::check(bytes, self.config, first))
     }
 
-    /// Reads all files that have records from `from` on. `torn_end`: the last of them may end in
-    /// the middle of a record.
+    /// Reads all files that have records from `from` on. The last of them may end in the middle of a
+    /// record, unless the one behind it was being made, `unborn`: that begins where it ends.
     fn read_all(
         &mut self,
         firsts: &[Lsn],
-        torn_end: bool,
+        unborn: Option<Lsn>,
         visit: Visit<'_>,
     ) -> Result<Option<(Vec<Part>, Read)>, WalError> {
         let (mut parts, mut last): (Vec<Part>, Option<Read>) = (Vec::new(), None);
@@ -209,10 +209,11 @@ impl Reader<'_> {
                 let bytes = file::open(self.disk, first)?.len();
                 parts.push(Part { first, bytes: bytes.map_err(self.failed(first, "read"))? });
             } else {
-                last = Some(self.read(first, after.is_none() && torn_end, visit)?);
+                last = Some(self.read(first, after.or(unborn).is_none(), visit)?);
             }
         }
         if let Some(read) = &last {
+            unborn.map_or(Ok(()), |unborn| self.check_joint(read, unborn))?;
             self.check_end(read)?;
         }
         Ok(last.map(|last| (parts, last)))

@@ -203,11 +203,11 @@ impl Control {
     }
 
     fn grant(&mut self, grant: Grant, out: &mut Vec<Action>) {
-        let Grant { beat: Beat { node, n, .. }, index } = grant;
+        let Grant { beat: Beat { node, incarnation, n }, index } = grant;
         if node == self.identity.node {
             self.lease.granted(n, index, self.metadata.index());
         } else {
-            self.send(node, Message::Grant { n, index }, out);
+            self.send(node, Message::Grant { incarnation, n, index }, out);
         }
     }
 

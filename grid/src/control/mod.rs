@@ -194,7 +194,13 @@ impl Control {
             // Copies are the data plane's.
             Message::Raft(_) | Message::Copies(_) | Message::Invalidation(_) => {}
             Message::Over(silence) => out.push(Action::Over(silence)),
-            Message::Grant { n, index } => self.lease.granted(n, index, self.metadata.index()),
+            Message::Grant { incarnation, n, index }
+                if self.incarnation() == Some(incarnation) || is_planted("old-grant") =>
+            {
+                self.lease.granted(n, index, self.metadata.index());
+            }
+            // It was granted to the process before this one.
+            Message::Grant { .. } => {}
             Message::GiveUp(give_up) if give_up.node == self.identity.node => {
                 self.give_up(give_up, out);
             }

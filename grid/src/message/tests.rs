@@ -64,7 +64,7 @@ fn messages(random: &mut Random) -> Vec<Message> {
     let (n, index, wall) = (random.next(), random.next(), random.next());
     let mut all = vec![
         Message::Beat { incarnation: Incarnation(index), n, wall },
-        Message::Grant { n, index },
+        Message::Grant { incarnation: Incarnation(index), n, index },
         Message::NoMember,
         Message::GiveUp(GiveUp { node: random.node(), group, segment, epoch }),
     ];
@@ -101,7 +101,7 @@ fn copies_say_in_which_epoch_they_speak() {
 
 #[test]
 fn bytes_of_strangers_are_refused() {
-    let front = envelope(Message::Grant { n: 1, index: 1 }).encode();
+    let front = envelope(Message::Grant { incarnation: Incarnation(1), n: 1, index: 1 }).encode();
     // Up to where the message begins; each kind of it gets its turn.
     let front = &front[..front.len() - 17];
     assert_calm(&[], Envelope::decode);
@@ -109,7 +109,8 @@ fn bytes_of_strangers_are_refused() {
     for kind in 1..=11 {
         assert_calm(&[front, &[7, 0, 0, 0, 0, kind, 0, 0, 0, 0]].concat(), Envelope::decode);
     }
-    let mut future = envelope(Message::Grant { n: 1, index: 1 }).encode();
+    let mut future =
+        envelope(Message::Grant { incarnation: Incarnation(1), n: 1, index: 1 }).encode();
     future[0] += 1;
     assert_eq!(Envelope::decode(&future), None);
 }
@@ -117,7 +118,7 @@ fn bytes_of_strangers_are_refused() {
 /// The count is an outsider's: nothing is reserved before what it counts has come.
 #[test]
 fn a_count_that_lies_is_no_message() {
-    let front = envelope(Message::Grant { n: 1, index: 1 }).encode();
+    let front = envelope(Message::Grant { incarnation: Incarnation(1), n: 1, index: 1 }).encode();
     let front = &front[..front.len() - 17];
     let epoch = [1, 0, 0, 0];
     let fronts: [&[u8]; 3] = [
