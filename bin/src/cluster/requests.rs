@@ -11,6 +11,7 @@ use bytes::Bytes;
 use isogrid_grid::id::{GroupId, NodeId};
 
 use super::frame::{Done, Frame, Items, Reply, put_item};
+use crate::security::random;
 
 /// Requests of a frame, at the most.
 const REQUESTS_MAX: u32 = 128;
@@ -133,8 +134,10 @@ impl Outgoing {
 }
 
 /// Requests under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Requests {
+    /// The number of the next frame. The first one is drawn: an answer to a process that is over may
+    /// come to the next one, which must not have asked anything under that number.
     next: AtomicU64,
     begun: AtomicU64,
     open: Mutex<Open>,
@@ -168,6 +171,17 @@ impl Open {
 }
 
 impl Requests {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Requests {
+        Requests {
+            next: u64::from_le_bytes(random::bytes()).into(),
+            begun: AtomicU64::default(),
+            open: Mutex::default(),
+            away: RwLock::default(),
+        }
+    }
+
     /// Puts a request to those that go to a member: what its answer comes to, and the frame that it
     /// is in if that takes no more and is to be sent now.
     pub(super) fn put(
@@ -293,7 +307,7 @@ mod tests {
 
     #[test]
     fn requests_of_a_turn_go_together_and_each_has_its_own_answer() {
-        let (requests, mut outgoing) = (Requests::default(), Outgoing::default());
+        let (requests, mut outgoing) = (Requests::new(), Outgoing::default());
         let mut asked: Vec<_> =
             [1, 2, 1, 1].map(|to| put(&requests, &mut outgoing, to).0).into_iter().collect();
         let bundles: Vec<Bundle> = outgoing.take().collect();
@@ -313,16 +327,28 @@ mod tests {
         assert_eq!(seen, [Some(Done::Executed), unknown, unknown, Some(Done::Elsewhere)]);
     }
 
+    /// What was asked by a process that is over may be answered to the next one, however late. Both
+    /// counted from 0 once, and a client was told what became of another's request.
+    #[test]
+    fn processes_ask_under_numbers_of_their_own() {
+        let first = || {
+            let mut outgoing = Outgoing::default();
+            drop(put(&Requests::new(), &mut outgoing, 1));
+            outgoing.take().next().unwrap().id
+        };
+        assert!(first().abs_diff(first()) > 1 << 32);
+    }
+
     #[test]
     fn a_frame_that_is_full_is_sent_at_once() {
-        let (requests, mut outgoing) = (Requests::default(), Outgoing::default());
+        let (requests, mut outgoing) = (Requests::new(), Outgoing::default());
         let full = (0..REQUESTS_MAX).filter_map(|_| put(&requests, &mut outgoing, 1).1).count();
         assert_eq!((full, outgoing.take().count()), (1, 0));
     }
 
     #[test]
     fn what_is_not_sent_is_not_done() {
-        let (requests, mut outgoing) = (Requests::default(), Outgoing::default());
+        let (requests, mut outgoing) = (Requests::new(), Outgoing::default());
         requests.lost("10.0.0.1:1");
         let (mut asked, _) = put(&requests, &mut outgoing, 1);
         let bundle = outgoing.take().next().unwrap();
@@ -335,7 +361,7 @@ mod tests {
     /// Answers that are lost leave their requests open, and whoever waited has gone.
     #[test]
     fn requests_that_nobody_waits_for_take_no_memory() {
-        let requests = Requests::default();
+        let requests = Requests::new();
         for _ in 0..10 * SWEPT_MIN {
             let mut outgoing = Outgoing::default();
             drop(put(&requests, &mut outgoing, 1));

@@ -39,7 +39,7 @@ impl Cluster {
             endpoint,
             identity: std::sync::OnceLock::new(),
             transport: std::sync::OnceLock::new(),
-            requests: Requests::default(),
+            requests: Requests::new(),
             names: Names::new(),
             executor: std::sync::OnceLock::new(),
             inputs: sender,
