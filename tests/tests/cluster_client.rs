@@ -8,21 +8,13 @@ mod dev;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dev::{Dev, until};
+use dev::Dev;
 use isogrid_wire::client::cache::Written;
 use isogrid_wire::client::{Cache, Client, Options, Routing};
 
 const NODES: usize = 3;
 const REQUESTS: u64 = 10_000;
 const TASKS: u64 = 8;
-
-fn three(args: &[&str]) -> Dev {
-    let dev = Dev::start(&[&["--nodes", "3"], args].concat());
-    until("every copy is there", || {
-        (0..NODES).all(|node| dev.http(node, "/health/cluster").status == 200)
-    });
-    dev
-}
 
 /// A client that is told of one node alone.
 async fn client(dev: &Dev, node: usize, routing: bool) -> (Client, Cache) {
@@ -73,7 +65,7 @@ fn counted(dev: &Dev, nodes: &[usize]) -> [u64; 2] {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_go_to_who_serves_their_keys_also_after_a_kill() {
-    let dev = three(&["--no-restart"]);
+    let dev = Dev::three(&["--no-restart"]);
     let (client, cache) = client(&dev, 0, true).await;
     let before = counted(&dev, &[0, 1, 2]);
     let share = direct_share(&client, &cache, REQUESTS).await;
@@ -94,6 +86,7 @@ async fn requests_go_to_who_serves_their_keys_also_after_a_kill() {
     // The one that it began with: what it asked for goes on over the others.
     dev.kill(0);
     direct_share(&client, &cache, 500).await;
+    dev.settles(&[1, 2]);
     let share = direct_share(&client, &cache, REQUESTS).await;
     assert!(share >= 990, "{share} of 1000 after a kill: {:?}", client.routing().await);
     assert_eq!(client.routing().await.connected, NODES - 1);
@@ -123,7 +116,7 @@ async fn many_keys_are_asked_of_their_members(dev: &Dev, cache: &Cache) {
 async fn the_client_survives_a_restart_of_all_with_and_without_their_data() {
     let folder = isogrid_tests::harness::temporary("cluster-client");
     let folder = folder.to_str().unwrap();
-    let mut dev = three(&["--data-dir", folder, "--mode", "replicated"]);
+    let mut dev = Dev::three(&["--data-dir", folder, "--mode", "replicated"]);
     let (offset, address) = (dev.offset(), dev.native_address(1));
     let (client, cache) = client(&dev, 1, true).await;
     assert!(direct_share(&client, &cache, 500).await >= 900);
@@ -137,7 +130,7 @@ async fn the_client_survives_a_restart_of_all_with_and_without_their_data() {
             std::fs::remove_dir_all(folder).unwrap();
         }
         drop(dev);
-        dev = three(&["--data-dir", folder, "--mode", "replicated", "--port-offset", &offset]);
+        dev = Dev::three(&["--data-dir", folder, "--mode", "replicated", "--port-offset", &offset]);
         assert_eq!(dev.native_address(1), address);
         let put = cache.put(b"k", b"again").await.unwrap();
         assert!(matches!(put, Written::Stored { .. }), "{put:?}");
@@ -153,7 +146,7 @@ async fn the_client_survives_a_restart_of_all_with_and_without_their_data() {
 /// As behind a translation of addresses: what members say of themselves leads nowhere, or all to one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn addresses_that_mislead_cost_a_hop_and_nothing_else() {
-    let dev = three(&["--set", "cluster.endpoint=127.0.0.1:1"]);
+    let dev = Dev::three(&["--set", "cluster.endpoint=127.0.0.1:1"]);
     let (client, cache) = client(&dev, 2, true).await;
     let share = direct_share(&client, &cache, 1_000).await;
     assert!((1..=600).contains(&share), "what the one serves that is reached: {share} of 1000");
@@ -162,7 +155,7 @@ async fn addresses_that_mislead_cost_a_hop_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_routing_one_connection_does_it_all() {
-    let dev = three(&[]);
+    let dev = Dev::three(&[]);
     let (client, cache) = client(&dev, 1, false).await;
     direct_share(&client, &cache, 1_000).await;
     assert_eq!(client.routing().await, Routing { connected: 1, ..Routing::default() });
@@ -175,7 +168,7 @@ async fn without_routing_one_connection_does_it_all() {
 async fn what_is_counted_while_members_are_killed_counts_once() {
     const COUNTS: usize = 1_200;
     const KEYS: usize = 40;
-    let dev = three(&["--mode", "replicated", "--no-restart"]);
+    let dev = Dev::three(&["--mode", "replicated", "--no-restart"]);
     let (client, cache) = client(&dev, 0, true).await;
     let keys: Vec<String> = (0..KEYS).map(|key| format!("count{key}")).collect();
     for key in &keys {

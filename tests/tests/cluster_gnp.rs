@@ -21,13 +21,6 @@ use dev::{Dev, until};
 use isogrid_tests::harness::Native;
 use serde_json::{Value, json};
 
-/// A cluster of three nodes whose copies are all there.
-fn three(args: &[&str]) -> Dev {
-    let dev = Dev::start(&[&["--nodes", "3"], args].concat());
-    until("every copy is there", || is_whole(&dev));
-    dev
-}
-
 fn is_whole(dev: &Dev) -> bool {
     (0..3).all(|node| dev.http(node, "/health/cluster").status == 200)
 }

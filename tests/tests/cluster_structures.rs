@@ -13,19 +13,15 @@ mod dev;
 #[path = "cluster_structures/locks.rs"]
 mod locks;
 
-use dev::{Dev, until};
+use dev::Dev;
 use isogrid_tests::harness::Native;
 use isogrid_tests::harness::native::{COUNTERS, LOCKS};
 use isogrid_tests::harness::script::play;
 use serde_json::json;
 
-/// A cluster of three nodes whose copies are all there. A node that is killed stays away.
+/// Three nodes. One that is killed stays away.
 fn three() -> Dev {
-    let dev = Dev::start(&["--nodes", "3", "--no-restart"]);
-    until("every copy is there", || {
-        (0..3).all(|node| dev.http(node, "/health/cluster").status == 200)
-    });
-    dev
+    Dev::three(&["--no-restart"])
 }
 
 /// The tables of one server hold for a cluster, whichever node each request is asked of.

@@ -3,7 +3,6 @@
 use isogrid_tests::harness::Answer;
 
 use super::dev::Dev;
-use super::three;
 
 /// A request; `TAG` stands for the version that the last answer with one told. What it is answered
 /// with: the status, and the body if there is one.
@@ -49,7 +48,7 @@ fn ask(dev: &Dev, node: usize, method: &str, key: &str, headers: &[&str], body: 
 
 #[test]
 fn entries_are_reached_over_http_on_any_node() {
-    let dev = three(&[]);
+    let dev = Dev::three(&[]);
     let mut tag = String::new();
     for (at, (method, key, headers, body, status, said)) in ENTRIES.into_iter().enumerate() {
         let headers: Vec<_> = headers.iter().map(|header| header.replace("TAG", &tag)).collect();

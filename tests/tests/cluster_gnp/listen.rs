@@ -6,7 +6,7 @@ use isogrid_tests::harness::Native;
 use serde_json::{Value, json};
 
 use super::dev::{Dev, until};
-use super::{keys, native, put_many, three};
+use super::{keys, native, put_many};
 
 /// All segments, in an event.
 const ALL: u64 = 65_535;
@@ -108,7 +108,7 @@ fn put(client: &mut Native, cache: u64, all: &[String], value: &str) {
 
 #[test]
 fn a_listener_hears_of_every_member() {
-    let dev = three(&[]);
+    let dev = Dev::three(&[]);
     let mut follower = Follower::begin(&dev, 0);
     let all = keys("k", 200);
     for (node, value) in [(1, "one"), (2, "two"), (0, "three")] {
@@ -167,7 +167,7 @@ fn chooses(dev: &Dev) {
 /// listener knows is what there is.
 #[test]
 fn a_listener_misses_nothing_when_a_member_is_killed() {
-    let dev = three(&[]);
+    let dev = Dev::three(&[]);
     let mut follower = Follower::begin(&dev, 0);
     let (mut writer, cache) = native(&dev, 2);
     put(&mut writer, cache, &keys("before", 300), "1");

@@ -7,11 +7,11 @@ use isogrid_tests::harness::native::{sub_answer, sub_request};
 use serde_json::{Value, json};
 
 use super::dev::{Dev, until};
-use super::{get_many, is_whole, keys, native, put_many, statuses, tally, three};
+use super::{get_many, is_whole, keys, native, put_many, statuses, tally};
 
 #[test]
 fn many_keys_are_written_and_read_on_any_node() {
-    let dev = three(&[]);
+    let dev = Dev::three(&[]);
     let all = keys("k", 300);
     let (mut one, cache) = native(&dev, 0);
     let put = one.call("cache.PUT_MANY", cache, put_many(&all, "first", json!({})));
@@ -156,7 +156,7 @@ fn is_bounded(dev: &Dev) {
 /// shows.
 #[test]
 fn each_key_has_its_own_outcome_while_a_member_is_paused() {
-    let dev = three(&[]);
+    let dev = Dev::three(&[]);
     let (mut client, cache) = native(&dev, 0);
     let there = keys("there", 200);
     assert_eq!(client.call("cache.PUT_MANY", cache, put_many(&there, "x", json!({})))[0], "OK");
@@ -179,7 +179,7 @@ fn each_key_has_its_own_outcome_while_a_member_is_paused() {
 #[test]
 fn what_was_acknowledged_is_there_when_a_member_is_killed() {
     for mode in ["distributed", "replicated"] {
-        let mut dev = three(&["--mode", mode, "--no-restart"]);
+        let mut dev = Dev::three(&["--mode", mode, "--no-restart"]);
         let (mut client, cache) = native(&dev, 0);
         let batches: Vec<_> = (0..40).map(|batch| keys(&format!("b{batch}-"), 100)).collect();
         let ask = |client: &mut Native, keys: &[String]| {

@@ -7,7 +7,7 @@ use isogrid_tests::harness::Native;
 use serde_json::{Value, json};
 
 use super::dev::{Dev, until};
-use super::{is_whole, keys, native, three};
+use super::{is_whole, keys, native};
 
 const KEYS: usize = 60;
 
@@ -53,7 +53,7 @@ fn counted(dev: &Dev, node: usize, keys: &[String]) -> Vec<u64> {
 #[test]
 fn any_node_answers_as_the_first_time_and_so_do_those_that_take_over() {
     for mode in ["distributed", "replicated"] {
-        let dev = three(&["--mode", mode]);
+        let dev = Dev::three(&["--mode", mode]);
         let all = keys("count", KEYS);
         let asked: BTreeMap<usize, String> = (1..).zip(all.iter().cloned()).collect();
         let ask_at = |node: usize| {
@@ -80,7 +80,7 @@ fn any_node_answers_as_the_first_time_and_so_do_those_that_take_over() {
 /// client asks another one.
 #[test]
 fn what_was_asked_of_a_node_that_is_killed_is_done_once() {
-    let dev = three(&["--no-restart"]);
+    let dev = Dev::three(&["--no-restart"]);
     let all = keys("count", KEYS);
     let asked: BTreeMap<usize, String> = (1..=600).map(|n| (n, all[n % KEYS].clone())).collect();
     let mut client = named(&dev, 1);
@@ -103,7 +103,7 @@ fn what_was_asked_of_a_node_that_is_killed_is_done_once() {
 /// who serves the keys by then, also those that have no number of their own.
 #[test]
 fn what_was_passed_on_to_a_node_that_is_killed_is_done_once() {
-    let dev = three(&["--no-restart"]);
+    let dev = Dev::three(&["--no-restart"]);
     let all = keys("count", KEYS);
     let (mut client, cache) = native(&dev, 0);
     let mut memcached = dev.client(0);

@@ -7,7 +7,7 @@ use isogrid_tests::harness::native::said;
 use serde_json::{Value, json};
 
 use super::dev::Dev;
-use super::{keys, native, put_many, three};
+use super::{keys, native, put_many};
 
 fn size(client: &mut Native, cache: u64, exact: bool) -> u64 {
     let answer = client.call("cache.SIZE", cache, json!({"exact": exact}));
@@ -65,7 +65,7 @@ impl Told {
 
 #[test]
 fn sizes_scans_and_clears_are_of_all_members() {
-    let dev = three(&[]);
+    let dev = Dev::three(&[]);
     let all = keys("k", 900);
     fill(&dev, &all);
     for node in 0..3 {
@@ -148,7 +148,7 @@ fn clears(dev: &Dev, all: &[String]) {
 /// comes at least once.
 #[test]
 fn a_scan_survives_the_member_that_it_reads_from() {
-    let dev = three(&["--no-restart"]);
+    let dev = Dev::three(&["--no-restart"]);
     let all = keys("k", 900);
     fill(&dev, &all);
     let mut told = Told::default();
@@ -165,7 +165,7 @@ fn a_scan_survives_the_member_that_it_reads_from() {
 /// Two of three are gone, and nobody serves anything: what is not done is said to be not done.
 #[test]
 fn a_minority_says_that_nothing_was_done() {
-    let dev = three(&["--no-restart"]);
+    let dev = Dev::three(&["--no-restart"]);
     let all = keys("k", 30);
     fill(&dev, &all);
     let (mut client, cache) = native(&dev, 0);
