@@ -14,9 +14,9 @@ mod dev;
 mod locks;
 
 use dev::Dev;
-use isogrid_tests::harness::Native;
 use isogrid_tests::harness::native::{COUNTERS, LOCKS};
 use isogrid_tests::harness::script::play;
+use isogrid_tests::harness::{Native, send_signal};
 use serde_json::json;
 
 /// Three nodes. One that is killed stays away.
@@ -41,8 +41,8 @@ fn nothing_is_acknowledged_that_no_other_copy_has() {
     let nodes = locks::nodes_from(locks::primary(&dev));
     let mut client = dev.native(nodes[0]);
     let lease = locks::lease(&mut client, 60_000);
-    let others = [nodes[1], nodes[2]].map(|node| dev.pid(node).to_string());
-    others.iter().for_each(|pid| dev.signal_to(pid, "STOP"));
+    let others = [nodes[1], nodes[2]].map(|node| dev.pid(node));
+    others.iter().for_each(|pid| send_signal(*pid, "STOP"));
     let lock = json!({"key": "l", "mode": "EXCLUSIVE", "wait": 0});
     let grant = json!({"ttl": 60_000, "info": "{}"});
     let mut asked: Vec<_> = (0..32)
@@ -58,5 +58,5 @@ fn nothing_is_acknowledged_that_no_other_copy_has() {
         let answer = client.answer(stream);
         assert_eq!(answer[0], "ERR", "{op}: {answer}");
     }
-    others.iter().for_each(|pid| dev.signal_to(pid, "CONT"));
+    others.iter().for_each(|pid| send_signal(*pid, "CONT"));
 }

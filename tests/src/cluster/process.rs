@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::harness::send_signal;
+
 /// How long a server may take to stop: to hand over, and to drain its connections.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -80,9 +82,7 @@ impl Process {
     /// Sends it a signal, e.g. `STOP`.
     pub fn signal(&self, name: &str) {
         let Some(child) = &self.child else { return };
-        let sent =
-            Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status();
-        assert!(sent.unwrap().success(), "kill -{name}");
+        send_signal(child.id(), name);
     }
 
     /// Whether it runs, as it should.

@@ -26,7 +26,7 @@ pub use http::{Answer, http_request};
 pub use mount::{Mount, image};
 pub use native::Native;
 pub use packet::{HEADER_LEN, Packet, magic, opcode, request};
-pub use process::{open_files, raise_open_files, resident_kib, run};
+pub use process::{open_files, raise_open_files, resident_kib, run, send_signal};
 pub use server::{Server, StartError, temporary};
 pub use tool::{fail_syncs, has};
 pub use users::Users;

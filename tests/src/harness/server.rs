@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Client, isogrid, resident_kib, run, wait_until};
+use super::{Client, isogrid, resident_kib, send_signal, wait_until};
 
 /// A running server.
 pub struct Server {
@@ -199,7 +199,7 @@ impl Server {
 
     /// Sends a signal, e.g. `TERM`.
     pub fn signal(&self, name: &str) {
-        run(Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid())]));
+        send_signal(self.pid(), name);
     }
 
     /// Waits for the end of the process.

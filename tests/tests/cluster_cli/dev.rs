@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use isogrid_tests::harness::{Answer, Client, Native, Server, isogrid, run};
+use isogrid_tests::harness::{Answer, Client, Native, Server, isogrid, run, send_signal};
 use serde_json::Value;
 
 /// How long anything may take: copies of all segments are made anew in that time.
@@ -209,12 +209,7 @@ impl Dev {
 
     /// Kills the process of a node.
     pub fn kill(&self, node: usize) {
-        self.signal_to(&self.pid(node).to_string(), "KILL");
-    }
-
-    /// Sends a process a signal, e.g. `STOP`.
-    pub fn signal_to(&self, pid: &str, name: &str) {
-        run(Command::new("kill").args([&format!("-{name}"), pid]));
+        send_signal(self.pid(node), "KILL");
     }
 
     /// How many processes of nodes there are, of all that there ever were.
@@ -232,7 +227,7 @@ impl Dev {
 
     /// Sends it a signal, e.g. `TERM`.
     pub fn signal(&self, name: &str) {
-        self.signal_to(&self.child.id().to_string(), name);
+        send_signal(self.child.id(), name);
     }
 
     /// Waits for its end.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use isogrid_tests::harness::Native;
 use isogrid_tests::harness::native::{sub_answer, sub_request};
+use isogrid_tests::harness::{Native, send_signal};
 use serde_json::{Value, json};
 
 use super::dev::{Dev, until};
@@ -160,14 +160,14 @@ fn each_key_has_its_own_outcome_while_a_member_is_paused() {
     let (mut client, cache) = native(&dev, 0);
     let there = keys("there", 200);
     assert_eq!(client.call("cache.PUT_MANY", cache, put_many(&there, "x", json!({})))[0], "OK");
-    let pid = dev.pid(1).to_string();
-    dev.signal_to(&pid, "STOP");
+    let pid = dev.pid(1);
+    send_signal(pid, "STOP");
     let hasty = json!({"timeout_ms": 400});
     let read = client.call_with("cache.GET_MANY", cache, get_many(&there), &hasty);
     let written = keys("w", 200);
     let body = put_many(&written, "y", json!({}));
     let wrote = client.call_with("cache.PUT_MANY", cache, body, &hasty);
-    dev.signal_to(&pid, "CONT");
+    send_signal(pid, "CONT");
     assert_eq!((&read[0], &wrote[0]), (&json!("PARTIAL"), &json!("PARTIAL")), "{wrote}");
     let (read, outcomes) = (tally(&read), tally(&wrote));
     assert!(read["OK"] > 50 && read["FAILED"] > 20 && read.len() == 2, "{read:?}");

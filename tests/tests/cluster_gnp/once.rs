@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use isogrid_tests::harness::Native;
+use isogrid_tests::harness::{Native, send_signal};
 use serde_json::{Value, json};
 
 use super::dev::{Dev, until};
@@ -117,11 +117,11 @@ fn what_was_passed_on_to_a_node_that_is_killed_is_done_once() {
         all.iter().map(one).collect()
     };
     let incr: String = text.iter().map(|key| format!("incr {key} 1\r\n")).collect();
-    let (mut streams, pid) = (Vec::new(), dev.pid(1).to_string());
+    let (mut streams, pid) = (Vec::new(), dev.pid(1));
     for turn in 0..10 {
         match turn {
             // What comes to it from here on it takes and does not answer.
-            4 => dev.signal_to(&pid, "STOP"),
+            4 => send_signal(pid, "STOP"),
             8 => dev.kill(1),
             _ => {}
         }

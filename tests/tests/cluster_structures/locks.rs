@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use isogrid_tests::harness::Native;
 use isogrid_tests::harness::native::{COUNTERS, LOCKS};
+use isogrid_tests::harness::{Native, send_signal};
 use serde_json::{Value, json};
 
 use super::dev::{Dev, until};
@@ -173,12 +173,12 @@ fn a_holder_that_was_stopped_is_refused() {
     let (of, next) = (lease(&mut stopped, 1_000), lease(&mut other, 60_000));
     let old = fence(&lock(&mut stopped, "l", &of, 0));
     assert!(are_done(&write(&mut stopped, "l", old)));
-    let pid = dev.pid(nodes[1]).to_string();
-    dev.signal_to(&pid, "STOP");
+    let pid = dev.pid(nodes[1]);
+    send_signal(pid, "STOP");
     let new = fence(&lock(&mut other, "l", &next, 60_000));
     assert!(new > old, "{new} after {old}");
     until("what the node served is served", || are_done(&write(&mut other, "l", new)));
-    dev.signal_to(&pid, "CONT");
+    send_signal(pid, "CONT");
     assert_eq!(write(&mut stopped, "l", old), fenced());
     until("the node serves again", || are_done(&write(&mut stopped, "l", new)));
     assert_eq!(unlock(&mut stopped, "l", old), json!(["ERR", "NOT_HOLDER"]));
