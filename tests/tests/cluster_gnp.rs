@@ -4,6 +4,8 @@
 
 #[path = "cluster_cli/dev.rs"]
 mod dev;
+#[path = "cluster_gnp/batch.rs"]
+mod batch;
 #[path = "cluster_gnp/http.rs"]
 mod http;
 #[path = "cluster_gnp/listen.rs"]

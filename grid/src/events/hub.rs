@@ -29,7 +29,9 @@ pub(crate) struct Hub {
     watchers: RwLock<Watchers>,
     /// Whether the table tells: from the first watcher on until [`Hub::rest`] finds none.
     switch: Mutex<bool>,
-    pub(super) registrations: Registrations,
+    registrations: Registrations,
+    /// Those of trackers that the table does not tell.
+    pub(super) elsewhere: Registrations,
     pub(super) scans: Arc<Scans>,
     pub(super) metrics: Metrics,
     budget: OnceLock<Arc<Budget>>,
@@ -131,8 +133,14 @@ impl Hub {
     }
 
     /// A read of a tracker will be followed by an invalidation when the key changes.
-    pub fn register(&self, table: &Table, id: u64, segment: u32, key: &[u8]) {
-        let evicted = self.registrations.add(segment, key.into(), id);
+    pub fn register(
+        &self,
+        table: &Table,
+        (id, is_elsewhere): (u64, bool),
+        segment: u32,
+        key: &[u8],
+    ) {
+        let evicted = self.registrations_of(is_elsewhere).add(segment, key.into(), id);
         if evicted.is_empty() {
             return;
         }
@@ -147,6 +155,11 @@ impl Hub {
             evicted.into_iter().filter_map(tell).collect()
         };
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The registrations of trackers that the table tells, or does not.
+    pub(super) fn registrations_of(&self, is_elsewhere: bool) -> &Registrations {
+        if is_elsewhere { &self.elsewhere } else { &self.registrations }
     }
 
     /// All segments with their last events.
@@ -246,7 +259,7 @@ impl Hub {
         EventMetrics {
             listeners,
             trackers,
-            registrations: self.registrations.len(),
+            registrations: self.registrations.len() + self.elsewhere.len(),
             scan_snapshots: self.scans.len(),
             ..self.metrics.snapshot()
         }

@@ -53,6 +53,9 @@ pub struct TrackOptions {
     pub mode: TrackMode,
     /// Changes by this origin are not told (and registrations stay); 0 = all are.
     pub no_loop: u64,
+    /// What others serve changes elsewhere: [`Tracker::changed`] and [`Tracker::missed`] tell of it,
+    /// and the table does not.
+    pub elsewhere: bool,
     /// How much may wait.
     pub limits: BacklogLimits,
 }
@@ -61,7 +64,7 @@ impl TrackOptions {
     /// With the default limits, and told of everybody's changes.
     #[must_use]
     pub fn new(mode: TrackMode) -> TrackOptions {
-        TrackOptions { mode, no_loop: 0, limits: BacklogLimits::default() }
+        TrackOptions { mode, no_loop: 0, elsewhere: false, limits: BacklogLimits::default() }
     }
 
     pub(super) fn check(&self) -> Result<(), WatchError> {
@@ -99,6 +102,10 @@ impl Trail {
         Trail { options, backlog: Mutex::new(backlog) }
     }
 
+    pub fn is_elsewhere(&self) -> bool {
+        self.options.elsewhere
+    }
+
     fn lock(&self) -> MutexGuard<'_, Backlog<()>> {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,18 +124,21 @@ impl Trail {
         backlog.take_waker()
     }
 
+    fn has_prefix_of(&self, key: &[u8]) -> bool {
+        let TrackMode::Prefixes(prefixes) = &self.options.mode else { return false };
+        prefixes.iter().any(|prefix| key.starts_with(prefix))
+    }
+
     /// Takes in what was told together, but for what registrations are for.
     pub fn hear(&self, shots: &[Shot<'_, '_>]) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        for shot in shots {
+        let told: &[_] = if self.options.elsewhere { &[] } else { shots };
+        for shot in told {
             if shot.event.kind == EventKind::Clear {
                 let mut backlog = self.lock();
                 backlog.clear(shot.at());
                 wakers.extend(backlog.take_waker());
-            } else if let TrackMode::Prefixes(prefixes) = &self.options.mode
-                && !self.ignores(shot.event.origin)
-                && prefixes.iter().any(|prefix| shot.event.key().starts_with(prefix))
-            {
+            } else if !self.ignores(shot.event.origin) && self.has_prefix_of(shot.event.key()) {
                 wakers.extend(self.invalidate(shot.at(), shot.key()));
             }
         }
@@ -152,7 +162,29 @@ impl Tracker {
     /// The next change of this key will be told. To be called before the read that it is for.
     pub fn register(&self, key: &[u8]) {
         let segment = self.table.hash(key).segment();
-        self.hub.register(&self.table, self.id, segment, key);
+        self.hub.register(&self.table, (self.id, self.trail.is_elsewhere()), segment, key);
+    }
+
+    /// A key was changed elsewhere.
+    pub fn changed(&self, at: SegmentSeq, key: &[u8]) {
+        let key: Key = key.into();
+        let others = |id: &u64| *id != self.id;
+        let was_read = !self.hub.elsewhere.take(at.segment, &key, others).is_empty();
+        if was_read || self.trail.has_prefix_of(&key) {
+            self.trail.invalidate(at, key).into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Keys of a segment may have been changed elsewhere; without one, of all.
+    pub fn missed(&self, at: Option<SegmentSeq>) {
+        let mut backlog = self.trail.lock();
+        match at {
+            Some(at) => backlog.clear(at),
+            None => backlog.lose(),
+        }
+        let waker = backlog.take_waker();
+        drop(backlog);
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// Appends at most `credit` invalidations to `out`; how many.
@@ -193,6 +225,6 @@ impl Tracker {
 impl Drop for Tracker {
     fn drop(&mut self) {
         self.hub.leave(|watchers| drop(watchers.trails.remove(&self.id)));
-        self.hub.registrations.forget_tracker(self.id);
+        self.hub.registrations_of(self.trail.is_elsewhere()).forget_tracker(self.id);
     }
 }

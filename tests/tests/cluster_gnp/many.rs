@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use isogrid_tests::harness::native::{sub_answer, sub_request};
 use isogrid_tests::harness::{Native, send_signal};
 use serde_json::{Value, json};
 
@@ -37,7 +36,6 @@ fn many_keys_are_written_and_read_on_any_node() {
     changes_some(&dev, &all[..2]);
     is_in_order(&dev);
     reads_are_in_their_place(&dev);
-    refuses_batches(&dev);
     is_bounded(&dev);
 }
 
@@ -62,11 +60,7 @@ fn changes_some(dev: &Dev, some: &[String]) {
     for (op, body, code) in [
         ("cache.PUT_MANY", expect, "INVALID_ARGUMENT"),
         ("cache.GET_MANY", get_many(&keys("k", 1_001)), "INVALID_ARGUMENT"),
-        (
-            "cache.TRACK",
-            json!({"mode": "READ", "prefixes": [], "flags": {}, "credit": 1}),
-            "UNSUPPORTED_OP",
-        ),
+        ("cache.PART_SEQ", json!({"segments": []}), "UNSUPPORTED_OP"),
     ] {
         assert_eq!(client.call(op, cache, body), json!(["ERR", code]), "{op}");
     }
@@ -95,22 +89,6 @@ fn is_in_order(dev: &Dev) {
             assert_eq!(item["entry"]["VALUE"], if at == 8 { "c" } else { "b" }, "{}", all[at]);
         }
     }
-}
-
-/// A BATCH cannot wait for copies: what it is refused was not done, wherever it would have been.
-fn refuses_batches(dev: &Dev) {
-    let (mut client, cache) = native(dev, 0);
-    let all = keys("batch", 30);
-    let put = |key: &String| json!({"key": key, "value": "x", "write": {}});
-    let mut requests: Vec<_> =
-        all.iter().map(|key| sub_request("cache.PUT", cache, put(key))).collect();
-    requests.push(sub_request("cache.PUT_MANY", cache, put_many(&all, "x", json!({}))));
-    let answer = client.call("batch.BATCH", 0, json!({ "requests": requests }));
-    for reply in answer[1]["replies"].as_array().unwrap() {
-        assert_eq!(sub_answer("cache.PUT", reply), json!(["ERR", "UNSUPPORTED_OP"]), "{answer}");
-    }
-    let found = client.call("cache.GET_MANY", cache, get_many(&all));
-    assert_eq!(statuses(&found), vec!["NOT_FOUND"; 30]);
 }
 
 /// A read that waits for the writes before it is not overtaken by the writes behind it. Once, it
@@ -211,7 +189,7 @@ fn what_was_acknowledged_is_there_when_a_member_is_killed() {
 }
 
 /// That what was told of writes is so, as another node sees it.
-fn is_true(dev: &Dev, keys: &[String], told: &[&str]) {
+pub fn is_true(dev: &Dev, keys: &[String], told: &[&str]) {
     let (mut client, cache) = native(dev, 2);
     let found = client.call("cache.GET_MANY", cache, get_many(keys));
     assert_eq!(found[0], "OK", "{found}");

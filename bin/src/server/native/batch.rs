@@ -2,15 +2,19 @@
 
 use isogrid_grid::catalog::Index;
 use isogrid_wire::native::batch::{BatchReply, Request};
-use isogrid_wire::native::{List, Reader, Request as Any, RequestExt, SubReply, SubRequest};
+use isogrid_wire::native::{
+    ErrorCode, List, Reader, Request as Any, RequestExt, SubReply, SubRequest,
+};
 
+use super::clustered::batch::Together;
 use super::failure::Failure;
 use super::reply::{Given, Reply, To};
 use super::request::{At, Flow};
 use super::session::Session;
 
 impl Session {
-    /// Executes a request of this group.
+    /// Executes a request of this group: what is for caches of the cluster together, all else in its
+    /// order.
     ///
     /// # Errors
     /// There are too many in it.
@@ -24,28 +28,34 @@ impl Session {
         self.check_keys(batch.requests.len())?;
         let index = self.node.catalog.index();
         let mut all = Vec::with_capacity(batch.requests.len());
+        let mut together = Together::default();
         for sub in batch.requests {
-            if let Err(failure) = self.sub(&index, at, &sub, &mut all) {
+            if let Err(failure) = self.sub(&index, at, &sub, (&mut all, &mut together)) {
                 all.push(Given::failure(&failure));
             }
         }
-        let is_ok = all.iter().all(|given| given.is_ok);
-        let replies = sub_replies(&all);
-        let replies = List::of(&replies);
-        reply.say(&if is_ok {
-            BatchReply::Ok { replies }
-        } else {
-            BatchReply::Partial { replies }
-        });
-        Ok(Flow::Said)
+        if together.is_empty() {
+            say(&all, |answer| reply.say(answer));
+            return Ok(Flow::Said);
+        }
+        let mut parts = self.begin_together(at, together);
+        Ok(Flow::Later(Box::pin(async move {
+            while let Some(answers) = parts.join_next().await {
+                for (place, given) in answers.unwrap_or_default() {
+                    all.get_mut(place).into_iter().for_each(|all| *all = given.clone());
+                }
+            }
+            say(&all, |answer| Given::answer(answer))
+        })))
     }
 
+    /// Executes one, or puts it to those that are executed together.
     fn sub(
         &mut self,
         index: &Index,
         at: &At<'_>,
         sub: &SubRequest<'_>,
-        all: &mut Vec<Given>,
+        (all, together): (&mut Vec<Given>, &mut Together),
     ) -> Result<(), Failure> {
         let object = index.by_id(sub.object);
         let request = Any::decode(sub.op, Reader::new(sub.body, &self.limits))?;
@@ -58,11 +68,25 @@ impl Session {
         let lease = at.ext.lease.filter(|_| matches!(request, Any::Lease(_)));
         let ext = RequestExt { lease, ..RequestExt::default() };
         let at = At { to, object, id: sub.object, ext, body: sub.body, may_wait: false, ..*at };
+        if let (Any::Cache(request), Some(way)) = (&request, self.clustered(object)) {
+            self.put_together(way, &at, request, (all.len(), together))?;
+            // Its place, until its own answer is there.
+            all.push(Given::failure(&Failure::of(ErrorCode::Internal)));
+            return Ok(());
+        }
         match self.execute(&at, &request, &mut Reply::kept(to, all))? {
             Flow::Said => Ok(()),
             _ => Err(Failure::invalid("a request within another one cannot wait")),
         }
     }
+}
+
+/// Says the answers to all.
+fn say<R>(all: &[Given], say: impl FnOnce(&BatchReply<'_>) -> R) -> R {
+    let is_ok = all.iter().all(|given| given.is_ok);
+    let replies = sub_replies(all);
+    let replies = List::of(&replies);
+    say(&if is_ok { BatchReply::Ok { replies } } else { BatchReply::Partial { replies } })
 }
 
 /// Answers as they stand within another one.

@@ -6,11 +6,12 @@
 //! |---|---|
 //! | `clustered.rs` | requests of one key |
 //! | `spread.rs`, `here.rs` | those of several segments: cut into units, and units executed here |
-//! | `many.rs`, `whole.rs`, `walk.rs` | those of many keys; CLEAR and SIZE; SCAN |
+//! | `many.rs`, `batch.rs`, `whole.rs`, `walk.rs` | those of many keys; BATCH; CLEAR and SIZE; SCAN |
 //! | `counters.rs`, `locks.rs` | counters, and leases, locks and semaphores of the cluster |
 //! | `order.rs` | the order of what a connection asks |
 //! | `hear.rs`, `follow.rs` | LISTEN, and what members tell each other for it |
 
+pub mod batch;
 mod counters;
 pub mod follow;
 pub mod hear;
@@ -35,7 +36,7 @@ use isogrid_wire::native::{ErrorCode, Request as Any, SubKind};
 use tokio::time::timeout;
 
 use self::hear::Hearing;
-use self::order::{Place, Turn};
+use self::order::{Does, Place, Turn};
 use self::walk::Walk;
 use super::edit;
 use super::failure::Failure;
@@ -98,7 +99,8 @@ impl Session {
             let id = id.or_else(|| writes.then(|| cluster.name()));
             OnItsWay { cluster, shared, segment, raw: passed(id, at.to, at.body) }
         };
-        let place = match self.order.turn(&shared, segment, writes) {
+        let does = if writes { Does::Writes } else { Does::Reads };
+        let place = match self.order.turn(&shared, segment, does) {
             Turn::Now(place) => place,
             Turn::Later(turn) => {
                 let way = way(&cluster, &shared);
@@ -355,8 +357,8 @@ fn nowhere() -> Failure {
 }
 
 fn one_by_one() -> Failure {
-    let why = "what the cluster shares has no tracking, transactions and batches yet: send its \
-               requests each on its own";
+    let why = "of what the cluster shares a batch takes requests of keys of distributed and replicated \
+               caches: send this one on its own";
     Failure::new(ErrorCode::UnsupportedOp, why)
 }
 

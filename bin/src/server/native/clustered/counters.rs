@@ -58,7 +58,6 @@ impl Session {
             Request::Reset(reset) => vec![one(reset.name)],
             Request::IdBlock(block) => vec![one(&sequence(block.name))],
         };
-        let writes = !matches!(request, Request::Get(_));
         let (is_many, limits) = (matches!(request, Request::AddMany(_)), self.limits);
         let join = move |fates: &[Fate]| match fates {
             fates if is_many => added(fates, &limits),
@@ -66,7 +65,7 @@ impl Session {
             [Fate::Undone] => Given::failure(&nowhere()),
             _ => Given::failure(&unknown()),
         };
-        self.spread_out(way, at, (None, units, writes), join)
+        self.spread_out(way, at, (None, units), join)
     }
 
     /// Counts here, if this member serves the counter's segment.

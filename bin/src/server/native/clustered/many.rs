@@ -1,7 +1,7 @@
 //! Requests of many keys for a cache of the cluster: each key is a request of its own, executed
 //! where it is served, and has its own outcome (DATA_PATH R27, R36).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use isogrid_grid::Cache;
@@ -16,7 +16,7 @@ use isogrid_wire::native::{
     Answer, Call, Entry, ErrorCode, Limits, List, Reader, Status, SubKind, WriteOptions,
 };
 
-use super::order::Turn;
+use super::order::{Does, Place, Turn};
 use super::spread::{Fate, Spread, Unit};
 use super::{nowhere, unknown};
 use crate::cluster::{Cluster, Shared};
@@ -39,10 +39,10 @@ impl Session {
     ) -> Result<Option<Flow>, Failure> {
         let object = at.object(Kind::Cache)?;
         let cache = object.cache.as_ref().ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
-        let Some((units, writes)) = self.units_of(cache, request)? else { return Ok(None) };
+        let Some(units) = self.units_of(cache, request)? else { return Ok(None) };
         let (op, limits) = (at.to.op, self.limits);
         let join = move |fates: &[Fate]| joined(op, fates, &limits);
-        self.spread_out(way, at, (Some(object), units, writes), join).map(Some)
+        self.spread_out(way, at, (Some(object), units), join).map(Some)
     }
 
     /// Has units executed where their segments are served, here or elsewhere, in the order of what
@@ -54,20 +54,39 @@ impl Session {
         &mut self,
         way: &(Arc<Cluster>, Arc<Shared>),
         at: &At<'_>,
-        (object, units, writes): (Option<&Arc<Object>>, Vec<Unit>, bool),
+        (object, units): (Option<&Arc<Object>>, Vec<Unit>),
         join: impl FnOnce(&[Fate]) -> Given + Send + 'static,
     ) -> Result<Flow, Failure> {
         self.check_wait(at)?;
-        // It goes out at once, and must not overtake what was asked before it in this turn.
-        self.unsent.send(&way.0);
-        let segments: BTreeSet<u32> = units.iter().map(|unit| unit.segment).collect();
-        let mut spread = Spread::new(way.clone(), units, writes, at.patience);
-        if !writes {
+        let does = does(&units);
+        let mut spread = Spread::new(way.clone(), units, at.patience);
+        if does.values().all(|does| *does == Does::Reads) {
             spread = spread.within(self.limits.message_len_max);
         }
+        let fates = self.begin_spread(way, object, spread, &does);
+        let later = async move {
+            match fates.await {
+                Ok((fates, _places)) => join(&fates),
+                Err(failure) => Given::failure(&failure),
+            }
+        };
+        self.later(at, Box::pin(later))
+    }
+
+    /// Begins with units, when it is the turn of all: at once if it can be. Their places are held as
+    /// long as what comes of them is.
+    pub(super) fn begin_spread(
+        &mut self,
+        way: &(Arc<Cluster>, Arc<Shared>),
+        object: Option<&Arc<Object>>,
+        mut spread: Spread,
+        does: &BTreeMap<u32, Does>,
+    ) -> impl Future<Output = Result<(Vec<Fate>, Vec<Place>), Failure>> + Send + use<> {
+        // It goes out at once, and must not overtake what was asked before it in this turn.
+        self.unsent.send(&way.0);
         let (mut places, mut turns) = (Vec::new(), Vec::new());
-        for segment in segments {
-            match self.order.turn(&way.1, segment, writes) {
+        for (segment, does) in does {
+            match self.order.turn(&way.1, *segment, *does) {
                 Turn::Now(place) => places.push(place),
                 Turn::Later(turn) => turns.push(turn),
             }
@@ -78,29 +97,24 @@ impl Session {
             let asked = spread.ask(&here);
             begun = Some((here, asked));
         }
-        let later = async move {
+        async move {
             for turn in turns {
                 places.push(turn.await);
             }
             let fates = match begun {
-                Some((here, asked)) => spread.go(here, asked).await,
-                None => spread.go_all().await,
+                Some((here, asked)) => spread.go(here, asked).await?,
+                None => spread.go_all().await?,
             };
-            drop(places);
-            match fates {
-                Ok(fates) => join(&fates),
-                Err(failure) => Given::failure(&failure),
-            }
-        };
-        self.later(at, Box::pin(later))
+            Ok((fates, places))
+        }
     }
 
-    /// Its keys, each with the request for it, and whether they change anything.
-    fn units_of(
+    /// Its keys, each with the request for it.
+    pub(super) fn units_of(
         &self,
         cache: &Cache,
         request: &Request<'_>,
-    ) -> Result<Option<(Vec<Unit>, bool)>, Failure> {
+    ) -> Result<Option<Vec<Unit>>, Failure> {
         let segment = |key: &[u8]| cache.hash(key).segment();
         let len_max = self.limits.value_len_max;
         let units: Vec<Unit> = match request {
@@ -140,12 +154,22 @@ impl Session {
             }
             _ => return Ok(None),
         };
-        Ok(Some((units, !matches!(request, Request::GetMany(_)))))
+        Ok(Some(units))
     }
 }
 
+/// What units do in each segment.
+pub(super) fn does(units: &[Unit]) -> BTreeMap<u32, Does> {
+    let mut all = BTreeMap::new();
+    for unit in units {
+        let does = if unit.writes() { Does::Writes } else { Does::Reads };
+        all.entry(unit.segment).and_modify(|all: &mut Does| *all = all.and(does)).or_insert(does);
+    }
+    all
+}
+
 /// The answer to the request `op` of what became of each key.
-fn joined(op: u16, fates: &[Fate], limits: &Limits) -> Given {
+pub(super) fn joined(op: u16, fates: &[Fate], limits: &Limits) -> Given {
     if let Some(given) = same_end(fates) {
         return given;
     }

@@ -30,8 +30,26 @@ pub enum Place {
     Free,
     /// Of a write.
     Write(OwnedRwLockReadGuard<()>),
-    /// Of a read behind writes.
-    Read(OwnedRwLockWriteGuard<()>),
+    /// Of a read behind writes, or of reads and writes together.
+    Alone(OwnedRwLockWriteGuard<()>),
+}
+
+/// What a request does in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Does {
+    /// It reads.
+    Reads,
+    /// It writes.
+    Writes,
+    /// It does both, and some of it when other parts of it are done.
+    Both,
+}
+
+impl Does {
+    /// What is done by something that does this and that.
+    pub fn and(self, other: Does) -> Does {
+        if self == other { self } else { Does::Both }
+    }
 }
 
 /// When a request may be executed.
@@ -44,17 +62,30 @@ pub enum Turn {
 
 impl Order {
     /// The turn of a request for a segment that comes behind all before it.
-    pub fn turn(&mut self, shared: &Shared, segment: u32, writes: bool) -> Turn {
+    pub fn turn(&mut self, shared: &Shared, segment: u32, does: Does) -> Turn {
         let at = (shared.group.0, segment);
-        if writes { self.write(at) } else { self.read(at) }
+        match does {
+            Does::Reads => self.read(at),
+            Does::Writes => self.write(at),
+            Does::Both => self.both(at),
+        }
     }
 
-    fn write(&mut self, at: (u16, u32)) -> Turn {
+    fn lock(&mut self, at: (u16, u32)) -> Arc<RwLock<()>> {
         if self.locks.len() >= self.swept_at {
             self.locks.retain(|_, lock| Arc::strong_count(lock) > 1);
             self.swept_at = SWEPT_MIN.max(2 * self.locks.len());
         }
-        let lock = Arc::clone(self.locks.entry(at).or_default());
+        Arc::clone(self.locks.entry(at).or_default())
+    }
+
+    fn both(&mut self, at: (u16, u32)) -> Turn {
+        let lock = self.lock(at);
+        queue(async { Place::Alone(lock.write_owned().await) })
+    }
+
+    fn write(&mut self, at: (u16, u32)) -> Turn {
+        let lock = self.lock(at);
         match Arc::clone(&lock).try_read_owned() {
             Ok(held) => Turn::Now(Place::Write(held)),
             Err(_) => queue(async { Place::Write(lock.read_owned().await) }),
@@ -64,7 +95,7 @@ impl Order {
     fn read(&self, at: (u16, u32)) -> Turn {
         match self.locks.get(&at).filter(|lock| lock.try_write().is_err()).map(Arc::clone) {
             None => Turn::Now(Place::Free),
-            Some(lock) => queue(async { Place::Read(lock.write_owned().await) }),
+            Some(lock) => queue(async { Place::Alone(lock.write_owned().await) }),
         }
     }
 }
@@ -100,7 +131,7 @@ mod tests {
         assert!(matches!(order.read(AT), Turn::Now(Place::Free)), "nothing is under way");
         // Whatever they are polled in: they were sent in this order.
         let mut turns =
-            [order.write(AT), order.write(AT), order.read(AT), order.write(AT), order.read(AT)];
+            [order.write(AT), order.write(AT), order.read(AT), order.write(AT), order.both(AT)];
         let mut see = |done: usize| -> Vec<bool> {
             turns[..done].iter_mut().for_each(|turn| *turn = Turn::Now(Place::Free));
             let seen: Vec<bool> = turns.iter_mut().rev().map(is_its_turn).collect();
@@ -111,6 +142,9 @@ mod tests {
         assert_eq!(see(2), [true, true, true, false, false]);
         assert_eq!(see(3), [true, true, true, true, false]);
         assert_eq!(see(4), [true; 5]);
+        assert_eq!(is_its_turn(&mut order.read(AT)), false, "behind what reads and writes");
+        assert_eq!(see(5), [true; 5]);
+        assert!(is_its_turn(&mut order.read(AT)));
         assert!(matches!(order.read((1, 8)), Turn::Now(Place::Free)), "of another segment");
     }
 

@@ -12,7 +12,7 @@ use isogrid_grid::id::NodeId;
 use isogrid_grid::replica::OpId;
 use isogrid_wire::native::cache::Clear;
 use isogrid_wire::native::schema::Repeat;
-use isogrid_wire::native::{Call, Codec, ErrorCode, Limits, SubKind};
+use isogrid_wire::native::{Call, Codec, ErrorCode, Limits, SubKind, operation};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{LOOK_AGAIN, nowhere, pack, unknown, unpack};
@@ -68,27 +68,35 @@ pub struct Spread {
     fates: Vec<Fate>,
     /// Those of which an attempt may have been executed.
     doubtful: BTreeSet<usize>,
-    writes: bool,
     until: Instant,
     /// Bytes that may be said, and that were.
     room: (usize, usize),
+    /// What of a read has no room is refused, and not all of them.
+    refuses_each: bool,
 }
 
 /// Units that went to a member, and where their fates come.
 pub type AskedUnits = (Vec<usize>, Asked);
 
 impl Spread {
-    /// Of units that change something, or none of which does; for so long.
+    /// Of these units, for so long.
     pub fn new(
         (cluster, shared): (Arc<Cluster>, Arc<Shared>),
         units: Vec<Unit>,
-        writes: bool,
         patience: Duration,
     ) -> Spread {
+        Spread::until((cluster, shared), units, after(patience.saturating_sub(MARGIN)))
+    }
+
+    /// The same until then.
+    pub fn until(
+        (cluster, shared): (Arc<Cluster>, Arc<Shared>),
+        units: Vec<Unit>,
+        until: Instant,
+    ) -> Spread {
         let fates = vec![Fate::Undone; units.len()];
-        let until = after(patience.saturating_sub(MARGIN));
-        let (doubtful, room) = (BTreeSet::new(), (usize::MAX, 0));
-        Spread { cluster, shared, units, fates, doubtful, writes, until, room }
+        let (doubtful, room, refuses_each) = (BTreeSet::new(), (usize::MAX, 0), false);
+        Spread { cluster, shared, units, fates, doubtful, until, room, refuses_each }
     }
 
     /// Gives up when the answers have more bytes than this.
@@ -98,6 +106,18 @@ impl Spread {
         self
     }
 
+    /// Refuses each read whose answer does not go into this many bytes with those before it.
+    #[must_use]
+    pub fn each_within(mut self, bytes: usize) -> Spread {
+        (self.room.0, self.refuses_each) = (bytes, true);
+        self
+    }
+
+    /// When it gives up.
+    pub fn deadline(&self) -> Instant {
+        self.until
+    }
+
     /// The units.
     pub fn units(&self) -> &[Unit] {
         &self.units
@@ -105,9 +125,7 @@ impl Spread {
 
     /// Passes on what is open and not among `begun`, to whoever serves it: one request a member.
     pub fn ask(&mut self, begun: &BTreeMap<usize, Begun>) -> Vec<AskedUnits> {
-        if self.writes {
-            self.name(begun);
-        }
+        self.name(begun);
         let mut by_member: BTreeMap<NodeId, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
         let mut full = BTreeSet::new();
         let view = self.cluster.view();
@@ -134,11 +152,12 @@ impl Spread {
         by_member.into_iter().filter_map(pass_on).collect()
     }
 
-    /// Gives names to units that are passed on. A CLEAR has none: a segment that is cleared once more
+    /// Gives names to writes that are passed on. A CLEAR has none: a segment that is cleared once more
     /// would lose what came meanwhile.
     fn name(&mut self, begun: &BTreeMap<usize, Begun>) {
         for (at, unit) in self.units.iter_mut().enumerate() {
-            if unit.op != Clear::CODE && unit.name.is_none() && !begun.contains_key(&at) {
+            let is_open = unit.name.is_none() && !begun.contains_key(&at);
+            if is_open && unit.op != Clear::CODE && unit.writes() {
                 unit.name = Some(self.cluster.name());
             }
         }
@@ -177,7 +196,7 @@ impl Spread {
                 let lost = Answer { done: Done::Unknown, bytes: Bytes::new() };
                 self.take(&units, answer.unwrap_or(lost));
             }
-            if self.room.1 > self.room.0 {
+            if self.room.1 > self.room.0 && !self.refuses_each {
                 return Err(too_large(self.room.0));
             }
             let open = self.open().count();
@@ -203,7 +222,7 @@ impl Spread {
 
     /// What became of all in the end.
     fn end(mut self) -> Vec<Fate> {
-        for at in self.doubtful.into_iter().filter(|_| self.writes) {
+        for at in self.doubtful {
             if let Some(fate) = self.fates.get_mut(at).filter(|fate| matches!(fate, Fate::Undone)) {
                 *fate = Fate::Unknown;
             }
@@ -222,14 +241,19 @@ impl Spread {
         units.iter().zip(fates).for_each(|(at, fate)| self.note(*at, fate));
     }
 
-    fn note(&mut self, at: usize, fate: Fate) {
-        if let Fate::Given(given) = &fate {
+    fn note(&mut self, at: usize, mut fate: Fate) {
+        let writes = self.units.get(at).is_some_and(Unit::writes);
+        if let Fate::Given(given) = &mut fate {
             self.room.1 += given.payload.len();
+            if self.refuses_each && !writes && self.room.1 > self.room.0 {
+                self.room.1 -= given.payload.len();
+                *given = Given::failure(&too_large(self.room.0));
+            }
         }
         // What changes nothing, or has a name, is simply asked again.
         let is_named = self.units.get(at).is_some_and(|unit| unit.name.is_some());
-        let is_open = matches!(fate, Fate::Unknown) && (is_named || !self.writes);
-        if is_open {
+        let is_open = matches!(fate, Fate::Unknown) && (is_named || !writes);
+        if is_open && writes {
             self.doubtful.insert(at);
         }
         if let Some(place) = self.fates.get_mut(at).filter(|_| !is_open) {
@@ -248,8 +272,7 @@ pub async fn execute<'a, R: Call + Codec<'a>>(
     request: &R,
     patience: Duration,
 ) -> Result<Arc<[u8]>, Failure> {
-    let writes = R::OPERATION.repeat != Repeat::Read;
-    let spread = Spread::new(way, vec![Unit::of(segment, request)], writes, patience);
+    let spread = Spread::new(way, vec![Unit::of(segment, request)], patience);
     match spread.go_all().await?.pop() {
         Some(Fate::Given(given)) if given.kind == SubKind::Res => Ok(given.payload),
         Some(Fate::Given(given)) => Err(Failure::of_given(&given)),
@@ -307,6 +330,12 @@ impl Unit {
         let mut body = Vec::with_capacity(request.encoded_len());
         request.encode(&mut body);
         Unit { segment, op: R::CODE, body, name: None }
+    }
+
+    /// Whether it changes something.
+    pub fn writes(&self) -> bool {
+        let reads = |repeat| matches!(repeat, Repeat::Read | Repeat::Stream);
+        !operation(self.op).is_some_and(|operation| reads(operation.repeat))
     }
 
     fn encode(&self, out: &mut Vec<u8>) {

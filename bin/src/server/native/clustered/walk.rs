@@ -154,7 +154,7 @@ impl Walk {
             credit: 0,
         };
         let units = vec![Unit::of(segment, &scan)];
-        let spread = Spread::new(self.way.clone(), units, false, PATIENCE);
+        let spread = Spread::new(self.way.clone(), units, PATIENCE);
         Box::pin(async move {
             match spread.go_all().await?.pop() {
                 Some(Fate::Given(given)) => Ok(given.payload),

@@ -47,7 +47,7 @@ pub(super) fn clear(way: &Way, clear: &Clear, patience: Duration) -> Result<Late
 /// # Errors
 /// Some segments are not cleared, or nobody knows: which is said.
 pub async fn clear_all(way: Way, patience: Duration) -> Result<u64, Failure> {
-    let fates = Spread::new(way, units(Clear::CODE, b""), true, patience).go_all().await?;
+    let fates = Spread::new(way, units(Clear::CODE, b""), patience).go_all().await?;
     let done: Vec<u64> = fates.iter().filter_map(entries).collect();
     if done.len() == fates.len() {
         return Ok(done.iter().sum());
@@ -70,7 +70,7 @@ pub async fn clear_all(way: Way, patience: Duration) -> Result<u64, Failure> {
 
 /// Counts the entries of a cache.
 pub(super) fn size(way: &Way, size: Size, patience: Duration) -> Later {
-    let spread = Spread::new(way.clone(), units(Size::CODE, &[size.exact.into()]), false, patience);
+    let spread = Spread::new(way.clone(), units(Size::CODE, &[size.exact.into()]), patience);
     Box::pin(async move {
         let counted = spread.go_all().await.and_then(|fates| {
             let counts: Vec<u64> = fates.iter().filter_map(entries).collect();
