@@ -2,10 +2,10 @@
 //! is paused or killed.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
-#[path = "cluster_cli/dev.rs"]
-mod dev;
 #[path = "cluster_gnp/batch.rs"]
 mod batch;
+#[path = "cluster_cli/dev.rs"]
+mod dev;
 #[path = "cluster_gnp/http.rs"]
 mod http;
 #[path = "cluster_gnp/listen.rs"]
@@ -14,6 +14,8 @@ mod listen;
 mod many;
 #[path = "cluster_gnp/once.rs"]
 mod once;
+#[path = "cluster_gnp/track.rs"]
+mod track;
 #[path = "cluster_gnp/whole.rs"]
 mod whole;
 

@@ -234,6 +234,13 @@ impl Cluster {
         OpId { client: self.names.client, number }
     }
 
+    /// The origin of what a connection of this process changes, which no other one has in the cluster.
+    #[must_use]
+    pub fn origin(&self, connection: u64) -> u64 {
+        let base = self.names.client.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        base.wrapping_add(connection).max(1)
+    }
+
     /// The counters of all members.
     #[must_use]
     pub fn structures(&self) -> Option<&Arc<Shared>> {

@@ -25,12 +25,22 @@ struct Follower {
 impl Follower {
     /// Begins to follow at a node; what is told first is a resync.
     fn begin(dev: &Dev, node: usize) -> Follower {
-        let (mut client, cache) = native(dev, node);
-        let stream = client.ask("cache.LISTEN", cache, listen(json!({}), None));
-        let first = client.next_of(stream);
+        let (mut follower, stream) = Follower::ask(dev, node, json!({}));
+        let first = follower.client.next_of(stream);
         assert_eq!(events(&first), [json!([32, ALL, null, null, null])], "{first}");
+        follower
+    }
+
+    /// Begins with what there is.
+    fn begin_with_all(dev: &Dev, node: usize) -> Follower {
+        Follower::ask(dev, node, json!({"INITIAL_STATE": true})).0
+    }
+
+    fn ask(dev: &Dev, node: usize, flags: Value) -> (Follower, u64) {
+        let (mut client, cache) = native(dev, node);
+        let stream = client.ask("cache.LISTEN", cache, listen(flags, None));
         let (map, resynced) = (BTreeMap::new(), BTreeSet::new());
-        Follower { client, reader: dev.native(node), cache, map, resynced }
+        (Follower { client, reader: dev.native(node), cache, map, resynced }, stream)
     }
 
     /// Does what it is told; what is to be read anew is.
@@ -138,14 +148,8 @@ fn a_listener_hears_of_every_member() {
 
 fn chooses(dev: &Dev) {
     let (mut client, cache) = native(dev, 2);
-    for (flags, glob) in [
-        (json!({"INITIAL_STATE": true}), None),
-        (json!({"NO_LOOP": true}), None),
-        (json!({}), Some("*a".repeat(20))),
-    ] {
-        let body = listen(flags, glob.as_deref());
-        assert_eq!(client.call("cache.LISTEN", cache, body), json!(["ERR", "INVALID_ARGUMENT"]));
-    }
+    let body = listen(json!({}), Some(&"*a".repeat(20)));
+    assert_eq!(client.call("cache.LISTEN", cache, body), json!(["ERR", "INVALID_ARGUMENT"]));
     let some = listen(json!({"RETURN_PREV": true}), Some("u:*"));
     let stream = client.ask("cache.LISTEN", cache, some);
     assert_eq!(events(&client.next_of(stream))[0][0], 32);
@@ -195,4 +199,93 @@ fn a_listener_misses_nothing_when_a_member_is_killed() {
     until("it is back", || super::is_whole(&dev));
     put(&mut writer, cache, &keys("during", 300), "4");
     agree(&mut follower, &mut writer);
+}
+
+/// What there is comes first: with what changes meanwhile and later it makes what there is in the end,
+/// and nothing of it is read anew.
+#[test]
+fn a_listener_begins_with_what_there_is() {
+    for mode in ["distributed", "replicated"] {
+        let dev = Dev::three(&["--mode", mode]);
+        let (mut writer, cache) = native(&dev, 1);
+        let all = keys("k", 1_000);
+        put(&mut writer, cache, &all, "0");
+        for (node, round) in [(0, "1"), (1, "2"), (2, "3")] {
+            let mut follower = Follower::begin_with_all(&dev, node);
+            // Some of it is told before, and some behind it.
+            put(&mut writer, cache, &all[..500], round);
+            let remove = json!({"keys": all[500..510], "write": {}});
+            assert_eq!(writer.call("cache.REMOVE_MANY", cache, remove)[0], "OK");
+            put(&mut writer, cache, &all[500..510], round);
+            put(&mut writer, cache, &keys("new", 300), round);
+            let expected = content(&mut writer, cache);
+            until("it knows what there is", || {
+                follower.follow();
+                follower.map == expected
+            });
+            assert!(follower.resynced.is_empty(), "{mode}: {:?}", follower.resynced);
+        }
+    }
+}
+
+/// A member that dies while it tells what it has: the rest is told, or read anew.
+#[test]
+fn what_there_is_comes_whole_when_a_member_is_killed() {
+    let dev = Dev::three(&[]);
+    let (mut writer, cache) = native(&dev, 2);
+    let value = "v".repeat(2_000);
+    for part in keys("k", 5_000).chunks(500) {
+        put(&mut writer, cache, part, &value);
+    }
+    let mut follower = Follower::begin_with_all(&dev, 0);
+    dev.kill(1);
+    let mut left = keys("during", 300);
+    until("the cluster takes writes again", || {
+        let answer = writer.call("cache.PUT_MANY", cache, put_many(&left, "2", json!({})));
+        follower.follow();
+        if answer[0] == "OK" {
+            left.clear();
+        }
+        left.is_empty()
+    });
+    until("it knows what there is", || {
+        follower.follow();
+        follower.map == content(&mut writer, cache)
+    });
+    assert_eq!(follower.map.len(), 5_300);
+    assert!(!follower.resynced.is_empty(), "what the dead one served is told by others now");
+}
+
+/// A client is not told of what it has changed itself, whichever member executed that and over
+/// whichever of its connections it went.
+#[test]
+fn a_listener_leaves_out_what_its_own_client_changed() {
+    let dev = Dev::three(&[]);
+    let instance = |last: u8| format!("01020304-0506-4708-890a-0b0c0d0e0f{last:02x}");
+    let of = |node: usize, last: u8| {
+        dev.native_with(node, &json!({"client": {"instance": instance(last)}}))
+    };
+    let (nobody, cache) = native(&dev, 0);
+    for (mut client, same) in [(of(0, 1), Some(of(1, 1))), (nobody, None)] {
+        let stream = client.ask("cache.LISTEN", cache, listen(json!({"NO_LOOP": true}), None));
+        assert_eq!(events(&client.next_of(stream))[0][0], 32);
+        put(&mut client, cache, &keys("own", 50), "1");
+        for key in keys("own", 50) {
+            let one = json!({"key": key, "value": "2", "write": {}});
+            assert_eq!(client.call("cache.PUT", cache, one)[0], "OK");
+        }
+        if let Some(mut same) = same {
+            put(&mut same, cache, &keys("same", 50), "1");
+        }
+        let others = keys("other", 50);
+        put(&mut of(2, 2), cache, &others, "1");
+        let mut told = BTreeSet::new();
+        while told.len() < others.len() {
+            for event in events(&client.next_of(stream)) {
+                let key = event[2].as_str().unwrap_or_else(|| panic!("{event}")).to_owned();
+                assert!(key.starts_with("other"), "{event}");
+                told.insert(key);
+            }
+        }
+    }
 }

@@ -94,7 +94,7 @@ impl Session {
                 return Ok(Flow::Live(Box::new(Live::Listen(listening)), listen.credit));
             }
             Request::Track(track) => {
-                let tracking = Tracking::open(cache, object.id, track, self.origin)?;
+                let tracking = Tracking::open(cache, object.id, track, self.origin, None)?;
                 return Ok(Flow::Live(Box::new(Live::Track(tracking)), track.credit));
             }
             _ => return Err(Failure::of(ErrorCode::UnsupportedOp)),

@@ -9,7 +9,7 @@
 //! | `many.rs`, `batch.rs`, `whole.rs`, `walk.rs` | those of many keys; BATCH; CLEAR and SIZE; SCAN |
 //! | `counters.rs`, `locks.rs` | counters, and leases, locks and semaphores of the cluster |
 //! | `order.rs` | the order of what a connection asks |
-//! | `hear.rs`, `follow.rs` | LISTEN, and what members tell each other for it |
+//! | `tracked.rs`, `hear.rs`, `follow.rs` | LISTEN and TRACK, and what members tell each other for them |
 
 pub mod batch;
 mod counters;
@@ -20,6 +20,7 @@ pub mod locks;
 mod many;
 pub mod order;
 pub mod spread;
+mod tracked;
 pub mod walk;
 pub mod whole;
 
@@ -35,7 +36,6 @@ use isogrid_wire::native::cache::Request;
 use isogrid_wire::native::{ErrorCode, Request as Any, SubKind};
 use tokio::time::timeout;
 
-use self::hear::Hearing;
 use self::order::{Does, Place, Turn};
 use self::walk::Walk;
 use super::edit;
@@ -81,6 +81,11 @@ impl Session {
         request: &Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Failure> {
+        if let Some(request) = self.register(at, request)? {
+            let mut body = Vec::with_capacity(at.body.len());
+            request.encode(&mut body);
+            return self.clustered_cache(way, &At { body: &body, ..*at }, &request, reply);
+        }
         if !self.is_passed
             && let Some(flow) = self.clustered_spread(&way, at, request)?
         {
@@ -93,11 +98,12 @@ impl Session {
         }
         let segment = segment_of(at, key)?;
         let id = if writes { self.name_of(at)? } else { None };
+        let writer = self.writer();
         let way = |cluster: &Arc<Cluster>, shared: &Arc<Shared>| {
             let (cluster, shared) = (Arc::clone(cluster), Arc::clone(shared));
             // What may change something has a name, so that it can be passed on again (R35).
             let id = id.or_else(|| writes.then(|| cluster.name()));
-            OnItsWay { cluster, shared, segment, raw: passed(id, at.to, at.body) }
+            OnItsWay { cluster, shared, segment, raw: passed(id, writer, at.to, at.body) }
         };
         let does = if writes { Does::Writes } else { Does::Reads };
         let place = match self.order.turn(&shared, segment, does) {
@@ -138,13 +144,9 @@ impl Session {
                 let walk = Walk::open(way, at.id, scan)?;
                 Ok(Flow::Live(Box::new(Live::Walk(Box::new(walk))), scan.credit))
             }
-            Request::Listen(listen) => {
-                let object = at.object(Kind::Cache)?;
-                let life = object.cache.as_ref().map_or(0, |cache| cache.table().life());
-                let name = (self.origin, at.to.stream);
-                let hearing = Hearing::open(way, (at.id, life), listen, name)?;
-                Ok(Flow::Live(Box::new(Live::Hear(Box::new(hearing))), listen.credit))
-            }
+            Request::Listen(listen) => self.hear(way, at, listen),
+            Request::Track(track) => self.track(way, at, track),
+            Request::PartSeq(_) => Err(no_numbers()),
             _ => return self.clustered_many(way, at, request),
         }
         .map(Some)
@@ -211,9 +213,12 @@ impl Session {
     /// Executes a request.
     fn answer_of(&mut self, at: &At<'_>, request: &Request<'_>) -> Given {
         let mut all = Vec::new();
+        let writer = self.writer();
+        let own = std::mem::replace(&mut self.origin, writer);
         if let Err(failure) = self.cache(at, request, &mut Reply::kept(at.to, &mut all)) {
             all.push(Given::failure(&failure));
         }
+        self.origin = own;
         all.pop().unwrap_or_else(|| Given::failure(&Failure::of(ErrorCode::Internal)))
     }
 
@@ -225,6 +230,23 @@ impl Session {
         request: &Request<'_>,
     ) -> Option<Given> {
         once((copies, now, segment, id), || self.answer_of(at, request))
+    }
+
+    /// Whose changes its writes are, at all members: those of the client's process if it says which
+    /// that is, over whatever connection, else of this connection.
+    pub fn writer(&self) -> u64 {
+        if self.is_passed {
+            return self.origin;
+        }
+        match (self.instance, self.node.cluster.get()) {
+            (Some(instance), _) => {
+                let half = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+                let (low, high) = (instance.first_chunk(), instance.last_chunk());
+                (low.map_or(0, half) ^ high.map_or(0, half)).max(1)
+            }
+            (None, Some(cluster)) => cluster.origin(self.origin),
+            (None, None) => self.origin,
+        }
     }
 
     /// Under what a request may come again, if its client says so.
@@ -362,9 +384,16 @@ fn one_by_one() -> Failure {
     Failure::new(ErrorCode::UnsupportedOp, why)
 }
 
-/// A request as it is passed on.
-fn passed(id: Option<OpId>, to: To, body: &[u8]) -> Vec<u8> {
+/// What numbers a member gives to changes are its own.
+fn no_numbers() -> Failure {
+    let why = "a cache of the cluster has no PART_SEQ: begin anew with an empty near cache";
+    Failure::new(ErrorCode::UnsupportedOp, why)
+}
+
+/// A request of a writer as it is passed on.
+fn passed(id: Option<OpId>, writer: u64, to: To, body: &[u8]) -> Vec<u8> {
     let mut raw = vec![PASSED];
+    raw.extend_from_slice(&writer.to_le_bytes());
     raw.extend_from_slice(&to.op.to_be_bytes());
     raw.extend_from_slice(body);
     match id {
@@ -403,9 +432,11 @@ impl Session {
         self.now = self.node.now();
         let index = self.node.catalog.index();
         let object = index.by_name(Kind::Cache, cache);
-        let Some((op, body)) = raw.get(1..).and_then(<[u8]>::split_first_chunk::<2>) else {
+        let Some((writer, rest)) = raw.get(1..).and_then(<[u8]>::split_first_chunk) else {
             return Outcome::Elsewhere;
         };
+        let Some((op, body)) = rest.split_first_chunk::<2>() else { return Outcome::Elsewhere };
+        self.origin = u64::from_le_bytes(*writer);
         let op = u16::from_be_bytes(*op);
         let to = To { op, stream: 1, frame_max: self.frame_max, epoch: 0 };
         let (Some(at), Some(cluster)) = (At::passed(to, object, body), self.clustered(object))

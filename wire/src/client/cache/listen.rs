@@ -239,6 +239,16 @@ impl Listener {
         let mut input = Reader::new(payload, &UNBOUNDED);
         let events = List::<Event<'_>>::decode(&mut input)
             .map_err(|malformed| Error::failed(Cause::Malformed(malformed)))?;
+        let is_lost = |event: &Event<'_>| event.event == EventKinds::RESYNC;
+        if self.flags & ListenFlags::INITIAL_STATE != 0
+            && events.iter().any(|event| is_lost(&event))
+        {
+            // Who has begun with what there is begins so again: with a new stream it is told anew.
+            let whole = events.iter().take_while(|event| !is_lost(event));
+            self.ready.extend(whole.filter_map(|event| change(&event)));
+            self.stream = None;
+            return Ok(());
+        }
         self.ready.extend(events.iter().filter_map(|event| change(&event)));
         if let Some(stream) = &self.stream {
             stream.credit(events.len());

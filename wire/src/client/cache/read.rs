@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Cache;
 use super::entry::{ALL, Entry};
+use crate::client::core::{By, Request};
 use crate::client::error::Error;
 use crate::client::handle::decode;
 use crate::native::cache::{self, GetReply};
@@ -74,7 +75,13 @@ impl Get<'_> {
         let read = ReadOptions { switches, ..ReadOptions::default() };
         let get = cache::Get { key: Key(self.key), read };
         let object = &self.cache.object;
-        let reply = object.call_within(self.timeout, || object.handle.request(&get)).await?;
+        let request = || {
+            let request = object.handle.request(&get);
+            // Where the stream of invalidations is, whoever serves the key: it is registered there.
+            let by = if reserved.is_some() { By::Nothing } else { request.by };
+            Request { by, ..request }
+        };
+        let reply = object.call_within(self.timeout, request).await?;
         match decode::<cache::Get<'_>>(&reply)? {
             GetReply::Ok { entry } => {
                 let entry = Entry::of(&entry);

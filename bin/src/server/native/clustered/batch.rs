@@ -81,6 +81,8 @@ impl Session {
         request: &Request<'_>,
         (place, together): (usize, &mut Together),
     ) -> Result<(), Failure> {
+        let untracked = self.register(at, request)?;
+        let request = untracked.as_ref().unwrap_or(request);
         let object = at.object.ok_or_else(one_by_one)?;
         let cache = object.cache.as_ref().ok_or_else(one_by_one)?;
         let many = self.units_of(cache, request)?;
@@ -89,7 +91,8 @@ impl Session {
             Some(units) => units,
             None => {
                 let (key, _) = self.key_of(request)?;
-                let (segment, body) = (segment_of(at, key)?, at.body.to_vec());
+                let (segment, mut body) = (segment_of(at, key)?, Vec::with_capacity(at.body.len()));
+                request.encode(&mut body);
                 vec![Unit { segment, op: at.to.op, body, name: None }]
             }
         };
@@ -113,6 +116,7 @@ impl Session {
         part: Part,
     ) -> impl Future<Output = Answers> + Send + use<> {
         let (Part { way, object, units, subs }, limits) = (part, self.limits);
+        let writer = self.writer();
         let (does, waves) = (does(&units), waves(&units));
         let said_max = limits.message_len_max;
         let of_wave = |wave: &[usize]| -> Vec<Unit> {
@@ -136,7 +140,7 @@ impl Session {
             waves.next().into_iter().for_each(|wave| note(wave, some.clone()));
             for (wave, units) in waves.zip(later) {
                 let spread = Spread::until(way.clone(), units, until).each_within(said_max);
-                note(wave, spread.go_all().await.unwrap_or_default());
+                note(wave, spread.by(writer).go_all().await.unwrap_or_default());
             }
             let answer = |sub: &Sub| {
                 let fates = fates.get(sub.units.clone()).unwrap_or_default();

@@ -3,7 +3,7 @@
 //!
 //! A member tells of a segment only while it serves it without a break. Whenever it begins to, or
 //! does not know the listener, it tells a resync of the segment first; so whatever was changed where
-//! the listener's node did not hear of it is read anew.
+//! the listener's node did not hear of it is read anew. A new listener may have what there is instead.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -12,8 +12,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use isogrid_grid::catalog::Kind;
-use isogrid_wire::native::cache::{ALL_SEGMENTS, Event, EventKinds, Listen};
+use isogrid_grid::id::Epoch;
+use isogrid_wire::native::cache::{ALL_SEGMENTS, Event, EventKinds, Listen, ListenFlags};
 use isogrid_wire::native::{Codec, Entry, Reader, Varint, decode_all};
+use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
 use super::spread::{after, wide};
@@ -29,8 +31,9 @@ pub const HOLD: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(100);
 /// A listener that did not ask for so long is gone, ms.
 const IDLE_MS: u64 = 10_000;
-/// A listener's number: of its node's life, its connection, its stream and its tries.
+/// A listener's number: of its node's life, its own in that, and its tries.
 pub type Id = [u8; 32];
+type Way = (Arc<Cluster>, Arc<Shared>);
 
 /// A listener at another node.
 struct Following {
@@ -43,6 +46,11 @@ struct Following {
 /// Listeners at other nodes.
 #[derive(Default)]
 pub struct Followings(BTreeMap<Id, Arc<Mutex<Following>>>);
+
+/// The time of serving a segment that this member is in, if it has a lease.
+fn tenure((_, shared): &Way, segment: u32) -> Option<(Epoch, u64)> {
+    shared.copies()?.tenure(segment)
+}
 
 fn lock(following: &Mutex<Following>) -> MutexGuard<'_, Following> {
     following.lock().unwrap_or_else(PoisonError::into_inner)
@@ -65,7 +73,7 @@ impl Session {
         let until = after(HOLD);
         Some(Box::pin(async move {
             loop {
-                let page = lock(&following).page(&way.0, &way.1, items);
+                let page = lock(&following).page(&way, items);
                 if page.count > 0 || after(Duration::ZERO) >= until {
                     return (Done::Executed, page.encode());
                 }
@@ -75,6 +83,8 @@ impl Session {
                 });
                 // Later than that it may serve other segments.
                 let _ = timeout_at(after(LOOK), ready).await;
+                // What there is may be looked for in vain for long.
+                yield_now().await;
             }
         }))
     }
@@ -84,8 +94,9 @@ impl Session {
         &mut self,
         shared: &Arc<Shared>,
         bytes: &[u8],
-    ) -> Option<((Arc<Cluster>, Arc<Shared>), Arc<Mutex<Following>>, usize)> {
+    ) -> Option<(Way, Arc<Mutex<Following>>, usize)> {
         let (id, body) = bytes.strip_prefix(&[FOLLOW])?.split_first_chunk::<32>()?;
+        let (origin, body) = body.split_first_chunk()?;
         let listen = decode_all::<Listen<'_>>(Reader::new(body, &wide())).ok()?;
         let index = self.node.catalog.index();
         let object = index.by_name(Kind::Cache, &shared.name)?;
@@ -94,8 +105,13 @@ impl Session {
         if let Some(following) = self.followings.0.get(id) {
             return Some((way, Arc::clone(following), items));
         }
-        let listening = Listening::open(cache, object.id, &listen, 0, self.now).ok()?;
-        let tenures = vec![None; cache.table().segment_count()];
+        // Before it is told what there is: of what is served later a resync is told.
+        let initial = listen.flags.has(ListenFlags::INITIAL_STATE);
+        let tenure = |segment| Some(tenure(&way, segment)?.1).filter(|_| initial);
+        let segments = u32::try_from(cache.table().segment_count()).unwrap_or(u32::MAX);
+        let tenures = (0..segments).map(tenure).collect();
+        let origin = u64::from_le_bytes(*origin);
+        let listening = Listening::open(cache, object.id, &listen, origin, self.now).ok()?;
         let following = Arc::new(Mutex::new(Following { listening, tenures, used: self.now }));
         self.followings.0.insert(*id, Arc::clone(&following));
         Some((way, following, items))
@@ -131,12 +147,15 @@ impl Page {
 
 impl Following {
     /// What there is to tell.
-    fn page(&mut self, cluster: &Cluster, shared: &Shared, items: usize) -> Page {
-        let (mut page, now) = (Page::default(), cluster.now().wall);
-        let Some(copies) = shared.copies() else { return page };
+    fn page(&mut self, way: &Way, items: usize) -> Page {
+        let (mut page, now) = (Page::default(), way.0.now().wall);
+        // What happened meanwhile is told when it has a lease again and nobody else has served.
+        if !way.0.may_serve() {
+            return page;
+        }
         let mut epochs = Vec::with_capacity(self.tenures.len());
         for (segment, known) in (0..).zip(&mut self.tenures) {
-            let tenure = copies.tenure(u32::from(segment)).filter(|_| cluster.may_serve());
+            let tenure = tenure(way, u32::from(segment));
             if let Some((epoch, _)) = tenure.filter(|(_, tenure)| *known != Some(*tenure)) {
                 page.resync(epoch.0, segment);
             }

@@ -1,6 +1,6 @@
-//! LISTEN on a cache of the cluster: each member tells of the segments that it serves (`follow.rs`),
-//! and all of that goes to one stream. It begins with a resync, once all members were asked: from
-//! there on nothing is missed that no other resync tells of.
+//! LISTEN and TRACK on a cache of the cluster: each member tells of the segments that it serves
+//! (`follow.rs`), and all of that goes to one stream. It begins with a resync, once all members were
+//! asked, or with what each of them has: from there on nothing is missed that no other resync tells of.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
@@ -44,6 +44,11 @@ pub struct Hearing {
     pub object: u32,
     /// What members are asked, behind the listener's number.
     body: Vec<u8>,
+    /// What those are asked instead that are there at the beginning, if they are to tell first what
+    /// there is. Whoever is asked later tells a resync, and the rest of it is read.
+    first: Option<Vec<u8>>,
+    /// Whether it begins with a resync of all.
+    resyncs_first: bool,
     /// Number of the last listener that a member was asked as, in its last four bytes.
     id: Id,
     members: BTreeMap<NodeId, Member>,
@@ -67,36 +72,36 @@ struct Member {
 }
 
 impl Hearing {
-    /// Begins to listen; `name` is of no other listener in this life of the node.
+    /// Begins to listen, for a client whose writes are of this origin.
     ///
     /// # Errors
-    /// What a cache of the cluster does not tell.
+    /// The pattern cannot be used.
     pub fn open(
         way: &Way,
         (object, life): (u32, u128),
         listen: &Listen<'_>,
-        (connection, stream): (u64, u32),
+        origin: u64,
     ) -> Result<Hearing, Failure> {
         listen.glob.map(glob).transpose()?;
-        for (flag, name) in
-            [(ListenFlags::INITIAL_STATE, "INITIAL_STATE"), (ListenFlags::NO_LOOP, "NO_LOOP")]
-        {
-            if listen.flags.has(flag) {
-                let why = format!("{name}: a cache of the cluster tells of changes alone, of all");
-                return Err(Failure::invalid(why));
-            }
-        }
-        let mut body = Vec::new();
         let credit = u32::try_from(ITEMS_MAX).unwrap_or(u32::MAX);
-        Listen { credit, ..*listen }.encode(&mut body);
+        let body = |switches| {
+            let flags = ListenFlags { switches };
+            let mut body = origin.to_le_bytes().to_vec();
+            Listen { credit, flags, ..*listen }.encode(&mut body);
+            body
+        };
+        let (switches, initial) = (listen.flags.switches, ListenFlags::INITIAL_STATE);
+        let first = listen.flags.has(initial).then(|| body(switches));
+        // No other listener has it: streams of a connection may have their numbers again.
         let mut id = [0; 32];
-        let name = life.to_le_bytes().into_iter().chain(connection.to_le_bytes());
-        let name = name.chain(stream.to_le_bytes());
+        let name = life.to_le_bytes().into_iter().chain(way.0.name().number.to_le_bytes());
         id.iter_mut().zip(name).for_each(|(place, byte)| *place = byte);
         Ok(Hearing {
             way: way.clone(),
             object,
-            body,
+            body: body(switches & !initial),
+            resyncs_first: first.is_none(),
+            first,
             id,
             members: BTreeMap::new(),
             epochs: vec![0; SEGMENTS as usize],
@@ -108,20 +113,37 @@ impl Hearing {
 
     /// Sends what has happened.
     pub fn poll(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Step {
-        self.look_around(cx);
-        let members: Vec<NodeId> = self.members.keys().copied().collect();
-        for node in members {
-            self.hear(node, cx);
-        }
-        if let Some(failure) = self.deaf() {
-            return Step { end: Some(Given::failure(&failure)), ..Step::default() };
-        }
-        let begun = self.members.values().all(|member| member.was_asked);
+        let begun = match self.gather(cx) {
+            Ok(begun) => begun,
+            Err(failure) => {
+                return Step { end: Some(Given::failure(&failure)), ..Step::default() };
+            }
+        };
         let sent = if begun { self.send(turn) } else { 0 };
         let dropped = turn.node.catalog.object(self.object).is_none();
         let end = dropped.then(|| Given::answer(&ListenReply::Ended {}));
         let waits = self.told.is_empty() && self.resync.is_empty();
         Step { sent, more: begun && !waits && turn.credit > sent, end }
+    }
+
+    /// Takes what members tell; whether [`Hearing::next`] may be told.
+    ///
+    /// # Errors
+    /// One that serves segments cannot be heard.
+    pub fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Failure> {
+        self.look_around(cx);
+        let members: Vec<NodeId> = self.members.keys().copied().collect();
+        for node in members {
+            self.hear(node, cx);
+        }
+        self.deaf()?;
+        Ok(!self.resyncs_first || self.members.values().all(|member| member.was_asked))
+    }
+
+    /// The next event, encoded: those of entries, then what is to be read anew: that may come later,
+    /// but never sooner.
+    pub fn next(&mut self) -> Option<Vec<u8>> {
+        self.told.pop_front().or_else(|| self.next_resync())
     }
 
     /// Asks new members, and forgets those that have left.
@@ -133,10 +155,11 @@ impl Hearing {
         let now = self.way.0.now().monotonic;
         let there: BTreeSet<NodeId> = view.others().chain(view.us()).collect();
         self.members.retain(|node, _| there.contains(node));
+        let first = self.first.take_if(|_| !there.is_empty());
         for node in there {
             if !self.members.contains_key(&node) {
                 let id = self.next_id();
-                let fetch = self.ask(node, &id, Duration::ZERO);
+                let fetch = self.ask(node, &id, (Duration::ZERO, first.as_ref()));
                 self.members.insert(node, Member { id, fetch, was_asked: false, heard_at: now });
             }
         }
@@ -144,8 +167,14 @@ impl Hearing {
 
     /// Takes what a member has told, unless too much waits already, and asks it again.
     fn hear(&mut self, node: NodeId, cx: &mut Context<'_>) {
-        while self.told.len() < ITEMS_MAX {
+        loop {
+            let is_full = self.told.len() >= ITEMS_MAX;
             let Some(member) = self.members.get_mut(&node) else { return };
+            if is_full && member.was_asked {
+                // It is not asked again before there is room: its silence is ours.
+                member.heard_at = self.way.0.now().monotonic;
+                return;
+            }
             let Poll::Ready(answer) = member.fetch.as_mut().poll(cx) else { return };
             let (id, heard_at) = (member.id, member.heard_at);
             let is_heard = answer.is_some_and(|bytes| self.take(&bytes).is_some());
@@ -155,14 +184,14 @@ impl Hearing {
             } else {
                 (self.next_id(), heard_at, PAUSE)
             };
-            let fetch = self.ask(node, &id, pause);
+            let fetch = self.ask(node, &id, (pause, None));
             self.members.insert(node, Member { id, fetch, was_asked: true, heard_at });
         }
     }
 
     /// A member that serves segments and cannot be heard: what it does not tell must not pass for
     /// nothing that happens.
-    fn deaf(&self) -> Option<Failure> {
+    fn deaf(&self) -> Result<(), Failure> {
         let (cluster, shared) = &self.way;
         let (now, view) = (cluster.now().monotonic, cluster.view());
         let is_silent = |member: &Member| member.heard_at + SILENCE_MS < now;
@@ -171,9 +200,11 @@ impl Hearing {
             (0..SEGMENTS).any(|segment| view.route(shared.group, segment) == route)
         };
         let silent = self.members.iter().filter(|(_, member)| is_silent(member));
-        let (node, _) = silent.into_iter().find(|(node, _)| is_served(**node))?;
+        let Some((node, _)) = silent.into_iter().find(|(node, _)| is_served(**node)) else {
+            return Ok(());
+        };
         let why = format!("the member {} cannot be heard: listen at another node", node.0);
-        Some(Failure::new(ErrorCode::SegmentUnavailable, why))
+        Err(Failure::new(ErrorCode::SegmentUnavailable, why))
     }
 
     fn next_id(&mut self) -> Id {
@@ -183,9 +214,9 @@ impl Hearing {
         self.id
     }
 
-    fn ask(&self, node: NodeId, id: &Id, pause: Duration) -> Fetch {
+    fn ask(&self, node: NodeId, id: &Id, (pause, first): (Duration, Option<&Vec<u8>>)) -> Fetch {
         let (cluster, shared) = self.way.clone();
-        let raw = [&[FOLLOW][..], id, &self.body].concat();
+        let raw = [&[FOLLOW][..], id, first.unwrap_or(&self.body)].concat();
         Box::pin(async move {
             sleep(pause).await;
             let asked = cluster.pass_on(node, &shared, &raw)?;
@@ -212,17 +243,15 @@ impl Hearing {
         Some(())
     }
 
-    /// Sends events, then what is to be read anew: that may come later, but never sooner.
     fn send(&mut self, turn: &mut Turn<'_>) -> usize {
         let (mut bytes, mut sending) = (0, Vec::new());
         let items = turn.credit.min(ITEMS_MAX);
         while sending.len() < items && bytes < FRAME_BYTES {
-            let Some(event) = self.told.pop_front().or_else(|| self.next_resync()) else { break };
+            let Some(event) = self.next() else { break };
             bytes += event.len();
             sending.push(event);
         }
-        let decoded = |bytes| decode_all::<Event<'_>>(Reader::new(bytes, &wide())).ok();
-        let events: Vec<_> = sending.iter().filter_map(|bytes| decoded(bytes)).collect();
+        let events: Vec<_> = sending.iter().filter_map(|bytes| event(bytes)).collect();
         if !events.is_empty() {
             turn.to.items(&events, &Nothing {}, turn.out);
         }
@@ -242,4 +271,9 @@ impl Hearing {
         Event { event, segment, seq: 0, entry, prev: None }.encode(&mut bytes);
         Some(bytes)
     }
+}
+
+/// An event that [`Hearing::next`] gave.
+pub fn event(bytes: &[u8]) -> Option<Event<'_>> {
+    decode_all(Reader::new(bytes, &wide())).ok()
 }

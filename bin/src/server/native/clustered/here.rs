@@ -80,7 +80,8 @@ impl Session {
         // What is no cache are structures.
         let object = index.by_name(Kind::Cache, &shared.name);
         let way = (self.node.cluster.get().cloned()?, Arc::clone(shared));
-        let (patience, units) = Unit::decode_all(bytes)?;
+        let ((patience, writer), units) = Unit::decode_all(bytes)?;
+        self.origin = writer;
         let until = after(Duration::from_millis(patience.into()));
         let begun = self.execute_units(&way, object, &units);
         let mut fates = vec![Fate::Undone; units.len()];

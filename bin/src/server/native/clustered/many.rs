@@ -91,6 +91,7 @@ impl Session {
                 Turn::Later(turn) => turns.push(turn),
             }
         }
+        spread = spread.by(self.writer());
         let mut begun = None;
         if turns.is_empty() {
             let here = self.execute_units(way, object, spread.units());

@@ -73,6 +73,8 @@ pub struct Spread {
     room: (usize, usize),
     /// What of a read has no room is refused, and not all of them.
     refuses_each: bool,
+    /// Whose changes they are.
+    writer: u64,
 }
 
 /// Units that went to a member, and where their fates come.
@@ -96,7 +98,13 @@ impl Spread {
     ) -> Spread {
         let fates = vec![Fate::Undone; units.len()];
         let (doubtful, room, refuses_each) = (BTreeSet::new(), (usize::MAX, 0), false);
-        Spread { cluster, shared, units, fates, doubtful, until, room, refuses_each }
+        Spread { cluster, shared, units, fates, doubtful, until, room, refuses_each, writer: 0 }
+    }
+
+    /// Says whose changes they are.
+    #[must_use]
+    pub fn by(self, writer: u64) -> Spread {
+        Spread { writer, ..self }
     }
 
     /// Gives up when the answers have more bytes than this.
@@ -164,11 +172,11 @@ impl Spread {
     }
 
     /// What units begin with that are passed on: how long their answers are waited for, less what
-    /// may be lost on the way.
+    /// may be lost on the way, and whose they are.
     fn begin(&self) -> Vec<u8> {
         let left = self.until.saturating_duration_since(after(Duration::ZERO)).as_millis();
         let left = u32::try_from(left - left / 8).unwrap_or(u32::MAX);
-        [&[UNITS][..], &left.to_le_bytes()].concat()
+        [&[UNITS][..], &left.to_le_bytes(), &self.writer.to_le_bytes()].concat()
     }
 
     fn open(&self) -> impl Iterator<Item = (usize, &Unit)> {
@@ -350,9 +358,10 @@ impl Unit {
         out.extend_from_slice(&self.body);
     }
 
-    /// Units as they are passed on, and how long their answers are waited for, ms.
-    pub fn decode_all(bytes: &[u8]) -> Option<(u32, Vec<Unit>)> {
-        let (patience, mut bytes) = bytes.strip_prefix(&[UNITS])?.split_first_chunk()?;
+    /// Units as they are passed on, how long their answers are waited for, ms, and whose they are.
+    pub fn decode_all(bytes: &[u8]) -> Option<((u32, u64), Vec<Unit>)> {
+        let (patience, bytes) = bytes.strip_prefix(&[UNITS])?.split_first_chunk()?;
+        let (writer, mut bytes) = bytes.split_first_chunk()?;
         let mut units = Vec::new();
         while !bytes.is_empty() {
             let (segment, rest) = bytes.split_first_chunk()?;
@@ -363,7 +372,7 @@ impl Unit {
             units.push(Unit { segment, op, body: body.to_vec(), name });
             bytes = rest;
         }
-        Some((u32::from_le_bytes(*patience), units))
+        Some(((u32::from_le_bytes(*patience), u64::from_le_bytes(*writer)), units))
     }
 }
 
@@ -431,9 +440,9 @@ mod tests {
             Unit { segment, op, body: body.to_vec(), name }
         };
         let units = [unit(0, 0x0101, b""), unit(255, 0x0119, b"body"), unit(7, 1, &[9; 300])];
-        let mut bytes = vec![UNITS, 7, 0, 0, 0];
+        let mut bytes = vec![UNITS, 7, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0];
         units.iter().for_each(|unit| unit.encode(&mut bytes));
-        assert_eq!(Unit::decode_all(&bytes), Some((7, units.to_vec())));
+        assert_eq!(Unit::decode_all(&bytes), Some(((7, 8), units.to_vec())));
         assert_eq!(Unit::decode_all(&bytes[..bytes.len() - 1]), None);
 
         let given = Given::failure(&too_large(7));
