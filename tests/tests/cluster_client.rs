@@ -4,6 +4,8 @@
 
 #[path = "cluster_cli/dev.rs"]
 mod dev;
+#[path = "cluster_client/near.rs"]
+mod near;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,4 +193,26 @@ async fn what_is_counted_while_members_are_killed_counts_once() {
         assert_eq!(&*entry.value, (COUNTS / KEYS).to_string().as_bytes(), "{key}");
     }
     drop(client);
+}
+
+/// A client that asks for nothing is told of each new table by the member that it is connected to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_client_knows_who_serves_what_after_a_kill() {
+    let dev = Dev::three(&["--no-restart"]);
+    // Nor does it look whether its connections live.
+    let options = Options::default().keepalive(Duration::from_secs(600));
+    let client = Client::connect([dev.native_address(0)], options).await.unwrap();
+    let cache = client.cache("default").must_exist().open().await.unwrap();
+    assert!(direct_share(&client, &cache, 500).await >= 900);
+    let before = client.routing().await.epoch;
+    dev.kill(1);
+    let begin = std::time::Instant::now();
+    while client.routing().await.epoch == before {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", client.routing().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // By what it was told it knows where all keys are.
+    let dev = &dev;
+    tokio::task::block_in_place(|| dev.settles(&[0, 2]));
+    assert!(direct_share(&client, &cache, 2_000).await >= 990);
 }

@@ -49,7 +49,7 @@ use isogrid_grid::structures::Structures;
 use isogrid_wire::native::topology::CLUSTER_OBJECTS;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::config::{CacheConfig, CacheMode, ServerConfig};
 use crate::security::random;
@@ -197,6 +197,8 @@ pub struct Cluster {
     caches: Vec<Arc<Shared>>,
     invalidations: Invalidations,
     view: ArcSwap<View>,
+    /// Its topology epochs, for who waits for another one.
+    epochs: watch::Sender<u64>,
     /// What there was to say a moment ago.
     told: ArcSwap<Status>,
     /// Until when this member may serve, on the clock of [`env::boot_millis`].
@@ -269,6 +271,21 @@ impl Cluster {
     #[must_use]
     pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
         self.view.load()
+    }
+
+    /// The epochs of views from now on.
+    #[must_use]
+    pub fn epochs(&self) -> watch::Receiver<u64> {
+        self.epochs.subscribe()
+    }
+
+    /// Routes by a view from now on; the one before.
+    fn set_view(&self, view: &Arc<View>) -> Arc<View> {
+        let before = self.view.swap(Arc::clone(view));
+        if before.epoch != view.epoch {
+            self.epochs.send_replace(view.epoch);
+        }
+        before
     }
 
     /// Whether this member may serve now. To be asked after what is answered was read (R23).

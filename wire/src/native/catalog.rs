@@ -1,7 +1,7 @@
 //! Group 0x09: what objects there are, and the node.
 
 use super::blob::Json;
-use super::declare::{choices, group};
+use super::declare::{choices, group, record};
 
 choices! {
     /// What an object is.
@@ -37,10 +37,18 @@ choices! {
     }
 }
 
+record! {
+    /// A table that took the place of another one.
+    NewTopology<'a> {
+        /// As in the answer to TOPOLOGY.
+        table: Json<'a>,
+    }
+}
+
 group! {
     /// What objects there are, and the node. The object of these requests is 0.
     0x09 "catalog";
-    reserved { 0x0911 "TOPOLOGY_WATCH", }
+    reserved {}
 
     /// Finds the number of an object. Once per object and connection is enough: the number stands
     /// for the same object in the whole cluster and is never given to another one.
@@ -168,6 +176,19 @@ group! {
         /// The caller knows this one.
         Unchanged {}
     }
+
+    /// Tells the table of TOPOLOGY, at once unless the caller knows it, and each time that it is
+    /// another one. Of those that came while there was no credit the last one is told.
+    0x0911 TOPOLOGY_WATCH WatchTopology (Stream, None, none) {
+        /// As in TOPOLOGY.
+        known: u32,
+        /// How many tables may be sent before CREDIT comes.
+        credit: u32,
+    } => WatchTopologyReply {
+        /// The server tells no more of them.
+        Ended {}
+    }
+    items NewTopology<'a>;
 
     /// The server, as in `WELCOME`, and how long it runs.
     0x0912 INFO Info (Read, None, none) {} => InfoReply<'a> {

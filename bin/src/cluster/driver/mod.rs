@@ -183,7 +183,7 @@ impl Driver {
         let cluster = settings.name.clone();
         let control = Control::new(config, self.opened, settings, log);
         tracing::info!(event = "member", cluster, member = %node, "of the cluster");
-        self.cluster.view.store(Arc::new(View::of(&control)));
+        self.cluster.set_view(&Arc::new(View::of(&control)));
         self.cluster.begin_invalidation(&self.opened);
         self.core = Core::Member(Box::new(control));
         Ok(())

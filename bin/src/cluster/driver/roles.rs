@@ -44,7 +44,7 @@ impl Driver {
         self.close_when_shut_down();
         let Core::Member(control) = &self.core else { return };
         let view = Arc::new(View::of(control));
-        let before = self.cluster.view.swap(Arc::clone(&view));
+        let before = self.cluster.set_view(&view);
         for gone in before.addresses().filter(|address| !view.addresses().any(|a| a == *address)) {
             self.cluster.transport.get().into_iter().for_each(|peers| peers.forget(gone));
         }

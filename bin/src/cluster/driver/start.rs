@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use isogrid_engine::{SystemClock, Table};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 use super::{Driver, Input};
 use crate::cluster::ears::Ears;
@@ -34,6 +35,7 @@ impl Cluster {
             caches: shared_caches(config, table)?,
             invalidations: Invalidations::default(),
             view: arc_swap::ArcSwap::default(),
+            epochs: watch::Sender::default(),
             told: arc_swap::ArcSwap::default(),
             lease_until: 0.into(),
             endpoint,

@@ -151,6 +151,7 @@ fn of_catalog(request: &Catalog<'_>, ask: &mut Ask<'_>) -> Result<(), Failure> {
         Catalog::Resolve(_)
         | Catalog::ListObjects(_)
         | Catalog::GetTopology(_)
+        | Catalog::WatchTopology(_)
         | Catalog::Info(_)
         | Catalog::Health(_) => Ok(()),
     }

@@ -14,10 +14,12 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::handshake::{cluster, epoch, server};
+use super::live::Live;
 use super::permit::permissions;
 use super::reply::{Given, Reply};
 use super::request::{At, Flow};
 use super::session::Session;
+use super::topology::Watching;
 use crate::security::{Identity, OpClass};
 use crate::server::caches;
 use crate::server::health::{State, live, ready};
@@ -69,6 +71,10 @@ impl Session {
                 }
             }
             Request::GetTopology(known) => self.topology(*known, reply),
+            Request::WatchTopology(watch) => {
+                let watching = Watching::open(&self.node, watch);
+                return Ok(Flow::Live(Box::new(Live::Topology(watching)), watch.credit));
+            }
             Request::Info(_) => {
                 let text = info(&self.node).to_string();
                 reply.say(&InfoReply::Ok { info: Json(&text) });

@@ -16,8 +16,9 @@ use super::clustered::walk::Walk;
 use super::listen::Listening;
 use super::reply::{Given, To};
 use super::scan::Scanning;
+use super::topology::Watching;
 use super::track::Tracking;
-use crate::security::OpClass;
+use crate::security::{Identity, OpClass};
 use crate::server::node::Node;
 
 /// Items of one frame at the most.
@@ -39,6 +40,8 @@ pub enum Live {
     Hear(Box<Hearing>),
     /// Of keys that are out of date.
     Track(Tracking),
+    /// Of tables of who serves what.
+    Topology(Watching),
     /// Of the steps of a method, of this class.
     Progress(mpsc::Receiver<Value>, OpClass),
 }
@@ -49,6 +52,8 @@ pub struct Turn<'t> {
     pub node: &'t Node,
     /// The time, ms.
     pub now: u64,
+    /// Whom it is for, if anybody has to log in.
+    pub who: Option<&'t Identity>,
     /// Whom the items go to.
     pub to: To,
     /// How many may be sent.
@@ -69,16 +74,18 @@ pub struct Step {
 }
 
 impl Live {
-    /// What kind of thing it does, and the number of the cache that it is of, if it is of one.
-    pub fn asked(&self) -> (OpClass, Option<u32>) {
-        match self {
+    /// What kind of thing it does, and the number of the cache that it is of, if it is of one; `None`
+    /// for what everybody may do.
+    pub fn asked(&self) -> Option<(OpClass, Option<u32>)> {
+        Some(match self {
             Live::Scan(scan) => (OpClass::Keys, Some(scan.object)),
             Live::Walk(walk) => (OpClass::Keys, Some(walk.object)),
             Live::Listen(listen) => (OpClass::Keys, Some(listen.object)),
             Live::Hear(hear) => (OpClass::Keys, Some(hear.object)),
             Live::Track(track) => (OpClass::Keys, Some(track.object)),
+            Live::Topology(_) => return None,
             Live::Progress(_, class) => (*class, None),
-        }
+        })
     }
 
     /// Sends what there is, as far as it may. When it is idle the task is woken when it is no
@@ -90,6 +97,7 @@ impl Live {
             Live::Listen(listen) => listen.poll(turn, cx),
             Live::Hear(hear) => hear.poll(turn, cx),
             Live::Track(track) => track.poll(turn, cx),
+            Live::Topology(watching) => watching.poll(turn, cx),
             Live::Progress(steps, _) => progress(steps, turn, cx),
         }
     }
@@ -164,18 +172,19 @@ impl Lives {
         behind.chain(self.all.range(..=self.last)).map(|(stream, _)| *stream).collect()
     }
 
-    /// Gives a stream its turn.
+    /// Gives a stream its turn; its items have the epoch of this moment.
     pub fn poll(
         &mut self,
         stream: u32,
         credit: u32,
-        (node, now): (&Node, u64),
+        (node, now, epoch, who): (&Node, u64, u32, Option<&Identity>),
         cx: &mut Context<'_>,
         out: &mut Output,
     ) -> Option<(To, Step)> {
         let (to, live) = self.all.get_mut(&stream)?;
         self.last = stream;
-        let mut turn = Turn { node, now, to: *to, credit: credit as usize, out };
+        to.epoch = epoch;
+        let mut turn = Turn { node, now, who, to: *to, credit: credit as usize, out };
         let step = live.poll(&mut turn, cx);
         Some((*to, step))
     }

@@ -108,7 +108,7 @@ impl Session {
     /// Whether a stream may go on now that its user may do other things than before.
     pub fn may_go_on(&self, live: &Live) -> bool {
         let who = self.login.identity();
-        let (class, object) = live.asked();
+        let Some((class, object)) = live.asked() else { return true };
         match object.map(|id| self.node.catalog.object(id)) {
             None => allow(who, class, "", None),
             // It ends with its object.

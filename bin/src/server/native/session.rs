@@ -358,7 +358,8 @@ impl Session {
             if Lives::is_enough(out) {
                 return cx.waker().wake_by_ref();
             }
-            let (credit, server) = (self.streams.available(stream), (&*self.node, self.now));
+            let (credit, who) = (self.streams.available(stream), self.login.identity());
+            let server = (&*self.node, self.now, self.epoch, who);
             let Some((to, step)) = self.lives.poll(stream, credit, server, cx, out) else {
                 continue;
             };

@@ -6,6 +6,7 @@ use super::call::{CallId, LinkId, Moment};
 use super::connect::learn_address;
 use super::dispatch::bytes_for;
 use super::link::Stage;
+use super::route::WATCH;
 use super::{Action, Core, Reply, backoff};
 use crate::client::error::{Cause, Refusal};
 use crate::native::control::{GoAway, Ping, put_control};
@@ -208,10 +209,12 @@ impl Core {
     }
 
     fn items(&mut self, id: CallId, body: Reader<'_>, out: &mut Vec<Action>) {
-        if let Some(call) = self.calls.get_mut(&id) {
-            call.begun = true;
-            out.push(Action::Items(id, body.rest().to_vec()));
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.begun = true;
+        if id == WATCH {
+            return self.watched(body, out);
         }
+        out.push(Action::Items(id, body.rest().to_vec()));
     }
 
     fn doubt(&mut self, id: CallId) {

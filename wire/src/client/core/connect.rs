@@ -194,6 +194,7 @@ impl Core {
         link.welcome(Limits::from(welcome.limits), life);
         link.member = welcome.server.member;
         self.topology.learn(short_epoch(&welcome.epoch), id);
+        self.topology.unwatched = false;
         self.making.take_if(|making| *making == id);
         let serves = |id: LinkId| self.links.get(&id).is_some_and(Link::is_usable);
         if !self.ready.is_some_and(serves)

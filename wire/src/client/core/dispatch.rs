@@ -1,6 +1,7 @@
 //! Sends what waits, and stops what nobody waits for.
 
 use super::call::{Around, Call, CallId, LinkId, Moment, State};
+use super::route::WATCH;
 use super::topology::Way;
 use super::{Action, Core};
 use crate::client::error::Cause;
@@ -67,7 +68,7 @@ impl Core {
             fragment_len: link.fragment_len,
         };
         call.request.encode(&around, bytes_for(on, out));
-        if call.request.streams() {
+        if call.request.streams() && id != WATCH {
             out.push(Action::Opened(id, on));
         }
         true

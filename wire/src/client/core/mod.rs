@@ -181,6 +181,7 @@ impl Core {
         self.timers_at(now, out);
         self.links_at(now, out);
         self.fetch(now);
+        self.watch(now);
         self.dispatch(now, out);
         self.close_idle(out);
     }
@@ -191,10 +192,10 @@ impl Core {
         timer.into_iter().chain(self.links_due()).chain(self.fetch_due()).min()
     }
 
-    /// Requests that have not ended.
+    /// Requests of callers that have not ended.
     #[cfg(test)]
     pub fn unfinished(&self) -> usize {
-        self.calls.len()
+        self.calls.keys().filter(|id| **id != route::WATCH).count()
     }
 
     fn begin(&mut self, now: Moment, id: CallId, request: Request) {

@@ -10,13 +10,17 @@ use super::topology::{FETCH_PAUSE, RETRY_PAUSE, Seat, Way};
 use super::{Action, Core, Reply, backoff};
 use crate::client::error::{Cause, Error, Refusal};
 use crate::client::handle::decode;
-use crate::native::catalog::{GetTopology, GetTopologyReply};
+use crate::native::catalog::{GetTopology, GetTopologyReply, NewTopology, WatchTopology};
 use crate::native::schema::Repeat;
 use crate::native::topology::TopologyTable;
-use crate::native::{Call as _, Codec, Retry};
+use crate::native::{Call as _, Codec, List, Reader, Retry};
 
-/// The client's own request for the table; those of callers have other numbers.
+/// The client's own requests for the table, and for each new one; those of callers have other
+/// numbers.
 const FETCH: CallId = 0;
+pub(super) const WATCH: CallId = CallId::MAX;
+/// New tables that a member may tell ahead.
+const WATCH_CREDIT: u32 = 4;
 /// So long the answer may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two attempts to reach a member, at first and at the most. Nobody waits for them.
@@ -182,8 +186,49 @@ impl Core {
         self.begin(now, FETCH, request);
     }
 
+    /// Asks the main member to tell of each new table: a client that asks for nothing would hear of
+    /// none.
+    pub(super) fn watch(&mut self, now: Moment) {
+        let Core { topology, settings, .. } = self;
+        let knows = topology.epoch() != 0 && !topology.is_behind();
+        let wants = settings.routing && knows && !topology.watched && !topology.unwatched;
+        if !wants || self.ready.is_none() {
+            return;
+        }
+        let (known, credit) = (self.topology.epoch(), WATCH_CREDIT);
+        let mut body = Vec::new();
+        WatchTopology { known, credit }.encode(&mut body);
+        let (op, repeat) = (WatchTopology::CODE, Repeat::Stream);
+        self.topology.watched = true;
+        self.begin(now, WATCH, Request { op, repeat, body, credit, ..Request::nothing() });
+    }
+
+    /// Takes tables that a member tells of by itself.
+    pub(super) fn watched(&mut self, mut items: Reader<'_>, out: &mut Vec<Action>) {
+        let Ok(tables) = List::<NewTopology<'_>>::decode(&mut items) else { return };
+        for new in tables {
+            if let Ok(table) = new.table.parse() {
+                self.take_table(&table);
+            }
+        }
+        self.ask_anew(out);
+        self.credit(WATCH, u32::try_from(tables.len()).unwrap_or(u32::MAX), out);
+    }
+
+    fn take_table(&mut self, table: &TopologyTable) {
+        self.topology.take(table);
+        self.reseat();
+    }
+
     /// Tells who asked how a request ended; the client's own are nobody's.
     pub(super) fn done(&mut self, id: CallId, result: Result<Reply, Error>, out: &mut Vec<Action>) {
+        if id == WATCH {
+            // It is asked for anew with the connection; a server that does not want to is not.
+            let is_lost = |error: &Error| matches!(error.cause, Cause::Disconnected);
+            self.topology.watched = false;
+            self.topology.unwatched = !result.as_ref().is_err_and(is_lost);
+            return;
+        }
         if id != FETCH {
             return out.push(Action::Done(id, result));
         }
@@ -223,8 +268,7 @@ impl Core {
             GetTopologyReply::Ok { table } => {
                 let unreadable = |malformed| Error::failed(Cause::Malformed(malformed));
                 let table: TopologyTable = table.parse().map_err(unreadable)?;
-                self.topology.take(&table);
-                self.reseat();
+                self.take_table(&table);
             }
         }
         Ok(())

@@ -36,6 +36,10 @@ pub struct Topology {
     pub fetch_at: Moment,
     /// Whether the servers have no such thing.
     pub refused: bool,
+    /// Whether a member tells of each new table.
+    pub watched: bool,
+    /// Whether the members that were asked to tell of them do not.
+    pub unwatched: bool,
 }
 
 /// A member.

@@ -9,12 +9,14 @@ use super::scripted::{ended, headers, settings};
 use super::server::{body, encoded};
 use crate::client::error::Cause;
 use crate::native::cache::{Get, GetReply, Put};
-use crate::native::catalog::{GetTopology, GetTopologyReply};
+use crate::native::catalog::{GetTopology, GetTopologyReply, NewTopology, WatchTopology};
 use crate::native::handshake::{Server, Welcome, to_payload};
 use crate::native::preface::{ClientPreface, ServerPreface};
 use crate::native::schema::Repeat;
 use crate::native::topology::{CLUSTER_OBJECTS, TopologyCache, TopologyMember, TopologyTable};
-use crate::native::{Call, Frame, Header, Json, Key, Kind, ReadOptions, WriteOptions};
+use crate::native::{
+    Call, Frame, Header, Json, Key, Kind, Nothing, ReadOptions, WriteOptions, put_items,
+};
 
 /// A cache of the cluster.
 const OBJECT: u32 = CLUSTER_OBJECTS + 5;
@@ -43,6 +45,7 @@ impl Grid {
         let mut grid = Grid::new(true);
         assert_eq!(grid.topics(1), [GetTopology::CODE]);
         grid.tell_table(1, 1, 7, &[(2, 1), (1, 2), (1, 3)]);
+        assert_eq!(grid.topics(1), [WatchTopology::CODE], "each other one is to be told");
         grid
     }
 
@@ -97,6 +100,21 @@ impl Grid {
     }
 
     fn tell_table(&mut self, link: LinkId, stream: u32, epoch: u32, primaries: &[(u32, u64)]) {
+        let text = Grid::table(epoch, primaries);
+        let payload = encoded(&GetTopologyReply::Ok { table: Json(&text) });
+        self.answer(link, GetTopology::CODE, stream, &payload);
+    }
+
+    /// The same without being asked.
+    fn tell_new_table(&mut self, link: LinkId, stream: u32, epoch: u32, primaries: &[(u32, u64)]) {
+        let text = Grid::table(epoch, primaries);
+        let header = Header::new(Kind::Item, WatchTopology::CODE, stream, self.epoch);
+        let (mut bytes, items) = (Vec::new(), [NewTopology { table: Json(&text) }]);
+        put_items(header, &items, &Nothing {}, &mut bytes);
+        self.step(Event::Received(link, &bytes));
+    }
+
+    fn table(epoch: u32, primaries: &[(u32, u64)]) -> String {
         let member = |member| TopologyMember { member, endpoint: format!("m{member}:1") };
         let primaries = primaries.to_vec();
         let cache = TopologyCache { object: OBJECT, primaries, ..TopologyCache::default() };
@@ -106,9 +124,7 @@ impl Grid {
             caches: vec![cache],
             ..TopologyTable::default()
         };
-        let text = serde_json::to_string(&table).unwrap();
-        let payload = encoded(&GetTopologyReply::Ok { table: Json(&text) });
-        self.answer(link, GetTopology::CODE, stream, &payload);
+        serde_json::to_string(&table).unwrap()
     }
 
     fn connects(&self) -> Vec<(LinkId, &str)> {
@@ -175,12 +191,12 @@ fn who_knows_nothing_newer_is_not_asked_all_the_time() {
     grid.now += ms(100);
     (1..=3).for_each(|id| assert_eq!(grid.ask(id, 0, false), 1));
     grid.epoch = 6;
-    grid.answer(1, Get::CODE, 2, MISS);
+    grid.answer(1, Get::CODE, 3, MISS);
     assert_eq!(grid.topics(1), [GetTopology::CODE], "another one; nobody knows which is newer");
     grid.epoch = 7;
-    grid.answer(1, GetTopology::CODE, 5, &encoded(&GetTopologyReply::Unchanged {}));
+    grid.answer(1, GetTopology::CODE, 6, &encoded(&GetTopologyReply::Unchanged {}));
     grid.now += ms(1_000);
-    grid.answer(1, Get::CODE, 3, MISS);
+    grid.answer(1, Get::CODE, 4, MISS);
     assert_eq!(grid.topics(1), NOTHING);
     assert_eq!(grid.core.routing().epoch, 7);
 }
@@ -193,7 +209,8 @@ fn a_member_that_is_gone_is_replaced_by_one_that_is_there() {
     grid.ready(2, Some(2));
     grid.ask(2, 0, true);
     grid.step(Event::Lost(1));
-    assert_eq!(grid.topics(2), [Get::CODE, Put::CODE], "what it was asked is asked again");
+    let again = [Get::CODE, Put::CODE, WatchTopology::CODE];
+    assert_eq!(grid.topics(2), again, "what the other was asked");
     assert_eq!(grid.connects(), [], "after a pause");
     grid.now += ms(150);
     assert_eq!(grid.ask(3, 0, true), 2);
@@ -204,9 +221,53 @@ fn a_member_that_is_gone_is_replaced_by_one_that_is_there() {
     assert_eq!(grid.connects(), [], "pauses grow");
     grid.epoch = 8;
     grid.answer(2, Get::CODE, 1, MISS);
-    grid.tell_table(2, 5, 8, &[(2, 3), (1, 2), (1, 3)]);
+    grid.tell_table(2, 6, 8, &[(2, 3), (1, 2), (1, 3)]);
     assert_eq!(grid.ask(5, 0, true), 2);
     assert_eq!(grid.connects(), [(4, "m3:1")]);
+}
+
+/// A client that asks for nothing knows each new table, and what waits for a member that was replaced
+/// is asked of the other one.
+#[test]
+fn a_new_table_is_known_without_being_asked_for() {
+    let mut grid = Grid::with_table();
+    grid.ask(1, 2, false);
+    grid.ready(2, Some(2));
+    assert_eq!(grid.ask(2, 2, false), 2);
+    grid.now += ms(50);
+    grid.epoch = 8;
+    grid.tell_new_table(1, 2, 8, &[(4, 1)]);
+    assert_eq!(grid.core.routing().epoch, 8);
+    assert_eq!(grid.topics(1), [Get::CODE], "nothing else is asked");
+    let credits =
+        headers(&grid.actions, 1).into_iter().filter(|header| header.kind == Kind::Credit);
+    assert_eq!(credits.map(|header| header.stream).collect::<Vec<_>>(), [2]);
+    grid.step(Event::Lost(1));
+    assert!(grid.topics(2).contains(&WatchTopology::CODE), "of the one that is left");
+    grid.epoch = 9;
+    let watch =
+        headers(&grid.actions, 2).into_iter().find(|h| h.op == WatchTopology::CODE).unwrap();
+    grid.tell_new_table(2, watch.stream, 9, &[(4, 2)]);
+    assert_eq!(grid.core.routing().epoch, 9);
+}
+
+/// One of an earlier release is not asked again, and frames tell of new tables as ever.
+#[test]
+fn a_server_that_tells_of_no_tables_is_asked_for_them() {
+    let mut grid = Grid::with_table();
+    let unsupported = [0x03, 0xeb, 0, 0, 0, 0, 0, 0, 0];
+    let header = Header::new(Kind::Err, WatchTopology::CODE, 2, 7);
+    let mut bytes = Vec::new();
+    Frame { header, payload: &unsupported }.encode(&mut bytes);
+    grid.step(Event::Received(1, &bytes));
+    assert_eq!((grid.topics(1), ended(&grid.actions)), (vec![], vec![]));
+    grid.now += ms(100);
+    assert_eq!(grid.ask(1, 0, false), 1);
+    grid.epoch = 8;
+    grid.answer(1, Get::CODE, 3, MISS);
+    assert_eq!(grid.topics(1), [GetTopology::CODE]);
+    grid.tell_table(1, 4, 8, &[(4, 1)]);
+    assert_eq!(grid.topics(1), NOTHING);
 }
 
 /// One that is paused keeps its connections, and answers nothing.
@@ -218,14 +279,14 @@ fn reads_do_not_wait_for_a_member_that_was_replaced() {
     assert_eq!((grid.ask(2, 2, false), grid.ask(3, 2, true)), (2, 2));
     grid.epoch = 8;
     grid.now += ms(99);
-    grid.answer(1, Get::CODE, 2, MISS);
+    grid.answer(1, Get::CODE, 3, MISS);
     grid.now += ms(1);
     grid.step(Event::Tick);
     assert_eq!(grid.topics(1), [GetTopology::CODE]);
-    grid.tell_table(1, 3, 8, &[(4, 1)]);
+    grid.tell_table(1, 4, 8, &[(4, 1)]);
     assert_eq!(grid.topics(1), [Get::CODE], "the write waits: it may have been done");
     assert_eq!(headers(&grid.actions, 2).last().unwrap().kind, Kind::Cancel);
-    grid.answer(1, Get::CODE, 4, MISS);
+    grid.answer(1, Get::CODE, 5, MISS);
     assert_eq!(ended(&grid.actions), [(2, None)]);
     assert_eq!(grid.core.unfinished(), 1);
 }
@@ -249,10 +310,10 @@ fn writes_with_tags_do_not_wait_for_a_member_that_was_replaced() {
     assert_eq!(grid.topics(2), [Put::CODE]);
     grid.epoch = 8;
     grid.now += ms(99);
-    grid.answer(1, Get::CODE, 2, MISS);
+    grid.answer(1, Get::CODE, 3, MISS);
     grid.now += ms(1);
     grid.step(Event::Tick);
-    grid.tell_table(1, 3, 8, &[(4, 1)]);
+    grid.tell_table(1, 4, 8, &[(4, 1)]);
     assert_eq!(grid.topics(1), [Put::CODE]);
     assert_eq!(headers(&grid.actions, 2).last().unwrap().kind, Kind::Cancel);
 }
@@ -272,7 +333,7 @@ fn an_address_that_leads_elsewhere_is_left_and_nobody_suffers() {
         grid.answer(
             1,
             Put::CODE,
-            u32::try_from(2 * link).unwrap() - 2,
+            u32::try_from(2 * link).unwrap() - 1,
             &encoded(&GetReply::NotFound {}),
         );
         assert_eq!(grid.ask(link * 10 + 1, 2, true), 1);

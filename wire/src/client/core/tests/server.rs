@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::backoff::Random;
 use crate::native::cache::{Get, GetReply, Put, PutReply, Scan, ScanReply, ScanTrailer};
-use crate::native::catalog::{GetTopology, GetTopologyReply};
+use crate::native::catalog::{GetTopology, GetTopologyReply, NewTopology, WatchTopology};
 use crate::native::counter::{Add, AddReply};
 use crate::native::handshake::{self, Welcome, to_payload};
 use crate::native::preface::{ClientPreface, PREFACE_LEN, ServerPreface};
@@ -13,7 +13,7 @@ use crate::native::topology::{
 };
 use crate::native::{
     Answer, Call, Codec, Entry, ErrorBody, ErrorCode, Frame, Header, Json, Kind, Limits, List,
-    ReplyExt, RequestFrame, Retry, control, decode_all, put_error, put_items, put_reply,
+    Nothing, ReplyExt, RequestFrame, Retry, control, decode_all, put_error, put_items, put_reply,
 };
 
 /// What servers do wrong, each in so many of a thousand requests.
@@ -149,7 +149,7 @@ impl Server {
 
     /// Who serves what: another one in each epoch. Some segments nobody serves, some addresses lead to
     /// another member, or to nobody.
-    fn table(&self) -> Vec<u8> {
+    fn table(&self) -> String {
         let epoch = u64::from(self.epoch);
         let endpoint = |member: u64| match (epoch + member) % 7 {
             5 => "nobody:1",
@@ -170,8 +170,7 @@ impl Server {
             caches: [1, CLUSTER_OBJECTS].map(cache).into(),
             ..TopologyTable::default()
         };
-        let text = serde_json::to_string(&table).unwrap();
-        encoded(&GetTopologyReply::Ok { table: Json(&text) })
+        serde_json::to_string(&table).unwrap()
     }
 
     fn welcome(&self, out: &mut Vec<u8>) {
@@ -254,11 +253,18 @@ impl Server {
         out: &mut Vec<u8>,
     ) {
         let header = Header { kind: Kind::Res, flags: 0, epoch: self.epoch, ..frame.header };
+        if header.op == WatchTopology::CODE {
+            let (table, nothing) = (self.table(), Nothing {});
+            let items = [NewTopology { table: Json(&table) }];
+            return put_items(Header { kind: Kind::Item, ..header }, &items, &nothing, out);
+        }
         let is_kept = is_of_cluster(request.object);
         let answers = if is_kept { &ledger.answers } else { &self.answers };
         let payload = match request.ext.idem.and_then(|tag| answers.get(&tag)) {
             Some(payload) => payload.clone(),
-            None if frame.header.op == GetTopology::CODE => self.table(),
+            None if header.op == GetTopology::CODE => {
+                encoded(&GetTopologyReply::Ok { table: Json(&self.table()) })
+            }
             None => answer(frame, request, ledger, out),
         };
         if let Some(tag) = request.ext.idem {
