@@ -40,6 +40,7 @@ impl Handle {
             op: T::CODE,
             repeat: T::OPERATION.repeat,
             by: if T::OPERATION.route.is_some() { By::Key } else { By::Nothing },
+            over: None,
             tagged: self.tag_writes,
             object: 0,
             life: None,

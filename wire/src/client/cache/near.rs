@@ -78,10 +78,11 @@ impl Near {
         copy
     }
 
-    /// Sets a place aside for what is about to be read; `None`: it cannot be kept.
-    pub fn reserve(&self, key: &[u8]) -> Option<u64> {
+    /// Sets a place aside for what is about to be read over this connection, that of the stream;
+    /// `None`: it cannot be kept.
+    pub fn reserve(&self, key: &[u8]) -> Option<(u64, LinkId)> {
         let mut state = self.shared.lock();
-        state.link.is_some().then(|| state.copies.reserve(key))
+        state.link.map(|link| (state.copies.reserve(key), link))
     }
 
     /// Keeps what was read, if nothing has been said against it since it was asked for.

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::Cache;
 use super::entry::{ALL, Entry};
-use crate::client::core::{By, Request};
-use crate::client::error::Error;
-use crate::client::handle::decode;
+use crate::client::core::{LinkId, Reply, Request};
+use crate::client::error::{Cause, Error};
+use crate::client::handle::{decode, left};
 use crate::native::cache::{self, GetReply};
 use crate::native::{Key, ReadOptions};
 
@@ -69,34 +69,44 @@ impl Get<'_> {
         if let Some(copy) = near.and_then(|near| near.get(self.key, asked)) {
             return Ok(Some(copy));
         }
-        let reserved = near.and_then(|near| Some((near, near.reserve(self.key)?)));
-        let track = if reserved.is_some() { ReadOptions::TRACK } else { 0 };
-        let switches = self.switches | track;
-        let read = ReadOptions { switches, ..ReadOptions::default() };
-        let get = cache::Get { key: Key(self.key), read };
-        let object = &self.cache.object;
-        let request = || {
-            let request = object.handle.request(&get);
-            // Where the stream of invalidations is, whoever serves the key: it is registered there.
-            let by = if reserved.is_some() { By::Nothing } else { request.by };
-            Request { by, ..request }
-        };
-        let reply = object.call_within(self.timeout, request).await?;
+        let mut reserved = near.and_then(|near| Some((near, near.reserve(self.key)?)));
+        let mut reply = self.ask(reserved.map(|(_, (_, link))| link), self.timeout).await;
+        if let (Err(error), Some((near, (reservation, _)))) = (&reply, reserved)
+            && error.cause == Cause::Disconnected
+        {
+            // The stream went with its connection: what is read over another one is not kept.
+            near.give_up(self.key, reservation);
+            reserved = None;
+            reply = self.ask(None, left(asked + self.timeout)).await;
+        }
+        let reply = reply?;
         match decode::<cache::Get<'_>>(&reply)? {
             GetReply::Ok { entry } => {
                 let entry = Entry::of(&entry);
-                if let Some((near, reservation)) = reserved {
+                if let Some((near, (reservation, _))) = reserved {
                     near.publish(self.key, reservation, &entry, asked, reply.link);
                 }
                 Ok(Some(entry))
             }
             GetReply::NotFound {} | GetReply::Unchanged {} => {
-                if let Some((near, reservation)) = reserved {
+                if let Some((near, (reservation, _))) = reserved {
                     near.give_up(self.key, reservation);
                 }
                 Ok(None)
             }
         }
+    }
+}
+
+impl Get<'_> {
+    /// Asks the server; over a connection, for what is to be kept: it is told of changes there,
+    /// whoever serves the key.
+    async fn ask(&self, over: Option<LinkId>, timeout: Duration) -> Result<Reply, Error> {
+        let track = if over.is_some() { ReadOptions::TRACK } else { 0 };
+        let read = ReadOptions { switches: self.switches | track, ..ReadOptions::default() };
+        let get = cache::Get { key: Key(self.key), read };
+        let object = &self.cache.object;
+        object.call_within(timeout, || Request { over, ..object.handle.request(&get) }).await
     }
 }
 

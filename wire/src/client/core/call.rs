@@ -26,6 +26,8 @@ pub struct Request {
     pub repeat: Repeat,
     /// What it is routed by, if its object is a cache of the cluster.
     pub by: By,
+    /// The only connection that it means anything on; where that is gone, it was not executed.
+    pub over: Option<LinkId>,
     /// Gives it an idempotency tag although its class does not need one.
     pub tagged: bool,
     /// The object's number; 0 for none.
@@ -186,6 +188,7 @@ mod tests {
             op: 0x0102,
             repeat: Repeat::Dedup,
             by: By::Nothing,
+            over: None,
             tagged: false,
             object: 42,
             life: None,

@@ -33,7 +33,8 @@ impl Core {
         let stale = call.request.life.is_some_and(|of| of != life);
         // This server knows nothing of the tag that it was sent with.
         let forgotten = call.doubt_is_of_one_server() && call.life != life;
-        if forgotten {
+        let is_elsewhere = call.request.over.is_some_and(|over| over != on);
+        if forgotten || is_elsewhere {
             self.fail(id, Cause::Disconnected, out);
         } else if stale {
             self.fail(id, Cause::OtherLife, out);

@@ -67,6 +67,11 @@ impl Core {
             return ([source.unwrap_or(main), main], Way::Any);
         }
         let Some(call) = self.calls.get(&id) else { return ([main; 2], Way::Any) };
+        if let Some(over) =
+            call.request.over.filter(|id| self.links.get(id).is_some_and(Link::is_usable))
+        {
+            return ([over; 2], Way::Any);
+        }
         let way = self.topology.way(&call.request);
         if call.doubt_is_of_one_server() {
             // Only the server that it was sent to knows what became of it.
@@ -282,6 +287,7 @@ impl Request {
             op: 0,
             repeat: Repeat::Read,
             by: By::Nothing,
+            over: None,
             tagged: false,
             object: 0,
             life: None,

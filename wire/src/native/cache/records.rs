@@ -130,9 +130,11 @@ options! {
 options! {
     /// How to listen: `u8`.
     ListenFlags "listen flags": u8, closed {} switches {
-        /// First send what is there, as CREATE.
+        /// First send what is there, as CREATE. In a cluster a RESYNC may come with it: what is there
+        /// of that segment is to be read.
         0x01 INITIAL_STATE,
-        /// Leave out what this connection changed.
+        /// Leave out what this connection changed; of a cache of a cluster, what this client did over
+        /// any connection, if HELLO has its `instance`.
         0x02 NO_LOOP,
         /// Return the entry as it was, too.
         0x04 RETURN_PREV,
@@ -169,7 +171,7 @@ choices! {
 options! {
     /// How to track: `u8`.
     TrackFlags "track flags": u8, closed {} switches {
-        /// Leave out what this connection changed.
+        /// Leave out what this connection changed, as in LISTEN.
         0x01 NO_LOOP,
     }
 }

@@ -251,6 +251,29 @@ fn a_new_table_is_known_without_being_asked_for() {
     assert_eq!(grid.core.routing().epoch, 9);
 }
 
+/// What means something on one connection alone is not sent over any other one: not to the member that
+/// serves its key, and not when that connection is gone.
+#[test]
+fn a_request_of_one_connection_goes_over_no_other_one() {
+    let mut grid = Grid::with_table();
+    grid.ask(1, 2, false);
+    grid.ready(2, Some(2));
+    let get = |over| {
+        let body = body(&Get { key: Key(b"k"), read: ReadOptions::default() });
+        let (op, by) = (Get::CODE, By::Hash(2));
+        let request = Request { op, by, over, object: OBJECT, body, ..Request::nothing() };
+        Box::new(request)
+    };
+    grid.step(Event::Call(2, get(Some(1))));
+    assert_eq!((grid.topics(1), grid.topics(2)), (vec![Get::CODE], vec![]));
+    grid.step(Event::Lost(1));
+    assert_eq!(ended(&grid.actions), [(2, Some(Cause::Disconnected))]);
+    grid.step(Event::Call(3, get(Some(1))));
+    assert_eq!(ended(&grid.actions), [(3, Some(Cause::Disconnected))]);
+    grid.step(Event::Call(4, get(None)));
+    assert_eq!(grid.topics(2), [Get::CODE]);
+}
+
 /// One of an earlier release is not asked again, and frames tell of new tables as ever.
 #[test]
 fn a_server_that_tells_of_no_tables_is_asked_for_them() {

@@ -74,6 +74,7 @@ impl Script {
             op,
             repeat,
             by: By::Nothing,
+            over: None,
             tagged: false,
             object: 1,
             life: None,

@@ -39,6 +39,7 @@ fn request(id: CallId, repeat: Repeat, tagged: bool, timeout: Moment) -> Request
             Repeat::Dedup => By::Key,
             Repeat::Stream => By::Nothing,
         },
+        over: None,
         tagged,
         object,
         life: None,
