@@ -97,7 +97,7 @@ impl Tracking {
         let Some(hearing) = &mut self.hearing else { return Ok(()) };
         while hearing.gather(cx)? {
             let mut is_all = true;
-            while let Some(bytes) = hearing.next() {
+            while let Some(bytes) = hearing.take_next() {
                 is_all = false;
                 let Some(Event { event, segment, seq, entry, .. }) = event(&bytes) else {
                     continue;

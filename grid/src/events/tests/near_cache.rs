@@ -268,6 +268,39 @@ fn prefixes_choose() {
     assert_eq!(refused, Some(WatchError::Prefixes(PREFIXES_MAX + 1)));
 }
 
+/// Where others serve the cache, the table's own events say nothing, and clear no registrations.
+#[test]
+fn a_tracker_of_what_changes_elsewhere_hears_of_that_alone() {
+    let cache = small();
+    let elsewhere = |mode| TrackOptions { elsewhere: true, ..TrackOptions::new(mode) };
+    let reads = cache.track(elsewhere(TrackMode::Reads)).unwrap();
+    let others = cache.track(elsewhere(TrackMode::Reads)).unwrap();
+    let all = cache.track(elsewhere(TrackMode::Prefixes(vec![b"a".to_vec()]))).unwrap();
+    let at = |key: &[u8]| SegmentSeq { segment: cache.hash(key).segment(), seq: 7 };
+    let changed = |key: &[u8]| {
+        reads.changed(at(key), key);
+        all.changed(at(key), key);
+    };
+    [&b"a"[..], b"b"].iter().for_each(|key| reads.register(key));
+    others.register(b"a");
+    set(&cache, b"a", 0);
+    cache.clear(1, 1).unwrap();
+    assert_eq!((told(&reads), told(&all)), (vec![], vec![]));
+    for _ in 0..2 {
+        changed(b"c");
+        changed(b"a");
+    }
+    assert_eq!((told(&reads), told(&all)), (vec![b"a".to_vec()], vec![b"a".to_vec()]));
+    assert_eq!(cache.event_metrics().registrations, 2, "another one's, and that of b");
+    others.changed(at(b"a"), b"a");
+    assert_eq!(told(&others), [b"a"]);
+    reads.missed(Some(at(b"b")));
+    all.missed(None);
+    assert_eq!((told(&reads), told(&all)), (vec![b"resync".to_vec()], vec![b"resync".to_vec()]));
+    drop(reads);
+    assert_eq!(cache.event_metrics().registrations, 0);
+}
+
 /// Nothing is forgotten in silence: what has no room is invalidated.
 #[test]
 fn a_full_table_invalidates_the_oldest() {

@@ -89,7 +89,6 @@ impl Session {
         }))
     }
 
-    #[expect(clippy::type_complexity, reason = "it is taken apart at once")]
     fn following(
         &mut self,
         shared: &Arc<Shared>,

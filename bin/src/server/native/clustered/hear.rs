@@ -126,7 +126,7 @@ impl Hearing {
         Step { sent, more: begun && !waits && turn.credit > sent, end }
     }
 
-    /// Takes what members tell; whether [`Hearing::next`] may be told.
+    /// Takes what members tell; whether [`Hearing::take_next`] may be told.
     ///
     /// # Errors
     /// One that serves segments cannot be heard.
@@ -142,7 +142,7 @@ impl Hearing {
 
     /// The next event, encoded: those of entries, then what is to be read anew: that may come later,
     /// but never sooner.
-    pub fn next(&mut self) -> Option<Vec<u8>> {
+    pub fn take_next(&mut self) -> Option<Vec<u8>> {
         self.told.pop_front().or_else(|| self.next_resync())
     }
 
@@ -247,7 +247,7 @@ impl Hearing {
         let (mut bytes, mut sending) = (0, Vec::new());
         let items = turn.credit.min(ITEMS_MAX);
         while sending.len() < items && bytes < FRAME_BYTES {
-            let Some(event) = self.next() else { break };
+            let Some(event) = self.take_next() else { break };
             bytes += event.len();
             sending.push(event);
         }
@@ -273,7 +273,7 @@ impl Hearing {
     }
 }
 
-/// An event that [`Hearing::next`] gave.
+/// An event that [`Hearing::take_next`] gave.
 pub fn event(bytes: &[u8]) -> Option<Event<'_>> {
     decode_all(Reader::new(bytes, &wide())).ok()
 }

@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(see(2), [true, true, true, false, false]);
         assert_eq!(see(3), [true, true, true, true, false]);
         assert_eq!(see(4), [true; 5]);
-        assert_eq!(is_its_turn(&mut order.read(AT)), false, "behind what reads and writes");
+        assert!(!is_its_turn(&mut order.read(AT)), "behind what reads and writes");
         assert_eq!(see(5), [true; 5]);
         assert!(is_its_turn(&mut order.read(AT)));
         assert!(matches!(order.read((1, 8)), Turn::Now(Place::Free)), "of another segment");
