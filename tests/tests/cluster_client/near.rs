@@ -114,29 +114,7 @@ async fn a_near_cache_is_never_older_than_its_horizon() {
             }
         });
         for (node, signal) in faults.iter().copied() {
-            let before = reader.stats();
-            let pid = dev.pid(node);
-            send_signal(pid, signal);
-            // The others serve all keys, and write each of them once more.
-            for _ in 0..2 {
-                let round = acknowledged.of(KEYS - 1);
-                let begin = Instant::now();
-                while acknowledged.of(KEYS - 1) == round {
-                    assert!(
-                        begin.elapsed() < 3 * HORIZON,
-                        "{mode}: nothing is written: {signal} {node}"
-                    );
-                    reader.catches_up(&acknowledged).await;
-                }
-                reader.catches_up(&acknowledged).await;
-            }
-            let after = reader.stats();
-            assert!(after.emptied > before.emptied, "{mode} {signal} {node}: {before:?} {after:?}");
-            if signal == "STOP" {
-                send_signal(pid, "CONT");
-            }
-            let dev = &dev;
-            tokio::task::block_in_place(|| dev.settles(&[2]));
+            survives(&dev, &mut reader, &acknowledged, (node, signal)).await;
         }
         writer.abort();
         drop(writer.await);
@@ -146,14 +124,44 @@ async fn a_near_cache_is_never_older_than_its_horizon() {
             reader.catches_up(&acknowledged).await;
         }
         assert!(reader.stats().hits > hits, "{mode}: {:?}", reader.stats());
-        for at in 0..KEYS {
-            let fresh = reader.cache.get(key(at).as_bytes()).fresh().await.unwrap().unwrap();
-            let expected: u64 = String::from_utf8_lossy(&fresh.value).parse().unwrap();
-            let begin = Instant::now();
-            while reader.read(at).await != expected {
-                assert!(begin.elapsed() < HORIZON, "{}: {expected}", key(at));
-                tokio::task::yield_now().await;
-            }
+        is_current(&mut reader).await;
+    }
+}
+
+/// The others serve all keys, and write each of them once more; what was kept is dropped.
+async fn survives(
+    dev: &Dev,
+    reader: &mut Reader,
+    acknowledged: &Acknowledged,
+    (node, signal): (usize, &str),
+) {
+    let (before, pid) = (reader.stats(), dev.pid(node));
+    send_signal(pid, signal);
+    for _ in 0..2 {
+        let (round, begin) = (acknowledged.of(KEYS - 1), Instant::now());
+        while acknowledged.of(KEYS - 1) == round {
+            assert!(begin.elapsed() < 3 * HORIZON, "nothing is written: {signal} {node}");
+            reader.catches_up(acknowledged).await;
+        }
+        reader.catches_up(acknowledged).await;
+    }
+    let after = reader.stats();
+    assert!(after.emptied > before.emptied, "{signal} {node}: {before:?} {after:?}");
+    if signal == "STOP" {
+        send_signal(pid, "CONT");
+    }
+    tokio::task::block_in_place(|| dev.settles(&[2]));
+}
+
+/// While nothing is written each copy becomes what there is.
+async fn is_current(reader: &mut Reader) {
+    for at in 0..KEYS {
+        let fresh = reader.cache.get(key(at).as_bytes()).fresh().await.unwrap().unwrap();
+        let expected: u64 = String::from_utf8_lossy(&fresh.value).parse().unwrap();
+        let begin = Instant::now();
+        while reader.read(at).await != expected {
+            assert!(begin.elapsed() < HORIZON, "{}: {expected}", key(at));
+            tokio::task::yield_now().await;
         }
     }
 }
