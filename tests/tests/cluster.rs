@@ -8,7 +8,7 @@ use isogrid_tests::cluster::{
 use isogrid_tests::harness::Client;
 
 const DISTRIBUTED: Setup =
-    Setup { nodes: 3, mode: Mode::Distributed, kept: false, small_disks: false };
+    Setup { nodes: 3, mode: Mode::Distributed, kept: false, witnesses: 0, small_disks: false };
 const REPLICATED: Setup = Setup { mode: Mode::Replicated, ..DISTRIBUTED };
 
 /// Plays what is done to a cluster under load, and checks what clients were told. The same steps
@@ -30,6 +30,122 @@ fn holds(setup: Setup, under_load: &[Step]) -> Cluster {
 fn each_node_is_killed_in_turn_and_filled_again() {
     let one = |node| [Step::Kill(node), Step::Wait(2_500), Step::Start(node), Step::Settle];
     holds(DISTRIBUTED, &[&[Step::Wait(500)][..], &one(0), &one(1), &one(2)].concat());
+}
+
+/// Two nodes with data and a witness: each is killed under writes, and what was acknowledged is there,
+/// in memory and on disks. The witness answers clients as the others do, and has nothing.
+#[test]
+fn two_nodes_and_a_witness_survive_the_loss_of_any() {
+    let one = |node| [Step::Kill(node), Step::Wait(2_500), Step::Start(node), Step::Settle];
+    let steps = [&[Step::Wait(500)][..], &one(0), &one(1), &one(2)].concat();
+    for kept in [false, true] {
+        let mut cluster = holds(Setup { kept, witnesses: 1, ..DISTRIBUTED }, &steps);
+        let told: serde_json::Value =
+            serde_json::from_str(&cluster.admin(2, "cluster.status")).unwrap();
+        let members = told["members"].as_array().unwrap();
+        for member in members {
+            let is_us = member["member"] == told["member"];
+            assert_eq!(member["role"], if is_us { "witness" } else { "data" }, "{told}");
+            assert_eq!(member["raft"], "voter", "{told}");
+            let copies = ["primaries", "backups", "filling"].map(|name| member[name].as_u64());
+            assert_eq!(copies == [Some(0); 3], is_us, "{told}");
+        }
+        assert_eq!(members.len(), 3, "{told}");
+        // What it is to be it cannot become.
+        cluster.kill(2);
+        let why = cluster.refuses_to_start(2, &["--set", "cluster.role=data"]);
+        assert!(why.contains("there for witness, and cluster.role = data"), "{why}");
+    }
+}
+
+/// R63: of three copies two are damaged, and the third fell behind before. Nobody serves until an
+/// operator says so; then all have what the third had, in a new epoch.
+#[test]
+fn a_stale_copy_serves_when_an_operator_says_so() {
+    let mut cluster =
+        Cluster::start_all(Setup { mode: Mode::Replicated, kept: true, ..DISTRIBUTED }).unwrap();
+    let mut client = Client::tcp(cluster.clients()[0]);
+    let mut write = |keys: std::ops::Range<u32>, value: u32| {
+        for key in keys {
+            client.ask(format!("set k{key} 0 0 1\r\n{value}\r\n"), "STORED\r\n");
+        }
+    };
+    write(0..100, 1);
+    cluster.kill(2);
+    write(0..50, 2);
+    [0, 1].into_iter().for_each(|node| cluster.kill(node));
+    [0, 1].into_iter().for_each(|node| cluster.damage(node));
+    (0..3).for_each(|node| cluster.start(node));
+    let segments = |cluster: &Cluster, node: usize| -> Vec<serde_json::Value> {
+        let told: serde_json::Value =
+            serde_json::from_str(&cluster.admin(node, "cluster.topology")).unwrap();
+        told["caches"][0]["segments"].as_array().unwrap().clone()
+    };
+    let begin = std::time::Instant::now();
+    let is_unserved = |one: &serde_json::Value| {
+        let stale = one["stale"].as_array().unwrap();
+        let [copy] = stale.as_slice() else { return false };
+        one["primary"].is_null() && one["awaited"] == serde_json::json!([]) && copy["seq"].is_u64()
+    };
+    let before = loop {
+        let all = segments(&cluster, 0);
+        if all.len() == 256 && all.iter().all(is_unserved) {
+            break all;
+        }
+        assert!(begin.elapsed().as_secs() < 30, "{:?}", all.first());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
+    let member = &before[0]["stale"][0]["member"];
+    let told: serde_json::Value =
+        serde_json::from_str(&cluster.admin(2, "cluster.status")).unwrap();
+    assert_eq!(&told["member"], member, "{told}");
+    let trouble = format!("stale copies have {member}, the newest in sync ");
+    assert!(told["troubles"].to_string().contains(&trouble), "{told}");
+    let force = |params: &str| cluster.admin_with(1, "cluster.force_promote", params);
+    let accepted = r#""accept_data_loss": "yes""#;
+    for (params, why) in [
+        (r#"{"cache": "default", "all_unserved": "yes"}"#.to_owned(), "256 segments of default (segment 0"),
+        (r#"{"cache": "default", "segment": "7"}"#.to_owned(), "acknowledged after these copies fell behind"),
+        (format!(r#"{{"cache": "default", "segment": "256", {accepted}}}"#), "none of the 256 segments"),
+        (format!(r#"{{"cache": "default", {accepted}}}"#), "say one of"),
+        (format!(r#"{{"cache": "none", "all_unserved": "yes", {accepted}}}"#), "none"),
+        (format!(r#"{{"cache": "default", "segment": "7", "to": "9", {accepted}}}"#), "no member `9`"),
+    ] {
+        let (status, said) = force(&params);
+        assert!((400..500).contains(&status) && said.contains(why), "{params}: {status} {said}");
+    }
+    let (status, said) = force(&format!(r#"{{"cache": "default", "segment": "7", {accepted}}}"#));
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let one = &said["promoted"][0];
+    assert_eq!((status, &one["segment"], &one["member"]), (200, &7.into(), member), "{said}");
+    assert!(one["copy_epoch"].as_u64() < one["epoch"].as_u64(), "{said}");
+    for cache in ["default", "$structures"] {
+        let params = format!(r#"{{"cache": "{cache}", "all_unserved": "yes", {accepted}}}"#);
+        assert_eq!(force(&params).0, 200);
+    }
+    let (_, said) = force(&format!(r#"{{"cache": "default", "segment": "7", {accepted}}}"#));
+    assert!(said.contains("nobody has to be promoted"), "{said}");
+    cluster.settle().unwrap();
+    for (node, address) in cluster.clients().iter().enumerate() {
+        let mut client = Client::tcp(*address);
+        for key in 0..100 {
+            client.ask(format!("get k{key}\r\n"), &format!("VALUE k{key} 0 1\r\n1\r\nEND\r\n"));
+        }
+        for (was, now) in before.iter().zip(segments(&cluster, node)) {
+            assert!(now["epoch"].as_u64() > was["epoch"].as_u64(), "{was} {now}");
+            assert_eq!(now["insync"].as_array().unwrap().len(), 3, "{now}");
+            assert_eq!(now["stale"], serde_json::json!([]), "{now}");
+        }
+    }
+    write_again(&cluster);
+}
+
+/// After all that clients write as ever.
+fn write_again(cluster: &Cluster) {
+    let mut client = Client::tcp(cluster.clients()[2]);
+    for key in 0..100 {
+        client.ask(format!("set k{key} 0 0 1\r\n3\r\n"), "STORED\r\n");
+    }
 }
 
 #[test]

@@ -62,6 +62,10 @@ pub struct ServeArgs {
     /// [default: 0]
     #[arg(long, value_name = "N", help_heading = "Cluster")]
     bootstrap_expect: Option<String>,
+    /// What the node is there for: data, or witness, which votes and has no data
+    /// [key: cluster.role] [default: data]
+    #[arg(long, value_name = "ROLE", help_heading = "Cluster")]
+    role: Option<String>,
     /// Where the entries of the cache `default` are: local, distributed, replicated or invalidated
     /// [key: cache.default.mode] [default: local]
     #[arg(long, value_name = "MODE", help_heading = "Cluster")]
@@ -169,6 +173,7 @@ impl ServeArgs {
             ("--cluster", "cluster.name", &self.cluster),
             ("--join", "cluster.join", &list(&self.join)),
             ("--bootstrap-expect", "cluster.bootstrap_expect", &self.bootstrap_expect),
+            ("--role", "cluster.role", &self.role),
             ("--mode", "cache.default.mode", &self.mode),
             ("--memcached", "memcached", &memcached),
             ("--native", "native", &native),
@@ -246,6 +251,9 @@ mod tests {
     fn refusals_name_the_flag() {
         for (flags, said) in [
             ("--mode distributed", "the node belongs to no cluster"),
+            ("--role spectator --bootstrap-expect 3", "one of data, witness"),
+            ("--role witness", "cluster.role = witness, and the node belongs to no cluster"),
+            ("--role witness --bootstrap-expect 1", "founds no cluster alone"),
             ("--join nowhere", "HOST:PORT or HOST:FIRST-LAST"),
             ("--http 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
             ("--native 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
@@ -275,7 +283,7 @@ mod tests {
             assert!(explained.contains(&said), "{key}: {said} is not in {explained}");
             checked += 1;
         }
-        assert_eq!(checked, 18);
+        assert_eq!(checked, 19);
     }
 
     #[test]

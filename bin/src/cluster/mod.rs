@@ -7,6 +7,7 @@
 //! | `ears.rs` | what comes from peers, and where it goes |
 //! | `view.rs` | who serves which segment |
 //! | `status.rs`, `balance.rs`, `remove.rs` | what there is to say of the cluster, and what is left to be moved; members that do not come back |
+//! | `stale.rs` | copies that have fallen behind, and serve if an operator says so |
 //! | `requests.rs`, `executed.rs` | requests that are passed on, and those that others pass on |
 //! | `invalidated.rs` | invalidated caches, and what members tell each other for them |
 //! | `mail.rs` | what copies say to those of other members |
@@ -26,6 +27,7 @@ mod mail;
 mod remove;
 mod requests;
 mod seeds;
+mod stale;
 mod status;
 pub mod storage;
 pub mod transport;
@@ -43,7 +45,7 @@ use isogrid_grid::copies::{Copies, Out};
 use isogrid_grid::id::{GroupId, NodeId};
 use isogrid_grid::membership::Now;
 use isogrid_grid::message::{Envelope, Message, ToCopy};
-use isogrid_grid::metadata::{GroupSettings, Owners};
+use isogrid_grid::metadata::{GroupSettings, Owners, Role};
 use isogrid_grid::replica::OpId;
 use isogrid_grid::structures::Structures;
 use isogrid_wire::native::topology::CLUSTER_OBJECTS;
@@ -66,6 +68,7 @@ use mail::Mail;
 pub use requests::{Answer, Asked, Outgoing};
 use requests::{Bundle, Requests};
 pub use seeds::seeds;
+pub use stale::{Promoted, StaleStatus};
 pub use status::{CacheStatus, MemberStatus, SegmentStatus, Status};
 use transport::{Lane, Transport};
 pub use view::{Route, View};
@@ -106,6 +109,21 @@ pub enum ClusterError {
     /// Peers cannot speak TLS.
     #[error("cluster.tls_cert, cluster.tls_key and cluster.tls_ca: {0}")]
     Tls(#[from] TlsError),
+    /// It is a member of another role than it is to have.
+    #[error(
+        "this node is the member {node} of its cluster, there for {}, and cluster.role = {}\n  help: say \
+         cluster.role = {}; or have it leave (`isogrid cluster leave`), and start it with an empty data \
+         directory: it comes back as another member",
+        .is.name(), .wants.name(), .is.name()
+    )]
+    OtherRole {
+        /// Which member.
+        node: NodeId,
+        /// What it is there for.
+        is: Role,
+        /// What the configuration says.
+        wants: Role,
+    },
     /// Two caches would be one group.
     #[error("the caches {0:?} and {1:?} cannot be in one cluster: rename one")]
     SameGroup(String, String),

@@ -20,7 +20,7 @@ const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 const LIFE: Form = Form::OrOff(&Form::Span(1, 100 * YEAR));
 
 /// Keys at the top and in `[node]`, `[cluster]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 51] = [
+pub static ROOT: [Key<ServerConfig>; 52] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -141,6 +141,15 @@ pub static ROOT: [Key<ServerConfig>; 51] = [
         "How many nodes found the cluster together when none of them belongs to one yet: the same \
          number on each, and on fewer than twice as many nodes. 0 founds none, and waits to be let \
          in by those of `cluster.join`.",
+    ),
+    Key::new(
+        "cluster.role",
+        Form::Choice(&["data", "witness"]),
+        field!(ServerConfig, cluster.role),
+        "What the node is there for, for as long as it is a member: data, it has copies of caches and \
+         may vote; witness, it votes and never has any, so that two nodes with data and a witness \
+         survive the loss of any one. A witness serves clients by passing on what they ask for. Another \
+         role takes another member: leave, and come with an empty data directory.",
     ),
     Key::new(
         "cluster.lease",

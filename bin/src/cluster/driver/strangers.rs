@@ -4,7 +4,7 @@ use isogrid_grid::control::Event;
 use isogrid_grid::founding::{self, Founding, FoundingConfig, Hello};
 use isogrid_grid::id::{ClusterId, NodeId};
 use isogrid_grid::membership::Now;
-use isogrid_grid::metadata::{Join, Role, Settings};
+use isogrid_grid::metadata::{Join, Settings};
 use isogrid_grid::raft::{Log, Save};
 
 use super::{Core, Driver, Input};
@@ -22,7 +22,7 @@ impl Driver {
             boot: self.opened.boot,
             address: address.to_owned(),
             endpoint: self.cluster.endpoint.clone(),
-            role: Role::Data,
+            role: of.role,
             zone: String::new(),
             weight: 1,
         };
@@ -53,6 +53,18 @@ impl Driver {
         }
         let config = FoundingConfig { join, expect, seeds, settings };
         self.core = Core::Stranger(Box::new(Founding::new(config, promise)));
+    }
+
+    /// Says once that nothing is founded because all that are there are witnesses.
+    pub(super) fn tell_lack_of_data(&mut self) {
+        let lacks = matches!(&self.core, Core::Stranger(stranger) if stranger.lacks_data());
+        if lacks && !std::mem::replace(&mut self.told_lack, true) {
+            tracing::error!(
+                event = "only_witnesses",
+                "as many nodes are there as are to found the cluster, and all are witnesses, which have \
+                 no data: start one with cluster.role = data"
+            );
+        }
     }
 
     pub(super) fn hello(&mut self, hello: Hello) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use isogrid_grid::metadata::Role;
+
 use super::Address;
 
 /// The cluster that a node belongs to.
@@ -18,6 +20,8 @@ pub struct ClusterConfig {
     pub endpoint: Option<String>,
     /// Where other members may be: `HOST:PORT` and `HOST:FIRST-LAST`, by commas. Default: none.
     pub join: Option<String>,
+    /// What the node is there for. Default: data.
+    pub role: Role,
     /// How many nodes found the cluster; 0: this one founds none. Default: 0.
     pub bootstrap_expect: u64,
     /// How long a member may serve without hearing from the leader. Default: 1.5 s.
@@ -45,6 +49,7 @@ impl Default for ClusterConfig {
             advertise: None,
             endpoint: None,
             join: None,
+            role: Role::Data,
             bootstrap_expect: 0,
             lease: Duration::from_millis(1_500),
             tls_cert: None,
