@@ -248,8 +248,7 @@ impl Founding {
         let expect = self.config.expect;
         let alike = self.known.values().filter(|(_, expects)| *expects == expect);
         let mut alike = alike.map(|(join, _)| join);
-        let mut founders: Vec<Join> =
-            alike.by_ref().take(usize::from(expect)).cloned().collect();
+        let mut founders: Vec<Join> = alike.by_ref().take(usize::from(expect)).cloned().collect();
         let with_data = alike.find(|join| join.role == Role::Data);
         if let (false, Some(last), Some(other)) =
             (have_data(&founders), founders.last_mut(), with_data)

@@ -76,10 +76,11 @@ fn a_stale_copy_serves_when_an_operator_says_so() {
     [0, 1].into_iter().for_each(|node| cluster.kill(node));
     [0, 1].into_iter().for_each(|node| cluster.damage(node));
     (0..3).for_each(|node| cluster.start(node));
+    cluster.wait_reached();
     let segments = |cluster: &Cluster, node: usize| -> Vec<serde_json::Value> {
-        let told: serde_json::Value =
-            serde_json::from_str(&cluster.admin(node, "cluster.topology")).unwrap();
-        told["caches"][0]["segments"].as_array().unwrap().clone()
+        let (_, told) = cluster.admin_with(node, "cluster.topology", "{}");
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        told["caches"][0]["segments"].as_array().cloned().unwrap_or_default()
     };
     let begin = std::time::Instant::now();
     let is_unserved = |one: &serde_json::Value| {
@@ -104,12 +105,24 @@ fn a_stale_copy_serves_when_an_operator_says_so() {
     let force = |params: &str| cluster.admin_with(1, "cluster.force_promote", params);
     let accepted = r#""accept_data_loss": "yes""#;
     for (params, why) in [
-        (r#"{"cache": "default", "all_unserved": "yes"}"#.to_owned(), "256 segments of default (segment 0"),
-        (r#"{"cache": "default", "segment": "7"}"#.to_owned(), "acknowledged after these copies fell behind"),
-        (format!(r#"{{"cache": "default", "segment": "256", {accepted}}}"#), "none of the 256 segments"),
+        (
+            r#"{"cache": "default", "all_unserved": "yes"}"#.to_owned(),
+            "256 segments of default (segment 0",
+        ),
+        (
+            r#"{"cache": "default", "segment": "7"}"#.to_owned(),
+            "acknowledged after these copies fell behind",
+        ),
+        (
+            format!(r#"{{"cache": "default", "segment": "256", {accepted}}}"#),
+            "none of the 256 segments",
+        ),
         (format!(r#"{{"cache": "default", {accepted}}}"#), "say one of"),
         (format!(r#"{{"cache": "none", "all_unserved": "yes", {accepted}}}"#), "none"),
-        (format!(r#"{{"cache": "default", "segment": "7", "to": "9", {accepted}}}"#), "no member `9`"),
+        (
+            format!(r#"{{"cache": "default", "segment": "7", "to": "9", {accepted}}}"#),
+            "no member `9`",
+        ),
     ] {
         let (status, said) = force(&params);
         assert!((400..500).contains(&status) && said.contains(why), "{params}: {status} {said}");

@@ -275,9 +275,8 @@ impl CacheStatus {
         let group = control.metadata().groups().get(&shared.group);
         let segments = group.map_or(&[][..], |group| &group.segments);
         let members = control.metadata().members().values();
-        let has_data = |member: &&Member| {
-            member.incarnation.is_some() && member.has_data() && !member.leaving
-        };
+        let has_data =
+            |member: &&Member| member.incarnation.is_some() && member.has_data() && !member.leaving;
         let running = members.filter(has_data).count();
         let copies = shared.settings.copies(running);
         let us = control.identity().node;

@@ -177,9 +177,8 @@ impl Leading {
         config: &ControlConfig,
         now: Monotonic,
     ) -> bool {
-        let is_gone = |node: &NodeId| {
-            self.grants.is_over(*node, now) && !self.expects(*node, now, config)
-        };
+        let is_gone =
+            |node: &NodeId| self.grants.is_over(*node, now) && !self.expects(*node, now, config);
         let may = owners.iter().all(is_gone) || is_planted("force-early");
         if may && !owners.is_empty() {
             self.grants.withhold(owners);

@@ -120,9 +120,8 @@ impl Control {
             self.raft.matched(**node) + CAUGHT_UP >= self.raft.last_index()
                 && leading.grants.holds(**node, now.monotonic)
         };
-        let is_witness = |node: &&NodeId| {
-            members.get(node).is_some_and(|member| member.role == Role::Witness)
-        };
+        let is_witness =
+            |node: &&NodeId| members.get(node).is_some_and(|member| member.role == Role::Witness);
         // To vote is all that a witness is there for, so it does so before members with data.
         let ready = || voting.learners.iter().filter(is_good).filter(caught_up);
         let others = || voting.voters.iter().rev().filter(|node| **node != self.identity.node);

@@ -53,12 +53,7 @@ impl World {
         World::with(seed, processes, (waiting, expect), 0)
     }
 
-    fn with(
-        seed: u64,
-        processes: u128,
-        (waiting, expect): (u128, u8),
-        witnesses: u128,
-    ) -> Self {
+    fn with(seed: u64, processes: u128, (waiting, expect): (u128, u8), witnesses: u128) -> Self {
         let mut world = World {
             random: Random(seed),
             all: BTreeMap::new(),
@@ -187,7 +182,10 @@ fn witnesses_found_nothing_alone() {
             let mut world = World::with(seed, processes, (0, expect), witnesses);
             (0..ROUNDS).for_each(|round| world.round(round * 100, processes, false));
             let founded: Vec<u128> = world.founded.keys().copied().collect();
-            assert_eq!(founded, founders, "{witnesses} witnesses of {processes}, {expect} expected");
+            assert_eq!(
+                founded, founders,
+                "{witnesses} witnesses of {processes}, {expect} expected"
+            );
             let lacks = world.all.values().filter(|one| one.lacks_data()).count();
             let all = if founders.is_empty() { world.all.len() } else { 0 };
             assert_eq!(lacks, all, "{witnesses} witnesses of {processes}");

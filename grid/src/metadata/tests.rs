@@ -246,12 +246,22 @@ fn a_stale_copy_serves_when_it_is_forced_to_and_never_else() {
     let segment = world.segment();
     assert_eq!((segment.primary, segment.epoch), (Some(NodeId(2)), Epoch(13)));
     assert_eq!((&*segment.insync, &*segment.stale), (&[stale.copy][..], &[was][..]));
-    assert_eq!((segment.forced_before, segment.lost_before, segment.clock_floor), (13 << 40, 0, 50));
+    assert_eq!(
+        (segment.forced_before, segment.lost_before, segment.clock_floor),
+        (13 << 40, 0, 50)
+    );
     // What was filled anew has not what it had.
     let ends: [fn(&mut World); 4] = [
-        |world| assert!(!matches!(world.change(Step::Fill(vec![copy(2, 3)], nodes(&[1, 2]))), Outcome::Refused(_))),
+        |world| {
+            assert!(!matches!(
+                world.change(Step::Fill(vec![copy(2, 3)], nodes(&[1, 2]))),
+                Outcome::Refused(_)
+            ))
+        },
         |world| assert!(!matches!(world.apply(&register(2, 20, 9)), Outcome::Refused(_))),
-        |world| assert!(!matches!(world.apply(&Command::Expel(NodeId(2), false)), Outcome::Refused(_))),
+        |world| {
+            assert!(!matches!(world.apply(&Command::Expel(NodeId(2), false)), Outcome::Refused(_)))
+        },
         |world| {
             world.apply(&register(1, 10, 9));
             let ours = world.0.copy_of(NodeId(3), false).unwrap();

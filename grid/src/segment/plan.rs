@@ -10,9 +10,7 @@ use isogrid_engine::Timestamp;
 
 use super::assign::{Candidate, assign};
 use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
-use crate::metadata::{
-    Change, Filling, Group, GroupSettings, Member, Metadata, Segment, Step,
-};
+use crate::metadata::{Change, Filling, Group, GroupSettings, Member, Metadata, Segment, Step};
 use crate::mutant::is_planted;
 
 /// What the leader knows of the members.

@@ -130,6 +130,17 @@ impl Cluster {
         &self.clients
     }
 
+    /// Waits until each node can be asked over HTTP.
+    pub fn wait_reached(&self) {
+        let begin = Instant::now();
+        for address in &self.https {
+            while std::net::TcpStream::connect(address).is_err() {
+                assert!(begin.elapsed() < SERVES_WITHIN, "{address} is not there");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+
     /// What a node answers to a call of administration.
     pub fn admin(&self, node: usize, method: &str) -> String {
         let (status, text) = self.admin_with(node, method, "{}");

@@ -275,7 +275,8 @@ fn members(told: &Value) -> String {
             names.map(|name| field(member, &format!("/{name}")));
         [number, address, role, raft, state, primaries, backups, filling, leads.to_owned()]
     };
-    let head = ["MEMBER", "ADDRESS", "ROLE", "RAFT", "STATE", "PRIMARIES", "BACKUPS", "FILLING", ""];
+    let head =
+        ["MEMBER", "ADDRESS", "ROLE", "RAFT", "STATE", "PRIMARIES", "BACKUPS", "FILLING", ""];
     let rows = list(told, "members").map(row);
     table(&std::iter::once(head.map(str::to_owned)).chain(rows).collect::<Vec<_>>())
 }

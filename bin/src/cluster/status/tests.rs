@@ -102,7 +102,8 @@ fn a_member_can_be_stopped_when_nothing_hangs_on_it() {
 fn stale_copies_are_named_where_nobody_serves() {
     let mut status = cluster(2, 1, &["-3", "12", "-3"], &[]);
     let stale = |member, age_ms| StaleStatus { member, epoch: 7, seq: None, age_ms };
-    let copies = [vec![stale(1, 9_500), stale(2, 70_000)], vec![stale(4, 1)], vec![stale(2, 8_000)]];
+    let copies =
+        [vec![stale(1, 9_500), stale(2, 70_000)], vec![stale(4, 1)], vec![stale(2, 8_000)]];
     for (segment, stale) in status.caches[0].map.iter_mut().zip(copies) {
         segment.stale = stale;
     }
