@@ -130,6 +130,11 @@ impl Founding {
         Founding { config, known, hello_at: 0, member_at: None, accepted, is_withdrawing: false }
     }
 
+    /// Others may be here, and nowhere else.
+    pub fn look_at(&mut self, seeds: Vec<String>) {
+        self.config.seeds = seeds;
+    }
+
     /// Some time has passed.
     pub fn tick(&mut self, now: Monotonic, out: &mut Vec<Action>) {
         if now < self.hello_at {

@@ -58,6 +58,10 @@ pub struct ServeArgs {
     /// [key: cluster.join] [default: off]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Cluster")]
     join: Vec<String>,
+    /// How nodes find each other beside --join: off or multicast [key: cluster.discover]
+    /// [default: off]
+    #[arg(long, value_name = "HOW", help_heading = "Cluster")]
+    discover: Option<String>,
     /// How many nodes found the cluster together, the same on each [key: cluster.bootstrap_expect]
     /// [default: 0]
     #[arg(long, value_name = "N", help_heading = "Cluster")]
@@ -173,6 +177,7 @@ impl ServeArgs {
             ("--cluster", "cluster.name", &self.cluster),
             ("--join", "cluster.join", &list(&self.join)),
             ("--bootstrap-expect", "cluster.bootstrap_expect", &self.bootstrap_expect),
+            ("--discover", "cluster.discover", &self.discover),
             ("--role", "cluster.role", &self.role),
             ("--mode", "cache.default.mode", &self.mode),
             ("--memcached", "memcached", &memcached),
@@ -251,6 +256,8 @@ mod tests {
     fn refusals_name_the_flag() {
         for (flags, said) in [
             ("--mode distributed", "the node belongs to no cluster"),
+            ("--discover mdns", "one of off, multicast"),
+            ("--discover multicast --set cluster.multicast=10.0.0.1:7401", "GROUP:PORT"),
             ("--role spectator --bootstrap-expect 3", "one of data, witness"),
             ("--role witness", "cluster.role = witness, and the node belongs to no cluster"),
             ("--role witness --bootstrap-expect 1", "founds no cluster alone"),
@@ -283,7 +290,7 @@ mod tests {
             assert!(explained.contains(&said), "{key}: {said} is not in {explained}");
             checked += 1;
         }
-        assert_eq!(checked, 19);
+        assert_eq!(checked, 20);
     }
 
     #[test]

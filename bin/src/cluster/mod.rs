@@ -7,6 +7,7 @@
 //! | `ears.rs` | what comes from peers, and where it goes |
 //! | `view.rs` | who serves which segment |
 //! | `status.rs`, `balance.rs`, `remove.rs` | what there is to say of the cluster, and what is left to be moved; members that do not come back |
+//! | `search/`, `seeds.rs` | where other nodes may be |
 //! | `stale.rs` | copies that have fallen behind, and serve if an operator says so |
 //! | `requests.rs`, `executed.rs` | requests that are passed on, and those that others pass on |
 //! | `invalidated.rs` | invalidated caches, and what members tell each other for them |
@@ -26,6 +27,7 @@ mod invalidated;
 mod mail;
 mod remove;
 mod requests;
+mod search;
 mod seeds;
 mod stale;
 mod status;
@@ -67,6 +69,7 @@ pub use invalidated::{Fresh, Invalidated, InvalidationStats};
 use mail::Mail;
 pub use requests::{Answer, Asked, Outgoing};
 use requests::{Bundle, Requests};
+pub use search::Heard;
 pub use seeds::seeds;
 pub use stale::{Promoted, StaleStatus};
 pub use status::{CacheStatus, MemberStatus, SegmentStatus, Status};
@@ -106,6 +109,17 @@ pub enum ClusterError {
     /// Peers are reached over TCP alone.
     #[error("peers are reached over TCP: cluster.peer = {0} is no IP:PORT")]
     NotTcp(String),
+    /// Nodes cannot announce themselves.
+    #[error(
+        "cluster.discover = multicast: cannot join {group} on the interface of cluster.peer: {source}\n  \
+         help: say where others are with --join instead"
+    )]
+    Multicast {
+        /// The group.
+        group: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Peers cannot speak TLS.
     #[error("cluster.tls_cert, cluster.tls_key and cluster.tls_ca: {0}")]
     Tls(#[from] TlsError),
@@ -228,6 +242,8 @@ pub struct Cluster {
     executor: OnceLock<Arc<dyn Executor>>,
     inputs: UnboundedSender<Input>,
     intake: Intake,
+    /// Announcements of other nodes.
+    heard: Heard,
     clock: SystemClock,
 }
 
@@ -388,6 +404,12 @@ impl Cluster {
     #[must_use]
     pub fn peer_tls(&self) -> Option<&transport::PeerTls> {
         self.transport.get().and_then(Transport::tls)
+    }
+
+    /// Announcements of other nodes.
+    #[must_use]
+    pub fn heard(&self) -> &Heard {
+        &self.heard
     }
 
     /// How many requests were passed on to other members.

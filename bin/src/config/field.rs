@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::model::{
-    Accept, CacheMode, ClientCertificates, ListenerTls, LogFormat, ProtocolChoice, TlsMode,
+    Accept, CacheMode, ClientCertificates, Discover, ListenerTls, LogFormat, ProtocolChoice, TlsMode,
 };
 use crate::security::Mode;
 use isogrid_grid::metadata::Role;
@@ -286,6 +286,7 @@ macro_rules! choice {
 }
 choice!(ProtocolChoice, "auto" => Self::Auto, "ascii" => Self::Ascii, "binary" => Self::Binary);
 choice!(Mode, "auto" => Self::Auto, "on" => Self::On, "off" => Self::Off);
+choice!(Discover, "off" => Self::Off, "multicast" => Self::Multicast);
 choice!(Role, "data" => Self::Data, "witness" => Self::Witness);
 choice!(TlsMode, "off" => Self::Off, "on" => Self::On, "optional" => Self::Optional);
 choice!(

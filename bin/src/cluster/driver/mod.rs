@@ -50,6 +50,8 @@ pub(super) enum Input {
     Unreachable(String),
     Saved(u64),
     Promised,
+    /// Where others may be, while this process is no member.
+    Seeds(Vec<String>),
     Member(NodeId, Settings, Log),
     Status(oneshot::Sender<Status>),
     Leave,
@@ -220,6 +222,7 @@ impl Driver {
                 self.hello(hello);
                 drop(waiting);
             }
+            Input::Seeds(seeds) => self.look_at(seeds),
             Input::Promised => self.found(|stranger, _, out| stranger.saved(out)),
             Input::Member(node, settings, log) => {
                 if let Err(error) = self.become_member(node, settings, log, true) {

@@ -330,8 +330,8 @@ fn named(lost: &[(&str, Vec<usize>)]) -> String {
 }
 
 pub(super) fn cluster(call: &Invocation) -> Result<Arc<Cluster>, Fault> {
-    let none = "this node belongs to no cluster\n  help: start it with --join or \
-                --bootstrap-expect, or try `isogrid dev`";
+    let none = "this node belongs to no cluster\n  help: start it with --join, \
+                --discover multicast or --bootstrap-expect, or try `isogrid dev`";
     call.node.cluster.get().cloned().ok_or_else(|| Fault::Invalid(none.to_owned()))
 }
 

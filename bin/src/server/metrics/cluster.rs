@@ -101,6 +101,15 @@ pub fn transport(scrape: &Scrape, read: fn(&Stats) -> &AtomicU64) -> Vec<Sample>
     stats.map_or_else(Vec::new, |stats| one(read(stats).load(Relaxed)))
 }
 
+/// Announcements by what they were.
+pub fn announcements(scrape: &Scrape) -> Vec<Sample> {
+    let Some(cluster) = scrape.node.cluster.get() else { return Vec::new() };
+    let heard = cluster.heard();
+    let kinds =
+        [("taken", &heard.taken), ("other_cluster", &heard.others), ("malformed", &heard.malformed)];
+    by(kinds.map(|(kind, count)| (kind, count.load(Relaxed))))
+}
+
 /// Frames by lane and direction.
 pub fn frames(scrape: &Scrape) -> Vec<Sample> {
     lanes(scrape, |traffic| (&traffic.frames_received, &traffic.frames_sent))

@@ -118,6 +118,9 @@ families! {
         |s| cluster::transport(s, |stats| &stats.damaged);
     Counter "isogrid_cluster_dropped" [] "Frames of the control lane that made room for newer ones",
         |s| cluster::transport(s, |stats| &stats.dropped);
+    Counter "isogrid_cluster_announcements" ["kind"]
+        "Announcements of other nodes (`cluster.discover`): taken, other_cluster or malformed",
+        cluster::announcements;
     Counter "isogrid_cluster_executed_here" ["cache"]
         "Requests of clients for one key that were executed by the member that was asked",
         cluster::executed_here;
