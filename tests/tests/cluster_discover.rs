@@ -1,6 +1,7 @@
 //! Nodes that find each other by announcements over UDP multicast, on the loopback interface.
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a failing test may panic, and it waits for real processes on the real clock"
 )]
@@ -76,7 +77,8 @@ fn nodes_that_announce_themselves_are_one_cluster() {
     for server in servers.iter_mut().chain(&mut other) {
         server.until_ready().unwrap();
     }
-    let nonsense: [&[u8]; 4] = [b"", b"IGA1", b"IGA1\0\0\0\0\0\0\0\0\x04shop\x03a:b", &[0xff; 1_400]];
+    let nonsense: [&[u8]; 4] =
+        [b"", b"IGA1", b"IGA1\0\0\0\0\0\0\0\0\x04shop\x03a:b", &[0xff; 1_400]];
     for bytes in nonsense {
         anybody.send_to(bytes, (GROUP, port)).unwrap();
     }

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::model::{
-    Accept, CacheMode, ClientCertificates, Discover, ListenerTls, LogFormat, ProtocolChoice, TlsMode,
+    Accept, CacheMode, ClientCertificates, Discover, ListenerTls, LogFormat, ProtocolChoice,
+    TlsMode,
 };
 use crate::security::Mode;
 use isogrid_grid::metadata::Role;

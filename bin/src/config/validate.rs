@@ -71,7 +71,10 @@ fn check_mode(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Proble
     }
     if !config.cluster.is_on() {
         let what = format!("cache `{name}` is not local, and the node belongs to no cluster");
-        found.push(problem(what, "give --bootstrap-expect, --join or --discover multicast, or say mode = local"));
+        found.push(problem(
+            what,
+            "give --bootstrap-expect, --join or --discover multicast, or say mode = local",
+        ));
     }
     if cache.persist == "behind" {
         let what = format!("cache `{name}`: only local caches have persist = behind");
@@ -154,7 +157,10 @@ fn check_role(config: &ServerConfig, found: &mut Vec<Problem>) {
     }
     if !of.is_on() {
         let what = "cluster.role = witness, and the node belongs to no cluster";
-        found.push(problem(what, "give --bootstrap-expect, --join or --discover multicast, or say role = data"));
+        found.push(problem(
+            what,
+            "give --bootstrap-expect, --join or --discover multicast, or say role = data",
+        ));
     } else if of.bootstrap_expect == 1 {
         let what = "cluster.role = witness with cluster.bootstrap_expect = 1: a witness has no data, \
                     and founds no cluster alone";

@@ -130,6 +130,11 @@ impl Cluster {
         &self.clients
     }
 
+    /// Where the others reach a node: its address as a member.
+    pub fn peer(&self, node: usize) -> String {
+        self.network.address(node).to_string()
+    }
+
     /// Waits until each node can be asked over HTTP.
     pub fn wait_reached(&self) {
         let begin = Instant::now();

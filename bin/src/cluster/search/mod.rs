@@ -14,7 +14,7 @@ mod names;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -74,8 +74,9 @@ impl Search {
             }
             if !is_member {
                 let found = self.look().await;
-                let told = |one: Arc<Cluster>| one.inputs.send(Input::Seeds(found));
-                let _ = cluster.upgrade().map(told);
+                if let Some(cluster) = cluster.upgrade() {
+                    let _ = cluster.inputs.send(Input::Seeds(found));
+                }
             }
         }
     }

@@ -105,8 +105,11 @@ pub fn transport(scrape: &Scrape, read: fn(&Stats) -> &AtomicU64) -> Vec<Sample>
 pub fn announcements(scrape: &Scrape) -> Vec<Sample> {
     let Some(cluster) = scrape.node.cluster.get() else { return Vec::new() };
     let heard = cluster.heard();
-    let kinds =
-        [("taken", &heard.taken), ("other_cluster", &heard.others), ("malformed", &heard.malformed)];
+    let kinds = [
+        ("taken", &heard.taken),
+        ("other_cluster", &heard.others),
+        ("malformed", &heard.malformed),
+    ];
     by(kinds.map(|(kind, count)| (kind, count.load(Relaxed))))
 }
 

@@ -260,7 +260,8 @@ fn what_was_lost_with_expelled_members_begins_anew() {
 /// Which members are witnesses, who owns the segment, who is gone, of 4 members. Who has it in the end, once all that is filled is in sync.
 #[test]
 fn a_witness_owns_nothing_whatever_happens() {
-    let table: [(&[u64], &[u64], &[u64], &[u64]); 7] = [
+    type Nodes = &'static [u64];
+    let table: [(Nodes, Nodes, Nodes, Nodes); 7] = [
         (&[3], &[1, 2, 4], &[], &[1, 2, 4]),
         (&[3], &[1, 2], &[], &[1, 2]),
         (&[3], &[1, 2], &[1], &[2, 4]),
