@@ -8,6 +8,9 @@
 //! fewer than twice the founders may be started with that expectation
 //! ([`FoundingConfig::founders_max`]), so there is one.
 //!
+//! A cluster needs somebody who has data: where the lowest are all witnesses, the lowest that is
+//! none is a founder in place of the last of them, and witnesses alone found nothing.
+//!
 //! Of several foundings that are under way the one with the lowest number goes on: the others'
 //! proposers withdraw them, on their disks first. Nobody else begins a founding, so it is over
 //! then, and who had accepted it is free. A founding whose proposer is away waits for it.
@@ -17,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::bytes::{Input, put_many, put_option, put_u8, whole};
 use crate::id::{ClusterId, NodeId, StorageId};
 use crate::membership::Monotonic;
-use crate::metadata::{Join, Metadata, Settings};
+use crate::metadata::{Join, Metadata, Role, Settings};
 use crate::raft::{Log, Save};
 
 /// How often a stranger tells of itself, ms.
@@ -127,6 +130,11 @@ impl Founding {
         Founding { config, known, hello_at: 0, member_at: None, accepted, is_withdrawing: false }
     }
 
+    /// Others may be here, and nowhere else.
+    pub fn look_at(&mut self, seeds: Vec<String>) {
+        self.config.seeds = seeds;
+    }
+
     /// Some time has passed.
     pub fn tick(&mut self, now: Monotonic, out: &mut Vec<Action>) {
         if now < self.hello_at {
@@ -230,10 +238,8 @@ impl Founding {
     fn propose(&mut self, now: Monotonic, out: &mut Vec<Action>) {
         let heard_member = self.member_at.is_some_and(|at| now < at + MEMBER_MS);
         let expect = self.config.expect;
-        let alike = self.known.values().filter(|(_, expects)| *expects == expect);
-        let alike = alike.map(|(join, _)| join.clone());
-        let founders: Vec<Join> = alike.take(usize::from(expect)).collect();
-        if heard_member || founders.len() < usize::from(expect) {
+        let founders = self.founders();
+        if heard_member || founders.len() < usize::from(expect) || !have_data(&founders) {
             return;
         }
         if founders.first().is_some_and(|first| first.storage == self.config.join.storage) {
@@ -242,12 +248,36 @@ impl Founding {
         }
     }
 
+    /// Who would found the cluster with us, of those that we know.
+    fn founders(&self) -> Vec<Join> {
+        let expect = self.config.expect;
+        let alike = self.known.values().filter(|(_, expects)| *expects == expect);
+        let mut alike = alike.map(|(join, _)| join);
+        let mut founders: Vec<Join> = alike.by_ref().take(usize::from(expect)).cloned().collect();
+        let with_data = alike.find(|join| join.role == Role::Data);
+        if let (false, Some(last), Some(other)) =
+            (have_data(&founders), founders.last_mut(), with_data)
+        {
+            other.clone_into(last);
+        }
+        founders
+    }
+
+    /// Whether as many are there as are expected, and nothing is founded because all of them are
+    /// witnesses.
+    #[must_use]
+    pub fn lacks_data(&self) -> bool {
+        let founders = self.founders();
+        let expect = usize::from(self.config.expect);
+        expect > 0 && founders.len() >= expect && !have_data(&founders)
+    }
+
     /// Accepts what we are part of, if we have accepted nothing else.
     fn accept(&mut self, founded: Founded, out: &mut Vec<Action>) {
         let us = self.config.join.storage;
         let is_ours = founded.settings.name == self.config.join.cluster
             && founded.founders.iter().any(|founder| founder.storage == us);
-        if self.accepted.is_none() && is_ours {
+        if self.accepted.is_none() && is_ours && have_data(&founded.founders) {
             out.push(Action::Save(founded.encode()));
             self.accepted = Some(Accepted::new(founded, false));
         }
@@ -287,6 +317,10 @@ impl Founding {
         let log = Log::found(metadata.encode(), voters);
         out.push(Action::Member(node, founded.settings.clone(), Box::new(Some(log))));
     }
+}
+
+fn have_data(founders: &[Join]) -> bool {
+    founders.iter().any(|founder| founder.role == Role::Data)
 }
 
 impl Accepted {

@@ -76,11 +76,12 @@ impl Random {
     }
 
     fn step(&mut self) -> Step {
-        match self.below(5) {
+        match self.below(6) {
             0 => Step::Serve(self.node(), self.many(Random::node), self.next()),
             1 => Step::Expand(self.copy(), self.next()),
             2 => Step::Vacate,
             3 => Step::Fill(self.many(Random::copy), self.many(Random::node)),
+            4 => Step::Force(self.copy(), self.next()),
             _ => Step::Reset(self.copy(), self.next()),
         }
     }

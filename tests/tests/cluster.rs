@@ -8,7 +8,7 @@ use isogrid_tests::cluster::{
 use isogrid_tests::harness::Client;
 
 const DISTRIBUTED: Setup =
-    Setup { nodes: 3, mode: Mode::Distributed, kept: false, small_disks: false };
+    Setup { nodes: 3, mode: Mode::Distributed, kept: false, witnesses: 0, small_disks: false };
 const REPLICATED: Setup = Setup { mode: Mode::Replicated, ..DISTRIBUTED };
 
 /// Plays what is done to a cluster under load, and checks what clients were told. The same steps
@@ -30,6 +30,32 @@ fn holds(setup: Setup, under_load: &[Step]) -> Cluster {
 fn each_node_is_killed_in_turn_and_filled_again() {
     let one = |node| [Step::Kill(node), Step::Wait(2_500), Step::Start(node), Step::Settle];
     holds(DISTRIBUTED, &[&[Step::Wait(500)][..], &one(0), &one(1), &one(2)].concat());
+}
+
+/// Two nodes with data and a witness: each is killed under writes, and what was acknowledged is there,
+/// in memory and on disks. The witness answers clients as the others do, and has nothing.
+#[test]
+fn two_nodes_and_a_witness_survive_the_loss_of_any() {
+    let one = |node| [Step::Kill(node), Step::Wait(2_500), Step::Start(node), Step::Settle];
+    let steps = [&[Step::Wait(500)][..], &one(0), &one(1), &one(2)].concat();
+    for kept in [false, true] {
+        let mut cluster = holds(Setup { kept, witnesses: 1, ..DISTRIBUTED }, &steps);
+        let told: serde_json::Value =
+            serde_json::from_str(&cluster.admin(2, "cluster.status")).unwrap();
+        let members = told["members"].as_array().unwrap();
+        for member in members {
+            let is_us = member["member"] == told["member"];
+            assert_eq!(member["role"], if is_us { "witness" } else { "data" }, "{told}");
+            assert_eq!(member["raft"], "voter", "{told}");
+            let copies = ["primaries", "backups", "filling"].map(|name| member[name].as_u64());
+            assert_eq!(copies == [Some(0); 3], is_us, "{told}");
+        }
+        assert_eq!(members.len(), 3, "{told}");
+        // What it is to be it cannot become.
+        cluster.kill(2);
+        let why = cluster.refuses_to_start(2, &["--set", "cluster.role=data"]);
+        assert!(why.contains("there for witness, and cluster.role = data"), "{why}");
+    }
 }
 
 #[test]

@@ -106,6 +106,11 @@ fn agrees(dev: &Dev) {
     }
     dev.refuses(0, "cache locate greeting --cache none", 3, "there is no cache `none`");
     dev.refuses(0, "cluster topology --cache none", 3, "there is no cache `none`");
+    let forced = dev.said(1, &format!("cluster {FORCE}"));
+    assert_eq!(forced.out, "somebody serves every segment of default\n", "{forced:?}");
+    let words = "cluster force-promote --cache default --segment 9 --accept-data-loss";
+    dev.refuses(1, words, 2, "nobody has to be promoted");
+    dev.refuses(1, "cluster force-promote --cache default", 2, "--segment");
 }
 
 /// One process is killed: the others say so, it is started again, and is a whole member again.
@@ -246,6 +251,39 @@ fn nodes_end_with_the_process_that_started_them_and_are_the_same_again() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+/// A witness among them: it says so everywhere, and takes and answers what the others do.
+#[test]
+fn a_witness_is_seen_and_has_nothing() {
+    let mut dev = Dev::start(&["--nodes", "3", "--witness", "1", "--mode", "replicated"]);
+    until("every copy is there", || is_whole(&dev, &[0, 1, 2]));
+    let witness = dev.said(2, "cluster status -o json").json()["member"].as_u64().unwrap();
+    for node in 0..3 {
+        let members = &dev.said(node, "cluster members -o json").json()["members"];
+        for one in members.as_array().unwrap() {
+            let is_it = one["member"] == json!(witness);
+            assert_eq!(one["role"], if is_it { "witness" } else { "data" }, "{members}");
+            assert_eq!((&one["primaries"] == 0) && (&one["backups"] == 0), is_it, "{members}");
+        }
+        assert!(dev.said(node, "cluster status").out.contains("3, 1 of them witnesses"));
+        assert!(dev.said(node, "cluster members").out.contains(" witness "));
+        assert_eq!(dev.metric(node, "isogrid_cluster_roles{role=\"witness\"}"), 1);
+        assert_eq!(dev.metric(node, "isogrid_cluster_roles{role=\"data\"}"), 2);
+    }
+    dev.client(2).ask("set a 0 0 1\r\nx\r\nincr n 1\r\n", "STORED\r\nNOT_FOUND\r\n");
+    let value = "VALUE a 0 1\r\nx\r\nEND\r\n";
+    (0..3).for_each(|node| dev.client(node).ask("get a\r\n", value));
+    for (node, words) in ["counter add hits 2", "counter get hits"].into_iter().enumerate() {
+        let said = dev.said(2 - node, words);
+        assert_eq!((said.code, said.out.contains('2')), (Some(0), true), "{words}: {said:?}");
+    }
+    // Of the two with data one leaves, and the other one cannot.
+    assert_eq!(dev.said(1, "cluster leave --timeout 60s").code, Some(0), "{}", dev.log());
+    dev.refuses(0, "cluster leave", 2, "nor the last that has data");
+    dev.client(2).ask("get a\r\n", value);
+    dev.signal("TERM");
+    assert_eq!(dev.wait().code(), Some(0), "{}", dev.log());
+}
+
 #[test]
 fn a_cluster_that_cannot_start_says_why_and_leaves_nothing_behind() {
     let taken = Dev::start(&["--nodes", "1"]);
@@ -253,6 +291,7 @@ fn a_cluster_that_cannot_start_says_why_and_leaves_nothing_behind() {
     for (args, code, why) in [
         (&["--port-offset", &*offset][..], 1, "cannot listen on"),
         (&["--mode", "everywhere"], 78, "one of local, distributed, replicated"),
+        (&["--nodes", "2", "--witness", "2"], 1, "all nodes would be witnesses"),
         (&["--nodes", "8"], 2, "8 is not in 1..=7"),
         (&["--port-offset", "60000"], 1, "lower --port-offset"),
     ] {
@@ -263,11 +302,13 @@ fn a_cluster_that_cannot_start_says_why_and_leaves_nothing_behind() {
     assert_eq!(taken.alive(), 1);
 }
 
+const FORCE: &str = "force-promote --cache default --all-unserved";
+
 #[test]
 fn who_belongs_to_no_cluster_says_so() {
     let server = Server::isogrid(&["--native", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
     let native = server.bound_for("native").remove(0);
-    for words in ["status", "members", "topology", "rebalance", "leave", "remove 2"] {
+    for words in ["status", "members", "topology", "rebalance", "leave", "remove 2", FORCE] {
         let given: Vec<&str> = "cluster".split(' ').chain(words.split(' ')).collect();
         let said = asked(&given, &[("ISOGRID_SERVER", &native)]);
         assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{words}: {said:?}");

@@ -202,7 +202,9 @@ fn run(loaded: impl Into<Loaded>) -> ExitCode {
                 crate::server::Error::Data { .. }
                 | crate::server::Error::Catalog(_)
                 | crate::server::Error::Users(_)
-                | crate::server::Error::Cluster(ClusterError::Tls(_))
+                | crate::server::Error::Cluster(
+                    ClusterError::Tls(_) | ClusterError::OtherRole { .. },
+                )
                 | crate::server::Error::Tls(_) => ExitCode::from(REFUSED),
                 _ => ExitCode::FAILURE,
             }

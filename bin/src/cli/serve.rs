@@ -58,10 +58,18 @@ pub struct ServeArgs {
     /// [key: cluster.join] [default: off]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Cluster")]
     join: Vec<String>,
+    /// How nodes find each other beside --join: off or multicast [key: cluster.discover]
+    /// [default: off]
+    #[arg(long, value_name = "HOW", help_heading = "Cluster")]
+    discover: Option<String>,
     /// How many nodes found the cluster together, the same on each [key: cluster.bootstrap_expect]
     /// [default: 0]
     #[arg(long, value_name = "N", help_heading = "Cluster")]
     bootstrap_expect: Option<String>,
+    /// What the node is there for: data, or witness, which votes and has no data
+    /// [key: cluster.role] [default: data]
+    #[arg(long, value_name = "ROLE", help_heading = "Cluster")]
+    role: Option<String>,
     /// Where the entries of the cache `default` are: local, distributed, replicated or invalidated
     /// [key: cache.default.mode] [default: local]
     #[arg(long, value_name = "MODE", help_heading = "Cluster")]
@@ -169,6 +177,8 @@ impl ServeArgs {
             ("--cluster", "cluster.name", &self.cluster),
             ("--join", "cluster.join", &list(&self.join)),
             ("--bootstrap-expect", "cluster.bootstrap_expect", &self.bootstrap_expect),
+            ("--discover", "cluster.discover", &self.discover),
+            ("--role", "cluster.role", &self.role),
             ("--mode", "cache.default.mode", &self.mode),
             ("--memcached", "memcached", &memcached),
             ("--native", "native", &native),
@@ -246,6 +256,11 @@ mod tests {
     fn refusals_name_the_flag() {
         for (flags, said) in [
             ("--mode distributed", "the node belongs to no cluster"),
+            ("--discover mdns", "one of off, multicast"),
+            ("--discover multicast --set cluster.multicast=10.0.0.1:7401", "GROUP:PORT"),
+            ("--role spectator --bootstrap-expect 3", "one of data, witness"),
+            ("--role witness", "cluster.role = witness, and the node belongs to no cluster"),
+            ("--role witness --bootstrap-expect 1", "founds no cluster alone"),
             ("--join nowhere", "HOST:PORT or HOST:FIRST-LAST"),
             ("--http 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
             ("--native 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
@@ -275,7 +290,7 @@ mod tests {
             assert!(explained.contains(&said), "{key}: {said} is not in {explained}");
             checked += 1;
         }
-        assert_eq!(checked, 18);
+        assert_eq!(checked, 20);
     }
 
     #[test]

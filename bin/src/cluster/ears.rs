@@ -9,6 +9,7 @@ use isogrid_grid::message::{Envelope, Message, ToCopy};
 
 use super::driver::Input;
 use super::frame::{Done, Frame, Items, Reply};
+use super::stale::HOW_FAR;
 use super::transport::{Lane, Sink};
 use super::{Cluster, Executed, Shared};
 
@@ -102,6 +103,13 @@ impl Cluster {
         requests: Items<'_>,
         heard: &mut Heard,
     ) {
+        if cache == HOW_FAR {
+            let about = requests.map(|name| String::from_utf8_lossy(name).into_owned());
+            let told: Vec<Vec<u8>> = about.map(|name| self.how_far(&name)).collect();
+            let told = (0..).zip(told.iter().map(Vec::as_slice));
+            let reply = |(number, bytes)| Reply { number, done: Done::Executed, bytes };
+            return self.tell(from, id, told.map(reply));
+        }
         let Some((shared, executor)) = self.cache(cache).zip(self.executor.get()) else {
             let nowhere = |(number, _)| Reply { number, done: Done::Elsewhere, bytes: b"" };
             return self.tell(from, id, (0..).zip(requests).map(nowhere));

@@ -7,6 +7,8 @@
 //! | `ears.rs` | what comes from peers, and where it goes |
 //! | `view.rs` | who serves which segment |
 //! | `status.rs`, `balance.rs`, `remove.rs` | what there is to say of the cluster, and what is left to be moved; members that do not come back |
+//! | `search/`, `seeds.rs` | where other nodes may be |
+//! | `stale.rs` | copies that have fallen behind, and serve if an operator says so |
 //! | `requests.rs`, `executed.rs` | requests that are passed on, and those that others pass on |
 //! | `invalidated.rs` | invalidated caches, and what members tell each other for them |
 //! | `mail.rs` | what copies say to those of other members |
@@ -25,7 +27,9 @@ mod invalidated;
 mod mail;
 mod remove;
 mod requests;
+mod search;
 mod seeds;
+mod stale;
 mod status;
 pub mod storage;
 pub mod transport;
@@ -43,7 +47,7 @@ use isogrid_grid::copies::{Copies, Out};
 use isogrid_grid::id::{GroupId, NodeId};
 use isogrid_grid::membership::Now;
 use isogrid_grid::message::{Envelope, Message, ToCopy};
-use isogrid_grid::metadata::{GroupSettings, Owners};
+use isogrid_grid::metadata::{GroupSettings, Owners, Role};
 use isogrid_grid::replica::OpId;
 use isogrid_grid::structures::Structures;
 use isogrid_wire::native::topology::CLUSTER_OBJECTS;
@@ -65,7 +69,9 @@ pub use invalidated::{Fresh, Invalidated, InvalidationStats};
 use mail::Mail;
 pub use requests::{Answer, Asked, Outgoing};
 use requests::{Bundle, Requests};
+pub use search::Heard;
 pub use seeds::seeds;
+pub use stale::{Promoted, StaleStatus};
 pub use status::{CacheStatus, MemberStatus, SegmentStatus, Status};
 use transport::{Lane, Transport};
 pub use view::{Route, View};
@@ -103,9 +109,35 @@ pub enum ClusterError {
     /// Peers are reached over TCP alone.
     #[error("peers are reached over TCP: cluster.peer = {0} is no IP:PORT")]
     NotTcp(String),
+    /// Nodes cannot announce themselves.
+    #[error(
+        "cluster.discover = multicast: cannot join {group} on the interface of cluster.peer: {source}\n  \
+         help: say where others are with --join instead"
+    )]
+    Multicast {
+        /// The group.
+        group: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Peers cannot speak TLS.
     #[error("cluster.tls_cert, cluster.tls_key and cluster.tls_ca: {0}")]
     Tls(#[from] TlsError),
+    /// It is a member of another role than it is to have.
+    #[error(
+        "this node is the member {node} of its cluster, there for {}, and cluster.role = {}\n  help: say \
+         cluster.role = {}; or have it leave (`isogrid cluster leave`), and start it with an empty data \
+         directory: it comes back as another member",
+        .is.name(), .wants.name(), .is.name()
+    )]
+    OtherRole {
+        /// Which member.
+        node: NodeId,
+        /// What it is there for.
+        is: Role,
+        /// What the configuration says.
+        wants: Role,
+    },
     /// Two caches would be one group.
     #[error("the caches {0:?} and {1:?} cannot be in one cluster: rename one")]
     SameGroup(String, String),
@@ -212,6 +244,8 @@ pub struct Cluster {
     executor: OnceLock<Arc<dyn Executor>>,
     inputs: UnboundedSender<Input>,
     intake: Intake,
+    /// Announcements of other nodes.
+    heard: Heard,
     clock: SystemClock,
 }
 
@@ -394,6 +428,12 @@ impl Cluster {
     #[must_use]
     pub fn peer_tls(&self) -> Option<&transport::PeerTls> {
         self.transport.get().and_then(Transport::tls)
+    }
+
+    /// Announcements of other nodes.
+    #[must_use]
+    pub fn heard(&self) -> &Heard {
+        &self.heard
     }
 
     /// How many requests were passed on to other members.

@@ -1,28 +1,15 @@
 //! Members that do not come back, and are removed by an operator (R29, R63).
 
-use std::time::Duration;
-
 use isogrid_grid::id::NodeId;
 
 use super::driver::Input;
-use super::frame::Done;
-use super::transport::Lane;
 use super::{Cluster, MemberStatus, Status};
-
-/// How long a member may take to say that it is there.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 impl Cluster {
     /// Whether a process runs for a member, and we reach it.
     pub async fn answers(&self, member: &MemberStatus) -> bool {
-        let Some(transport) = self.transport.get() else { return false };
         // No cache has no name, so this is a request that nobody executes.
-        let (asked, question) = self.requests.question(NodeId(member.member), &member.address);
-        let is_sent = transport.send(&member.address, Lane::Requests, &question.frame).is_ok();
-        let limit = if is_sent { ANSWERS_WITHIN } else { Duration::ZERO };
-        let answer = tokio::time::timeout(limit, asked).await;
-        self.requests.not_sent(&question);
-        matches!(answer, Ok(answer) if answer.done != Done::Unknown)
+        self.ask_member(member, ("", "")).await.is_some()
     }
 
     /// Asks the leader to have a member forgotten, also with what only it has if that is accepted.

@@ -209,9 +209,14 @@ impl Requests {
 
     /// A request of no cache, which a member that is there answers. It may be sent to one that was
     /// lost as well; [`Requests::not_sent`] gives it up.
-    pub(super) fn question(&self, to: NodeId, address: &str) -> (Asked, Bundle) {
+    pub(super) fn question(
+        &self,
+        to: (NodeId, &str),
+        question: &str,
+        about: &[u8],
+    ) -> (Asked, Bundle) {
         let mut outgoing = Outgoing::default();
-        let (asked, _) = self.put(&mut outgoing, (to, address), (GroupId(0), ""), b"");
+        let (asked, _) = self.put(&mut outgoing, to, (GroupId(0), question), about);
         let bundle = outgoing.0.remove(0);
         self.note(&bundle);
         (asked, bundle)

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use isogrid_engine::Timestamp;
 use isogrid_grid::control::Control;
 use isogrid_grid::id::{NodeId, SegmentId};
-use isogrid_grid::metadata::{Member, Role, Segment};
+use isogrid_grid::metadata::{Member, Metadata, Segment};
 use serde::Serialize;
 
 use super::Cluster;
 use super::balance::Speed;
+use super::stale::{StaleStatus, awaited};
 
 /// The cluster, as one member sees it.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -47,6 +49,8 @@ pub struct MemberStatus {
     pub member: u64,
     /// Where peers reach it.
     pub address: String,
+    /// What it is there for: data, or witness, which has none; empty while it is no member.
+    pub role: &'static str,
     /// voter or learner; empty when it is neither yet.
     pub raft: &'static str,
     /// Whether a process has registered for it.
@@ -106,6 +110,10 @@ pub struct SegmentStatus {
     pub syncing: Vec<u64>,
     /// The members that should have it, the one that should serve it first.
     pub target: Vec<u64>,
+    /// The members whose copies are in sync and not gone for good: those that may serve it yet.
+    pub awaited: Vec<u64>,
+    /// Copies that were in sync once, and have what they had then.
+    pub stale: Vec<StaleStatus>,
 }
 
 impl Status {
@@ -114,6 +122,7 @@ impl Status {
         let us = MemberStatus {
             member: 0,
             address: address.to_owned(),
+            role: "",
             raft: "",
             registered: false,
             lost: false,
@@ -131,6 +140,7 @@ impl Status {
         let metadata = control.metadata();
         let (term, leader) = control.leader();
         let members = metadata.members().iter();
+        let wall = cluster.now().wall;
         let members =
             members.map(|(node, member)| MemberStatus::of(control, cluster, *node, member));
         Status {
@@ -144,7 +154,7 @@ impl Status {
             term,
             index: metadata.index(),
             members: members.collect(),
-            caches: cluster.caches.iter().map(|shared| CacheStatus::of(control, shared)).collect(),
+            caches: cluster.caches.iter().map(|one| CacheStatus::of(control, one, wall)).collect(),
             speed: Speed::default(),
         }
     }
@@ -243,6 +253,7 @@ impl MemberStatus {
         MemberStatus {
             member: node.0,
             address: member.address.clone(),
+            role: member.role.name(),
             raft: match node {
                 node if voting.voters.contains(&node) => "voter",
                 node if voting.learners.contains(&node) => "learner",
@@ -260,13 +271,12 @@ impl MemberStatus {
 }
 
 impl CacheStatus {
-    fn of(control: &Control, shared: &super::Shared) -> CacheStatus {
+    fn of(control: &Control, shared: &super::Shared, now: Timestamp) -> CacheStatus {
         let group = control.metadata().groups().get(&shared.group);
         let segments = group.map_or(&[][..], |group| &group.segments);
         let members = control.metadata().members().values();
-        let has_data = |member: &&Member| {
-            member.incarnation.is_some() && member.role == Role::Data && !member.leaving
-        };
+        let has_data =
+            |member: &&Member| member.incarnation.is_some() && member.has_data() && !member.leaving;
         let running = members.filter(has_data).count();
         let copies = shared.settings.copies(running);
         let us = control.identity().node;
@@ -289,7 +299,10 @@ impl CacheStatus {
             active_here,
             min_insync: usize::from(shared.settings.min_insync),
             segment_bytes: shared.table.usage().bytes.checked_div(copies_here).unwrap_or(0),
-            map: segments.iter().map(SegmentStatus::of).collect(),
+            map: segments
+                .iter()
+                .map(|one| SegmentStatus::of(one, control.metadata(), now))
+                .collect(),
         }
     }
 
@@ -302,6 +315,16 @@ impl CacheStatus {
         if self.lost > 0 {
             why += &format!("; of {} segments they are gone", self.lost);
         }
+        let of: BTreeSet<u64> = self.stale().map(|stale| stale.member).collect();
+        if let Some(age) = self.stale().map(|stale| stale.age_ms).min() {
+            let of: Vec<String> = of.iter().map(u64::to_string).collect();
+            why += &format!(
+                "; stale copies have {}, the newest in sync {} s ago, which serve if you accept the loss \
+                 (`isogrid cluster force-promote`)",
+                of.join(", "),
+                age / 1_000
+            );
+        }
         why
     }
 
@@ -311,13 +334,15 @@ impl CacheStatus {
 }
 
 impl SegmentStatus {
-    fn of(segment: &Segment) -> SegmentStatus {
+    fn of(segment: &Segment, metadata: &Metadata, now: Timestamp) -> SegmentStatus {
         SegmentStatus {
             epoch: segment.epoch.0,
             primary: segment.primary.map(|node| node.0),
             insync: segment.insync.iter().map(|copy| copy.node.0).collect(),
             syncing: segment.syncing.iter().map(|filling| filling.copy.node.0).collect(),
             target: segment.target.iter().map(|node| node.0).collect(),
+            awaited: awaited(metadata, segment),
+            stale: segment.stale.iter().map(|stale| StaleStatus::of(stale, now)).collect(),
         }
     }
 }

@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use super::model::{
-    Accept, CacheMode, ClientCertificates, ListenerTls, LogFormat, ProtocolChoice, TlsMode,
+    Accept, CacheMode, ClientCertificates, Discover, ListenerTls, LogFormat, ProtocolChoice,
+    TlsMode,
 };
 use crate::security::Mode;
+use isogrid_grid::metadata::Role;
 use isogrid_grid::unit::{parse_size, parse_span, show_size, show_span};
 
 /// A value as it was written, before anything is known about its type.
@@ -285,6 +287,8 @@ macro_rules! choice {
 }
 choice!(ProtocolChoice, "auto" => Self::Auto, "ascii" => Self::Ascii, "binary" => Self::Binary);
 choice!(Mode, "auto" => Self::Auto, "on" => Self::On, "off" => Self::Off);
+choice!(Discover, "off" => Self::Off, "multicast" => Self::Multicast);
+choice!(Role, "data" => Self::Data, "witness" => Self::Witness);
 choice!(TlsMode, "off" => Self::Off, "on" => Self::On, "optional" => Self::Optional);
 choice!(
     CacheMode,

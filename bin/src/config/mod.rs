@@ -24,8 +24,8 @@ pub use exposure::{Exposure, exposed, refuse_exposure};
 pub use layer::{Loaded, Setting, Sources, load};
 pub use model::{
     Accept, Address, AuthConfig, CacheConfig, CacheLimits, CacheMode, ClientCertificates,
-    ClusterConfig, LimitsConfig, ListenerConfig, ListenerTls, LogConfig, LogFormat, NodeConfig,
-    ProtocolChoice, ProtocolConfig, RegionConfig, ServerConfig, TlsConfig, TlsMode,
+    ClusterConfig, Discover, LimitsConfig, ListenerConfig, ListenerTls, LogConfig, LogFormat,
+    NodeConfig, ProtocolChoice, ProtocolConfig, RegionConfig, ServerConfig, TlsConfig, TlsMode,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use reference::{explain, explain_all, markdown, template};

@@ -20,7 +20,7 @@ const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 const LIFE: Form = Form::OrOff(&Form::Span(1, 100 * YEAR));
 
 /// Keys at the top and in `[node]`, `[cluster]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 51] = [
+pub static ROOT: [Key<ServerConfig>; 54] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -110,7 +110,7 @@ pub static ROOT: [Key<ServerConfig>; 51] = [
         Form::Address,
         field!(ServerConfig, cluster.peer),
         "Where other members of the cluster reach this one; port 0 picks a free one. Not bound \
-         unless `cluster.bootstrap_expect` or `cluster.join` is given.",
+         unless `cluster.bootstrap_expect`, `cluster.join` or `cluster.discover` is given.",
     ),
     Key::new(
         "cluster.advertise",
@@ -131,8 +131,23 @@ pub static ROOT: [Key<ServerConfig>; 51] = [
         "cluster.join",
         Form::OrOff(&Form::Text("HOST:PORT or HOST:FIRST-LAST, by commas", is_join)),
         field!(ServerConfig, cluster.join),
-        "Where other nodes of the cluster may be; names are looked up. With it or with \
+        "Where other nodes of the cluster may be. A name is looked up each second until the node is a \
+         member, and stands for all addresses that it has then. With it, `cluster.discover` or \
          `cluster.bootstrap_expect` the node belongs to a cluster.",
+    ),
+    Key::new(
+        "cluster.discover",
+        Form::Choice(&["off", "multicast"]),
+        field!(ServerConfig, cluster.discover),
+        "How nodes find each other beside `cluster.join`: multicast, each announces its cluster's name \
+         and its peer address to `cluster.multicast` once a second, on the interface of `cluster.peer`. \
+         That only says whom to greet: give peers TLS where others could answer.",
+    ),
+    Key::new(
+        "cluster.multicast",
+        Form::Text("GROUP:PORT, the group from 224.0.0.0 to 239.255.255.255", is_multicast),
+        field!(ServerConfig, cluster.multicast),
+        "The group and UDP port of `cluster.discover` = multicast, the same on each node.",
     ),
     Key::new(
         "cluster.bootstrap_expect",
@@ -141,6 +156,15 @@ pub static ROOT: [Key<ServerConfig>; 51] = [
         "How many nodes found the cluster together when none of them belongs to one yet: the same \
          number on each, and on fewer than twice as many nodes. 0 founds none, and waits to be let \
          in by those of `cluster.join`.",
+    ),
+    Key::new(
+        "cluster.role",
+        Form::Choice(&["data", "witness"]),
+        field!(ServerConfig, cluster.role),
+        "What the node is there for, for as long as it is a member: data, it has copies of caches and \
+         may vote; witness, it votes and never has any, so that two nodes with data and a witness \
+         survive the loss of any one. A witness serves clients by passing on what they ask for. Another \
+         role takes another member: leave, and come with an empty data directory.",
     ),
     Key::new(
         "cluster.lease",
@@ -533,6 +557,10 @@ const PERSIST_MODES: [&str; 4] = {
 
 fn is_advertised(text: &str) -> bool {
     matches!(crate::cluster::seeds(text).as_deref(), Some([_]))
+}
+
+fn is_multicast(text: &str) -> bool {
+    text.parse().is_ok_and(|at: std::net::SocketAddrV4| at.ip().is_multicast() && at.port() > 0)
 }
 
 fn is_join(text: &str) -> bool {

@@ -8,6 +8,7 @@ use super::model::{
 use super::problem::{Origin, Problem, Problems};
 use super::suggest::nearest;
 use crate::security::Mode;
+use isogrid_grid::metadata::Role;
 use isogrid_grid::unit::show_size;
 
 /// The names of the eviction policies, as the engine has them.
@@ -23,6 +24,7 @@ pub fn validate(config: &ServerConfig) -> Result<(), Problems> {
     check_caches(config, &mut found);
     check_listeners(config, &mut found);
     check_security(config, &mut found);
+    check_role(config, &mut found);
     check_peers(config, &mut found);
     if found.is_empty() { Ok(()) } else { Err(Problems(found)) }
 }
@@ -69,7 +71,10 @@ fn check_mode(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Proble
     }
     if !config.cluster.is_on() {
         let what = format!("cache `{name}` is not local, and the node belongs to no cluster");
-        found.push(problem(what, "give --bootstrap-expect or --join, or say mode = local"));
+        found.push(problem(
+            what,
+            "give --bootstrap-expect, --join or --discover multicast, or say mode = local",
+        ));
     }
     if cache.persist == "behind" {
         let what = format!("cache `{name}`: only local caches have persist = behind");
@@ -141,6 +146,25 @@ fn check_security(config: &ServerConfig, found: &mut Vec<Problem>) {
     if config.auth.mode == Mode::On && nowhere {
         let what = "auth.mode = on, and there is no place for users without a data directory";
         found.push(problem(what, "set auth.users to a file, or node.data_dir to a directory"));
+    }
+}
+
+/// A witness is one of a cluster's, and founds none alone.
+fn check_role(config: &ServerConfig, found: &mut Vec<Problem>) {
+    let of = &config.cluster;
+    if of.role == Role::Data {
+        return;
+    }
+    if !of.is_on() {
+        let what = "cluster.role = witness, and the node belongs to no cluster";
+        found.push(problem(
+            what,
+            "give --bootstrap-expect, --join or --discover multicast, or say role = data",
+        ));
+    } else if of.bootstrap_expect == 1 {
+        let what = "cluster.role = witness with cluster.bootstrap_expect = 1: a witness has no data, \
+                    and founds no cluster alone";
+        found.push(problem(what, "say how many nodes found it together, or role = data"));
     }
 }
 

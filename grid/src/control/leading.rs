@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use isogrid_engine::Timestamp;
 
-use super::{Action, Control, ControlConfig, Message};
+use super::{Action, Control, ControlConfig, Message, find};
 use crate::id::{Boot, NodeId};
 use crate::invalidation::Silence;
 use crate::membership::{Beat, Grant, Grants, Monotonic, Now};
-use crate::metadata::{Command, Member, Metadata, Proposal, Ticket};
+use crate::metadata::{Change, Command, Member, Metadata, Proposal, Step, Ticket};
 use crate::mutant::is_planted;
 use crate::segment::{Health, Request, WALL_SKEW_MAX, plan};
 
@@ -145,13 +145,45 @@ impl Leading {
 
     /// Whether a command may be proposed now. Nobody is expelled that may serve something, and until
     /// that is applied it is granted nothing (R9).
-    fn allows(&mut self, command: &Command, now: Monotonic) -> bool {
-        let Command::Expel(node, _) = command else { return true };
-        let is_over = self.grants.is_over(*node, now) || is_planted("expel-serving");
-        if is_over {
-            self.grants.withhold(BTreeSet::from([*node]));
+    fn allows(
+        &mut self,
+        command: &Command,
+        (metadata, config): (&Metadata, &ControlConfig),
+        now: Monotonic,
+    ) -> bool {
+        match command {
+            Command::Expel(node, _) => {
+                let is_over = self.grants.is_over(*node, now) || is_planted("expel-serving");
+                if is_over {
+                    self.grants.withhold(BTreeSet::from([*node]));
+                }
+                is_over
+            }
+            Command::Change(changes) => {
+                let forced = changes.iter().filter(|one| matches!(one.step, Step::Force(..)));
+                let owners: BTreeSet<NodeId> =
+                    forced.flat_map(|one| last_owners(metadata, one)).collect();
+                self.gives_up(owners, config, now)
+            }
+            _ => true,
         }
-        is_over
+    }
+
+    /// Whether none of these, whose copies have everything, is there or may come back in time. Until
+    /// what they have is declared lost they are granted nothing (R9, R63).
+    fn gives_up(
+        &mut self,
+        owners: BTreeSet<NodeId>,
+        config: &ControlConfig,
+        now: Monotonic,
+    ) -> bool {
+        let is_gone =
+            |node: &NodeId| self.grants.is_over(*node, now) && !self.expects(*node, now, config);
+        let may = owners.iter().all(is_gone) || is_planted("force-early");
+        if may && !owners.is_empty() {
+            self.grants.withhold(owners);
+        }
+        may
     }
 
     /// Whether a member that may be away keeps its place.
@@ -176,6 +208,13 @@ impl Leading {
             reset_lost: reset_at.is_some_and(|at| now >= at),
         }
     }
+}
+
+/// Whose copies of a segment are in sync, and still there as far as anybody knows.
+fn last_owners(metadata: &Metadata, change: &Change) -> Vec<NodeId> {
+    let segment = find(metadata, change.group, change.segment);
+    let copies = segment.into_iter().flat_map(|segment| &segment.insync);
+    copies.filter(|copy| metadata.is_current(**copy)).map(|copy| copy.node).collect()
 }
 
 impl Control {
@@ -226,7 +265,8 @@ impl Control {
             return false;
         }
         while let Some(command) = leading.pending.pop_front() {
-            if !self.is_done(&command) && leading.allows(&command, now.monotonic) {
+            let known = (&self.metadata, &self.config);
+            if !self.is_done(&command) && leading.allows(&command, known, now.monotonic) {
                 return self.propose(leading, command);
             }
         }

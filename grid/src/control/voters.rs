@@ -61,7 +61,7 @@ impl Control {
     fn has_roles_for_others(&self) -> bool {
         let us = self.identity.node;
         let may = |(node, member): (&NodeId, &Member)| {
-            let has_data = member.role == Role::Data && member.incarnation.is_some();
+            let has_data = member.has_data() && member.incarnation.is_some();
             *node != us && has_data && member.stays()
         };
         let mut segments = self.metadata.groups().values().flat_map(|group| &group.segments);
@@ -116,16 +116,26 @@ impl Control {
             |node: &&NodeId| stays(node) && leading.expects(**node, now.monotonic, &self.config);
         let wanted = voters_for(members.keys().filter(stays).count());
         let good = voting.voters.iter().filter(is_good).count();
+        let caught_up = |node: &&NodeId| {
+            self.raft.matched(**node) + CAUGHT_UP >= self.raft.last_index()
+                && leading.grants.holds(**node, now.monotonic)
+        };
+        let is_witness =
+            |node: &&NodeId| members.get(node).is_some_and(|member| member.role == Role::Witness);
+        // To vote is all that a witness is there for, so it does so before members with data.
+        let ready = || voting.learners.iter().filter(is_good).filter(caught_up);
+        let others = || voting.voters.iter().rev().filter(|node| **node != self.identity.node);
+        let witness = ready().find(is_witness);
+        let replaceable = others().find(|node| !is_witness(node));
         if good < wanted {
-            let caught_up = |node: &&NodeId| {
-                self.raft.matched(**node) + CAUGHT_UP >= self.raft.last_index()
-                    && leading.grants.holds(**node, now.monotonic)
-            };
-            let next = voting.learners.iter().filter(is_good).find(caught_up);
+            let next = witness.or_else(|| ready().next());
             return next.map(|node| MemberChange::Vote(*node));
         }
+        if let Some(witness) = witness.filter(|_| replaceable.is_some()) {
+            return Some(MemberChange::Vote(*witness));
+        }
         let bad = voting.voters.iter().find(|node| !is_good(node));
-        let surplus = voting.voters.iter().rev().find(|node| **node != self.identity.node);
+        let surplus = replaceable.or_else(|| others().next());
         let goes = bad.or(surplus).filter(|_| voting.voters.len() > wanted);
         goes.map(|node| MemberChange::Follow(*node))
     }

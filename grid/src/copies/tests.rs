@@ -38,6 +38,8 @@ fn segment(epoch: u32, insync: &[u64], syncing: &[u64]) -> Segment {
         target: Vec::new(),
         clock_floor: 0,
         lost_before: 0,
+        forced_before: 0,
+        stale: Vec::new(),
     }
 }
 

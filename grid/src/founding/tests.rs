@@ -12,13 +12,17 @@ use crate::random::{Random, assert_calm, assert_strict};
 const ROUNDS: u64 = 400;
 
 fn join(storage: u128, boot: u64) -> Join {
+    join_as(Role::Data, storage, boot)
+}
+
+fn join_as(role: Role, storage: u128, boot: u64) -> Join {
     Join {
         cluster: "shop".to_owned(),
         storage: StorageId(storage),
         boot: Boot(boot),
         address: storage.to_string(),
         endpoint: String::new(),
-        role: Role::Data,
+        role,
         zone: String::new(),
         weight: 1,
     }
@@ -39,11 +43,17 @@ struct World {
     expect: u8,
     /// The first so many found nothing.
     waiting: u128,
+    /// The first so many are witnesses.
+    witnesses: u128,
     boots: u64,
 }
 
 impl World {
     fn new(seed: u64, processes: u128, (waiting, expect): (u128, u8)) -> Self {
+        World::with(seed, processes, (waiting, expect), 0)
+    }
+
+    fn with(seed: u64, processes: u128, (waiting, expect): (u128, u8), witnesses: u128) -> Self {
         let mut world = World {
             random: Random(seed),
             all: BTreeMap::new(),
@@ -52,6 +62,7 @@ impl World {
             under_way: Vec::new(),
             expect,
             waiting,
+            witnesses,
             boots: 0,
         };
         (1..=processes).for_each(|storage| world.start(storage, processes));
@@ -61,8 +72,9 @@ impl World {
     fn start(&mut self, storage: u128, processes: u128) {
         self.boots += 1;
         let others = (1..=processes).filter(|other| *other != storage);
+        let role = if storage > self.witnesses { Role::Data } else { Role::Witness };
         let config = FoundingConfig {
-            join: join(storage, self.boots),
+            join: join_as(role, storage, self.boots),
             expect: if storage > self.waiting { self.expect } else { 0 },
             seeds: others.map(|other| other.to_string()).collect(),
             settings: settings(storage << 64 | u128::from(self.boots) << 32),
@@ -150,6 +162,33 @@ fn one_cluster_however_many_start() {
                 world.founded.values().all(|one| Some(one) == first),
                 "seed {seed}: {processes}"
             );
+        }
+    }
+}
+
+/// Witnesses found a cluster with somebody who has data, and never without; the lowest so many.
+#[test]
+fn witnesses_found_nothing_alone() {
+    for (processes, witnesses, expect, founders) in [
+        (3, 1, 3, vec![1, 2, 3]),
+        (3, 2, 3, vec![1, 2, 3]),
+        (5, 3, 3, vec![1, 2, 4]),
+        (2, 1, 1, vec![2]),
+        (3, 3, 3, vec![]),
+        (4, 4, 3, vec![]),
+        (1, 1, 1, vec![]),
+    ] {
+        for seed in 0..50 {
+            let mut world = World::with(seed, processes, (0, expect), witnesses);
+            (0..ROUNDS).for_each(|round| world.round(round * 100, processes, false));
+            let founded: Vec<u128> = world.founded.keys().copied().collect();
+            assert_eq!(
+                founded, founders,
+                "{witnesses} witnesses of {processes}, {expect} expected"
+            );
+            let lacks = world.all.values().filter(|one| one.lacks_data()).count();
+            let all = if founders.is_empty() { world.all.len() } else { 0 };
+            assert_eq!(lacks, all, "{witnesses} witnesses of {processes}");
         }
     }
 }

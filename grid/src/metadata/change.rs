@@ -2,7 +2,7 @@
 
 use isogrid_engine::Timestamp;
 
-use super::{Filling, Metadata, Refusal, Segment, are_distinct};
+use super::{Filling, Metadata, Refusal, Segment, Stale, are_distinct};
 use crate::bytes::{Input, put_many, put_u8, put_u64};
 use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use crate::mutant::is_planted;
@@ -34,6 +34,9 @@ pub enum Step {
     Fill(Vec<Copy>, Vec<NodeId>),
     /// What there was is declared lost, and an empty copy serves (R29).
     Reset(Copy, Timestamp),
+    /// An operator accepts that what was acknowledged lately is lost, and a stale copy serves (R63).
+    /// No plan has this step.
+    Force(Copy, Timestamp),
 }
 
 impl Metadata {
@@ -110,10 +113,23 @@ impl Metadata {
                 }
                 (next.primary, next.insync) = (Some(copy.node), vec![*copy]);
                 next.syncing.clear();
+                next.stale.clear();
                 next.clock_floor = next.clock_floor.max(*floor);
                 next.lost_before = u64::from(next.epoch.0 + 1) << 40;
             }
+            Step::Force(copy, floor) => {
+                self.check_current(*copy)?;
+                let is_stale = next.stale.iter().any(|stale| stale.copy == *copy);
+                if next.primary.is_some() || !is_stale {
+                    return Err(Refusal::NotAllowed);
+                }
+                (next.primary, next.insync) = (Some(copy.node), vec![*copy]);
+                next.syncing.clear();
+                next.clock_floor = next.clock_floor.max(*floor);
+                next.forced_before = u64::from(next.epoch.0 + 1) << 40;
+            }
         }
+        self.fall_behind(segment, &mut next, step.floor());
         let is_same_primary = next.primary == segment.primary;
         if (next.primary, &next.insync) != (segment.primary, &segment.insync)
             && !(is_planted("epoch-stands-still") && is_same_primary)
@@ -121,6 +137,19 @@ impl Metadata {
             next.epoch.0 += 1;
         }
         Ok(next)
+    }
+
+    /// Copies that are in sync no more are stale from now on, until they are filled anew.
+    fn fall_behind(&self, was: &Segment, next: &mut Segment, at: Timestamp) {
+        let dropped = was.insync.iter().filter(|copy| !next.insync.contains(copy));
+        let dropped = dropped.map(|copy| Stale { copy: *copy, epoch: was.epoch, at });
+        let mut stale: Vec<Stale> = next.stale.iter().copied().chain(dropped).collect();
+        stale.retain(|one| {
+            let node = one.copy.node;
+            let is_filled = next.syncing.iter().any(|filling| filling.copy.node == node);
+            self.is_current(one.copy) && !next.is_insync(node) && !is_filled
+        });
+        next.stale = stale;
     }
 
     /// One that is being filled already goes on.
@@ -153,6 +182,14 @@ impl Change {
 }
 
 impl Step {
+    /// The time of the entry, where it has one.
+    fn floor(&self) -> Timestamp {
+        match self {
+            Step::Serve(.., floor) | Step::Reset(_, floor) | Step::Force(_, floor) => *floor,
+            Step::Expand(..) | Step::Vacate | Step::Fill(..) => 0,
+        }
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Step::Serve(primary, insync, floor) => {
@@ -177,6 +214,11 @@ impl Step {
                 copy.encode(out);
                 put_u64(out, *floor);
             }
+            Step::Force(copy, floor) => {
+                put_u8(out, 6);
+                copy.encode(out);
+                put_u64(out, *floor);
+            }
         }
     }
 
@@ -190,6 +232,7 @@ impl Step {
             3 => Step::Vacate,
             4 => Step::Fill(input.many(Copy::decode)?, input.many(NodeId::decode)?),
             5 => Step::Reset(Copy::decode(input)?, input.u64()?),
+            6 => Step::Force(Copy::decode(input)?, input.u64()?),
             _ => return None,
         })
     }

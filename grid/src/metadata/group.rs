@@ -91,6 +91,17 @@ pub struct Filling {
     pub since: u64,
 }
 
+/// A copy that was in sync once, and may lack what was acknowledged since (R63).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stale {
+    /// Which copy.
+    pub copy: Copy,
+    /// The last epoch in which it was in sync.
+    pub epoch: Epoch,
+    /// When it ceased to be, by the leader's clock and never before that, ms.
+    pub at: Timestamp,
+}
+
 /// One segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
@@ -109,6 +120,19 @@ pub struct Segment {
     pub clock_floor: Timestamp,
     /// Everything of a lower version may be lost: it was declared empty once (R29); else 0.
     pub lost_before: u64,
+    /// What was acknowledged of a lower version may be lost, and what it had replaced may be there
+    /// again: an operator has had a stale copy serve (R63); else 0.
+    pub forced_before: u64,
+    /// The copies that are in sync no more, and still have what they had then: one of each member at
+    /// most. Nobody serves from one unless an operator says so.
+    pub stale: Vec<Stale>,
+}
+
+impl Stale {
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let (copy, epoch) = (Copy::decode(input)?, Epoch::decode(input)?);
+        Some(Stale { copy, epoch, at: input.u64()? })
+    }
 }
 
 impl Filling {
@@ -122,7 +146,19 @@ impl Segment {
     pub(super) fn new(epoch: Epoch, insync: Vec<Copy>, clock_floor: Timestamp) -> Self {
         let target: Vec<NodeId> = insync.iter().map(|copy| copy.node).collect();
         let primary = target.first().copied();
-        Segment { epoch, primary, insync, syncing: Vec::new(), target, clock_floor, lost_before: 0 }
+        let (syncing, stale) = (Vec::new(), Vec::new());
+        let (lost_before, forced_before) = (0, 0);
+        Segment {
+            epoch,
+            primary,
+            insync,
+            syncing,
+            target,
+            clock_floor,
+            lost_before,
+            forced_before,
+            stale,
+        }
     }
 
     /// Whether this member's copy is in sync.
@@ -156,6 +192,7 @@ impl Segment {
         let was = (self.primary, self.insync.len());
         self.primary = self.primary.filter(|primary| *primary != node);
         self.syncing.retain(|filling| filling.copy.node != node);
+        self.stale.retain(|stale| !is_gone(&stale.copy));
         if !self.insync.iter().all(&is_gone) {
             self.insync.retain(|copy| !is_gone(copy));
         }
@@ -175,6 +212,12 @@ impl Segment {
         put_many(out, self.target.iter(), |out, node| node.encode(out));
         put_u64(out, self.clock_floor);
         put_u64(out, self.lost_before);
+        put_u64(out, self.forced_before);
+        put_many(out, self.stale.iter(), |out, stale| {
+            stale.copy.encode(out);
+            stale.epoch.encode(out);
+            put_u64(out, stale.at);
+        });
     }
 
     fn decode(input: &mut Input<'_>) -> Option<Self> {
@@ -186,6 +229,8 @@ impl Segment {
             target: input.many(NodeId::decode)?,
             clock_floor: input.u64()?,
             lost_before: input.u64()?,
+            forced_before: input.u64()?,
+            stale: input.many(Stale::decode)?,
         })
     }
 }

@@ -18,7 +18,7 @@ use isogrid_engine::Timestamp;
 
 pub use self::change::{Change, Step};
 pub use self::command::{Command, CreateGroup, Join, Proposal, Register, Ticket};
-pub use self::group::{Filling, Group, GroupSettings, Owners, Segment};
+pub use self::group::{Filling, Group, GroupSettings, Owners, Segment, Stale};
 pub use self::node::{Member, Role};
 use crate::bytes::{Input, put_many, put_option, put_u32, put_u64, whole};
 use crate::id::{Boot, ClusterId, Copy, Data, Epoch, GroupId, Incarnation, NodeId, StorageId};
@@ -101,7 +101,7 @@ pub struct Metadata {
 /// How many that have left are remembered.
 const LEFT_MAX: usize = 1_024;
 /// The format of [`Metadata::encode`].
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 impl Metadata {
     /// A cluster at its birth: `founders` become the members 1, 2, ... in the order of their
@@ -175,10 +175,11 @@ impl Metadata {
         self.members.iter().find(|(_, member)| member.storage == storage).map(|(node, _)| *node)
     }
 
-    /// The copy that a member has of a group's segments, if its process is registered.
+    /// The copy that a member has of a group's segments, if its process is registered; a witness has
+    /// none.
     #[must_use]
     pub fn copy_of(&self, node: NodeId, durable: bool) -> Option<Copy> {
-        let member = self.members.get(&node)?;
+        let member = self.members.get(&node).filter(|member| member.has_data())?;
         let incarnation = member.incarnation?;
         let data = if durable { Data::Disk(member.data) } else { Data::Memory(incarnation) };
         Some(Copy { node, data })
@@ -187,7 +188,8 @@ impl Metadata {
     /// Whether these are the data that the member has today (R2).
     #[must_use]
     pub fn is_current(&self, copy: Copy) -> bool {
-        self.members.get(&copy.node).is_some_and(|member| match copy.data {
+        let member = self.members.get(&copy.node).filter(|member| member.has_data());
+        member.is_some_and(|member| match copy.data {
             Data::Memory(incarnation) => member.incarnation == Some(incarnation),
             Data::Disk(data) => member.data == data,
         })
@@ -319,9 +321,12 @@ impl Metadata {
         Ok(Segment::new(create.epoch, insync, create.now))
     }
 
-    /// Somebody has to take what it has, so the last one that has not said so cannot leave.
+    /// Somebody has to take what it has, so the last one with data that has not said so cannot leave:
+    /// witnesses take nothing.
     fn leave(&mut self, node: NodeId) -> Result<(), Refusal> {
-        let stays = |(other, member): (&NodeId, &Member)| *other != node && !member.leaving;
+        let stays = |(other, member): (&NodeId, &Member)| {
+            *other != node && !member.leaving && member.has_data()
+        };
         let is_last = !self.members.iter().any(stays);
         let member = self.members.get_mut(&node).ok_or(Refusal::NoMember)?;
         if is_last && !member.leaving {
@@ -356,6 +361,8 @@ impl Metadata {
     /// Its disk is that of nobody from here on.
     fn forget(&mut self, node: NodeId) -> Result<(), Refusal> {
         let member = self.members.remove(&node).ok_or(Refusal::NoMember)?;
+        let segments = self.groups.values_mut().flat_map(|group| &mut group.segments);
+        segments.for_each(|segment| segment.stale.retain(|stale| stale.copy.node != node));
         self.left.push_back(member.storage);
         if self.left.len() > LEFT_MAX {
             self.left.pop_front();

@@ -3,6 +3,7 @@
 use crate::bytes::{Input, put_bytes, put_option, put_u8, put_u16};
 use crate::id::{Boot, Incarnation, StorageId};
 use crate::metadata::Join;
+use crate::mutant::is_planted;
 
 /// What a member is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// Its name: data or witness.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Data => "data",
+            Role::Witness => "witness",
+        }
+    }
+
     pub(super) fn encode(self, out: &mut Vec<u8>) {
         put_u8(
             out,
@@ -84,6 +94,12 @@ impl Member {
             leaving,
             stopping,
         }
+    }
+
+    /// Whether it may have copies of segments: a witness has none, ever.
+    #[must_use]
+    pub fn has_data(&self) -> bool {
+        self.role == Role::Data || is_planted("witness-owns")
     }
 
     /// Whether roles may be given to it.

@@ -226,6 +226,56 @@ fn a_reset_declares_lost_what_nobody_has() {
 }
 
 /// A process that asks again gets the same numbers; the next one ends it and its roles.
+/// R63: a copy that falls behind is listed as one that an operator may have serve, when nobody does,
+/// for as long as it has what it had.
+#[test]
+fn a_stale_copy_serves_when_it_is_forced_to_and_never_else() {
+    let force = |copy| Step::Force(copy, 50);
+    let mut world = World::serving();
+    assert_eq!(world.change(force(copy(2, 3))), NOT_ALLOWED);
+    assert_eq!(world.change(Step::Serve(NodeId(1), nodes(&[1]), 40)), DONE);
+    let stale = Stale { copy: copy(2, 3), epoch: Epoch(10), at: 40 };
+    assert_eq!(world.segment().stale, [stale]);
+    assert_eq!(world.change(force(stale.copy)), NOT_ALLOWED, "it is served");
+    assert_eq!(world.change(Step::Vacate), DONE);
+    assert_eq!(world.change(force(copy(3, 4))), NOT_ALLOWED, "it never had anything");
+    assert_eq!(world.change(force(copy(2, 2))), NOT_CURRENT);
+    let ready = World(world.0.clone());
+    assert_eq!(world.change(force(stale.copy)), DONE);
+    let was = Stale { copy: copy(1, 2), epoch: Epoch(12), at: 50 };
+    let segment = world.segment();
+    assert_eq!((segment.primary, segment.epoch), (Some(NodeId(2)), Epoch(13)));
+    assert_eq!((&*segment.insync, &*segment.stale), (&[stale.copy][..], &[was][..]));
+    assert_eq!(
+        (segment.forced_before, segment.lost_before, segment.clock_floor),
+        (13 << 40, 0, 50)
+    );
+    // What was filled anew has not what it had.
+    let ends: [fn(&mut World); 4] = [
+        |world| {
+            assert!(!matches!(
+                world.change(Step::Fill(vec![copy(2, 3)], nodes(&[1, 2]))),
+                Outcome::Refused(_)
+            ))
+        },
+        |world| assert!(!matches!(world.apply(&register(2, 20, 9)), Outcome::Refused(_))),
+        |world| {
+            assert!(!matches!(world.apply(&Command::Expel(NodeId(2), false)), Outcome::Refused(_)))
+        },
+        |world| {
+            world.apply(&register(1, 10, 9));
+            let ours = world.0.copy_of(NodeId(3), false).unwrap();
+            assert_eq!(world.change(Step::Reset(ours, 0)), DONE);
+        },
+    ];
+    for end in ends {
+        let mut world = World(ready.0.clone());
+        end(&mut world);
+        assert_eq!(world.segment().stale, []);
+        assert!(matches!(world.change(force(stale.copy)), Outcome::Refused(_)));
+    }
+}
+
 #[test]
 fn one_boot_is_one_incarnation() {
     let mut world = World::serving();
@@ -295,6 +345,25 @@ fn joining_twice_is_one_member_at_its_newest_address() {
 }
 
 /// Members that all asked at once to leave waited for each other for ever.
+/// Whoever proposes it: a witness is given no copy, and takes nothing from the last that has data.
+#[test]
+fn a_witness_is_given_nothing() {
+    let mut world = World::serving();
+    world.apply(&Command::Join(Join { role: super::Role::Witness, ..join(90, 1) }));
+    let node = NodeId(4);
+    let incarnation = world.0.members()[&node].incarnation.unwrap();
+    assert_eq!(world.0.copy_of(node, false), None);
+    let fill = Step::Fill(vec![copy(4, incarnation.0)], nodes(&[1, 4]));
+    assert_eq!(world.change(fill), NOT_CURRENT);
+    let owned = CreateGroup { group: GroupId(1), ..create(&[&[4]]) };
+    world.assert_refused(&Command::CreateGroup(owned), Refusal::NotCurrent);
+    for with_data in [1, 2] {
+        assert_eq!(world.apply(&Command::Leave(NodeId(with_data))), DONE);
+    }
+    world.assert_refused(&Command::Leave(NodeId(3)), Refusal::NotAllowed);
+    assert_eq!(world.apply(&Command::Leave(node)), DONE);
+}
+
 #[test]
 fn the_last_that_has_not_asked_to_leave_cannot() {
     let mut world = World::serving();
@@ -453,7 +522,7 @@ fn likely(random: &mut Random, metadata: &Metadata) -> Command {
         5 => Command::Expel(NodeId(node), random.bool()),
         6 => Command::ShutDown,
         _ => {
-            let step = match random.below(6) {
+            let step = match random.below(7) {
                 0 => Step::Serve(NodeId(node), some(random), random.below(99)),
                 1 => Step::Serve(NodeId(node), nodes(&[node]), 0),
                 2 => {
@@ -461,6 +530,11 @@ fn likely(random: &mut Random, metadata: &Metadata) -> Command {
                     filling.map_or(Step::Vacate, |one| Step::Expand(one.copy, one.since))
                 }
                 3 | 4 => Step::Fill(vec![a_copy(random)], some(random)),
+                5 => {
+                    let stale = metadata.groups()[&GROUP].segments[0].stale.last();
+                    let copy = stale.map_or_else(|| a_copy(random), |stale| stale.copy);
+                    Step::Force(copy, random.below(99))
+                }
                 _ => Step::Reset(a_copy(random), random.below(99)),
             };
             let expected = metadata.groups()[&GROUP].segments[0].epoch;
@@ -524,6 +598,7 @@ proptest! {
             prop_assert!(after.primary.is_none_or(|node| after.is_insync(node)), "{:?}", command);
             let mut named: Vec<NodeId> = after.insync.iter().map(|copy| copy.node).collect();
             named.extend(after.syncing.iter().map(|filling| filling.copy.node));
+            named.extend(after.stale.iter().map(|stale| stale.copy.node));
             let count = named.len();
             named.sort();
             named.dedup();

@@ -10,9 +10,7 @@ use isogrid_engine::Timestamp;
 
 use super::assign::{Candidate, assign};
 use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
-use crate::metadata::{
-    Change, Filling, Group, GroupSettings, Member, Metadata, Role, Segment, Step,
-};
+use crate::metadata::{Change, Filling, Group, GroupSettings, Member, Metadata, Segment, Step};
 use crate::mutant::is_planted;
 
 /// What the leader knows of the members.
@@ -222,7 +220,7 @@ impl Planner<'_> {
                 insync.contains(node) && (segment.primary != Some(*node) || primary == node)
             }
             Step::Vacate => segment.primary != Some(*node),
-            Step::Expand(..) | Step::Fill(..) | Step::Reset(..) => true,
+            Step::Expand(..) | Step::Fill(..) | Step::Reset(..) | Step::Force(..) => true,
         };
         let nodes = segment.insync.iter().map(|copy| copy.node).chain(segment.primary);
         let losers = nodes.filter(|node| !stays(node) && self.health.gone.contains(node));
@@ -276,6 +274,11 @@ impl Planner<'_> {
         let is_member = |copy: &Copy| self.metadata.members().contains_key(&copy.node);
         let is_accepted = !place.segment.insync.iter().any(is_member);
         let durable = place.group.settings.durable;
+        let stale = place.segment.stale.iter().filter(|_| is_planted("force-unasked"));
+        let mut stale = stale.filter(|stale| self.health.alive.contains(&stale.copy.node));
+        if let Some(stale) = stale.next() {
+            return Some(Step::Force(stale.copy, self.clock_floor));
+        }
         if !is_lost || !(is_accepted || (self.health.reset_lost && !durable)) {
             return None;
         }
@@ -288,7 +291,7 @@ impl Planner<'_> {
     fn has_data(&self, node: NodeId) -> bool {
         let member = self.metadata.members().get(&node);
         self.health.alive.contains(&node)
-            && member.is_some_and(|member| member.role == Role::Data && !member.stopping)
+            && member.is_some_and(|member| member.has_data() && !member.stopping)
     }
 
     /// Backups that are gone, or do not answer the primary (R21).
@@ -307,7 +310,7 @@ impl Planner<'_> {
             }
         }
         let shrinks = stay.len() < place.segment.insync.len();
-        shrinks.then_some(Step::Serve(primary, stay, place.segment.clock_floor))
+        shrinks.then_some(Step::Serve(primary, stay, self.clock_floor))
     }
 
     /// Members whose processes are about to end hand over to copies in sync what they have, all of
@@ -322,7 +325,7 @@ impl Planner<'_> {
         let stay: Vec<NodeId> = all().filter(|node| !going.contains(node)).collect();
         if !going.contains(&primary) {
             let giving = if place.group.settings.local_reads { going } else { BTreeSet::new() };
-            let step = Step::Serve(primary, stay, segment.clock_floor);
+            let step = Step::Serve(primary, stay, self.clock_floor);
             return self.once_given_up(place, giving, step);
         }
         let alive = stay.iter().copied().filter(|node| self.health.alive.contains(node));
@@ -426,7 +429,7 @@ impl Planner<'_> {
 
 /// The members that may have copies.
 fn candidates(metadata: &Metadata) -> Vec<Candidate> {
-    let may = |member: &Member| member.role == Role::Data && !member.leaving;
+    let may = |member: &Member| member.has_data() && !member.leaving;
     let members = metadata.members().iter().filter(|(_, member)| may(member));
     let candidate = |(node, member): (&NodeId, &Member)| {
         let (weight, zone) = (member.weight, member.zone.clone());

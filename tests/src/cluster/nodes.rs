@@ -54,6 +54,8 @@ pub struct Setup {
     pub mode: Mode,
     /// Whether they are there after a restart of all (`persist = sync`).
     pub kept: bool,
+    /// How many of them are witnesses: the last ones.
+    pub witnesses: usize,
     /// Whether each node has a small disk of its own, which can be full. That takes a user who may
     /// mount, see [`super::may_mount`].
     pub small_disks: bool,
@@ -128,12 +130,35 @@ impl Cluster {
         &self.clients
     }
 
+    /// Where the others reach a node: its address as a member.
+    pub fn peer(&self, node: usize) -> String {
+        self.network.address(node).to_string()
+    }
+
+    /// Waits until each node can be asked over HTTP.
+    pub fn wait_reached(&self) {
+        let begin = Instant::now();
+        for address in &self.https {
+            while std::net::TcpStream::connect(address).is_err() {
+                assert!(begin.elapsed() < SERVES_WITHIN, "{address} is not there");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+
     /// What a node answers to a call of administration.
     pub fn admin(&self, node: usize, method: &str) -> String {
+        let (status, text) = self.admin_with(node, method, "{}");
+        assert_eq!(status, 200, "{method}: {text}");
+        text
+    }
+
+    /// The same with parameters, and with the status of the answer.
+    pub fn admin_with(&self, node: usize, method: &str, params: &str) -> (u16, String) {
         let mut client = crate::harness::Client::tcp(self.https[node]);
-        let answer = client.http("POST", &format!("/v1/admin/{method}"), &[], b"{}");
-        assert_eq!(answer.status, 200, "{method}: {}", answer.text());
-        answer.text()
+        let path = format!("/v1/admin/{method}");
+        let answer = client.http("POST", &path, &[], params.as_bytes());
+        (answer.status, answer.text())
     }
 
     /// Waits until each node that runs has ended by itself, and well.
@@ -162,6 +187,11 @@ impl Cluster {
     /// Starts a node that does not run.
     pub fn start(&mut self, node: usize) {
         self.processes[node].start();
+    }
+
+    /// Why a node that does not run is not started with these arguments behind its own.
+    pub fn refuses_to_start(&self, node: usize, arguments: &[&str]) -> String {
+        self.processes[node].refuses_to_start(arguments)
     }
 
     /// Kills a node.
@@ -287,8 +317,10 @@ fn arguments(
     let advertise = format!("cluster.advertise={}", network.address(node));
     let name = format!("chaos{node}");
     let count = setup.nodes.to_string();
+    let role = if node + setup.witnesses < setup.nodes { "data" } else { "witness" };
     let pairs = [
         ("--config", "/dev/null".into()),
+        ("--set", format!("cluster.role={role}")),
         ("--name", name),
         ("--log-format", "json".into()),
         ("--data-dir", data.to_string_lossy().into_owned()),

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::harness::send_signal;
 
+/// The exit code of a refused configuration.
+const REFUSED: i32 = 78;
+
 /// How long a server may take to stop: to hand over, and to drain its connections.
 const STOPS_WITHIN: Duration = Duration::from_secs(60);
 
@@ -34,6 +37,16 @@ impl Process {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.may_end = false;
         self.child = Some(command.spawn().unwrap_or_else(|e| panic!("{:?}: {e}", self.command)));
+    }
+
+    /// What it says when it refuses to run with these arguments behind its own.
+    pub fn refuses_to_start(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]).args(arguments).env_clear().stdin(Stdio::null());
+        let ended = crate::harness::run(&mut command);
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(REFUSED), "{said}");
+        said
     }
 
     /// From now to its next start it may end by itself.

@@ -166,7 +166,10 @@ impl History {
         if known != value {
             return Err(format!("I7: version {version:x} is of {known:?} and of {value:?}"));
         }
-        let broken = |(before, after): &&(u64, u64)| *before < version && version < *after;
+        // What followed may be lost, and what was in its place instead be found.
+        let broken = |(before, after): &&(u64, u64)| {
+            *before < version && version < *after && *after >= self.lost_before
+        };
         match self.followed.iter().find(broken) {
             None => Ok(()),
             Some((before, after)) => {
@@ -199,7 +202,8 @@ impl History {
             Ask::Put(value) => Some(value),
             Ask::Cas(expected, value) => {
                 if expected != 0 {
-                    let between = self.versions.range(expected + 1..version).next();
+                    let after = self.lost_before.max(expected + 1);
+                    let between = self.versions.range(after.min(version)..version).next();
                     if let Some((between, _)) = between {
                         return Err(format!(
                             "{between:x} lies between {expected:x} and {version:x}"

@@ -12,7 +12,9 @@ mod succession;
 
 use isogrid_grid::control::Control;
 use isogrid_grid::id::{GroupId, SegmentId};
+use isogrid_grid::metadata::Change;
 
+pub use self::succession::Lost;
 use crate::sim::process::Machine;
 
 /// What a check may look at: the world knows everything at once, as nobody in it does.
@@ -57,10 +59,21 @@ impl Invariants {
         self.one_server.check(view)
     }
 
-    /// What was below this version was declared lost, as far as anybody knows.
+    /// What was declared lost, as far as anybody knows.
     #[must_use]
-    pub fn lost_before(&self, group: GroupId, segment: SegmentId) -> u64 {
-        self.succession.lost_before(group, segment)
+    pub fn lost(&self, group: GroupId, segment: SegmentId) -> Lost {
+        self.succession.lost(group, segment)
+    }
+
+    /// An operator asks for this.
+    pub fn asked_to_force(&mut self, change: &Change) {
+        self.succession.asked_to_force(change);
+    }
+
+    /// How many segments an operator had a stale copy serve.
+    #[must_use]
+    pub fn forced(&self) -> u64 {
+        self.succession.forced()
     }
 
     /// Terms that had a leader.

@@ -1,10 +1,12 @@
 //! I14, I16, R3: how a segment may change from one entry to the next. Whoever serves was in sync,
-//! who is in sync is there today, and every such change is a new epoch.
+//! who is in sync is there today, and every such change is a new epoch. A witness has nothing. R63: a
+//! stale copy serves when an operator has asked for that, and no copy in sync may come back unseen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use isogrid_grid::id::{GroupId, SegmentId};
-use isogrid_grid::metadata::{Metadata, Segment};
+use isogrid_grid::control::Control;
+use isogrid_grid::id::{Epoch, GroupId, SegmentId};
+use isogrid_grid::metadata::{Change, Metadata, Role, Segment};
 
 use super::View;
 
@@ -14,6 +16,18 @@ pub struct Succession {
     newest: Option<Metadata>,
     /// How often a segment was declared empty.
     resets: BTreeMap<GroupId, u64>,
+    /// What an operator has asked for.
+    asked: BTreeSet<(GroupId, SegmentId, Epoch)>,
+    forced: u64,
+}
+
+/// What of a segment was declared lost: nobody has to find it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// What was below this version, and nobody may find it (R29).
+    pub empty: u64,
+    /// What was below this version, and what it had replaced may be found again (R63).
+    pub any: u64,
 }
 
 impl Succession {
@@ -34,6 +48,11 @@ impl Succession {
                 let was = before.groups().get(group).and_then(|group| group.segments.get(at));
                 if let Some(was) = was.filter(|_| is_next) {
                     follows(was, segment).map_err(|why| format!("{group} s{at}: {why}"))?;
+                    if is_forced(was, segment) {
+                        self.forced += 1;
+                        let place = (*group, SegmentId(u16::try_from(at).unwrap_or(0)), was.epoch);
+                        self.may_be_forced(place, (before, was), view)?;
+                    }
                     *self.resets.entry(*group).or_default() += u64::from(is_reset(was, segment));
                 }
                 holds(now, segment).map_err(|why| format!("{group} s{at}: {why}"))?;
@@ -45,15 +64,53 @@ impl Succession {
 }
 
 impl Succession {
-    pub(super) fn lost_before(&self, group: GroupId, segment: SegmentId) -> u64 {
+    pub(super) fn asked_to_force(&mut self, change: &Change) {
+        self.asked.insert((change.group, change.segment, change.expected));
+    }
+
+    pub(super) fn forced(&self) -> u64 {
+        self.forced
+    }
+
+    fn may_be_forced(
+        &self,
+        place: (GroupId, SegmentId, Epoch),
+        (before, was): (&Metadata, &Segment),
+        view: &View<'_>,
+    ) -> Result<(), String> {
+        if !self.asked.contains(&place) {
+            return Err(format!("R63: nobody asked for what became of {place:?}: {was:?}"));
+        }
+        let there = was.insync.iter().filter(|copy| before.is_current(**copy)).find(|copy| {
+            view.machines.iter().any(|machine| {
+                let now = machine.clock.now(view.now).monotonic;
+                let control = machine.process.as_ref().map(|process| &process.control);
+                let is_it = |control: &&Control| control.identity().node == copy.node;
+                control.filter(is_it).is_some_and(|control| control.lease().holds(now))
+            })
+        });
+        match there {
+            Some(copy) => Err(format!("R63: {copy} is in sync and alive: {place:?}, {was:?}")),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn lost(&self, group: GroupId, segment: SegmentId) -> Lost {
         let group = self.newest.as_ref().and_then(|newest| newest.groups().get(&group));
         let segment = group.and_then(|group| group.segments.get(usize::from(segment.0)));
-        segment.map_or(0, |segment| segment.lost_before)
+        segment.map_or(Lost::default(), |segment| {
+            let empty = segment.lost_before;
+            Lost { empty, any: empty.max(segment.forced_before) }
+        })
     }
 }
 
 fn is_reset(was: &Segment, now: &Segment) -> bool {
     was.lost_before != now.lost_before
+}
+
+fn is_forced(was: &Segment, now: &Segment) -> bool {
+    was.forced_before != now.forced_before
 }
 
 fn follows(was: &Segment, now: &Segment) -> Result<(), String> {
@@ -62,13 +119,14 @@ fn follows(was: &Segment, now: &Segment) -> Result<(), String> {
     if step != u32::from(!is_same) {
         return Err(format!("R3: {was:?} became {now:?}"));
     }
+    let is_declared = is_reset(was, now) || is_forced(was, now);
     let promoted = now.primary.filter(|primary| was.primary != Some(*primary));
-    if promoted.is_some_and(|primary| !was.is_insync(primary)) && !is_reset(was, now) {
+    if promoted.is_some_and(|primary| !was.is_insync(primary)) && !is_declared {
         return Err(format!("I16: {promoted:?} serves and was not in sync: {was:?}"));
     }
     let new = now.insync.iter().find(|copy| !was.insync.contains(copy));
     let was_filled = |copy| was.syncing.iter().any(|filling| filling.copy == copy);
-    if new.is_some_and(|copy| !was_filled(*copy)) && !is_reset(was, now) {
+    if new.is_some_and(|copy| !was_filled(*copy)) && !is_declared {
         return Err(format!("I16: {new:?} is in sync and was never filled: {was:?}"));
     }
     Ok(())
@@ -77,6 +135,10 @@ fn follows(was: &Segment, now: &Segment) -> Result<(), String> {
 fn holds(metadata: &Metadata, segment: &Segment) -> Result<(), String> {
     if segment.insync.is_empty() {
         return Err("R29: no copy is listed".into());
+    }
+    let mut witnesses = metadata.members().iter().filter(|(_, one)| one.role == Role::Witness);
+    if let Some((witness, _)) = witnesses.find(|(node, _)| segment.names(**node)) {
+        return Err(format!("{witness} is a witness and has a copy: {segment:?}"));
     }
     let stale = segment.insync.iter().find(|copy| !metadata.is_current(**copy));
     match (segment.primary, stale) {

@@ -10,6 +10,7 @@ use super::kv::Key;
 use super::queue::What;
 use super::server::{Answer, Ask, Asked};
 use super::world::{SEGMENTS, World};
+use crate::invariant::Lost;
 use crate::invariant::counted::Counted;
 use crate::invariant::linear::{Linear, Operation, Place};
 
@@ -74,14 +75,13 @@ impl Clients {
         self.linear.floors().find(|(other, _)| *other == place).map_or(0, |(_, version)| version)
     }
 
-    /// An operation begins, and may come again or not: its number. What is below `lost_before` was
-    /// declared lost.
-    pub fn begin(&mut self, (place, ask): (Place, Ask), named: bool, lost_before: u64) -> u64 {
+    /// An operation begins, and may come again or not: its number. So much was declared lost.
+    pub fn begin(&mut self, (place, ask): (Place, Ask), named: bool, lost: Lost) -> u64 {
         self.next += 1;
-        let operation = self.linear.ask(place, ask, lost_before);
+        let operation = self.linear.ask(place, ask, lost.empty);
         self.under_way.insert(self.next, operation);
         if named {
-            self.named.insert(self.next, (place, ask, lost_before));
+            self.named.insert(self.next, (place, ask, lost.any));
             self.counted.ask(self.next, place, ask == Ask::Add);
         }
         self.next
@@ -155,8 +155,8 @@ impl World {
 
     /// A client asks a machine for this.
     pub(super) fn ask_of(&mut self, to: usize, place: Place, ask: Ask, named: bool) -> u64 {
-        let lost_before = self.invariants.lost_before(place.0, place.1);
-        let number = self.clients.begin((place, ask), named, lost_before);
+        let lost = self.invariants.lost(place.0, place.1);
+        let number = self.clients.begin((place, ask), named, lost);
         self.note(format!("client {number}: {ask:?} of {place:?} to m{to}, named {named}"));
         let delay = self.chance.between(100, 3_000);
         self.schedule(delay, What::Operation(to, number));
@@ -184,7 +184,7 @@ impl World {
             return self.wait_for(at, What::Operation(at, number));
         }
         let Some(((group, segment, _), asked)) = self.clients.asked(number) else { return };
-        let lost_before = self.invariants.lost_before(group, segment);
+        let lost_before = self.invariants.lost(group, segment).any;
         if self.clients.is_forgotten(number, lost_before) {
             return;
         }
@@ -201,7 +201,7 @@ impl World {
             return;
         }
         let Some(((group, segment, _), _)) = self.clients.asked(number) else { return };
-        let lost_before = self.invariants.lost_before(group, segment);
+        let lost_before = self.invariants.lost(group, segment).any;
         if let Err(broken) = self.clients.counted.answer(number, answer, lost_before) {
             self.fail(&broken);
         }
@@ -211,7 +211,7 @@ impl World {
     pub(super) fn end(&mut self, number: u64, answer: Answer) {
         let Some(((group, segment, _), _)) = self.clients.asked(number) else { return };
         self.note(format!("client {number}: {answer:x?}"));
-        let lost_before = self.invariants.lost_before(group, segment);
+        let lost_before = self.invariants.lost(group, segment).any;
         if let Err(broken) = self.clients.end(number, answer, lost_before) {
             self.fail(&broken);
         }

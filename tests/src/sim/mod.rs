@@ -9,6 +9,7 @@
 //! | `clock` | clocks that drift, and are off |
 //! | `disk` | what a disk has after power went |
 //! | `failover` | how long a failover takes |
+//! | `force` | an operator who has stale copies serve |
 //! | `fragment` | one copy of a segment, and who waits for it |
 //! | `fresh` | an invalidated cache on every process |
 //! | `groups` | the groups of caches that all runs have |
@@ -31,6 +32,7 @@ pub mod clients;
 pub mod clock;
 pub mod disk;
 pub mod failover;
+mod force;
 mod fragment;
 mod fresh;
 mod groups;

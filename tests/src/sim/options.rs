@@ -59,6 +59,10 @@ pub struct Options {
     pub planned: bool,
     /// Members are removed that have no lease, and nothing that nobody else has.
     pub expel: bool,
+    /// The second machine is a witness.
+    pub witness: bool,
+    /// An operator has stale copies serve where no other can.
+    pub force: bool,
 }
 
 /// Messages that come late where members leave soon, in a million, and how late, ms.
@@ -98,6 +102,8 @@ impl Options {
             short_log: often(&[0, 1]) == 1,
             planned: often(&[0, 1]) == 1,
             expel: often(&[0, 0, 1]) == 1,
+            witness: often(&[0, 0, 1]) == 1,
+            force: often(&[0, 1]) == 1,
         };
         if !drawn.hasty {
             return drawn;
@@ -138,6 +144,8 @@ impl Options {
             short_log: false,
             planned: false,
             expel: false,
+            witness: false,
+            force: false,
         }
     }
 
@@ -152,6 +160,7 @@ impl Options {
             ambush: false,
             hasty: false,
             expel: false,
+            force: false,
             planned: false,
             chunk_ms_max: 0,
             burst: 1,

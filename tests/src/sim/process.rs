@@ -29,6 +29,8 @@ pub struct Process {
 pub struct Machine {
     /// Its disk's number.
     pub storage: StorageId,
+    /// What its member is there for.
+    pub role: Role,
     /// Its clocks.
     pub clock: SimClock,
     /// Its disk.
@@ -58,9 +60,10 @@ pub struct Machine {
 impl Machine {
     /// A machine on which nothing runs.
     #[must_use]
-    pub fn new(storage: StorageId, clock: SimClock) -> Self {
+    pub fn new(storage: StorageId, role: Role, clock: SimClock) -> Self {
         Machine {
             storage,
+            role,
             clock,
             disk: SimDisk::default(),
             copies: CopyLog::default(),
@@ -92,7 +95,7 @@ impl Machine {
     pub fn look_for(&mut self, expect: u8, seeds: Vec<String>) {
         let (storage, boot, address) = (self.storage, self.boot(), self.address());
         let (cluster, endpoint, zone) = ("sim".to_owned(), String::new(), String::new());
-        let (role, weight) = (Role::Data, 1);
+        let (role, weight) = (self.role, 1);
         let join = Join { cluster, storage, boot, address, endpoint, role, zone, weight };
         let settings = Settings {
             cluster: ClusterId(storage.0 << 64 | u128::from(self.boots) << 32),

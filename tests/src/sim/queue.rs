@@ -24,6 +24,8 @@ pub(super) enum What {
     Leave(usize),
     /// A member is to be removed.
     Expel(usize),
+    /// An operator looks for stale copies that could serve.
+    Force(usize),
     /// A core's clock ticks.
     Tick(usize, u64),
     /// A message arrives.

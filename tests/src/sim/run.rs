@@ -6,7 +6,7 @@ use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 
 use isogrid_grid::id::{NodeId, SegmentId};
-use isogrid_grid::metadata::Metadata;
+use isogrid_grid::metadata::{Metadata, Role};
 
 use super::network::{SHAPES, Shape};
 use super::queue::What;
@@ -39,20 +39,22 @@ pub struct Report {
     pub entries: usize,
     /// What clients were told, and how often.
     pub told: BTreeMap<Told, u64>,
+    /// Segments that an operator had a stale copy serve.
+    pub forced: u64,
     /// Reads of the invalidated cache that found something, and writes that were acknowledged.
     pub fresh: (u64, u64),
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { hash, steps, simulated_ms, leaders, entries, told, fresh } = self;
+        let Report { hash, steps, simulated_ms, leaders, entries, told, forced, fresh } = self;
         write!(f, "{} s simulated, {steps} events, {leaders} leaders, ", simulated_ms / 1_000)?;
         let (hits, writes) = fresh;
         write!(
             f,
             "{entries} entries, clients were told {told:?}, {hits} hits and {writes} writes "
         )?;
-        write!(f, "of the invalidated cache, trace {hash:016x}")
+        write!(f, "of the invalidated cache, {forced} segments forced, trace {hash:016x}")
     }
 }
 
@@ -105,6 +107,7 @@ fn phases(world: &mut World) -> Report {
         leaders: world.invariants.leaders(),
         entries: world.invariants.entries(),
         told: world.clients.linear.told().clone(),
+        forced: world.invariants.forced(),
         fresh: world.invariants.fresh.told(),
     }
 }
@@ -126,6 +129,9 @@ fn fault(world: &mut World) {
     let all: Vec<usize> = (0..world.machines.len()).collect();
     let Some(at) = world.chance.pick(&all).copied() else { return };
     let options = world.options.clone();
+    if options.force && world.chance.below(3) == 0 {
+        world.force_for_a_while(at);
+    }
     match world.chance.below(11) {
         0 if options.crash => world.stop(at, false),
         1 if options.power => world.stop(at, true),
@@ -267,7 +273,7 @@ fn all_counted(world: &World) -> Result<(), String> {
         let copy = copies.find(|(of, at, ..)| (*of, *at) == (group, segment))?;
         Some(copy.3.get(key).0.unwrap_or(0))
     };
-    let lost_before = |(group, segment, _): Place| world.invariants.lost_before(group, segment);
+    let lost_before = |(group, segment, _): Place| world.invariants.lost(group, segment).any;
     world.clients.counted.check(value, lost_before)
 }
 
@@ -288,8 +294,9 @@ fn all_settled(world: &World) -> Result<&Metadata, String> {
     if let Some((node, _)) = metadata.members().iter().find(|(_, member)| member.stopping) {
         return Err(format!("{node} runs again and counts as one that is about to end"));
     }
+    let with_data = metadata.members().values().filter(|one| one.role == Role::Data).count();
     for (group, segments) in metadata.groups() {
-        let copies = segments.settings.copies(metadata.members().len());
+        let copies = segments.settings.copies(with_data);
         for (at, segment) in segments.segments.iter().enumerate() {
             let insync: Vec<NodeId> = segment.insync.iter().map(|copy| copy.node).collect();
             let is_placed = segment.target.iter().all(|node| insync.contains(node));

@@ -2,7 +2,7 @@
 
 use isogrid_grid::control::{Control, Event};
 use isogrid_grid::id::{GroupId, NodeId, SegmentId, StorageId};
-use isogrid_grid::metadata::Command;
+use isogrid_grid::metadata::{Command, Role};
 use isogrid_grid::replica::Replica;
 
 use super::chance::Chance;
@@ -86,7 +86,8 @@ impl World {
     pub fn add_machine(&mut self) -> usize {
         let at = self.machines.len();
         let clock = SimClock::new(&mut self.chance, self.options.drift, self.options.skew);
-        self.machines.push(Machine::new(StorageId(100 + at as u128), clock));
+        let role = if self.options.witness && at == 1 { Role::Witness } else { Role::Data };
+        self.machines.push(Machine::new(StorageId(100 + at as u128), role, clock));
         at
     }
 
@@ -200,6 +201,7 @@ impl World {
             }
             What::Leave(at) if self.options.hasty => self.leave(at),
             What::Expel(at) if self.options.expel => self.expel(at),
+            What::Force(at) if self.options.force => self.force(at),
             What::Look(at, boot) => self.look(at, boot),
             What::Promised(at, boot, promise) => self.promised(at, boot, promise),
             What::Hello(at, bytes) => self.hello(at, &bytes),
@@ -235,6 +237,7 @@ impl World {
             | What::End(..)
             | What::Leave(..)
             | What::Expel(..)
+            | What::Force(..)
             | What::Loaded(..) => {}
         }
     }

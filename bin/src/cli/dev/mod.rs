@@ -30,6 +30,7 @@ const EXAMPLES: &str = "\
 Examples:
   isogrid dev                                    # three nodes; memcached on 11211, 11212, 11213
   isogrid dev --nodes 5 --mode replicated
+  isogrid dev --nodes 3 --witness 1              # two with data, and one that votes alone
   isogrid dev --port-offset 10000                # beside a server that has the usual ports
   isogrid dev --data-dir ./dev                   # the same cluster again the next time
   isogrid dev --set limits.idle_timeout=10m      # said to every node
@@ -45,6 +46,9 @@ pub struct DevArgs {
     /// How many nodes: 1 to 7
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=7))]
     nodes: u16,
+    /// How many of them are witnesses, which vote and have no data: the last ones
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    witness: u16,
     /// Where the entries of the cache `default` are: distributed, replicated, invalidated or local
     #[arg(long, value_name = "MODE", default_value = "distributed")]
     mode: String,

@@ -76,6 +76,9 @@ impl Plan {
     pub fn new(args: &DevArgs) -> Result<Plan, String> {
         let program = std::env::current_exe()
             .map_err(|error| format!("cannot tell where this program is: {error}"))?;
+        if args.witness >= args.nodes {
+            return Err("all nodes would be witnesses, which have no data: lower --witness".into());
+        }
         let ports = (0..args.nodes).map(|at| Ports::of(at, args.port_offset));
         let ports: Option<Vec<Ports>> = ports.collect();
         let ports = ports.ok_or("there are no ports above 65535: lower --port-offset")?;
@@ -90,7 +93,10 @@ impl Plan {
             let name = format!("dev{}", at + 1);
             let folder = data_dir.join(&name);
             let own = own_arguments(&name, *ports, folder.into());
-            let arguments = own.into_iter().chain(common_arguments(args, &peers)).collect();
+            let is_witness = at >= usize::from(args.nodes - args.witness);
+            let role = is_witness.then_some(["--role", "witness"]).into_iter().flatten();
+            let own = own.into_iter().chain(role.map(OsString::from));
+            let arguments = own.chain(common_arguments(args, &peers)).collect();
             Node { name, ports: *ports, arguments }
         };
         let nodes = ports.iter().enumerate().map(node).collect();

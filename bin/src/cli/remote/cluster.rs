@@ -25,6 +25,7 @@ Examples:
   isogrid cluster leave --server 127.0.0.1:7420   # waits until others have what it has
   isogrid cluster remove 3                        # its machine is gone, and does not come back
   isogrid cluster remove 10.0.0.3:7401 --accept-data-loss
+  isogrid cluster force-promote --cache default --all-unserved    # says what would be lost
   isogrid cluster shutdown                        # ends all nodes; asks for the cluster's name
 
 A server answers for itself: what it has not heard of it does not know. Exit codes: as
@@ -68,6 +69,26 @@ enum Command {
         #[arg(value_name = "MEMBER")]
         member: String,
         /// Let segments of which only it has copies in sync begin anew, empty.
+        #[arg(long)]
+        accept_data_loss: bool,
+    },
+    /// Have copies serve that have fallen behind, where none in sync is left: what was acknowledged
+    /// since is lost.
+    #[command(group(clap::ArgGroup::new("which").required(true).args(["segment", "all_unserved"])))]
+    ForcePromote {
+        /// The cache.
+        #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::caches))]
+        cache: String,
+        /// A segment that nobody serves.
+        #[arg(long, value_name = "N")]
+        segment: Option<u16>,
+        /// All segments that nobody serves.
+        #[arg(long)]
+        all_unserved: bool,
+        /// Only copies of this member, by its number or peer address.
+        #[arg(long, value_name = "MEMBER")]
+        to: Option<String>,
+        /// Do it; without this flag it is said what would be lost.
         #[arg(long)]
         accept_data_loss: bool,
     },
@@ -118,6 +139,17 @@ async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
             let told = client.admin("cluster.remove", &arguments).await?;
             Ok(out.say(|| removed(&told), || told.clone()))
         }
+        Command::ForcePromote { cache, segment, all_unserved, to, accept_data_loss } => {
+            let segment = segment.map(|segment| segment.to_string());
+            let flags = [("all_unserved", all_unserved), ("accept_data_loss", accept_data_loss)];
+            let flags = flags.into_iter().filter(|(_, is_said)| **is_said);
+            let given = [("segment", &segment), ("to", to)];
+            let given = given.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?)));
+            let all = [("cache", cache.as_str())].into_iter().chain(given);
+            let arguments = object(all.chain(flags.map(|(name, _)| (name, "yes"))));
+            let told = client.admin("cluster.force_promote", &arguments).await?;
+            Ok(out.say(|| promoted(&told), || told.clone()))
+        }
         Command::Shutdown { yes } => {
             if !yes {
                 let told = client.admin("cluster.status", &json!({})).await?;
@@ -150,6 +182,18 @@ fn removed(told: &Value) -> String {
         text += &format!("! {lost} segments of {} begin anew, empty\n", field(cache, "/cache"));
     }
     text
+}
+
+fn promoted(told: &Value) -> String {
+    let names = ["segment", "member", "epoch", "copy_epoch", "copy_seq", "copy_age_ms"];
+    let row = |one: &Value| names.map(|name| field(one, &format!("/{name}")));
+    let head = ["SEGMENT", "MEMBER", "EPOCH", "COPY'S EPOCH", "LAST WRITE", "AGE MS"];
+    let head = head.map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(head).chain(list(told, "promoted").map(row)).collect();
+    match rows.len() - 1 {
+        0 => format!("somebody serves every segment of {}\n", field(told, "/cache")),
+        _ => table(&rows),
+    }
 }
 
 /// How far a rebalance is that is waited for.
@@ -205,7 +249,12 @@ fn status(told: &Value) -> String {
     let facts = ["cluster", "id", "member", "leader", "term", "index", "has_lease", "peer_tls"];
     let facts = facts.map(|name| [name.to_owned(), field(told, &format!("/{name}"))]);
     let count = list(told, "members").count();
-    let mut text = table(&facts) + &table(&[["members  ".to_owned(), count.to_string()]]) + "\n";
+    let witnesses = list(told, "members").filter(|one| field(one, "/role") == "witness").count();
+    let count = match witnesses {
+        0 => count.to_string(),
+        some => format!("{count}, {some} of them witnesses"),
+    };
+    let mut text = table(&facts) + &table(&[["members  ".to_owned(), count]]) + "\n";
     let names = ["cache", "segments", "served", "complete", "filling"];
     let row = |cache: &Value| names.map(|name| field(cache, &format!("/{name}")));
     let head = names.map(str::to_uppercase);
@@ -217,22 +266,24 @@ fn status(told: &Value) -> String {
 }
 
 fn members(told: &Value) -> String {
-    let names = ["member", "address", "raft", "state", "primaries", "backups", "filling"];
+    let names = ["member", "address", "role", "raft", "state", "primaries", "backups", "filling"];
     let leader = field(told, "/leader");
     let row = |member: &Value| {
         let number = field(member, "/member");
         let leads = if number == leader { "leads" } else { "" };
-        let [_, address, raft, state, primaries, backups, filling] =
+        let [_, address, role, raft, state, primaries, backups, filling] =
             names.map(|name| field(member, &format!("/{name}")));
-        [number, address, raft, state, primaries, backups, filling, leads.to_owned()]
+        [number, address, role, raft, state, primaries, backups, filling, leads.to_owned()]
     };
-    let head = ["MEMBER", "ADDRESS", "RAFT", "STATE", "PRIMARIES", "BACKUPS", "FILLING", ""];
+    let head =
+        ["MEMBER", "ADDRESS", "ROLE", "RAFT", "STATE", "PRIMARIES", "BACKUPS", "FILLING", ""];
     let rows = list(told, "members").map(row);
     table(&std::iter::once(head.map(str::to_owned)).chain(rows).collect::<Vec<_>>())
 }
 
 fn topology(told: &Value) -> String {
-    let head = ["CACHE", "SEGMENT", "EPOCH", "PRIMARY", "IN SYNC", "FILLING"].map(str::to_owned);
+    let head = ["CACHE", "SEGMENT", "EPOCH", "PRIMARY", "IN SYNC", "FILLING", "STALE"];
+    let head = head.map(str::to_owned);
     let mut rows = vec![head];
     for cache in list(told, "caches") {
         let name = field(cache, "/cache");
@@ -241,6 +292,9 @@ fn topology(told: &Value) -> String {
             let many =
                 |name: &str| list(segment, name).map(show::text).collect::<Vec<_>>().join(" ");
             let (insync, syncing) = (many("insync"), many("syncing"));
+            let is_served = segment.get("primary").is_some_and(|primary| !primary.is_null());
+            let copies = list(segment, "stale").filter(|_| !is_served);
+            let stale: Vec<String> = copies.map(stale).collect();
             rows.push([
                 name.clone(),
                 one("segment"),
@@ -248,10 +302,18 @@ fn topology(told: &Value) -> String {
                 one("primary"),
                 insync,
                 syncing,
+                stale.join(", "),
             ]);
         }
     }
     table(&rows)
+}
+
+/// A stale copy: whose, of which epoch and write, and how old.
+fn stale(copy: &Value) -> String {
+    let [member, epoch, seq] = ["/member", "/epoch", "/seq"].map(|name| field(copy, name));
+    let age = copy.get("age_ms").and_then(Value::as_u64).unwrap_or(0) / 1_000;
+    format!("{member} (epoch {epoch}, write {seq}, {age} s)")
 }
 
 /// Runs `isogrid cache locate`.

@@ -105,6 +105,8 @@ impl Life {
             target: vec![NodeId(1)],
             clock_floor: 0,
             lost_before: 0,
+            forced_before: 0,
+            stale: Vec::new(),
         };
         let serves = (Some(view.epoch), None);
         for at in (0..SEGMENTS).map(SegmentId) {

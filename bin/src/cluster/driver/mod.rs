@@ -2,6 +2,7 @@
 //! for. Before the process is a member it runs the founding in its place.
 
 mod keep;
+mod promote;
 mod roles;
 mod start;
 mod stop;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use isogrid_grid::control::{Action, Control, ControlConfig, Event, Identity};
 use isogrid_grid::founding::{Founding, Hello};
-use isogrid_grid::id::{ClusterId, NodeId};
+use isogrid_grid::id::{ClusterId, GroupId, NodeId};
 use isogrid_grid::invalidation::Silence;
 use isogrid_grid::message::Envelope;
 use isogrid_grid::metadata::{Command, Settings};
@@ -24,11 +25,10 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 use super::balance::{Left, Pace};
-use super::copies::CopiesError;
 use super::intake::Waiting;
 use super::storage::{Opened, Storage, StorageError};
 use super::transport::Lane;
-use super::{Cluster, Status, View};
+use super::{Cluster, ClusterError, Promoted, Status, View};
 use crate::config::ServerConfig;
 use crate::security::random;
 
@@ -50,11 +50,15 @@ pub(super) enum Input {
     Unreachable(String),
     Saved(u64),
     Promised,
+    /// Where others may be, while this process is no member.
+    Seeds(Vec<String>),
     Member(NodeId, Settings, Log),
     Status(oneshot::Sender<Status>),
     Leave,
     /// A member is gone for good; whether it is accepted that what only it has is lost.
     Remove(NodeId, bool),
+    /// These copies are to serve though they are stale.
+    Promote(GroupId, Vec<Promoted>),
     /// The process is about to end: this is told when nobody misses it.
     Stop(oneshot::Sender<()>),
     /// All processes of the cluster are to end.
@@ -104,6 +108,8 @@ pub struct Driver {
     pace: Pace,
     /// Groups of which it was said that the configuration has them otherwise.
     told: BTreeSet<String>,
+    /// It was said that all who are there are witnesses.
+    told_lack: bool,
     on_end: Box<dyn Fn(&'static str) + Send>,
 }
 
@@ -115,7 +121,7 @@ impl Driver {
         inputs: UnboundedReceiver<Input>,
         address: &str,
         on_end: impl Fn(&'static str) + Send + 'static,
-    ) -> Result<Driver, CopiesError> {
+    ) -> Result<Driver, ClusterError> {
         let Opened { storage: disk, boot, member, promise, log } = opened;
         let nobody = (ClusterId::default(), NodeId::default());
         let (of, node) = member.as_ref().map_or(nobody, |(node, known)| (known.cluster, *node));
@@ -136,6 +142,7 @@ impl Driver {
             told_at: 0,
             pace: Pace::default(),
             told: BTreeSet::new(),
+            told_lack: false,
             on_end: Box::new(on_end),
         };
         match member {
@@ -168,7 +175,7 @@ impl Driver {
         settings: Settings,
         log: Log,
         is_new: bool,
-    ) -> Result<(), CopiesError> {
+    ) -> Result<(), ClusterError> {
         self.opened = Identity { cluster: settings.cluster, node, ..self.opened };
         let _ = self.cluster.identity.set(self.opened);
         let data = self.open_copies(node, is_new)?;
@@ -182,11 +189,22 @@ impl Driver {
         };
         let cluster = settings.name.clone();
         let control = Control::new(config, self.opened, settings, log);
+        self.check_role(&control)?;
         tracing::info!(event = "member", cluster, member = %node, "of the cluster");
         self.cluster.set_view(&Arc::new(View::of(&control)));
         self.cluster.begin_invalidation(&self.opened);
         self.core = Core::Member(Box::new(control));
         Ok(())
+    }
+
+    /// A member is for life what it came as: its copies, or that it has none, are what others count
+    /// on. The configuration does not make it something else without a word.
+    fn check_role(&self, control: &Control) -> Result<(), ClusterError> {
+        let (node, wants) = (self.opened.node, self.config.cluster.role);
+        match control.metadata().members().get(&node).map(|us| us.role) {
+            Some(is) if is != wants => Err(ClusterError::OtherRole { node, is, wants }),
+            _ => Ok(()),
+        }
     }
 
     fn take(&mut self, input: Input) {
@@ -204,10 +222,11 @@ impl Driver {
                 self.hello(hello);
                 drop(waiting);
             }
+            Input::Seeds(seeds) => self.look_at(seeds),
             Input::Promised => self.found(|stranger, _, out| stranger.saved(out)),
             Input::Member(node, settings, log) => {
                 if let Err(error) = self.become_member(node, settings, log, true) {
-                    self.copies_failed(&error.to_string());
+                    self.cannot_be_member(&error);
                 }
             }
             Input::Unreachable(address) => {
@@ -225,6 +244,7 @@ impl Driver {
             Input::Remove(node, accepts_loss) => {
                 self.step(Event::Propose(Command::Expel(node, accepts_loss)));
             }
+            Input::Promote(group, all) => self.promote(group, &all),
             Input::Stop(done) => self.stop(done),
             Input::ShutDown => self.step(Event::Propose(Command::ShutDown)),
             Input::Failed(error) => {
@@ -236,6 +256,11 @@ impl Driver {
         if !self.leaving.is_empty() {
             self.finish_giving_up(self.cluster.now());
         }
+    }
+
+    pub(super) fn cannot_be_member(&self, error: &ClusterError) {
+        tracing::error!(event = "no_member", %error, "the node stops");
+        (self.on_end)("the node cannot be the member that it was to be");
     }
 
     fn copies_failed(&self, error: &str) {
@@ -251,7 +276,10 @@ impl Driver {
 
     fn tick(&mut self) {
         match &self.core {
-            Core::Stranger(_) => self.found(|stranger, now, out| stranger.tick(now.monotonic, out)),
+            Core::Stranger(_) => {
+                self.found(|stranger, now, out| stranger.tick(now.monotonic, out));
+                self.tell_lack_of_data();
+            }
             Core::Becoming => {}
             Core::Member(_) => {
                 self.step(Event::Tick);

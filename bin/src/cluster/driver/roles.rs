@@ -43,6 +43,10 @@ impl Driver {
     pub(super) fn changed(&mut self) {
         self.close_when_shut_down();
         let Core::Member(control) = &self.core else { return };
+        // Where the log at the start did not know this member yet.
+        if let Err(error) = self.check_role(control) {
+            return self.cannot_be_member(&error);
+        }
         let view = Arc::new(View::of(control));
         let before = self.cluster.set_view(&view);
         for gone in before.addresses().filter(|address| !view.addresses().any(|a| a == *address)) {

@@ -10,6 +10,7 @@ use super::{Driver, Input};
 use crate::cluster::ears::Ears;
 use crate::cluster::invalidated::Invalidations;
 use crate::cluster::requests::Requests;
+use crate::cluster::search::Search;
 use crate::cluster::storage::{Opened, Place, Storage};
 use crate::cluster::transport::{PeerTls, Transport, TransportConfig, check_exposure};
 use crate::cluster::{Cluster, ClusterError, Names, shared_caches};
@@ -46,11 +47,14 @@ impl Cluster {
             executor: std::sync::OnceLock::new(),
             inputs: sender,
             intake: crate::cluster::intake::Intake::default(),
+            heard: crate::cluster::Heard::default(),
             clock: SystemClock::new(),
         });
         let transport = listen(&cluster, config).await?;
         let address = transport.address().to_owned();
         let _ = cluster.transport.set(transport);
+        let search = Search::new(&config.cluster, &address)?;
+        tokio::spawn(search.run(Arc::downgrade(&cluster)));
         let driver = Driver::new(cluster, config, (storage, opened), inputs, &address, on_end)?;
         Ok((Arc::clone(&driver.cluster), driver))
     }

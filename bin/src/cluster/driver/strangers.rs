@@ -4,7 +4,7 @@ use isogrid_grid::control::Event;
 use isogrid_grid::founding::{self, Founding, FoundingConfig, Hello};
 use isogrid_grid::id::{ClusterId, NodeId};
 use isogrid_grid::membership::Now;
-use isogrid_grid::metadata::{Join, Role, Settings};
+use isogrid_grid::metadata::{Join, Settings};
 use isogrid_grid::raft::{Log, Save};
 
 use super::{Core, Driver, Input};
@@ -22,7 +22,7 @@ impl Driver {
             boot: self.opened.boot,
             address: address.to_owned(),
             endpoint: self.cluster.endpoint.clone(),
-            role: Role::Data,
+            role: of.role,
             zone: String::new(),
             weight: 1,
         };
@@ -32,8 +32,7 @@ impl Driver {
             segments: u16::try_from(SEGMENTS).unwrap_or(u16::MAX),
             lease_ms: u32::try_from(of.lease.as_millis()).unwrap_or(u32::MAX),
         };
-        let mut seeds = of.join.as_deref().and_then(seeds).unwrap_or_default();
-        seeds.retain(|seed| seed != address);
+        let seeds = of.join.as_deref().and_then(seeds).unwrap_or_default();
         let expect = u8::try_from(of.bootstrap_expect).unwrap_or(0);
         tracing::info!(
             event = "looking_for_cluster",
@@ -41,7 +40,8 @@ impl Driver {
             seeds = seeds.join(","),
             expect
         );
-        if expect > 0 && seeds.len() >= FoundingConfig::founders_max(expect) {
+        let others = seeds.iter().filter(|seed| *seed != address).count();
+        if expect > 0 && others >= FoundingConfig::founders_max(expect) {
             let max = FoundingConfig::founders_max(expect);
             tracing::warn!(
                 event = "too_many_seeds",
@@ -51,8 +51,29 @@ impl Driver {
                  give the others 0"
             );
         }
-        let config = FoundingConfig { join, expect, seeds, settings };
+        // What they stand for is looked up, and whom others announce comes with it.
+        let config = FoundingConfig { join, expect, seeds: Vec::new(), settings };
         self.core = Core::Stranger(Box::new(Founding::new(config, promise)));
+    }
+
+    /// Others may be here now.
+    pub(super) fn look_at(&mut self, mut seeds: Vec<String>) {
+        seeds.retain(|seed| *seed != self.cluster.address());
+        if let Core::Stranger(stranger) = &mut self.core {
+            stranger.look_at(seeds);
+        }
+    }
+
+    /// Says once that nothing is founded because all that are there are witnesses.
+    pub(super) fn tell_lack_of_data(&mut self) {
+        let lacks = matches!(&self.core, Core::Stranger(stranger) if stranger.lacks_data());
+        if lacks && !std::mem::replace(&mut self.told_lack, true) {
+            tracing::error!(
+                event = "only_witnesses",
+                "as many nodes are there as are to found the cluster, and all are witnesses, which have \
+                 no data: start one with cluster.role = data"
+            );
+        }
     }
 
     pub(super) fn hello(&mut self, hello: Hello) {

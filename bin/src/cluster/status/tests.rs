@@ -9,7 +9,8 @@ fn cluster(copies: usize, min_insync: usize, segments: &[&str], lost: &[u64]) ->
         let insync: Vec<u64> = text.chars().filter_map(|c| Some(c.to_digit(10)?.into())).collect();
         let primary = insync.first().copied().filter(|_| !text.starts_with('-'));
         let target = insync.clone();
-        SegmentStatus { epoch: 1, primary, insync, syncing: Vec::new(), target }
+        let (syncing, awaited, stale) = (Vec::new(), Vec::new(), Vec::new());
+        SegmentStatus { epoch: 1, primary, insync, syncing, target, awaited, stale }
     };
     let map: Vec<SegmentStatus> = segments.iter().map(of).collect();
     let cache = CacheStatus {
@@ -30,6 +31,7 @@ fn cluster(copies: usize, min_insync: usize, segments: &[&str], lost: &[u64]) ->
     let member = |member: u64| MemberStatus {
         member,
         address: format!("10.0.0.{member}:7401"),
+        role: "data",
         raft: "voter",
         registered: true,
         lost: lost.contains(&member),
@@ -95,6 +97,22 @@ fn a_member_can_be_stopped_when_nothing_hangs_on_it() {
 }
 
 /// Who has a segment, who fills it, who should have it; what is left.
+/// R63: who serves nothing any more, and who could with what was lost.
+#[test]
+fn stale_copies_are_named_where_nobody_serves() {
+    let mut status = cluster(2, 1, &["-3", "12", "-3"], &[]);
+    let stale = |member, age_ms| StaleStatus { member, epoch: 7, seq: None, age_ms };
+    let copies =
+        [vec![stale(1, 9_500), stale(2, 70_000)], vec![stale(4, 1)], vec![stale(2, 8_000)]];
+    for (segment, stale) in status.caches[0].map.iter_mut().zip(copies) {
+        segment.stale = stale;
+    }
+    let said = "nobody serves 2 of 3 segments of c: the last copies in sync are those of 3; of 2 segments \
+                they are gone; stale copies have 1, 2, the newest in sync 8 s ago, which serve if you \
+                accept the loss (`isogrid cluster force-promote`)";
+    assert_eq!(status.troubles(), [said]);
+}
+
 #[test]
 fn what_is_left_to_be_moved_is_counted() {
     let count = |counts: [u64; 6]| {

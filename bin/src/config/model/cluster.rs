@@ -2,7 +2,18 @@
 
 use std::time::Duration;
 
+use isogrid_grid::metadata::Role;
+
 use super::Address;
+
+/// How nodes find each other beside `join`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discover {
+    /// Not at all.
+    Off,
+    /// By announcements over UDP.
+    Multicast,
+}
 
 /// The cluster that a node belongs to.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +29,12 @@ pub struct ClusterConfig {
     pub endpoint: Option<String>,
     /// Where other members may be: `HOST:PORT` and `HOST:FIRST-LAST`, by commas. Default: none.
     pub join: Option<String>,
+    /// How others are found beside that. Default: off.
+    pub discover: Discover,
+    /// The group of announcements, `GROUP:PORT`. Default: `239.255.74.1:7401`.
+    pub multicast: String,
+    /// What the node is there for. Default: data.
+    pub role: Role,
     /// How many nodes found the cluster; 0: this one founds none. Default: 0.
     pub bootstrap_expect: u64,
     /// How long a member may serve without hearing from the leader. Default: 1.5 s.
@@ -33,7 +50,7 @@ pub struct ClusterConfig {
 impl ClusterConfig {
     /// Whether the node belongs to a cluster at all.
     pub fn is_on(&self) -> bool {
-        self.bootstrap_expect > 0 || self.join.is_some()
+        self.bootstrap_expect > 0 || self.join.is_some() || self.discover != Discover::Off
     }
 }
 
@@ -45,6 +62,9 @@ impl Default for ClusterConfig {
             advertise: None,
             endpoint: None,
             join: None,
+            discover: Discover::Off,
+            multicast: "239.255.74.1:7401".to_owned(),
+            role: Role::Data,
             bootstrap_expect: 0,
             lease: Duration::from_millis(1_500),
             tls_cert: None,

@@ -15,7 +15,7 @@ use isogrid_engine::persist::PersistMode;
 
 pub use self::address::Address;
 pub use self::cache::{CacheConfig, CacheLimits, CacheMode, RegionConfig};
-pub use self::cluster::ClusterConfig;
+pub use self::cluster::{ClusterConfig, Discover};
 pub use self::limits::LimitsConfig;
 pub use self::listener::{Accept, ListenerConfig, ProtocolChoice, ProtocolConfig};
 pub use self::log::{LogConfig, LogFormat};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use isogrid_grid::metadata::Role;
 use isogrid_wire::native::dynamic::from_hex;
 use serde_json::{Value, json};
 
@@ -10,9 +11,9 @@ use super::{Fault, Invocation};
 use crate::cluster::{CacheStatus, Cluster, Left, MemberStatus, SegmentStatus, Status};
 
 /// How often a leave looks how far it is.
-const LOOK: Duration = Duration::from_millis(50);
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// After how many looks it says again that it wants to leave.
-const LOOKS_TO_SAY_AGAIN: u64 = 20;
+pub(super) const LOOKS_TO_SAY_AGAIN: u64 = 20;
 
 /// For how many looks a removal waits: the member's lease has to be over, and a leader to be there.
 const REMOVED_WITHIN_LOOKS: u64 = 200;
@@ -21,7 +22,7 @@ const DECIDED_WITHIN_LOOKS: u64 = 100;
 /// For how many looks everything is where it should be before that is said to who waits.
 const CALM_LOOKS: u64 = 20;
 /// How many segments of a cache are named in a sentence.
-const NAMED_MAX: usize = 8;
+pub(super) const NAMED_MAX: usize = 8;
 
 /// How the cluster is.
 ///
@@ -47,7 +48,9 @@ pub async fn status(call: Invocation) -> Result<Value, Fault> {
 /// # Errors
 /// When the node belongs to no cluster, or that has no such cache.
 pub async fn topology(call: Invocation) -> Result<Value, Fault> {
-    let status = now(&*cluster(&call)?).await?;
+    let cluster = cluster(&call)?;
+    let mut status = now(&cluster).await?;
+    cluster.ask_how_far(&mut status).await;
     let named = call.text("cache");
     let caches = status.caches.iter().filter(|cache| named.is_none_or(|name| cache.cache == name));
     let segment = |(at, segment): (usize, &SegmentStatus)| {
@@ -177,11 +180,13 @@ pub async fn shutdown(call: Invocation) -> Result<Value, Fault> {
     ))
 }
 
-const LAST: &str = "the last member cannot leave: stop it instead";
+const LAST: &str = "the last member cannot leave, nor the last that has data: witnesses take nothing over; \
+                    stop it instead";
 
-/// Whether all others leave or have left.
+/// Whether nobody stays who could take what this one has.
 fn is_last(status: &Status, us: u64) -> bool {
-    status.members.iter().all(|member| member.member == us || member.leaving)
+    let takes = |member: &MemberStatus| !member.leaving && member.role == Role::Data.name();
+    !status.members.iter().any(|member| member.member != us && takes(member))
 }
 
 /// Has the cluster forget a member that does not come back.
@@ -198,7 +203,8 @@ pub async fn remove(call: Invocation) -> Result<Value, Fault> {
     if !lost.is_empty() && !accepts_loss {
         return Err(Fault::Invalid(format!(
             "the member {} ({}) has the only copies in sync of {}: they would be empty without it\n  \
-             help: start it again, or accept that with --accept-data-loss (accept_data_loss = yes)",
+             help: start it again, or accept that with --accept-data-loss (accept_data_loss = yes); where \
+             stale copies are left `isogrid cluster force-promote` has them serve instead",
             member.member,
             member.address,
             named(&lost)
@@ -323,13 +329,13 @@ fn named(lost: &[(&str, Vec<usize>)]) -> String {
     lost.iter().map(cache).collect::<Vec<_>>().join(" and ")
 }
 
-fn cluster(call: &Invocation) -> Result<Arc<Cluster>, Fault> {
-    let none = "this node belongs to no cluster\n  help: start it with --join or \
-                --bootstrap-expect, or try `isogrid dev`";
+pub(super) fn cluster(call: &Invocation) -> Result<Arc<Cluster>, Fault> {
+    let none = "this node belongs to no cluster\n  help: start it with --join, \
+                --discover multicast or --bootstrap-expect, or try `isogrid dev`";
     call.node.cluster.get().cloned().ok_or_else(|| Fault::Invalid(none.to_owned()))
 }
 
-async fn now(cluster: &Cluster) -> Result<Status, Fault> {
+pub(super) async fn now(cluster: &Cluster) -> Result<Status, Fault> {
     let gone = || Fault::Unknown("the node is no member of its cluster any more".to_owned());
     cluster.status().await.ok_or_else(gone)
 }

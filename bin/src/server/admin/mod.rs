@@ -8,6 +8,7 @@ pub mod caches;
 pub mod cluster;
 pub mod config;
 pub mod node;
+pub mod promote;
 pub mod snapshot;
 
 use std::future::Future;
@@ -341,6 +342,42 @@ pub static METHODS: &[Method] = &[
             },
         ],
         handler: |call| Box::pin(cluster::remove(call)),
+    },
+    Method {
+        name: "cluster.force_promote",
+        doc: "Copies serve that have fallen behind, where none in sync is left: what was acknowledged \
+              since is lost. Of each segment that which has the most; an empty one where nobody has any. \
+              Refused while a copy in sync is there or may come back within 10 s, and unless the loss \
+              is accepted.",
+        permission: Permission::Admin,
+        params: &[
+            CACHE,
+            Param {
+                name: "segment",
+                doc: "The number of a segment that nobody serves.",
+                required: false,
+                example: "17",
+            },
+            Param {
+                name: "all_unserved",
+                doc: "yes means all segments that nobody serves, in the place of `segment`.",
+                required: false,
+                example: "yes",
+            },
+            Param {
+                name: "to",
+                doc: "Only the copies of this member, by its number or peer address.",
+                required: false,
+                example: "2",
+            },
+            Param {
+                name: "accept_data_loss",
+                doc: "yes accepts that; without it the answer says what would be lost.",
+                required: false,
+                example: "yes",
+            },
+        ],
+        handler: |call| Box::pin(promote::force_promote(call)),
     },
     Method {
         name: "cluster.shutdown",

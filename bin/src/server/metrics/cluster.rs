@@ -3,6 +3,8 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use isogrid_grid::metadata::Role;
+
 use super::family::{Number, Sample, by, one};
 use super::scrape::Scrape;
 use crate::cluster::transport::{Lane, Stats, Traffic};
@@ -43,6 +45,14 @@ pub fn members(scrape: &Scrape) -> Vec<Sample> {
     let (told, states) = (cluster.told(), ["joining", "up", "stopping", "lost", "leaving"]);
     let members = || told.members.iter().map(MemberStatus::state);
     by(states.map(|name| (name, members().filter(|state| *state == name).count() as u64)))
+}
+
+/// Members by what they are there for.
+pub fn roles(scrape: &Scrape) -> Vec<Sample> {
+    let Some(cluster) = scrape.node.cluster.get() else { return Vec::new() };
+    let told = cluster.told();
+    let count = |role: Role| told.members.iter().filter(|one| one.role == role.name()).count();
+    by([Role::Data, Role::Witness].map(|role| (role.name(), count(role) as u64)))
 }
 
 /// Segments of each cache by how they are.
@@ -89,6 +99,18 @@ fn caches(
 pub fn transport(scrape: &Scrape, read: fn(&Stats) -> &AtomicU64) -> Vec<Sample> {
     let stats = scrape.node.cluster.get().and_then(|cluster| cluster.transport_stats());
     stats.map_or_else(Vec::new, |stats| one(read(stats).load(Relaxed)))
+}
+
+/// Announcements by what they were.
+pub fn announcements(scrape: &Scrape) -> Vec<Sample> {
+    let Some(cluster) = scrape.node.cluster.get() else { return Vec::new() };
+    let heard = cluster.heard();
+    let kinds = [
+        ("taken", &heard.taken),
+        ("other_cluster", &heard.others),
+        ("malformed", &heard.malformed),
+    ];
+    by(kinds.map(|(kind, count)| (kind, count.load(Relaxed))))
 }
 
 /// Frames by lane and direction.

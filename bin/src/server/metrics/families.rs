@@ -75,6 +75,9 @@ families! {
         |s| kept(s, |persistence| u64::from(persistence.failure().is_some()));
     Gauge "isogrid_cluster_members" ["state"]
         "Members as this one sees them: joining, up, stopping, lost or leaving", cluster::members;
+    Gauge "isogrid_cluster_roles" ["role"]
+        "Members by what they are there for: data, or witness, which votes and has none",
+        cluster::roles;
     Gauge "isogrid_cluster_member" [] "This member's number, 0 while it is none",
         |s| cluster::told(s, |told| told.member.unwrap_or(0));
     Gauge "isogrid_cluster_leader" [] "The number of the member that leads, 0 while none is known",
@@ -115,6 +118,9 @@ families! {
         |s| cluster::transport(s, |stats| &stats.damaged);
     Counter "isogrid_cluster_dropped" [] "Frames of the control lane that made room for newer ones",
         |s| cluster::transport(s, |stats| &stats.dropped);
+    Counter "isogrid_cluster_announcements" ["kind"]
+        "Announcements of other nodes (`cluster.discover`): taken, other_cluster or malformed",
+        cluster::announcements;
     Counter "isogrid_cluster_executed_here" ["cache"]
         "Requests of clients for one key that were executed by the member that was asked",
         cluster::executed_here;

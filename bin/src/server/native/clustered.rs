@@ -375,7 +375,9 @@ pub fn no_instance() -> Failure {
 
 /// Nobody serves what it was for, as long as whoever asks waits: it was surely not done.
 fn nowhere() -> Failure {
-    Failure::new(ErrorCode::SegmentUnavailable, "nobody serves these keys now: nothing was done")
+    const WHY: &str =
+        "nobody serves these keys now: nothing was done; `isogrid cluster status` says why";
+    Failure::new(ErrorCode::SegmentUnavailable, WHY)
 }
 
 fn one_by_one() -> Failure {

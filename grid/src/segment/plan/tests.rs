@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::id::{Boot, ClusterId, Data, Incarnation, StorageId};
-use crate::metadata::{Command, CreateGroup, Join, Outcome, Owners, Register, Settings};
+use crate::metadata::{Command, CreateGroup, Join, Outcome, Owners, Register, Role, Settings};
 
 const GROUP: GroupId = GroupId(0);
 const NOW: Timestamp = 1_000;
@@ -34,13 +34,24 @@ impl World {
     }
 
     fn with(members: u64, owners: &[&[u64]], local_reads: bool, durable: bool) -> Self {
+        World::of(members, &[], owners, (local_reads, durable))
+    }
+
+    /// These of the members are witnesses.
+    fn of(
+        members: u64,
+        witnesses: &[u64],
+        owners: &[&[u64]],
+        (local_reads, durable): (bool, bool),
+    ) -> Self {
+        let role = |node| if witnesses.contains(&node) { Role::Witness } else { Role::Data };
         let join = |node: u64| Join {
             cluster: String::new(),
             storage: StorageId(node.into()),
             boot: Boot(0),
             address: String::new(),
             endpoint: String::new(),
-            role: Role::Data,
+            role: role(node),
             zone: String::new(),
             weight: 1,
         };
@@ -151,11 +162,11 @@ fn situations_of_one_segment() {
             },
             (vec![Step::Vacate], vec![1], vec![]),
         ),
-        ("the backup is gone", |w| w.gone(&[2]), (vec![serve(1, &[1], 7)], vec![2], vec![])),
+        ("the backup is gone", |w| w.gone(&[2]), (vec![serve(1, &[1], FLOOR)], vec![2], vec![])),
         (
             "the backup does not answer",
             |w| w.ask(Wish::Shrink(NodeId(2))),
-            (vec![serve(1, &[1], 7)], vec![], vec![]),
+            (vec![serve(1, &[1], FLOOR)], vec![], vec![]),
         ),
         (
             "it did not answer in another epoch",
@@ -246,6 +257,45 @@ fn what_was_lost_with_expelled_members_begins_anew() {
     }
 }
 
+/// Which members are witnesses, who owns the segment, who is gone, of 4 members. Who has it in the end, once all that is filled is in sync.
+#[test]
+fn a_witness_owns_nothing_whatever_happens() {
+    type Nodes = &'static [u64];
+    let table: [(Nodes, Nodes, Nodes, Nodes); 7] = [
+        (&[3], &[1, 2, 4], &[], &[1, 2, 4]),
+        (&[3], &[1, 2], &[], &[1, 2]),
+        (&[3], &[1, 2], &[1], &[2, 4]),
+        (&[3], &[1, 2], &[1, 4], &[2]),
+        (&[3], &[1, 2], &[1, 2], &[]),
+        (&[3, 4], &[1, 2], &[2], &[1]),
+        (&[1, 2, 3], &[4], &[], &[4]),
+    ];
+    for (witnesses, owners, gone, expected) in table {
+        for (local_reads, durable) in [(false, false), (true, false), (false, true)] {
+            let mut world = World::of(4, witnesses, &[owners], (local_reads, durable));
+            world.health.reset_lost = true;
+            world.gone(gone);
+            world.health.expected.retain(|node| !gone.contains(&node.0));
+            for _ in 0..8 {
+                world.follow();
+                let segment = world.segment().clone();
+                let named = |node: &u64| segment.names(NodeId(*node));
+                assert!(!witnesses.iter().any(named), "{witnesses:?}: {segment:?}");
+                for filling in segment.syncing {
+                    world.ask(Wish::Expand(filling.copy, filling.since));
+                }
+            }
+            let served = world.segment().primary.map_or(vec![], |_| {
+                let mut nodes: Vec<u64> =
+                    world.segment().insync.iter().map(|copy| copy.node.0).collect();
+                nodes.sort_unstable();
+                nodes
+            });
+            assert_eq!(served, expected, "{witnesses:?} of 4, {owners:?} own it, {gone:?} gone");
+        }
+    }
+}
+
 #[test]
 fn copies_on_disks_come_back_with_their_processes() {
     let mut world = World::with(3, &[&[1, 2]], false, true);
@@ -300,7 +350,7 @@ fn a_backup_that_reads_is_dropped_when_its_lease_is_over() {
     world.ask(Wish::Shrink(NodeId(2)));
     assert_eq!(world.said(), (vec![], vec![2], vec![]));
     world.gone(&[2]);
-    assert_eq!(world.said(), (vec![serve(1, &[1], 7)], vec![2], vec![]));
+    assert_eq!(world.said(), (vec![serve(1, &[1], FLOOR)], vec![2], vec![]));
 }
 
 /// R42: who was filled is in sync when the primary says so, of this filling.
@@ -452,8 +502,8 @@ fn a_process_that_is_about_to_end_hands_over_first() {
         (&[1, 2, 3], false, &[1], asked(&[1]), given(serve(2, &[2, 3], FLOOR))),
         (&[1, 2, 3], false, &[1, 2], asked(&[1]), given(serve(3, &[3], FLOOR))),
         (&[1, 2, 3], true, &[1, 2], asked(&[1, 2]), given(serve(3, &[3], FLOOR))),
-        (&[2, 1], false, &[1], (vec![serve(2, &[2], 7)], vec![], vec![]), None),
-        (&[2, 1], true, &[1], asked(&[1]), given(serve(2, &[2], 7))),
+        (&[2, 1], false, &[1], (vec![serve(2, &[2], FLOOR)], vec![], vec![]), None),
+        (&[2, 1], true, &[1], asked(&[1]), given(serve(2, &[2], FLOOR))),
         // There is nobody to take it.
         (&[1, 2], false, &[1, 2], nothing(), None),
     ];

@@ -1,0 +1,94 @@
+//! Where other nodes of the cluster may be: as the operator has it (`cluster.join`), its names looked
+//! up again and again, and as they say themselves (`cluster.discover = multicast`). All of this only
+//! says whom to greet: who belongs to the cluster the handshake of peers decides, and Raft.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the task |
+//! | `names.rs` | names that are looked up |
+//! | `multicast.rs` | announcements over UDP |
+
+mod multicast;
+mod names;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Weak;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::driver::Input;
+use super::{Cluster, ClusterError, seeds};
+use crate::config::{Address, ClusterConfig, Discover};
+pub use multicast::Heard;
+use multicast::Multicast;
+use names::Names;
+
+/// How often names are looked up, and a node says where it is.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What the task has to look for others with.
+pub(super) struct Search {
+    names: Names,
+    multicast: Option<Multicast>,
+}
+
+impl Search {
+    /// As the configuration says; `address` is where peers reach this node.
+    ///
+    /// # Errors
+    /// There can be no announcements on this machine, or not from the address of `cluster.peer`.
+    pub(super) fn new(config: &ClusterConfig, address: &str) -> Result<Search, ClusterError> {
+        let names = Names::new(config.join.as_deref().and_then(seeds).unwrap_or_default());
+        if config.discover == Discover::Off {
+            return Ok(Search { names, multicast: None });
+        }
+        let group = &config.multicast;
+        let refused = |source| ClusterError::Multicast { group: group.clone(), source };
+        let Address::Tcp(SocketAddr::V4(peer)) = &config.peer else {
+            let why = io::Error::other("announcements go over IPv4, and cluster.peer does not");
+            return Err(refused(why));
+        };
+        let open = Multicast::open(group, *peer.ip(), (&config.name, address));
+        Ok(Search { names, multicast: Some(open.map_err(refused)?) })
+    }
+
+    /// Tells the driver whom to greet, until the node is a member, and others where it is for as long
+    /// as it runs.
+    pub(super) async fn run(mut self, cluster: Weak<Cluster>) {
+        let mut ticks = interval(LOOK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            match &mut self.multicast {
+                Some(multicast) => tokio::select! {
+                    _ = ticks.tick() => multicast.announce().await,
+                    () = multicast.hear(&cluster) => continue,
+                },
+                None => drop(ticks.tick().await),
+            }
+            let is_member = cluster.upgrade().is_none_or(|one| one.identity().is_some());
+            if is_member && self.multicast.is_none() {
+                return;
+            }
+            if !is_member {
+                let found = self.look().await;
+                if let Some(cluster) = cluster.upgrade() {
+                    let _ = cluster.inputs.send(Input::Seeds(found));
+                }
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Vec<String> {
+        let named = self.names.look_up(async |name| lookup(name).await).await;
+        let announced = self.multicast.iter_mut().flat_map(Multicast::announced);
+        let all: BTreeSet<String> = named.into_iter().chain(announced).collect();
+        all.into_iter().collect()
+    }
+}
+
+async fn lookup(name: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host(name).await?.collect())
+}
