@@ -18,7 +18,7 @@ use isogrid_engine::Timestamp;
 
 pub use self::change::{Change, Step};
 pub use self::command::{Command, CreateGroup, Join, Proposal, Register, Ticket};
-pub use self::group::{Filling, Group, GroupSettings, Owners, Segment};
+pub use self::group::{Acks, Filling, Group, GroupSettings, Owners, Segment};
 pub use self::node::{Member, Role};
 use crate::bytes::{Input, put_many, put_option, put_u32, put_u64, whole};
 use crate::id::{Boot, ClusterId, Copy, Data, Epoch, GroupId, Incarnation, NodeId, StorageId};
@@ -101,7 +101,7 @@ pub struct Metadata {
 /// How many that have left are remembered.
 const LEFT_MAX: usize = 1_024;
 /// The format of [`Metadata::encode`].
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 impl Metadata {
     /// A cluster at its birth: `founders` become the members 1, 2, ... in the order of their

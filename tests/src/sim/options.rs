@@ -59,6 +59,8 @@ pub struct Options {
     pub planned: bool,
     /// Members are removed that have no lease, and nothing that nobody else has.
     pub expel: bool,
+    /// Writes are answered before the copies have them (R37).
+    pub at_once: bool,
 }
 
 /// Messages that come late where members leave soon, in a million, and how late, ms.
@@ -98,6 +100,7 @@ impl Options {
             short_log: often(&[0, 1]) == 1,
             planned: often(&[0, 1]) == 1,
             expel: often(&[0, 0, 1]) == 1,
+            at_once: often(&[0, 0, 1]) == 1,
         };
         if !drawn.hasty {
             return drawn;
@@ -138,6 +141,7 @@ impl Options {
             short_log: false,
             planned: false,
             expel: false,
+            at_once: false,
         }
     }
 
