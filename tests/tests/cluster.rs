@@ -8,7 +8,7 @@ use isogrid_tests::cluster::{
 use isogrid_tests::harness::Client;
 
 const DISTRIBUTED: Setup =
-    Setup { nodes: 3, mode: Mode::Distributed, kept: false, small_disks: false };
+    Setup { nodes: 3, mode: Mode::Distributed, kept: false, at_once: false, small_disks: false };
 const REPLICATED: Setup = Setup { mode: Mode::Replicated, ..DISTRIBUTED };
 
 /// Plays what is done to a cluster under load, and checks what clients were told. The same steps
@@ -35,7 +35,8 @@ fn each_node_is_killed_in_turn_and_filled_again() {
 #[test]
 fn a_rolling_restart_is_seen_by_nobody_who_checks() {
     let one = |node| [Step::End(node), Step::Start(node), Step::Settle];
-    for setup in [DISTRIBUTED, REPLICATED] {
+    let at_once = Setup { at_once: true, ..DISTRIBUTED };
+    for setup in [DISTRIBUTED, REPLICATED, at_once] {
         holds(setup, &[&[Step::Wait(500)][..], &one(0), &one(1), &one(2)].concat());
     }
 }

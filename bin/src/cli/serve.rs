@@ -66,6 +66,10 @@ pub struct ServeArgs {
     /// [key: cache.default.mode] [default: local]
     #[arg(long, value_name = "MODE", help_heading = "Cluster")]
     mode: Option<String>,
+    /// When its writes are acknowledged, where it has copies: sync, when they have it, or async, at
+    /// once [key: cache.default.ack] [default: sync]
+    #[arg(long, value_name = "WHEN", help_heading = "Cluster")]
+    ack: Option<String>,
     /// Add N to every TCP port that is not 0, to run several nodes on one machine
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Listeners")]
     port_offset: u16,
@@ -170,6 +174,7 @@ impl ServeArgs {
             ("--join", "cluster.join", &list(&self.join)),
             ("--bootstrap-expect", "cluster.bootstrap_expect", &self.bootstrap_expect),
             ("--mode", "cache.default.mode", &self.mode),
+            ("--ack", "cache.default.ack", &self.ack),
             ("--memcached", "memcached", &memcached),
             ("--native", "native", &native),
             ("--http", "http", &http),
@@ -246,6 +251,7 @@ mod tests {
     fn refusals_name_the_flag() {
         for (flags, said) in [
             ("--mode distributed", "the node belongs to no cluster"),
+            ("--ack async", "has no copies that could come later"),
             ("--join nowhere", "HOST:PORT or HOST:FIRST-LAST"),
             ("--http 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
             ("--native 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
