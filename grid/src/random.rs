@@ -4,8 +4,8 @@ use isogrid_engine::env::split_mix;
 
 use crate::id::{Boot, Copy, Data, Epoch, GroupId, Incarnation, NodeId, SegmentId, StorageId};
 use crate::metadata::{
-    Acks, Change, Command, CreateGroup, GroupSettings, Join, Owners, Proposal, Register, Role, Step,
-    Ticket,
+    Acks, Change, Command, CreateGroup, GroupSettings, Join, Owners, Proposal, Register, Role,
+    Step, Ticket,
 };
 
 pub struct Random(pub u64);

@@ -178,7 +178,9 @@ impl Copies {
     pub fn is_settled(&self, at: SegmentId) -> bool {
         self.fragments.get(usize::from(at.0)).is_none_or(|fragment| {
             let serves = fragment.active.load(Ordering::Acquire) != 0;
-            !serves || fragment.committed.load(Ordering::Acquire) >= fragment.last.load(Ordering::Acquire)
+            !serves
+                || fragment.committed.load(Ordering::Acquire)
+                    >= fragment.last.load(Ordering::Acquire)
         })
     }
 

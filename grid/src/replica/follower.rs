@@ -103,11 +103,7 @@ impl Follower {
                 self.acked(last, from, out);
             }
             Peer::Lacks { last, .. } if self.is_ready() => self.lacks(last, from, out),
-            Peer::Holds { fill, end, .. } => {
-                if self.fill.as_mut().is_some_and(|known| known.holds(fill, end, from)) {
-                    self.fill(from, out);
-                }
-            }
+            Peer::Holds { fill, end, .. } => self.holds(fill, end, from, out),
             Peer::Took { fill, number, .. } => self.took(fill, number, from, out),
             _ => {}
         }
@@ -138,6 +134,19 @@ impl Follower {
         if last >= self.acked && last < self.sent {
             self.sent = last;
             self.send_next(from, out);
+        }
+    }
+
+    /// A copy that is to be filled says what it has.
+    fn holds(
+        &mut self,
+        id: FillId,
+        end: (Epoch, u64),
+        from: &Source<'_, impl Base>,
+        out: &mut Vec<Action>,
+    ) {
+        if self.fill.as_mut().is_some_and(|fill| fill.holds(id, end, from)) {
+            self.fill(from, out);
         }
     }
 

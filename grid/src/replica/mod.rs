@@ -36,8 +36,8 @@ pub use self::keep::Kept;
 use self::log::OpLog;
 pub use self::message::{Begin, FillId, Op, Peer};
 use self::primary::Followers;
-pub use self::tail::{Budget, TAIL_BYTES, TAIL_MS};
 use self::tail::Tail;
+pub use self::tail::{Budget, TAIL_BYTES, TAIL_MS};
 use self::takeover::Takeover;
 
 /// Operations that wait for copies, at most; more are refused (R22).

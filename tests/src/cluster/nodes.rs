@@ -148,7 +148,8 @@ impl Cluster {
 
     /// The value of a series of a node's `/metrics`.
     pub fn metric(&self, node: usize, series: &str) -> u64 {
-        let text = crate::harness::Client::tcp(self.https[node]).http("GET", "/metrics", &[], b"").text();
+        let text =
+            crate::harness::Client::tcp(self.https[node]).http("GET", "/metrics", &[], b"").text();
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {series} in {text}")).parse().unwrap()
     }

@@ -131,7 +131,8 @@ impl Fragment {
             self.leaving = None;
             self.closed = epoch;
             self.give_up(out);
-            out.push(Out::Tail(self.place, Tail::GaveUp));
+            // One that has not taken over yet may lack what others have.
+            out.extend(self.replica.is_active().then_some(Out::Tail(self.place, Tail::GaveUp)));
             out.push(Out::Ask(Request { group, segment, epoch, wish: Wish::GaveUp(us) }));
         }
     }

@@ -22,6 +22,7 @@ impl World {
 
     /// Something has happened to a copy that answers at once.
     pub(super) fn tail(&mut self, place: Place, event: &Tail) {
+        self.note(format!("{place:?} {event:?}"));
         let tails = &mut self.invariants.tails;
         match event {
             Tail::Settled(upto) => tails.settled(place, *upto),
