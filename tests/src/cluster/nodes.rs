@@ -15,9 +15,9 @@ use crate::checker::{Ask, Told};
 use crate::harness::{isogrid, temporary};
 
 /// How long a cluster may take until every node answers for every key.
-pub const SERVES_WITHIN: Duration = Duration::from_secs(20);
+pub const SERVES_WITHIN: Duration = Duration::from_secs(60);
 /// How long copies may take to be filled.
-const FILLED_WITHIN: Duration = Duration::from_secs(60);
+const FILLED_WITHIN: Duration = Duration::from_secs(180);
 /// How long they are given by a server that does not say.
 const FILLED_UNSEEN: Duration = Duration::from_secs(14);
 /// Keys that are asked for to see whether all segments are served.

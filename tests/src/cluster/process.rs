@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::harness::send_signal;
 
 /// How long a server may take to stop: to hand over, and to drain its connections.
-const STOPS_WITHIN: Duration = Duration::from_secs(20);
+const STOPS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A server's place: its arguments, and the process if it runs.
 pub struct Process {

@@ -34,7 +34,7 @@ pub use users::Users;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up on it.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks `ready` again and again until it says yes; panics with `what` when it never does.
 pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {

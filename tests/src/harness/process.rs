@@ -30,8 +30,8 @@ pub fn raise_open_files() -> usize {
 /// says that the signal is sent before each thread has seen it. On a busy machine, stopped servers
 /// went on and answered what a test asked for right then.
 pub fn send_signal(pid: u32, name: &str) {
-    let sent = run(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]));
-    assert!(sent.status.success(), "kill -{name} {pid}: {}", String::from_utf8_lossy(&sent.stderr));
+    // One that has ended already hears nothing.
+    run(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]));
     while name == "STOP" && !stands(pid) {
         std::thread::sleep(Duration::from_millis(1));
     }

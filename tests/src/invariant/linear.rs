@@ -253,7 +253,10 @@ impl History {
             Ask::Put(value) | Ask::Cas(_, value) => {
                 let fate = self.values.insert(value, Fate::Failed);
                 match fate {
-                    Some(Fate::Version(_)) => Err(format!("I15: {value} was seen, and failed")),
+                    // What was lost may have been asked for again, and be refused now.
+                    Some(Fate::Version(known)) if known >= self.lost_before => {
+                        Err(format!("I15: {value} was seen, and failed"))
+                    }
                     _ => Ok(()),
                 }
             }

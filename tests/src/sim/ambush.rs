@@ -92,7 +92,7 @@ impl World {
         }
     }
 
-    fn stop_soon(&mut self, at: usize, us: u64) {
+    pub(super) fn stop_soon(&mut self, at: usize, us: u64) {
         let boot = self.boots(at);
         let later = self.chance.below(us);
         self.schedule(later, What::Stop(at, boot));
@@ -127,14 +127,6 @@ impl World {
     pub(super) fn delay_of(&mut self, envelope: &Envelope) -> u64 {
         let from = self.machine_of(envelope.from).and_then(|at| self.machines.get(at));
         let is_doomed = from.is_some_and(|machine| machine.is_doomed);
-        if let (Message::Grant { n: 1..8, .. }, true) = (&envelope.message, self.options.ambush)
-            && self.chance.hits(50_000)
-            && let Some(at) = self.machine_of(envelope.to)
-        {
-            self.note(format!("ambush m{at}: its next process gets the lease of this one"));
-            self.stop_soon(at, 30_000);
-            return self.chance.between(300_000, 3_000_000);
-        }
         let is_chunk = matches!(&envelope.message, Message::Copies(all)
             if all.iter().any(|(.., peer)| matches!(peer, Peer::Chunk { .. })));
         match (is_doomed, is_chunk) {

@@ -13,6 +13,7 @@
 //! | `fresh` | an invalidated cache on every process |
 //! | `groups` | the groups of caches that all runs have |
 //! | `kv` | a small map on a replicated segment |
+//! | `late_grant` | a grant that the next process of its member gets |
 //! | `network` | delay, loss, repetition, partitions |
 //! | `options` | which faults a run has, and how often, drawn from the seed |
 //! | `process` | one process: the cores, and what stands for their shell |
@@ -34,7 +35,8 @@ mod fragment;
 mod fresh;
 mod groups;
 pub mod kv;
-pub mod network;
+mod late_grant;
+mod network;
 pub mod options;
 pub mod process;
 mod queue;

@@ -183,6 +183,9 @@ impl World {
 
     /// Sends a message, so much later than others, us.
     pub(super) fn send(&mut self, envelope: &Envelope, later: u64) {
+        if self.holds_back(envelope) {
+            return;
+        }
         let arrivals =
             self.network.send(envelope.from, envelope.to, &self.options, &mut self.chance);
         let later = later + self.delay_of(envelope);

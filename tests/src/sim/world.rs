@@ -9,6 +9,7 @@ use super::chance::Chance;
 use super::clients::Clients;
 use super::clock::SimClock;
 use super::kv::Kv;
+use super::late_grant::LateGrant;
 use super::network::Network;
 use super::options::Options;
 use super::process::Machine;
@@ -46,6 +47,7 @@ pub struct World {
     queue: Queue,
     trace: Trace,
     steps: u64,
+    pub(super) late: LateGrant,
 }
 
 impl World {
@@ -70,6 +72,7 @@ impl World {
             queue: Queue::default(),
             trace: Trace::new(),
             steps: 0,
+            late: LateGrant::draw(seed),
         };
         for _ in 0..world.options.founders {
             let at = world.add_machine();

@@ -66,6 +66,7 @@ fn output_goes_through_pipes_and_into_files_and_lines_are_timed_and_watched() {
         ("\\watch soon\n", 2, "", "a time looks like"),
         ("\\timing\ncache get default p\n\\timing off\n", 0, "|", " ms\ntiming is off"),
         ("\\nothing\n", 2, "", "\\timing [on|off]"),
+        ("\\history\n", 4, "", "at a terminal only"),
         ("\\?\n", 0, "\\watch TIME [TIMES]", ""),
     ] {
         let said = place.fed("repl", &[], script.as_bytes());
@@ -185,6 +186,17 @@ fn at_a_terminal_there_are_a_prompt_completion_and_history() {
     screen.until(&prompt);
     screen.types("\x1b[A\x1b[A\x1b[A\r");
     screen.until("apples");
+    screen.until(&prompt);
+    screen.types("\\history none\r");
+    screen.until("  cache get orders none\r\n");
+    screen.until(&prompt);
+    // What a command wants is shown; the end of a line like this one is a right arrow away.
+    screen.types("cache put");
+    screen.until(" <CACHE> <KEY>");
+    screen.types("\x15cache get orders n");
+    screen.until("one");
+    screen.types("\x1b[C\r");
+    screen.until("there is no entry");
     screen.until(&prompt);
     screen.types("\x04");
     assert!(screen.child.wait().unwrap().success());

@@ -17,7 +17,7 @@ use isogrid_tests::harness::{Answer, Client, Native, Server, isogrid, run, send_
 use serde_json::Value;
 
 /// How long anything may take: copies of all segments are made anew in that time.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Ports that are not given out to whoever asks for any begin here.
 const EPHEMERAL: u16 = 32_768;
 
@@ -97,7 +97,7 @@ impl Dev {
     /// Waits until every copy is where it should be, as these nodes see it.
     pub fn settles(&self, nodes: &[usize]) {
         for node in nodes {
-            let said = self.said(*node, "cluster rebalance --wait --timeout 90s");
+            let said = self.said(*node, "cluster rebalance --wait --timeout 180s");
             assert_eq!(said.code, Some(0), "{said:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! Lines that are about the REPL itself: `\timing`, `\watch`, `\?`.
+//! Lines that are about the REPL itself: `\timing`, `\watch`, `\history`, `\?`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use crate::cli::{CONDITION, USAGE};
 const HELP: &str = "\
 \\timing [on|off]      after each line say on stderr how long it took
 \\watch TIME [TIMES]   run the line before again and again, until it fails or Ctrl-C
+\\history [TEXT]       the lines typed before that have TEXT in them, at a terminal
 \\?                    this
 COMMAND | SHELL       the output goes through a command of the shell
 COMMAND > FILE        into a file; >> to its end
@@ -27,8 +28,9 @@ impl Repl {
             ["\\timing", "off"] => self.timing(false),
             ["\\watch", every] => self.watch(every, None),
             ["\\watch", every, times] => self.watch(every, Some(times)),
+            ["\\history", ..] => fail("lines are remembered at a terminal only", CONDITION),
             ["\\?"] => say(HELP),
-            _ => fail("\\timing [on|off], \\watch TIME [TIMES] or \\?", USAGE),
+            _ => fail("\\timing [on|off], \\watch TIME [TIMES], \\history [TEXT] or \\?", USAGE),
         })
     }
 

@@ -1,6 +1,7 @@
 //! `isogrid repl`: the commands without the program's name, one after the other.
 
 mod backslash;
+mod hint;
 mod redirect;
 mod terminal;
 
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser as _};
 
 use super::bench::Clock;
-use super::output::fail;
+use super::output::{fail, say};
 use super::remote::{PlaceArgs, kept};
 use super::{Cli, Command, USAGE, execute};
 use terminal::Terminal;
@@ -25,7 +26,8 @@ Lines are commands as behind `isogrid`, with quotes as in a shell; what follows 
 a quote that is open goes on in the next line. The connection is kept from one line to the next.
 `| jq .` behind a command sends its output through a command of the shell, `> FILE` and `>> FILE`
 into a file; `|`, `>` and `#` that are meant themselves stand in quotes. \\timing says how long lines
-take, \\watch 2 runs the line before every two seconds, \\? lists these.
+take, \\watch 2 runs the line before every two seconds, \\? lists these. A terminal shows what a
+command still wants, or the line that began like this one before, which the right arrow takes.
 
 See also: isogrid cache, isogrid context";
 
@@ -77,7 +79,9 @@ fn converse() -> ExitCode {
     };
     let mut repl = Repl::default();
     while let Some(line) = terminal.line(&kept::label()) {
-        if let Done::Leave = repl.run(&line) {
+        if let Some(part) = line.trim().strip_prefix("\\history") {
+            say(&terminal.history(part.trim()));
+        } else if let Done::Leave = repl.run(&line) {
             break;
         }
     }

@@ -1,5 +1,6 @@
 //! Lines from somebody at a terminal, with history and completion.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use rustyline::completion::{Completer, Pair};
@@ -9,6 +10,7 @@ use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{CompletionType, Config, Context, Editor, Helper};
 
+use super::hint::{Shown, hint};
 use super::is_open;
 use crate::cli::complete;
 use crate::cli::remote::settings;
@@ -54,6 +56,13 @@ impl Terminal {
         }
     }
 
+    /// The lines that are remembered and have `part` in them, the oldest first, with their numbers.
+    pub fn history(&self, part: &str) -> String {
+        let lines = (1..).zip(self.editor.history().iter());
+        let fits = lines.filter(|(_, line)| line.contains(part));
+        fits.map(|(number, line)| format!("{number:5}  {line}\n")).collect()
+    }
+
     /// Remembers the lines for the next time, for this user alone (mode 0600).
     pub fn close(mut self) {
         let Some(file) = &self.history else { return };
@@ -69,10 +78,22 @@ impl Terminal {
 struct Help;
 
 impl Helper for Help {}
-impl Highlighter for Help {}
+
+impl Highlighter for Help {
+    fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
+        if std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty()) {
+            return hint.into();
+        }
+        format!("\x1b[2m{hint}\x1b[22m").into()
+    }
+}
 
 impl Hinter for Help {
-    type Hint = String;
+    type Hint = Shown;
+
+    fn hint(&self, line: &str, position: usize, context: &Context<'_>) -> Option<Shown> {
+        if position < line.len() { None } else { hint(line, position, context) }
+    }
 }
 
 impl Completer for Help {
