@@ -12,6 +12,8 @@ mod listen;
 mod many;
 #[path = "cluster_gnp/once.rs"]
 mod once;
+#[path = "cluster_gnp/stale.rs"]
+mod stale;
 #[path = "cluster_gnp/whole.rs"]
 mod whole;
 

@@ -292,6 +292,13 @@ impl Cluster {
         shared.copies().is_some_and(|copies| copies.may_read(segment)) && self.may_serve()
     }
 
+    /// Whether this member's copy of a segment may be read now by who accepts that it lags behind: by
+    /// the time of a lease (R26).
+    #[must_use]
+    pub fn may_read_behind(&self, shared: &Shared, segment: u32) -> bool {
+        shared.copies().is_some_and(|copies| copies.may_read_behind(segment)) && self.may_serve()
+    }
+
     /// The time.
     #[must_use]
     pub fn now(&self) -> Now {

@@ -84,6 +84,8 @@ struct Fragment {
     allowed: AtomicU32,
     /// In which epoch its copy may be read, but for its lease; 0: in none.
     readable: AtomicU32,
+    /// In which epoch its copy is one in sync; 0: in none.
+    insync: AtomicU32,
     /// The epoch that the replica is in, when its entries are whole.
     epoch: AtomicU32,
     /// The epoch in which nothing is written any more.
@@ -150,6 +152,11 @@ impl Copies {
         out: &mut Vec<Out>,
     ) {
         self.allow(at, serves, reads);
+        if let Some(fragment) = self.fragments.get(usize::from(at.0)) {
+            let is_insync = ours.is_some_and(|ours| view.insync.contains(&ours));
+            let epoch = if is_insync { view.epoch.0 } else { 0 };
+            fragment.insync.store(epoch, Ordering::Release);
+        }
         self.with(now, at, out, |replica, base, done| {
             replica.view(now.monotonic, view, ours, base, done);
         });
@@ -208,12 +215,17 @@ impl Copies {
     /// answered was read (R24).
     #[must_use]
     pub fn may_read(&self, segment: u32) -> bool {
-        self.fragments.get(segment as usize).is_some_and(|fragment| {
-            let epoch = fragment.epoch.load(Ordering::Acquire);
-            let is_readable = fragment.readable.load(Ordering::Acquire) == epoch;
-            let last = fragment.last.load(Ordering::Acquire);
-            epoch != 0 && is_readable && fragment.committed.load(Ordering::Acquire) == last
-        })
+        let fragment = self.fragments.get(segment as usize);
+        fragment.is_some_and(|fragment| fragment.is_clean_in(&fragment.readable))
+    }
+
+    /// Whether this member's copy of a segment is one in sync as far as is known here, with nothing
+    /// that is not committed yet, its lease left aside; without a lock. Where the lease holds, that
+    /// was so when it was asked for, so what is read lacks what came since at the most (R26).
+    #[must_use]
+    pub fn may_read_behind(&self, segment: u32) -> bool {
+        let fragment = self.fragments.get(segment as usize);
+        fragment.is_some_and(|fragment| fragment.is_clean_in(&fragment.insync))
     }
 
     /// Some time has passed.
@@ -366,6 +378,7 @@ impl Fragment {
             active: AtomicU32::new(0),
             allowed: AtomicU32::new(0),
             readable: AtomicU32::new(0),
+            insync: AtomicU32::new(0),
             epoch: AtomicU32::new(0),
             closed: AtomicU32::new(0),
             last: AtomicU64::new(0),
@@ -383,6 +396,14 @@ impl Fragment {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its entries are whole in this epoch, and everything that it has is committed.
+    fn is_clean_in(&self, allowed: &AtomicU32) -> bool {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let is_allowed = allowed.load(Ordering::Acquire) == epoch;
+        let last = self.last.load(Ordering::Acquire);
+        epoch != 0 && is_allowed && self.committed.load(Ordering::Acquire) == last
     }
 
     /// Puts a record into the log; whoever waits for it has it sent with [`Copies::flush`].

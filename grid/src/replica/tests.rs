@@ -1,6 +1,7 @@
 //! Three copies in memory and the messages between them, delivered as a test wants it.
 
 mod kept;
+mod tail;
 
 use super::*;
 use crate::id::{Data, Incarnation};
