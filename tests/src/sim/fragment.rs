@@ -159,6 +159,9 @@ impl Fragment {
                         let (epoch, lost) = (self.replica.epoch(), self.lost_before(at));
                         out.push(Out::Tail(self.place, Tail::Began(epoch, from, lost)));
                     }
+                    let mut versions = self.base.entries().values().map(|(_, version)| version);
+                    let is_front = versions.all(|version| version & ((1 << 40) - 1) < from);
+                    assert!(is_front, "I4: {:?} has entries beyond its log", self.place);
                     self.begin();
                 }
                 Action::Passive => {

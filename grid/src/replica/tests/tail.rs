@@ -102,3 +102,27 @@ fn a_copy_that_was_away_keeps_what_it_has() {
         assert_eq!(world.entries(1), world.entries(2));
     }
 }
+
+/// A copy has in its entries what was answered at once and is not in its log yet: it is none in sync
+/// before it has both.
+#[test]
+fn a_copy_is_filled_when_its_log_has_what_its_entries_have() {
+    let mut world = World::at_once(1 << 20);
+    world.view(&segment(1, &[1, 2], &[(3, 9)]));
+    [3, 1].iter().for_each(|node| world.deliver(&[*node]));
+    world.append(1, &[4, 4]).unwrap();
+    let is_lost = |to: u64, peer: &Peer| match peer {
+        Peer::Repl { ops, .. } => to == 2 || !ops.is_empty(),
+        _ => to == 2,
+    };
+    for _ in 0..20 {
+        world.tick_once();
+        world.net.retain(|(_, to, peer)| !is_lost(*to, peer));
+        world.deliver(&[1, 3]);
+    }
+    assert_eq!((world.entries(3).len(), world.last()[2]), (4, 3), "it has what its log lacks");
+    assert!(!world.wishes().contains(&(1, Wish::Expand(copy(3), 9))));
+    world.tick(20);
+    assert!(world.wishes().contains(&(1, Wish::Expand(copy(3), 9))));
+    assert_eq!(world.entries(3), world.entries(1));
+}
