@@ -35,8 +35,8 @@ fn a_copy_answers_who_accepts_that_it_lags_behind() {
     let (mut client, cache) = native(&dev, 0);
     let [backups, elsewhere] = backups(&dev, 0);
     let key_of = |segments: &BTreeSet<usize>| {
-        let key = keys("s", 10_000).into_iter();
-        key.filter(|key| segments.contains(&stable_segment(key.as_bytes(), 256))).next().unwrap()
+        let mut all = keys("s", 10_000).into_iter();
+        all.find(|key| segments.contains(&stable_segment(key.as_bytes(), 256))).unwrap()
     };
     let (ours, theirs) = (key_of(&backups), key_of(&elsewhere));
     for key in [&ours, &theirs] {
