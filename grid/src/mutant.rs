@@ -63,6 +63,10 @@ mutants! {
     "stale-after-lapse" "an invalidated cache is kept though the lease was over (R38)"
     "serve-unheard" "an invalidated cache is served before the others promise to tell of writes (R38)"
     "late-fill" "what was loaded before its key was invalidated is stored (R39)"
+    "tail-unbounded" "more is answered than may be lost (R37)"
+    "hand-over-early" "a segment is given up though not all copies have what was answered (R37)"
+    "filled-ahead" "a copy becomes one in sync without the log of what its chunks have (R37)"
+    "delta-diverged" "a copy keeps what it has though its end was lost (R43)"
     "unknown-is-failed" "what nobody knows is answered as surely not done (R36)"
 }
 

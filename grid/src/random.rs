@@ -4,8 +4,8 @@ use isogrid_engine::env::split_mix;
 
 use crate::id::{Boot, Copy, Data, Epoch, GroupId, Incarnation, NodeId, SegmentId, StorageId};
 use crate::metadata::{
-    Change, Command, CreateGroup, GroupSettings, Join, Owners, Proposal, Register, Role, Step,
-    Ticket,
+    Acks, Change, Command, CreateGroup, GroupSettings, Join, Owners, Proposal, Register, Role,
+    Step, Ticket,
 };
 
 pub struct Random(pub u64);
@@ -117,9 +117,10 @@ impl Random {
             count => Owners::Count(count),
         };
         let (durable, local_reads, min_insync) = (self.bool(), self.bool(), self.u8());
+        let acks = if self.bool() { Acks::Async } else { Acks::Sync };
         CreateGroup {
             group: self.group(),
-            settings: GroupSettings { owners, durable, local_reads, min_insync },
+            settings: GroupSettings { owners, durable, local_reads, min_insync, acks },
             epoch: self.epoch(),
             now: self.next(),
             owners: self.many(|random| random.many(Random::node)),

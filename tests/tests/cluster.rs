@@ -7,8 +7,14 @@ use isogrid_tests::cluster::{
 };
 use isogrid_tests::harness::Client;
 
-const DISTRIBUTED: Setup =
-    Setup { nodes: 3, mode: Mode::Distributed, kept: false, witnesses: 0, small_disks: false };
+const DISTRIBUTED: Setup = Setup {
+    nodes: 3,
+    mode: Mode::Distributed,
+    kept: false,
+    witnesses: 0,
+    at_once: false,
+    small_disks: false,
+};
 const REPLICATED: Setup = Setup { mode: Mode::Replicated, ..DISTRIBUTED };
 
 /// Plays what is done to a cluster under load, and checks what clients were told. The same steps
@@ -61,7 +67,8 @@ fn two_nodes_and_a_witness_survive_the_loss_of_any() {
 #[test]
 fn a_rolling_restart_is_seen_by_nobody_who_checks() {
     let one = |node| [Step::End(node), Step::Start(node), Step::Settle];
-    for setup in [DISTRIBUTED, REPLICATED] {
+    let at_once = Setup { at_once: true, ..DISTRIBUTED };
+    for setup in [DISTRIBUTED, REPLICATED, at_once] {
         holds(setup, &[&[Step::Wait(500)][..], &one(0), &one(1), &one(2)].concat());
     }
 }

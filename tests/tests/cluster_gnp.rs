@@ -14,6 +14,8 @@ mod listen;
 mod many;
 #[path = "cluster_gnp/once.rs"]
 mod once;
+#[path = "cluster_gnp/stale.rs"]
+mod stale;
 #[path = "cluster_gnp/topology.rs"]
 mod topology;
 #[path = "cluster_gnp/track.rs"]

@@ -74,6 +74,10 @@ pub struct ServeArgs {
     /// [key: cache.default.mode] [default: local]
     #[arg(long, value_name = "MODE", help_heading = "Cluster")]
     mode: Option<String>,
+    /// When its writes are acknowledged, where it has copies: sync, when they have it, or async, at
+    /// once [key: cache.default.ack] [default: sync]
+    #[arg(long, value_name = "WHEN", help_heading = "Cluster")]
+    ack: Option<String>,
     /// Add N to every TCP port that is not 0, to run several nodes on one machine
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Listeners")]
     port_offset: u16,
@@ -180,6 +184,7 @@ impl ServeArgs {
             ("--discover", "cluster.discover", &self.discover),
             ("--role", "cluster.role", &self.role),
             ("--mode", "cache.default.mode", &self.mode),
+            ("--ack", "cache.default.ack", &self.ack),
             ("--memcached", "memcached", &memcached),
             ("--native", "native", &native),
             ("--http", "http", &http),
@@ -261,6 +266,7 @@ mod tests {
             ("--role spectator --bootstrap-expect 3", "one of data, witness"),
             ("--role witness", "cluster.role = witness, and the node belongs to no cluster"),
             ("--role witness --bootstrap-expect 1", "founds no cluster alone"),
+            ("--ack async", "has no copies that could come later"),
             ("--join nowhere", "HOST:PORT or HOST:FIRST-LAST"),
             ("--http 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
             ("--native 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
@@ -290,7 +296,7 @@ mod tests {
             assert!(explained.contains(&said), "{key}: {said} is not in {explained}");
             checked += 1;
         }
-        assert_eq!(checked, 20);
+        assert_eq!(checked, 21);
     }
 
     #[test]

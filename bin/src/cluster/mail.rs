@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn each_member_gets_one_message_until_it_is_too_long() {
         let one = |at: u16, last| {
-            (GroupId(1), SegmentId(at), Peer::Ack { epoch: Epoch(1), last, committed: 0 })
+            (GroupId(1), SegmentId(at), Peer::Ack { epoch: Epoch(1), last, committed: 0, since: 0 })
         };
         let mut mail = Mail::default();
         for (to, at) in [(1, 5), (2, 6), (1, 7), (1, 5)] {

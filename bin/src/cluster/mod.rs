@@ -44,10 +44,10 @@ use arc_swap::ArcSwap;
 use isogrid_engine::{Clock, SystemClock, Table, env};
 use isogrid_grid::control::Identity;
 use isogrid_grid::copies::{Copies, Out};
-use isogrid_grid::id::{GroupId, NodeId};
+use isogrid_grid::id::{GroupId, NodeId, SegmentId};
 use isogrid_grid::membership::Now;
 use isogrid_grid::message::{Envelope, Message, ToCopy};
-use isogrid_grid::metadata::{GroupSettings, Owners, Role};
+use isogrid_grid::metadata::{Acks, GroupSettings, Owners, Role};
 use isogrid_grid::replica::OpId;
 use isogrid_grid::structures::Structures;
 use isogrid_wire::native::topology::CLUSTER_OBJECTS;
@@ -162,11 +162,13 @@ impl Shared {
             }
             CacheMode::Replicated => Owners::All,
         };
-        let local_reads = config.mode == CacheMode::Replicated;
+        let acks = if config.answers_at_once() { Acks::Async } else { Acks::Sync };
+        // What a copy has is all that was acknowledged only where copies are waited for (R24).
+        let local_reads = config.mode == CacheMode::Replicated && acks == Acks::Sync;
         let many = config.mode == CacheMode::Distributed && config.owners > 2;
         let min_insync = if many { 2 } else { 1 };
         let durable = config.is_kept_by_members();
-        let settings = GroupSettings { owners, durable, local_reads, min_insync };
+        let settings = GroupSettings { owners, durable, local_reads, min_insync, acks };
         let (name, group) = (config.name.clone(), group_of(&config.name));
         Shared { name, group, settings, table, copies: OnceLock::new() }
     }
@@ -181,7 +183,13 @@ impl Shared {
     /// one copy more than a cache has: there are few, and to lose one hurts more.
     fn structures(table: Arc<Table>) -> Shared {
         let owners = Owners::Count(STRUCTURE_OWNERS);
-        let settings = GroupSettings { owners, durable: false, local_reads: false, min_insync: 1 };
+        let settings = GroupSettings {
+            owners,
+            durable: false,
+            local_reads: false,
+            min_insync: 1,
+            acks: Acks::Sync,
+        };
         let (name, group) = (Structures::TABLE.to_owned(), group_of(Structures::TABLE));
         Shared { name, group, settings, table, copies: OnceLock::new() }
     }
@@ -342,6 +350,13 @@ impl Cluster {
         shared.copies().is_some_and(|copies| copies.may_read(segment)) && self.may_serve()
     }
 
+    /// Whether this member's copy of a segment may be read now by who accepts that it lags behind: by
+    /// the time of a lease (R26).
+    #[must_use]
+    pub fn may_read_behind(&self, shared: &Shared, segment: u32) -> bool {
+        shared.copies().is_some_and(|copies| copies.may_read_behind(segment)) && self.may_serve()
+    }
+
     /// The time.
     #[must_use]
     pub fn now(&self) -> Now {
@@ -476,10 +491,23 @@ impl Cluster {
                     let _ = self.inputs.send(Input::Ask(request));
                 }
                 Out::Wake(waker) => waiting.push(waker),
+                Out::Discarded(group, segment, count) => self.discarded(group, segment, count),
             }
         }
         mail.into_iter().for_each(|(to, all)| self.send_copies(to, all));
         waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn discarded(&self, group: GroupId, segment: SegmentId, count: u64) {
+        let shared = self.caches.iter().find(|shared| shared.group == group);
+        let cache = shared.map_or("", |shared| &*shared.name);
+        tracing::warn!(
+            event = "async_discarded",
+            cache,
+            %segment,
+            count,
+            "writes that were acknowledged at once are lost: a failover came before the copies had them"
+        );
     }
 
     fn send_copies(&self, to: NodeId, all: Vec<ToCopy>) {

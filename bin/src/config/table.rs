@@ -427,7 +427,7 @@ pub static LISTENER: [Key<ListenerConfig>; 6] = [
 ];
 
 /// Keys of `[[cache]]`.
-pub static CACHE: [Key<CacheConfig>; 13] = [
+pub static CACHE: [Key<CacheConfig>; 14] = [
     Key::new("name", CACHE_NAME, field!(CacheConfig, name), "The cache's name; each name once."),
     Key::new(
         "mode",
@@ -444,6 +444,16 @@ pub static CACHE: [Key<CacheConfig>; 13] = [
         Form::Count(1, 7),
         field!(CacheConfig, owners),
         "With `mode` = distributed: on how many members each entry is.",
+    ),
+    Key::new(
+        "ack",
+        Form::Choice(&["sync", "async"]),
+        field!(CacheConfig, ack),
+        "With `mode` = distributed or replicated: when a write is acknowledged. sync, when all copies \
+         in sync have it; async, at once, and they get it a moment later: should its member fail then, \
+         the last writes of it are lost, at most those of 1 s, and 8 MiB, beyond which a write waits as \
+         with sync. Reads of a replicated cache with async ask the member that serves the key. The same \
+         on each node.",
     ),
     Key::new(
         "memory",

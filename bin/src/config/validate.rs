@@ -66,6 +66,11 @@ fn check_cache(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Probl
 /// Caches of a cluster need one, and are kept in memory, or on the disks of their members.
 fn check_mode(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Problem>) {
     let name = &cache.name;
+    if cache.ack == "async" && !cache.mode.has_copies() {
+        let what =
+            format!("cache `{name}`: ack = async, and it has no copies that could come later");
+        found.push(problem(what, "say ack = sync, or mode = distributed"));
+    }
     if cache.mode == CacheMode::Local {
         return;
     }

@@ -19,6 +19,8 @@ pub(super) struct Beside {
     /// From this operation on they were prepared here, as the primary: then a commit only shows
     /// them.
     pub prepared_from: Option<u64>,
+    /// Up to here what was done is in the table, though it may not be committed (R37).
+    pub shown: u64,
     /// What was removed since filling began, and under which number: a chunk may have it still.
     pub gone: Option<BTreeMap<Vec<u8>, u64>>,
     /// The answers to requests that may come again, of what is committed (R34).
@@ -38,13 +40,14 @@ pub(super) struct TableBase<'a, 't> {
 
 impl Base for TableBase<'_, '_> {
     fn apply(&mut self, op: &Op) {
-        let Beside { prepared_from, gone, answers, open, is_broken } = &mut *self.beside;
+        let Beside { prepared_from, shown, gone, answers, open, is_broken } = &mut *self.beside;
+        let is_shown = op.seq <= *shown;
         let is_prepared = prepared_from.is_some_and(|from| op.seq >= from);
         if is_prepared {
             self.copy.publish_upto(op.seq);
         }
         let answered = split(&op.record, |change| {
-            if is_prepared && !SegmentCopy::is_clear(change) {
+            if is_shown || (is_prepared && !SegmentCopy::is_clear(change)) {
                 return;
             }
             *is_broken |= self.copy.replay(change).is_err();
@@ -59,6 +62,21 @@ impl Base for TableBase<'_, '_> {
             open.remove(&answered.id);
             answers.note(answered);
         }
+    }
+
+    fn show(&mut self, op: &Op) {
+        self.copy.publish_upto(op.seq);
+        self.beside.shown = op.seq;
+        let (copy, is_broken) = (&mut *self.copy, &mut self.beside.is_broken);
+        split(&op.record, |change| {
+            if SegmentCopy::is_clear(change) {
+                *is_broken |= copy.replay(change).is_err();
+            }
+        });
+    }
+
+    fn is_sound(&self) -> bool {
+        !self.beside.is_broken
     }
 
     fn chunk(&self, after: Option<&[u8]>) -> (Vec<u8>, Option<Vec<u8>>) {

@@ -4,7 +4,7 @@
 use isogrid_engine::table::Unrecorded;
 
 use super::{Copies, Out};
-use crate::id::{GroupId, SegmentId};
+use crate::id::{Epoch, GroupId, SegmentId};
 use crate::membership::Now;
 use crate::replica::{Base, Event, Kept};
 
@@ -69,9 +69,10 @@ impl Copies {
         at: SegmentId,
         mut visit: impl FnMut(Kept) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (mut first, mut chunk) = (None, (Vec::new(), None));
+        let (mut first, mut is_whole, mut chunk) = (None, false, (Vec::new(), None));
         self.locked(now, at, |replica, base| {
             first = (replica.last() > 0).then(|| replica.state());
+            is_whole = replica.is_whole();
             chunk = base.chunk(None);
         });
         let Some(state) = first else { return Ok(()) };
@@ -79,7 +80,9 @@ impl Copies {
         loop {
             let (bytes, next) = std::mem::take(&mut chunk);
             visit(Kept::Chunk(bytes))?;
-            let Some(next) = next else { return Ok(()) };
+            let Some(next) = next else {
+                return if is_whole { visit(Kept::Whole) } else { Ok(()) };
+            };
             self.locked(now, at, |_, base| chunk = base.chunk(Some(&next)));
         }
     }
@@ -87,7 +90,7 @@ impl Copies {
     /// Forgets what [`Copies::restore`] gave back.
     pub fn forget(&self, now: Now) {
         for at in self.segments() {
-            let nothing = Kept::Begin { after: 0, lost_before: 0 };
+            let nothing = Kept::Begin { after: 0, of: Epoch(0), lost_before: 0 };
             self.locked(now, at, |replica, base| {
                 let _ = replica.restore(nothing, base);
                 replica.restored(base);

@@ -12,6 +12,7 @@
 mod base;
 mod keep;
 mod once;
+mod stats;
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -23,14 +24,15 @@ use isogrid_engine::table::{Change, Journal, SegmentCopy, Table, Unrecorded, enc
 
 use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use crate::membership::Now;
-use crate::metadata::Segment;
-use crate::replica::{Action, Event, NotTaken, Peer, Record, Replica};
+use crate::metadata::{Acks, GroupSettings, Segment};
+use crate::replica::{Action, Budget, Event, NotTaken, Peer, Record, Replica, TAIL_BYTES};
 use crate::segment::{Request, Wish};
 
 use self::base::{Beside, TableBase};
 pub use self::keep::{Keeper, NotACopy};
 pub use self::once::Once;
 use self::once::{Open, Withheld};
+pub use self::stats::{CopyStats, FillStats};
 
 /// What is to be done for copies.
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ pub enum Out {
     Ask(Request),
     /// What this one waits for is committed, or nobody here knows whether it will be.
     Wake(Waker),
+    /// So many writes of a segment were answered here at once, and are lost (R37).
+    Discarded(GroupId, SegmentId, u64),
 }
 
 /// Nobody here knows what becomes of a write: this copy does not serve any more.
@@ -64,6 +68,9 @@ pub struct Copies {
     min_insync: u8,
     table: Arc<Table>,
     fragments: Box<[Fragment]>,
+    stats: CopyStats,
+    /// What may be answered and on no other copy; `None`: nothing may (R37).
+    budget: Option<Arc<Budget>>,
     /// Where they are kept; `None`: they end with the process.
     keeper: Option<Arc<dyn Keeper>>,
 }
@@ -77,12 +84,16 @@ struct Fragment {
     allowed: AtomicU32,
     /// In which epoch its copy may be read, but for its lease; 0: in none.
     readable: AtomicU32,
+    /// In which epoch its copy is one in sync; 0: in none.
+    insync: AtomicU32,
     /// The epoch that the replica is in, when its entries are whole.
     epoch: AtomicU32,
     /// The epoch in which nothing is written any more.
     closed: AtomicU32,
     last: AtomicU64,
     committed: AtomicU64,
+    /// Up to where writes are answered: what is committed, or more where that is not waited for.
+    shown: AtomicU64,
     tenure: AtomicU64,
     state: Mutex<State>,
 }
@@ -104,13 +115,17 @@ impl Copies {
     pub fn new(
         us: NodeId,
         group: GroupId,
-        min_insync: u8,
+        settings: &GroupSettings,
         table: Arc<Table>,
         keeper: Option<Arc<dyn Keeper>>,
     ) -> Arc<Copies> {
         let count = table.segment_count();
+        let budget = (settings.acks == Acks::Async).then(|| Budget::new(TAIL_BYTES));
         let replica = |at| {
-            let replica = Replica::new(us, group, SegmentId(at));
+            let mut replica = Replica::new(us, group, SegmentId(at));
+            if let Some(budget) = &budget {
+                replica = replica.at_once(Arc::clone(budget));
+            }
             if keeper.is_some() { replica.kept() } else { replica }
         };
         let fragments = (0..u16::try_from(count).unwrap_or(u16::MAX))
@@ -119,7 +134,9 @@ impl Copies {
         for at in 0..count {
             table.copy(at, 0).into_iter().for_each(|mut copy| copy.follow());
         }
-        let copies = Arc::new(Copies { group, min_insync, table, fragments, keeper });
+        let (min_insync, stats) = (settings.min_insync, CopyStats::default());
+        let copies = Copies { group, min_insync, table, fragments, stats, budget, keeper };
+        let copies = Arc::new(copies);
         copies.table.set_journal(Arc::clone(&copies) as Arc<dyn Journal>);
         copies
     }
@@ -135,6 +152,11 @@ impl Copies {
         out: &mut Vec<Out>,
     ) {
         self.allow(at, serves, reads);
+        if let Some(fragment) = self.fragments.get(usize::from(at.0)) {
+            let is_insync = ours.is_some_and(|ours| view.insync.contains(&ours));
+            let epoch = if is_insync { view.epoch.0 } else { 0 };
+            fragment.insync.store(epoch, Ordering::Release);
+        }
         self.with(now, at, out, |replica, base, done| {
             replica.view(now.monotonic, view, ours, base, done);
         });
@@ -157,12 +179,35 @@ impl Copies {
         }
     }
 
-    /// Whether everything that was written to a segment is committed, as far as is known here.
+    /// Whether everything that was written to a segment here is committed, or its copy serves no
+    /// more.
     #[must_use]
     pub fn is_settled(&self, at: SegmentId) -> bool {
         self.fragments.get(usize::from(at.0)).is_none_or(|fragment| {
-            fragment.committed.load(Ordering::Acquire) >= fragment.last.load(Ordering::Acquire)
+            let serves = fragment.active.load(Ordering::Acquire) != 0;
+            !serves
+                || fragment.committed.load(Ordering::Acquire)
+                    >= fragment.last.load(Ordering::Acquire)
         })
+    }
+
+    /// Whether writes are answered before the copies have them: then a segment is given up only
+    /// when it is settled, since what was answered would be lost (R37).
+    #[must_use]
+    pub fn answers_at_once(&self) -> bool {
+        self.budget.is_some()
+    }
+
+    /// What these copies count.
+    #[must_use]
+    pub fn stats(&self) -> &CopyStats {
+        &self.stats
+    }
+
+    /// Bytes that are answered and not on all copies.
+    #[must_use]
+    pub fn tail_bytes(&self) -> usize {
+        self.budget.as_ref().map_or(0, |budget| budget.used())
     }
 
     /// Whether this member's copy of a segment has all that was acknowledged, with nothing that
@@ -170,12 +215,17 @@ impl Copies {
     /// answered was read (R24).
     #[must_use]
     pub fn may_read(&self, segment: u32) -> bool {
-        self.fragments.get(segment as usize).is_some_and(|fragment| {
-            let epoch = fragment.epoch.load(Ordering::Acquire);
-            let is_readable = fragment.readable.load(Ordering::Acquire) == epoch;
-            let last = fragment.last.load(Ordering::Acquire);
-            epoch != 0 && is_readable && fragment.committed.load(Ordering::Acquire) == last
-        })
+        let fragment = self.fragments.get(segment as usize);
+        fragment.is_some_and(|fragment| fragment.is_clean_in(&fragment.readable))
+    }
+
+    /// Whether this member's copy of a segment is one in sync as far as is known here, with nothing
+    /// that is not committed yet, its lease left aside; without a lock. Where the lease holds, that
+    /// was so when it was asked for, so what is read lacks what came since at the most (R26).
+    #[must_use]
+    pub fn may_read_behind(&self, segment: u32) -> bool {
+        let fragment = self.fragments.get(segment as usize);
+        fragment.is_some_and(|fragment| fragment.is_clean_in(&fragment.insync))
     }
 
     /// Some time has passed.
@@ -252,11 +302,11 @@ impl Copies {
         let fragment = self.fragments.get(segment as usize)?;
         let tenure = fragment.tenure.load(Ordering::Acquire);
         let seq = fragment.last.load(Ordering::Acquire);
-        let is_open = fragment.committed.load(Ordering::Acquire) < seq;
+        let is_open = fragment.shown.load(Ordering::Acquire) < seq;
         is_open.then_some(Ticket { segment, seq, tenure })
     }
 
-    /// Waits until that is committed.
+    /// Waits until that is committed, or may be answered before that (R37).
     ///
     /// # Errors
     /// [`Unknown`].
@@ -264,10 +314,10 @@ impl Copies {
         let Some(fragment) = self.fragments.get(ticket.segment as usize) else {
             return Poll::Ready(Err(Unknown));
         };
-        if fragment.committed.load(Ordering::Acquire) < ticket.seq {
+        if fragment.shown.load(Ordering::Acquire) < ticket.seq {
             let mut state = fragment.lock();
             // It may have been committed, or be over, since we looked.
-            let is_open = fragment.committed.load(Ordering::Acquire) < ticket.seq;
+            let is_open = fragment.shown.load(Ordering::Acquire) < ticket.seq;
             if is_open && fragment.tenure.load(Ordering::Acquire) == ticket.tenure {
                 let known =
                     |(seq, waker): &(u64, Waker)| *seq == ticket.seq && waker.will_wake(cx.waker());
@@ -300,8 +350,7 @@ impl Copies {
         let mut done = Vec::new();
         let State { replica, beside, .. } = &mut *state;
         act(replica, &mut TableBase { copy: &mut copy, beside }, &mut done);
-        let (place, keeper) = ((self.group, at), self.keeper.as_deref());
-        fragment.carry_out(&mut state, &mut copy, (place, keeper), done, out);
+        fragment.carry_out(&mut state, &mut copy, (self, at), done, out);
     }
 
     /// Looks at a replica and its entries, or prepares them, before or beside what happens to them.
@@ -329,10 +378,12 @@ impl Fragment {
             active: AtomicU32::new(0),
             allowed: AtomicU32::new(0),
             readable: AtomicU32::new(0),
+            insync: AtomicU32::new(0),
             epoch: AtomicU32::new(0),
             closed: AtomicU32::new(0),
             last: AtomicU64::new(0),
             committed: AtomicU64::new(0),
+            shown: AtomicU64::new(0),
             tenure: AtomicU64::new(0),
             state: Mutex::new(State {
                 replica,
@@ -345,6 +396,14 @@ impl Fragment {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its entries are whole in this epoch, and everything that it has is committed.
+    fn is_clean_in(&self, allowed: &AtomicU32) -> bool {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let is_allowed = allowed.load(Ordering::Acquire) == epoch;
+        let last = self.last.load(Ordering::Acquire);
+        epoch != 0 && is_allowed && self.committed.load(Ordering::Acquire) == last
     }
 
     /// Puts a record into the log; whoever waits for it has it sent with [`Copies::flush`].
@@ -367,11 +426,11 @@ impl Fragment {
         &self,
         state: &mut State,
         copy: &mut SegmentCopy<'_>,
-        ((group, at), keeper): ((GroupId, SegmentId), Option<&dyn Keeper>),
+        (of, at): (&Copies, SegmentId),
         done: Vec<Action>,
         out: &mut Vec<Out>,
     ) {
-        let is_broken = state.beside.is_broken;
+        let (group, is_broken) = (of.group, state.beside.is_broken);
         for action in done {
             match action {
                 // Whoever hears nothing more goes on without this copy (R21).
@@ -379,13 +438,18 @@ impl Fragment {
                 Action::Send(to, peer) => out.push(Out::Send(to, group, at, peer)),
                 Action::Ask(request) => out.push(Out::Ask(request)),
                 Action::Keep(count, kept) => {
-                    keeper.into_iter().for_each(|keeper| keeper.keep(group, at, count, &kept));
+                    of.keeper.iter().for_each(|keeper| keeper.keep(group, at, count, &kept));
                 }
                 Action::Committed(seq) => {
                     self.committed.store(seq, Ordering::Release);
-                    let done = state.waiting.extract_if(.., |(waits_for, _)| *waits_for <= seq);
-                    out.extend(done.map(|(_, waker)| Out::Wake(waker)));
+                    self.answer(state, seq, out);
                 }
+                Action::Shown(seq) => self.answer(state, seq, out),
+                Action::Discarded(count) => {
+                    of.stats.discarded(count);
+                    out.push(Out::Discarded(group, at, count));
+                }
+                Action::Filled(filled) => of.stats.filled(filled),
                 Action::Active(from) => {
                     copy.lead(state.replica.epoch().0);
                     state.beside.prepared_from = Some(from);
@@ -408,10 +472,20 @@ impl Fragment {
         }
         let active = if is_active { replica.epoch().0 } else { 0 };
         self.last.store(replica.last(), Ordering::Release);
+        self.shown.store(replica.shown(), Ordering::Release);
         self.committed.store(replica.committed(), Ordering::Release);
         self.active.store(active, Ordering::Release);
         let whole = if replica.is_filling() || is_broken { 0 } else { replica.epoch().0 };
         self.epoch.store(whole, Ordering::Release);
+    }
+}
+
+impl Fragment {
+    /// Whoever waits for what is done up to here waits no more.
+    fn answer(&self, state: &mut State, seq: u64, out: &mut Vec<Out>) {
+        self.shown.store(seq, Ordering::Release);
+        let done = state.waiting.extract_if(.., |(waits_for, _)| *waits_for <= seq);
+        out.extend(done.map(|(_, waker)| Out::Wake(waker)));
     }
 }
 

@@ -10,12 +10,19 @@ use isogrid_engine::{NewEntry, TableConfig};
 use self::once::Counters;
 use super::*;
 use crate::id::{Data, Incarnation};
-use crate::metadata::Filling;
+use crate::metadata::{Filling, Owners};
 use crate::random::Random;
 use crate::segment::Wish;
 
 const SEGMENTS: u16 = 2;
 const GROUP: GroupId = GroupId(7);
+const SETTINGS: GroupSettings = GroupSettings {
+    owners: Owners::Count(2),
+    durable: false,
+    local_reads: false,
+    min_insync: 1,
+    acks: Acks::Sync,
+};
 
 struct World {
     members: BTreeMap<u64, Arc<Copies>>,
@@ -53,7 +60,7 @@ impl World {
                 ..TableConfig::default()
             };
             let table = Arc::new(Table::new(&config, 0).unwrap());
-            (node, Copies::new(NodeId(node), GROUP, 1, table, None))
+            (node, Copies::new(NodeId(node), GROUP, &SETTINGS, table, None))
         };
         let members = (1..=3).map(member).collect();
         let now = Now { monotonic: 1_000, wall: 1_000_000 };
@@ -67,6 +74,7 @@ impl World {
             match one {
                 Out::Send(to, _, at, peer) => self.net.push((node, to.0, at, peer)),
                 Out::Wake(waker) => waker.wake(),
+                Out::Discarded(..) => panic!("nothing is answered before it is committed"),
                 Out::Ask(request) => {
                     self.asked.insert(request);
                 }

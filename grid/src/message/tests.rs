@@ -3,7 +3,7 @@
 use super::*;
 use crate::invalidation::Item;
 use crate::random::{Random, assert_calm, assert_strict};
-use crate::replica::{FillId, Op};
+use crate::replica::{Begin, FillId, Op};
 
 fn envelope(message: Message) -> Envelope {
     let (cluster, boot) = (ClusterId(7 << 100), Boot(3));
@@ -19,15 +19,19 @@ fn peers(random: &mut Random) -> Vec<Peer> {
         record: random.bytes(9).into(),
     };
     let last = random.next();
+    let (of, same, keeps) = (random.epoch(), random.next(), random.bool());
+    let begin = Begin { after: last, of, same, keeps };
     vec![
         Peer::Repl { epoch, prev: last, ops: random.many(op), committed: random.next() },
-        Peer::Ack { epoch, last, committed: random.next() },
+        Peer::Ack { epoch, last, committed: random.next(), since: random.next() },
         Peer::Lacks { epoch, last },
         Peer::Ask { epoch },
         Peer::Has { epoch, last },
         Peer::Fetch { epoch, after: last },
         Peer::Tail { epoch, ops: random.many(op) },
-        Peer::Fill { epoch, fill, after: last },
+        Peer::Probe { epoch, fill },
+        Peer::Holds { epoch, fill, end: (random.epoch(), last) },
+        Peer::Fill { epoch, fill, begin },
         Peer::Chunk { epoch, fill, number: last, bytes: random.bytes(30) },
         Peer::Took { epoch, fill, number: last },
     ]

@@ -14,6 +14,16 @@ pub enum Owners {
     All,
 }
 
+/// When a primary answers a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Acks {
+    /// When every copy in sync has it (R17).
+    #[default]
+    Sync,
+    /// At once; the copies get it behind that, so a failover may lose the last of it (R37).
+    Async,
+}
+
 /// What the caches of a group have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupSettings {
@@ -25,6 +35,8 @@ pub struct GroupSettings {
     pub local_reads: bool,
     /// A primary refuses writes with fewer copies in sync, its own included.
     pub min_insync: u8,
+    /// When a primary answers a write.
+    pub acks: Acks,
 }
 
 impl GroupSettings {
@@ -48,6 +60,7 @@ impl GroupSettings {
         put_u8(out, u8::from(self.durable));
         put_u8(out, u8::from(self.local_reads));
         put_u8(out, self.min_insync);
+        put_u8(out, u8::from(self.acks == Acks::Async));
     }
 
     pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {
@@ -55,8 +68,9 @@ impl GroupSettings {
             0 => Owners::All,
             count => Owners::Count(count),
         };
-        let (durable, local_reads) = (input.bool()?, input.bool()?);
-        Some(GroupSettings { owners, durable, local_reads, min_insync: input.u8()? })
+        let (durable, local_reads, min_insync) = (input.bool()?, input.bool()?, input.u8()?);
+        let acks = if input.bool()? { Acks::Async } else { Acks::Sync };
+        Some(GroupSettings { owners, durable, local_reads, min_insync, acks })
     }
 }
 

@@ -18,7 +18,7 @@ use isogrid_engine::Timestamp;
 
 pub use self::change::{Change, Step};
 pub use self::command::{Command, CreateGroup, Join, Proposal, Register, Ticket};
-pub use self::group::{Filling, Group, GroupSettings, Owners, Segment, Stale};
+pub use self::group::{Acks, Filling, Group, GroupSettings, Owners, Segment, Stale};
 pub use self::node::{Member, Role};
 use crate::bytes::{Input, put_many, put_option, put_u32, put_u64, whole};
 use crate::id::{Boot, ClusterId, Copy, Data, Epoch, GroupId, Incarnation, NodeId, StorageId};

@@ -42,6 +42,7 @@ fn create(owners: &[&[u64]]) -> CreateGroup {
             durable: false,
             local_reads: false,
             min_insync: 1,
+            acks: Acks::Sync,
         },
         epoch: Epoch(10),
         now: 5,

@@ -1,6 +1,6 @@
 //! A copy that follows a primary.
 
-use super::{Action, Base, FillId, Op, Peer, Replica, Role};
+use super::{Action, Base, Begin, FillId, Op, Peer, Replica, Role};
 use crate::id::NodeId;
 use crate::mutant::is_planted;
 
@@ -38,7 +38,38 @@ impl Replica {
 
     /// Everything up to `last` is here.
     pub(super) fn ack(&self, last: u64) -> Peer {
-        Peer::Ack { epoch: self.epoch, last, committed: self.log.committed() }
+        let since = self.filling.map_or(0, |(since, _)| since);
+        Peer::Ack { epoch: self.epoch, last, committed: self.log.committed(), since }
+    }
+
+    /// Whether a primary that fills this copy for this entry of the metadata is the one; which
+    /// filling has begun.
+    fn filled_by(&self, from: NodeId, fill: FillId) -> Option<Option<FillId>> {
+        let (since, begun) = self.filling?;
+        let is_primary = matches!(self.role, Role::Backup(primary) if primary == from);
+        (is_primary && since == fill.since).then_some(begun)
+    }
+
+    /// The primary that is about to fill this copy asks what it has. From here to where the filling
+    /// begins nothing changes here.
+    pub(super) fn claim(
+        &mut self,
+        from: NodeId,
+        fill: FillId,
+        base: &mut impl Base,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(begun) = self.filled_by(from, fill) else { return };
+        if begun == Some(fill) {
+            return;
+        }
+        self.filling = Some((fill.since, None));
+        self.be_sound(base, out);
+        if self.is_durable() {
+            let last = self.log.last();
+            let (epoch, end) = (self.epoch, (self.log.epoch_of(last), last));
+            out.push(Action::Send(from, Peer::Holds { epoch, fill, end }));
+        }
     }
 
     /// The primary begins to fill this copy. Told twice it goes on.
@@ -46,23 +77,31 @@ impl Replica {
         &mut self,
         from: NodeId,
         fill: FillId,
-        after: u64,
+        begin: Begin,
         base: &mut impl Base,
         out: &mut Vec<Action>,
     ) {
-        let Some((since, begun)) = self.filling else { return };
-        if since != fill.since || !matches!(self.role, Role::Backup(primary) if primary == from) {
-            return;
-        }
+        let Some(begun) = self.filled_by(from, fill) else { return };
         if begun != Some(fill) {
-            self.filling = Some((since, Some(fill)));
-            if is_planted("fill-on-top") {
-                self.log.begin(after);
-            } else {
-                self.begin(after, base, out);
+            if begin.keeps && begin.after != self.log.last() {
+                return;
             }
+            self.filling = Some((fill.since, Some(fill)));
+            self.begin_with(begin, base, out);
         }
         self.took(from, fill, 0, out);
+    }
+
+    fn begin_with(&mut self, begin: Begin, base: &mut impl Base, out: &mut Vec<Action>) {
+        if begin.keeps {
+            return base.filled();
+        }
+        self.discard(begin.same, out);
+        if is_planted("fill-on-top") {
+            self.log.begin((begin.after, begin.of));
+        } else {
+            self.begin((begin.after, begin.of), base, out);
+        }
     }
 
     /// Entries for a copy that is being filled.

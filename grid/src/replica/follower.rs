@@ -2,7 +2,7 @@
 
 use super::fill::Fill;
 use super::log::OpLog;
-use super::{ANSWER_MS, Action, Base, FillId, Peer, RESEND_MS};
+use super::{ANSWER_MS, Action, Base, FillId, Filled, Peer, RESEND_MS};
 use crate::id::{Copy, Epoch, GroupId, SegmentId};
 use crate::membership::Monotonic;
 use crate::mutant::is_planted;
@@ -15,6 +15,8 @@ pub(super) struct Source<'a, B> {
     pub(super) segment: SegmentId,
     pub(super) epoch: Epoch,
     pub(super) log: &'a OpLog,
+    /// Up to where its entries show what was done.
+    pub(super) shown: u64,
     pub(super) base: &'a B,
 }
 
@@ -73,6 +75,9 @@ impl Follower {
         if !ops.is_empty() {
             self.owes_since.get_or_insert(from.now);
         }
+        if let Some(fill) = &mut self.fill {
+            fill.bytes += ops.iter().map(|op| op.record.len() as u64).sum::<u64>();
+        }
         let (epoch, prev, committed) = (from.epoch, self.sent, from.log.committed());
         self.sent += ops.len() as u64;
         self.sent_at = Some(from.now);
@@ -91,14 +96,22 @@ impl Follower {
         out: &mut Vec<Action>,
     ) {
         match *message {
-            Peer::Ack { last, committed, .. } if self.is_ready() => {
+            Peer::Ack { last, committed, since, .. }
+                if self.is_ready() && since == self.filled_since() =>
+            {
                 self.told = committed;
                 self.acked(last, from, out);
             }
             Peer::Lacks { last, .. } if self.is_ready() => self.lacks(last, from, out),
+            Peer::Holds { fill, end, .. } => self.holds(fill, end, from, out),
             Peer::Took { fill, number, .. } => self.took(fill, number, from, out),
             _ => {}
         }
+    }
+
+    /// Since which entry of the metadata it is being filled; 0: it is not.
+    fn filled_since(&self) -> u64 {
+        self.fill.as_ref().map_or(0, |fill| fill.id.since)
     }
 
     /// Everything up to `last` is there.
@@ -124,6 +137,19 @@ impl Follower {
         }
     }
 
+    /// A copy that is to be filled says what it has.
+    fn holds(
+        &mut self,
+        id: FillId,
+        end: (Epoch, u64),
+        from: &Source<'_, impl Base>,
+        out: &mut Vec<Action>,
+    ) {
+        if self.fill.as_mut().is_some_and(|fill| fill.holds(id, end, from)) {
+            self.fill(from, out);
+        }
+    }
+
     /// The copy has taken a chunk: the next one follows, or it is done.
     fn took(
         &mut self,
@@ -133,6 +159,10 @@ impl Follower {
         out: &mut Vec<Action>,
     ) {
         if self.fill.as_mut().is_some_and(|fill| fill.took(id, number)) {
+            if let Some(kept) = self.fill.as_ref().and_then(Fill::kept) {
+                (self.acked, self.sent) = (kept, kept);
+                self.flush(from, out);
+            }
             self.fill(from, out);
             self.expand(from, out);
         }
@@ -174,7 +204,11 @@ impl Follower {
     fn expand(&mut self, from: &Source<'_, impl Base>, out: &mut Vec<Action>) {
         let Some(fill) = self.fill.as_mut().filter(|fill| fill.is_done()) else { return };
         fill.counts = !is_planted("uncounted-filling");
-        if self.acked >= from.log.committed() {
+        if self.acked >= from.log.committed() && fill.is_covered(self.acked) {
+            if !std::mem::replace(&mut fill.is_told, true) {
+                let (kept, bytes) = (fill.kept().is_some(), fill.bytes);
+                out.push(Action::Filled(Filled { kept, bytes }));
+            }
             out.push(from.ask(Wish::Expand(self.copy, fill.id.since)));
         }
     }

@@ -10,7 +10,8 @@ use std::collections::VecDeque;
 
 use super::{Action, Base, FillId, Op, Peer, Replica, Role};
 use crate::bytes::{Input, put_bytes, put_many, put_u8, put_u64, whole};
-use crate::id::NodeId;
+use crate::id::{Epoch, NodeId};
+use crate::membership::Monotonic;
 use crate::mutant::is_planted;
 
 /// One change of a copy. A copy is what all of them say, in order.
@@ -20,6 +21,8 @@ pub enum Kept {
     Begin {
         /// The number of the last operation before.
         after: u64,
+        /// Its epoch.
+        of: Epoch,
         /// What was below this version was declared lost (R29).
         lost_before: u64,
     },
@@ -33,15 +36,18 @@ pub enum Kept {
         /// Up to where.
         committed: u64,
     },
+    /// All chunks have come.
+    Whole,
 }
 
 impl Kept {
     /// Its bytes, behind `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Kept::Begin { after, lost_before } => {
+            Kept::Begin { after, of, lost_before } => {
                 put_u8(out, 1);
                 put_u64(out, *after);
+                of.encode(out);
                 put_u64(out, *lost_before);
             }
             Kept::Chunk(bytes) => {
@@ -53,6 +59,7 @@ impl Kept {
                 put_many(out, ops.iter(), |out, op| op.encode(out));
                 put_u64(out, *committed);
             }
+            Kept::Whole => put_u8(out, 4),
         }
     }
 
@@ -61,9 +68,13 @@ impl Kept {
     pub fn decode(bytes: &[u8]) -> Option<Kept> {
         whole(bytes, |input: &mut Input<'_>| {
             Some(match input.u8()? {
-                1 => Kept::Begin { after: input.u64()?, lost_before: input.u64()? },
+                1 => {
+                    let (after, of) = (input.u64()?, Epoch::decode(input)?);
+                    Kept::Begin { after, of, lost_before: input.u64()? }
+                }
                 2 => Kept::Chunk(input.bytes()?.to_vec()),
                 3 => Kept::Ops { ops: input.many(Op::decode)?, committed: input.u64()? },
+                4 => Kept::Whole,
                 _ => return None,
             })
         })
@@ -103,16 +114,17 @@ impl Replica {
     /// One change of what the copy was before a restart; `None` when it cannot have been that.
     pub fn restore(&mut self, kept: Kept, base: &mut impl Base) -> Option<()> {
         match kept {
-            Kept::Begin { after, lost_before } => {
-                self.lost_before = lost_before;
+            Kept::Begin { after, of, lost_before } => {
+                (self.lost_before, self.is_whole) = (lost_before, false);
                 base.begin_filling();
-                self.log.begin(after);
+                self.log.begin((after, of));
             }
             Kept::Chunk(bytes) => base.take(&bytes)?,
             Kept::Ops { ops, committed } => {
                 self.log.extend(ops);
                 self.log.commit(committed, base, &mut Vec::new());
             }
+            Kept::Whole => self.is_whole = true,
         }
         Some(())
     }
@@ -122,14 +134,18 @@ impl Replica {
         base.filled();
         let last = self.log.last();
         self.keeping = Some(Keeping { last, durable: last, ..Keeping::default() });
+        // The process before may have answered all of it.
+        self.tail.as_mut().into_iter().for_each(|tail| tail.shown = last);
     }
 
     /// What the copy is beside its entries: for who writes down what it is now. The entries
-    /// themselves are the base's chunks, each read at this moment or later.
+    /// themselves are the base's chunks, each read at this moment or later, and behind them comes
+    /// [`Kept::Whole`] if [`Replica::is_whole`].
     #[must_use]
     pub fn state(&self) -> [Kept; 2] {
         let committed = self.log.committed();
-        let begin = Kept::Begin { after: committed, lost_before: self.lost_before };
+        let of = self.log.epoch_of(committed);
+        let begin = Kept::Begin { after: committed, of, lost_before: self.lost_before };
         let ready = self.log.overlay().take_while(|op| op.seq <= self.log.ready());
         [begin, Kept::Ops { ops: ready.cloned().collect(), committed }]
     }
@@ -167,13 +183,22 @@ impl Replica {
         }
     }
 
-    /// Tells that the copy begins anew behind `after`. What was promised before is void.
-    pub(super) fn keep_begin(&mut self, after: u64, out: &mut Vec<Action>) {
+    /// Tells that the copy begins anew behind `after`, an operation of this epoch. What was promised
+    /// before is void.
+    pub(super) fn keep_begin(&mut self, (after, of): (u64, Epoch), out: &mut Vec<Action>) {
         let Some(keeping) = &mut self.keeping else { return };
         (keeping.last, keeping.durable) = (after, after);
         keeping.promises.clear();
-        let kept = Kept::Begin { after, lost_before: self.lost_before };
+        let kept = Kept::Begin { after, of, lost_before: self.lost_before };
         keeping.tell(kept, Promise::Log(after), out);
+    }
+
+    /// Tells that all chunks have come.
+    pub(super) fn keep_whole(&mut self, out: &mut Vec<Action>) {
+        if let Some(keeping) = &mut self.keeping {
+            let last = keeping.last;
+            keeping.tell(Kept::Whole, Promise::Log(last), out);
+        }
     }
 
     /// Tells a chunk.
@@ -197,6 +222,7 @@ impl Replica {
     /// So many changes are durable: what was held back for them is said.
     pub(super) fn became_durable(
         &mut self,
+        now: Monotonic,
         count: u64,
         base: &mut impl Base,
         out: &mut Vec<Action>,
@@ -225,7 +251,7 @@ impl Replica {
                     Action::Send(from, Peer::Took { epoch, fill, number })
                 }));
             }
-            Role::Primary(_) => self.advance(base, out),
+            Role::Primary(_) => self.advance(now, base, out),
             Role::None | Role::Taking(_) => {}
         }
     }

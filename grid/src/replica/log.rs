@@ -3,11 +3,13 @@
 
 use std::collections::VecDeque;
 
+use super::history::History;
 use super::{Action, Base, Op, Record};
+use crate::id::Epoch;
 use crate::mutant::is_planted;
 
-/// Committed operations that are kept for copies that are being filled.
-const KEEP_MAX: usize = 1_024;
+/// Committed operations that are kept for copies that are missing.
+const KEEP_MAX: usize = 2_048;
 /// Committed operations that are kept when none is: copies in sync lack none of them, and memory
 /// that is used again at once stays in the processor's cache.
 const KEEP_IDLE: usize = 16;
@@ -22,6 +24,8 @@ const BATCH_BYTES: usize = 1 << 20;
 pub(super) struct OpLog {
     /// Without a gap, oldest first.
     ops: VecDeque<Op>,
+    /// The epochs of these, and of those before them that are known.
+    history: History,
     /// The number of the last operation, in the log or before it.
     last: u64,
     committed: u64,
@@ -29,8 +33,8 @@ pub(super) struct OpLog {
     kept: usize,
     /// Bytes of the others.
     open: usize,
-    /// A copy is being filled, and will ask for what was committed meanwhile.
-    fills: bool,
+    /// A copy is missing, and will ask for what was committed meanwhile.
+    keeps: bool,
     /// Numbers of operations whose records are not whole yet.
     withheld: VecDeque<u64>,
 }
@@ -58,20 +62,32 @@ impl OpLog {
         self.committed
     }
 
-    /// Whether copies are being filled from here.
-    pub(super) fn fills(&mut self, fills: bool) {
-        self.fills = fills;
+    /// Whether copies are missing that will be filled from here.
+    pub(super) fn keep(&mut self, keeps: bool) {
+        self.keeps = keeps;
     }
 
-    /// Nothing is here, and what follows `after` comes.
-    pub(super) fn begin(&mut self, after: u64) {
-        *self = OpLog { last: after, committed: after, ..OpLog::default() };
+    /// Nothing is here, and what follows `after` comes, an operation of this epoch.
+    pub(super) fn begin(&mut self, (after, of): (u64, Epoch)) {
+        let (history, keeps) = (History::begin(after, of), self.keeps);
+        *self = OpLog { last: after, committed: after, history, keeps, ..OpLog::default() };
+    }
+
+    /// The epoch of an operation.
+    pub(super) fn epoch_of(&self, seq: u64) -> Epoch {
+        self.history.epoch_of(seq)
+    }
+
+    /// Up to where a log that ends with this operation of this epoch is this one.
+    pub(super) fn same(&self, end: (Epoch, u64)) -> u64 {
+        self.history.same(end, self.last)
     }
 
     /// Puts an operation at the end.
     pub(super) fn push(&mut self, op: Op) {
         debug_assert!(op.seq == self.last + 1 || is_planted("gap"), "the log has no gap");
         self.last = op.seq;
+        self.history.note(op.epoch, op.seq);
         self.open += op.record.len();
         self.ops.push_back(op);
     }
@@ -144,7 +160,7 @@ impl OpLog {
     /// many or too large. Copies in sync lack none of them.
     fn forget(&mut self, done: usize) {
         let mut left = done;
-        let keep_max = if self.fills { KEEP_MAX } else { KEEP_IDLE };
+        let keep_max = if self.keeps { KEEP_MAX } else { KEEP_IDLE };
         while left > keep_max || self.kept > KEEP_BYTES {
             let Some(op) = self.ops.pop_front() else { return };
             self.kept -= op.record.len();

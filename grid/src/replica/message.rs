@@ -37,6 +37,9 @@ pub enum Peer {
         last: u64,
         /// Up to where it is known to be committed.
         committed: u64,
+        /// Since which entry of the metadata this copy is being filled; 0: it is not. So what was
+        /// said of a filling that was given up does not count for the next one.
+        since: u64,
     },
     /// To the primary: what came does not follow what is here.
     Lacks {
@@ -71,15 +74,30 @@ pub enum Peer {
         /// The operations.
         ops: Vec<Op>,
     },
-    /// From the primary, to a copy that is to be filled: forget what you have. What comes in
-    /// chunks has everything up to `after`, what follows comes as operations.
+    /// From the primary, to a copy that is to be filled: what do you have?
+    Probe {
+        /// The epoch.
+        epoch: Epoch,
+        /// Which filling.
+        fill: FillId,
+    },
+    /// To the primary: this (R43).
+    Holds {
+        /// The epoch.
+        epoch: Epoch,
+        /// Which filling.
+        fill: FillId,
+        /// The epoch of the last operation that is here, and its number; 0 where nothing is.
+        end: (Epoch, u64),
+    },
+    /// From the primary, to a copy that is to be filled: so it begins.
     Fill {
         /// The epoch.
         epoch: Epoch,
         /// Which filling.
         fill: FillId,
-        /// Up to where.
-        after: u64,
+        /// How.
+        begin: Begin,
     },
     /// From the primary, to a copy that is being filled: entries of the base (R41).
     Chunk {
@@ -103,6 +121,20 @@ pub enum Peer {
     },
 }
 
+/// How a filling begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begin {
+    /// What follows this comes as operations.
+    pub after: u64,
+    /// Its epoch.
+    pub of: Epoch,
+    /// Up to where the copy's log is that of its primary, as far as is known.
+    pub same: u64,
+    /// The copy keeps what it has, which ends with `after`. Else it forgets all of it, and what was
+    /// before comes in chunks.
+    pub keeps: bool,
+}
+
 /// One attempt to fill a copy. Another primary begins anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FillId {
@@ -120,6 +152,20 @@ impl FillId {
 
     fn decode(input: &mut Input<'_>) -> Option<Self> {
         Some(FillId { since: input.u64()?, begun: Epoch::decode(input)? })
+    }
+}
+
+impl Begin {
+    fn encode(self, out: &mut Vec<u8>) {
+        put_u64(out, self.after);
+        self.of.encode(out);
+        put_u64(out, self.same);
+        put_u8(out, u8::from(self.keeps));
+    }
+
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let (after, of) = (input.u64()?, Epoch::decode(input)?);
+        Some(Begin { after, of, same: input.u64()?, keeps: input.bool()? })
     }
 }
 
@@ -149,6 +195,8 @@ impl Peer {
             | Peer::Fetch { epoch, .. }
             | Peer::Tail { epoch, .. }
             | Peer::Fill { epoch, .. }
+            | Peer::Probe { epoch, .. }
+            | Peer::Holds { epoch, .. }
             | Peer::Chunk { epoch, .. }
             | Peer::Took { epoch, .. } => *epoch,
         }
@@ -178,6 +226,8 @@ impl Peer {
             Peer::Chunk { .. } => 8,
             Peer::Took { .. } => 9,
             Peer::Fill { .. } => 10,
+            Peer::Probe { .. } => 11,
+            Peer::Holds { .. } => 12,
         }
     }
 
@@ -190,9 +240,10 @@ impl Peer {
                 put_many(out, ops.iter(), |out, op| op.encode(out));
                 put_u64(out, *committed);
             }
-            Peer::Ack { last, committed, .. } => {
+            Peer::Ack { last, committed, since, .. } => {
                 put_u64(out, *last);
                 put_u64(out, *committed);
+                put_u64(out, *since);
             }
             Peer::Lacks { last, .. } | Peer::Has { last, .. } => {
                 put_u64(out, *last);
@@ -205,9 +256,19 @@ impl Peer {
                 put_u64(out, *number);
                 put_bytes(out, bytes);
             }
-            Peer::Took { fill, number, .. } | Peer::Fill { fill, after: number, .. } => {
+            Peer::Took { fill, number, .. } => {
                 fill.encode(out);
                 put_u64(out, *number);
+            }
+            Peer::Probe { fill, .. } => fill.encode(out),
+            Peer::Holds { fill, end: (of, last), .. } => {
+                fill.encode(out);
+                of.encode(out);
+                put_u64(out, *last);
+            }
+            Peer::Fill { fill, begin, .. } => {
+                fill.encode(out);
+                begin.encode(out);
             }
         }
     }
@@ -219,7 +280,10 @@ impl Peer {
                 let (prev, ops) = (input.u64()?, input.many(Op::decode)?);
                 Peer::Repl { epoch, prev, ops, committed: input.u64()? }
             }
-            2 => Peer::Ack { epoch, last: input.u64()?, committed: input.u64()? },
+            2 => {
+                let (last, committed) = (input.u64()?, input.u64()?);
+                Peer::Ack { epoch, last, committed, since: input.u64()? }
+            }
             3 => Peer::Lacks { epoch, last: input.u64()? },
             4 => Peer::Ask { epoch },
             5 => Peer::Has { epoch, last: input.u64()? },
@@ -230,7 +294,15 @@ impl Peer {
                 Peer::Chunk { epoch, fill, number, bytes: input.bytes()?.to_vec() }
             }
             9 => Peer::Took { epoch, fill: FillId::decode(input)?, number: input.u64()? },
-            10 => Peer::Fill { epoch, fill: FillId::decode(input)?, after: input.u64()? },
+            10 => {
+                let fill = FillId::decode(input)?;
+                Peer::Fill { epoch, fill, begin: Begin::decode(input)? }
+            }
+            11 => Peer::Probe { epoch, fill: FillId::decode(input)? },
+            12 => {
+                let fill = FillId::decode(input)?;
+                Peer::Holds { epoch, fill, end: (Epoch::decode(input)?, input.u64()?) }
+            }
             _ => return None,
         })
     }

@@ -13,10 +13,12 @@ pub mod answers;
 mod backup;
 mod fill;
 mod follower;
+mod history;
 mod keep;
 mod log;
 mod message;
 mod primary;
+mod tail;
 mod takeover;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -32,8 +34,10 @@ pub use self::answers::{Answered, Answers, OpId, Seen};
 use self::keep::Keeping;
 pub use self::keep::Kept;
 use self::log::OpLog;
-pub use self::message::{FillId, Op, Peer};
+pub use self::message::{Begin, FillId, Op, Peer};
 use self::primary::Followers;
+use self::tail::Tail;
+pub use self::tail::{Budget, TAIL_BYTES, TAIL_MS};
 use self::takeover::Takeover;
 
 /// Operations that wait for copies, at most; more are refused (R22).
@@ -44,6 +48,8 @@ const OVERLAY_BYTES: usize = 8 << 20;
 const ANSWER_MS: u64 = 500;
 /// After how long without one what may have got lost is sent again, ms.
 const RESEND_MS: u64 = 100;
+/// How long what was committed is kept for copies that are missing, ms (R43).
+const KEEP_MS: u64 = 600_000;
 /// Messages of an epoch that the member has not heard of yet.
 const PARKED_MAX: usize = 256;
 
@@ -51,6 +57,15 @@ const PARKED_MAX: usize = 256;
 pub trait Base {
     /// Does an operation that is committed. They come in the order of their numbers.
     fn apply(&mut self, op: &Op);
+
+    /// Does an operation that is answered before it is committed (R37). It comes to
+    /// [`Base::apply`] as well, when it is.
+    fn show(&mut self, op: &Op);
+
+    /// Whether everything that came could be done. Else what is here is no copy of anything.
+    fn is_sound(&self) -> bool {
+        true
+    }
 
     /// Entries from behind `after` on, as bytes for [`Base::take`], and where the next ones begin;
     /// `None` when these were the last.
@@ -91,10 +106,25 @@ pub enum Action {
     Keep(u64, Kept),
     /// Everything up to this number is committed, and in the base.
     Committed(u64),
+    /// Everything up to this number can be seen, and may be answered, though it is not committed.
+    Shown(u64),
+    /// So many operations were answered here at once, and no other copy has them: they are lost.
+    Discarded(u64),
+    /// Another copy has been filled from here.
+    Filled(Filled),
     /// The copy serves: what follows gets numbers from this on.
     Active(u64),
     /// The copy does not serve any more. What waits for an answer is answered with UNKNOWN.
     Passive,
+}
+
+/// How a copy was filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filled {
+    /// It had a part of the log already, and got what it lacked (R43); else all entries.
+    pub kept: bool,
+    /// Bytes of the entries and records that were sent for it.
+    pub bytes: u64,
 }
 
 /// A write cannot be taken now, and was not (R14, R22).
@@ -128,6 +158,12 @@ pub struct Replica {
     parked: VecDeque<(NodeId, Peer)>,
     /// What is known of its disk; `None`: it ends with its process.
     keeping: Option<Keeping>,
+    /// What it answers at once; `None`: it answers what is committed.
+    tail: Option<Tail>,
+    /// The entries are those of the log, up to where it is committed: no chunk of them is missing.
+    is_whole: bool,
+    /// When a copy was missing last, of those that should be there.
+    missing_at: Option<Monotonic>,
 }
 
 /// What the copy is in this epoch.
@@ -158,6 +194,9 @@ impl Replica {
             lost_before: 0,
             parked: VecDeque::new(),
             keeping: None,
+            tail: None,
+            is_whole: true,
+            missing_at: None,
         }
     }
 
@@ -177,10 +216,11 @@ impl Replica {
             // The segment begins anew, and so do the copies.
             self.lost_before = view.lost_before;
             if !is_planted("reset-keeps") {
-                self.begin(0, base, out);
+                self.begin((0, Epoch(0)), base, out);
             }
-            base.filled();
+            self.be_whole(base, out);
         }
+        self.keep_for_missing(now, view);
         self.be_filled(filling.filter(|_| !is_insync), is_insync, base, out);
         if is_new {
             let is_first = self.epoch == Epoch(0);
@@ -192,7 +232,6 @@ impl Replica {
         }
         if let Role::Primary(followers) = &mut self.role {
             followers.view(view, self.us, self.log.committed(), self.log.last());
-            self.log.fills(followers.fills());
             self.tend(now, base, out);
         } else if filling.is_some()
             && let Some(primary) = view.primary
@@ -209,7 +248,17 @@ impl Replica {
         }
     }
 
-    /// A copy that begins to be filled begins with nothing.
+    /// While a copy is missing that may come back, and a while longer, what it lacks then is kept
+    /// (R43): here too, since this copy may be the one that serves by then.
+    fn keep_for_missing(&mut self, now: Monotonic, view: &Segment) {
+        let is_missing = view.target.iter().any(|node| !view.is_insync(*node));
+        if is_missing || !view.syncing.is_empty() {
+            self.missing_at = Some(now);
+        }
+        self.log.keep(self.missing_at.is_some_and(|at| now < at + KEEP_MS));
+    }
+
+    /// A copy that begins to be filled may keep what it has, if that is whole (R43).
     fn be_filled(
         &mut self,
         filling: Option<&Filling>,
@@ -221,21 +270,38 @@ impl Replica {
             (Some(since), Some((before, _))) if since == before => {}
             (Some(since), _) => {
                 self.filling = Some((since, None));
-                self.begin(0, base, out);
+                self.be_sound(base, out);
             }
             (None, Some(_)) if is_insync => {
                 self.filling = None;
-                base.filled();
+                self.be_whole(base, out);
             }
             (None, _) => self.filling = None,
         }
     }
 
-    /// Nothing is here, and what follows `after` comes.
-    fn begin(&mut self, after: u64, base: &mut impl Base, out: &mut Vec<Action>) {
+    /// What is here is no copy as long as it lacks chunks: then it begins with nothing.
+    fn be_sound(&mut self, base: &mut impl Base, out: &mut Vec<Action>) {
+        if !self.is_whole || !base.is_sound() {
+            self.begin((0, Epoch(0)), base, out);
+            self.is_whole = true;
+        }
+    }
+
+    /// Nothing is here, and what follows `after` comes, an operation of this epoch.
+    fn begin(&mut self, after: (u64, Epoch), base: &mut impl Base, out: &mut Vec<Action>) {
         base.begin_filling();
+        self.is_whole = false;
+        self.discard(u64::MAX, &mut Vec::new());
         self.log.begin(after);
         self.keep_begin(after, out);
+    }
+
+    /// Everything is here.
+    fn be_whole(&mut self, base: &mut impl Base, out: &mut Vec<Action>) {
+        base.filled();
+        self.is_whole = true;
+        self.keep_whole(out);
     }
 
     /// A new epoch.
@@ -246,12 +312,14 @@ impl Replica {
             (Role::Primary(followers), _) if serves => followers.enter(self.log.committed()),
             (_, _) if serves => self.take_over(now, view, out),
             (role, primary) => {
-                if let Role::Primary(_) = role {
-                    self.log.drop_withheld();
-                    out.push(Action::Passive);
-                }
+                let served = matches!(role, Role::Primary(_));
                 let follows = is_insync || self.filling.is_some();
                 self.role = primary.filter(|_| follows).map_or(Role::None, Role::Backup);
+                if served {
+                    self.log.drop_withheld();
+                    self.end_tail();
+                    out.push(Action::Passive);
+                }
             }
         }
     }
@@ -266,7 +334,7 @@ impl Replica {
     ) {
         match event {
             Event::Tick => self.tick(now, base, out),
-            Event::Durable(count) => self.became_durable(count, base, out),
+            Event::Durable(count) => self.became_durable(now, count, base, out),
             Event::Received(from, message)
                 if message.epoch() == self.epoch
                     || (is_planted("old-primary") && message.epoch() < self.epoch) =>
@@ -295,13 +363,14 @@ impl Replica {
             Peer::Repl { prev, ops, committed, .. } => {
                 self.follow(from, prev, ops, committed, base, out);
             }
-            Peer::Fill { fill, after, .. } => self.begin_fill(from, fill, after, base, out),
+            Peer::Probe { fill, .. } => self.claim(from, fill, base, out),
+            Peer::Fill { fill, begin, .. } => self.begin_fill(from, fill, begin, base, out),
             Peer::Chunk { fill, number, bytes, .. } => {
                 self.take_chunk(from, fill, number, &bytes, base, out);
             }
             Peer::Ask { .. } => self.tell(from, out),
             Peer::Fetch { after, .. } => self.give_tail(from, after, out),
-            Peer::Ack { .. } | Peer::Lacks { .. } | Peer::Took { .. } => {
+            Peer::Ack { .. } | Peer::Lacks { .. } | Peer::Took { .. } | Peer::Holds { .. } => {
                 self.hear(now, from, &message, base, out);
             }
             Peer::Has { last, .. } => self.has(now, from, last, base, out),
@@ -350,6 +419,12 @@ impl Replica {
     #[must_use]
     pub fn is_filling(&self) -> bool {
         self.filling.is_some()
+    }
+
+    /// Whether no chunk is missing here.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// The overlay: what is decided and not committed, oldest first.

@@ -48,11 +48,6 @@ impl Followers {
         }
     }
 
-    /// Whether any of them is being filled.
-    pub(super) fn fills(&self) -> bool {
-        self.peers.values().any(|follower| follower.fill.is_some())
-    }
-
     fn insync(&self) -> usize {
         1 + self.peers.values().filter(|follower| follower.fill.is_none()).count()
     }
@@ -116,11 +111,11 @@ impl Replica {
         if let Some((followers, source)) = self.serving(now, base) {
             followers.peers.values_mut().for_each(|follower| follower.flush(&source, out));
         }
-        self.advance(base, out);
+        self.advance(now, base, out);
     }
 
     /// Commits what all have whose answers count, and serves once that is all there was.
-    pub(super) fn advance(&mut self, base: &mut impl Base, out: &mut Vec<Action>) {
+    pub(super) fn advance(&mut self, now: Monotonic, base: &mut impl Base, out: &mut Vec<Action>) {
         self.keep_log(out);
         let durable = self.durable();
         let Role::Primary(followers) = &mut self.role else { return };
@@ -130,6 +125,7 @@ impl Replica {
             followers.is_active = true;
             out.push(Action::Active(self.log.last() + 1));
         }
+        self.show(now, base, out);
     }
 
     /// Another copy says something to the primary.
@@ -146,12 +142,12 @@ impl Replica {
         {
             follower.hear(message, &source, out);
         }
-        self.advance(base, out);
+        self.advance(now, base, out);
     }
 
     /// What time alone asks for.
     pub(super) fn tend(&mut self, now: Monotonic, base: &mut impl Base, out: &mut Vec<Action>) {
-        self.advance(base, out);
+        self.advance(now, base, out);
         if let Some((followers, source)) = self.serving(now, base) {
             followers.peers.values_mut().for_each(|follower| follower.tend(&source, out));
         }
@@ -163,9 +159,10 @@ impl Replica {
         now: Monotonic,
         base: &'a B,
     ) -> Option<(&'a mut Followers, Source<'a, B>)> {
+        let shown = self.shown();
         let Role::Primary(followers) = &mut self.role else { return None };
         let Replica { group, segment, epoch, ref log, .. } = *self;
-        Some((followers, Source { now, group, segment, epoch, log, base }))
+        Some((followers, Source { now, group, segment, epoch, log, shown, base }))
     }
 
     /// Begins to serve, with everything that the log has still to be committed.
@@ -179,7 +176,6 @@ impl Replica {
         let (committed, must) = (self.log.committed(), self.log.last());
         let mut followers = Followers { peers: Peers::new(), is_active: false, must };
         followers.view(view, self.us, committed, must);
-        self.log.fills(followers.fills());
         self.role = Role::Primary(followers);
         self.tend(now, base, out);
     }

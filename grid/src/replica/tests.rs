@@ -1,6 +1,7 @@
 //! Three copies in memory and the messages between them, delivered as a test wants it.
 
 mod kept;
+mod tail;
 
 use super::*;
 use crate::id::{Data, Incarnation};
@@ -27,6 +28,10 @@ impl Map {
 
 impl Base for Map {
     fn apply(&mut self, op: &Op) {
+        self.put(op.record[0], op.seq, op.record.get(1).copied());
+    }
+
+    fn show(&mut self, op: &Op) {
         self.put(op.record[0], op.seq, op.record.get(1).copied());
     }
 
@@ -344,10 +349,10 @@ fn acknowledgements_count_in_their_epoch() {
     late.into_iter().for_each(|(from, to, peer)| world.arrive(from, to, peer));
     assert_eq!(world.committed()[0], 3);
     // 2 is no part of it any more, whatever it says.
-    world.arrive(2, 1, Peer::Ack { epoch: Epoch(2), last: 4, committed: 0 });
+    world.arrive(2, 1, Peer::Ack { epoch: Epoch(2), last: 4, committed: 0, since: 0 });
     assert_eq!(world.committed()[0], 3);
     // One that is ahead waits for the metadata (R5).
-    world.arrive(3, 1, Peer::Ack { epoch: Epoch(3), last: 4, committed: 0 });
+    world.arrive(3, 1, Peer::Ack { epoch: Epoch(3), last: 4, committed: 0, since: 0 });
     assert_eq!(world.committed()[0], 3);
     world.view_of(1, &segment(3, &[1, 3], &[]));
     assert_eq!(world.committed()[0], 4);
@@ -478,9 +483,7 @@ fn a_filling_that_begins_anew_begins_clean() {
     let first = FillId { since: 5, begun: Epoch(1) };
     world.view(&segment(1, &[1, 2], &[(3, 5)]));
     world.tick_once();
-    world.deliver(&[3]);
-    world.deliver(&[1]);
-    world.deliver(&[3]);
+    [3, 1, 3, 1, 3].iter().for_each(|node| world.deliver(&[*node]));
     assert_eq!((world.entries(3).len(), world.copies[&3].0.is_filling()), (2, true));
     let took = (3, 1, Peer::Took { epoch: Epoch(1), fill: first, number: 1 });
     assert!(world.net.contains(&took), "{:?}", world.net);
@@ -493,7 +496,8 @@ fn a_filling_that_begins_anew_begins_clean() {
     assert_eq!((world.entries(3).len(), world.last()[2]), (0, 0));
     let bytes = world.copies[&1].1.chunk(None).0;
     world.arrive(1, 3, Peer::Chunk { epoch: Epoch(1), fill: first, number: 2, bytes });
-    world.arrive(1, 3, Peer::Fill { epoch: Epoch(1), fill: first, after: 3 });
+    let begin = Begin { after: 3, of: Epoch(1), same: 0, keeps: false };
+    world.arrive(1, 3, Peer::Fill { epoch: Epoch(1), fill: first, begin });
     assert_eq!((world.entries(3).len(), world.last()[2]), (0, 0));
     world.arrive(3, 1, took.2);
     assert!(world.wishes().is_empty(), "{:?}", world.said);
@@ -511,7 +515,7 @@ fn an_answer_to_an_earlier_filling_counts_for_nothing() {
     // 3 has what 2 has not, and what it says of that is long on the way.
     world.append(1, &[4, 4]).unwrap();
     world.deliver(&[3]);
-    let late = (3, 1, Peer::Ack { epoch: Epoch(1), last: 4, committed: 3 });
+    let late = (3, 1, Peer::Ack { epoch: Epoch(1), last: 4, committed: 3, since: 5 });
     assert!(world.net.contains(&late), "{:?}", world.net);
     world.net.clear();
     world.view(&segment(1, &[1, 2], &[]));

@@ -56,6 +56,8 @@ pub struct Setup {
     pub kept: bool,
     /// How many of them are witnesses: the last ones.
     pub witnesses: usize,
+    /// Whether writes are acknowledged before the copies have them (`ack = async`).
+    pub at_once: bool,
     /// Whether each node has a small disk of its own, which can be full. That takes a user who may
     /// mount, see [`super::may_mount`].
     pub small_disks: bool,
@@ -167,6 +169,14 @@ impl Cluster {
     /// Which has not in time, or not well.
     pub fn wait_ended(&mut self) -> Result<(), String> {
         self.processes.iter_mut().try_for_each(Process::wait_ended)
+    }
+
+    /// The value of a series of a node's `/metrics`.
+    pub fn metric(&self, node: usize, series: &str) -> u64 {
+        let text =
+            crate::harness::Client::tcp(self.https[node]).http("GET", "/metrics", &[], b"").text();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {series} in {text}")).parse().unwrap()
     }
 
     /// The network between them.
@@ -332,6 +342,7 @@ fn arguments(
         ("--join", network.addresses().join(",")),
         ("--bootstrap-expect", count),
         ("--mode", setup.mode.name().into()),
+        ("--ack", if setup.at_once { "async" } else { "sync" }.into()),
         ("--persist", if setup.kept { "sync" } else { "async" }.into()),
         // So small that checkpoints are written.
         ("--set", "node.log_size=1MiB".into()),

@@ -63,8 +63,14 @@ fn links_do_what_they_say_in_their_direction() {
     }
 }
 
-const THREE: Setup =
-    Setup { nodes: 3, mode: Mode::Distributed, kept: false, witnesses: 0, small_disks: false };
+const THREE: Setup = Setup {
+    nodes: 3,
+    mode: Mode::Distributed,
+    kept: false,
+    witnesses: 0,
+    at_once: false,
+    small_disks: false,
+};
 
 #[test]
 fn a_seed_is_a_script() {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use isogrid_grid::id::{GroupId, SegmentId};
+
 use super::linear::Place;
 use crate::sim::server::Answer;
 
@@ -18,15 +20,25 @@ pub struct Counted {
     asked: BTreeMap<u64, Request>,
     /// How often each counter was to be counted up.
     counters: BTreeMap<Place, u64>,
+    /// Of which some was lost: their counters may have any value.
+    lossy: BTreeSet<(GroupId, SegmentId)>,
 }
 
 impl Counted {
     /// Something is asked for under a number; whether it counts.
     pub fn ask(&mut self, number: u64, place: Place, counts: bool) {
         self.asked.insert(number, Request { place, answer: None });
-        if counts {
+        if counts && !self.lossy.contains(&(place.0, place.1)) {
             *self.counters.entry(place).or_default() += 1;
         }
+    }
+
+    /// Some of a segment is lost: nothing is known of what was asked of it (R37).
+    pub fn lose(&mut self, segment: (GroupId, SegmentId)) {
+        let is_other = |place: &Place| (place.0, place.1) != segment;
+        self.asked.retain(|_, request| is_other(&request.place));
+        self.counters.retain(|place, _| is_other(place));
+        self.lossy.insert(segment);
     }
 
     /// An attempt is answered, and it was done. What is below `lost_before` was declared lost.

@@ -25,6 +25,8 @@ pub struct Operation {
     floor: u64,
     /// What was below this version had been declared lost by then (R29).
     lost_before: u64,
+    /// How often some of the key's segment had been lost by then (R37).
+    lost: u64,
 }
 
 /// What a written value has come to.
@@ -41,6 +43,7 @@ enum Fate {
 #[derive(Debug, Default)]
 struct History {
     floor: u64,
+    lost: u64,
     lost_before: u64,
     /// What was written, by its value: no two writes have the same.
     values: BTreeMap<u64, Fate>,
@@ -87,7 +90,8 @@ impl Linear {
             Ask::Delete => history.open_deletions += 1,
             Ask::Get | Ask::Add => {}
         }
-        Operation { place, ask, floor: history.floor, lost_before }
+        let (floor, lost) = (history.floor, history.lost);
+        Operation { place, ask, floor, lost_before, lost }
     }
 
     /// A client is answered. What is below `lost_before` was declared lost.
@@ -103,6 +107,10 @@ impl Linear {
         let Some(history) = self.keys.get_mut(&operation.place) else { return Ok(()) };
         *self.told.entry(told(answer)).or_default() += 1;
         history.lost_before = history.lost_before.max(lost_before);
+        if operation.lost < history.lost {
+            // It may have been answered from what is lost, or be lost itself.
+            return Ok(());
+        }
         let floor = if operation.floor < lost_before { 0 } else { operation.floor };
         let checked = match answer {
             Answer::Read((Some(_), version)) if version < operation.lost_before => {
@@ -116,6 +124,14 @@ impl Linear {
             Answer::Counted(..) | Answer::Unknown => Ok(()),
         };
         checked.map_err(|why| format!("I8: {:?} of {:?}: {why}", operation.ask, operation.place))
+    }
+
+    /// What has such a version, of the keys of a segment, is lost: as if it had not been done (R37).
+    pub fn lose(&mut self, segment: (GroupId, SegmentId), is_lost: &dyn Fn(u64) -> bool) {
+        let of = |place: &Place| (place.0, place.1) == segment;
+        for (_, history) in self.keys.iter_mut().filter(|(place, _)| of(place)) {
+            history.lose(is_lost);
+        }
     }
 
     /// How often answers were of each kind.
@@ -142,6 +158,18 @@ fn told(answer: Answer) -> Told {
 }
 
 impl History {
+    fn lose(&mut self, is_lost: &dyn Fn(u64) -> bool) {
+        self.versions.retain(|version, _| !is_lost(*version));
+        self.followed.retain(|(_, after)| !is_lost(*after));
+        self.floor = self.versions.keys().next_back().copied().unwrap_or(0);
+        for fate in self.values.values_mut() {
+            if matches!(fate, Fate::Version(version) if is_lost(*version)) {
+                *fate = Fate::Open;
+            }
+        }
+        self.lost += 1;
+    }
+
     fn read(&mut self, (value, version): State, floor: u64) -> Result<(), String> {
         let Some(value) = value else { return self.absent(floor) };
         if version < floor {

@@ -9,6 +9,7 @@ mod one_server;
 mod rising;
 mod routes;
 mod succession;
+pub mod tail;
 
 use isogrid_grid::control::Control;
 use isogrid_grid::id::{GroupId, SegmentId};
@@ -44,6 +45,8 @@ pub struct Invariants {
     rising: rising::Rising,
     routes: routes::Routes,
     succession: succession::Succession,
+    /// What was answered at once, and what of it a failover loses.
+    pub tails: tail::Tails,
 }
 
 impl Invariants {

@@ -1,15 +1,19 @@
 //! One copy of a segment, and who waits for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use isogrid_grid::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use isogrid_grid::metadata::Segment;
 use isogrid_grid::mutant::is_planted;
 use isogrid_grid::replica::answers::join;
-use isogrid_grid::replica::{Action, Answered, Base, Event, Kept, OpId, Record, Replica, Seen};
+use isogrid_grid::replica::{
+    Action, Answered, Base, Budget, Event, Kept, OpId, Record, Replica, Seen,
+};
+use isogrid_grid::segment::{Request, Wish};
 
 use super::kv::{Key, Kv, State, changes, record, version};
-use super::server::{Answer, Ask, Asked, Moment, Out};
+use super::server::{Answer, Ask, Asked, Moment, Out, Tail};
 
 /// One copy, and who waits for it.
 #[derive(Debug)]
@@ -23,11 +27,24 @@ pub(super) struct Fragment {
     waiting: BTreeMap<u64, Vec<(u64, Answer, Epoch)>>,
     /// What operations that may come again were answered, and when that is committed.
     open: BTreeMap<OpId, (u64, Answer)>,
+    /// It answers at once what its copies get behind that.
+    at_once: bool,
+    /// The epoch in which it is asked for its role, and says that it gave it up when all copies have
+    /// what was answered.
+    leaving: Option<Epoch>,
+    /// The epoch in which it takes no writes any more.
+    closed: Epoch,
 }
 
 impl Fragment {
-    pub(super) fn new(us: NodeId, place: (GroupId, SegmentId), durable: bool) -> Self {
-        let replica = Replica::new(us, place.0, place.1);
+    pub(super) fn new(
+        us: NodeId,
+        place: (GroupId, SegmentId),
+        durable: bool,
+        budget: Option<Arc<Budget>>,
+    ) -> Self {
+        let (replica, at_once) = (Replica::new(us, place.0, place.1), budget.is_some());
+        let replica = budget.into_iter().fold(replica, Replica::at_once);
         Fragment {
             replica: if durable { replica.kept() } else { replica },
             base: Kv::default(),
@@ -35,6 +52,9 @@ impl Fragment {
             head: BTreeMap::new(),
             waiting: BTreeMap::new(),
             open: BTreeMap::new(),
+            at_once,
+            leaving: None,
+            closed: Epoch(0),
         }
     }
 
@@ -53,6 +73,7 @@ impl Fragment {
             all.push(Kept::Chunk(bytes));
             next = behind;
             if next.is_none() {
+                all.extend(self.replica.is_whole().then_some(Kept::Whole));
                 return all;
             }
         }
@@ -90,6 +111,32 @@ impl Fragment {
         out.extend(waiting.map(|(number, ..)| Out::Answer(number, unknown)));
     }
 
+    /// The leader wants the role back. What was answered at once is on all copies before that is
+    /// said (R37); else nobody waits for anything.
+    pub(super) fn leave(&mut self, us: NodeId, epoch: Epoch, out: &mut Vec<Out>) {
+        if !self.at_once {
+            self.give_up(out);
+            let (group, segment) = self.place;
+            return out.push(Out::Ask(Request { group, segment, epoch, wish: Wish::GaveUp(us) }));
+        }
+        self.leaving = Some(epoch);
+        self.leave_if_settled(us, out);
+    }
+
+    fn leave_if_settled(&mut self, us: NodeId, out: &mut Vec<Out>) {
+        let Some(epoch) = self.leaving else { return };
+        let is_settled = self.replica.committed() == self.replica.last();
+        if epoch == self.replica.epoch() && (is_settled || is_planted("hand-over-early")) {
+            let (group, segment) = self.place;
+            self.leaving = None;
+            self.closed = epoch;
+            self.give_up(out);
+            // One that has not taken over yet may lack what others have.
+            out.extend(self.replica.is_active().then_some(Out::Tail(self.place, Tail::GaveUp)));
+            out.push(Out::Ask(Request { group, segment, epoch, wish: Wish::GaveUp(us) }));
+        }
+    }
+
     fn carry_out(&mut self, at: Moment<'_>, done: Vec<Action>, out: &mut Vec<Out>) {
         let (group, segment) = self.place;
         for action in done {
@@ -97,8 +144,26 @@ impl Fragment {
                 Action::Send(to, message) => out.push(Out::Send(to, group, segment, message)),
                 Action::Ask(request) => out.push(Out::Ask(request)),
                 Action::Keep(count, kept) => out.push(Out::Keep(self.place, count, kept)),
-                Action::Committed(seq) => self.answer(at, seq, out),
-                Action::Active(_) => self.begin(),
+                Action::Committed(seq) => {
+                    self.open.retain(|_, (at, _)| *at > seq);
+                    if self.at_once && self.replica.is_active() {
+                        out.push(Out::Tail(self.place, Tail::Settled(seq)));
+                    }
+                    self.answer(at, seq, out);
+                }
+                Action::Shown(seq) => self.answer(at, seq, out),
+                Action::Discarded(_) => assert!(self.at_once, "R37: nothing is lost else"),
+                Action::Filled(_) => {}
+                Action::Active(from) => {
+                    if self.at_once {
+                        let (epoch, lost) = (self.replica.epoch(), self.lost_before(at));
+                        out.push(Out::Tail(self.place, Tail::Began(epoch, from, lost)));
+                    }
+                    let mut versions = self.base.entries().values().map(|(_, version)| version);
+                    let is_front = versions.all(|version| version & ((1 << 40) - 1) < from);
+                    assert!(is_front, "I4: {:?} has entries beyond its log", self.place);
+                    self.begin();
+                }
                 Action::Passive => {
                     self.head.clear();
                     self.open.clear();
@@ -106,13 +171,20 @@ impl Fragment {
                 }
             }
         }
+        self.leave_if_settled(at.control.identity().node, out);
+    }
+
+    /// What was declared lost, as this process knows it.
+    fn lost_before(&self, at: Moment<'_>) -> u64 {
+        let group = at.control.metadata().groups().get(&self.place.0);
+        let segment = group.and_then(|group| group.segments.get(usize::from(self.place.1.0)));
+        segment.map_or(0, |segment| segment.lost_before)
     }
 
     /// Answers those who waited for what is committed. Epochs may have passed; what counts is that
     /// we still serve (R18).
     fn answer(&mut self, at: Moment<'_>, seq: u64, out: &mut Vec<Out>) {
         let later = self.waiting.split_off(&(seq + 1));
-        self.open.retain(|_, (at, _)| *at > seq);
         let served = at.control.serves(at.now, self.place.0, self.place.1);
         let done = std::mem::replace(&mut self.waiting, later);
         for (number, answer, epoch) in done.into_values().flatten() {
@@ -163,7 +235,9 @@ impl Fragment {
 
     /// Decides a write; the answer, unless it has to wait.
     fn write(&mut self, at: Moment<'_>, asked: Asked) -> Option<Answer> {
-        if !self.serves(at) {
+        let epoch = self.replica.epoch();
+        let is_closed = self.closed == epoch || self.leaving == Some(epoch);
+        if !self.serves(at) || is_closed {
             return Some(Answer::Failed);
         }
         let Asked { number, key, ask, id } = asked;
@@ -226,7 +300,7 @@ impl Fragment {
     /// An answer that depends on what is not committed yet waits for it (R19).
     fn conflict(&mut self, number: u64, state: State) -> Option<Answer> {
         let (last, answer) = (self.replica.last(), Answer::Conflict(state));
-        if last <= self.replica.committed() || is_planted("conflict-at-once") {
+        if last <= self.replica.shown() || is_planted("conflict-at-once") {
             return Some(answer);
         }
         let waiting = self.waiting.entry(last).or_default();

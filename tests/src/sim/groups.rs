@@ -3,9 +3,10 @@
 
 use isogrid_grid::control::Event;
 use isogrid_grid::id::GroupId;
-use isogrid_grid::metadata::{Command, CreateGroup, GroupSettings, Owners, first_epoch};
+use isogrid_grid::metadata::{Acks, Command, CreateGroup, GroupSettings, Owners, first_epoch};
 use isogrid_grid::segment::first_owners;
 
+use super::server::answers_at_once;
 use super::world::World;
 
 impl World {
@@ -16,10 +17,14 @@ impl World {
             durable: false,
             local_reads: false,
             min_insync: 1,
+            acks: Acks::Sync,
         };
         let replicated = GroupSettings { owners: Owners::All, local_reads: true, ..memory.clone() };
         let durable = GroupSettings { durable: true, ..memory.clone() };
-        for (number, settings) in (0..).zip([memory, replicated, durable]) {
+        for (number, mut settings) in (0..).zip([memory, replicated, durable]) {
+            if answers_at_once(self.options.at_once, GroupId(number)) {
+                settings.acks = Acks::Async;
+            }
             let running: Vec<usize> = self.running();
             let Some(at) = self.chance.pick(&running).copied() else { return };
             let Some(control) = self.control(at) else { return };

@@ -57,6 +57,8 @@ pub fn version(op: &Op) -> u64 {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kv {
     entries: BTreeMap<Key, (u64, u64)>,
+    /// Up to here operations were done before they were committed.
+    shown: u64,
     /// Deletions since filling began, by their versions.
     deleted: Option<BTreeMap<Key, u64>>,
     /// The answers to operations that may come again.
@@ -98,11 +100,19 @@ impl Kv {
 
 impl Base for Kv {
     fn apply(&mut self, op: &Op) {
+        let is_shown = op.seq <= self.shown;
         let answered = split(&op.record, |record| {
             let (key, value) = parse(record);
-            self.put(key, value, version(op));
+            if !is_shown {
+                self.put(key, value, version(op));
+            }
         });
         answered.expect("a record").into_iter().for_each(|answered| self.answers.note(answered));
+    }
+
+    fn show(&mut self, op: &Op) {
+        changes(op, |key, value| self.put(key, value, version(op)));
+        self.shown = op.seq;
     }
 
     fn chunk(&self, after: Option<&[u8]>) -> (Vec<u8>, Option<Vec<u8>>) {
@@ -126,6 +136,7 @@ impl Base for Kv {
 
     fn begin_filling(&mut self) {
         self.entries.clear();
+        self.shown = 0;
         self.answers = Answers::default();
         self.deleted = Some(BTreeMap::new());
     }

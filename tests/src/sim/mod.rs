@@ -46,6 +46,7 @@ pub mod run;
 pub mod server;
 mod shell;
 mod strangers;
+mod tail;
 mod trace;
 pub mod world;
 

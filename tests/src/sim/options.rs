@@ -63,6 +63,8 @@ pub struct Options {
     pub witness: bool,
     /// An operator has stale copies serve where no other can.
     pub force: bool,
+    /// Writes are answered before the copies have them (R37).
+    pub at_once: bool,
 }
 
 /// Messages that come late where members leave soon, in a million, and how late, ms.
@@ -104,6 +106,7 @@ impl Options {
             expel: often(&[0, 0, 1]) == 1,
             witness: often(&[0, 0, 1]) == 1,
             force: often(&[0, 1]) == 1,
+            at_once: often(&[0, 0, 1]) == 1,
         };
         if !drawn.hasty {
             return drawn;
@@ -146,6 +149,7 @@ impl Options {
             expel: false,
             witness: false,
             force: false,
+            at_once: false,
         }
     }
 

@@ -1,12 +1,13 @@
 //! The data plane of one process: its copies, and the operations of clients on them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use isogrid_grid::control::Control;
 use isogrid_grid::id::{Epoch, GroupId, NodeId, SegmentId};
 use isogrid_grid::membership::Now;
-use isogrid_grid::replica::{Event, Kept, OpId, Peer, Replica};
-use isogrid_grid::segment::{Request, Wish};
+use isogrid_grid::replica::{Budget, Event, Kept, OpId, Peer, Replica};
+use isogrid_grid::segment::Request;
 
 use super::disk::{Changes, Place};
 use super::fragment::Fragment;
@@ -103,11 +104,38 @@ pub enum Out {
     Answer(u64, Answer),
     /// Keep the so-manieth change of a copy.
     Keep(Place, u64, Kept),
+    /// Something has happened to a copy that answers at once.
+    Tail(Place, Tail),
+}
+
+/// What decides about what a copy has answered at once.
+#[derive(Debug)]
+pub enum Tail {
+    /// It begins to serve in this epoch, and what it decides gets numbers from this on; what was
+    /// declared lost until then (R29).
+    Began(Epoch, u64, u64),
+    /// All copies have everything up to here.
+    Settled(u64),
+    /// It has given its role up, so all of it is there.
+    GaveUp,
+}
+
+/// Bytes that may be answered and on no other copy: so few that some operations wait.
+pub const BUDGET: usize = 600;
+
+/// Whether a group's writes are answered at once, in runs where some are: all but the one with local
+/// reads, which asks that everybody has what was answered (R24).
+#[must_use]
+pub fn answers_at_once(at_once: bool, group: GroupId) -> bool {
+    at_once && group != GroupId(1)
 }
 
 /// The copies of a process.
 #[derive(Debug, Default)]
 pub struct Server {
+    at_once: bool,
+    /// Of the groups that answer at once.
+    budgets: BTreeMap<GroupId, Arc<Budget>>,
     fragments: BTreeMap<(GroupId, SegmentId), Fragment>,
 }
 
@@ -118,17 +146,25 @@ impl Server {
     /// # Panics
     /// When what was kept is no copy.
     #[must_use]
-    pub fn restore(us: NodeId, kept: Changes) -> (Server, Changes) {
-        let mut server = Server::default();
+    pub fn restore(us: NodeId, at_once: bool, kept: Changes) -> (Server, Changes) {
+        let mut server = Server { at_once, ..Server::default() };
         for (place, kept) in kept {
-            let new = || Fragment::new(us, place, true);
-            server.fragments.entry(place).or_insert_with(new).restore(kept);
+            server.fragment(us, place, true).restore(kept);
         }
         let mut checkpoint = Vec::new();
         for (place, fragment) in &mut server.fragments {
             checkpoint.extend(fragment.restored().into_iter().map(|kept| (*place, kept)));
         }
         (server, checkpoint)
+    }
+
+    fn fragment(&mut self, us: NodeId, place: Place, durable: bool) -> &mut Fragment {
+        let at_once = answers_at_once(self.at_once, place.0);
+        let budgets = &mut self.budgets;
+        self.fragments.entry(place).or_insert_with(|| {
+            let new = || Arc::clone(budgets.entry(place.0).or_insert_with(|| Budget::new(BUDGET)));
+            Fragment::new(us, place, durable, at_once.then(new))
+        })
     }
 
     /// So many changes of copies are durable.
@@ -150,9 +186,7 @@ impl Server {
                 continue;
             }
             for (segment, view) in (0..).map(SegmentId).zip(&state.segments) {
-                let new = || Fragment::new(us, (*group, segment), durable);
-                let fragment = self.fragments.entry((*group, segment)).or_insert_with(new);
-                fragment.view(at, view, ours, out);
+                self.fragment(us, (*group, segment), durable).view(at, view, ours, out);
             }
         }
     }
@@ -185,8 +219,7 @@ impl Server {
         out: &mut Vec<Out>,
     ) {
         let fragment = self.fragments.get_mut(&(group, segment));
-        fragment.into_iter().for_each(|fragment| fragment.give_up(out));
-        out.push(Out::Ask(Request { group, segment, epoch, wish: Wish::GaveUp(us) }));
+        fragment.into_iter().for_each(|fragment| fragment.leave(us, epoch, out));
     }
 
     /// An operation of a client.

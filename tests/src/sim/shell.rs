@@ -165,7 +165,9 @@ impl World {
                     self.schedule(0, What::Ask(at, boot, request));
                 }
                 Out::Keep(place, count, kept) => self.keep(at, place, count, &kept),
+                Out::Tail(place, event) => self.tail(place, &event),
                 Out::Answer(number, answer) => {
+                    self.acknowledged(number, answer);
                     let delay = self.chance.between(100, 3_000);
                     self.schedule(delay, What::Answer(number, answer));
                 }

@@ -17,7 +17,7 @@ use super::{Caches, CopiesError, CopyDisk, record};
 
 const NAME: &str = "checkpoint";
 const UNFINISHED: &str = "checkpoint.unfinished";
-const HEAD: &[u8] = b"isogrid copies 1";
+const HEAD: &[u8] = b"isogrid copies 2";
 /// Length and checksum.
 const FRAME_BYTES: usize = 8;
 /// The longest record, here and in the log, bytes.

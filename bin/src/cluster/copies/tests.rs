@@ -9,11 +9,18 @@ use isogrid_engine::env::split_mix;
 use isogrid_engine::{NewEntry, Table, TableConfig};
 use isogrid_grid::copies::Out;
 use isogrid_grid::id::{Copy, Data, Epoch, NodeId};
-use isogrid_grid::metadata::Segment;
+use isogrid_grid::metadata::{Acks, GroupSettings, Owners, Segment};
 
 use super::*;
 
 const GROUP: GroupId = GroupId(7);
+const SETTINGS: GroupSettings = GroupSettings {
+    owners: Owners::Count(1),
+    durable: true,
+    local_reads: false,
+    min_insync: 1,
+    acks: Acks::Sync,
+};
 const SEGMENTS: u16 = 2;
 const NOW: Now = Now { monotonic: 1_000, wall: 1_000_000 };
 const ID: StorageId = StorageId(42);
@@ -78,7 +85,7 @@ impl Life {
         };
         let table = Arc::new(Table::new(&config, 0).unwrap());
         let keeper = Some(Arc::clone(&disk) as Arc<dyn Keeper>);
-        let copies = Copies::new(NodeId(1), GROUP, 1, Arc::clone(&table), keeper);
+        let copies = Copies::new(NodeId(1), GROUP, &SETTINGS, Arc::clone(&table), keeper);
         let life = Life { disk, copies, table };
         let of_thread = Arc::downgrade(&life.copies);
         let tell = move |durable: Durable| {

@@ -62,7 +62,7 @@ impl Driver {
             let keeper = keeper.map(|disk| Arc::clone(disk) as Arc<dyn Keeper>);
             let (group, table) = (shared.group, Arc::clone(&shared.table));
             let is_kept = keeper.is_some();
-            let copies = Copies::new(node, group, shared.settings.min_insync, table, keeper);
+            let copies = Copies::new(node, group, &shared.settings, table, keeper);
             let _ = shared.copies.set(Arc::clone(&copies));
             if is_kept {
                 kept.push((group, copies));

@@ -346,11 +346,15 @@ impl Driver {
                 (self.on_end)("the member has left the cluster");
             }
             Action::GiveUp(give_up) => {
-                let now = self.cluster.now().monotonic;
+                let mut until = self.cluster.now().monotonic + DRAIN_MS;
                 if let Some(copies) = self.copies_of(&give_up) {
                     copies.close(give_up.segment);
+                    if copies.answers_at_once() {
+                        // What was answered would be lost (R37).
+                        until = u64::MAX;
+                    }
                 }
-                self.leaving.push((give_up, now + DRAIN_MS));
+                self.leaving.push((give_up, until));
             }
         }
     }

@@ -118,8 +118,10 @@ fn show(
     let Some(group) = control.metadata().groups().get(&shared.group) else { return };
     let us = control.identity().node;
     let durable = shared.settings.durable;
-    if group.settings.durable != durable {
-        // What others would trust this member to keep it does not, or the other way round.
+    let acks = shared.settings.acks;
+    if (group.settings.durable, group.settings.acks) != (durable, acks) {
+        // What others would trust this member to keep it does not, or the other way round; or it would
+        // answer writes when it must not.
         return;
     }
     let ours = control.incarnation().and_then(|_| control.metadata().copy_of(us, durable));

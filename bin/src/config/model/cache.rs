@@ -52,6 +52,9 @@ pub struct CacheConfig {
     pub mode: CacheMode,
     /// With `mode` = distributed: on how many members each entry is. Default: 2. Minimum: 1.
     pub owners: u64,
+    /// Of a cache with copies: whether a write is acknowledged when all copies in sync have it, `sync`,
+    /// or at once, `async`. Default: sync.
+    pub ack: String,
     /// Its limits.
     pub limits: CacheLimits,
     /// The policy's name, as [`PolicyKind`] has it. Default: the engine's.
@@ -82,6 +85,12 @@ impl CacheConfig {
     /// The name of the cache that is there unless configured otherwise.
     pub const DEFAULT: &str = "default";
 
+    /// Whether writes are acknowledged before the copies have them (R37).
+    #[must_use]
+    pub fn answers_at_once(&self) -> bool {
+        self.mode.has_copies() && self.ack == "async"
+    }
+
     /// Whether the members of a cluster keep their copies of it on their disks.
     #[must_use]
     pub fn is_kept_by_members(&self) -> bool {
@@ -96,6 +105,7 @@ impl Default for CacheConfig {
             name: Self::DEFAULT.to_owned(),
             mode: CacheMode::default(),
             owners: 2,
+            ack: "sync".to_owned(),
             limits: CacheLimits::default(),
             eviction: PolicyKind::default().name().to_owned(),
             default_ttl: None,

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use isogrid_grid::copies::{Copies, CopyStats, FillStats};
 use isogrid_grid::metadata::Role;
 
 use super::family::{Number, Sample, by, one};
@@ -77,6 +78,26 @@ pub fn copies(scrape: &Scrape) -> Vec<Sample> {
         let filling = map().filter(|segment| segment.syncing.contains(&us)).count();
         [("primary", primaries), ("backup", insync.saturating_sub(primaries)), ("filling", filling)]
     })
+}
+
+/// A figure of this member's copies of each cache.
+pub fn of_copies(scrape: &Scrape, read: fn(&Copies) -> u64) -> Vec<Sample> {
+    let Some(cluster) = scrape.node.cluster.get() else { return Vec::new() };
+    let copies = cluster.caches().iter().filter_map(|one| Some((&*one.name, one.copies()?)));
+    by(copies.map(|(name, copies)| (name, read(copies))))
+}
+
+/// A figure of the copies of others that this member has filled, by cache and kind.
+pub fn fills(scrape: &Scrape, read: fn(&FillStats) -> &AtomicU64) -> Vec<Sample> {
+    let Some(cluster) = scrape.node.cluster.get() else { return Vec::new() };
+    let copies = cluster.caches().iter().filter_map(|one| Some((&one.name, one.copies()?.stats())));
+    let of = |(name, stats): (&String, &CopyStats)| {
+        [("whole", &stats.whole), ("lacking", &stats.lacking)].map(|(kind, stats)| Sample {
+            labels: vec![name.clone(), kind.to_owned()],
+            value: Number::Whole(read(stats).load(Relaxed)),
+        })
+    };
+    copies.flat_map(of).collect()
 }
 
 fn caches(

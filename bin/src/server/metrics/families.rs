@@ -102,6 +102,20 @@ families! {
     Gauge "isogrid_cluster_copies" ["cache" "role"]
         "Segments of which this member is primary, has a backup in sync, or fills one",
         cluster::copies;
+    Counter "isogrid_cluster_async_discarded" ["cache"]
+        "Writes that this member had acknowledged at once and that a failover has lost, as it found when \
+         it came back",
+        |s| cluster::of_copies(s, |copies| copies.stats().discards());
+    Gauge "isogrid_cluster_async_tail_bytes" ["cache"]
+        "Bytes of writes that this member has acknowledged at once and that not all copies have",
+        |s| cluster::of_copies(s, |copies| copies.tail_bytes() as u64);
+    Counter "isogrid_cluster_fills" ["cache" "kind"]
+        "Copies of segments that this member has filled on others: whole, with all entries, or lacking, \
+         with the writes that they lacked",
+        |s| cluster::fills(s, |stats| &stats.fills);
+    Counter "isogrid_cluster_fill_bytes" ["cache" "kind"]
+        "Bytes of entries and writes that were sent for that",
+        |s| cluster::fills(s, |stats| &stats.bytes);
     Counter "isogrid_cluster_frames" ["lane" "direction"] "Frames from and to other members",
         cluster::frames;
     Counter "isogrid_cluster_bytes" ["lane" "direction"] "Bytes of those frames", cluster::bytes;

@@ -33,7 +33,7 @@ use isogrid_grid::copies::{Copies, Once, Ticket};
 use isogrid_grid::id::NodeId;
 use isogrid_grid::replica::OpId;
 use isogrid_wire::native::cache::Request;
-use isogrid_wire::native::{ErrorCode, Request as Any, SubKind};
+use isogrid_wire::native::{ErrorCode, ReadOptions, Request as Any, SubKind};
 use tokio::time::timeout;
 
 use self::order::{Does, Place, Turn};
@@ -185,8 +185,12 @@ impl Session {
         (segment, writes): (u32, bool),
         id: Option<OpId>,
     ) -> Result<Option<(Given, Option<Ticket>)>, Failure> {
-        let may =
-            || cluster.serves(shared, segment) || (!writes && cluster.may_read(shared, segment));
+        let is_stale_ok = is_stale_ok(request);
+        let may = || {
+            cluster.serves(shared, segment)
+                || (!writes && cluster.may_read(shared, segment))
+                || (is_stale_ok && cluster.may_read_behind(shared, segment))
+        };
         if !may() {
             return Ok(None);
         }
@@ -261,6 +265,11 @@ impl Session {
         let Any::Cache(request) = request else { return false };
         self.clustered(at.object).is_some() && matches!(self.key_of(request), Ok((_, true)))
     }
+}
+
+/// Whether a read may be answered by a copy that lags behind (R26).
+fn is_stale_ok(request: &Request<'_>) -> bool {
+    matches!(request, Request::Get(get) if get.read.has(ReadOptions::STALE_OK))
 }
 
 /// Executes what may come again unless it came before; `None`: it is being executed, or cannot be

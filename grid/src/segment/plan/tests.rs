@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::id::{Boot, ClusterId, Data, Incarnation, StorageId};
-use crate::metadata::{Command, CreateGroup, Join, Outcome, Owners, Register, Role, Settings};
+use crate::metadata::{
+    Acks, Command, CreateGroup, Join, Outcome, Owners, Register, Role, Settings,
+};
 
 const GROUP: GroupId = GroupId(0);
 const NOW: Timestamp = 1_000;
@@ -65,7 +67,8 @@ impl World {
         (1..=members).for_each(|node| world.restart(node, 1));
         let most = owners.iter().map(|owners| owners.len()).max().unwrap_or(0).max(2);
         let count = Owners::Count(u8::try_from(most).unwrap());
-        let settings = GroupSettings { owners: count, durable, local_reads, min_insync: 1 };
+        let (min_insync, acks) = (1, Acks::Sync);
+        let settings = GroupSettings { owners: count, durable, local_reads, min_insync, acks };
         let owners = owners.iter().map(|owners| nodes(owners)).collect();
         let create = CreateGroup { group: GROUP, settings, epoch: Epoch(1), now: 7, owners };
         world.apply(&Command::CreateGroup(create));

@@ -1,0 +1,129 @@
+//! Writes that are acknowledged before the copies have them, and copies that come back: real
+//! processes (R37, R43).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
+
+use std::collections::BTreeMap;
+
+use isogrid_engine::hash::stable_segment;
+use isogrid_tests::cluster::{Cluster, Link, Mode, Setup};
+use isogrid_tests::harness::{Client, wait_until};
+use serde_json::Value;
+
+const SEGMENTS: usize = 256;
+const ASYNC: Setup =
+    Setup { nodes: 3, mode: Mode::Distributed, kept: false, at_once: true, small_disks: false };
+
+fn segment(key: &str) -> usize {
+    stable_segment(key.as_bytes(), SEGMENTS)
+}
+
+/// Who serves each segment, by its number, as a node sees it.
+fn primaries(cluster: &Cluster, node: usize) -> Vec<Option<u64>> {
+    let told: Value = serde_json::from_str(&cluster.admin(node, "cluster.topology")).unwrap();
+    let segments = told["caches"][0]["segments"].as_array().unwrap().clone();
+    segments.iter().map(|segment| segment["primary"].as_u64()).collect()
+}
+
+/// Stores these together; each is acknowledged.
+fn store(client: &mut Client, keys: &[String], value: &str) {
+    let len = value.len();
+    let lines = keys.iter().map(|key| format!("set {key} 0 0 {len}\r\n{value}\r\n"));
+    client.send(lines.collect::<String>());
+    keys.iter().for_each(|key| assert_eq!(client.line(), "STORED", "{key}"));
+}
+
+fn has(client: &mut Client, key: &str) -> bool {
+    client.send(format!("get {key}\r\n"));
+    let lines = client.lines_to("END");
+    lines.len() > 1
+}
+
+/// A member goes on for a moment without the others, and acknowledges what no copy gets. Whether it
+/// is killed or comes back: of each segment a front part of its writes is left, that is all of those
+/// before, and the member counts what is lost. Kept copies tell the next process what there was.
+#[test]
+fn what_a_failover_loses_is_an_end_and_is_counted() {
+    for kept in [false, true] {
+        let mut cluster = Cluster::start_all(Setup { kept, ..ASYNC }).unwrap();
+        let us = cluster.metric(0, "isogrid_cluster_member");
+        let served = primaries(&cluster, 0);
+        let mut client = Client::tcp(cluster.clients()[0]);
+        let is_ours = |key: &String| served[segment(key)] == Some(us);
+        let keys: Vec<String> = (0..3_000).map(|n| format!("k{n}")).filter(is_ours).collect();
+        assert!(keys.len() > 300, "{} of {served:?}", keys.len());
+        let (before, behind) = keys.split_at(keys.len() / 2);
+        store(&mut client, before, "1");
+        wait_until("all copies have it", || {
+            cluster.metric(0, "isogrid_cluster_async_tail_bytes{cache=\"default\"}") == 0
+        });
+        cluster.network().isolate(0, Link::Swallowed);
+        store(&mut client, behind, "2");
+        if kept {
+            cluster.kill(0);
+        }
+        wait_until("others serve all", || {
+            primaries(&cluster, 1).iter().all(|node| node.is_some_and(|node| node != us))
+        });
+        cluster.network().heal();
+        if kept {
+            cluster.start(0);
+        }
+        cluster.settle().unwrap();
+        let mut client = Client::tcp(cluster.clients()[1]);
+        let mut lost = 0;
+        let mut over = BTreeMap::new();
+        for (at, key) in keys.iter().enumerate() {
+            let is_there = has(&mut client, key);
+            assert!(is_there || at >= before.len(), "{key} was on all copies");
+            let is_over = over.entry(segment(key)).or_insert(false);
+            assert!(!(is_there && *is_over), "{key} is there, and one before it is lost");
+            *is_over |= !is_there;
+            lost += u64::from(!is_there);
+        }
+        let counted = cluster.metric(0, "isogrid_cluster_async_discarded_total{cache=\"default\"}");
+        println!("kept {kept}: {lost} of {} are lost, {counted} counted", keys.len());
+        assert!(lost > 0 && counted >= lost, "{lost} are lost, {counted} counted");
+        assert!(counted <= behind.len() as u64, "{counted} of {}", behind.len());
+        let log = std::fs::read_to_string(cluster.folder().join("n0.log")).unwrap();
+        assert!(log.contains(r#""event":"async_discarded""#), "{log}");
+    }
+}
+
+/// A node that was away for some writes gets those, and not all entries again: what it took the other
+/// way is what the same node gets when its disk is damaged.
+#[test]
+fn a_node_that_was_away_gets_what_it_lacks() {
+    let setup = Setup { kept: true, at_once: false, ..ASYNC };
+    let mut cluster = Cluster::start_all(setup).unwrap();
+    let sent = |cluster: &Cluster, kind: &str| -> [u64; 2] {
+        ["fills", "fill_bytes"].map(|what| {
+            let series =
+                format!("isogrid_cluster_{what}_total{{cache=\"default\",kind=\"{kind}\"}}");
+            [0, 1].iter().map(|node| cluster.metric(*node, &series)).sum()
+        })
+    };
+    let value = "v".repeat(1_000);
+    let keys = |from: usize, to: usize| (from..to).map(|n| format!("k{n}")).collect::<Vec<_>>();
+    let mut client = Client::tcp(cluster.clients()[0]);
+    keys(0, 5_000).chunks(500).for_each(|keys| store(&mut client, keys, &value));
+    let away = |cluster: &mut Cluster, client: &mut Client, from: usize, damaged: bool| {
+        cluster.kill(2);
+        if damaged {
+            cluster.damage(2);
+        }
+        keys(from, from + 500).chunks(100).for_each(|keys| store(client, keys, &value));
+        cluster.start(2);
+        cluster.settle().unwrap();
+    };
+    let begin = ["lacking", "whole"].map(|kind| sent(&cluster, kind));
+    away(&mut cluster, &mut client, 10_000, false);
+    let after = ["lacking", "whole"].map(|kind| sent(&cluster, kind));
+    away(&mut cluster, &mut client, 11_000, true);
+    let end = sent(&cluster, "whole");
+    let [fills, bytes] = [0, 1].map(|at| after[0][at] - begin[0][at]);
+    let [whole_fills, whole_bytes] = [0, 1].map(|at| end[at] - after[1][at]);
+    println!("what it lacked: {fills} fills, {bytes} bytes; all: {whole_fills}, {whole_bytes}");
+    assert_eq!(after[1], begin[1], "nothing was sent whole");
+    assert!(fills > 100 && whole_fills >= fills, "{fills} and {whole_fills}");
+    assert!(bytes * 4 < whole_bytes, "{bytes} and {whole_bytes}");
+}
