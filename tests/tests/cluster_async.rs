@@ -10,8 +10,14 @@ use isogrid_tests::harness::{Client, wait_until};
 use serde_json::Value;
 
 const SEGMENTS: usize = 256;
-const ASYNC: Setup =
-    Setup { nodes: 3, mode: Mode::Distributed, kept: false, at_once: true, small_disks: false };
+const ASYNC: Setup = Setup {
+    nodes: 3,
+    mode: Mode::Distributed,
+    kept: false,
+    witnesses: 0,
+    at_once: true,
+    small_disks: false,
+};
 
 fn segment(key: &str) -> usize {
     stable_segment(key.as_bytes(), SEGMENTS)
