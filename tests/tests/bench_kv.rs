@@ -4,7 +4,8 @@
 
 use std::process::{Command, Output};
 
-use isogrid_tests::harness::{Server, isogrid};
+use isogrid_tests::harness::tls::Authority;
+use isogrid_tests::harness::{Server, Users, isogrid};
 use serde_json::Value;
 
 const PROTOCOLS: [&str; 2] = ["native", "memcached"];
@@ -182,7 +183,7 @@ fn the_same_seed_hits_and_misses_the_same() {
 fn the_table_has_a_picture() {
     let server = server();
     let address = address(&server, "native");
-    let output = bench(&["-s", &address, "-n", "500", "-c", "2"]);
+    let output = bench(&["--server", &address, "-n", "500", "-c", "2"]);
     let table = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{table}");
     for part in ["native at ", "a second", "p50", "p99.9", "max", "us  ####"] {
@@ -260,4 +261,50 @@ fn a_run_is_told_beside_an_earlier_one() {
     let (code, _, error) = with(&["--compare", odd.to_str().unwrap()]);
     assert!(code == Some(2) && error.contains("is not what `isogrid bench kv -o json`"), "{error}");
     std::fs::remove_dir_all(file).unwrap();
+}
+
+/// Over TLS the same is measured, and who has to log in says so as with every other command.
+#[test]
+fn servers_with_tls_and_logins_are_measured() {
+    let authority = Authority::new();
+    authority.sign("server", "server", 2100);
+    let files = [("cert", "server.pem"), ("key", "server.key")];
+    let files = files.map(|(key, file)| format!("tls.{key}={}", authority.path(file)));
+    let tls = ["--set", &files[0], "--set", &files[1], "--set", "tls.mode=on"];
+    let server = Server::isogrid(&[&["--native", "127.0.0.1:0"], &tls[..]].concat());
+    let ca = authority.path("ca.pem");
+    let load = ["--requests", "2_000", "-c", "3", "--depth", "4", "--keys", "50", "--fill"];
+    let large = ["--value-size", "100-40000"];
+    for protocol in PROTOCOLS {
+        let args = [&load[..], &large, &["--cacert", &ca]].concat();
+        let (code, said) = measured(&server, protocol, &args);
+        assert_eq!((code, number(&said, "/hits")), (Some(0), number(&said, "/gets")), "{said}");
+    }
+    let users = Users::new();
+    users.add("app", "correct-horse-battery", &["read,write@*"]);
+    std::fs::write(users.path("password"), "correct-horse-battery\n").unwrap();
+    std::fs::write(users.path("wrong"), "battery\n").unwrap();
+    let (file, audit) = (users.file(), users.path("audit.jsonl"));
+    let (file, audit) = (format!("auth.users={file}"), format!("auth.audit={audit}"));
+    let auth = ["--set", "auth.mode=on", "--set", &file, "--set", &audit];
+    for tls in [&[][..], &tls] {
+        let native = ["--native", "127.0.0.1:0", "--memcached", "off"];
+        let server = Server::isogrid(&[&native[..], &auth, tls].concat());
+        let ca = if tls.is_empty() { vec![] } else { vec!["--cacert", &ca] };
+        let login = |file: &str| users.path(file);
+        let (right, wrong) = (login("password"), login("wrong"));
+        let args = [&load[..], &ca, &["--user", "app", "--password-file", &right]].concat();
+        let (code, said) = measured(&server, "native", &args);
+        assert_eq!((code, number(&said, "/gets") > 0), (Some(0), true), "{said}");
+        let to = address(&server, "native");
+        let wrong = ["--server", &to, "--user", "app", "--password-file", &wrong];
+        for (login, why) in [(&wrong[..], "AUTH_FAILED"), (&wrong[..2], "AUTH_REQUIRED")] {
+            let refused = bench(&[&load[..], &ca, login].concat());
+            let stderr = String::from_utf8(refused.stderr).unwrap();
+            assert_eq!(refused.status.code(), Some(1), "{stderr}");
+            assert!(stderr.contains(why), "{stderr}");
+        }
+    }
+    let refused = bench(&["--protocol", "memcached", "--user", "app"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
 }

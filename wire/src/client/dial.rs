@@ -27,6 +27,15 @@ pub struct Dialer {
 }
 
 impl Dialer {
+    /// Whether connections are made in the clear.
+    pub fn is_clear(&self) -> bool {
+        #[cfg(feature = "client-tls")]
+        let is_clear = self.tls.is_none();
+        #[cfg(not(feature = "client-tls"))]
+        let is_clear = true;
+        is_clear
+    }
+
     /// Connects to `host:port`.
     ///
     /// # Errors

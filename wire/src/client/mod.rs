@@ -64,6 +64,7 @@ mod tls;
 
 mod dial;
 mod handle;
+pub mod raw;
 mod shell;
 mod socket;
 
@@ -89,6 +90,7 @@ pub use self::core::Routing;
 pub use cache::Cache;
 pub use catalog::Catalog;
 pub use counter::Counters;
+pub use dial::Stream;
 pub use error::{Cause, Error, Outcome, Refusal};
 pub use lock::{Guard, Locks};
 pub use memo::Memo;

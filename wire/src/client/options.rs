@@ -19,7 +19,7 @@ use crate::native::handshake::{Client, Hello};
 pub struct Options {
     app: String,
     cluster: Option<String>,
-    credentials: Credentials,
+    pub(super) credentials: Credentials,
     #[cfg(feature = "client-tls")]
     tls: Option<super::TlsOptions>,
     pub(super) timeout: Duration,

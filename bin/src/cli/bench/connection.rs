@@ -2,10 +2,9 @@
 //! breaks.
 
 use std::cell::RefCell;
-use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
-use tokio::io::Interest;
+use isogrid_wire::client::raw::{Login, Raw};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -14,11 +13,10 @@ use super::clock::{Alarm, Clock};
 use super::codec::{Broken, Codec, Taken};
 use super::native::Native;
 use super::schedule::{Schedule, Turn};
+use super::socket::{Output, Socket};
 use super::tally::Tally;
 use super::text::Text;
 
-/// Bytes read at once.
-const READ_LEN: usize = 64 << 10;
 /// The pause before a lost connection is made again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -39,6 +37,8 @@ pub struct Target {
     pub server: String,
     /// The cache; memcached's protocol has none but the listener's.
     pub cache: String,
+    /// TLS and the login.
+    pub raw: Raw,
     /// How long a server may say nothing while it is waited for.
     pub silence: Duration,
 }
@@ -54,11 +54,10 @@ pub struct Shape {
 
 /// An open connection.
 pub struct Connection {
-    stream: TcpStream,
+    socket: Socket,
     codec: Codec,
     input: Vec<u8>,
-    output: Vec<u8>,
-    written: usize,
+    output: Output,
 }
 
 /// The work of a connection in one phase.
@@ -83,18 +82,20 @@ impl Connection {
     }
 
     async fn shake_hands(target: &Target) -> Result<Self, Broken> {
-        let stream = TcpStream::connect(&target.server).await.map_err(lost)?;
-        stream.set_nodelay(true).map_err(lost)?;
-        let mut output = Vec::new();
+        let (socket, login) = target.connect().await?;
+        let mut output = Output::default();
         let codec = match target.protocol {
-            Protocol::Native => Codec::Native(Box::new(Native::begin(&target.cache, &mut output))),
+            Protocol::Native => {
+                let native = Native::begin(&target.cache, login, &mut output.bytes)?;
+                Codec::Native(Box::new(native))
+            }
             Protocol::Memcached => Codec::Text(Text::default()),
         };
-        let mut open = Connection { stream, codec, input: Vec::new(), output, written: 0 };
+        let mut open = Connection { socket, codec, input: Vec::new(), output };
         while !open.is_ready() {
-            open.flush().map_err(lost)?;
+            open.socket.flush(&mut open.output).map_err(lost)?;
             open.ready().await?;
-            open.read().map_err(lost)?;
+            open.socket.read(&mut open.input).map_err(lost)?;
             open.take(|_, _| ())?;
         }
         Ok(open)
@@ -133,9 +134,9 @@ impl Connection {
             if turn == Turn::Over && self.codec.under_way() == 0 {
                 return Ok(());
             }
-            self.flush().map_err(lost)?;
+            self.socket.flush(&mut self.output).map_err(lost)?;
             self.wait(turn, work.clock, alarm, silence).await?;
-            self.read().map_err(lost)?;
+            self.socket.read(&mut self.input).map_err(lost)?;
             let now = work.clock.now();
             let mut answers = 0;
             self.take(|asked, answer| {
@@ -164,17 +165,17 @@ impl Connection {
 
     fn put(&mut self, choice: Choice, due: Duration, shape: &Shape) {
         match choice {
-            Choice::Get(key) => self.codec.get(&shape.key(key), due, &mut self.output),
+            Choice::Get(key) => self.codec.get(&shape.key(key), due, &mut self.output.bytes),
             Choice::Set(key, len) => {
                 let value = shape.value.get(..len).unwrap_or(&shape.value);
-                self.codec.set(&shape.key(key), value, due, &mut self.output);
+                self.codec.set(&shape.key(key), value, due, &mut self.output.bytes);
             }
         }
     }
 
     /// Waits for the socket, and until the next request is due.
     async fn wait(
-        &self,
+        &mut self,
         turn: Turn,
         clock: Clock,
         alarm: &mut Alarm,
@@ -190,41 +191,8 @@ impl Connection {
         }
     }
 
-    async fn ready(&self) -> Result<(), Broken> {
-        let mut interest = Interest::READABLE;
-        if self.written < self.output.len() {
-            interest |= Interest::WRITABLE;
-        }
-        self.stream.ready(interest).await.map(drop).map_err(lost)
-    }
-
-    /// Writes as much as the socket takes.
-    fn flush(&mut self) -> Result<(), Error> {
-        while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match self.stream.try_write(rest) {
-                Ok(len) => self.written += len,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        self.output.clear();
-        self.written = 0;
-        Ok(())
-    }
-
-    /// Reads what there is.
-    fn read(&mut self) -> Result<(), Error> {
-        loop {
-            self.input.reserve(READ_LEN);
-            let room = self.input.capacity() - self.input.len();
-            match self.stream.try_read_buf(&mut self.input) {
-                Ok(0) => return Err(Error::new(ErrorKind::UnexpectedEof, "the server closed it")),
-                Ok(len) if len < room => return Ok(()),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
+    async fn ready(&mut self) -> Result<(), Broken> {
+        self.socket.ready(&mut self.input, &mut self.output).await.map_err(lost)
     }
 
     /// Takes the answers that are there.
@@ -234,7 +202,7 @@ impl Connection {
     ) -> Result<(), Broken> {
         let mut used = 0;
         while let Some(rest) = self.input.get(used..).filter(|rest| !rest.is_empty()) {
-            match self.codec.take(rest, &mut self.output)? {
+            match self.codec.take(rest, &mut self.output.bytes)? {
                 Taken::Answer(len, asked, answer) => {
                     used += len;
                     answered(asked, answer);
@@ -245,6 +213,19 @@ impl Connection {
         }
         self.input.drain(..used);
         Ok(())
+    }
+}
+
+impl Target {
+    /// A bare socket where it can be: what is measured is the server.
+    async fn connect(&self) -> Result<(Socket, Option<Login>), Broken> {
+        if self.raw.is_bare() {
+            let stream = TcpStream::connect(&self.server).await.map_err(lost)?;
+            stream.set_nodelay(true).map_err(lost)?;
+            return Ok((Socket::Clear(stream), None));
+        }
+        let (stream, login) = self.raw.connect(&self.server).await.map_err(lost)?;
+        Ok((Socket::Secure(stream), Some(login)))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use isogrid_engine::env::split_mix;
 use isogrid_grid::unit::parse_size;
+use isogrid_wire::client::Options;
 use serde_json::Value;
 
 use super::choose::Traffic;
@@ -17,19 +18,23 @@ use super::run::{Outcome, Plan, run};
 use super::schedule::Limit;
 use crate::cli::USAGE;
 use crate::cli::output::{OutputArgs, fail};
-use crate::cli::remote::span;
+use crate::cli::remote::{Failure, PlaceArgs, span};
 
 const EXAMPLES: &str = "\
 Examples:
   isogrid bench kv --fill                        # as fast as 50 connections can, for 10 s
   isogrid bench kv --rate 20k --duration 30s     # at a rate: what a user's request would wait
   isogrid bench kv --protocol memcached --server cache1:11211 --ratio 9:1 --zipf 0.99
+  isogrid bench kv --tls --cacert ca.pem --user app --password-file app.txt
   isogrid bench kv --requests 100k --seed 7 -o json > old.json
   isogrid bench kv --requests 100k --seed 7 --compare old.json
 
 Without --rate each connection sends its next request when an answer has come: that measures how
 much a server can do. Latencies then say little about a busy server, since whoever waits asks for
 nothing. With --rate the moments of all requests are fixed ahead, and latency counts from them.
+
+The server is that of every command (--server, a context, the environment); memcached's protocol is
+spoken at 127.0.0.1:11211 unless --server says where, over TLS as well, and without a login.
 
 Keys begin with `bench:`; what was written stays until it expires or is evicted.
 
@@ -45,9 +50,8 @@ const MEMCACHED_KEY_MAX: u64 = 250;
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct KvArgs {
-    /// Where the server is [default: 127.0.0.1:7400, memcached: 127.0.0.1:11211]
-    #[arg(short, long, value_name = "HOST:PORT", help_heading = "Server")]
-    server: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// What is spoken
     #[arg(long, value_enum, default_value = "native", help_heading = "Server")]
     protocol: Protocol,
@@ -114,7 +118,7 @@ pub struct KvArgs {
 pub fn main(args: &KvArgs) -> ExitCode {
     let plan = match args.plan() {
         Ok(plan) => plan,
-        Err(why) => return fail(&why, USAGE),
+        Err(failure) => return failure.say(),
     };
     // Ahead of the run: who has waited for it shall not learn then that there is no such file.
     let earlier = match args.compare.as_deref().map(Earlier::read).transpose() {
@@ -157,16 +161,16 @@ fn said(args: &KvArgs, plan: &Plan, outcome: &Outcome, earlier: Option<&Earlier>
 }
 
 impl KvArgs {
-    fn plan(&self) -> Result<Plan, String> {
+    fn plan(&self) -> Result<Plan, Failure> {
         let depth = self.depth.unwrap_or(if self.rate.is_some() { DEPTH_MAX } else { 1 });
         let forever = self.duration.is_none() && self.requests.is_none();
         let time = self.duration.or(forever.then_some(Duration::from_secs(10)));
         let (shortest, longest) = self.value_size;
-        self.check(depth, time)?;
-        let memory = |bytes: u64| usize::try_from(bytes).map_err(|e| e.to_string());
+        self.check(depth, time).map_err(Failure::usage)?;
+        let memory = |bytes: u64| usize::try_from(bytes).map_err(|e| Failure::usage(e.to_string()));
         let value_len = (memory(shortest)?, memory(longest)?);
         Ok(Plan {
-            target: self.target(),
+            target: self.target()?,
             connections: self.connections,
             depth: memory(depth)?,
             threads: memory(self.threads.min(self.connections))?,
@@ -217,17 +221,21 @@ impl KvArgs {
         }
     }
 
-    fn target(&self) -> Target {
-        let usual = match self.protocol {
-            Protocol::Native => "127.0.0.1:7400",
-            Protocol::Memcached => "127.0.0.1:11211",
+    fn target(&self) -> Result<Target, Failure> {
+        let options = Options::default().app("isogrid-bench");
+        let (server, options) = match self.protocol {
+            Protocol::Native => {
+                let to = self.place.target()?;
+                (to.server.clone(), to.options(options)?)
+            }
+            Protocol::Memcached => {
+                let to = self.place.other("127.0.0.1:11211").map_err(Failure::usage)?;
+                (to.server.clone(), to.secured(options))
+            }
         };
-        Target {
-            protocol: self.protocol,
-            server: self.server.clone().unwrap_or_else(|| usual.to_owned()),
-            cache: self.cache.clone(),
-            silence: self.timeout,
-        }
+        let raw = options.raw().map_err(Failure::usage)?;
+        let (protocol, cache) = (self.protocol, self.cache.clone());
+        Ok(Target { protocol, server, cache, raw, silence: self.timeout })
     }
 }
 

@@ -11,6 +11,7 @@ mod picture;
 mod report;
 mod run;
 mod schedule;
+mod socket;
 mod tally;
 mod text;
 

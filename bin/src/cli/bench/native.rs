@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use isogrid_wire::client::raw::{Login, Step};
 use isogrid_wire::native::cache::{Get, GetReply, Put, PutReply};
 use isogrid_wire::native::catalog::{ObjectKind, Resolve, ResolveReply};
 use isogrid_wire::native::control::{Ping, put_control};
@@ -21,6 +22,7 @@ use super::codec::{Answer, Asked, Broken, Taken};
 enum Stage {
     Preface,
     Hello,
+    Login,
     Resolve,
     Ready,
 }
@@ -28,6 +30,7 @@ enum Stage {
 /// One connection.
 pub struct Native {
     stage: Stage,
+    login: Option<Login>,
     cache: String,
     object: u32,
     limits: Limits,
@@ -39,7 +42,10 @@ pub struct Native {
 
 impl Native {
     /// A connection that will ask a cache of this name; what it says first is appended to `out`.
-    pub fn begin(cache: &str, out: &mut Vec<u8>) -> Self {
+    ///
+    /// # Errors
+    /// Others could read the secret of the login.
+    pub fn begin(cache: &str, mut login: Option<Login>, out: &mut Vec<u8>) -> Result<Self, Broken> {
         let limits = Limits {
             key_len_max: usize::MAX,
             value_len_max: usize::MAX,
@@ -53,13 +59,15 @@ impl Native {
             ..Client::default()
         };
         let max_frame = u32::try_from(limits.frame_len_max).ok();
-        let hello = Hello { client, max_frame, ..Hello::default() };
+        let auth = login.as_mut().map(Login::begin).transpose().map_err(broken)?.flatten();
+        let hello = Hello { client, max_frame, auth, ..Hello::default() };
         let payload = to_payload(&hello);
         out.extend_from_slice(&ClientPreface::OURS.encode());
         Header::control(Kind::Hello, 0, 0).encode(payload.len(), out);
         out.extend_from_slice(&payload);
-        Native {
+        Ok(Native {
             stage: Stage::Preface,
+            login,
             cache: cache.to_owned(),
             object: 0,
             limits,
@@ -67,7 +75,7 @@ impl Native {
             fragments: Reassembly::new(&limits),
             fragment_len: FRAGMENT_LEN,
             body: Vec::new(),
-        }
+        })
     }
 
     /// Whether the cache is found and requests may be sent.
@@ -146,7 +154,8 @@ impl Native {
         out: &mut Vec<u8>,
     ) -> Result<Option<(Asked, Answer)>, Broken> {
         match frame.header.kind {
-            Kind::Welcome if self.stage == Stage::Hello => self.welcome(frame, out)?,
+            Kind::Welcome if self.stage == Stage::Hello => self.welcomed(frame, out)?,
+            Kind::Auth if self.stage == Stage::Login => self.proven(frame, out)?,
             Kind::Ping => {
                 let ping: Ping =
                     decode_all(Reader::new(frame.payload, &self.limits)).map_err(broken)?;
@@ -161,11 +170,28 @@ impl Native {
         Ok(None)
     }
 
-    fn welcome(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), Broken> {
+    fn welcomed(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), Broken> {
         let welcome: Welcome = from_payload(frame.payload).map_err(broken)?;
-        if welcome.auth.state.as_deref() == Some(Auth::CONTINUE) {
-            return Err(Broken("the server wants a login".to_owned()));
+        let Some(login) = &mut self.login else { return self.let_in(&welcome, out) };
+        match login.welcomed(welcome).map_err(broken)? {
+            Step::In(welcome) => self.let_in(&welcome, out),
+            Step::Prove(auth) => {
+                self.stage = Stage::Login;
+                let payload = to_payload(&auth);
+                Header::control(Kind::Auth, 0, 0).encode(payload.len(), out);
+                out.extend_from_slice(&payload);
+                Ok(())
+            }
         }
+    }
+
+    fn proven(&mut self, frame: &Frame<'_>, out: &mut Vec<u8>) -> Result<(), Broken> {
+        let auth: Auth = from_payload(frame.payload).map_err(broken)?;
+        let welcome = self.login.as_mut().map(|login| login.proven(&auth)).transpose();
+        welcome.map_err(broken)?.map_or(Ok(()), |welcome| self.let_in(&welcome, out))
+    }
+
+    fn let_in(&mut self, welcome: &Welcome, out: &mut Vec<u8>) -> Result<(), Broken> {
         let announced = Limits::from(welcome.limits);
         self.streams = ClientStreams::new(announced.streams_max.min(announced.inflight_max));
         self.fragment_len = announced.frame_len_max.min(FRAGMENT_LEN);

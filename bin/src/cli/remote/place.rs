@@ -54,6 +54,21 @@ impl PlaceArgs {
         addresses.any(|address| TcpStream::connect_timeout(&address, kept::SOON).is_ok())
     }
 
+    /// What flags say and nothing else does, for a protocol other than GNP: nobody notes where that
+    /// is spoken.
+    ///
+    /// # Errors
+    /// A context, or a login, which are GNP's.
+    pub fn other(&self, usual: &str) -> Result<Target, String> {
+        let Target { user, token_file, password_file, .. } = &self.said;
+        let login = [user, token_file, password_file];
+        if self.context.is_some() || login.iter().any(|said| said.is_some()) {
+            return Err("--context and logins are for --protocol native".to_owned());
+        }
+        let server = self.server.clone().unwrap_or_else(|| usual.to_owned());
+        Ok(Target { server, ..Target::default() }.with(&self.said))
+    }
+
     /// What is said nearest to the command counts: flags, those of the REPL, the environment, the
     /// context in use.
     ///

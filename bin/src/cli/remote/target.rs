@@ -97,7 +97,7 @@ impl Target {
     /// # Errors
     /// A secret cannot be read.
     pub fn options(&self, options: Options) -> Result<Options, Failure> {
-        let options = if self.is_secure() { options.tls(self.tls_options()) } else { options };
+        let options = self.secured(options);
         if let Some(file) = &self.token_file {
             return Ok(options.token(&read(file)?));
         }
@@ -109,6 +109,11 @@ impl Target {
             (None, Some(token), _) => Ok(options.token(&token)),
             (None, None, None) => Ok(options),
         }
+    }
+
+    /// Adds TLS alone.
+    pub fn secured(&self, options: Options) -> Options {
+        if self.is_secure() { options.tls(self.tls_options()) } else { options }
     }
 
     fn password(&self, user: &str) -> Result<String, Failure> {

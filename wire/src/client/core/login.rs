@@ -103,6 +103,50 @@ impl Credentials {
     }
 }
 
+/// What follows a `WELCOME`.
+#[derive(Debug)]
+pub enum Step {
+    /// The client is in.
+    In(Box<Welcome>),
+    /// The server wants this proof first.
+    Prove(Auth),
+}
+
+impl Step {
+    /// That behind this `WELCOME`.
+    ///
+    /// # Errors
+    ///
+    /// The server asks for a proof of nothing, or lets in who wants a proof of it.
+    pub fn behind(proving: Option<&mut Proving>, welcome: Welcome) -> Result<Step, Cause> {
+        let asks = welcome.auth.state.as_deref() == Some(Auth::CONTINUE);
+        match proving {
+            None if asks => Err(Cause::Protocol("the server asks for a proof of nothing")),
+            None => Ok(Step::In(Box::new(welcome))),
+            // Whoever lets everybody in need not know the password: it may be anybody.
+            Some(_) if !asks => Err(unproven(ScramError::Proof)),
+            Some(proving) => {
+                let challenge = welcome.auth.data.as_bytes();
+                let data = proving.scram.prove(challenge).map_err(unproven)?;
+                proving.welcome = welcome;
+                Ok(Step::Prove(Auth { data, ..Auth::default() }))
+            }
+        }
+    }
+}
+
+impl Proving {
+    /// Takes the server's own proof: what it said of itself counts now.
+    ///
+    /// # Errors
+    ///
+    /// It is none.
+    pub fn verify(self, auth: &Auth) -> Result<Welcome, Cause> {
+        self.scram.verify(auth.data.as_bytes()).map_err(unproven)?;
+        Ok(self.welcome)
+    }
+}
+
 impl Core {
     /// Takes a `WELCOME`: the server lets this client in, or wants a proof first.
     pub(super) fn welcomed(
@@ -112,18 +156,11 @@ impl Core {
         out: &mut Vec<Action>,
     ) -> Result<(), Cause> {
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
-        let asks = welcome.auth.state.as_deref() == Some(Auth::CONTINUE);
-        match &mut link.proving {
-            None if asks => Err(Cause::Protocol("the server asks for a proof of nothing")),
-            None => self.welcome(id, &welcome, out),
-            // Whoever lets everybody in need not know the password: it may be anybody.
-            Some(_) if !asks => Err(unproven(ScramError::Proof)),
-            Some(proving) => {
-                let challenge = welcome.auth.data.as_bytes();
-                let data = proving.scram.prove(challenge).map_err(unproven)?;
-                proving.welcome = welcome;
+        match Step::behind(link.proving.as_deref_mut(), welcome)? {
+            Step::In(welcome) => self.welcome(id, &welcome, out),
+            Step::Prove(auth) => {
                 link.stage = Stage::Login;
-                let payload = to_payload(&Auth { data, ..Auth::default() });
+                let payload = to_payload(&auth);
                 let bytes = bytes_for(id, out);
                 Header::control(Kind::Auth, 0, 0).encode(payload.len(), bytes);
                 bytes.extend_from_slice(&payload);
@@ -141,9 +178,8 @@ impl Core {
     ) -> Result<(), Cause> {
         let proving = self.links.get_mut(&id).and_then(|link| link.proving.take());
         let Some(proving) = proving else { return Ok(()) };
-        proving.scram.verify(auth.data.as_bytes()).map_err(unproven)?;
-        self.welcome(id, &proving.welcome, out)?;
-        Ok(())
+        let welcome = proving.verify(auth)?;
+        self.welcome(id, &welcome, out)
     }
 }
 

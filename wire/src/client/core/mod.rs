@@ -33,7 +33,7 @@ use backoff::Random;
 pub use call::{By, CallId, Fencing, Life, LinkId, Moment, Request};
 use call::{Call, State};
 use link::Link;
-pub use login::{Channel, Credentials};
+pub use login::{Channel, Credentials, Proving, Step};
 pub use route::Routing;
 use topology::Topology;
 pub use topology::hash;
