@@ -174,11 +174,11 @@ impl Fragment {
         self.leave_if_settled(at.control.identity().node, out);
     }
 
-    /// What was declared lost, as this process knows it.
+    /// What was declared lost, or given up by an operator, as this process knows it.
     fn lost_before(&self, at: Moment<'_>) -> u64 {
         let group = at.control.metadata().groups().get(&self.place.0);
         let segment = group.and_then(|group| group.segments.get(usize::from(self.place.1.0)));
-        segment.map_or(0, |segment| segment.lost_before)
+        segment.map_or(0, |segment| segment.lost_before.max(segment.forced_before))
     }
 
     /// Answers those who waited for what is committed. Epochs may have passed; what counts is that
