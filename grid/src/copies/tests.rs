@@ -1,6 +1,7 @@
 //! Three members with real tables, and the messages between their copies, delivered as a test wants.
 
 mod once;
+mod part;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
@@ -65,6 +66,7 @@ impl World {
             match one {
                 Out::Send(to, _, at, peer) => self.net.push((node, to.0, at, peer)),
                 Out::Wake(waker) => waker.wake(),
+                Out::Resolve(..) => {}
                 Out::Ask(request) => {
                     self.asked.insert(request);
                 }
