@@ -165,6 +165,8 @@ impl World {
                     self.schedule(0, What::Ask(at, boot, request));
                 }
                 Out::Keep(place, count, kept) => self.keep(at, place, count, &kept),
+                Out::Said(number, said) => self.said(at, number, said),
+                Out::Resolve(place, open) => self.resolve(at, place, open),
                 Out::Answer(number, answer) => {
                     let delay = self.chance.between(100, 3_000);
                     self.schedule(delay, What::Answer(number, answer));
