@@ -40,12 +40,13 @@ use arc_swap::ArcSwap;
 use isogrid_engine::{Clock, SystemClock, Table, env};
 use isogrid_grid::control::Identity;
 use isogrid_grid::copies::{Copies, Out};
-use isogrid_grid::id::{GroupId, NodeId};
+use isogrid_grid::id::{GroupId, NodeId, SegmentId};
 use isogrid_grid::membership::Now;
 use isogrid_grid::message::{Envelope, Message, ToCopy};
 use isogrid_grid::metadata::{GroupSettings, Owners};
 use isogrid_grid::replica::OpId;
 use isogrid_grid::structures::Structures;
+use isogrid_grid::tx::Open;
 use isogrid_wire::native::topology::CLUSTER_OBJECTS;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
@@ -190,6 +191,9 @@ pub trait Executor: Send + Sync {
         requests: Items<'_>,
         executed: &mut Executed,
     ) -> Vec<u32>;
+
+    /// Finds out how a transaction ends that has waited in a segment for too long. Must not wait.
+    fn resolve(&self, shared: &Arc<Shared>, segment: SegmentId, open: Open);
 }
 
 /// This node's part in a cluster.
@@ -412,10 +416,18 @@ impl Cluster {
                     let _ = self.inputs.send(Input::Ask(request));
                 }
                 Out::Wake(waker) => waiting.push(waker),
+                Out::Resolve(group, segment, open) => self.resolve(group, segment, open),
             }
         }
         mail.into_iter().for_each(|(to, all)| self.send_copies(to, all));
         waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn resolve(&self, group: GroupId, segment: SegmentId, open: Open) {
+        let shared = self.caches.iter().find(|shared| shared.group == group);
+        if let Some((shared, executor)) = shared.zip(self.executor.get()) {
+            executor.resolve(shared, segment, open);
+        }
     }
 
     fn send_copies(&self, to: NodeId, all: Vec<ToCopy>) {

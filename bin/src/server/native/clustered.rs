@@ -7,6 +7,7 @@
 //! | `clustered.rs` | requests of one key |
 //! | `spread.rs`, `here.rs` | those of several segments: cut into units, and units executed here |
 //! | `many.rs`, `whole.rs`, `walk.rs` | those of many keys; CLEAR and SIZE; SCAN |
+//! | `tx.rs`, `scratch.rs`, `phases.rs` | transactions, what they see and do, and their two phases |
 //! | `counters.rs`, `locks.rs` | counters, and leases, locks and semaphores of the cluster |
 //! | `order.rs` | the order of what a connection asks |
 //! | `hear.rs`, `follow.rs` | LISTEN, and what members tell each other for it |
@@ -18,7 +19,10 @@ mod here;
 pub mod locks;
 mod many;
 pub mod order;
+pub mod phases;
+mod scratch;
 pub mod spread;
+mod tx;
 pub mod walk;
 pub mod whole;
 
@@ -36,6 +40,8 @@ use tokio::time::timeout;
 
 use self::hear::Hearing;
 use self::order::{Place, Turn};
+pub use self::tx::Open;
+pub(in crate::server::native) use self::tx::key_of;
 use self::walk::Walk;
 use super::edit;
 use super::failure::Failure;
@@ -183,7 +189,14 @@ impl Session {
     ) -> Result<Option<(Given, Option<Ticket>)>, Failure> {
         let may =
             || cluster.serves(shared, segment) || (!writes && cluster.may_read(shared, segment));
-        if !may() {
+        // What a transaction holds waits as if nobody served it, until it is known how that ends.
+        let is_held = || match shared.copies().filter(|copies| copies.has_intents(segment)) {
+            Some(copies) => {
+                self.key_of(request).map(|(key, _)| copies.is_held(segment, key, writes))
+            }
+            None => Ok(false),
+        };
+        if !may() || is_held()? {
             return Ok(None);
         }
         let given = match id.zip(shared.copies()) {
@@ -193,7 +206,11 @@ impl Session {
                 self.answer_once((copies, now, segment, id), at, request)
             }
         };
-        let Some(given) = given else { return Ok(None) };
+        // One may have come to hold it meanwhile, and then nothing was done.
+        let is_refused = |given: &Given| {
+            given.is_undone && Failure::of_given(given).code == ErrorCode::TxConflict
+        };
+        let Some(given) = given.filter(|given| !is_refused(given)) else { return Ok(None) };
         let ticket = writes.then(|| shared.copies().and_then(|copies| copies.ticket(segment)));
         let ticket = ticket.flatten();
         // What was read is true if we may still answer, a write once it is committed.
@@ -355,8 +372,8 @@ fn nowhere() -> Failure {
 }
 
 fn one_by_one() -> Failure {
-    let why = "what the cluster shares has no tracking, transactions and batches yet: send its \
-               requests each on its own";
+    let why = "what the cluster shares has no tracking and batches yet: send its requests each on \
+               its own";
     Failure::new(ErrorCode::UnsupportedOp, why)
 }
 
