@@ -26,6 +26,7 @@ pub mod replica;
 pub mod segment;
 pub mod structure;
 pub mod structures;
+pub mod tx;
 pub mod unit;
 
 pub use catalog::Catalog;

@@ -50,6 +50,7 @@ use isogrid_grid::message::{Envelope, Message, ToCopy};
 use isogrid_grid::metadata::{Acks, GroupSettings, Owners, Role};
 use isogrid_grid::replica::OpId;
 use isogrid_grid::structures::Structures;
+use isogrid_grid::tx::Open;
 use isogrid_wire::native::topology::CLUSTER_OBJECTS;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
@@ -179,6 +180,12 @@ impl Shared {
         self.settings.local_reads
     }
 
+    /// Whether writes are acknowledged before the copies have them (R37).
+    #[must_use]
+    pub fn answers_at_once(&self) -> bool {
+        self.settings.acks == Acks::Async
+    }
+
     /// The structures of the cluster, which are the entries of a table as a cache is. They have
     /// one copy more than a cache has: there are few, and to lose one hurts more.
     fn structures(table: Arc<Table>) -> Shared {
@@ -230,6 +237,9 @@ pub trait Executor: Send + Sync {
         requests: Items<'_>,
         executed: &mut Executed,
     ) -> Vec<u32>;
+
+    /// Finds out how a transaction ends that has waited in a segment for too long. Must not wait.
+    fn resolve(&self, shared: &Arc<Shared>, segment: SegmentId, open: Open);
 }
 
 /// This node's part in a cluster.
@@ -492,6 +502,7 @@ impl Cluster {
                 }
                 Out::Wake(waker) => waiting.push(waker),
                 Out::Discarded(group, segment, count) => self.discarded(group, segment, count),
+                Out::Resolve(group, segment, open) => self.resolve(group, segment, open),
             }
         }
         mail.into_iter().for_each(|(to, all)| self.send_copies(to, all));
@@ -508,6 +519,13 @@ impl Cluster {
             count,
             "writes that were acknowledged at once are lost: a failover came before the copies had them"
         );
+    }
+
+    fn resolve(&self, group: GroupId, segment: SegmentId, open: Open) {
+        let shared = self.caches.iter().find(|shared| shared.group == group);
+        if let Some((shared, executor)) = shared.zip(self.executor.get()) {
+            executor.resolve(shared, segment, open);
+        }
     }
 
     fn send_copies(&self, to: NodeId, all: Vec<ToCopy>) {

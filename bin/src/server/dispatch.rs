@@ -559,6 +559,7 @@ fn unrecorded(why: Unrecorded) -> &'static str {
         Unrecorded::Busy => "busy: the disk is behind, try again",
         Unrecorded::Failed => "storage failed: see the server's log",
         Unrecorded::Elsewhere => "not served here now: try again",
+        Unrecorded::Held => "a transaction holds the key: try again",
         Unrecorded::TooFewCopies => "too few copies are in sync: try again",
         Unrecorded::Dropped => "the cache has been dropped",
     }

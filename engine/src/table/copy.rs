@@ -94,6 +94,23 @@ impl SegmentCopy<'_> {
         change::encode("", &Change::Life { seq }, out);
     }
 
+    /// The version of a key as writers see it, prepared writes included; 0: there is no entry.
+    #[must_use]
+    pub fn version_of(&self, key: &[u8]) -> u64 {
+        let found = self.locked.find(self.table.hash(key), key);
+        let alive = found.filter(|(_, version)| self.locked.is_alive(*version));
+        alive.map_or(0, |(_, version)| {
+            version.version().unwrap_or_else(|| self.locked.own_version(version.seq()))
+        })
+    }
+
+    /// A version above all that was written, which nothing else gets: for who writes later what it
+    /// promises now.
+    pub fn take_version(&mut self) -> u64 {
+        let seq = self.locked.take_number();
+        self.locked.own_version(seq)
+    }
+
     /// Whether a record is one of [`SegmentCopy::encode_clear`].
     #[must_use]
     pub fn is_clear(record: &[u8]) -> bool {
@@ -189,6 +206,12 @@ impl SegmentCopy<'_> {
 /// The bytes of a change, for [`SegmentCopy::replay`].
 pub fn encode_change(change: &Change<'_>, out: &mut Vec<u8>) {
     change::encode("", change, out);
+}
+
+/// The one change that these bytes are; `None` when they are none, or several.
+#[must_use]
+pub fn decode_change(bytes: &[u8]) -> Option<Change<'_>> {
+    change::single(bytes)
 }
 
 /// Says of each entry that a change removes its key and number.

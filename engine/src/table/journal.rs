@@ -84,6 +84,9 @@ pub enum Unrecorded {
     /// Fewer copies are in sync than a write needs.
     #[error("too few copies are in sync")]
     TooFewCopies,
+    /// A transaction holds the entry until it is known how that one ends.
+    #[error("a transaction holds it")]
+    Held,
     /// The table was dropped: it stays empty.
     #[error("it has been dropped")]
     Dropped,

@@ -205,6 +205,14 @@ impl Transaction<'_> {
         self.origin = origin;
     }
 
+    /// What it will do to each key that it writes: the entry that is put, or `None` for a removal.
+    pub fn writes(&self) -> impl Iterator<Item = (&[u8], Option<&OwnedEntry>)> {
+        self.keys.iter().filter_map(|(key, touched)| match touched.write.as_ref()? {
+            Write::Put(entry) => Some((&**key, Some(entry))),
+            Write::Remove => Some((&**key, None)),
+        })
+    }
+
     /// Bytes that it holds, of [`TRANSACTION_BYTES_MAX`].
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -7,11 +7,14 @@ use isogrid_engine::table::{SegmentCopy, removals};
 use super::once::Open;
 use crate::replica::answers::split;
 use crate::replica::{Answers, Base, Op, OpId};
+use crate::tx::{self, Ledger};
 
 /// Bytes of a chunk, about (R41).
 const CHUNK_BYTES: usize = 256 << 10;
 /// How a chunk begins that has answers in place of entries: no entry has such a number.
 const ANSWERS: &[u8] = &[0xff; 8];
+/// How one begins that has transactions, and where it comes: behind the answers.
+const LEDGER: &[u8] = &[0xfe; 8];
 
 /// What a copy keeps beside its table.
 #[derive(Debug, Default)]
@@ -25,7 +28,9 @@ pub(super) struct Beside {
     pub gone: Option<BTreeMap<Vec<u8>, u64>>,
     /// The answers to requests that may come again, of what is committed (R34).
     pub answers: Answers,
-    /// Those of what is not, and requests that are being executed.
+    /// Transactions that hold keys, or are decided here.
+    pub ledger: Ledger,
+    /// The answers of what is not committed, and requests that are being executed.
     pub open: BTreeMap<OpId, Open>,
     /// What came could not be done: the copy is not what it seems to be. It answers nobody until it
     /// is filled anew (R50).
@@ -40,13 +45,14 @@ pub(super) struct TableBase<'a, 't> {
 
 impl Base for TableBase<'_, '_> {
     fn apply(&mut self, op: &Op) {
-        let Beside { prepared_from, shown, gone, answers, open, is_broken } = &mut *self.beside;
+        let Beside { prepared_from, shown, gone, answers, ledger, open, is_broken } =
+            &mut *self.beside;
         let is_shown = op.seq <= *shown;
         let is_prepared = prepared_from.is_some_and(|from| op.seq >= from);
         if is_prepared {
             self.copy.publish_upto(op.seq);
         }
-        let answered = split(&op.record, |change| {
+        let mut change = |change: &[u8]| {
             if is_shown || (is_prepared && !SegmentCopy::is_clear(change)) {
                 return;
             }
@@ -56,7 +62,19 @@ impl Base for TableBase<'_, '_> {
                     gone.insert(key.to_vec(), seq);
                 });
             }
-        });
+        };
+        if let Some(noted) = tx::split(&op.record) {
+            match noted {
+                Ok((note, changes)) => {
+                    changes.into_iter().for_each(change);
+                    // Its keys are let go when what it wrote is seen.
+                    ledger.apply(&note);
+                }
+                Err(_) => *is_broken = true,
+            }
+            return;
+        }
+        let answered = split(&op.record, &mut change);
         *is_broken |= answered.is_none();
         if let Some(answered) = answered.flatten() {
             open.remove(&answered.id);
@@ -84,8 +102,17 @@ impl Base for TableBase<'_, '_> {
         if after.is_none() && !self.beside.answers.is_empty() {
             bytes.extend_from_slice(ANSWERS);
             self.beside.answers.encode(&mut bytes);
-            return (bytes, Some(0_u64.to_le_bytes().to_vec()));
+            return (bytes, Some(LEDGER.to_vec()));
         }
+        if after.is_none_or(|after| after == LEDGER) {
+            let Beside { ledger, .. } = &*self.beside;
+            if !ledger.is_empty() {
+                bytes.extend_from_slice(LEDGER);
+                ledger.encode(&mut bytes);
+                return (bytes, Some(0_u64.to_le_bytes().to_vec()));
+            }
+        }
+        let after = after.filter(|after| *after != LEDGER);
         let from = after.and_then(|after| after.try_into().ok()).map_or(0, u64::from_le_bytes);
         let next = self.copy.chunk(from, CHUNK_BYTES, &mut bytes);
         (bytes, next.map(|next| next.to_le_bytes().to_vec()))
@@ -100,6 +127,9 @@ impl Base for TableBase<'_, '_> {
     fn take(&mut self, chunk: &[u8]) -> Option<()> {
         if let Some(answers) = chunk.strip_prefix(ANSWERS) {
             return self.beside.answers.merge(answers);
+        }
+        if let Some(ledger) = chunk.strip_prefix(LEDGER) {
+            return self.beside.ledger.merge(ledger);
         }
         let gone = self.beside.gone.as_ref();
         let is_gone = |key: &[u8], seq: u64| {

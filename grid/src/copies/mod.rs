@@ -12,6 +12,7 @@
 mod base;
 mod keep;
 mod once;
+mod part;
 mod stats;
 
 use std::cell::RefCell;
@@ -27,6 +28,7 @@ use crate::membership::Now;
 use crate::metadata::{Acks, GroupSettings, Segment};
 use crate::replica::{Action, Budget, Event, NotTaken, Peer, Record, Replica, TAIL_BYTES};
 use crate::segment::{Request, Wish};
+use crate::tx;
 
 use self::base::{Beside, TableBase};
 pub use self::keep::{Keeper, NotACopy};
@@ -45,6 +47,8 @@ pub enum Out {
     Wake(Waker),
     /// So many writes of a segment were answered here at once, and are lost (R37).
     Discarded(GroupId, SegmentId, u64),
+    /// Find out how a transaction ends that has waited for too long, or tell those who took part.
+    Resolve(GroupId, SegmentId, tx::Open),
 }
 
 /// Nobody here knows what becomes of a write: this copy does not serve any more.
@@ -95,6 +99,8 @@ struct Fragment {
     /// Up to where writes are answered: what is committed, or more where that is not waited for.
     shown: AtomicU64,
     tenure: AtomicU64,
+    /// How many transactions hold keys.
+    intents: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -231,9 +237,13 @@ impl Copies {
     /// Some time has passed.
     pub fn tick(&self, now: Now, out: &mut Vec<Out>) {
         for at in (0..).map(SegmentId).take(self.fragments.len()) {
+            let mut open = Vec::new();
             self.with(now, at, out, |replica, base, done| {
                 replica.step(now.monotonic, Event::Tick, base, done);
+                open = base.beside.ledger.tend(now.monotonic, now.wall);
+                open.retain(|_| replica.is_active());
             });
+            out.extend(open.into_iter().map(|open| Out::Resolve(self.group, at, open)));
         }
     }
 
@@ -266,6 +276,9 @@ impl Copies {
         let mut record = Vec::new();
         copy.encode_clear(&mut record);
         let mut state = fragment.lock();
+        if state.holds(&Change::Clear, None) {
+            return Err(Unrecorded::Held);
+        }
         fragment.append(&mut state, record.into(), self.min_insync).map(|_| ())
     }
 
@@ -385,6 +398,7 @@ impl Fragment {
             committed: AtomicU64::new(0),
             shown: AtomicU64::new(0),
             tenure: AtomicU64::new(0),
+            intents: AtomicU64::new(0),
             state: Mutex::new(State {
                 replica,
                 beside: Beside::default(),
@@ -460,6 +474,7 @@ impl Fragment {
                     copy.follow();
                     state.beside.prepared_from = None;
                     state.beside.open.retain(|_, open| matches!(open, Open::UnderWay));
+                    state.beside.ledger.passive();
                     out.extend(state.waiting.drain(..).map(|(_, waker)| Out::Wake(waker)));
                 }
             }
@@ -477,6 +492,7 @@ impl Fragment {
         self.active.store(active, Ordering::Release);
         let whole = if replica.is_filling() || is_broken { 0 } else { replica.epoch().0 };
         self.epoch.store(whole, Ordering::Release);
+        self.count_intents(&state.beside.ledger);
     }
 }
 
@@ -526,6 +542,9 @@ impl Journal for Copies {
             record.shrink_to(SCRATCH_BYTES);
             encode_change(change, record);
             let mut state = fragment.lock();
+            if state.holds(change, withheld.as_ref().and_then(|withheld| withheld.tx)) {
+                return Err(Unrecorded::Held);
+            }
             let seq = fragment.append(&mut state, Record::from(&**record), self.min_insync)?;
             let place = (self.group, at);
             if let Some(withheld) = withheld.as_mut().filter(|withheld| withheld.place == place) {

@@ -13,7 +13,8 @@ use isogrid_engine::Timestamp;
 use super::{Copies, Fragment, SCRATCH, State};
 use crate::id::GroupId;
 use crate::replica::answers::{Answer, join};
-use crate::replica::{Answered, OpId, Record, Seen};
+use crate::replica::{Answered, OpId, Seen};
+use crate::tx::TxId;
 
 /// What became of a request that may come twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub(super) struct Withheld {
     pub place: (GroupId, usize),
     /// The numbers of what it recorded.
     pub seqs: Vec<u64>,
+    /// The transaction that it is, whose keys it may write.
+    pub tx: Option<TxId>,
 }
 
 /// A request under way. Dropped without an end it was not answered, and what it did stands.
@@ -74,7 +77,7 @@ impl Copies {
         }
         let tenure = fragment.tenure.load(Ordering::Acquire);
         let execution = Execution { copies: self, fragment, id, tenure, is_over: false };
-        let withheld = Withheld { place: (self.group, at), seqs: Vec::new() };
+        let withheld = Withheld { place: (self.group, at), seqs: Vec::new(), tx: None };
         SCRATCH.with_borrow_mut(|scratch| scratch.withheld = Some(withheld));
         let answer = execute();
         execution.end(answer.map(|answer| Answered::new(id, now, &answer)))
@@ -133,7 +136,10 @@ impl Execution<'_> {
                     return Once::Refused;
                 }
             }
-            Some((last, front)) => state.seal(*last, front, &answered),
+            // Some without the others must not be found anywhere.
+            Some((last, front)) => {
+                state.seal_all(*last, front, |changes| join(Some(&answered), changes));
+            }
         }
         state.beside.open.insert(*id, Open::Answered(answered.answer));
         Once::Executed
@@ -150,19 +156,9 @@ impl Drop for Execution<'_> {
 
 impl State {
     /// Lets an operation leave as it is.
-    fn release(&mut self, seq: u64) {
+    pub(super) fn release(&mut self, seq: u64) {
         if let Some(record) = self.replica.withheld(seq).cloned() {
             self.replica.seal(seq, record);
         }
-    }
-
-    /// Makes one record of all that was done and of its answer: some without the others must not
-    /// be found anywhere.
-    fn seal(&mut self, last: u64, front: &[u64], answered: &Answered) {
-        let all = front.iter().chain([&last]);
-        let changes: Vec<Record> =
-            all.filter_map(|seq| self.replica.withheld(*seq).cloned()).collect();
-        front.iter().for_each(|seq| self.replica.seal(*seq, join(None, &[])));
-        self.replica.seal(last, join(Some(answered), &changes));
     }
 }

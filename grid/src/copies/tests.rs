@@ -1,6 +1,7 @@
 //! Three members with real tables, and the messages between their copies, delivered as a test wants.
 
 mod once;
+mod part;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
@@ -75,6 +76,7 @@ impl World {
                 Out::Send(to, _, at, peer) => self.net.push((node, to.0, at, peer)),
                 Out::Wake(waker) => waker.wake(),
                 Out::Discarded(..) => panic!("nothing is answered before it is committed"),
+                Out::Resolve(..) => {}
                 Out::Ask(request) => {
                     self.asked.insert(request);
                 }

@@ -1,6 +1,7 @@
 //! What must hold after every step of every core (DATA_PATH section 18): one property, one file.
 
 mod agreement;
+pub mod bank;
 pub mod copies;
 pub mod counted;
 pub mod fresh;
@@ -39,6 +40,8 @@ impl<'a> View<'a> {
 #[derive(Debug, Default)]
 pub struct Invariants {
     agreement: agreement::Agreement,
+    /// What became of transactions.
+    pub bank: bank::Bank,
     /// What clients of the invalidated cache were told.
     pub fresh: fresh::Fresh,
     one_server: one_server::OneServer,

@@ -12,7 +12,8 @@ use isogrid_grid::replica::{
 };
 use isogrid_grid::segment::{Request, Wish};
 
-use super::kv::{Key, Kv, State, changes, record, version};
+use super::kv::{Key, Kv, State, changes, record, touches, version};
+use super::part::Said;
 use super::server::{Answer, Ask, Asked, Moment, Out, Tail};
 
 /// One copy, and who waits for it.
@@ -20,11 +21,13 @@ use super::server::{Answer, Ask, Asked, Moment, Out, Tail};
 pub(super) struct Fragment {
     pub(super) replica: Replica,
     pub(super) base: Kv,
-    place: (GroupId, SegmentId),
+    pub(super) place: (GroupId, SegmentId),
     /// What keys will be once everything that is decided is committed.
-    head: BTreeMap<Key, State>,
+    pub(super) head: BTreeMap<Key, State>,
     /// Who is answered when this number is committed.
     waiting: BTreeMap<u64, Vec<(u64, Answer, Epoch)>>,
+    /// What is said of transactions when this number is committed.
+    pub(super) calls: BTreeMap<u64, Vec<(u64, Said, Epoch)>>,
     /// What operations that may come again were answered, and when that is committed.
     open: BTreeMap<OpId, (u64, Answer)>,
     /// It answers at once what its copies get behind that.
@@ -51,6 +54,7 @@ impl Fragment {
             place,
             head: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            calls: BTreeMap::new(),
             open: BTreeMap::new(),
             at_once,
             leaving: None,
@@ -150,6 +154,7 @@ impl Fragment {
                         out.push(Out::Tail(self.place, Tail::Settled(seq)));
                     }
                     self.answer(at, seq, out);
+                    self.say(at, seq, out);
                 }
                 Action::Shown(seq) => self.answer(at, seq, out),
                 Action::Discarded(_) => assert!(self.at_once, "R37: nothing is lost else"),
@@ -167,6 +172,8 @@ impl Fragment {
                 Action::Passive => {
                     self.head.clear();
                     self.open.clear();
+                    self.calls.clear();
+                    self.base.ledger.passive();
                     self.give_up(out);
                 }
             }
@@ -211,19 +218,18 @@ impl Fragment {
         out.extend(answer.map(|answer| Out::Answer(asked.number, answer)));
     }
 
-    fn serves(&self, at: Moment<'_>) -> bool {
+    pub(super) fn serves(&self, at: Moment<'_>) -> bool {
         self.replica.is_active()
             && at.control.serves(at.now, self.place.0, self.place.1) == Some(self.replica.epoch())
     }
 
     /// Reads what is committed, and only then asks whether we may (R23, R24).
-    fn read(&self, at: Moment<'_>, key: Key) -> Answer {
+    pub(super) fn read(&self, at: Moment<'_>, key: Key) -> Answer {
         let mut state = self.base.get(key);
         if is_planted("dirty-read") {
             state = self.head.get(&key).copied().unwrap_or(state);
         }
-        let mut is_pending = false;
-        self.replica.overlay().for_each(|op| changes(op, |other, _| is_pending |= other == key));
+        let is_pending = self.replica.overlay().any(|op| touches(op, key));
         let may_read = !self.replica.is_filling()
             && (!is_pending || is_planted("dirty-local-read"))
             && at.control.may_read(at.now, self.place.0, self.place.1)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use isogrid_grid::replica::answers::split;
 use isogrid_grid::replica::{Answers, Base, Op, Record};
+use isogrid_grid::tx::{self, Ledger, Note};
 
 /// A key.
 pub type Key = u8;
@@ -15,6 +16,8 @@ pub type State = (Option<u64>, u64);
 const CHUNK: usize = 1;
 /// How a chunk of answers begins, where those of entries have a key.
 const ANSWERS: u8 = 255;
+/// How one of transactions begins.
+const LEDGER: u8 = 254;
 
 /// A record: what became of a key.
 #[must_use]
@@ -40,11 +43,30 @@ pub fn parse(record: &[u8]) -> (Key, Option<u64>) {
 /// # Panics
 /// When it is none.
 pub fn changes(op: &Op, mut visit: impl FnMut(Key, Option<u64>)) {
-    let answered = split(&op.record, |record| {
+    let mut visit = |record: &[u8]| {
         let (key, value) = parse(record);
         visit(key, value);
-    });
-    answered.expect("a record");
+    };
+    if let Some(noted) = tx::split(&op.record) {
+        noted.expect("a record").1.into_iter().for_each(visit);
+        return;
+    }
+    split(&op.record, &mut visit).expect("a record");
+}
+
+/// Whether an operation that is not committed yet makes it unsafe to read a key: it writes it, or
+/// it holds it for a transaction.
+pub fn touches(op: &Op, key: Key) -> bool {
+    let mut is_written = false;
+    changes(op, |other, _| is_written |= other == key);
+    let noted = tx::split(&op.record).and_then(|noted| noted.ok());
+    is_written
+        || noted.is_some_and(|(note, _)| match note {
+            Note::Prepare(_, intent) | Note::Alone(_, intent) => {
+                intent.holds.iter().any(|hold| hold.key == [key] && hold.write.is_some())
+            }
+            _ => false,
+        })
 }
 
 /// The version of an operation.
@@ -54,7 +76,7 @@ pub fn version(op: &Op) -> u64 {
 }
 
 /// The committed entries.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Kv {
     entries: BTreeMap<Key, (u64, u64)>,
     /// Up to here operations were done before they were committed.
@@ -63,6 +85,8 @@ pub struct Kv {
     deleted: Option<BTreeMap<Key, u64>>,
     /// The answers to operations that may come again.
     pub answers: Answers,
+    /// Transactions that hold keys, or are decided here.
+    pub ledger: Ledger,
 }
 
 impl Kv {
@@ -100,6 +124,10 @@ impl Kv {
 
 impl Base for Kv {
     fn apply(&mut self, op: &Op) {
+        if let Some(noted) = tx::split(&op.record) {
+            changes(op, |key, value| self.put(key, value, version(op)));
+            return self.ledger.apply(&noted.expect("a record").0);
+        }
         let is_shown = op.seq <= self.shown;
         let answered = split(&op.record, |record| {
             let (key, value) = parse(record);
@@ -119,8 +147,14 @@ impl Base for Kv {
         if after.is_none() && !self.answers.is_empty() {
             let mut bytes = vec![ANSWERS];
             self.answers.encode(&mut bytes);
+            return (bytes, Some(vec![LEDGER]));
+        }
+        if after.is_none_or(|after| after == [LEDGER]) && !self.ledger.is_empty() {
+            let mut bytes = vec![LEDGER];
+            self.ledger.encode(&mut bytes);
             return (bytes, Some(Vec::new()));
         }
+        let after = after.filter(|after| *after != [LEDGER]);
         let from = after.and_then(|after| after.first()).map_or(0, |after| usize::from(*after) + 1);
         let mut bytes = Vec::new();
         let mut rest = self.entries.iter().filter(|(key, _)| usize::from(**key) >= from);
@@ -138,12 +172,16 @@ impl Base for Kv {
         self.entries.clear();
         self.shown = 0;
         self.answers = Answers::default();
+        self.ledger = Ledger::default();
         self.deleted = Some(BTreeMap::new());
     }
 
     fn take(&mut self, chunk: &[u8]) -> Option<()> {
         if let Some(answers) = chunk.strip_prefix(&[ANSWERS]) {
             return self.answers.merge(answers);
+        }
+        if let Some(ledger) = chunk.strip_prefix(&[LEDGER]) {
+            return self.ledger.merge(ledger);
         }
         for entry in chunk.chunks(17) {
             let (key, numbers) = entry.split_first()?;

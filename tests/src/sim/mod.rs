@@ -4,6 +4,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `ambush` | faults at the worst moments |
+//! | `bank` | transfers between accounts of several segments |
 //! | `chance` | draws from the seed |
 //! | `clients` | what clients ask for, and whom |
 //! | `clock` | clocks that drift, and are off |
@@ -17,6 +18,7 @@
 //! | `late_grant` | a grant that the next process of its member gets |
 //! | `network` | delay, loss, repetition, partitions |
 //! | `options` | which faults a run has, and how often, drawn from the seed |
+//! | `part` | a copy that takes part in transactions |
 //! | `process` | one process: the cores, and what stands for their shell |
 //! | `queue` | what is going to happen, in the order of true time |
 //! | `server` | the copies of a process, and the operations on them |
@@ -27,6 +29,7 @@
 //! | `run` | the phases: faults, healing, liveness, audit |
 
 mod ambush;
+pub mod bank;
 pub mod chance;
 pub mod clients;
 pub mod clock;
@@ -40,6 +43,7 @@ pub mod kv;
 mod late_grant;
 mod network;
 pub mod options;
+pub mod part;
 pub mod process;
 mod queue;
 pub mod run;

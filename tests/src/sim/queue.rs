@@ -7,6 +7,7 @@ use isogrid_grid::id::NodeId;
 use isogrid_grid::segment::Request;
 
 use super::fresh::Load;
+use super::part::Said;
 use super::server::Answer;
 
 /// Something that happens. Where a process is meant, its machine and its number.
@@ -52,6 +53,12 @@ pub(super) enum What {
     Answer(u64, Answer),
     /// A client asks again, if it has no answer.
     Again(u64),
+    /// A part of a transaction arrives at a machine.
+    Call(usize, u64),
+    /// What was said to it arrives at who asked.
+    Said(u64, Said),
+    /// Who asked asks again, or gives up.
+    CallAgain(u64),
     /// A client is tired of waiting.
     Tired(u64),
 }

@@ -41,20 +41,24 @@ pub struct Report {
     pub told: BTreeMap<Told, u64>,
     /// Segments that an operator had a stale copy serve.
     pub forced: u64,
+    /// What became of transactions, and how often.
+    pub transactions: BTreeMap<&'static str, u64>,
     /// Reads of the invalidated cache that found something, and writes that were acknowledged.
     pub fresh: (u64, u64),
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { hash, steps, simulated_ms, leaders, entries, told, forced, fresh } = self;
+        let Report { hash, steps, simulated_ms, leaders, entries, told, .. } = self;
+        let Report { forced, transactions, fresh, .. } = self;
         write!(f, "{} s simulated, {steps} events, {leaders} leaders, ", simulated_ms / 1_000)?;
         let (hits, writes) = fresh;
         write!(
             f,
             "{entries} entries, clients were told {told:?}, {hits} hits and {writes} writes "
         )?;
-        write!(f, "of the invalidated cache, {forced} segments forced, trace {hash:016x}")
+        write!(f, "of the invalidated cache, transactions {transactions:?}, ")?;
+        write!(f, "{forced} segments forced, trace {hash:016x}")
     }
 }
 
@@ -108,6 +112,7 @@ fn phases(world: &mut World) -> Report {
         entries: world.invariants.entries(),
         told: world.clients.linear.told().clone(),
         forced: world.invariants.forced(),
+        transactions: world.invariants.bank.told().clone(),
         fresh: world.invariants.fresh.told(),
     }
 }
@@ -121,6 +126,7 @@ fn run_for(world: &mut World, ms: u64) {
             world.client();
             world.fresh_client();
         }
+        world.bank_client();
     }
 }
 
@@ -260,7 +266,7 @@ fn audit(world: &mut World) {
     world.run_until(world.now + 8_000_000);
     let settled = all_served(world).and_then(|()| all_settled(world));
     let same = settled.and_then(|metadata| copies::check(metadata, &world.machines));
-    if let Err(why) = same.and_then(|()| all_counted(world)) {
+    if let Err(why) = same.and_then(|()| all_counted(world)).and_then(|()| world.all_ended()) {
         world.fail(&format!("audit, {FILLED_MS} ms after that: {why}"));
     }
 }

@@ -8,10 +8,12 @@ use isogrid_grid::id::{Epoch, GroupId, NodeId, SegmentId};
 use isogrid_grid::membership::Now;
 use isogrid_grid::replica::{Budget, Event, Kept, OpId, Peer, Replica};
 use isogrid_grid::segment::Request;
+use isogrid_grid::tx::Open;
 
 use super::disk::{Changes, Place};
 use super::fragment::Fragment;
 use super::kv::{Key, Kv, State};
+use super::part::{Call, Said};
 
 /// What a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +104,10 @@ pub enum Out {
     Ask(Request),
     /// Answer an operation.
     Answer(u64, Answer),
+    /// What a segment says to a call.
+    Said(u64, Said),
+    /// A transaction has waited for too long.
+    Resolve((GroupId, SegmentId), Open),
     /// Keep the so-manieth change of a copy.
     Keep(Place, u64, Kept),
     /// Something has happened to a copy that answers at once.
@@ -193,7 +199,10 @@ impl Server {
 
     /// Some time has passed.
     pub fn tick(&mut self, at: Moment<'_>, out: &mut Vec<Out>) {
-        self.fragments.values_mut().for_each(|one| one.step(at, Event::Tick, out));
+        for one in self.fragments.values_mut() {
+            one.step(at, Event::Tick, out);
+            one.tend(at, out);
+        }
     }
 
     /// A message between copies.
@@ -234,6 +243,18 @@ impl Server {
             Some(fragment) => fragment.ask(at, asked, out),
             None => out.push(Out::Answer(asked.number, Answer::Failed)),
         }
+    }
+
+    /// A part of a transaction.
+    pub fn call(
+        &mut self,
+        at: Moment<'_>,
+        place: (GroupId, SegmentId),
+        (number, call): (u64, Call),
+        out: &mut Vec<Out>,
+    ) {
+        let fragment = self.fragments.get_mut(&place);
+        fragment.into_iter().for_each(|one| one.call(at, number, call.clone(), out));
     }
 
     /// A batch of operations is over: what they have decided is sent.

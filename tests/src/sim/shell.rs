@@ -166,6 +166,8 @@ impl World {
                 }
                 Out::Keep(place, count, kept) => self.keep(at, place, count, &kept),
                 Out::Tail(place, event) => self.tail(place, &event),
+                Out::Said(number, said) => self.said(at, number, said),
+                Out::Resolve(place, open) => self.resolve(at, place, open),
                 Out::Answer(number, answer) => {
                     self.acknowledged(number, answer);
                     let delay = self.chance.between(100, 3_000);

@@ -5,6 +5,7 @@ use isogrid_grid::id::{GroupId, NodeId, SegmentId, StorageId};
 use isogrid_grid::metadata::{Command, Role};
 use isogrid_grid::replica::Replica;
 
+use super::bank::Bank;
 use super::chance::Chance;
 use super::clients::Clients;
 use super::clock::SimClock;
@@ -43,6 +44,8 @@ pub struct World {
     pub invariants: Invariants,
     /// Those who use the cluster.
     pub clients: Clients,
+    /// Those who move money between accounts.
+    pub bank: Bank,
     pub(super) seed: u64,
     queue: Queue,
     trace: Trace,
@@ -68,6 +71,7 @@ impl World {
             machines: Vec::new(),
             invariants: Invariants::default(),
             clients: Clients::default(),
+            bank: Bank::new(seed),
             seed,
             queue: Queue::default(),
             trace: Trace::new(),
@@ -225,6 +229,9 @@ impl World {
             }
             What::Loaded(at, boot, load) if self.runs(at, boot) => self.loaded(at, load),
             What::Operation(at, number) => self.operate(at, number),
+            What::Call(at, number) => self.call_arrives(at, number),
+            What::Said(number, said) => self.heard(number, said),
+            What::CallAgain(number) => self.call_again(number),
             What::Answer(number, answer) => self.answer(number, answer),
             What::Again(number) => self.ask_again(number),
             What::Tired(number) => self.end(number, Answer::Unknown),
@@ -246,7 +253,7 @@ impl World {
         self.machines.get(at).map_or(0, |machine| machine.boots)
     }
 
-    fn runs(&self, at: usize, boot: u64) -> bool {
+    pub(super) fn runs(&self, at: usize, boot: u64) -> bool {
         self.machines.get(at).is_some_and(|m| m.boots == boot && m.process.is_some())
     }
 

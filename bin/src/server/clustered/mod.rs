@@ -260,7 +260,15 @@ impl Session {
             return Flow::Later;
         }
         let may_read = single.reads && clustered.cluster.may_read(&clustered.shared, segment);
+        // What a transaction holds waits as if nobody served it, until it is known how that ends.
+        let is_held = || {
+            let copies = clustered.shared.copies().filter(|copies| copies.has_intents(segment));
+            copies
+                .zip(single.request.key())
+                .is_some_and(|(copies, key)| copies.is_held(segment, key, !single.reads))
+        };
         if (may_read || clustered.serves(segment))
+            && !is_held()
             && self.execute_here(batch, single, may_read, out, done)
         {
             return Flow::Next;

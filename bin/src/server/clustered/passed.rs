@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use isogrid_grid::Batch;
 use isogrid_grid::catalog::Kind;
+use isogrid_grid::id::SegmentId;
 use isogrid_grid::replica::OpId;
+use isogrid_grid::tx::Open;
 use isogrid_wire::Limits;
 use isogrid_wire::Output;
 use isogrid_wire::memcached::{Decoder, Protocols};
@@ -17,6 +19,7 @@ use crate::server::login::Client;
 use crate::server::native;
 use crate::server::native::clustered::follow::FOLLOW;
 use crate::server::native::clustered::locks::{self, LOCKS};
+use crate::server::native::clustered::phases;
 use crate::server::native::clustered::spread::UNITS;
 use crate::server::native::clustered::{Outcome, PASSED, pack};
 use crate::server::node::Node;
@@ -81,6 +84,13 @@ impl Executor for Passed {
                 self.execute_native(shared, requests, executed)
             }
             _ => self.execute_memcached(shared, requests, executed),
+        }
+    }
+
+    fn resolve(&self, shared: &Arc<Shared>, segment: SegmentId, open: Open) {
+        let cluster = self.node.upgrade().and_then(|node| node.cluster.get().cloned());
+        if let Some(cluster) = cluster {
+            tokio::spawn(phases::resolve((cluster, Arc::clone(shared)), segment, open));
         }
     }
 }

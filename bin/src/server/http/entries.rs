@@ -441,7 +441,9 @@ pub fn failed(error: &Error) -> Problem {
         Error::ValueLength { .. } => Code::ValueTooLarge,
         Error::Unrecorded(Unrecorded::Busy) => Code::Overloaded,
         Error::Unrecorded(Unrecorded::OutOfSpace | Unrecorded::Failed) => Code::Storage,
-        Error::Unrecorded(Unrecorded::Elsewhere | Unrecorded::TooFewCopies) => Code::Overloaded,
+        Error::Unrecorded(Unrecorded::Elsewhere | Unrecorded::TooFewCopies | Unrecorded::Held) => {
+            Code::Overloaded
+        }
         Error::Unrecorded(Unrecorded::Dropped) => Code::NoSuchObject,
     };
     Problem::new(code, error.to_string())

@@ -7,6 +7,7 @@
 //! | `clustered.rs` | requests of one key |
 //! | `spread.rs`, `here.rs` | those of several segments: cut into units, and units executed here |
 //! | `many.rs`, `batch.rs`, `whole.rs`, `walk.rs` | those of many keys; BATCH; CLEAR and SIZE; SCAN |
+//! | `tx.rs`, `scratch.rs`, `phases.rs` | transactions, what they see and do, and their two phases |
 //! | `counters.rs`, `locks.rs` | counters, and leases, locks and semaphores of the cluster |
 //! | `order.rs` | the order of what a connection asks |
 //! | `tracked.rs`, `hear.rs`, `follow.rs` | LISTEN and TRACK, and what members tell each other for them |
@@ -19,8 +20,11 @@ mod here;
 pub mod locks;
 mod many;
 pub mod order;
+pub mod phases;
+mod scratch;
 pub mod spread;
 mod tracked;
+mod tx;
 pub mod walk;
 pub mod whole;
 
@@ -37,6 +41,8 @@ use isogrid_wire::native::{ErrorCode, ReadOptions, Request as Any, SubKind};
 use tokio::time::timeout;
 
 use self::order::{Does, Place, Turn};
+pub use self::tx::Open;
+pub(in crate::server::native) use self::tx::key_of;
 use self::walk::Walk;
 use super::edit;
 use super::failure::Failure;
@@ -191,7 +197,14 @@ impl Session {
                 || (!writes && cluster.may_read(shared, segment))
                 || (is_stale_ok && cluster.may_read_behind(shared, segment))
         };
-        if !may() {
+        // What a transaction holds waits as if nobody served it, until it is known how that ends.
+        let is_held = || match shared.copies().filter(|copies| copies.has_intents(segment)) {
+            Some(copies) => {
+                self.key_of(request).map(|(key, _)| copies.is_held(segment, key, writes))
+            }
+            None => Ok(false),
+        };
+        if !may() || is_held()? {
             return Ok(None);
         }
         let given = match id.zip(shared.copies()) {
@@ -201,7 +214,11 @@ impl Session {
                 self.answer_once((copies, now, segment, id), at, request)
             }
         };
-        let Some(given) = given else { return Ok(None) };
+        // One may have come to hold it meanwhile, and then nothing was done.
+        let is_refused = |given: &Given| {
+            given.is_undone && Failure::of_given(given).code == ErrorCode::TxConflict
+        };
+        let Some(given) = given.filter(|given| !is_refused(given)) else { return Ok(None) };
         let ticket = writes.then(|| shared.copies().and_then(|copies| copies.ticket(segment)));
         let ticket = ticket.flatten();
         // What was read is true if we may still answer, a write once it is committed.

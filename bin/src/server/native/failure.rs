@@ -112,6 +112,7 @@ impl From<Error> for Failure {
             Error::Unrecorded(Unrecorded::Elsewhere | Unrecorded::TooFewCopies) => {
                 ErrorCode::Overloaded
             }
+            Error::Unrecorded(Unrecorded::Held) => ErrorCode::TxConflict,
             Error::Unrecorded(Unrecorded::Dropped) => ErrorCode::NoSuchObject,
         };
         Failure::new(code, error.to_string())

@@ -16,11 +16,13 @@ use isogrid_wire::native::tx::{
 use isogrid_wire::native::{ErrorCode, List};
 use parking_lot::Mutex;
 
+use super::clustered;
 use super::failure::Failure;
 use super::reply::Reply;
-use super::request::{At, unsupported};
+use super::request::{At, Flow, unsupported};
 use super::session::Session;
 use super::tx::{cache_of, conflicts, failed, is_of_one_key};
+use crate::cluster::{Cluster, Shared};
 
 /// Transactions of one connection: each keeps old versions in memory.
 const OPEN_MAX: usize = 16;
@@ -82,7 +84,13 @@ struct Open {
     over: Option<Over>,
 }
 
-struct Over {
+enum Over {
+    Local(Local),
+    Clustered(clustered::Open),
+}
+
+/// Over a cache of this node alone.
+struct Local {
     object: u32,
     cache: Arc<Cache>,
     mode: PersistMode,
@@ -176,17 +184,39 @@ impl Session {
         at: &At<'_>,
         request: &CacheRequest<'_>,
         reply: &mut Reply<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Flow, Failure> {
         if !is_of_one_key(request) {
             return Err(unsupported("tx"));
         }
         let object = at.object(Kind::Cache)?;
         let mut open = self.transactions.take(number)?;
         open.used = self.now;
-        let done = self.join_open(&mut open, object, at, request);
+        let flow = match self.clustered(at.object) {
+            Some(way) => self.join_shared(&mut open, way, object, at),
+            None => self.join_open(&mut open, object, at, request).map(|given| {
+                reply.give(&given);
+                Flow::Said
+            }),
+        };
         self.transactions.open.insert(number, open);
-        reply.give(&done?);
-        Ok(())
+        flow
+    }
+
+    fn join_shared(
+        &mut self,
+        open: &mut Open,
+        way: (Arc<Cluster>, Arc<Shared>),
+        object: &Object,
+        at: &At<'_>,
+    ) -> Result<Flow, Failure> {
+        let over = match &open.over {
+            Some(Over::Local(_)) => return Err(other_cache()),
+            Some(Over::Clustered(over)) => Some(over.clone()),
+            None => None,
+        };
+        let (over, flow) = self.join_clustered(way, at, object, over)?;
+        open.over = Some(Over::Clustered(over));
+        Ok(flow)
     }
 
     fn join_open(
@@ -198,18 +228,19 @@ impl Session {
     ) -> Result<super::reply::Given, Failure> {
         let cache = cache_of(object)?;
         let over = match &mut open.over {
-            Some(over) if over.object != object.id => {
-                return Err(Failure::invalid("a transaction works on one cache"));
-            }
-            Some(over) => over,
+            Some(Over::Local(over)) if over.object == object.id => over,
+            Some(_) => return Err(other_cache()),
             none => {
                 let mut transaction = cache.transaction(open.level, self.now);
                 transaction.set_origin(self.origin);
                 let (object, mode) = (object.id, object.options.persist);
-                none.insert(Over { object, cache: Arc::clone(cache), mode, transaction })
+                let cache = Arc::clone(cache);
+                let over = none.insert(Over::Local(Local { object, cache, mode, transaction }));
+                let Over::Local(over) = over else { return Err(other_cache()) };
+                over
             }
         };
-        let part = self.run_one(cache, &mut over.transaction, request)?;
+        let part = self.work().run_one(cache, &mut over.transaction, request)?;
         Ok(part.answer(&Vec::new(), at.to, self.now))
     }
 
@@ -217,26 +248,36 @@ impl Session {
     ///
     /// # Errors
     /// There is no such transaction, or it could not be kept; then it has ended all the same.
-    pub fn commit(&mut self, number: u64, reply: &mut Reply<'_>) -> Result<(), Failure> {
+    pub fn commit(
+        &mut self,
+        number: u64,
+        at: &At<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, Failure> {
         let open = self.transactions.take(number)?;
-        let Some(Over { object, cache, mode, transaction }) = open.over else {
-            self.node.transactions.end(number, Some(TxState::Committed));
-            reply.say(&CommitReply::Ok {});
-            return Ok(());
+        let over = match open.over {
+            Some(Over::Local(over)) => over,
+            Some(Over::Clustered(over)) => return self.commit_clustered(number, at, over),
+            None => {
+                self.node.transactions.end(number, Some(TxState::Committed));
+                reply.say(&CommitReply::Ok {});
+                return Ok(Flow::Said);
+            }
         };
+        let Local { object, cache, mode, transaction } = over;
         self.window.wrote_to(mode);
         match transaction.commit(self.now) {
             Ok(_) => {
                 self.window.committed(number);
                 reply.say(&CommitReply::Ok {});
-                Ok(())
+                Ok(Flow::Said)
             }
             Err(TransactionError::Conflict { keys }) => {
                 self.node.transactions.end(number, Some(TxState::Aborted));
                 let versions = self.versions_now(&cache, &keys);
                 let conflicts = conflicts(object, &keys, &versions);
                 reply.say(&CommitReply::VersionMismatch { conflicts: List::of(&conflicts) });
-                Ok(())
+                Ok(Flow::Said)
             }
             Err(error) => {
                 self.node.transactions.end(number, Some(TxState::Aborted));
@@ -267,4 +308,8 @@ impl Session {
             self.node.transactions.end(number, Some(TxState::Aborted));
         }
     }
+}
+
+fn other_cache() -> Failure {
+    Failure::invalid("a transaction works on one cache")
 }

@@ -287,14 +287,11 @@ impl Session {
         }
         match (at.ext.tx, request) {
             (None, _) => {}
-            (Some(_), Request::Cache(_)) if self.clustered(at.object).is_some() => {
-                return Err(unsupported("tx"));
-            }
             (Some(_), Request::Cache(_)) if self.invalidated(at.object).is_some() => {
                 return Err(unsupported("tx"));
             }
             (Some(tx), Request::Cache(request)) => {
-                return self.join(tx, at, request, reply).map(|()| Flow::Said);
+                return self.join(tx, at, request, reply);
             }
             (Some(_), _) => return Err(unsupported("tx")),
         }

@@ -10,11 +10,14 @@ use isogrid_grid::structure::cache::{Action, Pending};
 use isogrid_wire::native::tx::{
     CommitOcc, CommitOccReply, Compare, CompareOp, Conflict, Exec, ExecReply, Request, WriteOp,
 };
-use isogrid_wire::native::{ErrorCode, List, Reader, Request as Any, SubRequest, cache};
+use isogrid_wire::native::{
+    ErrorCode, Key, Limits, List, Reader, Request as Any, SubRequest, cache,
+};
 
 use super::asked;
 use super::batch::sub_replies;
 use super::cache::count_read;
+use super::clustered::key_of;
 use super::edit::{self, Outcome};
 use super::entry::View;
 use super::failure::Failure;
@@ -24,9 +27,9 @@ use super::session::Session;
 use crate::security::OpClass;
 
 /// How often a transaction that the server runs itself is tried against others.
-const TRIES: usize = 8;
+pub const TRIES: usize = 8;
 /// When a client may try again, ms.
-const RETRY_MS: u32 = 5;
+pub const RETRY_MS: u32 = 5;
 
 /// A request of a transaction, done as far as it goes before the commit.
 pub struct Part<'a> {
@@ -56,10 +59,10 @@ impl Session {
     ) -> Result<Flow, Failure> {
         let index = self.node.catalog.index();
         match request {
-            Request::Exec(exec) => self.exec(&index, at, exec, reply)?,
-            Request::CommitOcc(commit) => self.commit_occ(&index, at, commit, reply)?,
+            Request::Exec(exec) => return self.exec(&index, at, exec, reply),
+            Request::CommitOcc(commit) => return self.commit_occ(&index, at, commit, reply),
             Request::Begin(begin) => self.begin(begin, reply)?,
-            Request::Commit(commit) => self.commit(commit.tx, reply)?,
+            Request::Commit(commit) => return self.commit(commit.tx, at, reply),
             Request::Rollback(rollback) => self.rollback(rollback.tx, reply)?,
             Request::TxStatus(status) => self.tx_status(status.tx, reply),
         }
@@ -72,7 +75,7 @@ impl Session {
         at: &At<'_>,
         exec: &Exec<'_>,
         reply: &mut Reply<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Flow, Failure> {
         let lists = [exec.then, exec.otherwise];
         self.check_keys(exec.compare.len() + lists.iter().map(List::len).sum::<usize>())?;
         let compared = exec.compare.iter().map(|compare| compare.object);
@@ -81,25 +84,31 @@ impl Session {
         let Some(object) = Self::one_cache(index, &all)? else {
             let replies = List::of(&[]);
             reply.say(&ExecReply::Ok { held: true, replies });
-            return Ok(());
+            return Ok(Flow::Said);
         };
         let cache = cache_of(object)?;
         // Decoded before anything is done: what nobody can read fails as a whole.
-        let then = self.decode_subs(exec.then)?;
-        let otherwise = self.decode_subs(exec.otherwise)?;
+        let then = decode_subs(exec.then, &self.limits)?;
+        let otherwise = decode_subs(exec.otherwise, &self.limits)?;
         for compare in exec.compare {
             self.permit_one(at.operation, &object.name, OpClass::Read, Some(compare.key.0))?;
         }
         for request in then.iter().chain(&otherwise) {
             self.permit(index, object.id, &Any::Cache(*request))?;
         }
+        if let Some(way) = self.clustered(Some(object)) {
+            let subs = then.iter().chain(&otherwise).filter_map(key_of).map(Key);
+            let keys = exec.compare.iter().map(|compare| compare.key).chain(subs);
+            return self.clustered_tx((way, object), at, keys);
+        }
         self.window.wrote_to(object.options.persist);
+        let work = self.work();
         for _ in 0..TRIES {
             let mut tx = cache.transaction(Isolation::Serializable, self.now);
             tx.set_origin(self.origin);
-            let held = self.holds(&mut tx, &exec.compare)?;
+            let held = work.holds(&mut tx, &exec.compare)?;
             let chosen = if held { &then } else { &otherwise };
-            let (parts, done) = self.run_all(cache, &mut tx, chosen)?;
+            let (parts, done) = work.run_all(cache, &mut tx, chosen)?;
             let versions =
                 if done { tx.commit(self.now).map(|done| done.versions) } else { Ok(Vec::new()) };
             match versions {
@@ -114,7 +123,7 @@ impl Session {
                     } else {
                         ExecReply::Partial { held, replies }
                     });
-                    return Ok(());
+                    return Ok(Flow::Said);
                 }
                 Err(TransactionError::Conflict { .. } | TransactionError::Blocked) => {}
                 Err(error) => return Err(failed(&error)),
@@ -135,19 +144,112 @@ impl Session {
         Ok(Some(object))
     }
 
-    fn decode_subs<'a>(
-        &self,
-        subs: List<'a, SubRequest<'a>>,
-    ) -> Result<Vec<cache::Request<'a>>, Failure> {
-        let decode =
-            |sub: SubRequest<'a>| match Any::decode(sub.op, Reader::new(sub.body, &self.limits))? {
-                Any::Cache(request) if is_of_one_key(&request) => Ok(request),
-                _ => Err(Failure::invalid("this request cannot be in a transaction")),
-            };
-        subs.iter().map(decode).collect()
+    fn commit_occ(
+        &mut self,
+        index: &Index,
+        at: &At<'_>,
+        commit: &CommitOcc<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, Failure> {
+        self.check_keys(commit.reads.len() + commit.writes.len())?;
+        let reads = commit.reads.iter().map(|read| read.object);
+        let writes = commit.writes.iter().map(|write| write.object);
+        let all: Vec<_> = reads.chain(writes).collect();
+        let Some(object) = Self::one_cache(index, &all)? else {
+            reply.say(&CommitOccReply::Ok { versions: List::of(&[]) });
+            return Ok(Flow::Said);
+        };
+        let cache = cache_of(object)?;
+        let reads = commit.reads.iter().map(|read| (OpClass::Read, read.key));
+        let writes = commit.writes.iter().map(|write| (asked::of_write(write.op), write.key));
+        for (class, key) in reads.chain(writes) {
+            self.permit_one(at.operation, &object.name, class, Some(key.0))?;
+        }
+        if let Some(way) = self.clustered(Some(object)) {
+            let written = commit.writes.iter().map(|write| write.key);
+            let keys = commit.reads.iter().map(|read| read.key).chain(written);
+            return self.clustered_tx((way, object), at, keys);
+        }
+        self.window.wrote_to(object.options.persist);
+        let mut changed = Vec::new();
+        for _ in 0..TRIES {
+            let mut tx = cache.transaction(Isolation::Serializable, self.now);
+            tx.set_origin(self.origin);
+            let conflicts = self.stale_reads(&mut tx, commit)?;
+            if !conflicts.is_empty() {
+                let conflicts = List::of(&conflicts);
+                reply.say(&CommitOccReply::VersionMismatch { conflicts });
+                return Ok(Flow::Said);
+            }
+            self.work().write_all(cache, &mut tx, commit)?;
+            match tx.commit(self.now) {
+                Ok(done) => {
+                    let version = |write: isogrid_wire::native::tx::TxWrite<'_>| {
+                        version_of(&done.versions, write.key.0).unwrap_or(0)
+                    };
+                    let versions: Vec<u64> = commit.writes.iter().map(version).collect();
+                    reply.say(&CommitOccReply::Ok { versions: List::of(&versions) });
+                    return Ok(Flow::Said);
+                }
+                Err(TransactionError::Conflict { keys }) => changed = keys,
+                Err(TransactionError::Blocked) => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        if changed.is_empty() {
+            return Err(Failure::of(ErrorCode::TxConflict).after(RETRY_MS));
+        }
+        let versions = self.versions_now(cache, &changed);
+        let conflicts = conflicts(object.id, &changed, &versions);
+        reply.say(&CommitOccReply::VersionMismatch { conflicts: List::of(&conflicts) });
+        Ok(Flow::Said)
     }
 
-    fn holds(
+    /// What was read and is another one now.
+    fn stale_reads<'a>(
+        &self,
+        tx: &mut Transaction<'_>,
+        commit: &CommitOcc<'a>,
+    ) -> Result<Vec<Conflict<'a>>, Failure> {
+        let mut stale = Vec::new();
+        for read in commit.reads {
+            let entry = tx.get(read.key.0, self.now).map_err(|error| failed(&error))?;
+            let version = entry.and_then(|entry| entry.version).unwrap_or(0);
+            if version != read.version {
+                stale.push(Conflict { object: read.object, key: read.key, version });
+            }
+        }
+        Ok(stale)
+    }
+
+    /// How requests within a transaction are executed now.
+    pub fn work(&self) -> Work {
+        Work { now: self.now, len_max: self.limits.value_len_max }
+    }
+
+    /// The versions that are there now; 0 for none.
+    pub fn versions_now(&self, cache: &Cache, keys: &[Vec<u8>]) -> Vec<u64> {
+        let batch = cache.batch(self.now);
+        let version = |key: &Vec<u8>| batch.peek(cache.hash(key), key).map_or(0, |e| e.version());
+        keys.iter().map(version).collect()
+    }
+}
+
+/// At what moment requests within a transaction are executed, and within which limits.
+#[derive(Debug, Clone, Copy)]
+pub struct Work {
+    /// The time, ms.
+    pub now: u64,
+    /// The longest value, bytes.
+    pub len_max: usize,
+}
+
+impl Work {
+    /// Whether all conditions hold.
+    ///
+    /// # Errors
+    /// They cannot be looked at.
+    pub fn holds(
         &self,
         tx: &mut Transaction<'_>,
         compares: &List<'_, Compare<'_>>,
@@ -162,7 +264,10 @@ impl Session {
     }
 
     /// Does all requests, up to one that is not done.
-    fn run_all<'a>(
+    ///
+    /// # Errors
+    /// As [`Work::run_one`].
+    pub fn run_all<'a>(
         &self,
         cache: &Cache,
         tx: &mut Transaction<'_>,
@@ -191,7 +296,7 @@ impl Session {
         request: &cache::Request<'a>,
     ) -> Result<Part<'a>, Failure> {
         let request = *request;
-        if let Some((key, edit)) = edit::of(&request, self.limits.value_len_max)? {
+        if let Some((key, edit)) = edit::of(&request, self.len_max)? {
             let pending =
                 cache.edit_in(tx, key, &edit, self.now).map_err(|error| failed(&error))?;
             return Ok(Part { request, key, done: Done::Edit(pending) });
@@ -205,80 +310,11 @@ impl Session {
         Ok(Part { request, key, done: Done::Read(entry) })
     }
 
-    fn commit_occ(
-        &mut self,
-        index: &Index,
-        at: &At<'_>,
-        commit: &CommitOcc<'_>,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), Failure> {
-        self.check_keys(commit.reads.len() + commit.writes.len())?;
-        let reads = commit.reads.iter().map(|read| read.object);
-        let writes = commit.writes.iter().map(|write| write.object);
-        let all: Vec<_> = reads.chain(writes).collect();
-        let Some(object) = Self::one_cache(index, &all)? else {
-            reply.say(&CommitOccReply::Ok { versions: List::of(&[]) });
-            return Ok(());
-        };
-        let cache = cache_of(object)?;
-        let reads = commit.reads.iter().map(|read| (OpClass::Read, read.key));
-        let writes = commit.writes.iter().map(|write| (asked::of_write(write.op), write.key));
-        for (class, key) in reads.chain(writes) {
-            self.permit_one(at.operation, &object.name, class, Some(key.0))?;
-        }
-        self.window.wrote_to(object.options.persist);
-        let mut changed = Vec::new();
-        for _ in 0..TRIES {
-            let mut tx = cache.transaction(Isolation::Serializable, self.now);
-            tx.set_origin(self.origin);
-            let conflicts = self.stale_reads(&mut tx, commit)?;
-            if !conflicts.is_empty() {
-                let conflicts = List::of(&conflicts);
-                reply.say(&CommitOccReply::VersionMismatch { conflicts });
-                return Ok(());
-            }
-            self.write_all(cache, &mut tx, commit)?;
-            match tx.commit(self.now) {
-                Ok(done) => {
-                    let version = |write: isogrid_wire::native::tx::TxWrite<'_>| {
-                        version_of(&done.versions, write.key.0).unwrap_or(0)
-                    };
-                    let versions: Vec<u64> = commit.writes.iter().map(version).collect();
-                    reply.say(&CommitOccReply::Ok { versions: List::of(&versions) });
-                    return Ok(());
-                }
-                Err(TransactionError::Conflict { keys }) => changed = keys,
-                Err(TransactionError::Blocked) => {}
-                Err(error) => return Err(failed(&error)),
-            }
-        }
-        if changed.is_empty() {
-            return Err(Failure::of(ErrorCode::TxConflict).after(RETRY_MS));
-        }
-        let versions = self.versions_now(cache, &changed);
-        let conflicts = conflicts(object.id, &changed, &versions);
-        reply.say(&CommitOccReply::VersionMismatch { conflicts: List::of(&conflicts) });
-        Ok(())
-    }
-
-    /// What was read and is another one now.
-    fn stale_reads<'a>(
-        &self,
-        tx: &mut Transaction<'_>,
-        commit: &CommitOcc<'a>,
-    ) -> Result<Vec<Conflict<'a>>, Failure> {
-        let mut stale = Vec::new();
-        for read in commit.reads {
-            let entry = tx.get(read.key.0, self.now).map_err(|error| failed(&error))?;
-            let version = entry.and_then(|entry| entry.version).unwrap_or(0);
-            if version != read.version {
-                stale.push(Conflict { object: read.object, key: read.key, version });
-            }
-        }
-        Ok(stale)
-    }
-
-    fn write_all(
+    /// Does the writes of a transaction that its client has kept to itself.
+    ///
+    /// # Errors
+    /// One that cannot be done.
+    pub fn write_all(
         &self,
         cache: &Cache,
         tx: &mut Transaction<'_>,
@@ -293,7 +329,7 @@ impl Session {
                 WriteOp::Remove => Action::Remove,
                 WriteOp::Touch => Action::Touch,
             };
-            let edit = edit::edit(&write.write, 0, action, self.limits.value_len_max)?;
+            let edit = edit::edit(&write.write, 0, action, self.len_max)?;
             let done = cache.edit_in(tx, write.key.0, &edit, self.now);
             let done = done.map_err(|error| failed(&error))?;
             if done.refused.is_some() && write.op == WriteOp::Touch {
@@ -302,13 +338,21 @@ impl Session {
         }
         Ok(())
     }
+}
 
-    /// The versions that are there now; 0 for none.
-    pub fn versions_now(&self, cache: &Cache, keys: &[Vec<u8>]) -> Vec<u64> {
-        let batch = cache.batch(self.now);
-        let version = |key: &Vec<u8>| batch.peek(cache.hash(key), key).map_or(0, |e| e.version());
-        keys.iter().map(version).collect()
-    }
+/// The requests within another one that may be in a transaction.
+///
+/// # Errors
+/// One that may not, or that nobody can read.
+pub fn decode_subs<'a>(
+    subs: List<'a, SubRequest<'a>>,
+    limits: &Limits,
+) -> Result<Vec<cache::Request<'a>>, Failure> {
+    let decode = |sub: SubRequest<'a>| match Any::decode(sub.op, Reader::new(sub.body, limits))? {
+        Any::Cache(request) if is_of_one_key(&request) => Ok(request),
+        _ => Err(Failure::invalid("this request cannot be in a transaction")),
+    };
+    subs.iter().map(decode).collect()
 }
 
 /// Conflicts over these keys.

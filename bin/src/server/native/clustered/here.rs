@@ -9,7 +9,7 @@ use isogrid_wire::native::cache::{Clear, Scan, Size};
 use isogrid_wire::native::{Call, Reader, Request as Any};
 
 use super::spread::{Begun, Fate, SAID_MAX, Unit, after, encode_fates, settled, wide};
-use super::{walk, whole};
+use super::{phases, walk, whole};
 use crate::cluster::{Cluster, Later, Shared};
 use crate::server::native::reply::{Given, To};
 use crate::server::native::request::At;
@@ -55,6 +55,7 @@ impl Session {
         match unit.op {
             Clear::CODE => whole::clear_segment(cluster, shared, unit.segment),
             Size::CODE => whole::count_segment(cluster, shared, object, unit),
+            phases::READ | phases::NOTE | phases::SETTLE => self.take_part(way, unit),
             Scan::CODE => walk::page((cluster, shared), object.cache.as_ref()?, unit),
             op => {
                 let to = To { op, stream: 1, frame_max: self.frame_max, epoch: 0 };

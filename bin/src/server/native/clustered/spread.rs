@@ -15,6 +15,7 @@ use isogrid_wire::native::schema::Repeat;
 use isogrid_wire::native::{Call, Codec, ErrorCode, Limits, SubKind, operation};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::phases::STEPS;
 use super::{LOOK_AGAIN, nowhere, pack, unknown, unpack};
 use crate::cluster::{Answer, Asked, Cluster, Done, Route, Shared};
 use crate::server::native::failure::Failure;
@@ -340,10 +341,11 @@ impl Unit {
         Unit { segment, op: R::CODE, body, name: None }
     }
 
-    /// Whether it changes something.
+    /// Whether it changes something. The steps of a transaction may be done twice, as reads may.
     pub fn writes(&self) -> bool {
         let reads = |repeat| matches!(repeat, Repeat::Read | Repeat::Stream);
-        !operation(self.op).is_some_and(|operation| reads(operation.repeat))
+        let is_read = operation(self.op).is_some_and(|operation| reads(operation.repeat));
+        !is_read && !STEPS.contains(&self.op)
     }
 
     fn encode(&self, out: &mut Vec<u8>) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isogrid_engine::Cursor;
+use isogrid_engine::table::Unrecorded;
 use isogrid_grid::catalog::Object;
 use isogrid_wire::native::cache::{Clear, ClearReply, Size, SizeReply};
 use isogrid_wire::native::{Answer, Call, ErrorCode, Limits, Reader, SubKind};
@@ -112,6 +113,10 @@ pub(super) fn clear_segment(
     let copies = shared.copies().filter(|_| cluster.serves(shared, segment))?;
     let entries = copies.entries(segment);
     if let Err(error) = copies.clear(cluster.now(), segment) {
+        if error == Unrecorded::Held {
+            // It is asked for again, until no transaction holds anything.
+            return None;
+        }
         let failure = Failure::from(isogrid_engine::Error::Unrecorded(error));
         return Some(((Given::failure(&failure), None), SEGMENT_COST));
     }

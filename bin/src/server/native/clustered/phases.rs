@@ -1,0 +1,256 @@
+//! The two phases of a transaction, between the members that serve its segments (ADR 8): what is to
+//! be done says [`Coordinator`]; here it goes out as units, and is executed where they arrive.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use isogrid_engine::NewEntry;
+use isogrid_engine::table::{Change, encode_change};
+use isogrid_grid::id::SegmentId;
+use isogrid_grid::tx::coordinator::{Action, Event, Outcome};
+use isogrid_grid::tx::{Coordinator, Decision, Hold, Intent, Note, Open, TxId, Vote};
+use isogrid_wire::native::SubKind;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::spread::{Begun, Fate, Spread, Unit, after};
+use crate::cluster::{Cluster, Shared};
+use crate::server::native::reply::Given;
+use crate::server::native::session::Session;
+
+/// Operations of units, which no client can ask for: what a key is, with its body the key;
+pub const READ: u16 = 0xff01;
+/// something for the log of the segment, a [`Note`];
+pub const NOTE: u16 = 0xff02;
+/// and what was decided, a [`Note::Decide`].
+pub const SETTLE: u16 = 0xff03;
+/// All of them.
+pub const STEPS: [u16; 3] = [READ, NOTE, SETTLE];
+
+/// How long those are told how it ended that took part; then they ask themselves.
+const TELL: Duration = Duration::from_secs(5);
+
+/// A cache of a cluster.
+pub type Way = (Arc<Cluster>, Arc<Shared>);
+
+/// Has a transaction committed, or not. It goes on also when nobody waits for it any more.
+pub async fn commit(way: Way, holds: Vec<(u32, Hold)>, patience: Duration) -> Outcome {
+    let (sender, receiver) = oneshot::channel();
+    tokio::spawn(Phases::begin(way, holds, after(patience)).go(sender));
+    receiver.await.unwrap_or(Outcome::Unknown)
+}
+
+/// A transaction with its coordinator.
+struct Phases {
+    way: Way,
+    tx: TxId,
+    core: Coordinator,
+    intents: BTreeMap<SegmentId, Intent>,
+    todo: Vec<Action>,
+    until: Instant,
+}
+
+impl Phases {
+    fn begin(way: Way, holds: Vec<(u32, Hold)>, until: Instant) -> Phases {
+        let segment = |at: u32| SegmentId(u16::try_from(at).unwrap_or(u16::MAX));
+        let writes = holds.iter().find(|(_, hold)| hold.write.is_some());
+        let home = writes.or(holds.first()).map_or(SegmentId(0), |(at, _)| segment(*at));
+        let is_writing = writes.is_some();
+        let mut intents: BTreeMap<SegmentId, Intent> = BTreeMap::new();
+        for (at, hold) in holds {
+            let new = || Intent { home, version: 0, holds: Vec::new() };
+            intents.entry(segment(at)).or_insert_with(new).holds.push(hold);
+        }
+        let (parts, mut todo) = (intents.keys().copied().collect(), Vec::new());
+        let core = Coordinator::begin(home, parts, is_writing, &mut todo);
+        let tx = TxId { begun: way.0.now().wall, name: way.0.name() };
+        Phases { way, tx, core, intents, todo, until }
+    }
+
+    /// Does what is to be done until nothing is.
+    async fn go(mut self, sender: oneshot::Sender<Outcome>) {
+        let mut sender = Some(sender);
+        while !self.todo.is_empty() {
+            let mut asked = Vec::new();
+            for action in std::mem::take(&mut self.todo) {
+                match action {
+                    Action::Answer(outcome) => {
+                        let _ = sender.take().map(|sender| sender.send(outcome));
+                    }
+                    action => asked.push(action),
+                }
+            }
+            let patience = match sender {
+                Some(_) => self.until.saturating_duration_since(after(Duration::ZERO)),
+                None => TELL,
+            };
+            let units = asked.iter().map(|action| self.unit(action)).collect();
+            let said = ask(&self.way, units, patience).await;
+            for (action, said) in asked.iter().zip(said) {
+                self.hear(action, said);
+            }
+        }
+    }
+
+    fn unit(&self, action: &Action) -> Unit {
+        let (tx, home) = (self.tx, self.core.home());
+        let intent = |part| {
+            let none = Intent { home, version: 0, holds: Vec::new() };
+            self.intents.get(part).cloned().unwrap_or(none)
+        };
+        match action {
+            Action::Prepare(part, true) => noted(*part, &Note::Alone(tx, intent(part))),
+            Action::Prepare(part, false) => noted(*part, &Note::Prepare(tx, intent(part))),
+            Action::Decide(parts) => {
+                noted(home, &Note::Decide(tx, Decision::Commit, parts.clone()))
+            }
+            Action::Settle(part, decision) => settling(*part, tx, *decision),
+            Action::Close | Action::Answer(_) => noted(home, &Note::Close(tx)),
+        }
+    }
+
+    fn hear(&mut self, action: &Action, said: Option<Arc<[u8]>>) {
+        let event = match action {
+            Action::Prepare(part, _) => {
+                Event::Voted(*part, said.and_then(|bytes| Vote::of_bytes(&bytes)))
+            }
+            Action::Decide(_) => Event::Decided(said.and_then(|bytes| decision(&bytes))),
+            Action::Settle(part, _) if said.is_some() => Event::Settled(*part),
+            Action::Settle(..) | Action::Close | Action::Answer(_) => return,
+        };
+        self.core.step(event, &mut self.todo);
+    }
+}
+
+/// Finds out how a transaction ends that has waited for too long in a segment that this member
+/// serves. What cannot be found out now is looked for again.
+pub async fn resolve(way: Way, at: SegmentId, open: Open) {
+    match open {
+        Open::Ask(tx, home) => {
+            let abort = noted(home, &Note::Decide(tx, Decision::Abort, Vec::new()));
+            let said = ask(&way, vec![abort], TELL).await.pop().flatten();
+            if let Some(decision) = said.and_then(|bytes| decision(&bytes)) {
+                ask(&way, vec![settling(at, tx, decision)], TELL).await;
+            }
+        }
+        Open::Tell(tx, parts) => {
+            let parts = parts.into_iter();
+            let units = parts.map(|part| settling(part, tx, Decision::Commit)).collect();
+            if ask(&way, units, TELL).await.iter().all(Option::is_some) {
+                ask(&way, vec![noted(at, &Note::Close(tx))], TELL).await;
+            }
+        }
+    }
+}
+
+/// What segments say to units; `None`: nobody knows whether it was done.
+async fn ask(way: &Way, units: Vec<Unit>, patience: Duration) -> Vec<Option<Arc<[u8]>>> {
+    let count = units.len();
+    // All of them may be done twice, so they are simply asked again.
+    let fates = Spread::new(way.clone(), units, patience).go_all().await;
+    let said = |fate: Fate| match fate {
+        Fate::Given(given) if given.kind == SubKind::Res => Some(given.payload),
+        Fate::Given(_) | Fate::Undone | Fate::Unknown => None,
+    };
+    fates.map_or_else(|_| vec![None; count], |fates| fates.into_iter().map(said).collect())
+}
+
+/// What keys are, as the bytes of changes that put them, empty where there is no entry; `None`
+/// where nobody says so in time.
+pub async fn read(
+    way: &Way,
+    keys: &BTreeSet<(u32, Vec<u8>)>,
+    patience: Duration,
+) -> Vec<Option<Arc<[u8]>>> {
+    let unit = |(segment, key): &(u32, Vec<u8>)| Unit {
+        segment: *segment,
+        op: READ,
+        body: key.clone(),
+        name: None,
+    };
+    ask(way, keys.iter().map(unit).collect(), patience).await
+}
+
+fn noted(part: SegmentId, note: &Note) -> Unit {
+    Unit { segment: part.0.into(), op: NOTE, body: note.to_bytes(), name: None }
+}
+
+fn settling(part: SegmentId, tx: TxId, decision: Decision) -> Unit {
+    Unit { op: SETTLE, ..noted(part, &Note::Decide(tx, decision, Vec::new())) }
+}
+
+fn decision(bytes: &[u8]) -> Option<Decision> {
+    match bytes {
+        [0] => Some(Decision::Abort),
+        [1] => Some(Decision::Commit),
+        _ => None,
+    }
+}
+
+impl Session {
+    /// Takes part in a transaction with a segment that this member serves.
+    pub(super) fn take_part(
+        &mut self,
+        (cluster, shared): &Way,
+        unit: &Unit,
+    ) -> Option<(Begun, usize)> {
+        let copies = shared.copies().filter(|_| cluster.serves(shared, unit.segment))?;
+        let (now, segment) = (cluster.now(), unit.segment);
+        let payload = if unit.op == READ {
+            if copies.is_held(segment, &unit.body, false) {
+                return None;
+            }
+            entry(shared, &unit.body, now.wall)
+        } else {
+            let done = match (Note::of_bytes(&unit.body)?, unit.op) {
+                (Note::Decide(tx, decision, _), SETTLE) => {
+                    copies.settle(now, segment, tx, decision).map(|()| Vec::new())
+                }
+                (Note::Prepare(tx, intent), NOTE) => {
+                    copies.prepare(now, segment, tx, intent, false).map(|vote| vote.to_bytes())
+                }
+                (Note::Alone(tx, intent), NOTE) => {
+                    copies.prepare(now, segment, tx, intent, true).map(|vote| vote.to_bytes())
+                }
+                (Note::Decide(tx, wish, parts), NOTE) => {
+                    let decided = copies.decide(now.wall, segment, (tx, wish, parts));
+                    decided.map(|decision| vec![u8::from(decision == Decision::Commit)])
+                }
+                (Note::Close(tx), NOTE) => copies.close_tx(segment, tx).map(|()| Vec::new()),
+                _ => return None,
+            };
+            self.unsent.wrote(cluster, shared, segment);
+            // What was not done is asked for again.
+            done.ok()?
+        };
+        let is_read = unit.op == READ;
+        // What was read is committed; the rest is true when what was recorded is.
+        let ticket = if is_read { None } else { copies.ticket(segment) };
+        if ticket.is_none() && !cluster.serves(shared, segment) {
+            return None;
+        }
+        let cost = payload.len();
+        let given =
+            Given { kind: SubKind::Res, is_ok: true, is_undone: false, payload: payload.into() };
+        Some(((given, ticket), cost))
+    }
+}
+
+/// The entry of a key as the bytes of a change that puts it; empty if there is none.
+fn entry(shared: &Shared, key: &[u8], now: u64) -> Vec<u8> {
+    let (table, mut bytes) = (shared.table(), Vec::new());
+    let pinned = table.pin();
+    if let Some(found) = pinned.get(table.hash(key), key, now) {
+        let entry = NewEntry {
+            value: [found.value(), b""],
+            flags: found.flags(),
+            deadline: found.deadline(),
+            max_idle: found.max_idle(),
+            version: Some(found.version()),
+            marks: found.marks(),
+        };
+        encode_change(&Change::Put { key, entry, epoch: 0, seq: 0 }, &mut bytes);
+    }
+    bytes
+}

@@ -1,0 +1,190 @@
+//! The two phases, as the member goes through them that was asked for a transaction.
+//!
+//! It promises nothing itself: what it knows ends with it, and the segments end the transaction
+//! without it. It says COMMITTED only when the decision is recorded on all copies of the home.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Decision, Vote};
+use crate::id::SegmentId;
+use crate::mutant::is_planted;
+
+/// What came of something that was asked for; `None`: nobody knows whether it was done.
+pub type Heard<T> = Option<T>;
+
+/// What has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A segment has voted.
+    Voted(SegmentId, Heard<Vote>),
+    /// The home has a decision.
+    Decided(Heard<Decision>),
+    /// A segment knows the decision.
+    Settled(SegmentId),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Ask the segment for its vote; the transaction has no other one if it is `alone`.
+    Prepare(SegmentId, bool),
+    /// Ask the home to record COMMIT, for these who took part.
+    Decide(Vec<SegmentId>),
+    /// Tell the segment how it ended.
+    Settle(SegmentId, Decision),
+    /// All know: the home may forget it.
+    Close,
+    /// Tell who asked.
+    Answer(Outcome),
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it is done; the version of what it wrote, by segments.
+    Committed(BTreeMap<SegmentId, u64>),
+    /// Nothing of it is, since these keys are not as it saw them or others hold them.
+    Conflict(Vec<Vec<u8>>),
+    /// Nothing of it is: a segment was not there, or had no room.
+    Failed,
+    /// Nobody here knows. All of it is done, or nothing.
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Voting,
+    Deciding,
+    Settling(Decision),
+}
+
+/// One transaction.
+#[derive(Debug)]
+pub struct Coordinator {
+    home: SegmentId,
+    /// Those that have something to write, or nobody has.
+    writes: bool,
+    phase: Phase,
+    parts: BTreeSet<SegmentId>,
+    /// Who is waited for in this phase.
+    waits_for: BTreeSet<SegmentId>,
+    versions: BTreeMap<SegmentId, u64>,
+    conflicts: Vec<Vec<u8>>,
+    has_failed: bool,
+}
+
+impl Coordinator {
+    /// One over these segments, with its decision at `home`, which is one of them. One that writes
+    /// nothing needs no decision: that all hold their keys at one moment is the answer.
+    pub fn begin(
+        home: SegmentId,
+        parts: BTreeSet<SegmentId>,
+        writes: bool,
+        out: &mut Vec<Action>,
+    ) -> Self {
+        let alone = parts.len() == 1;
+        out.extend(parts.iter().map(|part| Action::Prepare(*part, alone)));
+        Coordinator {
+            home,
+            writes,
+            phase: Phase::Voting,
+            waits_for: parts.clone(),
+            parts,
+            versions: BTreeMap::new(),
+            conflicts: Vec::new(),
+            has_failed: false,
+        }
+    }
+
+    /// Where the decision is.
+    #[must_use]
+    pub fn home(&self) -> SegmentId {
+        self.home
+    }
+
+    /// Does what an event asks for.
+    pub fn step(&mut self, event: Event, out: &mut Vec<Action>) {
+        match (self.phase, event) {
+            (Phase::Voting, Event::Voted(part, vote)) if self.waits_for.remove(&part) => {
+                self.hear(part, vote, out);
+            }
+            (Phase::Deciding, Event::Decided(heard)) => self.decided(heard, out),
+            (Phase::Settling(decision), Event::Settled(part)) => {
+                let is_last = self.waits_for.remove(&part) && self.waits_for.is_empty();
+                if is_last && self.writes && decision == Decision::Commit {
+                    out.push(Action::Close);
+                }
+            }
+            // Of a phase that is over.
+            _ => {}
+        }
+    }
+
+    fn hear(&mut self, part: SegmentId, vote: Heard<Vote>, out: &mut Vec<Action>) {
+        if self.parts.len() == 1 {
+            return out.push(Action::Answer(alone(part, vote)));
+        }
+        match vote {
+            Some(Vote::Prepared(version)) => drop(self.versions.insert(part, version)),
+            Some(Vote::Conflict(keys)) => self.conflicts.extend(keys),
+            Some(Vote::Over | Vote::Full) | None => self.has_failed = true,
+        }
+        if self.waits_for.is_empty() {
+            self.all_voted(out);
+        }
+    }
+
+    fn all_voted(&mut self, out: &mut Vec<Action>) {
+        if self.versions.len() < self.parts.len() {
+            // Nobody else ever asks for a COMMIT: it is surely not done.
+            self.settle(Decision::Abort, out);
+            out.push(Action::Answer(self.refused()));
+        } else if self.writes {
+            self.phase = Phase::Deciding;
+            if is_planted("tx-early-answer") {
+                out.push(Action::Answer(Outcome::Committed(self.versions.clone())));
+            }
+            out.push(Action::Decide(self.parts.iter().copied().collect()));
+        } else {
+            out.push(Action::Answer(Outcome::Committed(self.versions.clone())));
+            self.settle(Decision::Abort, out);
+        }
+    }
+
+    fn decided(&mut self, heard: Heard<Decision>, out: &mut Vec<Action>) {
+        let outcome = match heard {
+            Some(Decision::Commit) => Outcome::Committed(self.versions.clone()),
+            Some(Decision::Abort) => Outcome::Failed,
+            // The segments find out what it was.
+            None => return out.push(Action::Answer(Outcome::Unknown)),
+        };
+        out.push(Action::Answer(outcome));
+        heard.into_iter().for_each(|decision| self.settle(decision, out));
+    }
+
+    fn settle(&mut self, decision: Decision, out: &mut Vec<Action>) {
+        self.phase = Phase::Settling(decision);
+        self.waits_for = self.parts.clone();
+        out.extend(self.parts.iter().map(|part| Action::Settle(*part, decision)));
+    }
+
+    fn refused(&mut self) -> Outcome {
+        match std::mem::take(&mut self.conflicts) {
+            keys if keys.is_empty() => Outcome::Failed,
+            keys => Outcome::Conflict(keys),
+        }
+    }
+}
+
+/// The outcome of a transaction of one segment, which decides alone.
+fn alone(part: SegmentId, vote: Heard<Vote>) -> Outcome {
+    match vote {
+        Some(Vote::Prepared(version)) => Outcome::Committed(BTreeMap::from([(part, version)])),
+        Some(Vote::Conflict(keys)) => Outcome::Conflict(keys),
+        Some(Vote::Over | Vote::Full) => Outcome::Failed,
+        None => Outcome::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+use super::*;
+
+fn parts(numbers: &[u16]) -> BTreeSet<SegmentId> {
+    numbers.iter().copied().map(SegmentId).collect()
+}
+
+fn voted(part: u16, vote: Heard<Vote>) -> Event {
+    Event::Voted(SegmentId(part), vote)
+}
+
+/// What a coordinator over two segments says to these events, beside asking for the votes.
+fn play(writes: bool, events: Vec<Event>) -> Vec<Action> {
+    let (home, mut out) = (SegmentId(1), Vec::new());
+    let mut core = Coordinator::begin(home, parts(&[1, 2]), writes, &mut out);
+    assert_eq!(out, [1, 2].map(|part| Action::Prepare(SegmentId(part), false)));
+    out.clear();
+    events.into_iter().for_each(|event| core.step(event, &mut out));
+    out
+}
+
+fn settle(decision: Decision) -> [Action; 2] {
+    [1, 2].map(|part| Action::Settle(SegmentId(part), decision))
+}
+
+#[test]
+fn two_phases() {
+    use Decision::{Abort, Commit};
+    let yes = |part: u16| voted(part, Some(Vote::Prepared(u64::from(part) * 10)));
+    let all = || [yes(1), yes(2)];
+    let versions = BTreeMap::from([(SegmentId(1), 10), (SegmentId(2), 20)]);
+    let done = Action::Answer(Outcome::Committed(versions));
+    let decide = Action::Decide(vec![SegmentId(1), SegmentId(2)]);
+    let answer = |outcome: Outcome| vec![Action::Answer(outcome)];
+    let conflict = Some(Vote::Conflict(vec![b"k".to_vec()]));
+    for (what, events, said) in [
+        ("one vote is not enough", vec![yes(1)], vec![]),
+        ("nor is the same vote twice", vec![yes(1), yes(1)], vec![]),
+        ("nothing is said before the decision is recorded", all().to_vec(), vec![decide.clone()]),
+        (
+            "it is committed when it is, and forgotten when all know",
+            [&all()[..], &[Event::Decided(Some(Commit))]]
+                .concat()
+                .into_iter()
+                .chain([1, 2].map(|part| Event::Settled(SegmentId(part))))
+                .collect(),
+            [&[decide.clone(), done][..], &settle(Commit), &[Action::Close]].concat(),
+        ),
+        (
+            "somebody else was first, with ABORT",
+            [&all()[..], &[Event::Decided(Some(Abort))]].concat(),
+            [&[decide.clone()][..], &answer(Outcome::Failed), &settle(Abort)].concat(),
+        ),
+        (
+            "nobody knows the decision, and nobody is told one",
+            [&all()[..], &[Event::Decided(None)]].concat(),
+            [&[decide][..], &answer(Outcome::Unknown)].concat(),
+        ),
+        (
+            "a conflict",
+            vec![voted(1, conflict), yes(2)],
+            [&settle(Abort)[..], &answer(Outcome::Conflict(vec![b"k".to_vec()]))].concat(),
+        ),
+        (
+            "a segment without an answer: its intent is given back too, if there is one",
+            vec![yes(1), voted(2, None)],
+            [&settle(Abort)[..], &answer(Outcome::Failed)].concat(),
+        ),
+    ] {
+        assert_eq!(play(true, events), said, "{what}");
+    }
+}
+
+#[test]
+fn what_writes_nothing_needs_no_decision() {
+    let yes = |part| voted(part, Some(Vote::Prepared(0)));
+    let versions = BTreeMap::from([(SegmentId(1), 0), (SegmentId(2), 0)]);
+    let mut said = vec![Action::Answer(Outcome::Committed(versions))];
+    said.extend(settle(Decision::Abort));
+    assert_eq!(play(false, vec![yes(1), yes(2)]), said);
+}
+
+#[test]
+fn one_segment_decides_alone() {
+    let versions = BTreeMap::from([(SegmentId(4), 9)]);
+    for (vote, outcome) in [
+        (Some(Vote::Prepared(9)), Outcome::Committed(versions)),
+        (Some(Vote::Conflict(Vec::new())), Outcome::Conflict(Vec::new())),
+        (Some(Vote::Full), Outcome::Failed),
+        (None, Outcome::Unknown),
+    ] {
+        let mut out = Vec::new();
+        let mut core = Coordinator::begin(SegmentId(4), parts(&[4]), true, &mut out);
+        core.step(voted(4, vote), &mut out);
+        assert_eq!(out, [Action::Prepare(SegmentId(4), true), Action::Answer(outcome)]);
+    }
+}

@@ -1,0 +1,112 @@
+//! Transactions over segments: two phases, with a decision that is recorded once (ADR 8).
+//!
+//! Each segment in which a transaction reads or writes takes part in it, and is its own judge: its
+//! primary looks whether what was read is as it was, and puts an [`Intent`] into the segment's log,
+//! which holds the keys until it is known how the transaction ends. When all have one, COMMIT is
+//! recorded in the log of its *home*, one of the segments that it writes: the first decision that
+//! is recorded there stands, whoever asks for it. Intents and decisions are operations of a log as
+//! writes are, so all copies have them, and so does whoever takes over, is filled or restarts.
+//!
+//! | file | what |
+//! |---|---|
+//! | `ledger.rs` | what a segment knows of transactions: intents, decisions, and what is over |
+//! | `coordinator.rs` | the two phases, as the member that was asked goes through them |
+//! | `note.rs` | what of it stands in the log |
+//!
+//! Who dies leaves nothing in doubt: an intent that has waited for [`PATIENCE_MS`] asks its home,
+//! which records ABORT when it has nothing, so that a COMMIT that comes later is refused.
+
+pub mod coordinator;
+mod ledger;
+mod note;
+
+use isogrid_engine::Timestamp;
+
+use crate::bytes::{Input, put_u64};
+use crate::id::SegmentId;
+use crate::replica::OpId;
+
+pub use self::coordinator::Coordinator;
+pub use self::ledger::{Deciding, Ledger, Open, Preparing, Settling, Vote};
+pub use self::note::{Note, join, split};
+
+/// How long an intent waits for its decision before its home is asked, and a COMMIT for those who
+/// took part before they are told again, ms.
+pub const PATIENCE_MS: u64 = 1_000;
+/// How long after a transaction began its intents and its COMMIT are taken, by the clock of who
+/// takes them, ms.
+pub const TAKEN_MS: u64 = 30_000;
+/// How long after that it is remembered how it ended, ms. Nothing of it is taken by then, whatever
+/// is still on its way, also by a clock that was set back.
+pub const REMEMBERED_MS: u64 = 30_000;
+/// Bytes of the intents of a segment at most; more transactions are refused.
+pub const INTENTS_BYTES: usize = 4 << 20;
+
+/// A transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TxId {
+    /// When it began, by the clock of the member that was asked.
+    pub begun: Timestamp,
+    /// Its name, which nothing else ever has.
+    pub name: OpId,
+}
+
+/// What a transaction does with a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The version that was read, 0 when there was no entry; `None`: it was not read.
+    pub seen: Option<u64>,
+    /// What is to be done to it, in the words of who keeps the entries; `None`: nothing.
+    pub write: Option<Vec<u8>>,
+}
+
+/// What a transaction does in one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// Where its decision is recorded.
+    pub home: SegmentId,
+    /// The version of what it writes here.
+    pub version: u64,
+    /// Its keys, each once.
+    pub holds: Vec<Hold>,
+}
+
+/// How a transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// All of it is done.
+    Commit,
+    /// Nothing of it is.
+    Abort,
+}
+
+impl TxId {
+    /// Adds it to the end.
+    pub fn encode(self, out: &mut Vec<u8>) {
+        put_u64(out, self.begun);
+        out.extend_from_slice(&self.name.client);
+        put_u64(out, self.name.number);
+    }
+
+    pub(crate) fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let (begun, client) = (input.u64()?, input.u128()?.to_le_bytes());
+        Some(TxId { begun, name: OpId { client, number: input.u64()? } })
+    }
+}
+
+impl Intent {
+    /// Whether it writes anything.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.holds.iter().any(|hold| hold.write.is_some())
+    }
+
+    /// What it takes, in bytes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let one = |hold: &Hold| 64 + hold.key.len() + hold.write.as_ref().map_or(0, Vec::len);
+        self.holds.iter().map(one).sum()
+    }
+}

@@ -1,0 +1,226 @@
+//! What of transactions stands in the log of a segment.
+
+use super::{Decision, Hold, Intent, TxId, Vote};
+use crate::bytes::{Input, put_bytes, put_many, put_option, put_u8, put_u64, whole};
+use crate::id::SegmentId;
+use crate::replica::Record;
+
+/// The first byte of a record that has a note; no change of entries begins so.
+const NOTED: u8 = 254;
+
+/// An operation of a segment's log that is about a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// It holds keys from here on.
+    Prepare(TxId, Intent),
+    /// All its keys are in this segment: it holds them, and it is committed.
+    Alone(TxId, Intent),
+    /// This is its decision, and here others took part.
+    Decide(TxId, Decision, Vec<SegmentId>),
+    /// It holds nothing any more. What it wrote is in the same record.
+    End(TxId),
+    /// All that took part know the decision.
+    Close(TxId),
+}
+
+/// A record of changes, of several or of none, and of the note that goes with them.
+#[must_use]
+pub fn join(note: &Note, changes: &[Record]) -> Record {
+    let mut out = vec![NOTED];
+    note.encode(&mut out);
+    changes.iter().for_each(|change| put_bytes(&mut out, change));
+    out.into()
+}
+
+/// A note, and the changes that go with it.
+pub type Noted<'r> = (Note, Vec<&'r [u8]>);
+
+/// The note of a record, and its changes; `None` when it has none.
+///
+/// # Errors
+/// The bytes are none of [`join`].
+pub fn split(record: &[u8]) -> Option<Result<Noted<'_>, NotANote>> {
+    let (NOTED, rest) = record.split_first().map(|(first, rest)| (*first, rest))? else {
+        return None;
+    };
+    let mut input = Input(rest);
+    let mut read = || {
+        let (note, mut changes) = (Note::decode(&mut input)?, Vec::new());
+        while !input.is_empty() {
+            changes.push(input.bytes()?);
+        }
+        Some((note, changes))
+    };
+    Some(read().ok_or(NotANote))
+}
+
+/// A record that begins as one with a note, and has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a record of a transaction that is none")]
+pub struct NotANote;
+
+impl Note {
+    /// Which transaction it is about.
+    #[must_use]
+    pub fn tx(&self) -> TxId {
+        match self {
+            Note::Prepare(tx, _)
+            | Note::Alone(tx, _)
+            | Note::Decide(tx, ..)
+            | Note::End(tx)
+            | Note::Close(tx) => *tx,
+        }
+    }
+
+    /// As bytes, for [`Note::of_bytes`].
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.encode(&mut bytes);
+        bytes
+    }
+
+    /// What these bytes say; `None` when they say nothing.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Option<Note> {
+        whole(bytes, Note::decode)
+    }
+
+    /// Adds it to the end.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let kind = match self {
+            Note::Prepare(..) => 0,
+            Note::Alone(..) => 1,
+            Note::Decide(..) => 2,
+            Note::End(_) => 3,
+            Note::Close(_) => 4,
+        };
+        put_u8(out, kind);
+        self.tx().encode(out);
+        match self {
+            Note::Prepare(_, intent) | Note::Alone(_, intent) => intent.encode(out),
+            Note::Decide(_, decision, parts) => {
+                put_u8(out, u8::from(*decision == Decision::Commit));
+                put_many(out, parts.iter(), |out, part| part.encode(out));
+            }
+            Note::End(_) | Note::Close(_) => {}
+        }
+    }
+
+    pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let (kind, tx) = (input.u8()?, TxId::decode(input)?);
+        Some(match kind {
+            0 => Note::Prepare(tx, Intent::decode(input)?),
+            1 => Note::Alone(tx, Intent::decode(input)?),
+            2 => {
+                let is_commit = input.bool()?;
+                let decision = if is_commit { Decision::Commit } else { Decision::Abort };
+                Note::Decide(tx, decision, input.many(SegmentId::decode)?)
+            }
+            3 => Note::End(tx),
+            4 => Note::Close(tx),
+            _ => return None,
+        })
+    }
+}
+
+impl Intent {
+    /// Adds it to the end.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.home.encode(out);
+        put_u64(out, self.version);
+        put_many(out, self.holds.iter(), |out, hold| {
+            put_bytes(out, &hold.key);
+            put_option(out, hold.seen, put_u64);
+            put_option(out, hold.write.as_deref(), put_bytes);
+        });
+    }
+
+    pub(crate) fn decode(input: &mut Input<'_>) -> Option<Self> {
+        let (home, version) = (SegmentId::decode(input)?, input.u64()?);
+        let holds = input.many(|input| {
+            let (key, seen) = (input.bytes()?.to_vec(), input.option(Input::u64)?);
+            let write = input.option(|input| input.bytes().map(<[u8]>::to_vec))?;
+            Some(Hold { key, seen, write })
+        })?;
+        Some(Intent { home, version, holds })
+    }
+}
+
+impl Vote {
+    /// As bytes, for [`Vote::of_bytes`].
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Vote::Prepared(version) => {
+                put_u8(&mut out, 0);
+                put_u64(&mut out, *version);
+            }
+            Vote::Conflict(keys) => {
+                put_u8(&mut out, 1);
+                put_many(&mut out, keys.iter(), |out, key| put_bytes(out, key));
+            }
+            Vote::Over => put_u8(&mut out, 2),
+            Vote::Full => put_u8(&mut out, 3),
+        }
+        out
+    }
+
+    /// What these bytes say; `None` when they say nothing.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Option<Vote> {
+        whole(bytes, |input| {
+            Some(match input.u8()? {
+                0 => Vote::Prepared(input.u64()?),
+                1 => Vote::Conflict(input.many(|input| input.bytes().map(<[u8]>::to_vec))?),
+                2 => Vote::Over,
+                3 => Vote::Full,
+                _ => return None,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::OpId;
+
+    #[test]
+    fn records_come_as_they_went() {
+        let tx = TxId { begun: 7, name: OpId { client: [3; 16], number: 9 } };
+        let hold = |key: &[u8], seen, write: Option<&[u8]>| Hold {
+            key: key.to_vec(),
+            seen,
+            write: write.map(<[u8]>::to_vec),
+        };
+        let holds = vec![hold(b"a", Some(5), None), hold(b"b", None, Some(b"x"))];
+        let intent = Intent { home: SegmentId(4), version: 11, holds };
+        let changes = [Record::from(&b"one"[..]), Record::from(&b""[..])];
+        for note in [
+            Note::Prepare(tx, intent.clone()),
+            Note::Alone(tx, intent),
+            Note::Decide(tx, Decision::Commit, vec![SegmentId(1), SegmentId(9)]),
+            Note::Decide(tx, Decision::Abort, Vec::new()),
+            Note::End(tx),
+            Note::Close(tx),
+        ] {
+            let record = join(&note, &changes);
+            assert_eq!(split(&record), Some(Ok((note, vec![&b"one"[..], &b""[..]]))));
+            let cut = &record[..record.len() - 5];
+            assert_eq!(split(cut), Some(Err(NotANote)), "a record that was cut");
+        }
+        assert_eq!(split(b"another record"), None);
+    }
+
+    #[test]
+    fn votes_come_as_they_went() {
+        let keys = vec![b"a".to_vec(), Vec::new()];
+        for vote in [Vote::Prepared(9), Vote::Conflict(keys), Vote::Over, Vote::Full] {
+            let bytes = vote.to_bytes();
+            assert_eq!(Vote::of_bytes(&bytes[..bytes.len() - 1]), None);
+            assert_eq!(Vote::of_bytes(&bytes), Some(vote));
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! Transfers between accounts in different segments, and audits that read them all, each with a
+//! coordinator on one of the machines, which may die at any step.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use isogrid_grid::id::{GroupId, NodeId, SegmentId};
+use isogrid_grid::replica::OpId;
+use isogrid_grid::tx::coordinator::{Action, Event, Outcome};
+use isogrid_grid::tx::{Coordinator, Decision, Hold, Intent, Open, TxId};
+
+use super::chance::Chance;
+use super::kv::{Key, State};
+use super::part::{Call, Said};
+use super::queue::What;
+use super::server::answers_at_once;
+use super::world::{SEGMENTS, World};
+use crate::invariant::bank::{Account, accounts};
+use crate::invariant::linear::Place;
+
+/// How many steps of clients begin a transaction, in a million.
+const BEGIN: u64 = 150_000;
+/// How often a coordinator asks again, us, and for how long.
+const AGAIN_US: (u64, u64) = (100_000, 400_000);
+const PATIENCE_US: u64 = 4_000_000;
+
+/// Who asked for something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    /// A transaction that is under way.
+    Coordinator(u64),
+    /// An intent in this segment that waited for too long.
+    Intent(TxId, SegmentId),
+    /// A COMMIT of this segment, of which others have to hear.
+    Home(TxId, SegmentId),
+    /// Nobody waits for what comes of it.
+    Nobody,
+}
+
+#[derive(Debug, Clone)]
+struct Asked {
+    caller: Caller,
+    /// The machine from which it comes, and its process.
+    at: usize,
+    boot: u64,
+    place: (GroupId, SegmentId),
+    call: Call,
+    until: u64,
+    /// How many transfers of the account have to be seen.
+    floor: u64,
+}
+
+#[derive(Debug)]
+struct Transaction {
+    at: usize,
+    boot: u64,
+    tx: TxId,
+    group: GroupId,
+    audits: bool,
+    keys: Vec<Key>,
+    seen: BTreeMap<Key, State>,
+    core: Option<Coordinator>,
+}
+
+/// Those who move money.
+#[derive(Debug)]
+pub struct Bank {
+    chance: Chance,
+    next: u64,
+    asked: BTreeMap<u64, Asked>,
+    under_way: BTreeMap<u64, Transaction>,
+    /// Who has not heard of a COMMIT yet.
+    telling: BTreeMap<TxId, BTreeSet<SegmentId>>,
+}
+
+fn segment_of(key: Key) -> SegmentId {
+    SegmentId(u16::from(key) % SEGMENTS)
+}
+
+fn place_of(group: GroupId, key: Key) -> Place {
+    (group, segment_of(key), key)
+}
+
+impl Bank {
+    /// Nobody has moved anything.
+    #[must_use]
+    pub fn new(seed: u64) -> Bank {
+        Bank {
+            chance: Chance::new(seed, 3),
+            next: 0,
+            asked: BTreeMap::new(),
+            under_way: BTreeMap::new(),
+            telling: BTreeMap::new(),
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+impl World {
+    /// A client may ask for a transfer or an audit.
+    pub fn bank_client(&mut self) {
+        let (running, bank) = (self.running(), &mut self.bank);
+        if !bank.chance.hits(BEGIN) {
+            return;
+        }
+        let Some(at) = bank.chance.pick(&running).copied() else { return };
+        let group = GroupId(bank.chance.pick(&[0, 1, 2, 2]).copied().unwrap_or(0));
+        // What is answered at once may be lost in a part: transactions are refused there.
+        let group = if answers_at_once(self.options.at_once, group) { GroupId(1) } else { group };
+        let audits = bank.chance.hits(250_000);
+        let all: Vec<Key> = accounts().collect();
+        let from = bank.chance.pick(&all).copied().unwrap_or(0);
+        let others: Vec<Key> = all.iter().copied().filter(|key| *key != from).collect();
+        let to = bank.chance.pick(&others).copied().unwrap_or(0);
+        let keys = if audits { all } else { vec![from, to] };
+        let number = bank.number();
+        let boot = self.boots(at);
+        let begun = self.machines.get(at).map_or(0, |m| m.clock.now(self.now).wall);
+        let tx = TxId { begun, name: OpId { client: [9; 16], number } };
+        self.note(format!("bank {number}: {keys:?} of {group} at m{at}, audits {audits}"));
+        let (seen, core) = (BTreeMap::new(), None);
+        let transaction =
+            Transaction { at, boot, tx, group, audits, keys: keys.clone(), seen, core };
+        self.bank.under_way.insert(number, transaction);
+        for key in keys {
+            let place = (group, segment_of(key));
+            self.call((Caller::Coordinator(number), at), place, Call::Read(key));
+        }
+    }
+
+    /// Asks a segment for something, from a machine.
+    fn call(&mut self, (caller, at): (Caller, usize), place: (GroupId, SegmentId), call: Call) {
+        let floor = match call {
+            Call::Read(key) => self.invariants.bank.floor((place.0, place.1, key)),
+            _ => 0,
+        };
+        let (boot, until) = (self.boots(at), self.now + PATIENCE_US);
+        let number = self.bank.number();
+        self.bank.asked.insert(number, Asked { caller, at, boot, place, call, until, floor });
+        self.send_call(number);
+    }
+
+    fn send_call(&mut self, number: u64) {
+        let Some(Asked { at, place, .. }) = self.bank.asked.get(&number).cloned() else { return };
+        let again = self.bank.chance.between(AGAIN_US.0, AGAIN_US.1);
+        self.schedule(again, What::CallAgain(number));
+        let Some(control) = self.control(at) else { return };
+        let us = control.identity().node;
+        let view = control.metadata().groups().get(&place.0);
+        let view = view.and_then(|group| group.segments.get(usize::from(place.1.0)));
+        // Most go to who is believed to serve the segment, some anywhere.
+        let primary = view.and_then(|view| view.primary).unwrap_or(us);
+        let to = if self.bank.chance.hits(150_000) { Some(at) } else { self.machine_of(primary) };
+        let Some(to) = to else { return };
+        for delay in self.way(us, at, to) {
+            self.schedule(delay, What::Call(to, number));
+        }
+    }
+
+    /// When something arrives that a machine says to another: none, once or twice.
+    fn way(&mut self, us: NodeId, at: usize, to: usize) -> Vec<u64> {
+        if at == to {
+            return vec![self.bank.chance.between(10, 100)];
+        }
+        let there = self.control(to).map_or(us, |control| control.identity().node);
+        self.network.send(us, there, &self.options, &mut self.bank.chance)
+    }
+
+    pub(super) fn call_arrives(&mut self, at: usize, number: u64) {
+        if !self.is_awake(at) {
+            return self.wait_for(at, What::Call(at, number));
+        }
+        // What comes twice, or late, comes though nobody waits for it any more.
+        let Some(Asked { place, call, .. }) = self.bank.asked.get(&number).cloned() else { return };
+        self.note(format!("m{at} bank call {number}: {call:?} of {place:?}"));
+        self.serve(at, |server, moment, out| server.call(moment, place, (number, call), out));
+        self.flush_later(at);
+    }
+
+    /// A segment says something to who asked.
+    pub(super) fn said(&mut self, at: usize, number: u64, said: Said) {
+        let Some(asked) = self.bank.asked.get(&number) else { return };
+        let to = asked.at;
+        let us = self.control(at).map_or(NodeId(0), |control| control.identity().node);
+        for delay in self.way(us, at, to) {
+            self.schedule(delay, What::Said(number, said.clone()));
+        }
+    }
+
+    pub(super) fn heard(&mut self, number: u64, said: Said) {
+        let Some(asked) = self.bank.asked.get_mut(&number) else { return };
+        if asked.until == 0 {
+            return;
+        }
+        // Only the first answer counts.
+        asked.until = 0;
+        let asked = asked.clone();
+        if !self.runs(asked.at, asked.boot) {
+            return;
+        }
+        if !self.is_awake(asked.at) {
+            self.bank.asked.insert(number, Asked { until: u64::MAX, ..asked.clone() });
+            return self.wait_for(asked.at, What::Said(number, said));
+        }
+        self.note(format!("m{} bank call {number}: {said:?}", asked.at));
+        if let (Said::Read(state), Call::Read(key)) = (&said, &asked.call) {
+            self.see((asked.place.0, asked.place.1, *key), asked.floor, *state);
+        }
+        self.go_on(&asked, Some(said));
+    }
+
+    /// What was acknowledged before an account was asked for is seen.
+    fn see(&mut self, place: Place, floor: u64, state: State) {
+        let account = Account::of(state.0);
+        if account.count < floor && !self.is_lost(place.0) {
+            self.fail(&format!(
+                "{place:?} was read as {account:?} though {floor} transfers were acknowledged"
+            ));
+        }
+    }
+
+    pub(super) fn call_again(&mut self, number: u64) {
+        let Some(asked) = self.bank.asked.get(&number) else { return };
+        if asked.until == 0 || !self.runs(asked.at, asked.boot) {
+            return;
+        }
+        if self.now < asked.until {
+            return self.send_call(number);
+        }
+        let asked = asked.clone();
+        self.bank.asked.insert(number, Asked { until: 0, ..asked.clone() });
+        self.go_on(&asked, None);
+    }
+
+    /// Who asked goes on, with what was said or without.
+    fn go_on(&mut self, asked: &Asked, said: Option<Said>) {
+        match (asked.caller, said) {
+            (Caller::Coordinator(number), said) => self.coordinate(number, asked, said),
+            (Caller::Intent(tx, segment), Some(Said::Decision(decision))) => {
+                let place = (asked.place.0, segment);
+                self.call((Caller::Nobody, asked.at), place, Call::Settle(tx, decision));
+            }
+            (Caller::Home(tx, home), Some(Said::Done)) => {
+                let left = self.bank.telling.entry(tx).or_default();
+                left.remove(&asked.place.1);
+                if left.is_empty() {
+                    let place = (asked.place.0, home);
+                    self.call((Caller::Nobody, asked.at), place, Call::Close(tx));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A transaction has waited for too long.
+    pub(super) fn resolve(&mut self, at: usize, place: (GroupId, SegmentId), open: Open) {
+        self.note(format!("m{at} {place:?} resolves {open:?}"));
+        match open {
+            Open::Ask(tx, home) => {
+                let call = Call::Decide(tx, Decision::Abort, Vec::new());
+                self.call((Caller::Intent(tx, place.1), at), (place.0, home), call);
+            }
+            Open::Tell(tx, parts) => {
+                self.bank.telling.insert(tx, parts.iter().copied().collect());
+                for part in parts {
+                    let call = Call::Settle(tx, Decision::Commit);
+                    self.call((Caller::Home(tx, place.1), at), (place.0, part), call);
+                }
+            }
+        }
+    }
+
+    /// The coordinator of a transaction hears something.
+    fn coordinate(&mut self, number: u64, asked: &Asked, said: Option<Said>) {
+        let Some(one) = self.bank.under_way.get_mut(&number) else { return };
+        let (part, mut out) = (asked.place.1, Vec::new());
+        match (&mut one.core, &asked.call, said) {
+            (None, Call::Read(key), Some(Said::Read(state))) => {
+                one.seen.insert(*key, state);
+                if one.seen.len() == one.keys.len() {
+                    self.commit(number, &mut out);
+                }
+            }
+            (None, ..) => {
+                self.bank.under_way.remove(&number);
+                self.invariants.bank.note("not read");
+            }
+            (Some(core), Call::Prepare(..), said) => {
+                let vote = match said {
+                    Some(Said::Vote(vote)) => Some(vote),
+                    _ => None,
+                };
+                core.step(Event::Voted(part, vote), &mut out);
+            }
+            (Some(core), Call::Decide(..), said) => {
+                let decision = match said {
+                    Some(Said::Decision(decision)) => Some(decision),
+                    _ => None,
+                };
+                core.step(Event::Decided(decision), &mut out);
+            }
+            (Some(core), Call::Settle(..), Some(_)) => core.step(Event::Settled(part), &mut out),
+            _ => {}
+        }
+        out.into_iter().for_each(|action| self.coordinator_acts(number, action));
+    }
+
+    /// All is read: a transfer moves something, and an audit sees whether all is there.
+    fn commit(&mut self, number: u64, out: &mut Vec<Action>) {
+        let amount = self.bank.chance.between(1, 9);
+        let Some(one) = self.bank.under_way.get_mut(&number) else { return };
+        let mut plan = BTreeMap::new();
+        for (key, sign) in one.keys.iter().zip([-1, 1]).filter(|_| !one.audits) {
+            let before = Account::of(one.seen.get(key).and_then(|state| state.0));
+            let balance = before.balance.saturating_add_signed(sign * amount.cast_signed());
+            let after = Account { by: number, count: before.count + 1, balance };
+            plan.insert(place_of(one.group, *key), (before, after));
+        }
+        if plan.values().any(|(before, _)| before.balance < amount || before.count == 0xffff) {
+            // There is too little on it.
+            self.bank.under_way.remove(&number);
+            return;
+        }
+        let parts: BTreeSet<SegmentId> = one.keys.iter().map(|key| segment_of(*key)).collect();
+        let home = one.keys.first().map_or(SegmentId(0), |key| segment_of(*key));
+        one.core = Some(Coordinator::begin(home, parts, !one.audits, out));
+        if !one.audits {
+            self.invariants.bank.plan(number, plan);
+        }
+    }
+
+    fn coordinator_acts(&mut self, number: u64, action: Action) {
+        let Some(one) = self.bank.under_way.get(&number) else { return };
+        let (tx, group, at, runs) = (one.tx, one.group, one.at, self.runs(one.at, one.boot));
+        let home = one.core.as_ref().map_or(SegmentId(0), Coordinator::home);
+        if !runs {
+            return;
+        }
+        let (segment, call) = match action {
+            Action::Prepare(part, alone) => {
+                (part, Call::Prepare(tx, self.intent(number, part, home), alone))
+            }
+            Action::Decide(parts) => (home, Call::Decide(tx, Decision::Commit, parts)),
+            Action::Settle(part, decision) => (part, Call::Settle(tx, decision)),
+            Action::Close => (home, Call::Close(tx)),
+            Action::Answer(outcome) => return self.told(number, &outcome),
+        };
+        self.call((Caller::Coordinator(number), at), (group, segment), call);
+    }
+
+    /// What a transaction does in one segment.
+    fn intent(&self, number: u64, part: SegmentId, home: SegmentId) -> Intent {
+        let Some(one) = self.bank.under_way.get(&number) else {
+            return Intent { home, version: 0, holds: Vec::new() };
+        };
+        let keys = one.keys.iter().filter(|key| segment_of(**key) == part);
+        let hold = |key: &Key| {
+            let seen = one.seen.get(key).map(|state| state.1);
+            let place = place_of(one.group, *key);
+            let write = self.invariants.bank.planned(number, place);
+            Hold { key: vec![*key], seen, write: write.map(|to| to.value().to_le_bytes().into()) }
+        };
+        Intent { home, version: 0, holds: keys.map(hold).collect() }
+    }
+
+    /// A client is told what became of its transaction.
+    fn told(&mut self, number: u64, outcome: &Outcome) {
+        self.note(format!("bank {number}: {outcome:?}"));
+        let Some(one) = self.bank.under_way.get(&number) else { return };
+        let done = match outcome {
+            Outcome::Committed(_) => Some(true),
+            Outcome::Conflict(_) | Outcome::Failed => Some(false),
+            Outcome::Unknown => None,
+        };
+        let (group, audits) = (one.group, one.audits);
+        if !audits {
+            return self.invariants.bank.ended(number, done);
+        }
+        let seen = one.seen.iter();
+        let all = seen.map(|(key, state)| (place_of(group, *key), Account::of(state.0))).collect();
+        if done == Some(true)
+            && !self.is_lost(group)
+            && let Err(broken) = self.invariants.bank.audited(&all)
+        {
+            self.fail(&broken);
+        }
+    }
+
+    /// Whether some of a group was declared lost: then so are transactions.
+    fn is_lost(&self, group: GroupId) -> bool {
+        (0..SEGMENTS).any(|at| self.invariants.lost(group, SegmentId(at)).any > 0)
+    }
+
+    /// In the end all or nothing of each transaction is done, and nothing is in doubt.
+    ///
+    /// # Errors
+    /// What is not so.
+    pub fn all_ended(&self) -> Result<(), String> {
+        for group in (0..3).map(GroupId).filter(|group| !self.is_lost(*group)) {
+            let mut all = BTreeMap::new();
+            for key in accounts() {
+                let place = place_of(group, key);
+                let Some(at) = self.server_of((group, place.1)) else { continue };
+                let process = self.machines.get(at).and_then(|m| m.process.as_ref());
+                let mut copies = process.into_iter().flat_map(|process| process.server.copies());
+                let copy = copies.find(|(of, at, ..)| (*of, *at) == (group, place.1));
+                let Some((.., base)) = copy else { continue };
+                all.insert(place, Account::of(base.get(key).0));
+                if base.ledger.doubts() > 0 {
+                    let ledger = &base.ledger;
+                    return Err(format!("{group} {} is in doubt: {ledger:?}", place.1));
+                }
+            }
+            if all.len() == accounts().count() {
+                self.invariants.bank.check(&all)?;
+            }
+        }
+        Ok(())
+    }
+}
