@@ -16,7 +16,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(50);
 pub(super) const LOOKS_TO_SAY_AGAIN: u64 = 20;
 
 /// For how many looks a removal waits: the member's lease has to be over, and a leader to be there.
-const REMOVED_WITHIN_LOOKS: u64 = 200;
+const REMOVED_WITHIN_LOOKS: u64 = 600;
 /// For how many looks an end of the cluster waits for a leader.
 const DECIDED_WITHIN_LOOKS: u64 = 100;
 /// For how many looks everything is where it should be before that is said to who waits.
