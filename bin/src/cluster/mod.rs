@@ -521,8 +521,11 @@ impl Cluster {
         );
     }
 
+    /// Only who may serve asks: one that was expelled and has not heard of it could not do what it is
+    /// told, and would ask for ever.
     fn resolve(&self, group: GroupId, segment: SegmentId, open: Open) {
         let shared = self.caches.iter().find(|shared| shared.group == group);
+        let shared = shared.filter(|shared| self.serves(shared, segment.0.into()));
         if let Some((shared, executor)) = shared.zip(self.executor.get()) {
             executor.resolve(shared, segment, open);
         }

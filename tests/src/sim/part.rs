@@ -157,10 +157,11 @@ impl Fragment {
         }
     }
 
-    /// Looks after transactions that have waited for too long.
+    /// Looks after transactions that have waited for too long. One that was expelled and has not
+    /// heard of it could not do what it is told: its questions recorded decisions anew for ever.
     pub(super) fn tend(&mut self, at: Moment<'_>, out: &mut Vec<Out>) {
         let open = self.base.ledger.tend(at.now.monotonic, at.now.wall);
-        if self.replica.is_active() {
+        if self.serves(at) {
             out.extend(open.into_iter().map(|open: Open| Out::Resolve(self.place, open)));
         }
     }
