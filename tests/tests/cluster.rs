@@ -7,14 +7,7 @@ use isogrid_tests::cluster::{
 };
 use isogrid_tests::harness::Client;
 
-const DISTRIBUTED: Setup = Setup {
-    nodes: 3,
-    mode: Mode::Distributed,
-    kept: false,
-    witnesses: 0,
-    at_once: false,
-    small_disks: false,
-};
+const DISTRIBUTED: Setup = Setup::PLAIN;
 const REPLICATED: Setup = Setup { mode: Mode::Replicated, ..DISTRIBUTED };
 
 /// Plays what is done to a cluster under load, and checks what clients were told. The same steps

@@ -5,19 +5,12 @@
 use std::collections::BTreeMap;
 
 use isogrid_engine::hash::stable_segment;
-use isogrid_tests::cluster::{Cluster, Link, Mode, Setup};
+use isogrid_tests::cluster::{Cluster, Link, Setup};
 use isogrid_tests::harness::{Client, wait_until};
 use serde_json::Value;
 
 const SEGMENTS: usize = 256;
-const ASYNC: Setup = Setup {
-    nodes: 3,
-    mode: Mode::Distributed,
-    kept: false,
-    witnesses: 0,
-    at_once: true,
-    small_disks: false,
-};
+const ASYNC: Setup = Setup { at_once: true, ..Setup::PLAIN };
 
 fn segment(key: &str) -> usize {
     stable_segment(key.as_bytes(), SEGMENTS)

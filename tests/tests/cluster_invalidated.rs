@@ -14,14 +14,7 @@ use std::time::{Duration, Instant};
 use isogrid_tests::cluster::{Cluster, Mode, Setup};
 use isogrid_tests::harness::Client;
 
-const SETUP: Setup = Setup {
-    nodes: 3,
-    mode: Mode::Invalidated,
-    kept: false,
-    witnesses: 0,
-    at_once: false,
-    small_disks: false,
-};
+const SETUP: Setup = Setup { mode: Mode::Invalidated, ..Setup::PLAIN };
 
 fn three() -> Cluster {
     Cluster::start_all(SETUP).unwrap()

@@ -14,14 +14,7 @@ use isogrid_tests::cluster::{Cluster, Mode, Setup};
 use isogrid_tests::harness::Client;
 use serde_json::{Value, json};
 
-const SETUP: Setup = Setup {
-    nodes: 3,
-    mode: Mode::Replicated,
-    kept: true,
-    witnesses: 0,
-    at_once: false,
-    small_disks: false,
-};
+const SETUP: Setup = Setup { mode: Mode::Replicated, kept: true, ..Setup::PLAIN };
 const SEGMENTS: usize = 256;
 const ACCEPTED: &str = r#""accept_data_loss": "yes""#;
 

@@ -33,8 +33,7 @@ struct Arguments {
 impl Arguments {
     fn parse() -> Result<Self, String> {
         let mode = Mode::Distributed;
-        let setup =
-            Setup { nodes: 3, mode, kept: false, witnesses: 0, at_once: false, small_disks: false };
+        let setup = Setup { mode, ..Setup::PLAIN };
         let (kills, switchovers, starts) = (0, 0, 0);
         let mut arguments = Arguments { seed: 1, rounds: 8, kills, switchovers, starts, setup };
         let mut given = std::env::args().skip(1);

@@ -63,6 +63,18 @@ pub struct Setup {
     pub small_disks: bool,
 }
 
+impl Setup {
+    /// Three nodes, a distributed cache in memory, and nothing more.
+    pub const PLAIN: Setup = Setup {
+        nodes: 3,
+        mode: Mode::Distributed,
+        kept: false,
+        witnesses: 0,
+        at_once: false,
+        small_disks: false,
+    };
+}
+
 /// A cluster; dropped, its processes are killed, and its folder is removed unless it is to stay.
 pub struct Cluster {
     processes: Vec<Process>,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::network::{Link, Network};
-use super::nodes::{Mode, Setup};
+use super::nodes::Setup;
 use super::script::script;
 use crate::checker::{Ask, Told};
 
@@ -63,14 +63,7 @@ fn links_do_what_they_say_in_their_direction() {
     }
 }
 
-const THREE: Setup = Setup {
-    nodes: 3,
-    mode: Mode::Distributed,
-    kept: false,
-    witnesses: 0,
-    at_once: false,
-    small_disks: false,
-};
+const THREE: Setup = Setup::PLAIN;
 
 #[test]
 fn a_seed_is_a_script() {
