@@ -13,6 +13,7 @@
 //! has promised to tell it of its writes, or had no lease: then whoever may write knows it. Who says
 //! `Hello` is told in turn. So of two members the one that was registered later makes sure that both
 //! know each other: a grant counts only when the metadata name all who were registered before (R8).
+//! The earlier one may hear of the later one by its `Hello` first, and asks it again in a new session.
 //!
 //! **Numbers.** What one sender says in a session is numbered from 1. A number that is missing, or that
 //! a [`Peer::Check`] shows to be missing, means that a write was not heard of: everything is cleared,
@@ -145,14 +146,20 @@ impl Invalidation {
         if !is_planted("stale-after-lapse") {
             out.push(Action::Clear);
         }
-        let wait = Wait { since: now, reminded: now };
-        let others = self.others.difference(&self.gone).copied();
-        self.awaited = others.map(|node| (node, wait)).collect();
+        let (wait, known) = (Wait { since: now, reminded: now }, self.known());
+        let awaited = known.difference(&self.gone);
+        self.awaited = awaited.map(|node| (*node, wait)).collect();
         if is_planted("serve-unheard") {
             self.awaited.clear();
         }
         let session = self.session();
-        self.others.iter().for_each(|to| out.push(Action::Send(*to, Peer::Hello { session })));
+        known.iter().for_each(|to| out.push(Action::Send(*to, Peer::Hello { session })));
+    }
+
+    /// Who may write and believes that it tells us: all who are registered, and who has said `Hello`
+    /// before our metadata name it.
+    fn known(&self) -> BTreeSet<NodeId> {
+        self.others.iter().chain(self.listeners.keys()).copied().collect()
     }
 
     /// Our session: no process of this member, and no other one, has had it. 0: none yet.
@@ -232,7 +239,7 @@ impl Invalidation {
     pub fn end(&mut self, out: &mut Vec<Action>) {
         self.has_ended = true;
         let bye = Peer::Bye { session: self.session() };
-        self.others.iter().for_each(|to| out.push(Action::Send(*to, bye.clone())));
+        self.known().iter().for_each(|to| out.push(Action::Send(*to, bye.clone())));
     }
 
     /// That member's lease was over after we asked: it serves nothing of before. What it has said

@@ -155,6 +155,27 @@ fn whoever_lacks_a_message_clears_its_cache_and_serves_when_it_is_told_again() {
     }
 }
 
+/// 3 registers, and its `Hello` reaches 2 before the metadata that name it do. Then 2 lacks a write of
+/// 1 and begins anew: it asked only whom its metadata named, served without 3, and did not listen to
+/// what 3 went on telling its session of before. It served what 3 had written over.
+#[test]
+fn a_member_that_begins_anew_asks_those_too_whom_only_their_hello_has_named() {
+    let mut line = Line::new(3);
+    line.cores[1].view([NodeId(1)].into_iter());
+    (1..=3).for_each(|node| line.begin(node));
+    line.deliver(|_| true);
+    line.write(1, "lost");
+    line.deliver(|(from, ..)| from.0 != 1);
+    line.wait(AGAIN_MS);
+    line.deliver(|(from, _, to, _)| (*from, *to) != (NodeId(3), NodeId(2)));
+    assert_eq!(line.core(2).serves(), None, "3 has not promised to tell it");
+    let ticket = line.write(3, "k");
+    assert_eq!(line.core(3).outcome(ticket), None);
+    line.wait(AGAIN_MS);
+    line.deliver(|_| true);
+    assert!(line.core(2).serves().is_some());
+}
+
 #[test]
 fn two_that_write_one_key_both_drop_it() {
     let mut line = Line::serving(2);
