@@ -171,7 +171,9 @@ pub static ROOT: [Key<ServerConfig>; 54] = [
         Form::Span(500, 60 * SECOND),
         field!(ServerConfig, cluster.lease),
         "How long a member serves without hearing from the leader, and so about how long others \
-         wait before they take over from one that is gone. Fixed when the cluster is founded.",
+         wait before they take over from one that is gone. Fixed when the cluster is founded. 600ms \
+         is the fast profile, for machines that never stand still for half a second; below 1500ms \
+         the members' clock ticks faster as well.",
     ),
     Key::new(
         "cluster.tls_cert",

@@ -33,9 +33,11 @@ pub struct ControlConfig {
     pub endpoint: String,
     /// Which copies are on its disk; `None`: those that it began with, or none.
     pub data: Option<StorageId>,
-    /// How Raft runs. A tick of it is one of [`Event::Tick`].
+    /// How Raft runs. A tick of it is one of [`Event::Tick`], which comes each [`tick_ms`].
+    ///
+    /// [`tick_ms`]: crate::membership::tick_ms
     pub raft: RaftConfig,
-    /// How often the member asks for its lease, ms.
+    /// How often the member asks for its lease, ms: a fifth of a shorter one.
     pub beat_ms: u64,
     /// How long a member that is gone keeps its place before others are filled, ms.
     pub rejoin_ms: u64,
@@ -138,7 +140,8 @@ impl Control {
     fn tick(&mut self, now: Now, out: &mut Vec<Action>) {
         self.raft.tick();
         if now.monotonic >= self.beat_at {
-            self.beat_at = now.monotonic + self.config.beat_ms;
+            let often = u64::from(self.metadata.settings().lease_ms) / 5;
+            self.beat_at = now.monotonic + self.config.beat_ms.min(often);
             self.beat(now, out);
             let wishes: Vec<Request> = self.wishes.iter().copied().collect();
             wishes.into_iter().for_each(|wish| self.tell_leader(Message::Ask(wish), out));

@@ -180,3 +180,9 @@ fn a_new_leader_takes_no_lease_for_over_before_its_time() {
         assert!(!grants.holds(NodeId(1), now), "it granted none");
     }
 }
+
+#[test]
+fn short_leases_want_a_faster_clock() {
+    let ticks = [(60_000, 50), (1_500, 50), (750, 25), (600, 20), (500, 16), (1, 10)];
+    assert!(ticks.iter().all(|&(lease_ms, tick)| tick_ms(lease_ms) == tick));
+}

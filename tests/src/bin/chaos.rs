@@ -6,6 +6,7 @@
 //! cargo run --release -p isogrid-tests --bin chaos -- --persist sync --rounds 20
 //! cargo run --release -p isogrid-tests --bin chaos -- --persist sync --disks small --rounds 20
 //! cargo run --release -p isogrid-tests --bin chaos -- --kills 100
+//! cargo run --release -p isogrid-tests --bin chaos -- --kills 100 --lease 600
 //! cargo run --release -p isogrid-tests --bin chaos -- --switchovers 100
 //! cargo run --release -p isogrid-tests --bin chaos -- --starts 50
 //! ```
@@ -51,11 +52,12 @@ impl Arguments {
                 "--mode" => arguments.setup.mode = mode_of(&value)?,
                 "--disks" => arguments.setup.small_disks = are_small(&value)?,
                 "--persist" => arguments.setup.kept = kept(&value)?,
+                "--lease" => arguments.setup.lease_ms = number()?,
                 _ => {
                     return Err(format!(
                         "{name}: say --seed S, --rounds N, --nodes 3|5, \
                          --mode distributed|replicated, --persist none|sync, \
-                         --disks large|small, --kills N, \
+                         --disks large|small, --lease MS, --kills N, \
                          --switchovers N, --starts N"
                     ));
                 }
@@ -68,12 +70,13 @@ impl Arguments {
     fn replay(self, round: u64) -> String {
         format!(
             "cargo run --release -p isogrid-tests --bin chaos -- --seed {} --rounds 1 --nodes {} \
-             --mode {} --persist {} --disks {}",
+             --mode {} --persist {} --disks {} --lease {}",
             self.seed.wrapping_add(round),
             self.setup.nodes,
             self.setup.mode.name(),
             if self.setup.kept { "sync" } else { "none" },
-            if self.setup.small_disks { "small" } else { "large" }
+            if self.setup.small_disks { "small" } else { "large" },
+            self.setup.lease_ms
         )
     }
 }

@@ -4,10 +4,12 @@
 //! cargo run --release -p isogrid-tests --bin sim -- --seed 42             one seed
 //! cargo run --release -p isogrid-tests --bin sim -- --seed 1 --count 300  several, on all cores
 //! cargo run --release -p isogrid-tests --bin sim -- --failover            how long they take
+//! cargo run --release -p isogrid-tests --bin sim -- --failover --lease 600
 //! cargo run --release -p isogrid-tests --features mutants --bin sim -- --mutants
 //! ```
 
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -24,31 +26,43 @@ struct Arguments {
     mutants: bool,
     failover: bool,
     only: Option<String>,
+    /// How long leases are where failovers are timed, ms.
+    lease_ms: u32,
 }
 
 impl Arguments {
     fn parse() -> Result<Self, String> {
-        let mut arguments =
-            Arguments { seed: 1, count: 1, mutants: false, failover: false, only: None };
+        let mut arguments = Arguments {
+            seed: 1,
+            count: 1,
+            mutants: false,
+            failover: false,
+            only: None,
+            lease_ms: 1_500,
+        };
         let mut given = std::env::args().skip(1);
         while let Some(name) = given.next() {
             let mut value = || given.next().ok_or_else(|| format!("{name} needs a value"));
-            let number = |text: String| text.parse().map_err(|_| format!("{text} is no number"));
             match name.as_str() {
                 "--seed" => arguments.seed = number(value()?)?,
                 "--count" => arguments.count = number(value()?)?,
                 "--mutants" => (arguments.mutants, arguments.count) = (true, 200),
                 "--failover" => (arguments.failover, arguments.count) = (true, 100),
                 "--only" => arguments.only = Some(value()?),
+                "--lease" => arguments.lease_ms = number(value()?)?,
                 _ => {
                     return Err(format!(
-                        "{name}: say --seed S, --count N, --failover, --mutants, --only NAME"
+                        "{name}: say --seed S, --count N, --failover, --lease MS, --mutants, --only NAME"
                     ));
                 }
             }
         }
         Ok(arguments)
     }
+}
+
+fn number<T: FromStr>(text: String) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{text} is no number"))
 }
 
 /// Runs the command line.
@@ -72,7 +86,7 @@ fn main() -> ExitCode {
 /// Kills members that serve a segment, and says how long nobody did.
 fn failovers(arguments: &Arguments) -> ExitCode {
     let seeds = arguments.seed..arguments.seed + arguments.count;
-    let all: Vec<Failover> = seeds.map(failover).collect();
+    let all: Vec<Failover> = seeds.map(|seed| failover(seed, arguments.lease_ms)).collect();
     println!("| killed | times | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|");
     for (name, led) in [("the primary, which led the cluster", true), ("the primary alone", false)]
     {

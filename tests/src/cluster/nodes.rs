@@ -61,6 +61,8 @@ pub struct Setup {
     /// Whether each node has a small disk of its own, which can be full. That takes a user who may
     /// mount, see [`super::may_mount`].
     pub small_disks: bool,
+    /// How long a member may serve without hearing from the others (`cluster.lease`), ms.
+    pub lease_ms: u64,
 }
 
 impl Setup {
@@ -72,6 +74,7 @@ impl Setup {
         witnesses: 0,
         at_once: false,
         small_disks: false,
+        lease_ms: 1_500,
     };
 }
 
@@ -343,6 +346,7 @@ fn arguments(
     let pairs = [
         ("--config", "/dev/null".into()),
         ("--set", format!("cluster.role={role}")),
+        ("--set", format!("cluster.lease={}ms", setup.lease_ms)),
         ("--name", name),
         ("--log-format", "json".into()),
         ("--data-dir", data.to_string_lossy().into_owned()),

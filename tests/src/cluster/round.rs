@@ -14,9 +14,9 @@ use crate::checker::{Ask, Operation, Told, by_key};
 
 /// Clients of a round.
 const CLIENTS: usize = 6;
-/// How long a member may serve without hearing from the others (`cluster.lease`), and what the
-/// machine may take to have somebody run (DATA_PATH, R10: lease + 100 ms).
-const REFUSES_WITHIN: Duration = Duration::from_millis(1_500 + 100 + 250);
+/// What a member may serve longer than its lease lasts without hearing from the others (DATA_PATH,
+/// R10), and what the machine may take to have somebody run, ms.
+const REFUSES_LATER_MS: u64 = 100 + 250;
 /// By when others serve what a node did that is gone (GOALS: failover).
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(3);
 /// What a search may cost, in operations that are tried; those that take more are counted.
@@ -63,7 +63,8 @@ pub fn play(
     let checked = played.and_then(|()| {
         cluster.wait_served()?;
         let found = audit(cluster, &mut history, begin)?;
-        check(&history, &away, &found)
+        let refuses_within = Duration::from_millis(cluster.setup().lease_ms + REFUSES_LATER_MS);
+        check(&history, &away, &found, refuses_within)
     });
     if checked.is_err() {
         let lines: Vec<String> = history.iter().map(Operation::to_string).collect();
@@ -119,6 +120,7 @@ fn check(
     history: &[Operation],
     away: &[Away],
     found: &BTreeMap<String, Option<u64>>,
+    refuses_within: Duration,
 ) -> Result<Verdict, String> {
     let kind_of = |key: &str| match key.split_once('-').and_then(|(_, key)| key.chars().next()) {
         Some('c') => Kind::Counter,
@@ -128,7 +130,7 @@ fn check(
     };
     let verdict = verdict::check(history, found, kind_of, SEARCH_STEPS)?;
     for away in away {
-        minority_refuses(history, away)?;
+        minority_refuses(history, away, refuses_within)?;
         majority_goes_on(history, away)?;
     }
     Ok(verdict)
@@ -156,8 +158,12 @@ fn majority_goes_on(history: &[Operation], away: &Away) -> Result<(), String> {
 }
 
 /// I10: who is cut off from the others serves nothing once its lease is over.
-fn minority_refuses(history: &[Operation], away: &Away) -> Result<(), String> {
-    let from = away.from + REFUSES_WITHIN.as_nanos() as u64;
+fn minority_refuses(
+    history: &[Operation],
+    away: &Away,
+    refuses_within: Duration,
+) -> Result<(), String> {
+    let from = away.from + refuses_within.as_nanos() as u64;
     let served = history.iter().find(|operation| {
         let is_answer = !matches!(operation.told, Told::Failed | Told::Unknown);
         operation.node == away.node
@@ -168,7 +174,7 @@ fn minority_refuses(history: &[Operation], away: &Away) -> Result<(), String> {
     match served {
         None => Ok(()),
         Some(operation) => Err(format!(
-            "I10: a node that was cut off at {} us serves {REFUSES_WITHIN:?} later:\n  {operation}",
+            "I10: a node that was cut off at {} us serves {refuses_within:?} later:\n  {operation}",
             away.from / 1_000
         )),
     }

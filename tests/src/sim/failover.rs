@@ -22,13 +22,13 @@ pub struct Failover {
     pub led: bool,
 }
 
-/// Kills the member that serves a segment in a calm cluster of three.
+/// Kills the member that serves a segment in a calm cluster of three with leases of this length.
 ///
 /// # Panics
 /// When nobody serves it in the end.
 #[must_use]
-pub fn failover(seed: u64) -> Failover {
-    let mut world = World::with(seed, Options::calm(3));
+pub fn failover(seed: u64, lease_ms: u32) -> Failover {
+    let mut world = World::with(seed, Options { lease_ms, ..Options::calm(3) });
     while world.now < KILL_AT {
         world.run_until(world.now + 50_000);
         world.create_groups();

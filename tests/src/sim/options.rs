@@ -65,6 +65,8 @@ pub struct Options {
     pub force: bool,
     /// Writes are answered before the copies have them (R37).
     pub at_once: bool,
+    /// How long leases are, ms.
+    pub lease_ms: u32,
 }
 
 /// Messages that come late where members leave soon, in a million, and how late, ms.
@@ -107,6 +109,7 @@ impl Options {
             witness: often(&[0, 0, 1]) == 1,
             force: often(&[0, 1]) == 1,
             at_once: often(&[0, 0, 1]) == 1,
+            lease_ms: if often(&[0, 0, 0, 1]) == 1 { 600 } else { 1_500 },
         };
         if !drawn.hasty {
             return drawn;
@@ -150,6 +153,7 @@ impl Options {
             witness: false,
             force: false,
             at_once: false,
+            lease_ms: 1_500,
         }
     }
 

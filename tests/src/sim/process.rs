@@ -13,7 +13,7 @@ use super::disk::{CopyLog, SimDisk};
 use super::fresh::FreshCache;
 use super::options::Options;
 use super::server::Server;
-use super::world::{LEASE_MS, SEGMENTS};
+use super::world::SEGMENTS;
 
 /// A process: its cores.
 pub struct Process {
@@ -92,7 +92,7 @@ impl Machine {
     }
 
     /// Starts a process that is no member: it looks for a cluster, or founds one with others.
-    pub fn look_for(&mut self, expect: u8, seeds: Vec<String>) {
+    pub fn look_for(&mut self, expect: u8, seeds: Vec<String>, lease_ms: u32) {
         let (storage, boot, address) = (self.storage, self.boot(), self.address());
         let (cluster, endpoint, zone) = ("sim".to_owned(), String::new(), String::new());
         let (role, weight) = (self.role, 1);
@@ -101,7 +101,7 @@ impl Machine {
             cluster: ClusterId(storage.0 << 64 | u128::from(self.boots) << 32),
             name: "sim".into(),
             segments: SEGMENTS,
-            lease_ms: LEASE_MS,
+            lease_ms,
         };
         let config = FoundingConfig { join, expect, seeds, settings };
         self.stranger = Some(Founding::new(config, self.promise.as_deref()));

@@ -2,6 +2,7 @@
 
 use isogrid_grid::control::{Control, Event};
 use isogrid_grid::id::{GroupId, NodeId, SegmentId, StorageId};
+use isogrid_grid::membership::tick_ms;
 use isogrid_grid::metadata::{Command, Role};
 use isogrid_grid::replica::Replica;
 
@@ -21,11 +22,9 @@ use crate::invariant::Invariants;
 
 /// Segments of each group: few, so that each is touched often.
 pub const SEGMENTS: u16 = 4;
-/// How long a lease lasts, ms.
-pub const LEASE_MS: u32 = 1_500;
 /// How a run is done again: this, and its seed.
 pub(super) const REPLAY: &str = "replay: cargo run --release -p isogrid-tests --bin sim -- --seed ";
-/// Between two ticks of a core, us of its own clock.
+/// Between two ticks of a process that is no member, us of its own clock.
 pub(super) const TICK_US: u64 = 50_000;
 
 /// A cluster, and everything around it.
@@ -109,9 +108,9 @@ impl World {
         } else {
             let is_founder = at < usize::try_from(self.options.founders).unwrap_or(0);
             let expect = if is_founder { self.options.founders } else { 0 };
-            let us = machine.address();
+            let (us, lease_ms) = (machine.address(), self.options.lease_ms);
             let others = seeds.into_iter().filter(|seed| *seed != us).collect();
-            machine.look_for(u8::try_from(expect).unwrap_or(0), others);
+            machine.look_for(u8::try_from(expect).unwrap_or(0), others, lease_ms);
             What::Look(at, boot)
         };
         self.note(format!("start m{at}"));
@@ -187,7 +186,8 @@ impl World {
         self.steps += 1;
         match what {
             What::Tick(at, boot) if self.runs(at, boot) => {
-                let span = self.machines.get(at).map_or(TICK_US, |m| m.clock.really(TICK_US));
+                let tick_us = tick_ms(self.options.lease_ms) * 1_000;
+                let span = self.machines.get(at).map_or(tick_us, |m| m.clock.really(tick_us));
                 self.schedule(span, What::Tick(at, boot));
                 self.step(at, Event::Tick);
             }

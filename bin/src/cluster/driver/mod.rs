@@ -16,13 +16,14 @@ use isogrid_grid::control::{Action, Control, ControlConfig, Event, Identity};
 use isogrid_grid::founding::{Founding, Hello};
 use isogrid_grid::id::{ClusterId, GroupId, NodeId};
 use isogrid_grid::invalidation::Silence;
+use isogrid_grid::membership::tick_ms;
 use isogrid_grid::message::Envelope;
 use isogrid_grid::metadata::{Command, Settings};
 use isogrid_grid::raft::{Log, RaftConfig};
 use isogrid_grid::segment::{GiveUp, Request};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::balance::{Left, Pace};
 use super::intake::Waiting;
@@ -32,7 +33,7 @@ use super::{Cluster, ClusterError, Promoted, Status, View};
 use crate::config::ServerConfig;
 use crate::security::random;
 
-/// Between two ticks of the cores.
+/// Between two ticks of a process that is no member yet.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a role that is to be given up may take to have its writes committed, ms (R33).
 const DRAIN_MS: u64 = 100;
@@ -113,6 +114,12 @@ pub struct Driver {
     on_end: Box<dyn Fn(&'static str) + Send>,
 }
 
+fn ticks(pause: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(pause);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
 impl Driver {
     fn new(
         cluster: Arc<Cluster>,
@@ -154,9 +161,11 @@ impl Driver {
 
     /// Runs until the cluster ends or the process is no member any more.
     pub async fn run(mut self) {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = ticks(TICK);
         loop {
+            if ticks.period() != self.pause() {
+                ticks = self::ticks(self.pause());
+            }
             tokio::select! {
                 biased;
                 _ = ticks.tick() => self.tick(),
@@ -166,6 +175,12 @@ impl Driver {
                 },
             }
         }
+    }
+
+    /// Between two ticks.
+    fn pause(&self) -> Duration {
+        let Core::Member(control) = &self.core else { return TICK };
+        Duration::from_millis(tick_ms(control.metadata().settings().lease_ms))
     }
 
     /// The process is this member from now on; a new one has no copies yet.
