@@ -2,8 +2,11 @@
 //! The long form is `cargo run --release -p isogrid-tests --bin chaos`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
+use std::time::Duration;
+
 use isogrid_tests::cluster::{
-    Cluster, End, Link, Mode, Script, Setup, Step, failovers, may_mount, play, starts,
+    Cluster, End, Link, Mode, Script, Setup, Step, failovers, may_make_namespaces, may_mount, play,
+    starts,
 };
 use isogrid_tests::harness::Client;
 
@@ -77,6 +80,25 @@ fn a_primary_that_stops_beyond_its_lease_comes_back_as_none() {
 fn a_minority_refuses_and_the_majority_goes_on() {
     let cut = Step::Isolate(1, Link::Swallowed);
     holds(DISTRIBUTED, &[Step::Wait(500), cut, Step::Wait(5_000), Step::Heal, Step::Wait(1_000)]);
+}
+
+/// The same with packets, TLS and the kernel's own TCP: a cable that is pulled, packets that are lost
+/// in one direction only, a network that says at once that there is no way, and one with long queues.
+#[test]
+fn packets_may_be_lost_and_nothing_that_was_acknowledged() {
+    if !may_make_namespaces() {
+        return println!("left out: this user may not make network namespaces");
+    }
+    let cut = |step, ms| [step, Step::Wait(ms), Step::Heal, Step::Settle];
+    let slow = Link::Slow(Duration::from_millis(50));
+    let steps = [
+        &[Step::Wait(500)][..],
+        &cut(Step::Isolate(1, Link::Stalled), 4_500),
+        &cut(Step::OneWay(0, 2, Link::Swallowed), 2_500),
+        &cut(Step::Isolate(0, Link::Dropped), 4_500),
+        &cut(Step::Isolate(2, slow), 1_500),
+    ];
+    holds(Setup { namespaces: true, ..DISTRIBUTED }, &steps.concat());
 }
 
 /// R64: all end, whoever is asked, and all copies are in sync when they are back: none is filled, and

@@ -571,3 +571,6 @@ fn shared_caches(
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests;

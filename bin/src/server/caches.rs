@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::node::Node;
-use crate::config::nearest;
+use crate::config::{CacheConfig, nearest};
 
 /// Why it was refused, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -128,7 +128,20 @@ pub fn drop_object(node: &Node, kind: Kind, name: &str) -> Result<(), Refused> {
 /// # Errors
 /// As [`resolve`].
 pub fn describe(node: &Node, kind: Kind, name: &str) -> Result<Description, Refused> {
-    node.catalog.describe(kind, name).map_err(|error| refused(node, error))
+    let found = node.catalog.describe(kind, name).map_err(|error| refused(node, error))?;
+    Ok(told(node, found))
+}
+
+/// The same of what was found. Copies are no business of the catalog, which keeps no cache that
+/// members keep.
+pub fn told(node: &Node, mut found: Description) -> Description {
+    let is_it = |cache: &&CacheConfig| found.kind == Kind::Cache && cache.name == found.name;
+    let configured = node.config.caches.iter().find(is_it);
+    if let Some(cache) = configured.filter(|cache| cache.is_kept_by_members()) {
+        let persist = found.options.iter_mut().filter(|(name, _)| *name == "persist");
+        persist.for_each(|(_, text)| text.clone_from(&cache.persist));
+    }
+    found
 }
 
 /// A description as JSON.
@@ -215,7 +228,7 @@ fn meant<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ServerConfig;
+    use crate::config::{CacheMode, ServerConfig};
 
     fn node() -> Arc<Node> {
         Node::new(ServerConfig::ephemeral()).unwrap()
@@ -242,6 +255,21 @@ mod tests {
             assert!(told.contains(help), "{told}");
         }
         assert_eq!(drop_object(&node, Kind::Cache, "orders"), Ok(()));
+    }
+
+    #[test]
+    fn what_members_keep_is_told() {
+        for (mode, persist, expected) in [
+            (CacheMode::Distributed, "sync", "sync"),
+            (CacheMode::Replicated, "sync", "sync"),
+            (CacheMode::Distributed, "none", "none"),
+        ] {
+            let persist = persist.to_owned();
+            let caches = vec![CacheConfig { mode, persist, ..CacheConfig::default() }];
+            let node = Node::new(ServerConfig { caches, ..ServerConfig::ephemeral() }).unwrap();
+            let told = to_json(&describe(&node, Kind::Cache, CacheConfig::DEFAULT).unwrap());
+            assert_eq!(told["options"]["persist"], json!(expected), "{mode:?}");
+        }
     }
 
     #[test]

@@ -74,6 +74,7 @@ impl Copies {
             Preparing::Refused(vote) => {
                 return self.note(fragment, &mut state, &Note::End(tx)).map(|()| vote);
             }
+            Preparing::Unknown => return Err(Unrecorded::Elsewhere),
             Preparing::New => {}
         }
         if alone && !intent.writes() {
@@ -101,6 +102,7 @@ impl Copies {
         let mut state = fragment.lock_active()?;
         let (tx, wish, parts) = note;
         match state.beside.ledger.decide(now, tx, wish) {
+            Deciding::Unknown => Err(Unrecorded::Elsewhere),
             Deciding::Known(decision) => Ok(decision),
             Deciding::New(decision) => {
                 let parts = if decision == Decision::Commit { parts } else { Vec::new() };

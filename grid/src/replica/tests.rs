@@ -104,16 +104,20 @@ impl World {
 
     /// All know of the segment, served by 1, whose first three operations are everywhere.
     fn serving(insync: &[u64]) -> Self {
-        let mut world = World::new();
-        world.view(&segment(1, insync, &[]));
-        world.deliver_all();
+        World::new().begins(insync)
+    }
+
+    /// The same of copies that have nothing yet.
+    fn begins(mut self, insync: &[u64]) -> Self {
+        self.view(&segment(1, insync, &[]));
+        self.deliver_all();
         for key in 1..=3 {
-            world.append(1, &[key, 1]).unwrap();
+            self.append(1, &[key, 1]).unwrap();
         }
-        world.deliver_all();
-        world.tick(20);
-        world.said.clear();
-        world
+        self.deliver_all();
+        self.tick(20);
+        self.said.clear();
+        self
     }
 
     fn on<T>(

@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use isogrid_engine::Timestamp;
 
-use super::{Decision, INTENTS_BYTES, Intent, Note, PATIENCE_MS, REMEMBERED_MS, TAKEN_MS, TxId};
+use super::{
+    Decision, INTENTS_BYTES, Intent, Note, PATIENCE_MS, REMEMBERED_BYTES, REMEMBERED_MS, TAKEN_MS,
+    TxId,
+};
 use crate::bytes::{Input, put_many, put_u64, whole};
 use crate::id::SegmentId;
 use crate::membership::Monotonic;
@@ -38,11 +41,15 @@ pub enum Preparing {
     Refused(Vote),
     /// An intent is to be recorded.
     New,
+    /// It may have been done, and nobody here knows any more.
+    Unknown,
 }
 
 /// What is to be done about a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deciding {
+    /// There was one perhaps, and nobody here knows any more.
+    Unknown,
     /// Nothing: this one stands.
     Known(Decision),
     /// This is to be recorded.
@@ -69,8 +76,12 @@ pub enum Open {
     Tell(TxId, Vec<SegmentId>),
 }
 
+/// What one that is over takes, and a decision, bytes, about.
+const OVER_BYTES: usize = 96;
+const DECIDED_BYTES: usize = 160;
+
 /// The transactions that a copy of a segment knows.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Ledger {
     intents: BTreeMap<TxId, Held>,
     keys: BTreeMap<Vec<u8>, Holders>,
@@ -80,6 +91,10 @@ pub struct Ledger {
     /// Those that were refused here, which is not committed yet.
     refused: BTreeSet<TxId>,
     bytes: usize,
+    /// Bytes of what is over at most.
+    room: usize,
+    /// Of those that began until then it may be forgotten how they ended: nothing of them is taken.
+    forgotten: Timestamp,
 }
 
 #[derive(Debug, Clone)]
@@ -116,7 +131,28 @@ struct Holders {
     readers: BTreeSet<TxId>,
 }
 
+impl Default for Ledger {
+    fn default() -> Self {
+        Ledger::with_room(REMEMBERED_BYTES)
+    }
+}
+
 impl Ledger {
+    /// One that remembers what is over in so many bytes.
+    #[must_use]
+    pub fn with_room(room: usize) -> Self {
+        Ledger {
+            intents: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            decisions: BTreeMap::new(),
+            over: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            bytes: 0,
+            room,
+            forgotten: 0,
+        }
+    }
+
     /// What is to be done about a transaction that wants to hold keys, and that may be alone;
     /// `version` knows what they have, 0 where there is none.
     pub fn prepare(
@@ -135,7 +171,10 @@ impl Ledger {
             (Some(version), Some(Decision::Commit)) => {
                 return Preparing::Known(Vote::Prepared(*version));
             }
-            (None, None) if !is_late(now, tx) && !self.refused.contains(&tx) => {}
+            // It alone says how it ended; of others the decision is elsewhere, and not COMMIT, since
+            // that needs the answer that is asked for.
+            (None, None) if alone && self.may_be_forgotten(tx) => return Preparing::Unknown,
+            (None, None) if !self.is_late(now, tx) && !self.refused.contains(&tx) => {}
             _ => return Preparing::Known(Vote::Over),
         }
         let conflicts: Vec<Vec<u8>> = intent
@@ -165,7 +204,9 @@ impl Ledger {
             None if wish == Decision::Abort && is_planted("tx-guess-abort") => {
                 Deciding::Known(Decision::Abort)
             }
-            None if is_late(now, tx) => Deciding::New(Decision::Abort),
+            // Who waits for one holds keys: then none was forgotten.
+            None if wish == Decision::Commit && self.may_be_forgotten(tx) => Deciding::Unknown,
+            None if self.is_late(now, tx) => Deciding::New(Decision::Abort),
             None => Deciding::New(wish),
         }
     }
@@ -226,7 +267,8 @@ impl Ledger {
     /// Whether nothing is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.intents.is_empty() && self.decisions.is_empty() && self.over.is_empty()
+        let is_over = self.over.is_empty() && self.forgotten == 0;
+        self.intents.is_empty() && self.decisions.is_empty() && is_over
     }
 
     /// What waits for a decision, or for others to hear of one.
@@ -265,6 +307,7 @@ impl Ledger {
                 self.decisions.get_mut(tx).into_iter().for_each(|one| one.parts.clear());
             }
         }
+        self.make_room();
     }
 
     fn hold(&mut self, tx: TxId, intent: Intent, state: State) {
@@ -355,13 +398,45 @@ impl Ledger {
         open
     }
 
+    /// Forgets the oldest of those that are over and known to be by all, if they take too much.
+    fn make_room(&mut self) {
+        while self.remembered() > self.room {
+            let decided = |tx: &TxId| self.decisions.get(tx).is_none_or(|one| one.is_closed());
+            let is_over = |tx: &&TxId| !self.intents.contains_key(tx) && decided(tx);
+            let over = self.over.keys().find(is_over);
+            let Some(tx) = over.into_iter().chain(self.decisions.keys().find(is_over)).min() else {
+                return;
+            };
+            let tx = *tx;
+            self.over.remove(&tx);
+            self.decisions.remove(&tx);
+            self.forgotten = self.forgotten.max(tx.begun);
+        }
+    }
+
+    /// Bytes of what is over, about.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.over.len() * OVER_BYTES + self.decisions.len() * DECIDED_BYTES
+    }
+
+    /// Whether it may have ended here without a trace, though it is not late.
+    fn may_be_forgotten(&self, tx: TxId) -> bool {
+        tx.begun <= self.forgotten
+    }
+
+    /// Whether so much time has passed since a transaction began, or so many others were over, that
+    /// nothing of it is taken.
+    fn is_late(&self, now: Timestamp, tx: TxId) -> bool {
+        now > tx.begun.saturating_add(TAKEN_MS) || self.may_be_forgotten(tx)
+    }
+
     fn forget(&mut self, now: Timestamp) {
         let is_old = |tx: &TxId| now > tx.begun.saturating_add(TAKEN_MS + REMEMBERED_MS);
         self.over.retain(|tx, _| !is_old(tx));
         let intents = &self.intents;
-        self.decisions.retain(|tx, decided| {
-            !is_old(tx) || !decided.parts.is_empty() || decided.is_noted || intents.contains_key(tx)
-        });
+        self.decisions
+            .retain(|tx, decided| !is_old(tx) || !decided.is_closed() || intents.contains_key(tx));
     }
 
     /// All that is committed as bytes, behind `out`: for a copy that is filled.
@@ -381,23 +456,29 @@ impl Ledger {
             tx.encode(out);
             put_u64(out, *version);
         });
+        put_u64(out, self.forgotten);
     }
 
     /// Adds what another copy knows; `None` when the bytes are none of [`Ledger::encode`].
     pub fn merge(&mut self, bytes: &[u8]) -> Option<()> {
-        let (notes, over) = whole(bytes, |input: &mut Input<'_>| {
+        let (notes, over, forgotten) = whole(bytes, |input: &mut Input<'_>| {
             let notes = input.many(Note::decode)?;
-            Some((notes, input.many(|input| Some((TxId::decode(input)?, input.u64()?)))?))
+            let over = input.many(|input| Some((TxId::decode(input)?, input.u64()?)))?;
+            Some((notes, over, input.u64()?))
         })?;
         notes.iter().for_each(|note| self.apply(note));
         self.over.extend(over);
+        self.forgotten = self.forgotten.max(forgotten);
+        self.make_room();
         Some(())
     }
 }
 
-/// Whether so much time has passed since a transaction began that nothing of it is taken.
-fn is_late(now: Timestamp, tx: TxId) -> bool {
-    now > tx.begun.saturating_add(TAKEN_MS)
+impl Decided {
+    /// Whether it is committed, and all know it.
+    fn is_closed(&self) -> bool {
+        !self.is_noted && self.parts.is_empty()
+    }
 }
 
 #[cfg(test)]

@@ -42,6 +42,10 @@ pub const REMEMBERED_MS: u64 = 30_000;
 /// Bytes of the intents of a segment at most; more transactions are refused.
 pub const INTENTS_BYTES: usize = 4 << 20;
 
+/// Bytes of what a segment remembers of transactions that are over; beyond it forgets the oldest
+/// sooner, and what comes of them then is answered by UNKNOWN, or by nothing being done.
+pub const REMEMBERED_BYTES: usize = 512 << 10;
+
 /// A transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TxId {

@@ -5,6 +5,7 @@
 //! cargo run --release -p isogrid-tests --bin chaos -- --nodes 5 --mode replicated --rounds 20
 //! cargo run --release -p isogrid-tests --bin chaos -- --persist sync --rounds 20
 //! cargo run --release -p isogrid-tests --bin chaos -- --persist sync --disks small --rounds 20
+//! cargo run --release -p isogrid-tests --bin chaos -- --network namespaces --rounds 20
 //! cargo run --release -p isogrid-tests --bin chaos -- --kills 100
 //! cargo run --release -p isogrid-tests --bin chaos -- --kills 100 --lease 600
 //! cargo run --release -p isogrid-tests --bin chaos -- --switchovers 100
@@ -14,7 +15,7 @@
 use std::process::ExitCode;
 
 use isogrid_tests::cluster::{
-    Cluster, End, Mode, Setup, failovers, may_mount, round, script, starts,
+    Cluster, End, Mode, Setup, failovers, may_make_namespaces, may_mount, round, script, starts,
 };
 
 /// What to do.
@@ -51,13 +52,15 @@ impl Arguments {
                 "--nodes" => arguments.setup.nodes = count().and_then(three_or_five)?,
                 "--mode" => arguments.setup.mode = mode_of(&value)?,
                 "--disks" => arguments.setup.small_disks = are_small(&value)?,
+                "--network" => arguments.setup.namespaces = is_of_namespaces(&value)?,
                 "--persist" => arguments.setup.kept = kept(&value)?,
                 "--lease" => arguments.setup.lease_ms = number()?,
                 _ => {
                     return Err(format!(
                         "{name}: say --seed S, --rounds N, --nodes 3|5, \
                          --mode distributed|replicated, --persist none|sync, \
-                         --disks large|small, --lease MS, --kills N, \
+                         --disks large|small, --network proxies|namespaces, --lease MS, \
+                         --kills N, \
                          --switchovers N, --starts N"
                     ));
                 }
@@ -70,13 +73,14 @@ impl Arguments {
     fn replay(self, round: u64) -> String {
         format!(
             "cargo run --release -p isogrid-tests --bin chaos -- --seed {} --rounds 1 --nodes {} \
-             --mode {} --persist {} --disks {} --lease {}",
+             --mode {} --persist {} --disks {} --lease {} --network {}",
             self.seed.wrapping_add(round),
             self.setup.nodes,
             self.setup.mode.name(),
             if self.setup.kept { "sync" } else { "none" },
             if self.setup.small_disks { "small" } else { "large" },
-            self.setup.lease_ms
+            self.setup.lease_ms,
+            if self.setup.namespaces { "namespaces" } else { "proxies" }
         )
     }
 }
@@ -105,6 +109,15 @@ fn are_small(name: &str) -> Result<bool, String> {
         "small" if may_mount() => Ok(true),
         "small" => Err("--disks small takes a user who may mount (root)".into()),
         _ => Err(format!("{name}: --disks large or --disks small")),
+    }
+}
+
+fn is_of_namespaces(name: &str) -> Result<bool, String> {
+    match name {
+        "proxies" => Ok(false),
+        "namespaces" if may_make_namespaces() => Ok(true),
+        "namespaces" => Err("--network namespaces takes root, `ip` and `tc` (iproute2)".into()),
+        _ => Err(format!("{name}: --network proxies or --network namespaces")),
     }
 }
 

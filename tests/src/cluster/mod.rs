@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `network.rs`, `proxy.rs` | who reaches whom: a proxy in front of each node, faults by pair and direction |
+//! | `namespaces.rs` | the same with packets: a network namespace for each node |
 //! | `process.rs` | one server that is killed, stopped and started again |
 //! | `nodes.rs`, `ports.rs` | a cluster of them, each with a folder of its own |
 //! | `small_disk.rs` | a disk that can be full |
@@ -24,6 +25,7 @@ mod client;
 mod failover;
 mod health;
 mod load;
+mod namespaces;
 mod network;
 mod nodes;
 mod ports;
@@ -39,6 +41,7 @@ mod tests;
 pub use client::Client;
 pub use failover::{End, Gaps, failovers};
 pub use load::Load;
+pub use namespaces::may_make_namespaces;
 pub use network::{Link, Network};
 pub use nodes::{Cluster, Mode, Setup};
 pub use round::{play, round};

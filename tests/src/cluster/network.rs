@@ -4,9 +4,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::namespaces::Namespaces;
 use super::proxy;
 
-/// What becomes of the bytes from one node to another.
+/// What becomes of the bytes from one node to another. In namespaces it becomes of packets: those
+/// of a slow link wait in a queue, and are lost when it is full; those of a link that is stalled or
+/// swallowed are lost, and TCP sends them again; a dropped link has its senders told at once that
+/// nothing goes that way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
     /// They arrive.
@@ -26,9 +30,27 @@ pub struct Network {
     /// Where nodes are reached: what they advertise.
     addresses: Vec<String>,
     links: Mutex<Vec<Link>>,
+    /// What carries the bytes, where no proxies do.
+    namespaces: Option<Namespaces>,
 }
 
 impl Network {
+    /// One of packets, all links good; `None`, and a note, where that cannot be.
+    pub fn of_namespaces(nodes: usize) -> Option<Arc<Network>> {
+        let namespaces = Namespaces::new(nodes)?;
+        let address = |node| namespaces.places(node)[2].to_string();
+        Some(Arc::new(Network {
+            addresses: (0..nodes).map(address).collect(),
+            links: Mutex::new(vec![Link::Good; nodes * nodes]),
+            namespaces: Some(namespaces),
+        }))
+    }
+
+    /// The namespaces that it is made of.
+    pub fn namespaces(&self) -> Option<&Namespaces> {
+        self.namespaces.as_ref()
+    }
+
     /// A proxy in front of each of these, all links good.
     pub fn new(nodes: &[SocketAddr]) -> Arc<Network> {
         let listeners: Vec<_> = nodes.iter().map(|_| proxy::listen()).collect();
@@ -36,6 +58,7 @@ impl Network {
         let network = Arc::new(Network {
             addresses: listeners.iter().map(address).collect(),
             links: Mutex::new(vec![Link::Good; nodes.len() * nodes.len()]),
+            namespaces: None,
         });
         for (to, ((listener, _), node)) in listeners.into_iter().zip(nodes).enumerate() {
             proxy::run(listener, *node, to, &network);
@@ -60,20 +83,33 @@ impl Network {
 
     /// A link becomes this.
     pub fn set(&self, from: usize, to: usize, link: Link) {
-        self.lock()[from * self.addresses.len() + to] = link;
+        self.note(from, to, link);
+        self.carry(|namespaces| namespaces.set(from, to, link));
     }
 
     /// All links of a node become this, in both directions.
     pub fn isolate(&self, node: usize, link: Link) {
         for other in (0..self.addresses.len()).filter(|other| *other != node) {
-            self.set(node, other, link);
-            self.set(other, node, link);
+            self.note(node, other, link);
+            self.note(other, node, link);
         }
+        self.carry(|namespaces| namespaces.isolate(node, link));
     }
 
     /// All links are good again.
     pub fn heal(&self) {
         self.lock().fill(Link::Good);
+        self.carry(Namespaces::heal);
+    }
+
+    fn note(&self, from: usize, to: usize, link: Link) {
+        self.lock()[from * self.addresses.len() + to] = link;
+    }
+
+    fn carry(&self, change: impl FnOnce(&Namespaces) -> Result<(), String>) {
+        if let Some(namespaces) = &self.namespaces {
+            change(namespaces).unwrap();
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Link>> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::health::is_whole;
+use super::namespaces::Namespaces;
 use super::network::Network;
 use super::ports::free_address;
 use super::process::Process;
@@ -63,6 +64,9 @@ pub struct Setup {
     pub small_disks: bool,
     /// How long a member may serve without hearing from the others (`cluster.lease`), ms.
     pub lease_ms: u64,
+    /// Whether each node is in a network namespace of its own, and peers speak TLS. That takes a user
+    /// who may make them, see [`super::may_make_namespaces`].
+    pub namespaces: bool,
 }
 
 impl Setup {
@@ -75,6 +79,7 @@ impl Setup {
         at_once: false,
         small_disks: false,
         lease_ms: 1_500,
+        namespaces: false,
     };
 }
 
@@ -99,14 +104,14 @@ impl Cluster {
         let disk = |_| SmallDisk::mount().expect("a user who may mount");
         let disks: Vec<SmallDisk> =
             (0..setup.nodes).filter(|_| setup.small_disks).map(disk).collect();
-        let addresses = || (0..setup.nodes).map(|_| free_address()).collect::<Vec<_>>();
-        let (clients, https, peers) = (addresses(), addresses(), addresses());
-        let network = Network::new(&peers);
+        let (network, places) = connect(setup);
+        let [clients, https] = [0, 1].map(|of| places.iter().map(|place| place[of]).collect());
         let process = |node: usize| {
-            let mut command = vec![isogrid().to_string_lossy().into_owned()];
-            let places = [clients[node], https[node], peers[node]];
+            let mut command = Vec::new();
+            command.extend(network.namespaces().into_iter().flat_map(|one| one.enter(node)));
+            command.push(isogrid().to_string_lossy().into_owned());
             let data = data_of(node, &folder, &disks);
-            command.extend(arguments(setup, node, &data, places, &network));
+            command.extend(arguments(setup, node, &data, places[node], &network));
             Process::new(command, folder.join(format!("n{node}.log")))
         };
         let processes = (0..setup.nodes).map(process).collect();
@@ -327,6 +332,19 @@ impl Cluster {
     }
 }
 
+/// The network between the nodes, and where clients, HTTP and peers reach each of them.
+fn connect(setup: Setup) -> (Arc<Network>, Vec<[SocketAddr; 3]>) {
+    let nodes = 0..setup.nodes;
+    if setup.namespaces {
+        let network = Network::of_namespaces(setup.nodes).expect("a user who may make namespaces");
+        let places = nodes.filter_map(|node| Some(network.namespaces()?.places(node))).collect();
+        return (network, places);
+    }
+    let places: Vec<_> = nodes.map(|_| [(); 3].map(|()| free_address())).collect();
+    let peers: Vec<_> = places.iter().map(|[_, _, peer]| *peer).collect();
+    (Network::new(&peers), places)
+}
+
 /// Where a node keeps what it has.
 fn data_of(node: usize, folder: &Path, disks: &[SmallDisk]) -> PathBuf {
     disks.get(node).map_or_else(|| folder.join(format!("d{node}")), |disk| disk.path().to_owned())
@@ -366,7 +384,8 @@ fn arguments(
         ("--memory", "64MiB".into()),
     ];
     let all = pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
-    ["serve".to_owned()].into_iter().chain(all).collect()
+    let more = network.namespaces().into_iter().flat_map(Namespaces::settings);
+    ["serve".to_owned()].into_iter().chain(all).chain(more).collect()
 }
 
 impl Drop for Cluster {

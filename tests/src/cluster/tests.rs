@@ -3,14 +3,17 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::client::Client;
+use super::namespaces::Namespaces;
 use super::network::{Link, Network};
 use super::nodes::Setup;
 use super::script::script;
 use crate::checker::{Ask, Told};
+use crate::harness::run;
 
 /// Two nodes, of which the second one listens; a connection from the first one to it, and its end.
 fn connection() -> (Arc<Network>, TcpStream, TcpStream) {
@@ -60,6 +63,53 @@ fn links_do_what_they_say_in_their_direction() {
         assert_eq!(comes(&mut there), before, "{link:?}");
         network.heal();
         assert_eq!(comes(&mut there), after, "{link:?}, healed");
+    }
+}
+
+/// Datagrams that came to a node in a namespace at a port where nobody listens.
+fn came(namespaces: &Namespaces, node: usize) -> u64 {
+    let [enter, place, ..] = namespaces.enter(node);
+    let told = run(Command::new(enter).args([&place, "cat", "/proc/net/snmp"])).stdout;
+    let told = String::from_utf8(told).unwrap();
+    let line = told.lines().filter(|line| line.starts_with("Udp:")).nth(1).unwrap();
+    line.split(' ').nth(2).unwrap().parse().unwrap()
+}
+
+/// Whether a datagram from one node to another one arrives: within a moment if it is not to, and
+/// in the time that it takes to find each other again if it is.
+fn arrives(namespaces: &Namespaces, (from, to): (usize, usize), expected: bool) -> bool {
+    let [enter, place, ..] = namespaces.enter(from);
+    let send = format!("echo >/dev/udp/{}/9", namespaces.places(to)[2].ip());
+    let before = came(namespaces, to);
+    run(Command::new(enter).args([&place, "bash", "-c", &send]));
+    let until = Instant::now() + Duration::from_millis(if expected { 5_000 } else { 300 });
+    while came(namespaces, to) == before && Instant::now() < until {}
+    came(namespaces, to) > before
+}
+
+#[test]
+fn packets_go_the_ways_that_links_say() {
+    let Some(network) = Network::of_namespaces(3) else {
+        return println!("left out: no network namespaces here");
+    };
+    let namespaces = network.namespaces().unwrap();
+    let ways = [(0, 1), (1, 0), (1, 2), (2, 1)];
+    let slow = Link::Slow(Duration::from_millis(50));
+    let cut = [Link::Stalled, Link::Swallowed, Link::Dropped];
+    let check = |link: Link, what: &str, expected: [bool; 4]| {
+        for (way, expected) in ways.into_iter().zip(expected) {
+            let arrives = arrives(namespaces, way, expected);
+            assert_eq!(arrives, expected, "{what}: {link:?}, {way:?}");
+        }
+        network.heal();
+    };
+    for link in [Link::Good, slow].into_iter().chain(cut) {
+        let passes = !cut.contains(&link);
+        network.set(0, 1, link);
+        check(link, "0 to 1", [passes, true, true, true]);
+        network.isolate(2, link);
+        check(link, "2 alone", [true, true, passes, passes]);
+        check(link, "healed", [true; 4]);
     }
 }
 

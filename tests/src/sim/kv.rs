@@ -76,7 +76,7 @@ pub fn version(op: &Op) -> u64 {
 }
 
 /// The committed entries.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Kv {
     entries: BTreeMap<Key, (u64, u64)>,
     /// Up to here operations were done before they were committed.
@@ -87,6 +87,21 @@ pub struct Kv {
     pub answers: Answers,
     /// Transactions that hold keys, or are decided here.
     pub ledger: Ledger,
+}
+
+/// So little that it is not enough, bytes.
+const LEDGER_ROOM: usize = 2_000;
+
+impl Default for Kv {
+    fn default() -> Self {
+        Kv {
+            entries: BTreeMap::new(),
+            shown: 0,
+            deleted: None,
+            answers: Answers::default(),
+            ledger: Ledger::with_room(LEDGER_ROOM),
+        }
+    }
 }
 
 impl Kv {
@@ -172,7 +187,7 @@ impl Base for Kv {
         self.entries.clear();
         self.shown = 0;
         self.answers = Answers::default();
-        self.ledger = Ledger::default();
+        self.ledger = Ledger::with_room(LEDGER_ROOM);
         self.deleted = Some(BTreeMap::new());
     }
 

@@ -86,6 +86,7 @@ impl Fragment {
         match self.base.ledger.prepare(at.now.wall, (tx, alone), &intent, version) {
             Preparing::Known(vote) => return Some(vote),
             Preparing::Refused(vote) => return self.note(&Note::End(tx)).map(|()| vote),
+            Preparing::Unknown => return None,
             Preparing::New if alone && !intent.writes() => return Some(Vote::Prepared(0)),
             Preparing::New => {}
         }
@@ -107,6 +108,7 @@ impl Fragment {
         parts: Vec<SegmentId>,
     ) -> Option<Decision> {
         match self.base.ledger.decide(at.now.wall, tx, wish) {
+            Deciding::Unknown => None,
             Deciding::Known(decision) => Some(decision),
             Deciding::New(decision) => {
                 let parts = if decision == Decision::Commit { parts } else { Vec::new() };

@@ -81,9 +81,9 @@ fn each_request_of_a_batch_is_answered_in_its_place() {
         assert_eq!(said[6], json!(["ERR", "KEY_TOO_LARGE"]));
     }
     goes_together(&dev);
-    refuses_what_has_no_key(&dev);
     is_in_order(&dev);
     is_bounded(&dev);
+    takes_what_has_no_key(&dev);
 }
 
 /// However many there are, each other member gets one request.
@@ -96,28 +96,62 @@ fn goes_together(dev: &Dev) {
     assert!(said.iter().all(|said| outcome(said) == "OK"), "{said:?}");
 }
 
-/// What is about no key, or of no cache, is refused by itself, and all else is done.
-fn refuses_what_has_no_key(dev: &Dev) {
-    let (mut client, cache) = native(dev, 1);
-    let clear = json!({"delay_ms": 0, "notify": false});
-    let track = json!({"mode": "READ", "prefixes": [], "flags": {}, "credit": 1});
-    let one = json!({"name": "n", "delta": "1"});
-    let requests = [
-        (cache, put("kept", "v")),
-        (cache, ("cache.CLEAR", clear)),
-        (cache, ("cache.SIZE", json!({"exact": false}))),
-        (cache, ("cache.TRACK", track)),
-        (COUNTERS, ("counter.ADD", one)),
-        (cache, get("kept")),
-    ];
-    let subs = requests.iter().map(|(object, (op, body))| sub_request(op, *object, body.clone()));
-    let subs: Vec<_> = subs.collect();
-    let answer = client.call("batch.BATCH", 0, json!({ "requests": subs }));
-    let all: Vec<_> = requests.into_iter().map(|(_, one)| one).collect();
-    let said = replies(&answer, &all);
-    let refused = json!(["ERR", "UNSUPPORTED_OP"]);
-    assert!(said[1..5].iter().all(|said| *said == refused), "{said:?}");
-    assert_eq!(said[5][1]["entry"]["VALUE"], "v", "{said:?}");
+/// What is about the whole cache is done behind what is before it, and before what is behind it;
+/// counters are counted in their order; a stream is refused by itself.
+fn takes_what_has_no_key(dev: &Dev) {
+    for node in 0..3 {
+        let (mut client, cache) = native(dev, node);
+        let clear = || (cache, ("cache.CLEAR", json!({"delay_ms": 0, "notify": false})));
+        let late = (cache, ("cache.CLEAR", json!({"delay_ms": 5, "notify": false})));
+        let size = || (cache, ("cache.SIZE", json!({"exact": true})));
+        let track = json!({"mode": "READ", "prefixes": [], "flags": {}, "credit": 1});
+        let name = format!("n{node}");
+        let count = |op, more: &[(&str, Value)]| {
+            let mut body = json!({"name": name});
+            more.iter().for_each(|(field, value)| body[field] = value.clone());
+            (COUNTERS, (op, body))
+        };
+        let (add, read) = (|delta| count("counter.ADD", &[("delta", json!(delta))]), "counter.GET");
+        let deltas = json!([{"name": name, "delta": "1"}, {"name": "other", "delta": "1"}]);
+        let requests = [
+            (cache, put("kept", "v")),
+            clear(),
+            size(),
+            (cache, put("one", "v")),
+            (cache, put("two", "v")),
+            size(),
+            clear(),
+            (cache, get("one")),
+            (cache, ("cache.TRACK", track)),
+            late,
+            add("3"),
+            count(read, &[]),
+            add("4"),
+            (COUNTERS, ("counter.ADD_MANY", json!({ "deltas": deltas }))),
+            count(read, &[]),
+            count("counter.RESET", &[]),
+            count(read, &[]),
+            (cache, ("cache.PART_SEQ", json!({"segments": [7]}))),
+        ];
+        let subs =
+            requests.iter().map(|(object, (op, body))| sub_request(op, *object, body.clone()));
+        let subs: Vec<_> = subs.collect();
+        let answer = client.call("batch.BATCH", 0, json!({ "requests": subs }));
+        let all: Vec<_> = requests.into_iter().map(|(_, one)| one).collect();
+        let said = replies(&answer, &all);
+        let told: Vec<_> = said.iter().map(|said| said[0].as_str().unwrap()).collect();
+        let mut expected = ["OK"; 18];
+        (expected[7], expected[16]) = ("NOT_FOUND", "NOT_FOUND");
+        (expected[8], expected[9]) = ("ERR", "ERR");
+        assert_eq!(told, expected, "{said:?}");
+        let codes = [8, 9].map(|at: usize| said[at][1].as_str().unwrap());
+        assert_eq!(codes, ["UNSUPPORTED_OP", "INVALID_ARGUMENT"]);
+        let numbers = [2, 5].map(|at: usize| said[at][1]["entries"].as_str().unwrap());
+        assert_eq!(numbers, ["0", "2"], "{said:?}");
+        let values = [10, 11, 12, 14].map(|at: usize| said[at][1]["value"].as_str().unwrap());
+        assert_eq!(values, ["3", "3", "7", "8"], "{said:?}");
+        assert_eq!(said[17][1]["segments"][0]["segment"], 7, "{said:?}");
+    }
 }
 
 /// Before, in and behind a batch: what one connection asks of one key is done in that order.

@@ -167,6 +167,16 @@ fn chooses(dev: &Dev) {
     assert_eq!(client.answer(stream), json!(["ERR", "CANCELLED"]));
 }
 
+/// Writes some keys again and again, until the cluster takes all of them; the listener listens.
+fn put_until_taken(writer: &mut Native, cache: u64, follower: &mut Follower) {
+    let all = keys("during", 300);
+    until("the cluster takes writes again", || {
+        let answer = writer.call("cache.PUT_MANY", cache, put_many(&all, "2", json!({})));
+        follower.follow();
+        answer[0] == "OK"
+    });
+}
+
 /// A member is killed and comes back: its segments are read anew, no others are, and what the
 /// listener knows is what there is.
 #[test]
@@ -176,15 +186,7 @@ fn a_listener_misses_nothing_when_a_member_is_killed() {
     let (mut writer, cache) = native(&dev, 2);
     put(&mut writer, cache, &keys("before", 300), "1");
     dev.kill(1);
-    let mut left = keys("during", 300);
-    until("the cluster takes writes again", || {
-        let answer = writer.call("cache.PUT_MANY", cache, put_many(&left, "2", json!({})));
-        follower.follow();
-        if answer[0] == "OK" {
-            left.clear();
-        }
-        left.is_empty()
-    });
+    put_until_taken(&mut writer, cache, &mut follower);
     put(&mut writer, cache, &keys("before", 150), "3");
     let agree = |follower: &mut Follower, writer: &mut Native| {
         until("it knows what there is", || {
@@ -239,15 +241,7 @@ fn what_there_is_comes_whole_when_a_member_is_killed() {
     }
     let mut follower = Follower::begin_with_all(&dev, 0);
     dev.kill(1);
-    let mut left = keys("during", 300);
-    until("the cluster takes writes again", || {
-        let answer = writer.call("cache.PUT_MANY", cache, put_many(&left, "2", json!({})));
-        follower.follow();
-        if answer[0] == "OK" {
-            left.clear();
-        }
-        left.is_empty()
-    });
+    put_until_taken(&mut writer, cache, &mut follower);
     until("it knows what there is", || {
         follower.follow();
         follower.map == content(&mut writer, cache)

@@ -60,7 +60,6 @@ fn changes_some(dev: &Dev, some: &[String]) {
     for (op, body, code) in [
         ("cache.PUT_MANY", expect, "INVALID_ARGUMENT"),
         ("cache.GET_MANY", get_many(&keys("k", 1_001)), "INVALID_ARGUMENT"),
-        ("cache.PART_SEQ", json!({"segments": []}), "UNSUPPORTED_OP"),
     ] {
         assert_eq!(client.call(op, cache, body), json!(["ERR", code]), "{op}");
     }

@@ -6,7 +6,7 @@ use isogrid_tests::harness::Native;
 use isogrid_tests::harness::native::said;
 use serde_json::{Value, json};
 
-use super::dev::Dev;
+use super::dev::{Dev, until};
 use super::{keys, native, put_many};
 
 fn size(client: &mut Native, cache: u64, exact: bool) -> u64 {
@@ -79,6 +79,59 @@ fn sizes_scans_and_clears_are_of_all_members() {
     goes_on_at_another_node(&dev, &all);
     chooses(&dev);
     clears(&dev, &all);
+}
+
+/// What PART_SEQ says of segments: their lives and numbers.
+fn numbers(client: &mut Native, cache: u64) -> Vec<([Value; 2], u64)> {
+    let answer = client.call("cache.PART_SEQ", cache, json!({"segments": []}));
+    let all = answer[1]["segments"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    let number = |one: &Value| one["seq"].as_str().unwrap().parse().unwrap();
+    all.iter()
+        .map(|one| (["uuid_high", "uuid_low"].map(|of| one[of].clone()), number(one)))
+        .collect()
+}
+
+/// The numbers are those of who serves a segment, whoever is asked. They say what has changed, and
+/// another life says that another member serves the segment.
+#[test]
+fn numbers_of_changes_are_of_who_serves_a_segment() {
+    let dev = Dev::three(&["--no-restart"]);
+    let mut seen = numbers_at_all(&dev);
+    let (mut client, cache) = native(&dev, 1);
+    for key in keys("n", 20) {
+        fill(&dev, &[key]);
+        let now = numbers_at_all(&dev);
+        let changed: Vec<usize> = (0..256).filter(|at| now[*at] != seen[*at]).collect();
+        assert_eq!(changed.len(), 1, "one key is of one segment");
+        let [before, after] = [&seen, &now].map(|all| &all[changed[0]]);
+        assert!(before.0 == after.0 && after.1 == before.1 + 1, "{before:?}, {after:?}");
+        seen = now;
+    }
+    let some = client.call("cache.PART_SEQ", cache, json!({"segments": [9, 2]}));
+    let order = [0, 1].map(|at: usize| some[1]["segments"][at]["segment"].as_u64());
+    assert_eq!(order, [Some(9), Some(2)], "{some}");
+    let none = client.call("cache.PART_SEQ", cache, json!({"segments": [1, 256]}));
+    assert_eq!(none, json!(["ERR", "OUT_OF_RANGE"]));
+    dev.kill(2);
+    let (mut client, cache) = native(&dev, 0);
+    until("others serve what it did", || {
+        client.call("cache.SIZE", cache, json!({"exact": false}))[0] == "OK"
+    });
+    let now = numbers(&mut client, cache);
+    let is_other = |at: &usize| now[*at].0 != seen[*at].0;
+    let others = (0..256).filter(is_other).count();
+    assert!(others > 40 && others < 216, "a third of them had another primary: {others}");
+    let unchanged = (0..256).filter(|at| !is_other(at)).all(|at| now[at].1 == seen[at].1);
+    assert!(unchanged, "{now:?}");
+}
+
+fn numbers_at_all(dev: &Dev) -> Vec<([Value; 2], u64)> {
+    let [first, second, third] = [0, 1, 2].map(|node| {
+        let (mut client, cache) = native(dev, node);
+        numbers(&mut client, cache)
+    });
+    assert!(first == second && second == third, "{first:?}, {second:?}, {third:?}");
+    first
 }
 
 fn fill(dev: &Dev, all: &[String]) {

@@ -13,8 +13,8 @@ use super::request::{At, Flow};
 use super::session::Session;
 
 impl Session {
-    /// Executes a request of this group: what is for caches of the cluster together, all else in its
-    /// order.
+    /// Executes a request of this group: what is for caches and counters of the cluster together, all
+    /// else in its order.
     ///
     /// # Errors
     /// There are too many in it.
@@ -68,8 +68,8 @@ impl Session {
         let lease = at.ext.lease.filter(|_| matches!(request, Any::Lease(_)));
         let ext = RequestExt { lease, ..RequestExt::default() };
         let at = At { to, object, id: sub.object, ext, body: sub.body, may_wait: false, ..*at };
-        if let (Any::Cache(request), Some(way)) = (&request, self.clustered(object)) {
-            self.put_together(way, &at, request, (all.len(), together))?;
+        if let Some(way) = self.way_together(object, &request) {
+            self.put_together(way, &at, &request, (all.len(), together))?;
             // Its place, until its own answer is there.
             all.push(Given::failure(&Failure::of(ErrorCode::Internal)));
             return Ok(());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use isogrid_engine::{Entry, Error, Hint, KeyHash};
 use isogrid_grid::catalog::{Kind, Object};
-use isogrid_grid::events::Tracker;
+use isogrid_grid::events::{self, Tracker};
 use isogrid_grid::structure::cache::{Edit, Refusal};
 use isogrid_grid::{Batch, Cache};
 use isogrid_wire::native::cache::{
@@ -314,10 +314,13 @@ fn part_seq(cache: &Cache, request: &PartSeq<'_>, reply: &mut Reply<'_>) {
             let why = format!("there is no segment {segment}");
             return reply.fail(&Failure::new(ErrorCode::OutOfRange, why));
         };
-        let high = u64::try_from(state.life >> 64).unwrap_or(0);
-        let low = u64::try_from(state.life & u128::from(u64::MAX)).unwrap_or(0);
-        let (segment, seq) = (*segment, state.seq);
-        states.push(SegmentSeq { segment, uuid_high: high, uuid_low: low, seq });
+        states.push(numbered(*segment, state));
     }
     reply.say(&PartSeqReply::Ok { segments: List::of(&states) });
+}
+
+/// How far a segment has come, as it is said.
+pub(super) fn numbered(segment: u16, events::PartSeq { life, seq }: events::PartSeq) -> SegmentSeq {
+    let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0);
+    SegmentSeq { segment, uuid_high: half(life >> 64), uuid_low: half(life), seq }
 }

@@ -61,7 +61,7 @@ impl Session {
             }
             Request::Describe(describe) => {
                 let found = kind(describe.kind)
-                    .and_then(|kind| self.node.catalog.describe(kind, describe.name).ok());
+                    .and_then(|kind| caches::describe(&self.node, kind, describe.name).ok());
                 match found {
                     Some(found) => {
                         let text = document(&found).to_string();
@@ -124,7 +124,7 @@ impl Session {
     }
 
     fn say_resolved(&self, object: &Object, reply: &mut Reply<'_>) {
-        let text = props(object);
+        let text = props(&self.node, object);
         let permissions = permissions(&self.node, self.login.identity(), object);
         reply.say(&ResolveReply::Ok { id: object.id, props: Json(&text), permissions });
     }
@@ -168,8 +168,8 @@ fn pairs(options: &[(String, String)]) -> Vec<(&str, &str)> {
     options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-fn props(object: &Object) -> String {
-    let all = caches::to_json(&object.describe());
+fn props(node: &Node, object: &Object) -> String {
+    let all = caches::to_json(&caches::told(node, object.describe()));
     all.get("options").cloned().unwrap_or_else(|| json!({})).to_string()
 }
 
@@ -180,7 +180,8 @@ fn failed(refused: caches::Refused) -> Given {
 fn resolve_new(node: &Node, kind: Kind, name: &str, who: Option<&Identity>) -> Given {
     match caches::resolve(node, kind, name, Some(&[])) {
         Ok(made) => {
-            let (text, permissions) = (props(&made.object), permissions(node, who, &made.object));
+            let (text, permissions) =
+                (props(node, &made.object), permissions(node, who, &made.object));
             let props = Json(&text);
             Given::answer(&ResolveReply::Ok { id: made.object.id, props, permissions })
         }
@@ -200,7 +201,7 @@ fn create_new(
             Given::failure(&Failure::new(ErrorCode::ObjectExists, format!("{name:?} is there")))
         }
         Ok(made) => {
-            let text = props(&made.object);
+            let text = props(node, &made.object);
             let (id, created, props) = (made.object.id, made.created, Json(&text));
             Given::answer(&CreateReply::Ok { id, created, props })
         }
@@ -216,7 +217,7 @@ fn alter_it(node: &Node, kind: Kind, name: &str, options: &[(String, String)]) -
         return Given::failure(&Failure::invalid("only caches have options"));
     }
     match caches::alter(node, name, &pairs(options)) {
-        Ok(object) => Given::answer(&AlterReply::Ok { props: Json(&props(&object)) }),
+        Ok(object) => Given::answer(&AlterReply::Ok { props: Json(&props(node, &object)) }),
         Err(refused) => failed(refused),
     }
 }

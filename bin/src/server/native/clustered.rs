@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `clustered.rs` | requests of one key |
 //! | `spread.rs`, `here.rs` | those of several segments: cut into units, and units executed here |
-//! | `many.rs`, `batch.rs`, `whole.rs`, `walk.rs` | those of many keys; BATCH; CLEAR and SIZE; SCAN |
+//! | `many.rs`, `batch.rs`, `whole.rs`, `walk.rs` | those of many keys; BATCH; CLEAR, SIZE, PART_SEQ; SCAN |
 //! | `tx.rs`, `scratch.rs`, `phases.rs` | transactions, what they see and do, and their two phases |
 //! | `counters.rs`, `locks.rs` | counters, and leases, locks and semaphores of the cluster |
 //! | `order.rs` | the order of what a connection asks |
@@ -143,16 +143,16 @@ impl Session {
         at: &At<'_>,
         request: &Request<'_>,
     ) -> Result<Option<Flow>, Failure> {
+        if let Some(cut) = whole::cut(request)? {
+            return self.later(at, whole::go(way, cut, at.patience)).map(Some);
+        }
         match request {
-            Request::Clear(clear) => self.later(at, whole::clear(way, clear, at.patience)?),
-            Request::Size(size) => self.later(at, whole::size(way, *size, at.patience)),
             Request::Scan(scan) => {
                 let walk = Walk::open(way, at.id, scan)?;
                 Ok(Flow::Live(Box::new(Live::Walk(Box::new(walk))), scan.credit))
             }
             Request::Listen(listen) => self.hear(way, at, listen),
             Request::Track(track) => self.track(way, at, track),
-            Request::PartSeq(_) => Err(no_numbers()),
             _ => return self.clustered_many(way, at, request),
         }
         .map(Some)
@@ -407,14 +407,8 @@ fn nowhere() -> Failure {
 }
 
 fn one_by_one() -> Failure {
-    let why = "of what the cluster shares a batch takes requests of keys of distributed and replicated \
-               caches: send this one on its own";
-    Failure::new(ErrorCode::UnsupportedOp, why)
-}
-
-/// What numbers a member gives to changes are its own.
-fn no_numbers() -> Failure {
-    let why = "a cache of the cluster has no PART_SEQ: begin anew with an empty near cache";
+    let why = "of what the cluster shares a batch takes counters, and what is no stream of distributed \
+               and replicated caches: send this one on its own";
     Failure::new(ErrorCode::UnsupportedOp, why)
 }
 

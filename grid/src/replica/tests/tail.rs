@@ -11,15 +11,7 @@ impl World {
             let new = Replica::new(replica.us, GroupId(0), SegmentId(0));
             *replica = new.at_once(Budget::new(max));
         }
-        world.view(&segment(1, &[1, 2], &[]));
-        world.deliver_all();
-        for key in 1..=3 {
-            world.append(1, &[key, 1]).unwrap();
-        }
-        world.deliver_all();
-        world.tick(20);
-        world.said.clear();
-        world
+        world.begins(&[1, 2])
     }
 
     fn shown(&self, node: u64) -> u64 {

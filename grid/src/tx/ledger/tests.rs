@@ -31,7 +31,7 @@ fn version(key: &[u8]) -> u64 {
 fn vote(ledger: &Ledger, now: Timestamp, number: u64, keys: &str) -> Option<Vote> {
     match ledger.prepare(now, (tx(number), false), &intent(keys), version) {
         Preparing::Known(vote) | Preparing::Refused(vote) => Some(vote),
-        Preparing::New => None,
+        Preparing::New | Preparing::Unknown => None,
     }
 }
 
@@ -194,4 +194,33 @@ fn what_is_refused_alone_is_not_done_when_it_is_asked_for_again() {
     assert_eq!(ask(&ledger), Preparing::New, "nobody was told");
     ledger.apply(&Note::End(tx(2)));
     assert_eq!(ask(&ledger), Preparing::Known(Vote::Over));
+}
+
+/// Those that are over are many: the oldest are forgotten first, and what is said of them then is no
+/// lie. What is not over, or not known to be by all, stays.
+#[test]
+fn what_is_over_takes_so_much_room() {
+    let at = |begun| TxId { begun, ..tx(begun) };
+    let mut ledger = Ledger::default();
+    ledger.apply(&Note::Prepare(at(1), intent("+held")));
+    ledger.apply(&Note::Decide(at(2), Decision::Commit, vec![HOME]));
+    for begun in 3..100_000 {
+        ledger.apply(&Note::Alone(at(begun), intent("+a")));
+        ledger.apply(&Note::End(at(begun)));
+        assert!(ledger.remembered() <= REMEMBERED_BYTES, "at {begun}");
+    }
+    let ask = |ledger: &Ledger, begun, alone| {
+        ledger.prepare(100_000, (at(begun), alone), &intent("+a"), version)
+    };
+    assert_eq!(ask(&ledger, 99_999, true), Preparing::Known(Vote::Prepared(77)), "remembered");
+    assert_eq!(ask(&ledger, 3, true), Preparing::Unknown, "it may have been committed");
+    assert_eq!(ask(&ledger, 3, false), Preparing::Known(Vote::Over), "it was surely not");
+    assert_eq!(ledger.decide(100_000, at(3), Decision::Commit), Deciding::Unknown);
+    assert_eq!(ledger.decide(100_000, at(3), Decision::Abort), Deciding::New(Decision::Abort));
+    assert_eq!((ledger.intents(), ledger.decision(at(2))), (1, Some(Decision::Commit)));
+    let mut bytes = Vec::new();
+    ledger.encode(&mut bytes);
+    let mut copy = Ledger::default();
+    copy.merge(&bytes).expect("bytes of a ledger");
+    assert_eq!(ask(&copy, 3, true), Preparing::Unknown, "a copy that is filled knows the same");
 }

@@ -1,22 +1,23 @@
-//! Requests of a BATCH that are for caches of the cluster: those for one cache go out together, to
-//! each member in one request, and each has its own outcome (DATA_PATH R35, R36).
+//! Requests of a BATCH that are for caches and counters of the cluster: those for one cache, or for
+//! counters, go out together, to each member in one request, and each has its own outcome (DATA_PATH
+//! R35, R36).
 //!
 //! What is asked of one key is done in its order. A write is committed some time after it was
 //! executed, so a read of a key that was written in the same batch is asked in the next *wave*, when
-//! all before it is answered.
+//! all before it is answered; and what is about the whole cache is a wave of its own.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use isogrid_grid::catalog::Object;
-use isogrid_wire::native::Reader;
+use isogrid_grid::catalog::{Kind, Object};
 use isogrid_wire::native::cache::Request;
+use isogrid_wire::native::{Reader, Request as Any};
 use tokio::task::JoinSet;
 
-use super::many::{does, joined};
+use super::many::{Join, does, joined, one};
 use super::spread::{Fate, Spread, Unit, wide};
-use super::{nowhere, one_by_one, segment_of, unknown};
+use super::{one_by_one, segment_of, whole};
 use crate::cluster::{Cluster, Shared};
 use crate::server::native::failure::Failure;
 use crate::server::native::reply::Given;
@@ -27,14 +28,15 @@ type Way = (Arc<Cluster>, Arc<Shared>);
 /// The answers, each with the place of its request.
 type Answers = Vec<(usize, Given)>;
 
-/// Requests of a batch, by the caches that they are for.
+/// Requests of a batch, by what they are for.
 #[derive(Default)]
 pub struct Together(Vec<Part>);
 
-/// Those for one cache.
+/// Those for one cache, or for counters.
 struct Part {
     way: Way,
-    object: Arc<Object>,
+    /// The cache.
+    object: Option<Arc<Object>>,
     units: Vec<Unit>,
     subs: Vec<Sub>,
 }
@@ -43,10 +45,8 @@ struct Part {
 struct Sub {
     /// Its place in the batch.
     place: usize,
-    op: u16,
-    /// Whether it is of many keys.
-    is_many: bool,
     units: Range<usize>,
+    join: Join,
 }
 
 impl Together {
@@ -55,22 +55,35 @@ impl Together {
         self.0.is_empty()
     }
 
-    fn add(&mut self, way: Way, object: &Arc<Object>, mut sub: Sub, units: Vec<Unit>) {
-        let at = self.0.iter().position(|part| part.object.id == object.id).unwrap_or_else(|| {
-            let (object, units, subs) = (Arc::clone(object), Vec::new(), Vec::new());
+    fn add(&mut self, way: Way, object: Option<&Arc<Object>>, place: usize, cut: Cut) {
+        let (more, join) = cut;
+        let is_same = |part: &Part| part.way.1.group == way.1.group;
+        let at = self.0.iter().position(is_same).unwrap_or_else(|| {
+            let (object, units, subs) = (object.cloned(), Vec::new(), Vec::new());
             self.0.push(Part { way, object, units, subs });
             self.0.len() - 1
         });
-        if let Some(part) = self.0.get_mut(at) {
-            sub.units = part.units.len()..part.units.len() + units.len();
-            part.units.extend(units);
-            part.subs.push(sub);
+        if let Some(Part { units, subs, .. }) = self.0.get_mut(at) {
+            subs.push(Sub { place, units: units.len()..units.len() + more.len(), join });
+            units.extend(more);
         }
     }
 }
 
+/// What a request is cut into, and how that makes one answer.
+type Cut = (Vec<Unit>, Join);
+
 impl Session {
-    /// Puts a request for a cache of the cluster to those that are executed together.
+    /// What of the cluster a request is for.
+    pub fn way_together(&self, object: Option<&Arc<Object>>, request: &Any<'_>) -> Option<Way> {
+        match request {
+            Any::Cache(_) => self.clustered(object),
+            Any::Counter(_) => self.structures_of_cluster(),
+            _ => None,
+        }
+    }
+
+    /// Puts a request for a cache or counters of the cluster to those that are executed together.
     ///
     /// # Errors
     /// It cannot be within another one, or its options have no meaning.
@@ -78,27 +91,40 @@ impl Session {
         &self,
         way: Way,
         at: &At<'_>,
-        request: &Request<'_>,
+        request: &Any<'_>,
         (place, together): (usize, &mut Together),
     ) -> Result<(), Failure> {
+        match request {
+            Any::Cache(request) => {
+                let object = at.object(Kind::Cache)?;
+                let cut = self.cut(at, object, request)?;
+                together.add(way, Some(object), place, cut);
+            }
+            Any::Counter(request) => {
+                at.object(Kind::Counters)?;
+                let cut = self.counter_units(&way, at, request)?;
+                together.add(way, None, place, cut);
+            }
+            _ => return Err(one_by_one()),
+        }
+        Ok(())
+    }
+
+    fn cut(&self, at: &At<'_>, object: &Object, request: &Request<'_>) -> Result<Cut, Failure> {
+        if let Some(cut) = whole::cut(request)? {
+            return Ok(cut);
+        }
         let untracked = self.register(at, request)?;
         let request = untracked.as_ref().unwrap_or(request);
-        let object = at.object.ok_or_else(one_by_one)?;
         let cache = object.cache.as_ref().ok_or_else(one_by_one)?;
-        let many = self.units_of(cache, request)?;
-        let is_many = many.is_some();
-        let units = match many {
-            Some(units) => units,
-            None => {
-                let (key, _) = self.key_of(request)?;
-                let (segment, mut body) = (segment_of(at, key)?, Vec::with_capacity(at.body.len()));
-                request.encode(&mut body);
-                vec![Unit { segment, op: at.to.op, body, name: None }]
-            }
-        };
-        let sub = Sub { place, op: at.to.op, is_many, units: 0..0 };
-        together.add(way, object, sub, units);
-        Ok(())
+        let (op, limits) = (at.to.op, self.limits);
+        if let Some(units) = self.units_of(cache, request)? {
+            return Ok((units, Box::new(move |fates| joined(op, fates, &limits))));
+        }
+        let (key, _) = self.key_of(request)?;
+        let (segment, mut body) = (segment_of(at, key)?, Vec::with_capacity(at.body.len()));
+        request.encode(&mut body);
+        Ok((vec![Unit { segment, op, body, name: None }], Box::new(one)))
     }
 
     /// Begins with them; the answers come in time.
@@ -115,17 +141,16 @@ impl Session {
         at: &At<'_>,
         part: Part,
     ) -> impl Future<Output = Answers> + Send + use<> {
-        let (Part { way, object, units, subs }, limits) = (part, self.limits);
-        let writer = self.writer();
+        let Part { way, object, units, subs } = part;
+        let (writer, said_max) = (self.writer(), self.limits.message_len_max);
         let (does, waves) = (does(&units), waves(&units));
-        let said_max = limits.message_len_max;
         let of_wave = |wave: &[usize]| -> Vec<Unit> {
             wave.iter().filter_map(|at| units.get(*at).cloned()).collect()
         };
         let mut all = waves.iter().map(|wave| of_wave(wave));
         let spread = Spread::new(way.clone(), all.next().unwrap_or_default(), at.patience);
         let (until, later): (_, Vec<_>) = (spread.deadline(), all.collect());
-        let first = self.begin_spread(&way, Some(&object), spread.each_within(said_max), &does);
+        let first = self.begin_spread(&way, object.as_ref(), spread.each_within(said_max), &does);
         async move {
             let mut fates = vec![Fate::Undone; waves.iter().map(Vec::len).sum()];
             let mut note = |wave: &[usize], some: Vec<Fate>| {
@@ -143,21 +168,10 @@ impl Session {
                 note(wave, spread.by(writer).go_all().await.unwrap_or_default());
             }
             let answer = |sub: &Sub| {
-                let fates = fates.get(sub.units.clone()).unwrap_or_default();
-                let many = sub.is_many.then(|| joined(sub.op, fates, &limits));
-                (sub.place, many.unwrap_or_else(|| one(fates)))
+                (sub.place, (sub.join)(fates.get(sub.units.clone()).unwrap_or_default()))
             };
             subs.iter().map(answer).collect()
         }
-    }
-}
-
-/// The answer to a request of one key.
-fn one(fates: &[Fate]) -> Given {
-    match fates {
-        [Fate::Given(given)] => given.clone(),
-        [Fate::Undone] => Given::failure(&nowhere()),
-        _ => Given::failure(&unknown()),
     }
 }
 
@@ -167,10 +181,21 @@ fn waves(units: &[Unit]) -> Vec<Vec<usize>> {
     let mut waves: Vec<Vec<usize>> = Vec::new();
     // Of each key the wave of what was asked of it last, and whether it is written in that.
     let mut keys: BTreeMap<&[u8], (usize, bool)> = BTreeMap::new();
-    let limits = wide();
+    let (limits, mut begins, mut whole) = (wide(), 0, None);
     for (at, unit) in units.iter().enumerate() {
+        let is_next = whole == Some(unit.op);
+        whole = whole::is_of_all(unit).then_some(unit.op);
+        if whole.is_some() {
+            if !is_next {
+                waves.push(Vec::new());
+                keys.clear();
+                begins = waves.len();
+            }
+            waves.last_mut().into_iter().for_each(|wave| wave.push(at));
+            continue;
+        }
         let key = Reader::new(&unit.body, &limits).bytes().unwrap_or_default();
-        let (wave, is_written) = keys.entry(key).or_default();
+        let (wave, is_written) = keys.entry(key).or_insert((begins, false));
         if *is_written && !unit.writes() {
             (*wave, *is_written) = (*wave + 1, false);
         }
@@ -185,24 +210,31 @@ fn waves(units: &[Unit]) -> Vec<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use isogrid_wire::native::cache::{Get, Put};
+    use isogrid_wire::native::cache::{Clear, Get, Put, Size};
     use isogrid_wire::native::{Key, ReadOptions, Value, WriteOptions};
 
     use super::*;
 
     #[test]
-    fn a_read_behind_a_write_of_its_key_is_of_the_next_wave() {
+    fn what_waits_for_what_is_before_it_is_of_a_later_wave() {
         let get = |key| Unit::of(0, &Get { key: Key(key), read: ReadOptions::default() });
         let put = |key| {
             let (value, write) = (Value::Inline(b"v"), WriteOptions::default());
             Unit::of(0, &Put { key: Key(key), value, write })
         };
+        let clear = |segment| Unit::of(segment, &Clear { delay_ms: 0, notify: false });
+        let size = |segment| Unit::of(segment, &Size { exact: false });
         let (a, b): (&[u8], &[u8]) = (b"a", b"b");
         let cases = [
             (vec![], vec![]),
             (vec![get(a), put(a), put(b)], vec![vec![0, 1, 2]]),
             (vec![put(a), get(b), get(a), get(a)], vec![vec![0, 1], vec![2, 3]]),
             (vec![put(a), get(a), put(a), put(b), get(a)], vec![vec![0, 3], vec![1, 2], vec![4]]),
+            (
+                vec![put(a), clear(0), clear(1), size(0), size(1), get(a), put(b)],
+                vec![vec![0], vec![1, 2], vec![3, 4], vec![5, 6]],
+            ),
+            (vec![size(0), put(a), clear(0), get(a)], vec![vec![0], vec![1], vec![2], vec![3]]),
         ];
         for (units, expected) in cases {
             assert_eq!(waves(&units), expected);

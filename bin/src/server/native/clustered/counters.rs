@@ -12,8 +12,9 @@ use isogrid_wire::native::{
     Answer, ErrorCode, Limits, List, Reader, Request as Any, Status, SubKind,
 };
 
+use super::many::{Join, one as only};
 use super::spread::{Begun, Fate, Unit, wide};
-use super::{nowhere, once, unknown};
+use super::{nowhere, once};
 use crate::cluster::{Cluster, Shared};
 use crate::server::native::counter::{answer, sequence};
 use crate::server::native::failure::Failure;
@@ -38,6 +39,20 @@ impl Session {
         at: &At<'_>,
         request: &Request<'_>,
     ) -> Result<Flow, Failure> {
+        let (units, join) = self.counter_units(way, at, request)?;
+        self.spread_out(way, at, (None, units), join)
+    }
+
+    /// What a request for counters is cut into, one unit a counter, and how they make one answer.
+    ///
+    /// # Errors
+    /// There are too many in it, or it may come again and its client does not say who it is.
+    pub(super) fn counter_units(
+        &self,
+        way: &(Arc<Cluster>, Arc<Shared>),
+        at: &At<'_>,
+        request: &Request<'_>,
+    ) -> Result<(Vec<Unit>, Join), Failure> {
         let table = way.1.table();
         let id = self.name_of(at)?;
         let one = |name| {
@@ -59,13 +74,8 @@ impl Session {
             Request::IdBlock(block) => vec![one(&sequence(block.name))],
         };
         let (is_many, limits) = (matches!(request, Request::AddMany(_)), self.limits);
-        let join = move |fates: &[Fate]| match fates {
-            fates if is_many => added(fates, &limits),
-            [Fate::Given(given)] => given.clone(),
-            [Fate::Undone] => Given::failure(&nowhere()),
-            _ => Given::failure(&unknown()),
-        };
-        self.spread_out(way, at, (None, units), join)
+        let many = move |fates: &[Fate]| added(fates, &limits);
+        Ok((units, if is_many { Box::new(many) } else { Box::new(only) }))
     }
 
     /// Counts here, if this member serves the counter's segment.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isogrid_grid::catalog::{Kind, Object};
-use isogrid_wire::native::cache::{Clear, Scan, Size};
+use isogrid_wire::native::cache::{Clear, PartSeq, Scan, Size};
 use isogrid_wire::native::{Call, Reader, Request as Any};
 
 use super::spread::{Begun, Fate, SAID_MAX, Unit, after, encode_fates, settled, wide};
@@ -55,6 +55,7 @@ impl Session {
         match unit.op {
             Clear::CODE => whole::clear_segment(cluster, shared, unit.segment),
             Size::CODE => whole::count_segment(cluster, shared, object, unit),
+            PartSeq::CODE => whole::number_segment(shared, object, unit.segment),
             phases::READ | phases::NOTE | phases::SETTLE => self.take_part(way, unit),
             Scan::CODE => walk::page((cluster, shared), object.cache.as_ref()?, unit),
             op => {

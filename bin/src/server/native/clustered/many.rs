@@ -26,6 +26,9 @@ use crate::server::native::reply::Given;
 use crate::server::native::request::{At, Flow};
 use crate::server::native::session::Session;
 
+/// Makes one answer of what became of units.
+pub(super) type Join = Box<dyn Fn(&[Fate]) -> Given + Send>;
+
 impl Session {
     /// Executes a request of many keys; `None` when it is none.
     ///
@@ -167,6 +170,15 @@ pub(super) fn does(units: &[Unit]) -> BTreeMap<u32, Does> {
         all.entry(unit.segment).and_modify(|all: &mut Does| *all = all.and(does)).or_insert(does);
     }
     all
+}
+
+/// The answer to a request of one unit.
+pub(super) fn one(fates: &[Fate]) -> Given {
+    match fates {
+        [Fate::Given(given)] => given.clone(),
+        [Fate::Undone] => Given::failure(&nowhere()),
+        _ => Given::failure(&unknown()),
+    }
 }
 
 /// The answer to the request `op` of what became of each key.

@@ -1,5 +1,5 @@
-//! CLEAR and SIZE of a cache of the cluster: each segment where it is served, and what could not be
-//! reached is said.
+//! CLEAR, SIZE and PART_SEQ of a cache of the cluster: each segment where it is served, and what
+//! could not be reached is said.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +7,15 @@ use std::time::Duration;
 use isogrid_engine::Cursor;
 use isogrid_engine::table::Unrecorded;
 use isogrid_grid::catalog::Object;
-use isogrid_wire::native::cache::{Clear, ClearReply, Size, SizeReply};
-use isogrid_wire::native::{Answer, Call, ErrorCode, Limits, Reader, SubKind};
+use isogrid_wire::native::cache::{
+    Clear, ClearReply, PartSeq, PartSeqReply, Request, SegmentSeq, Size, SizeReply,
+};
+use isogrid_wire::native::{Answer, Call, ErrorCode, Limits, List, Reader, SubKind};
 
+use super::many::Join;
 use super::spread::{Begun, Fate, Spread, Unit};
 use crate::cluster::{Cluster, SEGMENTS, Shared};
+use crate::server::native::cache::numbered;
 use crate::server::native::failure::Failure;
 use crate::server::native::reply::Given;
 use crate::server::native::under_way::Later;
@@ -23,24 +27,59 @@ const SEGMENT_COST: usize = 64;
 
 type Way = (Arc<Cluster>, Arc<Shared>);
 
-/// Clears a cache.
+/// What a request for a whole cache is cut into, one unit a segment, and how they make one answer;
+/// `None` when it is about keys.
 ///
 /// # Errors
 /// What a cache of the cluster cannot do.
-pub(super) fn clear(way: &Way, clear: &Clear, patience: Duration) -> Result<Later, Failure> {
-    if clear.delay_ms != 0 {
-        return Err(Failure::invalid("`delay_ms`: a cache of the cluster is cleared at once only"));
-    }
-    if clear.notify {
-        return Err(Failure::invalid("`notify`: listeners are told of the whole at once"));
-    }
-    let way = way.clone();
-    Ok(Box::pin(async move {
-        match clear_all(way, patience).await {
-            Ok(_) => Given::answer(&ClearReply::Ok { generation: 0 }),
+pub(super) fn cut(request: &Request<'_>) -> Result<Option<(Vec<Unit>, Join)>, Failure> {
+    let answer = |given: Result<Given, Failure>| given.unwrap_or_else(|why| Given::failure(&why));
+    let join: Join = match request {
+        Request::Clear(clear) if clear.delay_ms != 0 => {
+            let why = "`delay_ms`: a cache of the cluster is cleared at once only";
+            return Err(Failure::invalid(why));
+        }
+        Request::Clear(clear) if clear.notify => {
+            return Err(Failure::invalid("`notify`: listeners are told of the whole at once"));
+        }
+        Request::Clear(_) => {
+            let done = |_| Given::answer(&ClearReply::Ok { generation: 0 });
+            Box::new(move |fates| answer(cleared(fates).map(done)))
+        }
+        Request::Size(_) => {
+            let said = |entries| Given::answer(&SizeReply::Ok { entries });
+            Box::new(move |fates| answer(counted(fates).map(said)))
+        }
+        Request::PartSeq(_) => Box::new(move |fates| answer(numbers(fates))),
+        _ => return Ok(None),
+    };
+    let units = match request {
+        Request::Size(size) => units(Size::CODE, &[size.exact.into()]),
+        Request::PartSeq(asked) if !asked.segments.is_empty() => asked
+            .segments
+            .iter()
+            .map(|segment| number_of(segment.into()))
+            .collect::<Result<_, _>>()?,
+        Request::PartSeq(_) => units(PartSeq::CODE, b""),
+        _ => units(Clear::CODE, b""),
+    };
+    Ok(Some((units, join)))
+}
+
+/// Whether a unit is of a whole cache, and not of a key.
+pub(super) fn is_of_all(unit: &Unit) -> bool {
+    matches!(unit.op, Clear::CODE | Size::CODE | PartSeq::CODE)
+}
+
+/// Has it done, wherever the segments are.
+pub(super) fn go(way: &Way, (units, join): (Vec<Unit>, Join), patience: Duration) -> Later {
+    let spread = Spread::new(way.clone(), units, patience);
+    Box::pin(async move {
+        match spread.go_all().await {
+            Ok(fates) => join(&fates),
             Err(failure) => Given::failure(&failure),
         }
-    }))
+    })
 }
 
 /// Removes every entry of a cache, wherever it is; how many there were.
@@ -48,7 +87,10 @@ pub(super) fn clear(way: &Way, clear: &Clear, patience: Duration) -> Result<Late
 /// # Errors
 /// Some segments are not cleared, or nobody knows: which is said.
 pub async fn clear_all(way: Way, patience: Duration) -> Result<u64, Failure> {
-    let fates = Spread::new(way, units(Clear::CODE, b""), patience).go_all().await?;
+    cleared(&Spread::new(way, units(Clear::CODE, b""), patience).go_all().await?)
+}
+
+fn cleared(fates: &[Fate]) -> Result<u64, Failure> {
     let done: Vec<u64> = fates.iter().filter_map(entries).collect();
     if done.len() == fates.len() {
         return Ok(done.iter().sum());
@@ -69,23 +111,40 @@ pub async fn clear_all(way: Way, patience: Duration) -> Result<u64, Failure> {
     Err(failure.with("not_cleared", left.to_string()).with("unknown", unknown.to_string()))
 }
 
-/// Counts the entries of a cache.
-pub(super) fn size(way: &Way, size: Size, patience: Duration) -> Later {
-    let spread = Spread::new(way.clone(), units(Size::CODE, &[size.exact.into()]), patience);
-    Box::pin(async move {
-        let counted = spread.go_all().await.and_then(|fates| {
-            let counts: Vec<u64> = fates.iter().filter_map(entries).collect();
-            let (counted, all) = (counts.len(), fates.len());
-            let why = || format!("nobody serves {} of {all} segments now", all - counted);
-            let is_whole = counted == all;
-            let failure = || Failure::new(ErrorCode::SegmentUnavailable, why());
-            is_whole.then(|| counts.iter().sum()).ok_or_else(failure)
-        });
-        match counted {
-            Ok(entries) => Given::answer(&SizeReply::Ok { entries }),
-            Err(failure) => Given::failure(&failure),
+fn counted(fates: &[Fate]) -> Result<u64, Failure> {
+    let counts: Vec<u64> = fates.iter().filter_map(entries).collect();
+    if counts.len() < fates.len() {
+        return Err(unserved(fates.len() - counts.len(), fates.len()));
+    }
+    Ok(counts.iter().sum())
+}
+
+/// How far segments have come, each by whoever serves it.
+fn numbers(fates: &[Fate]) -> Result<Given, Failure> {
+    let number = |fate: &Fate| {
+        let Fate::Given(given) = fate else { return None };
+        let reader = Reader::new(&given.payload, &Limits::default());
+        match (given.kind == SubKind::Res).then(|| PartSeqReply::decode_all(reader))? {
+            Ok(PartSeqReply::Ok { segments }) => segments.iter().next(),
+            Err(_) => None,
         }
-    })
+    };
+    let numbers: Vec<SegmentSeq> = fates.iter().filter_map(number).collect();
+    if numbers.len() < fates.len() {
+        return Err(unserved(fates.len() - numbers.len(), fates.len()));
+    }
+    Ok(Given::answer(&PartSeqReply::Ok { segments: List::of(&numbers) }))
+}
+
+fn unserved(left: usize, all: usize) -> Failure {
+    let why = format!("nobody serves {left} of {all} segments now");
+    Failure::new(ErrorCode::SegmentUnavailable, why)
+}
+
+fn number_of(segment: u32) -> Result<Unit, Failure> {
+    let why = || Failure::new(ErrorCode::OutOfRange, format!("there is no segment {segment}"));
+    let unit = Unit { segment, op: PartSeq::CODE, body: Vec::new(), name: None };
+    (segment < SEGMENTS).then_some(unit).ok_or_else(why)
 }
 
 /// One for each segment.
@@ -151,4 +210,20 @@ pub(super) fn count_segment(
     let cost = SEGMENT_COST + usize::try_from(cost).unwrap_or(usize::MAX / 2);
     let given = Given::answer(&SizeReply::Ok { entries });
     cluster.serves(shared, unit.segment).then_some(((given, None), cost))
+}
+
+/// How far a segment has come that this member serves. Each time of serving it is another life: what
+/// was changed while others did is not among the numbers here.
+pub(super) fn number_segment(
+    shared: &Shared,
+    object: &Object,
+    segment: u32,
+) -> Option<(Begun, usize)> {
+    let tenure = || shared.copies()?.tenure(segment).map(|(_, tenure)| tenure);
+    let before = tenure()?;
+    let mut state = object.cache.as_ref()?.part_seq(&[segment]).pop()??;
+    state.life ^= u128::from(before);
+    let number = numbered(u16::try_from(segment).ok()?, state);
+    let given = Given::answer(&PartSeqReply::Ok { segments: List::of(&[number]) });
+    (tenure() == Some(before)).then_some(((given, None), SEGMENT_COST))
 }
