@@ -3,7 +3,7 @@
 use std::{error::Error, path::PathBuf};
 
 use clap::Parser;
-use isogrid_benches::hit_ratio::{Trace, belady, ideal_split, in_table, lru};
+use isogrid_benches::hit_ratio::{Trace, belady, charged, ideal_split, in_table, lru};
 use isogrid_engine::eviction::PolicyKind;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -45,44 +45,37 @@ fn main() -> Result<()> {
             (0..args.seeds).map(|seed| trace.clone().varied(seed.into(), args.scale)).collect();
         for share in &args.share {
             for segments in &args.segments {
-                row(&args, &drawings, *share, *segments, false)?;
-                if args.tables {
-                    row(&args, &drawings, *share, *segments, true)?;
-                }
+                row(&args, &drawings, *share, *segments)?;
             }
         }
     }
     Ok(())
 }
 
-fn head(args: &Args) {
-    print!("{:<10} {:>8} {:>8} {:<6}", "trace", "share", "segments", "what");
-    print!(" {:>7} {:>7}", "belady", "lru-ref");
-    for policy in &args.policy {
-        print!(" {policy:>9}");
-    }
-    println!();
+fn head(_: &Args) {
+    println!("trace share segments policy alone charged -garbage table seeds.. | structures garbage%");
 }
 
-fn row(args: &Args, traces: &[Trace], share: u64, segments: u32, tables: bool) -> Result<()> {
+fn row(args: &Args, traces: &[Trace], share: u64, segments: u32) -> Result<()> {
     let capacity = |trace: &Trace| trace.footprint() / share.max(1);
     let name = traces.first().map_or("", |trace| &trace.name);
-    let what = if tables { "table" } else { "policy" };
-    print!("{name:<10} {:>8} {segments:>8} {what:<6}", format!("1/{share}"));
-    print!(" {:>7.4}", mean(traces, |trace| Ok(belady(trace, capacity(trace))))?);
-    print!(" {:>7.4}", mean(traces, |trace| Ok(lru(trace, capacity(trace))))?);
     for policy in &args.policy {
-        let hit_ratio = mean(traces, |trace| match tables {
-            true => in_table(*policy, trace, capacity(trace), segments),
-            false => Ok(ideal_split(*policy, trace, capacity(trace), segments.into())),
-        })?;
-        print!(" {hit_ratio:>9.4}");
+        let (mut a, mut b, mut c, mut t, mut st, mut g) = (0., 0., 0., 0., 0, 0.);
+        for (n, trace) in traces.iter().enumerate() {
+            let cap = capacity(trace);
+            a += ideal_split(*policy, trace, cap, segments.into());
+            if args.tables {
+            let played = in_table(*policy, trace, cap, segments, n as u64 + 1)?;
+            let ch = charged(trace, played.structures)?;
+            b += ideal_split(*policy, &ch, cap, segments.into());
+            c += ideal_split(*policy, &ch, cap - played.garbage, segments.into());
+            t += played.hit_ratio;
+            st += played.structures;
+            g += played.garbage as f64 / cap as f64;
+            }
+        }
+        let n = traces.len() as f64;
+        println!("{name:<9} 1/{share:<3} {segments:>3} {policy:<10} {:.4} {:.4} {:.4} {:.4} | {} {:.4}", a / n, b / n, c / n, t / n, st / traces.len() as u32, g / n);
     }
-    println!();
     Ok(())
-}
-
-fn mean(traces: &[Trace], of: impl Fn(&Trace) -> Result<f64>) -> Result<f64> {
-    let sum = traces.iter().map(of).sum::<Result<f64>>()?;
-    Ok(sum / traces.len().max(1) as f64)
 }

@@ -8,7 +8,18 @@ use super::{Object, Trace};
 /// Nothing expires here.
 const NOW: u64 = 0;
 
-/// The hit ratio of a table on a trace, with a limit in bytes on all that it holds.
+/// What a table made of a trace.
+#[derive(Debug, Clone, Copy)]
+pub struct Played {
+    /// Hits of all accesses.
+    pub hit_ratio: f64,
+    /// Bytes of index, slots and policy in the end, for each entry.
+    pub structures: u32,
+    /// Mean garbage, bytes.
+    pub garbage: u64,
+}
+
+/// Plays a trace on a table with a limit in bytes on all that it holds.
 ///
 /// # Errors
 /// When the engine refuses the number of segments, or an entry for another reason than its size.
@@ -17,18 +28,56 @@ pub fn in_table(
     trace: &Trace,
     max_bytes: u64,
     segments: u32,
-) -> Result<f64, Box<dyn std::error::Error>> {
+    seed: u64,
+) -> Result<Played, Box<dyn std::error::Error>> {
     let segments = Some(segments);
     let config =
-        TableConfig { segments, max_bytes, eviction: policy, seed: 1, ..TableConfig::default() };
+        TableConfig { segments, max_bytes, eviction: policy, seed, ..TableConfig::default() };
     let table = Table::new(&config, NOW)?;
-    let largest = trace.objects.iter().map(|object| object.size).max();
-    let value = vec![b'v'; largest.unwrap_or(0) as usize];
+    let value = value_for(trace);
     let mut hits = 0;
+    let (mut garbage, mut puts) = (0, 0);
     for (_, object) in trace.iter() {
-        hits += u64::from(look_aside(&table, object, &value)?);
+        if look_aside(&table, object, &value)? {
+            hits += 1;
+        } else {
+            puts += 1;
+            garbage += table.usage().retired_bytes;
+        }
     }
-    Ok(trace.ratio(hits))
+    let usage = table.usage();
+    let held: usize = trace.objects.iter().filter_map(|object| charge(&table, object)).sum();
+    let structures = (usage.bytes - usage.retired_bytes - held as u64) / usage.entries.max(1);
+    Ok(Played { hit_ratio: trace.ratio(hits), structures: u32::try_from(structures)?, garbage: garbage / puts.max(1) })
+}
+
+/// The trace with the sizes that a table charges: what an entry takes of the allocator, and so many
+/// bytes of structures.
+///
+/// # Errors
+/// As [`in_table`].
+pub fn charged(trace: &Trace, structures: u32) -> Result<Trace, Box<dyn std::error::Error>> {
+    let mut charged = trace.clone();
+    let value = value_for(trace);
+    let config = TableConfig { segments: Some(1), max_bytes: u64::MAX >> 2, ..TableConfig::default() };
+    let table = Table::new(&config, NOW)?;
+    for object in &mut charged.objects {
+        look_aside(&table, object, &value)?;
+        object.size = u32::try_from(charge(&table, object).unwrap_or(0))? + structures;
+    }
+    Ok(charged)
+}
+
+fn value_for(trace: &Trace) -> Vec<u8> {
+    let largest = trace.objects.iter().map(|object| object.size).max();
+    vec![b'v'; largest.unwrap_or(0) as usize]
+}
+
+/// What a table charges for an object that it holds.
+fn charge(table: &Table, object: &Object) -> Option<usize> {
+    let key = object.key.to_string();
+    let key = key.as_bytes();
+    Some(table.pin().peek(table.hash(key), key, NOW)?.charge())
 }
 
 /// Gets, and on a miss sets; whether it hit. What is larger than the limit is not stored.
@@ -63,7 +112,7 @@ mod tests {
             [(PolicyKind::TinyLfu, 0.04), (PolicyKind::S3Fifo, 0.03), (PolicyKind::Lru, 0.03)];
         for (policy, bound) in within {
             let (live, ideal) = (
-                in_table(policy, &trace, capacity, 1).expect("a table"),
+                in_table(policy, &trace, capacity, 1, 1).expect("a table").hit_ratio,
                 ideal(policy, &trace, capacity),
             );
             assert!(ideal > 0.2, "{policy}: {ideal}");

@@ -7,6 +7,8 @@ use crate::config::TableConfig;
 
 /// A limit that is not there.
 const UNLIMITED: u64 = i64::MAX as u64;
+/// Bags of garbage over which its bytes are averaged.
+const AVERAGED: i64 = 16;
 
 /// Bytes and entries of one region, with limits of its own.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct Account {
     live: AtomicI64,
     /// Taken out of the table, but a reader may still look at it.
     retired: AtomicI64,
+    /// The moving average of what is retired.
+    garbage: AtomicI64,
     /// Evicted, and on its way to where it is kept.
     queued: AtomicI64,
     max_bytes: AtomicU64,
@@ -44,6 +48,7 @@ impl Account {
         Account {
             live: AtomicI64::new(0),
             retired: AtomicI64::new(0),
+            garbage: AtomicI64::new(0),
             queued: AtomicI64::new(0),
             max_bytes: AtomicU64::new(config.max_bytes),
             max_entries: config.max_entries.unwrap_or(UNLIMITED),
@@ -72,9 +77,18 @@ impl Account {
         }
     }
 
-    /// Charges garbage, or (negative) what of it was freed.
+    /// Charges garbage.
     pub fn charge_retired(&self, bytes: i64) {
         self.retired.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Charges that garbage was freed, and averages over what there was before and after. Of two
+    /// who do that at once one is lost, no more.
+    pub fn discharge_retired(&self, bytes: i64) {
+        let before = self.retired.fetch_sub(bytes, Ordering::Relaxed);
+        let average = self.garbage.load(Ordering::Relaxed);
+        let average = average + (before - bytes / 2 - average) / AVERAGED;
+        self.garbage.store(average, Ordering::Relaxed);
     }
 
     /// Charges what was evicted and waits to be written, or (negative) what of it was.
@@ -89,9 +103,13 @@ impl Account {
 
     /// Bytes that are held and will be free without more being evicted: what waits to be written,
     /// and garbage up to an eighth of the limit. When readers keep more of it from being freed,
-    /// evicting what lives would only make more.
+    /// evicting what lives would only make more. Garbage comes and goes by the bag, so it is its
+    /// average that counts: otherwise the room for what lives would swing, and with each swing a
+    /// policy gives up entries that it had chosen to keep (ADR 1).
     pub fn leaving(&self) -> u64 {
-        self.queued() + self.retired().min(self.max_bytes() / 8)
+        let max_bytes = self.max_bytes();
+        let peak = self.retired().saturating_sub(max_bytes / 64);
+        self.queued() + count(&self.garbage).max(peak).min(max_bytes / 8)
     }
 
     /// Bytes of live memory.
