@@ -23,7 +23,9 @@ struct Args {
     /// Instances over which keys and capacity are spread.
     #[arg(long, value_delimiter = ',', default_value = "1")]
     segments: Vec<u32>,
-    /// Besides the policies alone, tables of the engine that are limited to the same bytes.
+    /// Besides the policies alone, tables of the engine that are limited to the same bytes; the
+    /// policies alone when each entry takes as many bytes as in the table (`charged`); and how many
+    /// that is over key and value (`bytes`).
     #[arg(long)]
     tables: bool,
     /// Multiplies the values' sizes; a table of few bytes is mostly overhead.
@@ -45,37 +47,77 @@ fn main() -> Result<()> {
             (0..args.seeds).map(|seed| trace.clone().varied(seed.into(), args.scale)).collect();
         for share in &args.share {
             for segments in &args.segments {
-                row(&args, &drawings, *share, *segments)?;
+                rows(&args, &drawings, *share, *segments)?;
             }
         }
     }
     Ok(())
 }
 
-fn head(_: &Args) {
-    println!("trace share segments policy alone charged -garbage table seeds.. | structures garbage%");
+fn head(args: &Args) {
+    print!("{:<10} {:>8} {:>8} {:<7}", "trace", "share", "segments", "what");
+    print!(" {:>7} {:>7}", "belady", "lru-ref");
+    for policy in &args.policy {
+        print!(" {policy:>9}");
+    }
+    println!();
 }
 
-fn row(args: &Args, traces: &[Trace], share: u64, segments: u32) -> Result<()> {
+/// What a policy comes to.
+#[derive(Clone, Copy)]
+struct Figures {
+    alone: f64,
+    charged: f64,
+    table: f64,
+    bytes: f64,
+}
+
+fn rows(args: &Args, traces: &[Trace], share: u64, segments: u32) -> Result<()> {
     let capacity = |trace: &Trace| trace.footprint() / share.max(1);
     let name = traces.first().map_or("", |trace| &trace.name);
-    for policy in &args.policy {
-        let (mut a, mut b, mut c, mut t, mut st, mut g) = (0., 0., 0., 0., 0, 0.);
-        for (n, trace) in traces.iter().enumerate() {
-            let cap = capacity(trace);
-            a += ideal_split(*policy, trace, cap, segments.into());
-            if args.tables {
-            let played = in_table(*policy, trace, cap, segments, n as u64 + 1)?;
-            let ch = charged(trace, played.structures)?;
-            b += ideal_split(*policy, &ch, cap, segments.into());
-            c += ideal_split(*policy, &ch, cap - played.garbage, segments.into());
-            t += played.hit_ratio;
-            st += played.structures;
-            g += played.garbage as f64 / cap as f64;
-            }
-        }
-        let n = traces.len() as f64;
-        println!("{name:<9} 1/{share:<3} {segments:>3} {policy:<10} {:.4} {:.4} {:.4} {:.4} | {} {:.4}", a / n, b / n, c / n, t / n, st / traces.len() as u32, g / n);
+    let references = [belady, lru].map(|of| mean(traces, |trace| of(trace, capacity(trace))));
+    let measure = |policy| -> Result<Vec<Figures>> {
+        traces.iter().map(|t| figures(args, policy, t, capacity(t), segments)).collect()
+    };
+    let measured: Vec<_> = args.policy.iter().copied().map(measure).collect::<Result<_>>()?;
+    let row = |what, of: fn(&Figures) -> f64| {
+        print!("{name:<10} {:>8} {segments:>8} {what:<7}", format!("1/{share}"));
+        print!(" {:>7.4} {:>7.4}", references[0], references[1]);
+        measured.iter().for_each(|figures| print!(" {:>9.4}", mean(figures, of)));
+        println!();
+    };
+    row("policy", |figures| figures.alone);
+    if args.tables {
+        row("charged", |figures| figures.charged);
+        row("table", |figures| figures.table);
+        row("bytes", |figures| figures.bytes);
     }
     Ok(())
+}
+
+fn figures(
+    args: &Args,
+    policy: PolicyKind,
+    trace: &Trace,
+    capacity: u64,
+    segments: u32,
+) -> Result<Figures> {
+    let simulated = |trace: &Trace, capacity| ideal_split(policy, trace, capacity, segments.into());
+    let alone = simulated(trace, capacity);
+    if !args.tables {
+        return Ok(Figures { alone, charged: 0.0, table: 0.0, bytes: 0.0 });
+    }
+    let played = in_table(policy, trace, capacity, segments)?;
+    let charged = charged(trace, played.structures)?;
+    let beside = charged.footprint() - trace.footprint();
+    Ok(Figures {
+        alone,
+        charged: simulated(&charged, capacity.saturating_sub(played.garbage)),
+        table: played.hit_ratio,
+        bytes: beside as f64 / trace.objects.len().max(1) as f64,
+    })
+}
+
+fn mean<T>(of: &[T], figure: impl Fn(&T) -> f64) -> f64 {
+    of.iter().map(figure).sum::<f64>() / of.len().max(1) as f64
 }

@@ -172,3 +172,37 @@ impl Account {
 fn count(counter: &AtomicI64) -> u64 {
     u64::try_from(counter.load(Ordering::Relaxed)).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> Account {
+        Account::new(&TableConfig { max_bytes: 1 << 20, ..TableConfig::default() })
+    }
+
+    #[test]
+    fn room_does_not_swing_with_the_bags_of_garbage() {
+        let account = account();
+        let mut leaving = Vec::new();
+        for bag in 0..200 {
+            for _ in 0..32 {
+                account.charge_retired(100);
+                leaving.extend((bag >= 100).then(|| account.leaving()));
+            }
+            account.discharge_retired(3200);
+        }
+        let (least, most) = (leaving.iter().min(), leaving.iter().max());
+        assert!(least.zip(most).is_some_and(|(a, b)| *a > 1400 && *b < 1800), "{least:?} {most:?}");
+    }
+
+    #[test]
+    fn garbage_that_nobody_frees_takes_room_up_to_an_eighth() {
+        let account = account();
+        let table = [(1 << 14, 0), (1 << 14, 1 << 14), (1 << 16, 5 << 14), (1 << 20, 1 << 17)];
+        for (more, leaving) in table {
+            account.charge_retired(more);
+            assert_eq!(account.leaving(), leaving, "{} retired", account.retired());
+        }
+    }
+}
