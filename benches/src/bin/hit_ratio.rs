@@ -3,7 +3,7 @@
 use std::{error::Error, path::PathBuf};
 
 use clap::Parser;
-use isogrid_benches::hit_ratio::{Trace, belady, ideal_split, in_table, lru};
+use isogrid_benches::hit_ratio::{Trace, belady, charged, ideal_split, in_table, lru};
 use isogrid_engine::eviction::PolicyKind;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -23,7 +23,9 @@ struct Args {
     /// Instances over which keys and capacity are spread.
     #[arg(long, value_delimiter = ',', default_value = "1")]
     segments: Vec<u32>,
-    /// Besides the policies alone, tables of the engine that are limited to the same bytes.
+    /// Besides the policies alone, tables of the engine that are limited to the same bytes; the
+    /// policies alone when each entry takes as many bytes as in the table (`charged`); and how many
+    /// that is over key and value (`bytes`).
     #[arg(long)]
     tables: bool,
     /// Multiplies the values' sizes; a table of few bytes is mostly overhead.
@@ -45,10 +47,7 @@ fn main() -> Result<()> {
             (0..args.seeds).map(|seed| trace.clone().varied(seed.into(), args.scale)).collect();
         for share in &args.share {
             for segments in &args.segments {
-                row(&args, &drawings, *share, *segments, false)?;
-                if args.tables {
-                    row(&args, &drawings, *share, *segments, true)?;
-                }
+                rows(&args, &drawings, *share, *segments)?;
             }
         }
     }
@@ -56,7 +55,7 @@ fn main() -> Result<()> {
 }
 
 fn head(args: &Args) {
-    print!("{:<10} {:>8} {:>8} {:<6}", "trace", "share", "segments", "what");
+    print!("{:<10} {:>8} {:>8} {:<7}", "trace", "share", "segments", "what");
     print!(" {:>7} {:>7}", "belady", "lru-ref");
     for policy in &args.policy {
         print!(" {policy:>9}");
@@ -64,25 +63,61 @@ fn head(args: &Args) {
     println!();
 }
 
-fn row(args: &Args, traces: &[Trace], share: u64, segments: u32, tables: bool) -> Result<()> {
+/// What a policy comes to.
+#[derive(Clone, Copy)]
+struct Figures {
+    alone: f64,
+    charged: f64,
+    table: f64,
+    bytes: f64,
+}
+
+fn rows(args: &Args, traces: &[Trace], share: u64, segments: u32) -> Result<()> {
     let capacity = |trace: &Trace| trace.footprint() / share.max(1);
     let name = traces.first().map_or("", |trace| &trace.name);
-    let what = if tables { "table" } else { "policy" };
-    print!("{name:<10} {:>8} {segments:>8} {what:<6}", format!("1/{share}"));
-    print!(" {:>7.4}", mean(traces, |trace| Ok(belady(trace, capacity(trace))))?);
-    print!(" {:>7.4}", mean(traces, |trace| Ok(lru(trace, capacity(trace))))?);
-    for policy in &args.policy {
-        let hit_ratio = mean(traces, |trace| match tables {
-            true => in_table(*policy, trace, capacity(trace), segments),
-            false => Ok(ideal_split(*policy, trace, capacity(trace), segments.into())),
-        })?;
-        print!(" {hit_ratio:>9.4}");
+    let references = [belady, lru].map(|of| mean(traces, |trace| of(trace, capacity(trace))));
+    let measure = |policy| -> Result<Vec<Figures>> {
+        traces.iter().map(|t| figures(args, policy, t, capacity(t), segments)).collect()
+    };
+    let measured: Vec<_> = args.policy.iter().copied().map(measure).collect::<Result<_>>()?;
+    let row = |what, of: fn(&Figures) -> f64| {
+        print!("{name:<10} {:>8} {segments:>8} {what:<7}", format!("1/{share}"));
+        print!(" {:>7.4} {:>7.4}", references[0], references[1]);
+        measured.iter().for_each(|figures| print!(" {:>9.4}", mean(figures, of)));
+        println!();
+    };
+    row("policy", |figures| figures.alone);
+    if args.tables {
+        row("charged", |figures| figures.charged);
+        row("table", |figures| figures.table);
+        row("bytes", |figures| figures.bytes);
     }
-    println!();
     Ok(())
 }
 
-fn mean(traces: &[Trace], of: impl Fn(&Trace) -> Result<f64>) -> Result<f64> {
-    let sum = traces.iter().map(of).sum::<Result<f64>>()?;
-    Ok(sum / traces.len().max(1) as f64)
+fn figures(
+    args: &Args,
+    policy: PolicyKind,
+    trace: &Trace,
+    capacity: u64,
+    segments: u32,
+) -> Result<Figures> {
+    let simulated = |trace: &Trace, capacity| ideal_split(policy, trace, capacity, segments.into());
+    let alone = simulated(trace, capacity);
+    if !args.tables {
+        return Ok(Figures { alone, charged: 0.0, table: 0.0, bytes: 0.0 });
+    }
+    let played = in_table(policy, trace, capacity, segments)?;
+    let charged = charged(trace, played.structures)?;
+    let beside = charged.footprint() - trace.footprint();
+    Ok(Figures {
+        alone,
+        charged: simulated(&charged, capacity.saturating_sub(played.garbage)),
+        table: played.hit_ratio,
+        bytes: beside as f64 / trace.objects.len().max(1) as f64,
+    })
+}
+
+fn mean<T>(of: &[T], figure: impl Fn(&T) -> f64) -> f64 {
+    of.iter().map(figure).sum::<f64>() / of.len().max(1) as f64
 }

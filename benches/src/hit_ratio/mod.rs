@@ -12,5 +12,5 @@ mod trace;
 
 pub use ideal::{ideal, ideal_split};
 pub use reference::{belady, lru};
-pub use table::in_table;
+pub use table::{Played, charged, in_table};
 pub use trace::{Object, Trace, value_size};

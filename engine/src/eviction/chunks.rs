@@ -1,26 +1,23 @@
 //! An array that grows a chunk at a time, so that growth never copies what is already there.
 
-/// Elements in one chunk.
-const CHUNK: usize = 256;
-
-/// An array over all indexes; one that was never set reads as the default.
+/// An array over all indexes, `CHUNK` to a chunk; one that was never set reads as the default.
 #[derive(Debug, Default)]
-pub(crate) struct Chunks<T> {
+pub(crate) struct Chunks<T, const CHUNK: usize = 256> {
     chunks: Vec<Box<[T; CHUNK]>>,
 }
 
-impl<T: Copy + Default> Chunks<T> {
+impl<T: Copy + Default, const CHUNK: usize> Chunks<T, CHUNK> {
     /// The element at `index`.
     #[inline]
     pub(crate) fn get(&self, index: u32) -> T {
-        let (chunk, place) = split(index);
+        let (chunk, place) = split::<CHUNK>(index);
         self.chunks.get(chunk).and_then(|c| c.get(place)).copied().unwrap_or_default()
     }
 
     /// The element at `index`, to be changed; the array grows to hold it.
     #[inline]
     pub(crate) fn get_mut(&mut self, index: u32) -> &mut T {
-        let (chunk, place) = split(index);
+        let (chunk, place) = split::<CHUNK>(index);
         if self.chunks.len() <= chunk {
             self.grow(chunk);
         }
@@ -40,7 +37,7 @@ impl<T: Copy + Default> Chunks<T> {
     }
 }
 
-fn split(index: u32) -> (usize, usize) {
+fn split<const CHUNK: usize>(index: u32) -> (usize, usize) {
     let index = index as usize;
     (index / CHUNK, index % CHUNK)
 }

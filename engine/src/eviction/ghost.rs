@@ -10,6 +10,8 @@ use super::{chunks::Chunks, mix};
 
 /// Fingerprints in a bucket.
 const WAYS: u32 = 8;
+/// Buckets allocated together: half a KiB, which a segment of few entries can spare.
+const BUCKETS: usize = 32;
 
 /// Fingerprints, newest first; 0 is an empty place.
 type Bucket = [u16; WAYS as usize];
@@ -17,7 +19,7 @@ type Bucket = [u16; WAYS as usize];
 /// Fingerprints of evicted keys.
 #[derive(Debug)]
 pub(super) struct Ghosts {
-    buckets: Chunks<Bucket>,
+    buckets: Chunks<Bucket, BUCKETS>,
     len: u32,
 }
 

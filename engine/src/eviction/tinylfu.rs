@@ -29,6 +29,10 @@ const PROTECTED_SHARE: f32 = 0.8;
 /// is read in bursts would never come in. But it is not widened for that over this share.
 const WINDOW_ENTRIES_MIN: f32 = 4.0;
 const FEW_SHARE_MAX: f32 = 0.2;
+/// Who wins a place is mostly smaller than who had it, and the window gets what is left over. Where
+/// it has come to more than so many times its share, a second winner takes the same victim's place.
+const WINDOW_SWELLS: f32 = 4.0;
+const WINNERS_MAX: usize = 2;
 /// So many times the victim's worth is asked of a candidate, and a rejected key that came back is
 /// taken for.
 const MARGIN: u64 = 2;
@@ -62,10 +66,10 @@ impl TinyLfu {
         self.sketch.add(hash, self.queues.len());
     }
 
-    /// Whether the window has more than its share of the weight.
-    fn window_is_full(&self) -> bool {
+    /// Whether the window has more than so many times its share of the weight.
+    fn window_exceeds(&self, times: f32) -> bool {
         let few = WINDOW_ENTRIES_MIN / self.queues.len().max(1) as f32;
-        let share = self.climber.share().max(few.min(FEW_SHARE_MAX));
+        let share = self.climber.share().max(few.min(FEW_SHARE_MAX)) * times;
         self.queues.weight(WINDOW) as f32 > self.queues.total_weight() as f32 * share
     }
 
@@ -74,7 +78,7 @@ impl TinyLfu {
     fn drain_window(&mut self, entries: &dyn Entries) {
         for _ in 0..2 {
             match self.queues.tail(WINDOW) {
-                Some(slot) if self.window_is_full() => {
+                Some(slot) if self.window_exceeds(1.0) => {
                     self.queues.transfer(PROBATION, slot, entries.weight(slot));
                 }
                 _ => return,
@@ -137,25 +141,34 @@ impl TinyLfu {
         }
     }
 
-    /// The next victim; a candidate that wins moves on to probation, a victim that wins makes way
-    /// for the next one to be challenged.
+    /// The next victim. A candidate that wins moves on to probation; one that loses goes, and the
+    /// victim that won makes way for the next one to be challenged.
     fn choose(&mut self, entries: &dyn Entries) -> Option<Slot> {
-        let window = self.queues.tail(WINDOW);
-        match (window, self.main_tail()) {
-            (Some(candidate), Some(victim)) if self.window_is_full() => {
-                let bar = self.worth_of(victim, entries).times(MARGIN);
-                if !self.worth_of(candidate, entries).exceeds(bar) {
-                    self.queues.move_to_head(victim);
-                    let ghosts = self.queues.len() / 4 * GHOSTS_IN_4;
-                    self.rejected.insert(entries.hash(candidate), ghosts);
-                    return Some(candidate);
+        let mut beaten = None;
+        for _ in 0..WINNERS_MAX {
+            match (self.queues.tail(WINDOW), self.main_tail()) {
+                (Some(candidate), Some(victim)) if self.window_exceeds(1.0) => {
+                    let bar = self.worth_of(victim, entries).times(MARGIN);
+                    if !self.worth_of(candidate, entries).exceeds(bar) {
+                        self.reject(candidate, victim, entries);
+                        return Some(candidate);
+                    }
+                    self.queues.transfer(PROBATION, candidate, entries.weight(candidate));
+                    beaten = beaten.or(Some(victim));
+                    if !self.window_exceeds(WINDOW_SWELLS) {
+                        break;
+                    }
                 }
-                self.queues.transfer(PROBATION, candidate, entries.weight(candidate));
-                Some(victim)
+                (candidate, victim) => return beaten.or(victim).or(candidate),
             }
-            (_, Some(victim)) => Some(victim),
-            (candidate, None) => candidate,
         }
+        beaten
+    }
+
+    fn reject(&mut self, candidate: Slot, victim: Slot, entries: &dyn Entries) {
+        self.queues.move_to_head(victim);
+        let ghosts = self.queues.len() / 4 * GHOSTS_IN_4;
+        self.rejected.insert(entries.hash(candidate), ghosts);
     }
 }
 

@@ -7,6 +7,8 @@ use crate::config::TableConfig;
 
 /// A limit that is not there.
 const UNLIMITED: u64 = i64::MAX as u64;
+/// Bags of garbage over which its bytes are averaged.
+const AVERAGED: i64 = 16;
 
 /// Bytes and entries of one region, with limits of its own.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct Account {
     live: AtomicI64,
     /// Taken out of the table, but a reader may still look at it.
     retired: AtomicI64,
+    /// The moving average of what is retired.
+    garbage: AtomicI64,
     /// Evicted, and on its way to where it is kept.
     queued: AtomicI64,
     max_bytes: AtomicU64,
@@ -44,6 +48,7 @@ impl Account {
         Account {
             live: AtomicI64::new(0),
             retired: AtomicI64::new(0),
+            garbage: AtomicI64::new(0),
             queued: AtomicI64::new(0),
             max_bytes: AtomicU64::new(config.max_bytes),
             max_entries: config.max_entries.unwrap_or(UNLIMITED),
@@ -72,9 +77,18 @@ impl Account {
         }
     }
 
-    /// Charges garbage, or (negative) what of it was freed.
+    /// Charges garbage.
     pub fn charge_retired(&self, bytes: i64) {
         self.retired.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Charges that garbage was freed, and averages over what there was before and after. Of two
+    /// who do that at once one is lost, no more.
+    pub fn discharge_retired(&self, bytes: i64) {
+        let before = self.retired.fetch_sub(bytes, Ordering::Relaxed);
+        let average = self.garbage.load(Ordering::Relaxed);
+        let average = average + (before - bytes / 2 - average) / AVERAGED;
+        self.garbage.store(average, Ordering::Relaxed);
     }
 
     /// Charges what was evicted and waits to be written, or (negative) what of it was.
@@ -89,9 +103,13 @@ impl Account {
 
     /// Bytes that are held and will be free without more being evicted: what waits to be written,
     /// and garbage up to an eighth of the limit. When readers keep more of it from being freed,
-    /// evicting what lives would only make more.
+    /// evicting what lives would only make more. Garbage comes and goes by the bag, so it is its
+    /// average that counts: otherwise the room for what lives would swing, and with each swing a
+    /// policy gives up entries that it had chosen to keep (ADR 1).
     pub fn leaving(&self) -> u64 {
-        self.queued() + self.retired().min(self.max_bytes() / 8)
+        let max_bytes = self.max_bytes();
+        let peak = self.retired().saturating_sub(max_bytes / 64);
+        self.queued() + count(&self.garbage).max(peak).min(max_bytes / 8)
     }
 
     /// Bytes of live memory.
@@ -153,4 +171,38 @@ impl Account {
 
 fn count(counter: &AtomicI64) -> u64 {
     u64::try_from(counter.load(Ordering::Relaxed)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> Account {
+        Account::new(&TableConfig { max_bytes: 1 << 20, ..TableConfig::default() })
+    }
+
+    #[test]
+    fn room_does_not_swing_with_the_bags_of_garbage() {
+        let account = account();
+        let mut leaving = Vec::new();
+        for bag in 0..200 {
+            for _ in 0..32 {
+                account.charge_retired(100);
+                leaving.extend((bag >= 100).then(|| account.leaving()));
+            }
+            account.discharge_retired(3200);
+        }
+        let (least, most) = (leaving.iter().min(), leaving.iter().max());
+        assert!(least.zip(most).is_some_and(|(a, b)| *a > 1400 && *b < 1800), "{least:?} {most:?}");
+    }
+
+    #[test]
+    fn garbage_that_nobody_frees_takes_room_up_to_an_eighth() {
+        let account = account();
+        let table = [(1 << 14, 0), (1 << 14, 1 << 14), (1 << 16, 5 << 14), (1 << 20, 1 << 17)];
+        for (more, leaving) in table {
+            account.charge_retired(more);
+            assert_eq!(account.leaving(), leaving, "{} retired", account.retired());
+        }
+    }
 }

@@ -92,7 +92,7 @@ impl Load {
                 }
             }
         }
-        self.account.charge_retired(-signed(self.bytes));
+        self.account.discharge_retired(signed(self.bytes));
     }
 }
 
