@@ -347,7 +347,7 @@ async fn caches_that_cannot_be_kept_as_one_are_not_written_as_one() {
             tx.put(caches[1], b"k", b"first");
             assert!(matches!(tx.commit().await.unwrap(), Commit::Done(_)));
             let tx = client.transaction();
-            caches.map(|cache| tx.put(cache, b"k", b"both"));
+            caches.iter().for_each(|cache| tx.put(cache, b"k", b"both"));
             let result = tx.commit().await;
             let refused = result.as_ref().err().and_then(Error::code);
             assert_eq!(refused, (!fits).then_some(ErrorCode::InvalidArgument), "{result:?}");

@@ -61,7 +61,9 @@ impl Bank {
             let (a, b) = (tx.get(from, &account).await?, tx.get(to, &other).await?);
             tx.put(from, &account, &(number(a) - 1).to_le_bytes());
             tx.put(to, &other, &(number(b) + 1).to_le_bytes());
-            [from, to].map(|cache| tx.put(cache, mine.as_bytes(), &n.to_le_bytes()));
+            for cache in [from, to] {
+                tx.put(cache, mine.as_bytes(), &n.to_le_bytes());
+            }
             return tx.commit().await;
         }
         let tx = self.client.begin(Isolation::Snapshot).await?;

@@ -147,13 +147,16 @@ impl Parts for Local {
     }
 }
 
-/// What a commit gave keys as their versions: by cache, each in the order of its keys.
+/// Keys and their versions, in order.
+type Keys = Vec<(Vec<u8>, u64)>;
+
+/// What a commit gave keys as their versions, by cache.
 #[derive(Debug, Default)]
-pub struct Versions(Vec<(u32, Vec<(Vec<u8>, u64)>)>);
+pub struct Versions(Vec<(u32, Keys)>);
 
 impl Versions {
     /// Those of one cache.
-    pub fn of(object: u32, versions: Vec<(Vec<u8>, u64)>) -> Versions {
+    pub fn of(object: u32, versions: Keys) -> Versions {
         Versions(vec![(object, versions)])
     }
 
@@ -170,7 +173,7 @@ impl Versions {
 
 /// Keys that are not as a transaction saw them, and their versions now, by cache.
 #[derive(Debug, Default)]
-pub struct Conflicts(Vec<(u32, Vec<(Vec<u8>, u64)>)>);
+pub struct Conflicts(Vec<(u32, Keys)>);
 
 impl Conflicts {
     /// As they are told.
@@ -183,7 +186,7 @@ impl Conflicts {
 }
 
 /// Keys and the versions that are there now; 0 for none.
-fn versions_now(cache: &Cache, keys: Vec<Vec<u8>>, now: u64) -> Vec<(Vec<u8>, u64)> {
+fn versions_now(cache: &Cache, keys: Vec<Vec<u8>>, now: u64) -> Keys {
     let batch = cache.batch(now);
     let version = |key: &Vec<u8>| batch.peek(cache.hash(key), key).map_or(0, |e| e.version());
     let versions: Vec<u64> = keys.iter().map(version).collect();
