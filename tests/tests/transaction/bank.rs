@@ -188,3 +188,32 @@ fn a_snapshot_that_sees_a_write_sees_those_before_it() {
         }
     });
 }
+
+/// The same over tables that were written one after the other.
+#[test]
+fn a_moment_of_several_tables_that_sees_a_write_sees_those_before_it() {
+    let tables: Vec<_> = (0..12).map(|_| Arc::new(table(64))).collect();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 1..=20_000_u64 {
+                for table in &tables {
+                    put(table, b"k", &round.to_le_bytes()).unwrap();
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            let mut joint = Joint::new(Isolation::Snapshot, 0);
+            for table in &tables {
+                joint.part(table, 0).unwrap();
+            }
+            let rounds = tables.iter().map(|table| {
+                let entry = joint.part(table, 0).unwrap().get(b"k", 0).unwrap();
+                entry.map_or(0, |entry| number(&entry.value))
+            });
+            let rounds: Vec<_> = rounds.collect();
+            assert!(rounds.is_sorted_by(|before, after| before >= after), "{rounds:?}");
+        }
+    });
+}
