@@ -288,23 +288,30 @@ fn servers_with_tls_and_logins_are_measured() {
     let (file, audit) = (format!("auth.users={file}"), format!("auth.audit={audit}"));
     let auth = ["--set", "auth.mode=on", "--set", &file, "--set", &audit];
     for tls in [&[][..], &tls] {
-        let native = ["--native", "127.0.0.1:0", "--memcached", "off"];
-        let server = Server::isogrid(&[&native[..], &auth, tls].concat());
+        let server = Server::isogrid(&[&["--native", "127.0.0.1:0"][..], &auth, tls].concat());
         let ca = if tls.is_empty() { vec![] } else { vec!["--cacert", &ca] };
         let login = |file: &str| users.path(file);
         let (right, wrong) = (login("password"), login("wrong"));
         let args = [&load[..], &ca, &["--user", "app", "--password-file", &right]].concat();
-        let (code, said) = measured(&server, "native", &args);
-        assert_eq!((code, number(&said, "/gets") > 0), (Some(0), true), "{said}");
-        let to = address(&server, "native");
-        let wrong = ["--server", &to, "--user", "app", "--password-file", &wrong];
-        for (login, why) in [(&wrong[..], "AUTH_FAILED"), (&wrong[..2], "AUTH_REQUIRED")] {
-            let refused = bench(&[&load[..], &ca, login].concat());
-            let stderr = String::from_utf8(refused.stderr).unwrap();
-            assert_eq!(refused.status.code(), Some(1), "{stderr}");
-            assert!(stderr.contains(why), "{stderr}");
+        for (protocol, failed, required) in [
+            ("native", "AUTH_FAILED", "AUTH_REQUIRED"),
+            ("memcached", "the login was refused: CLIENT_ERROR", "CLIENT_ERROR unauthenticated"),
+        ] {
+            let (code, said) = measured(&server, protocol, &args);
+            let hits = number(&said, "/gets");
+            assert_eq!((code, number(&said, "/hits")), (Some(0), hits), "{said}");
+            assert!(hits > 0, "{said}");
+            let to = address(&server, protocol);
+            let wrong = ["--server", &to, "--user", "app", "--password-file", &wrong];
+            for (login, why) in [(&wrong[..], failed), (&wrong[..2], required)] {
+                let refused = bench(&[&["--protocol", protocol], &load[..], &ca, login].concat());
+                let said = [refused.stderr, refused.stdout].concat();
+                let said = String::from_utf8(said).unwrap();
+                assert_eq!(refused.status.code(), Some(1), "{said}");
+                assert!(said.contains(why), "{said}");
+            }
         }
     }
-    let refused = bench(&["--protocol", "memcached", "--user", "app"]);
+    let refused = bench(&["--protocol", "memcached", "--token-file", "t"]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
 }

@@ -11,6 +11,8 @@ mod logins;
 mod memo;
 #[path = "client/near.rs"]
 mod near;
+#[path = "client/transfers.rs"]
+mod transfers;
 
 use std::net::TcpListener;
 use std::time::Duration;

@@ -116,3 +116,27 @@ fn conflicts_name_their_keys() {
     assert_eq!(state(&mut one, &first), "COMMITTED");
     assert_eq!(state(&mut other, &second), "ABORTED");
 }
+
+/// A cache of the cluster is in a transaction by itself, and that is said of whichever came first.
+#[test]
+fn caches_of_the_cluster_are_in_no_transaction_with_others() {
+    let dev = Dev::three(&[]);
+    let mut client = dev.native(0);
+    let create = json!({"kind": "CACHE", "name": "own", "mode": "CREATE_NEW", "options": "{}"});
+    let made = client.call("catalog.CREATE", 0, create);
+    let (own, shared) = (made[1]["id"].as_u64().unwrap(), client.cache("default"));
+    let refused = json!(["ERR", "UNSUPPORTED_OP"]);
+    let write =
+        |object: u64| json!({"object": object, "key": "k", "op": "PUT", "value": "1", "write": {}});
+    let both = json!({"reads": [], "writes": [write(own), write(shared)]});
+    assert_eq!(client.call("tx.COMMIT_OCC", 0, both), refused);
+    for (first, second) in [(own, shared), (shared, own)] {
+        let begun = client.call("tx.BEGIN", 0, json!({"isolation": "SNAPSHOT", "idle_ms": 0}));
+        let tx = json!({"ext": {"tx": begun[1]["tx"]}});
+        let body = json!({"key": "k", "value": "1", "write": {}});
+        assert_eq!(client.call_with("cache.PUT", first, body.clone(), &tx)[0], "OK");
+        assert_eq!(client.call_with("cache.PUT", second, body, &tx), refused);
+        let committed = client.call("tx.COMMIT", 0, json!({"tx": begun[1]["tx"]}));
+        assert_eq!(committed, json!(["OK", {}]), "what it had done is in force");
+    }
+}

@@ -20,7 +20,7 @@ const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 const LIFE: Form = Form::OrOff(&Form::Span(1, 100 * YEAR));
 
 /// Keys at the top and in `[node]`, `[cluster]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 54] = [
+pub static ROOT: [Key<ServerConfig>; 55] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -336,6 +336,14 @@ pub static ROOT: [Key<ServerConfig>; 54] = [
         field!(ServerConfig, auth.audit),
         "The file that logins, denials and what administrators do are recorded in, while \
          connections have to log in; auto is `security/audit.jsonl` in the data directory.",
+    ),
+    Key::new(
+        "auth.require_tls",
+        Form::Flag,
+        field!(ServerConfig, auth.require_tls),
+        "Whether logins over TCP are taken over TLS alone, also those of this machine. Others hear \
+         `TLS_REQUIRED` over the native protocol. It makes sense where `tls.mode` is optional: who \
+         speaks TLS there logs in, and nobody else does.",
     ),
     Key::new(
         "tls.mode",

@@ -147,6 +147,18 @@ fn check_security(config: &ServerConfig, found: &mut Vec<Problem>) {
         let what = "tls.client asks for certificates, and no authority is known";
         found.push(problem(what, "set tls.ca to a PEM file with the authorities"));
     }
+    let unix = |address: &Address| matches!(address, Address::Unix(..));
+    let plain = |listener: &ListenerConfig| !speaks(listener) && !unix(&listener.address);
+    if config.auth.require_tls
+        && config.auth.mode != Mode::Off
+        && let Some(listener) = config.listeners().into_iter().find(plain)
+    {
+        let what = format!(
+            "auth.require_tls = on, and nobody could log in at {}, where no TLS is spoken",
+            listener.address
+        );
+        found.push(problem(what, "set tls.mode to on or optional, or auth.require_tls to off"));
+    }
     let nowhere = config.users_file().is_none() && config.auth.passwords.is_none();
     if config.auth.mode == Mode::On && nowhere {
         let what = "auth.mode = on, and there is no place for users without a data directory";

@@ -24,7 +24,7 @@ use super::login::Client;
 use super::memcached::Memcached;
 use super::native;
 use super::node::Node;
-use super::secure::secure;
+use super::secure::{Wanted, secure};
 use super::session::{Rights, Session};
 use super::stream::Stream;
 use crate::config::{Address, ListenerConfig, ProtocolChoice, TlsMode};
@@ -207,7 +207,8 @@ impl Listener {
 impl Face {
     /// Begins to serve a connection that has its place.
     fn begin(self: &Arc<Self>, node: &Arc<Node>, stream: Stream, place: Place) {
-        let client = Client { address: place.info.peer.address, ..Client::default() };
+        let (address, logs_in_over_tls) = (place.info.peer.address, node.config.auth.require_tls);
+        let client = Client { address, logs_in_over_tls, ..Client::default() };
         match stream {
             Stream::Tcp(stream) if self.tls != TlsMode::Off && node.tls.is_some() => {
                 let (face, node) = (Arc::clone(self), Arc::clone(node));
@@ -227,7 +228,9 @@ impl Face {
     /// The handshake, and then the conversation.
     async fn secured(self: Arc<Self>, node: Arc<Node>, stream: TcpStream, place: Place) {
         let Some(tls) = &node.tls else { return };
-        if let Some((stream, client)) = secure(&node, tls, stream, self.tls, &place).await {
+        let may_be_native = self.config.accept.native;
+        let wanted = Wanted { mode: self.tls, may_be_native };
+        if let Some((stream, client)) = secure(&node, tls, stream, wanted, &place).await {
             let arrival = Arrival { stream, first: Vec::new(), place, client };
             self.converse(Arc::clone(&node), arrival).await;
         }

@@ -21,13 +21,20 @@ pub struct Client {
     pub certificate: Option<String>,
     /// What binds a SCRAM login to its TLS connection, where that has it.
     pub binding: Option<[u8; EXPORTER_LEN]>,
+    /// Whether logins over TCP are taken over TLS alone, those of this machine too.
+    pub logs_in_over_tls: bool,
 }
 
 impl Client {
     /// Whether nobody else can read what the client sends.
     pub fn is_private(&self) -> bool {
         let local = |address: IpAddr| address.to_canonical().is_loopback();
-        self.tls || self.address.is_none_or(local)
+        !self.lacks_tls() && (self.tls || self.address.is_none_or(local))
+    }
+
+    /// Whether no login is taken from it, for want of TLS.
+    pub fn lacks_tls(&self) -> bool {
+        self.logs_in_over_tls && !self.tls && self.address.is_some()
     }
 }
 

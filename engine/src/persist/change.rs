@@ -2,7 +2,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | kind: 1 put, 2 remove, 3 clear, 4 life, 5 transaction |
+//! | 1 | kind: 1 put, 2 remove, 3 clear, 4 life, 5 transaction, 6 of several caches |
 //! | 1 | parts that follow the key: 1 flags, 2 deadline, 4 max-idle, 8 version, 16 marks |
 //! | 1, .. | length and bytes of the cache's name |
 //! | 8 | `epoch << 40 \| seq`, for a life the highest seq; not for a clear |
@@ -11,7 +11,8 @@
 //! | .. | the value, to the end |
 //!
 //! Behind the name of a transaction stand its changes, each as 4 bytes of length and a record of
-//! its own without a name.
+//! its own without a name. One over several caches has no name, and in the place of changes a
+//! transaction of each cache.
 
 use crate::table::{Change, Marks, NewEntry, SEQ_BITS};
 
@@ -20,6 +21,7 @@ const REMOVE: u8 = 2;
 const CLEAR: u8 = 3;
 const LIFE: u8 = 4;
 const TRANSACTION: u8 = 5;
+const JOINT: u8 = 6;
 
 const FLAGS: u8 = 1;
 const DEADLINE: u8 = 2;
@@ -43,7 +45,7 @@ pub(crate) fn encode(name: &str, change: &Change<'_>, out: &mut Vec<u8>) {
         Change::Clear => head(CLEAR, 0, name, out),
         Change::Transaction(changes) => {
             head(TRANSACTION, 0, name, out);
-            changes.iter().for_each(|change| nested(change, out));
+            changes.iter().for_each(|change| nested("", change, out));
         }
         Change::Life { seq } => {
             head(LIFE, 0, name, out);
@@ -52,18 +54,42 @@ pub(crate) fn encode(name: &str, change: &Change<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn nested(change: &Change<'_>, out: &mut Vec<u8>) {
+/// Adds the bytes of a transaction over several caches that [`nested`] are in.
+pub(crate) fn encode_joint(parts: &[u8], out: &mut Vec<u8>) {
+    head(JOINT, 0, "", out);
+    out.extend_from_slice(parts);
+}
+
+/// Adds a record as it stands within another one.
+pub(crate) fn nested(name: &str, change: &Change<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
-    encode("", change, out);
+    encode(name, change, out);
     let len = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
     if let Some(place) = out.get_mut(start..start + 4) {
         place.copy_from_slice(&len.to_le_bytes());
     }
 }
 
-/// Gives each change in order, with the bytes that [`single`] makes it from; `None` when the bytes
-/// are none of ours.
+/// Gives the record of each cache that a record is of; `None` when one is refused, or the bytes are
+/// none of ours.
+pub(crate) fn each_cache<'a>(
+    bytes: &'a [u8],
+    mut visit: impl FnMut(&'a str, &'a [u8]) -> Option<()>,
+) -> Option<()> {
+    if bytes.first() != Some(&JOINT) {
+        return visit(cache(bytes)?, bytes);
+    }
+    let mut input = Input(split_name(bytes)?.1);
+    while !input.0.is_empty() {
+        let record = input.nested()?;
+        visit(cache(record)?, record)?;
+    }
+    Some(())
+}
+
+/// Gives each change of one cache in order, with the bytes that [`single`] makes it from; `None` when
+/// the bytes are none of ours.
 pub(crate) fn each<'a>(bytes: &'a [u8], mut visit: impl FnMut(&'a [u8], Change<'a>)) -> Option<()> {
     if bytes.first() != Some(&TRANSACTION) {
         visit(bytes, single(bytes)?);
@@ -71,8 +97,7 @@ pub(crate) fn each<'a>(bytes: &'a [u8], mut visit: impl FnMut(&'a [u8], Change<'
     }
     let mut input = Input(split_name(bytes)?.1);
     while !input.0.is_empty() {
-        let len = u32::from_le_bytes(input.array()?);
-        let change = input.take(usize::try_from(len).ok()?)?;
+        let change = input.nested()?;
         visit(change, single(change)?);
     }
     Some(())
@@ -83,14 +108,17 @@ pub(crate) fn is_life(bytes: &[u8]) -> bool {
     bytes.first() == Some(&LIFE)
 }
 
-/// The name of the cache.
-pub(crate) fn cache(bytes: &[u8]) -> Option<&str> {
+/// The name of the cache; none has the one of a record of several.
+fn cache(bytes: &[u8]) -> Option<&str> {
     split_name(bytes).map(|(name, _)| name)
 }
 
 /// The cache and key of each change, as far as damaged bytes tell them: any of it may be wrong.
 pub(crate) fn names(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let Some((name, behind)) = split_name(bytes) else { return Vec::new() };
+    if bytes.first() == Some(&JOINT) {
+        return whole(behind).flat_map(names).collect();
+    }
     let key = |bytes: &[u8]| {
         let mut input = Input(split_name(bytes)?.1);
         input.take(8)?;
@@ -104,14 +132,13 @@ pub(crate) fn names(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     if bytes.first() != Some(&TRANSACTION) {
         return named(bytes).into_iter().collect();
     }
-    let (mut input, mut all) = (Input(behind), Vec::new());
-    while let Some(len) =
-        input.array().and_then(|len| usize::try_from(u32::from_le_bytes(len)).ok())
-    {
-        let Some(change) = input.take(len) else { break };
-        all.extend(named(change));
-    }
-    all
+    whole(behind).filter_map(named).collect()
+}
+
+/// The records within another one, up to the first that is cut off.
+fn whole(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut input = Input(bytes);
+    std::iter::from_fn(move || input.nested())
 }
 
 fn split_name(bytes: &[u8]) -> Option<(&str, &[u8])> {
@@ -197,6 +224,11 @@ impl<'a> Input<'a> {
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
+    }
+
+    fn nested(&mut self) -> Option<&'a [u8]> {
+        let len = u32::from_le_bytes(self.array()?);
+        self.take(usize::try_from(len).ok()?)
     }
 
     fn entry(&mut self, parts: u8) -> Option<NewEntry<'a>> {

@@ -8,7 +8,7 @@ use super::space::Space;
 use super::tables::Tables;
 use super::{KeptTable, PersistMode, change};
 use crate::env::Clock;
-use crate::table::{Change, Journal, Table, Unrecorded};
+use crate::table::{Change, Journal, Table, Unrecorded, publish_upto};
 use crate::wal::{CommitHook, Log, Lsn, WalError, WalErrorKind};
 
 /// What a record takes beside key and value, at the most.
@@ -38,22 +38,49 @@ impl Journal for TableJournal {
             let clears = matches!(change, Change::Clear);
             return if clears { Ok(0) } else { Err(Unrecorded::Dropped) };
         }
-        if !self.space.take(bytes(change)) {
-            let failed = self.log.failure().is_some();
-            return Err(if failed { Unrecorded::Failed } else { Unrecorded::OutOfSpace });
-        }
-        match self.log.append(|out| change::encode(&self.name, change, out)) {
-            Ok(lsn) => Ok(lsn.0),
-            Err(error) => Err(match error.kind() {
-                WalErrorKind::Later => Unrecorded::Busy,
-                WalErrorKind::OutOfSpace => Unrecorded::OutOfSpace,
-                _ => Unrecorded::Failed,
-            }),
-        }
+        self.take(change)?;
+        self.append(|out| change::encode(&self.name, change, out))
     }
 
     fn publishes(&self) -> bool {
         self.sync
+    }
+
+    fn log(&self) -> Option<usize> {
+        Some(Arc::as_ptr(&self.space).addr())
+    }
+
+    fn join(&self, changes: &[Change<'_>], out: &mut Vec<u8>) -> Result<(), Unrecorded> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Unrecorded::Dropped);
+        }
+        let change = Change::Transaction(changes);
+        self.take(&change)?;
+        change::nested(&self.name, &change, out);
+        Ok(())
+    }
+
+    fn record_joined(&self, joined: &[u8]) -> Result<u64, Unrecorded> {
+        self.append(|out| change::encode_joint(joined, out))
+    }
+}
+
+impl TableJournal {
+    /// Takes the room that a change needs.
+    fn take(&self, change: &Change<'_>) -> Result<(), Unrecorded> {
+        if self.space.take(bytes(change)) {
+            return Ok(());
+        }
+        let failed = self.log.failure().is_some();
+        Err(if failed { Unrecorded::Failed } else { Unrecorded::OutOfSpace })
+    }
+
+    fn append(&self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<u64, Unrecorded> {
+        self.log.append(encode).map(|lsn| lsn.0).map_err(|error| match error.kind() {
+            WalErrorKind::Later => Unrecorded::Busy,
+            WalErrorKind::OutOfSpace => Unrecorded::OutOfSpace,
+            _ => Unrecorded::Failed,
+        })
     }
 }
 
@@ -107,7 +134,7 @@ impl Hook {
 impl CommitHook for Hook {
     fn durable(&self, upto: Lsn) {
         let now = self.clock.now();
-        self.waiting().iter().for_each(|table| table.publish_upto(upto.0, now));
+        publish_upto(&self.waiting(), upto.0, now);
     }
 
     fn refused(&self, records: RangeInclusive<Lsn>, _: &WalError) {

@@ -32,9 +32,12 @@ pub fn cache_names(config: &PersistConfig) -> Result<BTreeSet<String>, PersistEr
     }
     let wal = wal_config(config.storage_id, from);
     wal::read(&*config.log, &wal, &mut |_, bytes| {
-        if let Some(name) = change::cache(bytes).filter(|name| !names.contains(*name)) {
-            names.insert(name.to_owned());
-        }
+        let _ = change::each_cache(bytes, |name, _| {
+            if !names.contains(name) {
+                names.insert(name.to_owned());
+            }
+            Some(())
+        });
         Ok(())
     })?;
     Ok(names)

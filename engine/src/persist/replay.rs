@@ -109,13 +109,15 @@ pub(super) fn replaying<T, E: Into<PersistError>>(
 impl Replay<'_> {
     /// Does the changes of a record again, or will before [`replaying`] returns.
     pub fn record(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let Some(name) = change::cache(bytes) else { return Err(unknown()) };
+        change::each_cache(bytes, |name, record| self.of_cache(name, record)).ok_or_else(unknown)
+    }
+
+    fn of_cache(&mut self, name: &str, record: &[u8]) -> Option<()> {
         let table = self.targets.iter().position(|target| target.kept.name == name);
-        let done = change::each(bytes, |bytes, change| match table {
+        change::each(record, |bytes, change| match table {
             Some(table) => self.change(table, bytes, &change),
             None => self.not_given(name, &change),
-        });
-        done.ok_or_else(unknown)
+        })
     }
 
     /// A table that was not given is unclaimed until nothing is left of it.

@@ -61,6 +61,29 @@ pub trait Journal: Send + Sync {
         false
     }
 
+    /// The log that it records in, if changes of several tables can be one record there: what is
+    /// equal for two journals of one log.
+    fn log(&self) -> Option<usize> {
+        None
+    }
+
+    /// Adds to `out` what a record of several tables has of this one's: a transaction's changes,
+    /// told as to [`Journal::record`].
+    ///
+    /// # Errors
+    /// [`Unrecorded`]: then nothing is done in any of the tables.
+    fn join(&self, _changes: &[Change<'_>], _out: &mut Vec<u8>) -> Result<(), Unrecorded> {
+        Err(Unrecorded::Failed)
+    }
+
+    /// Keeps in one record what several journals of its log have joined, and gives its number.
+    ///
+    /// # Errors
+    /// [`Unrecorded`]: then nothing is done in any of the tables.
+    fn record_joined(&self, _joined: &[u8]) -> Result<u64, Unrecorded> {
+        Err(Unrecorded::Failed)
+    }
+
     /// Hears that an entry has expired, which is no change. A journal that keeps entries beyond
     /// the table's may let it go. Called under the lock of the key's segment.
     fn expired(&self, _key: &[u8]) {}

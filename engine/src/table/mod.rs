@@ -36,8 +36,8 @@ pub use restore::{Restored, Saved};
 pub(crate) use snapshot::Watermark;
 pub use snapshot::{Cursor, Snapshot};
 pub use transaction::{
-    Committed, Isolation, IsolationChoice, OwnedEntry, TRANSACTION_BYTES_MAX, Transaction,
-    TransactionError,
+    Committed, Isolation, IsolationChoice, Joint, OwnedEntry, Refused, TRANSACTION_BYTES_MAX,
+    Transaction, TransactionError,
 };
 pub(crate) use version::SEQ_BITS;
 pub use version::{Marks, SHARED_VALUE_LEN_MIN};
@@ -244,8 +244,21 @@ impl Table {
     /// Makes the writes visible that wait for records of the journal up to this one.
     pub fn publish_upto(&self, record: u64, now: Timestamp) {
         let _gate = self.shared.snapshots.gate();
+        self.publish_waiting(record, now);
+    }
+
+    fn publish_waiting(&self, record: u64, now: Timestamp) {
         let waiting = self.segments.iter().filter(|segment| segment.waits_for(record));
         self.publish_each(waiting, now, |locked, told| locked.publish_upto(record, told));
+    }
+
+    fn waits_for(&self, record: u64) -> bool {
+        self.segments.iter().any(|segment| segment.waits_for(record))
+    }
+
+    /// Its place in the one order in which the gates and locks of several tables are taken.
+    fn rank(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Publishes in several segments, in ascending order. For an observer it holds all their
@@ -412,6 +425,14 @@ impl Table {
     pub fn segment_count(&self) -> usize {
         self.segments.len()
     }
+}
+
+/// [`Table::publish_upto`] of tables with one log, over all of them at once for snapshots.
+pub fn publish_upto(tables: &[Arc<Table>], record: u64, now: Timestamp) {
+    let mut waiting: Vec<_> = tables.iter().filter(|table| table.waits_for(record)).collect();
+    waiting.sort_by_key(|table| table.rank());
+    let _gates: Vec<_> = waiting.iter().map(|table| table.shared.snapshots.gate()).collect();
+    waiting.iter().for_each(|table| table.publish_waiting(record, now));
 }
 
 impl Shared {

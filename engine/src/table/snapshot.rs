@@ -159,6 +159,30 @@ impl Table {
     }
 }
 
+/// Opens a snapshot of each table, in their order, all of one moment. No table may be there twice.
+pub(super) fn at_once(tables: &[Arc<Table>], now: Timestamp) -> Vec<Snapshot<'static>> {
+    let mut ranked: Vec<_> = tables.iter().collect();
+    ranked.sort_by_key(|table| table.rank());
+    let _gates: Vec<_> = ranked.iter().map(|table| table.shared.snapshots.gate.write()).collect();
+    let open = |table: &Arc<Table>| {
+        let marks = vec![Watermark::default(); table.segments.len()];
+        let id = table.shared.snapshots.register(marks.clone());
+        Snapshot { table: Holder::Shared(Arc::clone(table)), id, marks }
+    };
+    let mut snapshots: Vec<_> = tables.iter().map(open).collect();
+    let mut all = Vec::new();
+    for table in &ranked {
+        all.extend(table.segments.iter().map(|segment| segment.lock(&table.shared, now)));
+    }
+    for (snapshot, table) in snapshots.iter_mut().zip(tables) {
+        snapshot.marks = table.segments.iter().map(Segment::watermark).collect();
+        let marks = snapshot.marks.clone();
+        table.shared.snapshots.by_id.lock().1.insert(snapshot.id, marks);
+    }
+    drop(all);
+    snapshots
+}
+
 impl Segment {
     fn watermark(&self) -> Watermark {
         Watermark {

@@ -6,11 +6,15 @@
 //! one record, and publishes them behind the gate that snapshots pass. Whatever refuses it, no
 //! entry is changed; where entries may be evicted, some may have gone to make room.
 //!
+//! One over several tables ([`Joint`]) is a transaction in each of them: their snapshots are of one
+//! moment, and they commit with one record under the locks of all.
+//!
 //! An open transaction is an open snapshot: each version that is written over or deleted
 //! meanwhile, by anybody, stays in memory until it ends. So it must not wait for anything slow.
 
 mod commit;
 mod isolation;
+mod joint;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +30,7 @@ use super::{Entry, KeyHash, Marks, NewEntry, Snapshot, Table};
 use crate::env::Timestamp;
 use crate::error::Error;
 pub use isolation::{Isolation, IsolationChoice};
+pub use joint::{Joint, Refused};
 
 /// Bytes that a transaction may hold: keys read and written, values written, and 128 for each
 /// key. Half of the largest record of the log, so that it fits into one.
@@ -114,6 +119,10 @@ pub enum TransactionError {
     /// behind it would be seen later than the rest. A later commit may succeed.
     #[error("a prepared write has to be published first")]
     Blocked,
+    /// It writes to tables whose changes cannot be kept as one: they have no log in common, or they
+    /// are seen at different times.
+    #[error("changes of these tables cannot be kept as one")]
+    Apart,
     /// The transaction has read and written too much. It goes on without this read or write.
     #[error("a transaction of {bytes} bytes: at most {TRANSACTION_BYTES_MAX}")]
     TooLarge {
@@ -130,17 +139,6 @@ impl Table {
     #[must_use]
     pub fn transaction(&self, isolation: Isolation, now: Timestamp) -> Transaction<'_> {
         Transaction::new(Holder::Borrowed(self), self.snapshot(now), isolation)
-    }
-
-    /// The same for one that may outlive the caller.
-    #[must_use]
-    pub fn shared_transaction(
-        self: &Arc<Self>,
-        isolation: Isolation,
-        now: Timestamp,
-    ) -> Transaction<'static> {
-        let (snapshot, ()) = self.snapshot_beside(now, || ());
-        Transaction::new(Holder::Shared(Arc::clone(self)), snapshot, isolation)
     }
 }
 

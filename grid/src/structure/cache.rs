@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use isogrid_engine::{
-    ConfigError, Error, Isolation, KeyHash, Table, TableConfig, Timestamp, Transaction,
+    ConfigError, Error, Joint, KeyHash, Table, TableConfig, Timestamp, Transaction,
+    TransactionError,
 };
 
 pub use self::batch::Batch;
@@ -157,11 +158,17 @@ impl Cache {
         self.table.maintain(now, budget)
     }
 
-    /// Begins a transaction over the keys of this cache.
-    #[must_use]
-    pub fn transaction(&self, isolation: Isolation, now: Timestamp) -> Transaction<'static> {
+    /// The part of a transaction that is in this cache, which joins if it has not.
+    ///
+    /// # Errors
+    /// What was read of other caches is not as it was ([`Joint::part`]).
+    pub fn join<'j>(
+        &self,
+        joint: &'j mut Joint,
+        now: Timestamp,
+    ) -> Result<&'j mut Transaction<'static>, TransactionError> {
         self.clear_if_due(now);
-        self.table.shared_transaction(isolation, now)
+        joint.part(&self.table, now)
     }
 
     /// Begins to listen to what changes.

@@ -11,6 +11,7 @@ use isogrid_wire::client::lock::Taken;
 use isogrid_wire::client::transaction::Commit;
 use isogrid_wire::client::{Cache, Cause, Error, Outcome, Transaction};
 use isogrid_wire::native::ErrorCode;
+use isogrid_wire::native::tx::Isolation;
 
 use super::{client, server};
 
@@ -235,6 +236,7 @@ async fn transactions_are_all_or_nothing() {
     let (_server, address) = server();
     let client = client(&address).await;
     let a = client.cache("a").open().await.unwrap();
+    let b = client.cache("b").open().await.unwrap();
     a.put(b"k", b"100").await.unwrap();
     let tx = client.transaction();
     assert_eq!(tx.get(&a, b"k").await.unwrap().unwrap(), b"100");
@@ -248,17 +250,17 @@ async fn transactions_are_all_or_nothing() {
     assert!(a.get(b"k").await.unwrap().is_some(), "nothing of it is in force");
 
     let movers = (0..8).map(|_| {
-        let (client, a) = (client.clone(), a.clone());
+        let (client, a, b) = (client.clone(), a.clone(), b.clone());
         tokio::spawn(async move {
             for _ in 0..10 {
                 client
                     .transact(Duration::from_secs(20), |tx| {
-                        let a = &a;
+                        let (a, b) = (&a, &b);
                         async move {
                             let (from, to) =
-                                (number(&tx, a, b"k").await?, number(&tx, a, b"l").await?);
+                                (number(&tx, a, b"k").await?, number(&tx, b, b"k").await?);
                             tx.put(a, b"k", (from - 1).to_string().as_bytes());
-                            tx.put(a, b"l", (to + 1).to_string().as_bytes());
+                            tx.put(b, b"k", (to + 1).to_string().as_bytes());
                             Ok(())
                         }
                     })
@@ -271,7 +273,96 @@ async fn transactions_are_all_or_nothing() {
         mover.await.unwrap();
     }
     assert_eq!(&*a.get(b"k").await.unwrap().unwrap().value, b"20");
-    assert_eq!(&*a.get(b"l").await.unwrap().unwrap().value, b"80");
+    assert_eq!(&*b.get(b"k").await.unwrap().unwrap().value, b"80");
+}
+
+/// What the server keeps is of one moment, in several caches; and what of it is not done is said.
+#[tokio::test]
+async fn transactions_of_the_server_read_one_moment_of_several_caches() {
+    let (_server, address) = server();
+    let client = client(&address).await;
+    let (a, b) = (client.cache("a"), client.cache("b"));
+    let (a, b) = (a.open().await.unwrap(), b.near(10).open().await.unwrap());
+    a.put(b"k", b"1").await.unwrap();
+    b.put(b"k", b"2").await.unwrap();
+    let tx = client.begin(Isolation::Snapshot).await.unwrap();
+    assert_eq!(tx.get(&a, b"k").await.unwrap().unwrap(), b"1");
+    assert_eq!(tx.get(&b, b"k").await.unwrap().unwrap(), b"2");
+    a.put(b"k", b"later").await.unwrap();
+    b.put(b"other", b"later").await.unwrap();
+    assert_eq!(tx.get(&a, b"k").await.unwrap().unwrap(), b"1", "its moment stays");
+    assert_eq!(tx.get(&b, b"other").await.unwrap(), None, "its moment stays");
+    // Only what is written counts under SNAPSHOT.
+    tx.put_with_ttl(&b, b"k", b"3", LONG).await.unwrap();
+    assert!(!tx.remove(&b, b"none").await.unwrap());
+    assert_eq!(&*b.get(b"k").await.unwrap().unwrap().value, b"2", "nobody sees it yet");
+    assert_eq!(tx.commit().await.unwrap(), Commit::Done(Default::default()));
+    let entry = b.get(b"k").await.unwrap().unwrap();
+    assert_eq!((&*entry.value, entry.ttl.is_some()), (&b"3"[..], true));
+
+    // The first to write wins, and the loser hears in which cache.
+    let tx = client.begin(Isolation::Snapshot).await.unwrap();
+    tx.put(&a, b"k", b"x").await.unwrap();
+    assert!(tx.remove(&b, b"k").await.unwrap());
+    b.put(b"k", b"4").await.unwrap();
+    let Commit::Conflict(keys) = tx.commit().await.unwrap() else { panic!("lost update") };
+    assert_eq!((keys.len(), keys[0].cache.as_str(), &*keys[0].key), (1, "b", &b"k"[..]));
+    assert_eq!(&*a.get(b"k").await.unwrap().unwrap().value, b"later");
+
+    // What was read counts under SERIALIZABLE, and no cache joins a moment that is over.
+    let tx = client.begin(Isolation::Serializable).await.unwrap();
+    tx.get(&a, b"k").await.unwrap();
+    a.put(b"k", b"5").await.unwrap();
+    let late = tx.get(&b, b"k").await.unwrap_err();
+    assert_eq!((late.outcome, late.code()), (Outcome::Failed, Some(ErrorCode::TxConflict)));
+    assert!(matches!(tx.commit().await.unwrap(), Commit::Conflict(_)));
+
+    let tx = client.begin(Isolation::Snapshot).await.unwrap();
+    tx.put(&a, b"k", b"no").await.unwrap();
+    tx.rollback().await.unwrap();
+    // One that is dropped is given up: more would be refused.
+    for _ in 0..40 {
+        let tx = client.begin(Isolation::Snapshot).await.unwrap();
+        tx.put(&a, b"k", b"no").await.unwrap();
+    }
+    assert_eq!(&*a.get(b"k").await.unwrap().unwrap().value, b"5");
+}
+
+/// One commit over caches that are kept differently, or that are too many, is refused by name.
+#[tokio::test]
+async fn caches_that_cannot_be_kept_as_one_are_not_written_as_one() {
+    let place = super::Place::new("apart");
+    let _server = place.start();
+    let client = client(&place.native).await;
+    let cache = |name: &'static str| client.cache(name).option("persist", name).open();
+    let (none, sync) = (cache("none").await.unwrap(), cache("sync").await.unwrap());
+    let written = cache("async").await.unwrap();
+    for (one, other, fits) in
+        [(&none, &written, true), (&none, &sync, false), (&written, &sync, false)]
+    {
+        for caches in [[one, other], [other, one]] {
+            let tx = client.transaction();
+            // To read the one does no harm.
+            tx.get(caches[0], b"read").await.unwrap();
+            tx.put(caches[1], b"k", b"first");
+            assert!(matches!(tx.commit().await.unwrap(), Commit::Done(_)));
+            let tx = client.transaction();
+            caches.iter().for_each(|cache| tx.put(cache, b"k", b"both"));
+            let result = tx.commit().await;
+            let refused = result.as_ref().err().and_then(Error::code);
+            assert_eq!(refused, (!fits).then_some(ErrorCode::InvalidArgument), "{result:?}");
+            let value = caches[1].get(b"k").await.unwrap().unwrap().value;
+            assert_eq!(&*value, if fits { &b"both"[..] } else { b"first" });
+        }
+    }
+    let tx = client.begin(Isolation::Snapshot).await.unwrap();
+    for n in 0..16 {
+        let cache = client.cache(&format!("n{n}")).open().await.unwrap();
+        tx.put(&cache, b"k", b"v").await.unwrap();
+    }
+    let refused = tx.put(&none, b"k", b"v").await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::QuotaExceeded));
+    assert!(matches!(tx.commit().await.unwrap(), Commit::Done(_)));
 }
 
 async fn number(tx: &Transaction, cache: &Cache, key: &[u8]) -> Result<i64, Error> {

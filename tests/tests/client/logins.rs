@@ -93,6 +93,19 @@ async fn holds(address: &str, what: &str, options: Options, code: Option<ErrorCo
     }
 }
 
+/// A client without TLS is told that it is wanted, of all connections or of logins alone.
+#[tokio::test]
+async fn a_server_that_wants_tls_says_so() {
+    let door = Door::new();
+    for setting in ["tls.mode=on", "auth.require_tls=on"] {
+        let server = door.serve(&["--native", "127.0.0.1:0", "--set", setting]);
+        let address = server.bound_for("native").remove(0);
+        let clear = options().password("app", PASSWORD);
+        holds(&address, setting, clear.clone(), Some(ErrorCode::TlsRequired)).await;
+        holds(&address, setting, clear.tls(door.tls(None)), None).await;
+    }
+}
+
 #[tokio::test]
 async fn each_mechanism_right_and_wrong() {
     let door = Door::new();

@@ -102,6 +102,10 @@ fn what_such_a_cache_has_not_is_refused_by_name() {
         let answer = client.call(op, cache, body);
         assert_eq!(answer, json!(["ERR", "UNSUPPORTED_OP"]), "{op}");
     }
+    // Of a transaction the other members would not hear.
+    let write = json!({"object": cache, "key": "k", "op": "REMOVE", "value": "", "write": {}});
+    let answer = client.call("tx.COMMIT_OCC", 0, json!({"reads": [], "writes": [write]}));
+    assert_eq!(answer, json!(["ERR", "UNSUPPORTED_OP"]));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use isogrid_engine::{Isolation, TableConfig};
+use isogrid_engine::{Isolation, Joint, TableConfig};
 use isogrid_grid::structure::cache::{Action, Edit, Map, MapEdit, Refusal};
 use isogrid_grid::{Cache, CacheConfig};
 use isogrid_tests::seeds;
@@ -206,8 +206,9 @@ impl Run {
             let batch = self.cache.batch(NOW);
             return Ok(batch.edit(self.cache.hash(&[key]), &[key], &edit).unwrap().version);
         }
-        let mut tx = self.cache.transaction(Isolation::Snapshot, NOW);
-        let pending = self.cache.edit_in(&mut tx, &[key], &edit, NOW).unwrap();
+        let mut joint = Joint::new(Isolation::Snapshot, 0);
+        let tx = self.cache.join(&mut joint, NOW).unwrap();
+        let pending = self.cache.edit_in(tx, &[key], &edit, NOW).unwrap();
         if let Some(refusal) = pending.refused {
             return Ok(Err(refusal));
         }
@@ -215,10 +216,14 @@ impl Run {
         let (changes, removals) = (List::of(&[]), List::of(&[]));
         let nothing = Action::Map(MapEdit { mode: MapMode::Merge, changes, removals });
         let again = Edit { action: nothing, expect: None, ..edit };
-        let again = self.cache.edit_in(&mut tx, &[key], &again, NOW).unwrap();
+        let again = self.cache.edit_in(tx, &[key], &again, NOW).unwrap();
         prop_assert_eq!(again.refused, None);
-        let done = tx.commit(NOW).unwrap();
-        Ok(Ok(done.versions.first().map_or(0, |(_, version)| *version)))
+        let done = joint.commit(NOW).unwrap();
+        Ok(Ok(done
+            .iter()
+            .flat_map(|part| &part.versions)
+            .next()
+            .map_or(0, |(_, version)| *version)))
     }
 
     fn check(&self) -> Result<(), TestCaseError> {

@@ -47,6 +47,11 @@ fn tx() {
     run(include_str!("../../vectors/native/tx.txt"));
 }
 
+#[test]
+fn tx_over_several_caches() {
+    run(include_str!("../../vectors/native/tx_caches.txt"));
+}
+
 fn run(script: &str) {
     let server = server(&[]);
     let hello = json!({"client": {"instance": "8f3c2b52-6d1c-4d0a-9a53-0d6f3a2e7b11"}});

@@ -175,6 +175,65 @@ fn over_tls_certificates_and_bound_logins_count() {
     assert_eq!(client.log_in("SCRAM-SHA-256", "y,,n=app,r=0123456789"), err("AUTH_FAILED"));
 }
 
+/// The settings of a server with a certificate, which `authority` has signed.
+fn tls_of(authority: &Authority, mode: &str) -> [String; 6] {
+    authority.sign("server", "server", 2100);
+    let path = |key: &str, file: &str| format!("tls.{key}={}", authority.path(file));
+    let set = || "--set".to_owned();
+    let (cert, key) = (path("cert", "server.pem"), path("key", "server.key"));
+    [set(), cert, set(), key, set(), format!("tls.mode={mode}")]
+}
+
+#[test]
+fn who_speaks_in_the_clear_where_tls_is_on_hears_that() {
+    let authority = Authority::new();
+    let tls = tls_of(&authority, "on");
+    let server = serve(&users(), &tls.each_ref().map(String::as_str));
+    for hello in [json!({}), json!({"auth": {"mech": "PLAIN", "data": plain("app", PASSWORD)}})] {
+        let mut client = server.native_newcomer();
+        assert_eq!(client.hello(&hello), err("TLS_REQUIRED"));
+        client.raw.closed();
+    }
+    // What is no preface hears nothing.
+    let mut other = server.native_raw();
+    other.send([0xf7, b'x', b'x', b'x', 1, 1, 0, 0]);
+    other.closed();
+    let (mut client, _) = over_tls(&server, &authority, None);
+    let answer = client.log_in("PLAIN", &plain("app", PASSWORD));
+    assert!(is_in(&mut client, &answer, "app"), "{answer}");
+}
+
+#[test]
+fn logins_may_want_tls_where_connections_do_not() {
+    let authority = Authority::new();
+    let tls = tls_of(&authority, "optional");
+    let tls = tls.each_ref().map(String::as_str);
+    let users = users();
+    let token = users.token("ci", &["read@*"]);
+    let required = ["--set", "auth.require_tls=on"];
+    let server = serve(&users, &[&tls[..], &required, &PATIENT].concat());
+    let first = "n,,n=app,r=0123456789";
+    for (mech, data) in [
+        ("SCRAM-SHA-256", first.to_owned()),
+        ("PLAIN", plain("app", PASSWORD)),
+        ("TOKEN", token),
+        ("EXTERNAL", String::new()),
+    ] {
+        let mut client = server.native_newcomer();
+        assert_eq!(client.log_in(mech, &data), err("TLS_REQUIRED"), "{mech}");
+        client.raw.closed();
+    }
+    assert_eq!(server.native_newcomer().hello(&json!({})), err("TLS_REQUIRED"));
+    let (mut client, binding) = over_tls(&server, &authority, None);
+    let answer = client.scram("app", PASSWORD, Some(&binding));
+    assert!(is_in(&mut client, &answer, "app"), "{answer}");
+    // Without the setting a login on this machine needs none.
+    let server = serve(&users, &[&tls[..], &PATIENT].concat());
+    let mut client = server.native_newcomer();
+    let answer = client.log_in("PLAIN", &plain("app", PASSWORD));
+    assert!(is_in(&mut client, &answer, "app"), "{answer}");
+}
+
 #[test]
 fn three_failed_logins_end_a_connection() {
     let server = serve(&users(), &["--set", "limits.login_timeout=off"]);

@@ -55,6 +55,7 @@ fn what_cannot_be_secured_is_refused_with_the_next_step() {
         (vec!["tls.mode=on", &cert, &cert.replace("cert=", "key=")], "there is none in it"),
         (vec!["tls.mode=on", &cert, &key, "tls.client=required"], "set tls.ca"),
         (vec!["auth.mode=on"], "auth.users"),
+        (vec!["auth.require_tls=on"], "set tls.mode to on or optional"),
         (vec!["auth.mode=on", &users_file], "`reed` is no permission"),
         (vec![&users_file], "`reed` is no permission"),
     ] {

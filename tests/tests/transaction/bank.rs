@@ -1,11 +1,12 @@
-//! Threads move money between accounts in several segments: no snapshot, no transaction and no
-//! replay of the journal ever sees another sum.
+//! Threads move money between accounts in several segments, of one table or of several: no
+//! snapshot, no transaction and no replay of the journal ever sees another sum.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use isogrid_engine::env::split_mix;
-use isogrid_engine::{Isolation, Table, TransactionError};
+use isogrid_engine::table::{Refused, publish_upto};
+use isogrid_engine::{Isolation, Joint, Table, TransactionError};
 use isogrid_tests::seeds;
 
 use super::journal::{Memory, contents};
@@ -19,7 +20,8 @@ const THREADS: u64 = 3;
 const TRANSFERS: u64 = 500;
 
 struct Bank {
-    table: Table,
+    /// Account `n` is in the table `n` modulo their number.
+    tables: Vec<Arc<Table>>,
     isolation: Isolation,
     journal: Arc<Memory>,
     publishes: bool,
@@ -31,41 +33,49 @@ fn number(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(*bytes.first_chunk().unwrap())
 }
 
-fn open_accounts(table: &Table) {
+fn open_accounts(tables: usize) -> Vec<Arc<Table>> {
+    let tables: Vec<_> = (0..tables).map(|_| Arc::new(table(SEGMENTS))).collect();
     for n in 0..ACCOUNTS {
-        put(table, &[n], &BALANCE.to_le_bytes()).unwrap();
+        put(&tables[usize::from(n) % tables.len()], &[n], &BALANCE.to_le_bytes()).unwrap();
     }
+    tables
 }
 
 impl Bank {
-    fn new(isolation: Isolation, publishes: bool) -> Bank {
-        let table = table(SEGMENTS);
-        open_accounts(&table);
+    fn new(tables: usize, isolation: Isolation, publishes: bool) -> Bank {
+        let tables = open_accounts(tables);
         let journal = Arc::new(Memory::new(publishes));
-        table.set_journal(journal.clone());
+        for (at, table) in tables.iter().enumerate() {
+            table.set_journal(Arc::new(journal.of(at)));
+        }
         let (done, conflicts) = (AtomicBool::new(false), AtomicU64::new(0));
-        Bank { table, isolation, journal, publishes, done, conflicts }
+        Bank { tables, isolation, journal, publishes, done, conflicts }
     }
 
-    fn transfer(&self, draw: u64) -> Result<(), TransactionError> {
+    fn table(&self, account: u8) -> &Arc<Table> {
+        &self.tables[usize::from(account) % self.tables.len()]
+    }
+
+    fn transfer(&self, draw: u64) -> Result<(), Refused> {
         let from = u8::try_from(draw % u64::from(ACCOUNTS)).unwrap();
         let to = u8::try_from((draw >> 8) % u64::from(ACCOUNTS)).unwrap();
-        let mut transaction = self.table.transaction(self.isolation, 0);
+        let mut joint = Joint::new(self.isolation, 0);
         for (account, other, gives) in [(from, to, true), (to, from, false)] {
             if account == other {
                 return Ok(());
             }
-            let balance = number(&transaction.get(&[account], 0)?.unwrap().value);
+            let part = joint.part(self.table(account), 0).map_err(|why| vec![(0, why)])?;
+            let balance = number(&part.get(&[account], 0).unwrap().unwrap().value);
             let amount = draw >> 16 & 7;
             let balance =
                 if gives { balance.wrapping_sub(amount) } else { balance.wrapping_add(amount) };
-            transaction.put(&[account], &value(&balance.to_le_bytes()))?;
+            part.put(&[account], &value(&balance.to_le_bytes())).unwrap();
         }
         if draw >> 24 & 3 == 0 {
             // Others come in between.
             std::thread::yield_now();
         }
-        transaction.commit(0).map(|_| ())
+        joint.commit(0).map(|_| ())
     }
 
     fn teller(&self, mut rng: u64, transfers: u64) {
@@ -73,12 +83,15 @@ impl Bank {
         while left > 0 {
             match self.transfer(split_mix(&mut rng)) {
                 Ok(()) => left -= 1,
-                Err(TransactionError::Conflict { keys }) => {
-                    assert!(!keys.is_empty() && keys.len() <= 2);
+                Err(refused) => {
+                    let keys = refused.iter().map(|(_, why)| match why {
+                        TransactionError::Conflict { keys } => keys.len(),
+                        other => panic!("{other}"),
+                    });
+                    assert!((1..=2).contains(&keys.sum::<usize>()));
                     self.conflicts.fetch_add(1, Ordering::Relaxed);
                     std::thread::yield_now();
                 }
-                Err(other) => panic!("{other}"),
             }
         }
     }
@@ -86,22 +99,30 @@ impl Bank {
     /// The log thread: what was recorded is kept.
     fn publish(&self) {
         while self.publishes && !self.done.load(Ordering::Relaxed) {
-            self.table.publish_upto(self.journal.len(), 0);
+            publish_upto(&self.tables, self.journal.len(), 0);
             std::thread::yield_now();
         }
     }
 
     fn audit(&self) {
         let expected = u64::from(ACCOUNTS) * BALANCE;
+        let mut late = false;
         while !self.done.load(Ordering::Relaxed) {
-            let snapshot = self.table.snapshot(0);
-            let pinned = self.table.pin();
-            let balance = |n: u8| {
-                let entry = snapshot.get(&pinned, self.table.hash(&[n]), &[n], 0);
-                number(entry.unwrap().value())
-            };
-            let sum = (0..ACCOUNTS).map(balance).fold(0, u64::wrapping_add);
-            assert_eq!(sum, expected, "a snapshot sees half of a transaction");
+            let mut joint = Joint::new(Isolation::Snapshot, 0);
+            for table in self.tables.iter().filter(|_| !late) {
+                joint.part(table, 0).unwrap();
+            }
+            late = !late;
+            let sum = (0..ACCOUNTS).try_fold(0_u64, |sum, n| {
+                // Of the moment at which all had joined, or the last of them did.
+                let entry = joint.part(self.table(n), 0).ok()?.get(&[n], 0).unwrap();
+                Some(sum.wrapping_add(number(&entry.unwrap().value)))
+            });
+            assert!(
+                sum.is_none_or(|sum| sum == expected),
+                "half of a transaction is seen: {sum:?}"
+            );
+            assert!(sum.is_some() || !late, "all had joined");
         }
     }
 
@@ -125,18 +146,21 @@ fn the_sum_of_all_accounts_is_the_same_in_every_snapshot() {
     let seed = seeds::number("ISOGRID_SEED", 0);
     println!("{}", seeds::replay("transaction::the_sum", seed));
     for isolation in [Isolation::Snapshot, Isolation::Serializable] {
-        for publishes in [false, true] {
-            let bank = Bank::new(isolation, publishes);
+        for (publishes, tables) in [(false, 1), (true, 1), (false, 3), (true, 3)] {
+            let bank = Bank::new(tables, isolation, publishes);
             bank.run(seed, transfers);
-            bank.table.publish_upto(bank.journal.len(), 0);
-            let sum = (0..ACCOUNTS).map(|n| number(&get(&bank.table, &[n]).unwrap()));
+            publish_upto(&bank.tables, bank.journal.len(), 0);
+            let sum = (0..ACCOUNTS).map(|n| number(&get(bank.table(n), &[n]).unwrap()));
             assert_eq!(sum.fold(0, u64::wrapping_add), u64::from(ACCOUNTS) * BALANCE);
             let conflicts = bank.conflicts.load(Ordering::Relaxed);
-            println!("{isolation:?}, publishes {publishes}: {conflicts} conflicts");
-            let fresh = table(SEGMENTS);
-            open_accounts(&fresh);
-            bank.journal.replay(&fresh, |_| false);
-            assert_eq!(contents(&fresh), contents(&bank.table), "replayed");
+            println!(
+                "{tables} tables, {isolation:?}, publishes {publishes}: {conflicts} conflicts"
+            );
+            let fresh = open_accounts(tables);
+            bank.journal.replay(&fresh.iter().map(|table| &**table).collect::<Vec<_>>(), |_| false);
+            for (fresh, table) in fresh.iter().zip(&bank.tables) {
+                assert_eq!(contents(fresh), contents(table), "replayed");
+            }
         }
     }
 }
@@ -160,6 +184,35 @@ fn a_snapshot_that_sees_a_write_sees_those_before_it() {
                 entry.map_or(0, |entry| number(entry.value()))
             };
             let rounds: Vec<_> = keys.iter().map(|key| round(key)).collect();
+            assert!(rounds.is_sorted_by(|before, after| before >= after), "{rounds:?}");
+        }
+    });
+}
+
+/// The same over tables that were written one after the other.
+#[test]
+fn a_moment_of_several_tables_that_sees_a_write_sees_those_before_it() {
+    let tables: Vec<_> = (0..12).map(|_| Arc::new(table(64))).collect();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 1..=20_000_u64 {
+                for table in &tables {
+                    put(table, b"k", &round.to_le_bytes()).unwrap();
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            let mut joint = Joint::new(Isolation::Snapshot, 0);
+            for table in &tables {
+                joint.part(table, 0).unwrap();
+            }
+            let rounds = tables.iter().map(|table| {
+                let entry = joint.part(table, 0).unwrap().get(b"k", 0).unwrap();
+                entry.map_or(0, |entry| number(&entry.value))
+            });
+            let rounds: Vec<_> = rounds.collect();
             assert!(rounds.is_sorted_by(|before, after| before >= after), "{rounds:?}");
         }
     });

@@ -20,11 +20,21 @@ enum Kept {
 
 /// A log in memory.
 #[derive(Default)]
-pub struct Memory {
-    records: Mutex<Vec<Kept>>,
+struct Records {
+    /// The changes of each record, with the tables that they are of.
+    all: Mutex<Vec<Vec<(usize, Kept)>>>,
+    /// What tables have joined, for a record of several.
+    joined: Mutex<Vec<(usize, Kept)>>,
     /// Whether the next record is refused.
     refuses: AtomicBool,
     publishes: bool,
+}
+
+/// The journal of one of the tables that record in it.
+#[derive(Default)]
+pub struct Memory {
+    table: usize,
+    log: Arc<Records>,
 }
 
 impl From<&Change<'_>> for Kept {
@@ -64,38 +74,66 @@ impl Kept {
 
 impl Memory {
     pub fn new(publishes: bool) -> Memory {
-        Memory { publishes, ..Memory::default() }
+        Memory { table: 0, log: Arc::new(Records { publishes, ..Records::default() }) }
+    }
+
+    /// The journal of another table, by the place that [`Memory::replay`] has it at.
+    pub fn of(&self, table: usize) -> Memory {
+        Memory { table, log: Arc::clone(&self.log) }
     }
 
     /// How many records there are: the number of the last one.
     pub fn len(&self) -> u64 {
-        self.records.lock().unwrap().len() as u64
+        self.log.all.lock().unwrap().len() as u64
     }
 
     pub fn refuse_next(&self) {
-        self.refuses.store(true, Ordering::Relaxed);
+        self.log.refuses.store(true, Ordering::Relaxed);
     }
 
     /// Does everything again but the records of the numbers that were taken back.
-    pub fn replay(&self, table: &Table, taken_back: impl Fn(u64) -> bool) {
-        let records = self.records.lock().unwrap();
+    pub fn replay(&self, tables: &[&Table], taken_back: impl Fn(u64) -> bool) {
+        let records = self.log.all.lock().unwrap();
         let numbered = (1..).zip(records.iter());
-        numbered.filter(|(n, _)| !taken_back(*n)).for_each(|(_, kept)| kept.replay(table));
+        let left = numbered.filter(|(n, _)| !taken_back(*n)).flat_map(|(_, record)| record);
+        left.for_each(|(table, kept)| kept.replay(tables[*table]));
+    }
+
+    fn keep(&self, record: Vec<(usize, Kept)>) -> Result<u64, Unrecorded> {
+        if self.log.refuses.swap(false, Ordering::Relaxed) {
+            return Err(Unrecorded::Busy);
+        }
+        let mut all = self.log.all.lock().unwrap();
+        all.push(record);
+        Ok(all.len() as u64)
     }
 }
 
 impl Journal for Memory {
     fn record(&self, change: &Change<'_>) -> Result<u64, Unrecorded> {
-        if self.refuses.swap(false, Ordering::Relaxed) {
-            return Err(Unrecorded::Busy);
-        }
-        let mut records = self.records.lock().unwrap();
-        records.push(Kept::from(change));
-        Ok(records.len() as u64)
+        self.keep(vec![(self.table, Kept::from(change))])
     }
 
     fn publishes(&self) -> bool {
-        self.publishes
+        self.log.publishes
+    }
+
+    fn log(&self) -> Option<usize> {
+        Some(Arc::as_ptr(&self.log).addr())
+    }
+
+    /// What a record of several tables has is where it stands among all that has joined.
+    fn join(&self, changes: &[Change<'_>], out: &mut Vec<u8>) -> Result<(), Unrecorded> {
+        let mut joined = self.log.joined.lock().unwrap();
+        out.extend_from_slice(&(joined.len() as u64).to_le_bytes());
+        joined.push((self.table, Kept::from(&Change::Transaction(changes))));
+        Ok(())
+    }
+
+    fn record_joined(&self, joined: &[u8]) -> Result<u64, Unrecorded> {
+        let places = joined.chunks(8).map(|at| u64::from_le_bytes(at.try_into().unwrap()));
+        let all = self.log.joined.lock().unwrap();
+        self.keep(places.map(|at| all[usize::try_from(at).unwrap()].clone()).collect())
     }
 }
 

@@ -1,5 +1,5 @@
-//! Transactions on a real directory in a process that is killed: what is found afterwards is the
-//! state after one of them, none before the last that was acknowledged.
+//! Transactions over two tables on a real directory in a process that is killed: what is found
+//! afterwards is the state after one of them, none before the last that was acknowledged.
 //!
 //! Transaction `n` is a function of `n` and the state before it, so every state is known.
 
@@ -14,7 +14,7 @@ use isogrid_engine::env::split_mix;
 use isogrid_engine::persist::{
     AtRest, DataDirectory, KeptTable, PersistConfig, PersistMode, Persistence, Preload,
 };
-use isogrid_engine::{Clock, Isolation, SystemClock, Table, TableConfig, TransactionError};
+use isogrid_engine::{Clock, Isolation, Joint, SystemClock, Table, TableConfig};
 use isogrid_tests::harness::temporary;
 use isogrid_tests::seeds;
 
@@ -26,6 +26,8 @@ const ROUNDS_DEFAULT: u64 = 8;
 const CHILD: &str = "ISOGRID_TRANSACTION_CHILD";
 const SEGMENTS: u32 = 16;
 const ACCOUNTS: usize = 4;
+/// Account `n` is in the table `n` modulo their number.
+const TABLES: [&str; 2] = ["left", "right"];
 const BALANCE: i64 = 1_000;
 /// So little that there is a checkpoint now and then.
 const LOG_BYTES: u64 = 64 << 10;
@@ -82,7 +84,7 @@ fn decode(bytes: &[u8]) -> (i64, u64) {
     (i64::from_le_bytes(balance.try_into().unwrap()), u64::from_le_bytes(n.try_into().unwrap()))
 }
 
-fn open(path: &Path, mode: PersistMode) -> (DataDirectory, PersistConfig, KeptTable) {
+fn open(path: &Path, mode: PersistMode) -> (DataDirectory, PersistConfig, Vec<KeptTable>) {
     let directory = DataDirectory::open(path).unwrap();
     let config = PersistConfig {
         log_bytes: LOG_BYTES,
@@ -90,43 +92,48 @@ fn open(path: &Path, mode: PersistMode) -> (DataDirectory, PersistConfig, KeptTa
         ..directory.config().unwrap()
     };
     let table = TableConfig { segments: Some(SEGMENTS), seed: 1, ..TableConfig::default() };
-    let table = Arc::new(Table::new(&table, SystemClock::new().now()).unwrap());
-    (directory, config, KeptTable { name: "bank".to_owned(), table, mode, preload: Preload::All })
+    let kept = TABLES.map(|name| {
+        let table = Arc::new(Table::new(&table, SystemClock::new().now()).unwrap());
+        KeptTable { name: name.to_owned(), table, mode, preload: Preload::All }
+    });
+    (directory, config, kept.into())
 }
 
 /// The process that is killed.
 struct Bank {
-    table: Arc<Table>,
+    tables: Vec<Arc<Table>>,
     persistence: Persistence,
     sync: bool,
     keys: [Vec<u8>; ACCOUNTS],
 }
 
 impl Bank {
-    /// Does the next transaction; its number.
-    fn step(&self, now: u64) -> Result<u64, TransactionError> {
-        let mut transaction = self.table.transaction(Isolation::Serializable, now);
+    /// Does the next transaction; its number, or `None` when others were first.
+    fn step(&self, now: u64) -> Option<u64> {
+        let mut joint = Joint::new(Isolation::Serializable, 0);
         let mut state = BEGIN;
-        for (key, account) in self.keys.iter().zip(&mut state) {
-            if let Some(entry) = transaction.get(key, now)? {
+        for (at, (key, account)) in self.keys.iter().zip(&mut state).enumerate() {
+            let part = joint.part(&self.tables[at % TABLES.len()], now).ok()?;
+            if let Some(entry) = part.get(key, now).unwrap() {
                 *account = decode(&entry.value);
             }
         }
         let n = number(&state) + 1;
-        for (key, account) in self.keys.iter().zip(after(state, n)) {
+        for (at, (key, account)) in self.keys.iter().zip(after(state, n)).enumerate() {
             // The first one opens the accounts.
             if account.1 == n || n == 1 {
-                transaction.put(key, &value(&encode(account)))?;
+                let part = joint.part(&self.tables[at % TABLES.len()], now).ok()?;
+                part.put(key, &value(&encode(account))).unwrap();
             }
         }
-        transaction.commit(now).map(|_| n)
+        joint.commit(now).ok().map(|_| n)
     }
 
     fn teller(&self, acknowledged: &AtomicU64) {
         let clock = SystemClock::new();
         loop {
             let since = self.persistence.moment();
-            let Ok(n) = self.step(clock.now()) else {
+            let Some(n) = self.step(clock.now()) else {
                 std::thread::yield_now();
                 continue;
             };
@@ -149,11 +156,11 @@ fn child() {
     let Ok(what) = std::env::var(CHILD) else { return };
     let (mode, path) = what.split_once(' ').unwrap();
     let (directory, config, kept) = open(Path::new(path), PersistMode::parse(mode).unwrap());
-    let (table, sync) = (Arc::clone(&kept.table), kept.mode == PersistMode::Sync);
-    let (persistence, _) =
-        Persistence::open(config, vec![kept], Arc::new(SystemClock::new())).unwrap();
+    let tables: Vec<_> = kept.iter().map(|kept| Arc::clone(&kept.table)).collect();
+    let sync = kept[0].mode == PersistMode::Sync;
+    let (persistence, _) = Persistence::open(config, kept, Arc::new(SystemClock::new())).unwrap();
     directory.note_begun().unwrap();
-    let bank = Bank { keys: keys(&table), table, persistence, sync };
+    let bank = Bank { keys: keys(&tables[0]), tables, persistence, sync };
     println!("ready");
     let acknowledged = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -205,10 +212,12 @@ impl Killed {
 /// What a directory holds; nothing in it is changed.
 fn found(path: &Path, mode: &str) -> State {
     let (_directory, config, kept) = open(path, PersistMode::parse(mode).unwrap());
-    let found = AtRest::read(config, &[kept.name], None, Arc::new(SystemClock::new())).unwrap();
-    let (table, mut state) = (&found.tables()[0].table, BEGIN);
-    for (key, account) in keys(&kept.table).iter().zip(&mut state) {
-        if let Some(bytes) = super::get(table, key) {
+    let names = TABLES.map(str::to_owned);
+    let found = AtRest::read(config, &names, None, Arc::new(SystemClock::new())).unwrap();
+    let mut state = BEGIN;
+    for (at, (key, account)) in keys(&kept[0].table).iter().zip(&mut state).enumerate() {
+        let table = found.tables().iter().find(|kept| kept.name == TABLES[at % TABLES.len()]);
+        if let Some(bytes) = super::get(&table.unwrap().table, key) {
             *account = decode(&bytes);
         }
     }

@@ -1,10 +1,11 @@
-//! Interleaved transactions and single writes against a naive model: each key has the list of its
-//! changes, numbered in the order in which they were done.
+//! Interleaved transactions and single writes, in one table or in several with one log, against a
+//! naive model: each key has the list of its changes, numbered in the order in which they were done.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use isogrid_engine::{Error, Isolation, Table, Transaction, TransactionError, Unrecorded};
+use isogrid_engine::table::publish_upto;
+use isogrid_engine::{Error, Isolation, Joint, Table, TransactionError, Unrecorded};
 use isogrid_tests::seeds;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -25,7 +26,8 @@ enum Op {
     Rollback(usize),
     SinglePut(u8, u8),
     SingleRemove(u8),
-    Clear,
+    /// Of the table of this key.
+    Clear(u8),
     Maintain,
     /// The journal has kept all but so many of its records.
     Publish(u64),
@@ -53,8 +55,8 @@ fn op() -> impl Strategy<Value = Op> {
         5 => t.clone().prop_map(Op::Commit),
         1 => t.prop_map(Op::Rollback),
         4 => (k.clone(), v).prop_map(|(k, v)| Op::SinglePut(k, v)),
-        2 => k.prop_map(Op::SingleRemove),
-        1 => Just(Op::Clear),
+        2 => k.clone().prop_map(Op::SingleRemove),
+        1 => k.prop_map(Op::Clear),
         2 => Just(Op::Maintain),
         5 => (0..3_u64).prop_map(Op::Publish),
         1 => (1..4_u64).prop_map(Op::Lose),
@@ -65,8 +67,10 @@ fn op() -> impl Strategy<Value = Op> {
 /// What a key was from a change on.
 type History = Vec<(u64, Option<Vec<u8>>)>;
 
-struct Open<'t> {
-    transaction: Transaction<'t>,
+struct Open {
+    joint: Joint,
+    /// The tables that have joined.
+    tables: Vec<usize>,
     isolation: Isolation,
     /// The last change that it sees.
     sees: u64,
@@ -74,8 +78,9 @@ struct Open<'t> {
     writes: BTreeMap<u8, Option<Vec<u8>>>,
 }
 
-struct Run<'t> {
-    table: &'t Table,
+struct Run {
+    /// A key is in the table `key` modulo their number.
+    tables: Vec<Arc<Table>>,
     journal: Arc<Memory>,
     mode: Mode,
     keys: BTreeMap<u8, History>,
@@ -84,19 +89,34 @@ struct Run<'t> {
     seen: u64,
     lost: Vec<std::ops::Range<u64>>,
     refuses: bool,
-    open: Vec<Open<'t>>,
+    open: Vec<Open>,
 }
 
 type Checked = Result<(), TestCaseError>;
 
-impl<'t> Run<'t> {
-    fn new(table: &'t Table, mode: Mode) -> Self {
+impl Run {
+    fn new(tables: Vec<Arc<Table>>, mode: Mode) -> Self {
         let journal = Arc::new(Memory::new(mode == Mode::Publishing));
-        if mode != Mode::NoJournal {
-            table.set_journal(journal.clone());
+        for (at, table) in tables.iter().enumerate().filter(|_| mode != Mode::NoJournal) {
+            table.set_journal(Arc::new(journal.of(at)));
         }
         let (keys, open, lost) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Run { table, journal, mode, keys, last: 0, seen: 0, lost, refuses: false, open }
+        Run { tables, journal, mode, keys, last: 0, seen: 0, lost, refuses: false, open }
+    }
+
+    fn place(&self, key: u8) -> usize {
+        usize::from(key) % self.tables.len()
+    }
+
+    fn table(&self, key: u8) -> Arc<Table> {
+        Arc::clone(&self.tables[self.place(key)])
+    }
+
+    /// The change that made a key what it was after another one; `None`: it was not there.
+    fn made_by(&self, key: u8, change: u64) -> Option<u64> {
+        let history = self.keys.get(&key)?.iter().rev();
+        let (number, value) = history.clone().find(|(number, _)| *number <= change)?;
+        value.as_ref().map(|_| *number)
     }
 
     /// A key as it was after a change.
@@ -143,27 +163,21 @@ impl<'t> Run<'t> {
         match *op {
             Op::Begin(isolation) => self.begin(isolation),
             Op::Get(t, key) => return self.get(t, key),
-            Op::Put(t, key, v) => {
-                if let Some(open) = self.open.get_mut(t) {
-                    open.transaction.put(&[key], &value(&[v, v])).unwrap();
-                    open.writes.insert(key, Some(vec![v, v]));
-                }
-            }
-            Op::Remove(t, key) => {
-                if let Some(open) = self.open.get_mut(t) {
-                    open.transaction.remove(&[key]).unwrap();
-                    open.writes.insert(key, None);
-                }
-            }
+            Op::Put(t, key, v) => return self.write(t, key, Some(vec![v, v])),
+            Op::Remove(t, key) => return self.write(t, key, None),
             Op::Commit(t) if t < self.open.len() => return self.commit(t),
             Op::Rollback(t) if t < self.open.len() => drop(self.open.remove(t)),
             Op::SinglePut(key, v) => return self.single(key, Some(vec![v])),
             Op::SingleRemove(key) => return self.single(key, None),
-            Op::Clear => return self.clear(),
-            Op::Maintain => drop(self.table.maintain(0, 100)),
+            Op::Clear(key) => return self.clear(key),
+            Op::Maintain => {
+                self.tables.iter().for_each(|table| {
+                    table.maintain(0, 100);
+                });
+            }
             Op::Publish(but) if self.mode == Mode::Publishing => {
                 self.seen = self.seen.max(self.last.saturating_sub(but));
-                self.table.publish_upto(self.seen, 0);
+                publish_upto(&self.tables, self.seen, 0);
             }
             Op::Lose(count) if self.mode == Mode::Publishing => self.lose(count),
             Op::Refuse if self.mode != Mode::NoJournal => {
@@ -177,27 +191,71 @@ impl<'t> Run<'t> {
 
     fn begin(&mut self, isolation: Isolation) {
         if self.open.len() < OPEN_MAX {
-            let transaction = self.table.transaction(isolation, 0);
+            let (joint, tables) = (Joint::new(isolation, 0), Vec::new());
             let (reads, writes) = (BTreeMap::new(), BTreeMap::new());
-            self.open.push(Open { transaction, isolation, sees: self.seen, reads, writes });
+            self.open.push(Open { joint, tables, isolation, sees: self.seen, reads, writes });
         }
     }
 
+    /// Lets the table of a key join; whether it has.
+    fn join(&mut self, t: usize, key: u8) -> Result<bool, TestCaseError> {
+        let (table, place, seen) = (self.table(key), self.place(key), self.seen);
+        let Some(open) = self.open.get(t) else { return Ok(false) };
+        if open.tables.contains(&place) {
+            return Ok(true);
+        }
+        let read = open.reads.keys().copied();
+        let changed = |key: &u8| self.made_by(*key, open.sees) != self.made_by(*key, seen);
+        let mut changed: Vec<u8> = read.filter(changed).collect();
+        let at = |key: &u8| (open.tables.iter().position(|at| *at == self.place(*key)), *key);
+        changed.sort_by_key(at);
+        let Some(open) = self.open.get_mut(t) else { return Ok(false) };
+        let joined = open.joint.part(&table, 0).map(drop);
+        if changed.is_empty() {
+            prop_assert_eq!(joined, Ok(()), "table {} in transaction {}", place, t);
+            open.tables.push(place);
+            open.sees = seen;
+            return Ok(true);
+        }
+        let keys = changed.into_iter().map(|key| vec![key]).collect();
+        prop_assert_eq!(joined, Err(TransactionError::Conflict { keys }));
+        Ok(false)
+    }
+
+    fn write(&mut self, t: usize, key: u8, new: Option<Vec<u8>>) -> Checked {
+        if !self.join(t, key)? {
+            return Ok(());
+        }
+        let table = self.table(key);
+        let Some(open) = self.open.get_mut(t) else { return Ok(()) };
+        let part = open.joint.part(&table, 0).unwrap();
+        match &new {
+            Some(bytes) => part.put(&[key], &value(bytes)).unwrap(),
+            None => part.remove(&[key]).unwrap(),
+        }
+        open.writes.insert(key, new);
+        Ok(())
+    }
+
     fn get(&mut self, t: usize, key: u8) -> Checked {
+        if !self.join(t, key)? {
+            return Ok(());
+        }
         let Some(sees) = self.open.get(t).map(|open| open.sees) else { return Ok(()) };
-        let snapshot = self.at(key, sees);
+        let (table, snapshot) = (self.table(key), self.at(key, sees));
         let Some(open) = self.open.get_mut(t) else { return Ok(()) };
         let expected = open.writes.get(&key).cloned().unwrap_or_else(|| {
             open.reads.insert(key, snapshot.clone());
             snapshot
         });
-        let got = open.transaction.get(&[key], 0).unwrap().map(|entry| entry.value.to_vec());
+        let part = open.joint.part(&table, 0).unwrap();
+        let got = part.get(&[key], 0).unwrap().map(|entry| entry.value.to_vec());
         prop_assert_eq!(got, expected, "key {} in transaction {}", key, t);
         Ok(())
     }
 
     fn commit(&mut self, t: usize) -> Checked {
-        let Open { transaction, isolation, sees, reads, writes } = self.open.remove(t);
+        let Open { joint, tables, isolation, sees, reads, writes } = self.open.remove(t);
         let mut checked: Vec<u8> = writes.keys().copied().collect();
         if isolation == Isolation::Serializable {
             checked.extend(reads.keys());
@@ -206,40 +264,52 @@ impl<'t> Run<'t> {
         checked.dedup();
         checked.retain(|key| self.changed_after(*key, sees));
         let before = self.journal.len();
-        let result = transaction.commit(0);
+        let result = joint.commit(0);
         if !checked.is_empty() {
-            let keys = checked.into_iter().map(|key| vec![key]).collect();
-            prop_assert_eq!(result, Err(TransactionError::Conflict { keys }));
+            let of = |place: usize| {
+                let keys = checked.iter().filter(|key| self.place(**key) == place);
+                let keys: Vec<_> = keys.map(|key| vec![*key]).collect();
+                (!keys.is_empty()).then_some(TransactionError::Conflict { keys })
+            };
+            let refused =
+                tables.iter().enumerate().filter_map(|(at, place)| Some((at, of(*place)?)));
+            prop_assert_eq!(result, Err(refused.collect()));
             prop_assert_eq!(self.journal.len(), before);
             return Ok(());
         }
         let has_effect = self.has_effect(&writes);
         if self.is_refused(has_effect) {
+            let why = result.map_err(|refused| refused.into_iter().map(|(_, why)| why).collect());
             let refused = TransactionError::Refused(Error::Unrecorded(Unrecorded::Busy));
-            prop_assert_eq!(result, Err(refused));
+            prop_assert_eq!(why, Err(vec![refused]));
             return Ok(());
         }
-        let committed = result.map_err(|why| TestCaseError::fail(why.to_string()))?;
+        let committed = result.map_err(|why| TestCaseError::fail(format!("{why:?}")))?;
         if isolation == Isolation::Serializable {
             // Done at once, here, it would have read the same.
             for (key, read) in &reads {
                 prop_assert_eq!(read, &self.at(*key, u64::MAX), "key {} was read", key);
             }
         }
-        let puts = writes.iter().filter(|(_, new)| new.is_some()).map(|(key, _)| vec![*key]);
-        let named: Vec<_> = committed.versions.iter().map(|(key, _)| key.clone()).collect();
-        prop_assert_eq!(named, puts.collect::<Vec<_>>());
+        for (done, place) in committed.iter().zip(&tables) {
+            let own = writes.iter().filter(|(key, _)| self.place(**key) == *place);
+            let own: BTreeMap<_, _> = own.map(|(key, new)| (*key, new.clone())).collect();
+            let puts = own.iter().filter(|(_, new)| new.is_some()).map(|(key, _)| vec![*key]);
+            let named: Vec<_> = done.versions.iter().map(|(key, _)| key.clone()).collect();
+            prop_assert_eq!(named, puts.collect::<Vec<_>>());
+            let recorded = self.has_effect(&own) && self.mode != Mode::NoJournal;
+            prop_assert_eq!(done.record, recorded.then_some(before + 1));
+        }
         self.change(writes);
-        let record = (has_effect && self.mode != Mode::NoJournal).then_some(before + 1);
-        prop_assert_eq!(committed.record, record);
-        prop_assert_eq!(self.journal.len(), before + u64::from(record.is_some()), "one record");
+        let recorded = has_effect && self.mode != Mode::NoJournal;
+        prop_assert_eq!(self.journal.len(), before + u64::from(recorded), "one record");
         Ok(())
     }
 
     fn single(&mut self, key: u8, new: Option<Vec<u8>>) -> Checked {
-        let (there, pinned) = (self.at(key, u64::MAX).is_some(), self.table.pin());
-        let bytes = [key];
-        let mut entry = pinned.entry(self.table.hash(&bytes), &bytes, 0).unwrap();
+        let (there, table) = (self.at(key, u64::MAX).is_some(), self.table(key));
+        let (bytes, pinned) = ([key], table.pin());
+        let mut entry = pinned.entry(table.hash(&bytes), &bytes, 0).unwrap();
         let done = match &new {
             Some(bytes) => entry.put(&value(bytes)).map(|_| true),
             None => entry.remove(),
@@ -255,23 +325,25 @@ impl<'t> Run<'t> {
     }
 
     /// A clear is not published: it is kept out of what waits for a record.
-    fn clear(&mut self) -> Checked {
+    fn clear(&mut self, key: u8) -> Checked {
         if self.mode == Mode::Publishing {
             return Ok(());
         }
-        let done = self.table.clear(0);
+        let (table, place) = (self.table(key), self.place(key));
+        let done = table.clear(0);
         if self.is_refused(true) {
             prop_assert!(done.is_err());
         } else {
             prop_assert_eq!(done, Ok(()));
-            self.change((0..KEYS).map(|key| (key, None)));
+            let own: Vec<_> = (0..KEYS).filter(|key| self.place(*key) == place).collect();
+            self.change(own.into_iter().map(|key| (key, None)));
         }
         Ok(())
     }
 
     fn lose(&mut self, count: u64) {
         let first = (self.seen + 1).max((self.last + 1).saturating_sub(count));
-        self.table.abort_from(first, 0);
+        self.tables.iter().for_each(|table| table.abort_from(first, 0));
         self.lost.push(first..self.last + 1);
         for history in self.keys.values_mut() {
             history.retain(|(number, _)| *number < first);
@@ -280,23 +352,25 @@ impl<'t> Run<'t> {
 
     /// What readers see of all keys.
     fn check(&self) -> Checked {
-        let seen = contents(self.table);
+        let seen: Vec<_> = self.tables.iter().map(|table| contents(table)).collect();
         for key in 0..KEYS {
-            let value = seen.get(&vec![key]).map(|(value, _)| value.clone());
+            let value = seen[self.place(key)].get(&vec![key]).map(|(value, _)| value.clone());
             prop_assert_eq!(value, self.at(key, self.seen), "key {}", key);
         }
         Ok(())
     }
 
-    fn finish(mut self, fresh: &Table) -> Checked {
+    fn finish(mut self, fresh: &[Arc<Table>]) -> Checked {
         self.open.clear();
-        self.table.publish_upto(self.last, 0);
+        publish_upto(&self.tables, self.last, 0);
         self.seen = self.last;
         self.check()?;
         if self.mode != Mode::NoJournal {
             let lost = |record: u64| self.lost.iter().any(|range| range.contains(&record));
-            self.journal.replay(fresh, lost);
-            prop_assert_eq!(contents(fresh), contents(self.table), "replayed");
+            self.journal.replay(&fresh.iter().map(|table| &**table).collect::<Vec<_>>(), lost);
+            for (fresh, table) in fresh.iter().zip(&self.tables) {
+                prop_assert_eq!(contents(fresh), contents(table), "replayed");
+            }
         }
         Ok(())
     }
@@ -305,11 +379,11 @@ impl<'t> Run<'t> {
 #[test]
 fn transactions_are_their_model() {
     let mode = prop_oneof![Just(Mode::NoJournal), Just(Mode::Journal), Just(Mode::Publishing)];
-    let histories = (mode, 0..4_u32, prop::collection::vec(op(), 1..80));
+    let histories = (mode, 0..4_u32, 1..4_usize, prop::collection::vec(op(), 1..80));
     let name = "transaction::model::transactions_are_their_model";
-    seeds::check(name, &histories, |(mode, segments, ops)| {
-        let (table, fresh) = (table(1 << segments), table(1 << segments));
-        let mut run = Run::new(&table, *mode);
+    seeds::check(name, &histories, |(mode, segments, count, ops)| {
+        let tables = || (0..*count).map(|_| Arc::new(table(1 << segments))).collect::<Vec<_>>();
+        let (mut run, fresh) = (Run::new(tables(), *mode), tables());
         for op in ops {
             run.step(op)?;
             run.check()?;

@@ -4,9 +4,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 use super::core::Channel;
+use super::happy_eyeballs;
 
 /// What bytes go over.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -43,7 +43,7 @@ impl Dialer {
     /// [`io::ErrorKind::InvalidData`] when the two ends do not trust each other; others when
     /// nobody answers.
     pub async fn dial(self, address: String) -> io::Result<Dialed> {
-        let stream = TcpStream::connect(&*address).await?;
+        let stream = happy_eyeballs::connect(&address).await?;
         stream.set_nodelay(true)?;
         #[cfg(feature = "client-tls")]
         if let Some(tls) = self.tls {

@@ -47,6 +47,7 @@ impl Handle {
             doubt: false,
             lease: None,
             fence: None,
+            tx: None,
             body: encoded,
             credit: 0,
             timeout: (T::OPERATION.repeat != Repeat::Stream).then_some(self.timeout),

@@ -64,6 +64,7 @@ mod tls;
 
 mod dial;
 mod handle;
+mod happy_eyeballs;
 pub mod raw;
 mod shell;
 mod socket;
@@ -77,6 +78,7 @@ pub mod counter;
 mod lease;
 pub mod lock;
 pub mod memo;
+mod open_tx;
 pub mod transaction;
 
 use tokio::sync::mpsc;
@@ -94,6 +96,7 @@ pub use dial::Stream;
 pub use error::{Cause, Error, Outcome, Refusal};
 pub use lock::{Guard, Locks};
 pub use memo::Memo;
+pub use open_tx::OpenTransaction;
 pub use options::Options;
 #[cfg(feature = "client-tls")]
 pub use tls::TlsOptions;

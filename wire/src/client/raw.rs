@@ -76,6 +76,17 @@ impl Login {
         Ok(start)
     }
 
+    /// User and password for a protocol in which they travel as they are; `None` where nobody logs in
+    /// by a password.
+    ///
+    /// # Errors
+    /// Others could read the secret.
+    pub fn plain(&self) -> Result<Option<(&str, &str)>, Cause> {
+        let Credentials::Plain { user, password } = &self.credentials else { return Ok(None) };
+        self.credentials.begin(&self.channel)?;
+        Ok(Some((user, password)))
+    }
+
     /// Takes a `WELCOME`: what is to be sent behind it, or that this is all.
     ///
     /// # Errors

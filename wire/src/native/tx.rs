@@ -117,8 +117,8 @@ choices! {
 }
 
 group! {
-    /// Transactions: all or nothing. The object of these requests is 0; the caches are in the body,
-    /// one and the same in all parts of a transaction. GET, PUT, REMOVE, TOUCH, GET_TOUCH, INCR,
+    /// Transactions: all or nothing, over up to 16 caches of a node that stands alone, or over one
+    /// cache of a cluster. The object of these requests is 0; the caches are in the body. GET, PUT, REMOVE, TOUCH, GET_TOUCH, INCR,
     /// APPEND, PREPEND, MAP_GET and MAP_UPDATE of group 0x01 join a transaction by the extension `tx`; the version of
     /// what it has written itself is 0 until it is committed.
     0x02 "tx";
@@ -171,7 +171,9 @@ group! {
     }
 
     /// Begins a transaction that the server keeps. It belongs to this connection, and reads from
-    /// the moment of its first request.
+    /// the moment of its first request. The first request for another cache moves it on to a later
+    /// moment, if all that was read is the same there; else that request is refused with
+    /// `TX_CONFLICT`, not to be tried again, and the transaction goes on without it.
     0x0203 BEGIN Begin (Idempotent, None, none) {
         /// What it is protected from.
         isolation: Isolation,

@@ -89,7 +89,10 @@ impl Connection {
                 let native = Native::begin(&target.cache, login, &mut output.bytes)?;
                 Codec::Native(Box::new(native))
             }
-            Protocol::Memcached => Codec::Text(Text::default()),
+            Protocol::Memcached => {
+                let login = login.as_ref().map(Login::plain).transpose().map_err(lost)?.flatten();
+                Codec::Text(Text::begin(login, &mut output.bytes))
+            }
         };
         let mut open = Connection { socket, codec, input: Vec::new(), output };
         while !open.is_ready() {
@@ -104,7 +107,7 @@ impl Connection {
     fn is_ready(&self) -> bool {
         match &self.codec {
             Codec::Native(native) => native.is_ready(),
-            Codec::Text(_) => true,
+            Codec::Text(text) => text.is_ready(),
         }
     }
 

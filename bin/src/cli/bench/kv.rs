@@ -34,7 +34,8 @@ much a server can do. Latencies then say little about a busy server, since whoev
 nothing. With --rate the moments of all requests are fixed ahead, and latency counts from them.
 
 The server is that of every command (--server, a context, the environment); memcached's protocol is
-spoken at 127.0.0.1:11211 unless --server says where, over TLS as well, and without a login.
+spoken at 127.0.0.1:11211 unless --server says where, over TLS as well, and with a login if --user
+says who (a `set` with user and password in it, as memcached's authfile wants it).
 
 Keys begin with `bench:`; what was written stays until it expires or is evicted.
 
@@ -230,7 +231,7 @@ impl KvArgs {
             }
             Protocol::Memcached => {
                 let to = self.place.other("127.0.0.1:11211").map_err(Failure::usage)?;
-                (to.server.clone(), to.secured(options))
+                (to.server.clone(), to.plain_options(options)?)
             }
         };
         let raw = options.raw().map_err(Failure::usage)?;

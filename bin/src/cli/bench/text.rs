@@ -13,9 +13,27 @@ const LINE_LEN_MAX: usize = 2_048;
 #[derive(Debug, Default)]
 pub struct Text {
     asked: VecDeque<Asked>,
+    /// A login has no answer yet.
+    logs_in: bool,
 }
 
 impl Text {
+    /// A connection on which this user logs in first, if there is one; what it says is appended to
+    /// `out`.
+    pub fn begin(login: Option<(&str, &str)>, out: &mut Vec<u8>) -> Text {
+        if let Some((user, password)) = login {
+            let said = format!("{user} {password}");
+            // Writing to a vector cannot fail.
+            let _ = write!(out, "set login 0 0 {}\r\n{said}\r\n", said.len());
+        }
+        Text { logs_in: login.is_some(), ..Text::default() }
+    }
+
+    /// Whether requests may be sent.
+    pub fn is_ready(&self) -> bool {
+        !self.logs_in
+    }
+
     pub fn under_way(&self) -> usize {
         self.asked.len()
     }
@@ -47,6 +65,14 @@ impl Text {
         };
         let line = input.get(..line_len).unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if self.logs_in {
+            self.logs_in = line != b"STORED";
+            return if self.logs_in {
+                Err(refused(line))
+            } else {
+                Ok(Taken::Control(line_len + 1))
+            };
+        }
         let Some(&asked) = self.asked.front() else { return Err(strange(line)) };
         let (len, answer) = match (asked.is_set, line) {
             (true, b"STORED") => (line_len + 1, Answer::Stored),
@@ -90,6 +116,12 @@ fn error(line: &[u8]) -> Result<String, Broken> {
     Ok(String::from_utf8_lossy(line).into_owned())
 }
 
+/// A login that was answered so.
+fn refused(line: &[u8]) -> Broken {
+    error(line)
+        .map_or_else(|strange| strange, |why| Broken(format!("the login was refused: {why}")))
+}
+
 fn strange(bytes: &[u8]) -> Broken {
     let shown = bytes.get(..bytes.len().min(40)).unwrap_or_default();
     Broken(format!("no answer of memcached: `{}`", shown.escape_ascii()))
@@ -103,7 +135,7 @@ mod tests {
 
     /// One request that is under way.
     fn asked(is_set: bool) -> Text {
-        Text { asked: VecDeque::from([Asked { is_set, due: DUE }]) }
+        Text { asked: VecDeque::from([Asked { is_set, due: DUE }]), logs_in: false }
     }
 
     #[test]
@@ -117,6 +149,28 @@ mod tests {
             [false, true]
         );
         assert_eq!(text.under_way(), 0);
+    }
+
+    #[test]
+    fn a_login_comes_first_and_its_answer_is_no_request_s() {
+        let mut out = Vec::new();
+        assert!(Text::begin(None, &mut out).is_ready() && out.is_empty());
+        let mut text = Text::begin(Some(("app", "p w")), &mut out);
+        assert_eq!(out, b"set login 0 0 7\r\napp p w\r\n");
+        assert_eq!(text.take(b"STOR"), Ok(Taken::Incomplete));
+        assert!(!text.is_ready());
+        assert_eq!(text.take(b"STORED\r\nEND\r\n"), Ok(Taken::Control(8)));
+        assert!(text.is_ready() && text.under_way() == 0);
+        for (answer, why) in [
+            ("CLIENT_ERROR authentication failure\r\n", "the login was refused: CLIENT_ERROR"),
+            ("HTTP/1.1 400\r\n", "no answer of memcached"),
+        ] {
+            let Err(Broken(said)) = Text::begin(Some(("a", "b")), &mut out).take(answer.as_bytes())
+            else {
+                panic!("{answer} is taken for a login")
+            };
+            assert!(said.starts_with(why), "{said}");
+        }
     }
 
     #[test]

@@ -58,12 +58,10 @@ impl PlaceArgs {
     /// is spoken.
     ///
     /// # Errors
-    /// A context, or a login, which are GNP's.
+    /// A context, or a token, which are GNP's.
     pub fn other(&self, usual: &str) -> Result<Target, String> {
-        let Target { user, token_file, password_file, .. } = &self.said;
-        let login = [user, token_file, password_file];
-        if self.context.is_some() || login.iter().any(|said| said.is_some()) {
-            return Err("--context and logins are for --protocol native".to_owned());
+        if self.context.is_some() || self.said.token_file.is_some() {
+            return Err("--context and --token-file are for --protocol native".to_owned());
         }
         let server = self.server.clone().unwrap_or_else(|| usual.to_owned());
         Ok(Target { server, ..Target::default() }.with(&self.said))

@@ -111,8 +111,20 @@ impl Target {
         }
     }
 
+    /// Adds TLS, and the login that flags ask for, for a protocol that knows passwords alone.
+    ///
+    /// # Errors
+    /// A secret cannot be read.
+    pub fn plain_options(&self, options: Options) -> Result<Options, Failure> {
+        let options = self.secured(options);
+        match &self.user {
+            Some(user) => Ok(options.plain_password(user, &self.password(user)?)),
+            None => Ok(options),
+        }
+    }
+
     /// Adds TLS alone.
-    pub fn secured(&self, options: Options) -> Options {
+    fn secured(&self, options: Options) -> Options {
         if self.is_secure() { options.tls(self.tls_options()) } else { options }
     }
 

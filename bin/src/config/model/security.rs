@@ -14,6 +14,8 @@ pub struct AuthConfig {
     /// The audit log; `auto` = `security/audit.jsonl` in the data directory, `None` = none.
     /// Default: auto.
     pub audit: Option<String>,
+    /// Whether logins over TCP are taken over TLS alone, also those of this machine. Default: no.
+    pub require_tls: bool,
     /// memcached's `-Y` and `MEMCACHED_SASL_PWDB`: a file of `user:password` lines in the place of
     /// the file of users. Default: none.
     pub passwords: Option<PathBuf>,
@@ -29,7 +31,13 @@ impl AuthConfig {
 impl Default for AuthConfig {
     fn default() -> Self {
         let auto = Self::AUTO.to_owned();
-        Self { mode: Mode::Auto, users: auto.clone(), audit: Some(auto), passwords: None }
+        Self {
+            mode: Mode::Auto,
+            users: auto.clone(),
+            audit: Some(auto),
+            require_tls: false,
+            passwords: None,
+        }
     }
 }
 

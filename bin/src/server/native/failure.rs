@@ -6,7 +6,7 @@ use isogrid_engine::{Error, Unrecorded};
 use isogrid_grid::catalog::CatalogError;
 use isogrid_grid::structures::NotKept;
 use isogrid_wire::native::{
-    Detail, ErrorBody, ErrorCode, Limits, List, Malformed, Reader, Refused, decode_all,
+    Detail, ErrorBody, ErrorCode, Limits, List, Malformed, Reader, Refused, Retry, decode_all,
 };
 
 use super::reply::Given;
@@ -20,6 +20,8 @@ pub struct Failure {
     pub code: ErrorCode,
     message: Cow<'static, str>,
     retry_after_ms: u32,
+    /// Asked again it would fail again, whatever its code says.
+    is_final: bool,
     details: Vec<(&'static str, String)>,
     /// Nothing was done, for want of room until the disk has caught up: it can be done then.
     pub is_behind: bool,
@@ -29,7 +31,8 @@ impl Failure {
     /// An error with a message.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
         let details = Vec::new();
-        Failure { code, message: message.into(), retry_after_ms: 0, details, is_behind: false }
+        let message = message.into();
+        Failure { code, message, retry_after_ms: 0, is_final: false, details, is_behind: false }
     }
 
     /// The error that another member answered with.
@@ -71,6 +74,12 @@ impl Failure {
         Failure { retry_after_ms, ..self }
     }
 
+    /// Not to be tried again.
+    #[must_use]
+    pub fn for_good(self) -> Self {
+        Failure { is_final: true, ..self }
+    }
+
     /// Of a write that can be done when the disk has caught up.
     #[must_use]
     pub fn behind(self) -> Self {
@@ -83,7 +92,8 @@ impl Failure {
             self.details.iter().map(|(name, value)| Detail { name, value }).collect();
         let body = ErrorBody::new(self.code, &self.message);
         let (retry_after_ms, details) = (self.retry_after_ms, List::of(&details));
-        say(&ErrorBody { retry_after_ms, details, ..body })
+        let retry = if self.is_final { Retry::Never } else { body.retry };
+        say(&ErrorBody { retry, retry_after_ms, details, ..body })
     }
 }
 

@@ -98,7 +98,7 @@ impl Login {
         let client = &self.client;
         [
             (scram::MECHANISM_PLUS, client.binding.is_some()),
-            (scram::MECHANISM, true),
+            (scram::MECHANISM, !client.lacks_tls()),
             (TOKEN, client.is_private()),
             (PLAIN, client.is_private()),
             (EXTERNAL, client.certificate.is_some()),
@@ -122,9 +122,13 @@ impl Login {
         let (mech, data) = match auth {
             Some(auth) => (auth.mech.as_str(), auth.data.as_str()),
             None if self.client.certificate.is_some() => (EXTERNAL, ""),
+            None if self.client.lacks_tls() => return Err(self.refusal(ErrorCode::TlsRequired)),
             None => return Err(self.refusal(ErrorCode::AuthRequired)),
         };
         match mech {
+            scram::MECHANISM if self.client.lacks_tls() => {
+                Err(self.refusal(ErrorCode::TlsRequired))
+            }
             scram::MECHANISM => Ok(self.begin_scram(data, false)),
             scram::MECHANISM_PLUS if self.client.binding.is_some() => {
                 Ok(self.begin_scram(data, true))

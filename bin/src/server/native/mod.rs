@@ -15,7 +15,7 @@
 //! | `once.rs` | requests that may come twice |
 //! | `cache.rs`, `many.rs`, `edit.rs`, `entry.rs` | group 0x01 |
 //! | `scan.rs`, `listen.rs`, `track.rs`, `live.rs` | its streams |
-//! | `tx.rs`, `open_tx.rs` | group 0x02 |
+//! | `tx.rs`, `tx_local.rs`, `open_tx.rs` | group 0x02 |
 //! | `clustered.rs` | requests for caches of the cluster |
 //! | `conn.rs`, `counter.rs`, `lease.rs`, `catalog.rs`, `admin.rs`, `batch.rs` | the other groups |
 
@@ -53,6 +53,7 @@ mod time;
 mod topology;
 mod track;
 mod tx;
+mod tx_local;
 mod under_way;
 mod window;
 

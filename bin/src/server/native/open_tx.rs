@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use isogrid_engine::persist::PersistMode;
-use isogrid_engine::{Isolation as Level, Transaction, TransactionError};
-use isogrid_grid::Cache;
+use isogrid_engine::Isolation as Level;
 use isogrid_grid::catalog::{Kind, Object};
 use isogrid_wire::native::cache::Request as CacheRequest;
 use isogrid_wire::native::tx::{
@@ -21,7 +19,8 @@ use super::failure::Failure;
 use super::reply::Reply;
 use super::request::{At, Flow, unsupported};
 use super::session::Session;
-use super::tx::{cache_of, conflicts, failed, is_of_one_key};
+use super::tx::is_of_one_key;
+use super::tx_local::{Local, Refused, Versions, alone};
 use crate::cluster::{Cluster, Shared};
 
 /// Transactions of one connection: each keeps old versions in memory.
@@ -87,14 +86,6 @@ struct Open {
 enum Over {
     Local(Local),
     Clustered(clustered::Open),
-}
-
-/// Over a cache of this node alone.
-struct Local {
-    object: u32,
-    cache: Arc<Cache>,
-    mode: PersistMode,
-    transaction: Transaction<'static>,
 }
 
 /// The transactions of one connection.
@@ -210,7 +201,7 @@ impl Session {
         at: &At<'_>,
     ) -> Result<Flow, Failure> {
         let over = match &open.over {
-            Some(Over::Local(_)) => return Err(other_cache()),
+            Some(Over::Local(_)) => return Err(alone(object.name.as_str())),
             Some(Over::Clustered(over)) => Some(over.clone()),
             None => None,
         };
@@ -226,22 +217,14 @@ impl Session {
         at: &At<'_>,
         request: &CacheRequest<'_>,
     ) -> Result<super::reply::Given, Failure> {
-        let cache = cache_of(object)?;
-        let over = match &mut open.over {
-            Some(Over::Local(over)) if over.object == object.id => over,
-            Some(_) => return Err(other_cache()),
-            none => {
-                let mut transaction = cache.transaction(open.level, self.now);
-                transaction.set_origin(self.origin);
-                let (object, mode) = (object.id, object.options.persist);
-                let cache = Arc::clone(cache);
-                let over = none.insert(Over::Local(Local { object, cache, mode, transaction }));
-                let Over::Local(over) = over else { return Err(other_cache()) };
-                over
-            }
+        let new = || Over::Local(Local::new(open.level, self.origin));
+        let over = match open.over.get_or_insert_with(new) {
+            Over::Local(over) => over,
+            Over::Clustered(over) => return Err(alone(over.name())),
         };
-        let part = self.work().run_one(cache, &mut over.transaction, request)?;
-        Ok(part.answer(&Vec::new(), at.to, self.now))
+        over.join(object, self.now)?;
+        let part = self.work().run_one(over, object.id, request)?;
+        Ok(part.answer(&Versions::default(), at.to, self.now))
     }
 
     /// COMMIT.
@@ -264,24 +247,21 @@ impl Session {
                 return Ok(Flow::Said);
             }
         };
-        let Local { object, cache, mode, transaction } = over;
-        self.window.wrote_to(mode);
-        match transaction.commit(self.now) {
+        over.modes().for_each(|mode| self.window.wrote_to(mode));
+        match over.commit(self.now) {
             Ok(_) => {
                 self.window.committed(number);
                 reply.say(&CommitReply::Ok {});
                 Ok(Flow::Said)
             }
-            Err(TransactionError::Conflict { keys }) => {
+            Err(Refused::Conflict(keys)) => {
                 self.node.transactions.end(number, Some(TxState::Aborted));
-                let versions = self.versions_now(&cache, &keys);
-                let conflicts = conflicts(object, &keys, &versions);
-                reply.say(&CommitReply::VersionMismatch { conflicts: List::of(&conflicts) });
+                reply.say(&CommitReply::VersionMismatch { conflicts: List::of(&keys.list()) });
                 Ok(Flow::Said)
             }
-            Err(error) => {
+            Err(Refused::Failed(failure, _)) => {
                 self.node.transactions.end(number, Some(TxState::Aborted));
-                Err(failed(&error))
+                Err(failure)
             }
         }
     }
@@ -308,8 +288,4 @@ impl Session {
             self.node.transactions.end(number, Some(TxState::Aborted));
         }
     }
-}
-
-fn other_cache() -> Failure {
-    Failure::invalid("a transaction works on one cache")
 }

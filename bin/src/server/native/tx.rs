@@ -1,11 +1,11 @@
-//! Group 0x02: transactions over the entries of one cache.
+//! Group 0x02: transactions over the entries of caches.
 
 use std::sync::Arc;
 
 use isogrid_engine::table::OwnedEntry;
-use isogrid_engine::{Isolation, Transaction, TransactionError};
+use isogrid_engine::{Isolation, TransactionError};
 use isogrid_grid::Cache;
-use isogrid_grid::catalog::{Index, Kind, Object};
+use isogrid_grid::catalog::{Index, Object};
 use isogrid_grid::structure::cache::{Action, Pending};
 use isogrid_wire::native::tx::{
     CommitOcc, CommitOccReply, Compare, CompareOp, Conflict, Exec, ExecReply, Request, WriteOp,
@@ -24,6 +24,7 @@ use super::failure::Failure;
 use super::reply::{Given, Reply, To};
 use super::request::{At, Flow};
 use super::session::Session;
+use super::tx_local::{Conflicts, Local, Over, Parts, Refused, Versions};
 use crate::security::OpClass;
 
 /// How often a transaction that the server runs itself is tried against others.
@@ -31,8 +32,21 @@ pub const TRIES: usize = 8;
 /// When a client may try again, ms.
 pub const RETRY_MS: u32 = 5;
 
+/// Why caches are not written together.
+const APART: &str = "the caches that it writes are kept in ways that cannot be one (persist): all \
+                     must be sync or none, and with one that is behind all others none";
+
+/// A request within another one that may be in a transaction.
+pub struct Sub<'a> {
+    /// The cache.
+    pub object: u32,
+    /// The request.
+    pub request: cache::Request<'a>,
+}
+
 /// A request of a transaction, done as far as it goes before the commit.
 pub struct Part<'a> {
+    object: u32,
     request: cache::Request<'a>,
     key: &'a [u8],
     done: Done,
@@ -42,9 +56,6 @@ enum Done {
     Read(Option<OwnedEntry>),
     Edit(Pending),
 }
-
-/// What the commit gave each key as its version.
-type Versions = Vec<(Vec<u8>, u64)>;
 
 impl Session {
     /// Executes a request of this group.
@@ -80,42 +91,35 @@ impl Session {
         self.check_keys(exec.compare.len() + lists.iter().map(List::len).sum::<usize>())?;
         let compared = exec.compare.iter().map(|compare| compare.object);
         let subs = exec.then.iter().chain(exec.otherwise).map(|sub| sub.object);
-        let all: Vec<_> = compared.chain(subs).collect();
-        let Some(object) = Self::one_cache(index, &all)? else {
-            let replies = List::of(&[]);
-            reply.say(&ExecReply::Ok { held: true, replies });
-            return Ok(Flow::Said);
-        };
-        let cache = cache_of(object)?;
+        let over = self.over(index, compared.chain(subs))?;
         // Decoded before anything is done: what nobody can read fails as a whole.
         let then = decode_subs(exec.then, &self.limits)?;
         let otherwise = decode_subs(exec.otherwise, &self.limits)?;
         for compare in exec.compare {
-            self.permit_one(at.operation, &object.name, OpClass::Read, Some(compare.key.0))?;
+            self.permit_key(index, at, compare.object, OpClass::Read, compare.key)?;
         }
-        for request in then.iter().chain(&otherwise) {
-            self.permit(index, object.id, &Any::Cache(*request))?;
+        for sub in then.iter().chain(&otherwise) {
+            self.permit(index, sub.object, &Any::Cache(sub.request))?;
         }
-        if let Some(way) = self.clustered(Some(object)) {
-            let subs = then.iter().chain(&otherwise).filter_map(key_of).map(Key);
-            let keys = exec.compare.iter().map(|compare| compare.key).chain(subs);
-            return self.clustered_tx((way, object), at, keys);
-        }
-        self.window.wrote_to(object.options.persist);
-        let work = self.work();
+        let caches = match over {
+            Over::Local(caches) => caches,
+            Over::Clustered(way, object) => {
+                let subs = then.iter().chain(&otherwise).filter_map(|sub| key_of(&sub.request));
+                let keys = exec.compare.iter().map(|compare| compare.key).chain(subs.map(Key));
+                return self.clustered_tx((way, object), at, keys);
+            }
+        };
         for _ in 0..TRIES {
-            let mut tx = cache.transaction(Isolation::Serializable, self.now);
-            tx.set_origin(self.origin);
+            let mut tx = self.begin_over(&caches)?;
+            let work = self.work();
             let held = work.holds(&mut tx, &exec.compare)?;
-            let chosen = if held { &then } else { &otherwise };
-            let (parts, done) = work.run_all(cache, &mut tx, chosen)?;
-            let versions =
-                if done { tx.commit(self.now).map(|done| done.versions) } else { Ok(Vec::new()) };
+            let (parts, done) = work.run_all(&mut tx, if held { &then } else { &otherwise })?;
+            let versions = if done { tx.commit(self.now) } else { Ok(Versions::default()) };
             match versions {
                 Ok(versions) => {
-                    let replies: Vec<Given> =
-                        parts.iter().map(|part| part.answer(&versions, at.to, self.now)).collect();
-                    parts.iter().for_each(|part| count_read(self.count(object), part.hit()));
+                    self.count_reads(index, &parts);
+                    let answers = parts.iter().map(|part| part.answer(&versions, at.to, self.now));
+                    let replies: Vec<Given> = answers.collect();
                     let replies = sub_replies(&replies);
                     let replies = List::of(&replies);
                     reply.say(&if done {
@@ -125,23 +129,40 @@ impl Session {
                     });
                     return Ok(Flow::Said);
                 }
-                Err(TransactionError::Conflict { .. } | TransactionError::Blocked) => {}
-                Err(error) => return Err(failed(&error)),
+                Err(Refused::Conflict(_) | Refused::Failed(_, true)) => {}
+                Err(Refused::Failed(failure, false)) => return Err(failure),
             }
         }
         Err(Failure::of(ErrorCode::TxConflict).after(RETRY_MS))
     }
 
-    /// The one cache that all of these objects are, if there are any.
-    fn one_cache<'i>(index: &'i Index, all: &[u32]) -> Result<Option<&'i Arc<Object>>, Failure> {
-        let Some(first) = all.first() else { return Ok(None) };
-        if all.iter().any(|id| id != first) {
-            return Err(Failure::invalid("a transaction works on one cache"));
+    /// Begins a transaction of the server's own over caches of this node.
+    fn begin_over(&mut self, caches: &[&Arc<Object>]) -> Result<Local, Failure> {
+        let mut tx = Local::new(Isolation::Serializable, self.origin);
+        caches.iter().try_for_each(|object| tx.join(object, self.now))?;
+        tx.modes().for_each(|mode| self.window.wrote_to(mode));
+        Ok(tx)
+    }
+
+    fn count_reads(&mut self, index: &Index, parts: &[Part<'_>]) {
+        for part in parts {
+            if let Some(object) = index.by_id(part.object) {
+                count_read(self.count(object), part.hit());
+            }
         }
-        let object = index.by_id(*first).filter(|object| object.kind == Kind::Cache);
-        let missing = || Failure::new(ErrorCode::NoSuchObject, format!("{first} is no cache"));
-        let object = object.ok_or_else(missing)?;
-        Ok(Some(object))
+    }
+
+    /// Whether something may be done to a key of one of the caches.
+    fn permit_key(
+        &mut self,
+        index: &Index,
+        at: &At<'_>,
+        object: u32,
+        class: OpClass,
+        key: Key<'_>,
+    ) -> Result<(), Failure> {
+        let object = index.by_id(object).ok_or_else(|| Failure::of(ErrorCode::NoSuchObject))?;
+        self.permit_one(at.operation, &object.name, class, Some(key.0))
     }
 
     fn commit_occ(
@@ -153,54 +174,48 @@ impl Session {
     ) -> Result<Flow, Failure> {
         self.check_keys(commit.reads.len() + commit.writes.len())?;
         let reads = commit.reads.iter().map(|read| read.object);
-        let writes = commit.writes.iter().map(|write| write.object);
-        let all: Vec<_> = reads.chain(writes).collect();
-        let Some(object) = Self::one_cache(index, &all)? else {
-            reply.say(&CommitOccReply::Ok { versions: List::of(&[]) });
-            return Ok(Flow::Said);
+        let over = self.over(index, reads.chain(commit.writes.iter().map(|write| write.object)))?;
+        for read in commit.reads {
+            self.permit_key(index, at, read.object, OpClass::Read, read.key)?;
+        }
+        for write in commit.writes {
+            self.permit_key(index, at, write.object, asked::of_write(write.op), write.key)?;
+        }
+        let caches = match over {
+            Over::Local(caches) => caches,
+            Over::Clustered(way, object) => {
+                let written = commit.writes.iter().map(|write| write.key);
+                let keys = commit.reads.iter().map(|read| read.key).chain(written);
+                return self.clustered_tx((way, object), at, keys);
+            }
         };
-        let cache = cache_of(object)?;
-        let reads = commit.reads.iter().map(|read| (OpClass::Read, read.key));
-        let writes = commit.writes.iter().map(|write| (asked::of_write(write.op), write.key));
-        for (class, key) in reads.chain(writes) {
-            self.permit_one(at.operation, &object.name, class, Some(key.0))?;
-        }
-        if let Some(way) = self.clustered(Some(object)) {
-            let written = commit.writes.iter().map(|write| write.key);
-            let keys = commit.reads.iter().map(|read| read.key).chain(written);
-            return self.clustered_tx((way, object), at, keys);
-        }
-        self.window.wrote_to(object.options.persist);
-        let mut changed = Vec::new();
+        let mut changed = Conflicts::default();
         for _ in 0..TRIES {
-            let mut tx = cache.transaction(Isolation::Serializable, self.now);
-            tx.set_origin(self.origin);
+            let mut tx = self.begin_over(&caches)?;
             let conflicts = self.stale_reads(&mut tx, commit)?;
             if !conflicts.is_empty() {
                 let conflicts = List::of(&conflicts);
                 reply.say(&CommitOccReply::VersionMismatch { conflicts });
                 return Ok(Flow::Said);
             }
-            self.work().write_all(cache, &mut tx, commit)?;
+            self.work().write_all(&mut tx, commit)?;
             match tx.commit(self.now) {
                 Ok(done) => {
-                    let version = |write: isogrid_wire::native::tx::TxWrite<'_>| {
-                        version_of(&done.versions, write.key.0).unwrap_or(0)
-                    };
-                    let versions: Vec<u64> = commit.writes.iter().map(version).collect();
+                    let written = commit.writes.iter();
+                    let versions: Vec<u64> =
+                        written.map(|write| done.get(write.object, write.key.0)).collect();
                     reply.say(&CommitOccReply::Ok { versions: List::of(&versions) });
                     return Ok(Flow::Said);
                 }
-                Err(TransactionError::Conflict { keys }) => changed = keys,
-                Err(TransactionError::Blocked) => {}
-                Err(error) => return Err(failed(&error)),
+                Err(Refused::Conflict(keys)) => changed = keys,
+                Err(Refused::Failed(_, true)) => {}
+                Err(Refused::Failed(failure, false)) => return Err(failure),
             }
         }
-        if changed.is_empty() {
+        let conflicts = changed.list();
+        if conflicts.is_empty() {
             return Err(Failure::of(ErrorCode::TxConflict).after(RETRY_MS));
         }
-        let versions = self.versions_now(cache, &changed);
-        let conflicts = conflicts(object.id, &changed, &versions);
         reply.say(&CommitOccReply::VersionMismatch { conflicts: List::of(&conflicts) });
         Ok(Flow::Said)
     }
@@ -208,12 +223,12 @@ impl Session {
     /// What was read and is another one now.
     fn stale_reads<'a>(
         &self,
-        tx: &mut Transaction<'_>,
+        tx: &mut Local,
         commit: &CommitOcc<'a>,
     ) -> Result<Vec<Conflict<'a>>, Failure> {
         let mut stale = Vec::new();
         for read in commit.reads {
-            let entry = tx.get(read.key.0, self.now).map_err(|error| failed(&error))?;
+            let entry = self.work().read(tx, read.object, read.key.0)?;
             let version = entry.and_then(|entry| entry.version).unwrap_or(0);
             if version != read.version {
                 stale.push(Conflict { object: read.object, key: read.key, version });
@@ -225,13 +240,6 @@ impl Session {
     /// How requests within a transaction are executed now.
     pub fn work(&self) -> Work {
         Work { now: self.now, len_max: self.limits.value_len_max }
-    }
-
-    /// The versions that are there now; 0 for none.
-    pub fn versions_now(&self, cache: &Cache, keys: &[Vec<u8>]) -> Vec<u64> {
-        let batch = cache.batch(self.now);
-        let version = |key: &Vec<u8>| batch.peek(cache.hash(key), key).map_or(0, |e| e.version());
-        keys.iter().map(version).collect()
     }
 }
 
@@ -245,19 +253,28 @@ pub struct Work {
 }
 
 impl Work {
+    fn read(
+        &self,
+        tx: &mut impl Parts,
+        object: u32,
+        key: &[u8],
+    ) -> Result<Option<OwnedEntry>, Failure> {
+        tx.with(object, |_, tx| tx.get(key, self.now).map_err(|error| failed(&error)))
+    }
+
     /// Whether all conditions hold.
     ///
     /// # Errors
     /// They cannot be looked at.
     pub fn holds(
         &self,
-        tx: &mut Transaction<'_>,
+        tx: &mut impl Parts,
         compares: &List<'_, Compare<'_>>,
     ) -> Result<bool, Failure> {
         // All are read, so that all must still be so at the commit.
         let mut held = true;
         for compare in *compares {
-            let entry = tx.get(compare.key.0, self.now).map_err(|error| failed(&error))?;
+            let entry = self.read(tx, compare.object, compare.key.0)?;
             held &= holds(&compare, entry.as_ref());
         }
         Ok(held)
@@ -269,13 +286,12 @@ impl Work {
     /// As [`Work::run_one`].
     pub fn run_all<'a>(
         &self,
-        cache: &Cache,
-        tx: &mut Transaction<'_>,
-        requests: &[cache::Request<'a>],
+        tx: &mut impl Parts,
+        requests: &[Sub<'a>],
     ) -> Result<(Vec<Part<'a>>, bool), Failure> {
         let mut parts = Vec::with_capacity(requests.len());
-        for request in requests {
-            let part = self.run_one(cache, tx, request)?;
+        for sub in requests {
+            let part = self.run_one(tx, sub.object, &sub.request)?;
             let is_done = part.is_done();
             parts.push(part);
             if !is_done {
@@ -291,35 +307,31 @@ impl Work {
     /// Why it was not done; the transaction goes on without it.
     pub fn run_one<'a>(
         &self,
-        cache: &Cache,
-        tx: &mut Transaction<'_>,
+        tx: &mut impl Parts,
+        object: u32,
         request: &cache::Request<'a>,
     ) -> Result<Part<'a>, Failure> {
         let request = *request;
         if let Some((key, edit)) = edit::of(&request, self.len_max)? {
-            let pending =
-                cache.edit_in(tx, key, &edit, self.now).map_err(|error| failed(&error))?;
-            return Ok(Part { request, key, done: Done::Edit(pending) });
+            let pending = tx.with(object, |cache, tx| {
+                cache.edit_in(tx, key, &edit, self.now).map_err(|error| failed(&error))
+            })?;
+            return Ok(Part { object, request, key, done: Done::Edit(pending) });
         }
         let key = match request {
             cache::Request::Get(get) => get.key.0,
             cache::Request::MapGet(get) => get.key.0,
             _ => return Err(Failure::invalid("this request cannot be in a transaction")),
         };
-        let entry = tx.get(key, self.now).map_err(|error| failed(&error))?;
-        Ok(Part { request, key, done: Done::Read(entry) })
+        let entry = self.read(tx, object, key)?;
+        Ok(Part { object, request, key, done: Done::Read(entry) })
     }
 
     /// Does the writes of a transaction that its client has kept to itself.
     ///
     /// # Errors
     /// One that cannot be done.
-    pub fn write_all(
-        &self,
-        cache: &Cache,
-        tx: &mut Transaction<'_>,
-        commit: &CommitOcc<'_>,
-    ) -> Result<(), Failure> {
+    pub fn write_all(&self, tx: &mut impl Parts, commit: &CommitOcc<'_>) -> Result<(), Failure> {
         for write in commit.writes {
             if write.write.expect.is_some() || write.write.switches != 0 {
                 return Err(Failure::invalid("conditions belong to the reads of a transaction"));
@@ -330,8 +342,9 @@ impl Work {
                 WriteOp::Touch => Action::Touch,
             };
             let edit = edit::edit(&write.write, 0, action, self.len_max)?;
-            let done = cache.edit_in(tx, write.key.0, &edit, self.now);
-            let done = done.map_err(|error| failed(&error))?;
+            let done = tx.with(write.object, |cache, tx| {
+                cache.edit_in(tx, write.key.0, &edit, self.now).map_err(|error| failed(&error))
+            })?;
             if done.refused.is_some() && write.op == WriteOp::Touch {
                 return Err(Failure::invalid("TOUCH of an entry that is not there"));
             }
@@ -347,21 +360,12 @@ impl Work {
 pub fn decode_subs<'a>(
     subs: List<'a, SubRequest<'a>>,
     limits: &Limits,
-) -> Result<Vec<cache::Request<'a>>, Failure> {
+) -> Result<Vec<Sub<'a>>, Failure> {
     let decode = |sub: SubRequest<'a>| match Any::decode(sub.op, Reader::new(sub.body, limits))? {
-        Any::Cache(request) if is_of_one_key(&request) => Ok(request),
+        Any::Cache(request) if is_of_one_key(&request) => Ok(Sub { object: sub.object, request }),
         _ => Err(Failure::invalid("this request cannot be in a transaction")),
     };
     subs.iter().map(decode).collect()
-}
-
-/// Conflicts over these keys.
-pub fn conflicts<'a>(object: u32, keys: &'a [Vec<u8>], versions: &[u64]) -> Vec<Conflict<'a>> {
-    let conflict = |(key, version): (&'a Vec<u8>, &u64)| {
-        let (key, version) = (isogrid_wire::native::Key(key), *version);
-        Conflict { object, key, version }
-    };
-    keys.iter().zip(versions).map(conflict).collect()
 }
 
 /// The cache of an object that is one.
@@ -398,6 +402,7 @@ pub fn failed(error: &TransactionError) -> Failure {
         TransactionError::Conflict { .. } | TransactionError::Blocked => {
             Failure::of(ErrorCode::TxConflict).after(RETRY_MS)
         }
+        TransactionError::Apart => Failure::invalid(APART),
         // They went from memory a moment ago.
         TransactionError::Away { .. } => Failure::of(ErrorCode::Overloaded).after(RETRY_MS),
         TransactionError::TooLarge { .. } => {
@@ -418,11 +423,6 @@ fn holds(compare: &Compare<'_>, entry: Option<&OwnedEntry>) -> bool {
         CompareOp::ValueIs => same_value,
         CompareOp::ValueIsNot => !same_value,
     }
-}
-
-fn version_of(versions: &Versions, key: &[u8]) -> Option<u64> {
-    let at = versions.binary_search_by(|(own, _)| own.as_slice().cmp(key)).ok()?;
-    versions.get(at).map(|(_, version)| *version)
 }
 
 impl Part<'_> {
@@ -447,7 +447,7 @@ impl Part<'_> {
     pub fn answer(&self, versions: &Versions, to: To, now: u64) -> Given {
         let mut all = Vec::new();
         let mut reply = Reply::kept(to, &mut all);
-        let own = version_of(versions, self.key).unwrap_or(0);
+        let own = versions.get(self.object, self.key);
         let view = |entry: &'_ OwnedEntry| entry.version.unwrap_or(own);
         match (&self.request, &self.done) {
             (cache::Request::Get(get), Done::Read(entry)) => {

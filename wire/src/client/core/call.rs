@@ -40,6 +40,8 @@ pub struct Request {
     pub lease: Option<u64>,
     /// The lock that must still be held.
     pub fence: Option<Fencing>,
+    /// The transaction that it belongs to, which is of one connection.
+    pub tx: Option<u64>,
     /// The operation's own fields.
     pub body: Vec<u8>,
     /// Credit for items, as in the body.
@@ -153,8 +155,8 @@ impl Request {
             key: Key(&fence.key),
             token: fence.token,
         });
-        let ext =
-            RequestExt { idem: around.tag, lease: self.lease, fence, ..RequestExt::default() };
+        let (idem, lease, tx) = (around.tag, self.lease, self.tx);
+        let ext = RequestExt { idem, tx, lease, fence, ..RequestExt::default() };
         let flags = if ext.is_empty() { 0 } else { EXT };
         let header =
             Header { flags, ..Header::new(Kind::Req, self.op, around.stream, around.epoch) };
@@ -195,6 +197,7 @@ mod tests {
             doubt: false,
             lease: Some(9),
             fence: Some(Fencing { object: 3, key: b"lock".to_vec(), token: 17 }),
+            tx: Some(23),
             body,
             credit: 0,
             timeout: None,
@@ -231,7 +234,8 @@ mod tests {
             let frame = Frame { header, payload: &payload };
             let decoded = RequestFrame::decode(&frame, &limits).unwrap();
             assert_eq!((decoded.timeout_ms, decoded.object), (250, 42), "{len}");
-            assert_eq!((decoded.ext.idem, decoded.ext.lease), (Some(11), Some(9)));
+            let numbers = (decoded.ext.idem, decoded.ext.lease, decoded.ext.tx);
+            assert_eq!(numbers, (Some(11), Some(9), Some(23)));
             let fence = Fence { object: 3, key: Key(b"lock"), token: 17 };
             assert_eq!(decoded.ext.fence, Some(fence));
             assert_eq!(decoded.body.rest(), body);

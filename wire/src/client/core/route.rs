@@ -294,6 +294,7 @@ impl Request {
             doubt: false,
             lease: None,
             fence: None,
+            tx: None,
             body: Vec::new(),
             credit: 0,
             timeout: None,

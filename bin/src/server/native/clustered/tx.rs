@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use isogrid_engine::Transaction;
 use isogrid_grid::Cache;
 use isogrid_grid::catalog::Object;
 use isogrid_grid::tx::coordinator::Outcome;
@@ -31,6 +32,7 @@ use crate::server::native::reply::{Given, To};
 use crate::server::native::request::{At, Flow};
 use crate::server::native::session::Session;
 use crate::server::native::tx::{Part, RETRY_MS, TRIES, Work, cache_of, decode_subs};
+use crate::server::native::tx_local::{One, Versions, alone};
 
 /// Whoever waits for the answer gives up so much later than we do.
 const MARGIN: Duration = Duration::from_millis(20);
@@ -43,6 +45,13 @@ pub struct Open {
     object: u32,
     on: On,
     scratch: Kept,
+}
+
+impl Open {
+    /// The name of the cache.
+    pub fn name(&self) -> &str {
+        &self.on.way.1.name
+    }
 }
 
 /// A cache, and what is needed to work on it beside its connection.
@@ -125,9 +134,7 @@ impl Session {
         self.check_wait(at)?;
         let on = self.on(way, at, object)?;
         let shared = match over {
-            Some(shared) if shared.object != object.id => {
-                return Err(Failure::invalid("a transaction works on one cache"));
-            }
+            Some(shared) if shared.object != object.id => return Err(alone(shared.name())),
             Some(shared) => Open { on, ..shared },
             None => {
                 let scratch = Arc::new(Mutex::new(Scratch::new(self.now)?));
@@ -135,9 +142,10 @@ impl Session {
             }
         };
         let (turn, on, body) = (in_turn(&shared.scratch), shared.on.clone(), at.body.to_vec());
+        let number = shared.object;
         let flow = Flow::Later(Box::pin(async move {
             let mut scratch = turn.await;
-            let done = join(&on, &mut scratch, &body).await;
+            let done = join(&on, number, &mut scratch, &body).await;
             done.unwrap_or_else(|failure| Given::failure(&failure))
         }));
         Ok((shared, flow))
@@ -176,27 +184,28 @@ fn in_turn(scratch: &Kept) -> Pin<Box<dyn Future<Output = OwnedMutexGuard<Scratc
 
 async fn execute(on: &On, object: u32, body: &[u8]) -> Result<Given, Failure> {
     match Any::decode(on.to.op, Reader::new(body, &on.limits))? {
-        Any::Tx(Request::Exec(exec)) => self::exec(on, &exec).await,
+        Any::Tx(Request::Exec(exec)) => self::exec(on, object, &exec).await,
         Any::Tx(Request::CommitOcc(commit)) => commit_occ(on, object, &commit).await,
         _ => Err(Failure::of(ErrorCode::Internal)),
     }
 }
 
 /// Executes one of two lists of requests, again when others were first.
-async fn exec(on: &On, exec: &Exec<'_>) -> Result<Given, Failure> {
+async fn exec(on: &On, object: u32, exec: &Exec<'_>) -> Result<Given, Failure> {
     let compared: Vec<&[u8]> = exec.compare.iter().map(|compare| compare.key.0).collect();
     let then = decode_subs(exec.then, &on.limits)?;
     let otherwise = decode_subs(exec.otherwise, &on.limits)?;
-    let subs = then.iter().chain(&otherwise).filter_map(key_of);
+    let subs = then.iter().chain(&otherwise).filter_map(|sub| key_of(&sub.request));
     let keys: Vec<&[u8]> = compared.iter().copied().chain(subs).collect();
     for turn in 0..TRIES {
         let mut scratch = Scratch::new(on.now())?;
         scratch.learn(&on.way, &on.cache, keys.iter().copied(), on.left()).await?;
         let work = on.work();
         let (held, parts, done) = scratch.run(work.now, |tx| {
-            let held = work.holds(tx, &exec.compare)?;
+            let mut one = One(&on.cache, tx);
+            let held = work.holds(&mut one, &exec.compare)?;
             let chosen = if held { &then } else { &otherwise };
-            let (parts, done) = work.run_all(&on.cache, tx, chosen)?;
+            let (parts, done) = work.run_all(&mut one, chosen)?;
             Ok((held, parts, done))
         })?;
         if !done {
@@ -204,11 +213,12 @@ async fn exec(on: &On, exec: &Exec<'_>) -> Result<Given, Failure> {
         }
         // What only the other list is about was not looked at.
         let chosen = if held { &then } else { &otherwise };
-        let chosen = chosen.iter().filter_map(key_of);
+        let chosen = chosen.iter().filter_map(|sub| key_of(&sub.request));
         let needed: BTreeSet<&[u8]> = compared.iter().copied().chain(chosen).collect();
         let others = keys.iter().filter(|key| !needed.contains(*key));
         others.for_each(|key| scratch.saw(key, None));
         if let Ended::Done(versions) = outcome(on, &scratch).await? {
+            let versions = Versions::of(object, versions);
             return Ok(answer_exec(on, held, &parts, Some(versions)));
         }
         wait(turn).await;
@@ -226,7 +236,7 @@ async fn commit_occ(on: &On, object: u32, commit: &CommitOcc<'_>) -> Result<Give
         let mut scratch = Scratch::new(on.now())?;
         scratch.learn(&on.way, &on.cache, looked_at.iter().copied(), on.left()).await?;
         let work = on.work();
-        scratch.run(work.now, |tx| work.write_all(&on.cache, tx, commit))?;
+        scratch.run(work.now, |tx| work.write_all(&mut One(&on.cache, tx), commit))?;
         commit.reads.iter().for_each(|read| scratch.saw(read.key.0, Some(read.version)));
         last = match outcome(on, &scratch).await? {
             Ended::Done(versions) => {
@@ -256,14 +266,15 @@ async fn wait(turn: usize) {
     tokio::time::sleep(Duration::from_millis(u64::from(RETRY_MS) * (turn + 1))).await;
 }
 
-async fn join(on: &On, scratch: &mut Scratch, body: &[u8]) -> Result<Given, Failure> {
+async fn join(on: &On, object: u32, scratch: &mut Scratch, body: &[u8]) -> Result<Given, Failure> {
     let Any::Cache(request) = Any::decode(on.to.op, Reader::new(body, &on.limits))? else {
         return Err(Failure::of(ErrorCode::Internal));
     };
     scratch.learn(&on.way, &on.cache, key_of(&request).into_iter(), on.left()).await?;
     let work = on.work();
-    let part = scratch.run(work.now, |tx| work.run_one(&on.cache, tx, &request))?;
-    Ok(part.answer(&Vec::new(), on.to, work.now))
+    let run = |tx: &mut Transaction<'_>| work.run_one(&mut One(&on.cache, tx), object, &request);
+    let part = scratch.run(work.now, run)?;
+    Ok(part.answer(&Versions::default(), on.to, work.now))
 }
 
 async fn commit_open(on: &On, object: u32, scratch: &Scratch) -> (Option<TxState>, Given) {
@@ -339,12 +350,7 @@ fn version_of(versions: &[(Vec<u8>, u64)], key: &[u8]) -> u64 {
     versions.iter().find(|(own, _)| own == key).map_or(0, |(_, version)| *version)
 }
 
-fn answer_exec(
-    on: &On,
-    held: bool,
-    parts: &[Part<'_>],
-    versions: Option<Vec<(Vec<u8>, u64)>>,
-) -> Given {
+fn answer_exec(on: &On, held: bool, parts: &[Part<'_>], versions: Option<Versions>) -> Given {
     let (done, versions) = (versions.is_some(), versions.unwrap_or_default());
     let now = on.now();
     let replies: Vec<Given> = parts.iter().map(|part| part.answer(&versions, on.to, now)).collect();

@@ -81,6 +81,7 @@ impl Script {
             doubt: false,
             lease: None,
             fence: None,
+            tx: None,
             body,
             credit: 2,
             timeout: (repeat != Repeat::Stream).then_some(ms(10_000)),

@@ -46,6 +46,7 @@ fn request(id: CallId, repeat: Repeat, tagged: bool, timeout: Moment) -> Request
         doubt: false,
         lease: None,
         fence: None,
+        tx: None,
         body,
         credit: 2,
         timeout: (repeat != Repeat::Stream).then_some(timeout),
