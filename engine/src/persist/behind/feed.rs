@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use super::capture::Capture;
 use super::dirty::{Dirty, Unit};
 use super::reading::Away;
 use super::signal::Signal;
@@ -53,6 +54,8 @@ pub(super) struct Feed {
     /// The table was dropped.
     pub closed: AtomicBool,
     pub counts: Counts,
+    /// A save that is under way.
+    pub capture: RwLock<Option<Arc<Capture>>>,
     state: Mutex<State>,
 }
 
@@ -104,12 +107,17 @@ impl Feed {
             out_of_space: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             counts: Counts::default(),
+            capture: RwLock::default(),
             state: Mutex::default(),
         }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    pub fn captured(&self) -> Option<Arc<Capture>> {
+        self.capture.read().clone()
     }
 
     /// When there is something to write; `None` = nothing waits.

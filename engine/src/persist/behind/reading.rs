@@ -10,6 +10,7 @@
 //! asked under the lock of the segment that the entry comes back to, and every change is noted under
 //! that lock.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -91,7 +92,7 @@ impl Away {
 }
 
 impl Feed {
-    fn print(&self, hash: KeyHash, key: &[u8]) -> Print {
+    pub(super) fn print(&self, hash: KeyHash, key: &[u8]) -> Print {
         [hash.index, self.prints.index_hash(key)]
     }
 
@@ -250,6 +251,14 @@ impl Backing for Feed {
 
     fn is_back(&self, hash: KeyHash, key: &[u8]) {
         self.note_back(hash, key);
+    }
+
+    fn saves(&self, segment: u32) -> Option<RangeInclusive<u64>> {
+        self.capture.read().as_ref()?.sees(segment)
+    }
+
+    fn save(&self, hash: KeyHash, entry: &Leaving<'_>) {
+        self.captured().into_iter().for_each(|capture| capture.leaves(hash, entry));
     }
 }
 

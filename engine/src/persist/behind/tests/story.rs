@@ -324,9 +324,9 @@ fn a_store_that_lost_its_entries_gets_them_from_memory() {
 }
 
 /// Fails once and is empty when it is opened again.
-struct Lossy {
-    inner: MemoryStore,
-    lose: AtomicBool,
+pub(super) struct Lossy {
+    pub inner: MemoryStore,
+    pub lose: AtomicBool,
 }
 
 impl Store for Lossy {

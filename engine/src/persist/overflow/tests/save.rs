@@ -26,7 +26,8 @@ fn save_to(disk: &MemoryDisk, life: &Life, mut meanwhile: impl FnMut()) -> Vec<(
     let created = life.clock.now();
     let header = SnapshotHeader { kind, storage_id: [3; 16], created, log_position: 0 };
     let tables = [("default", &*life.table)];
-    let saved = life.persistence.save(disk, FILE, &header, &tables, &mut |_| meanwhile()).unwrap();
+    let saved =
+        life.persistence.save(disk, FILE, &header, &tables, None, &mut |_| meanwhile()).unwrap();
     let all = read(disk);
     assert_eq!(saved.entries, all.len() as u64);
     all
