@@ -195,7 +195,7 @@ impl Feed {
         if valid {
             state.away.keys.remove(&print);
         }
-        if valid && expired && state.dirty.bytes() < self.bytes_max / 2 {
+        if valid && expired && state.dirty.bytes() < self.bytes_max() / 2 {
             state.note(key, None, self.clock.now());
         }
         valid
@@ -272,7 +272,7 @@ impl Feed {
         }
         let (key, stored) = (leaving.key, kept_entry(leaving));
         let growth = state.dirty.growth(key, stored.value.len());
-        if growth > 0 && state.dirty.bytes().saturating_add(growth) > self.bytes_max {
+        if growth > 0 && state.dirty.bytes().saturating_add(growth) > self.bytes_max() {
             return false;
         }
         if state.note(key, Some(stored), self.clock.now()) {
