@@ -35,7 +35,7 @@ fn overflow(life: &Life, name: &str) -> Arc<Overflow> {
     life.persistence.reads.as_ref().unwrap().feeder.overflow(name).unwrap()
 }
 
-fn settle(life: &Life) {
+pub(super) fn settle(life: &Life) {
     life.persistence.reads.as_ref().unwrap().feeder.settle(life.now()).unwrap();
 }
 
