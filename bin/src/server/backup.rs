@@ -157,7 +157,10 @@ pub fn save(
     let (disk, name) = place(path)?;
     let mut progress = |progress| sink(Phase::Save, progress);
     let saved = match data {
-        Some(data) => data.persistence.save(&disk, &name, &header, &tables, &mut progress),
+        Some(data) => {
+            let behind = data.behind.get();
+            data.persistence.save(&disk, &name, &header, &tables, behind, &mut progress)
+        }
         None => write(&disk, &name, &header, &tables, &mut progress),
     };
     Ok(saved?)

@@ -160,6 +160,9 @@ pub fn to_json(description: &Description) -> Value {
     all
 }
 
+/// Options that are times.
+const TIMES: [&str; 3] = ["ttl", "max_idle", "behind_delay"];
+
 /// The options of a JSON object as texts. Numbers are bytes or entries, and milliseconds of a
 /// time; null is off.
 ///
@@ -172,7 +175,7 @@ pub fn from_json(options: &Value) -> Result<Vec<(String, String)>, Refused> {
         let text = match value {
             Value::Null => "off".to_owned(),
             Value::String(text) => text.clone(),
-            Value::Number(ms) if ["ttl", "max_idle"].contains(&name.as_str()) => format!("{ms}ms"),
+            Value::Number(ms) if TIMES.contains(&name.as_str()) => format!("{ms}ms"),
             Value::Number(number) => number.to_string(),
             Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
                 return Err(wrong(format!("{name}: {value}")));
@@ -274,17 +277,22 @@ mod tests {
 
     #[test]
     fn options_come_and_go_as_json() {
-        let given =
-            json!({"memory": 67_108_864, "ttl": 600_000, "max_idle": "5m", "segments": null});
+        let given = json!({"memory": 67_108_864, "ttl": 600_000, "max_idle": "5m", "segments": null,
+                   "behind_delay": 50, "behind_queue": 65_536});
         let texts = from_json(&given).unwrap();
         let pairs: Vec<_> = texts.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
         let node = node();
         resolve(&node, Kind::Cache, "orders", Some(&pairs)).unwrap();
         let told = to_json(&describe(&node, Kind::Cache, "orders").unwrap());
         assert_eq!((&told["name"], &told["kind"]), (&json!("orders"), &json!("cache")));
-        for (name, text) in
-            [("memory", "64MiB"), ("ttl", "10m"), ("max_idle", "5m"), ("segments", "off")]
-        {
+        for (name, text) in [
+            ("memory", "64MiB"),
+            ("ttl", "10m"),
+            ("max_idle", "5m"),
+            ("segments", "off"),
+            ("behind_delay", "50ms"),
+            ("behind_queue", "64KiB"),
+        ] {
             assert_eq!(told["options"][name], json!(text));
         }
         assert_eq!(told["max_bytes"], json!(64 << 20));

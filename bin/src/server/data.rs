@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use isogrid_engine::persist::behind::{
     Behind, BehindConfig, BehindOnDemand, BehindRecovered, BehindTable, Unwritten,
@@ -62,7 +61,7 @@ impl Data {
         let (persistence, recovered) = opened.map_err(failed)?;
         tell(path, &recovered, node.now() - begun);
         let (persistence, directory) = (Arc::new(persistence), Arc::new(directory));
-        let behind = open_behind(&directory, behind_tables(node), node).map_err(failed)?;
+        let behind = open_behind(&directory, node.catalog.behind_tables(), node).map_err(failed)?;
         let found = !recovered.unclaimed.is_empty();
         let kept =
             node.catalog.keep_in(file, Arc::clone(&persistence), Arc::clone(&behind), mode, found);
@@ -218,19 +217,6 @@ fn tell_unwritten(unwritten: &Unwritten) {
     } else if !reason.is_empty() {
         tracing::error!(event = "data_not_closed", error = reason);
     }
-}
-
-/// The caches that are written behind. One that is not configured has the usual delay and bound.
-fn behind_tables(node: &Node) -> Vec<BehindTable> {
-    let millis = |delay: Duration| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-    let mut tables = node.catalog.behind_tables();
-    for table in &mut tables {
-        if let Some(config) = node.config.caches.iter().find(|cache| cache.name == table.name) {
-            table.delay_ms = millis(config.behind_delay);
-            table.bytes_max = usize::try_from(config.behind_queue).unwrap_or(usize::MAX);
-        }
-    }
-    tables
 }
 
 fn tell(path: &Path, recovered: &Recovered, ms: u64) {

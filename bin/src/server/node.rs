@@ -321,6 +321,8 @@ fn cache_options(cache: &config::CacheConfig) -> CacheOptions {
             }
         },
         preload: Preload::parse(&cache.preload).unwrap_or_default(),
+        behind_delay: millis(cache.behind_delay),
+        behind_queue: cache.behind_queue,
         regions: regions.collect(),
     }
 }

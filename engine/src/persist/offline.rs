@@ -98,7 +98,7 @@ impl AtRest {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Summary, PersistError> {
         let named: Vec<_> = self.tables.iter().map(|k| (k.name.as_str(), &*k.table)).collect();
-        let saves = Saves::begin(self.feeder.as_ref(), named.iter().map(|(name, _)| *name));
+        let saves = Saves::begin(self.feeder.as_ref(), None, named.iter().map(|(name, _)| *name));
         let behind = self.behind.as_ref().map(|behind| behind.caches(header.created));
         let mut caches = saves.caches(&named);
         caches.extend(behind.iter().flatten().map(|(name, table, aside)| Cache {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Persistence;
+use super::behind::Behind;
 use super::overflow::{Capture, Feeder};
 use crate::disk::Disk;
 use crate::snapshot_file::{
@@ -12,7 +13,7 @@ use crate::table::Table;
 
 impl Persistence {
     /// Writes tables, kept ones and others, to the file `name`, with all their entries that are not
-    /// in memory. Each is in the file as it was at one moment, whatever is written, evicted and read
+    /// in memory; those that are written behind with what `behind` knows of them. Each is in the file as it was at one moment, whatever is written, evicted and read
     /// back meanwhile: that of the call, or when its turn comes where entries are stored that memory
     /// has no room for. One call at a time.
     ///
@@ -30,6 +31,7 @@ impl Persistence {
         name: &str,
         header: &SnapshotHeader,
         tables: &[(&str, &Table)],
+        behind: Option<&Behind>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Summary, SnapshotFileError> {
         let Some(_one) = self.saving.try_lock() else {
@@ -44,24 +46,32 @@ impl Persistence {
             let store = |why| SnapshotFileError::store(disk.place(name), why);
             feeder.settle(header.created).map_err(store)?;
         }
-        let saves = Saves::begin(feeder, tables.iter().map(|(name, _)| *name));
+        let saves = Saves::begin(feeder, behind, tables.iter().map(|(name, _)| *name));
         write_caches(disk, name, header, &saves.caches(tables), progress, &mut || Ok(()))
     }
 }
 
 /// Saves that are under way, in the order of their tables; `None` where a table has all.
-pub(super) struct Saves(Vec<Option<Arc<Capture>>>);
+pub(super) struct Saves(Vec<Option<Arc<dyn Aside>>>);
 
 impl Saves {
-    pub fn begin<'n>(feeder: Option<&Feeder>, names: impl Iterator<Item = &'n str>) -> Saves {
-        let capture = |name| feeder?.overflow(name).and_then(Capture::new);
+    pub fn begin<'n>(
+        feeder: Option<&Feeder>,
+        behind: Option<&Behind>,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Saves {
+        let evicted = |name| feeder?.overflow(name).and_then(Capture::new);
+        let capture = |name| match behind.and_then(|behind| behind.capture(name)) {
+            Some(capture) => Some(capture as Arc<dyn Aside>),
+            None => evicted(name).map(|capture| capture as Arc<dyn Aside>),
+        };
         Saves(names.map(capture).collect())
     }
 
     pub fn caches<'c>(&'c self, tables: &[(&'c str, &'c Table)]) -> Vec<Cache<'c>> {
         let cache =
-            |((name, table), capture): (&(&'c str, &'c Table), &'c Option<Arc<Capture>>)| {
-                let aside = capture.as_ref().map(|capture| &**capture as _);
+            |((name, table), aside): (&(&'c str, &'c Table), &'c Option<Arc<dyn Aside>>)| {
+                let aside = aside.as_deref();
                 Cache { name, table, aside }
             };
         tables.iter().zip(&self.0).map(cache).collect()

@@ -18,10 +18,17 @@ pub(crate) trait Aside {
 
     /// A page of a segment was read, under its lock: drops entries that come, or came, another way.
     /// Everything below the place `upto` has been read then.
-    fn pick(&self, segment: usize, page: &mut Vec<Entry<'_>>, upto: u64);
+    fn pick(&self, _segment: usize, _page: &mut Vec<Entry<'_>>, _upto: u64) {}
+
+    /// Whether [`Aside::rest`] gives all entries, those of the table too: its pages are not read.
+    fn has_all(&self) -> bool {
+        false
+    }
 
     /// Gives what has gathered meanwhile.
-    fn gathered(&self, visit: &mut dyn FnMut(&Saved<'_>)) -> io::Result<()>;
+    fn gathered(&self, _visit: &mut dyn FnMut(&Saved<'_>)) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Gives some of what is nowhere else; whether there may be more.
     fn rest(&self, visit: &mut dyn FnMut(&Saved<'_>)) -> io::Result<bool>;

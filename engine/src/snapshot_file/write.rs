@@ -179,7 +179,8 @@ fn write_cache(
     tell: &mut Tell<'_>,
 ) -> std::io::Result<()> {
     let (created, table) = (header.created, cache.table);
-    let (mut page, mut cursor) = (Page::default(), Some(Cursor::default()));
+    let of_table = !cache.aside.is_some_and(Aside::has_all);
+    let (mut page, mut cursor) = (Page::default(), of_table.then(Cursor::default));
     while let Some(at) = cursor {
         // No more than a page while an epoch is pinned; the disk is waited for without one.
         cursor = match cache.aside {

@@ -177,7 +177,7 @@ impl<'t> Pinned<'t> {
         }
     }
 
-    pub(super) fn get_at<'g>(
+    pub(crate) fn get_at<'g>(
         &'g self,
         hash: KeyHash,
         key: &[u8],

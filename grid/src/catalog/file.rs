@@ -222,7 +222,7 @@ mod tests {
                     cache 16 declared default\n  \
                     mode local\n  memory 256MiB\n  max_entries off\n  eviction w-tinylfu\n  \
                     ttl off\n  max_idle off\n  segments off\n  persist none\n  \
-                    preload all\n  regions off\n";
+                    preload all\n  behind_delay 1s\n  behind_queue 64MiB\n  regions off\n";
         assert_eq!(
             encode(&first),
             format!("{text}crc32c {:08x}\n", crc32c::crc32c(text.as_bytes()))

@@ -120,8 +120,7 @@ impl Catalog {
         all.into_iter().filter(|kept| !state.dropped.contains(&kept.name)).collect()
     }
 
-    /// The caches of which data may be found in the store of those that are written behind, with the
-    /// usual delay and bound.
+    /// The caches of which data may be found in the store of those that are written behind.
     #[must_use]
     pub fn behind_tables(&self) -> Vec<BehindTable> {
         let state = self.state.lock();

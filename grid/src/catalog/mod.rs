@@ -300,6 +300,9 @@ impl Catalog {
             }
             cache.set_defaults(ttl, max_idle);
         }
+        if let Some((keep, table)) = state.keep.as_ref().zip(behind_table(&altered)) {
+            keep.behind.alter_table(&table);
+        }
         self.index.store(Arc::new(index));
         Ok(altered)
     }
@@ -393,5 +396,7 @@ fn kept_table(object: &Object) -> Option<KeptTable> {
 fn behind_table(object: &Object) -> Option<BehindTable> {
     let behind = object.options.persist == PersistMode::Behind;
     let table = object.cache.as_ref().filter(|_| behind)?.shared_table();
-    Some(BehindTable::new(&object.name, table))
+    let CacheOptions { behind_delay: delay_ms, behind_queue, .. } = object.options;
+    let bytes_max = usize::try_from(behind_queue).unwrap_or(usize::MAX);
+    Some(BehindTable { delay_ms, bytes_max, ..BehindTable::new(&object.name, table) })
 }

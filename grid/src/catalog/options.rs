@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use isogrid_engine::persist::behind::{DELAY_MS_DEFAULT, WAITING_BYTES_DEFAULT};
 use isogrid_engine::persist::{PersistMode, Preload};
 use isogrid_engine::{Allocator, PolicyKind, RegionConfig, TableConfig};
 use thiserror::Error;
@@ -15,6 +16,7 @@ use crate::unit::{parse_size, parse_span, show_size, show_span};
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 const ENTRIES_MAX: u64 = 1 << 40;
+const BEHIND_DELAY_MAX_MS: u64 = 3_600_000;
 const SPAN_MAX_MS: u64 = 36_500 * 24 * 3_600_000;
 
 /// Which nodes have the entries of a cache.
@@ -49,6 +51,10 @@ pub struct CacheOptions {
     pub persist: PersistMode,
     /// Which of its entries are in memory after a start, where it is kept. Default: all.
     pub preload: Preload,
+    /// How long a change waits before it is written behind, ms. Default: 1 s. Bounds: 0..=1 h.
+    pub behind_delay: u64,
+    /// Bytes of changes that may wait to be written behind. Default: 64 MiB. Bounds: 64 KiB..=1 TiB.
+    pub behind_queue: u64,
     /// Key-prefix regions with limits of their own. Default: none.
     pub regions: Vec<RegionOptions>,
 }
@@ -78,6 +84,8 @@ impl Default for CacheOptions {
             segments: None,
             persist: PersistMode::None,
             preload: Preload::All,
+            behind_delay: DELAY_MS_DEFAULT,
+            behind_queue: WAITING_BYTES_DEFAULT,
             regions: Vec::new(),
         }
     }
@@ -129,7 +137,7 @@ struct Field {
     read: fn(&mut CacheOptions, &str) -> Option<()>,
 }
 
-static FIELDS: [Field; 10] = [
+static FIELDS: [Field; 12] = [
     Field {
         name: "mode",
         alias: "",
@@ -241,6 +249,30 @@ static FIELDS: [Field; 10] = [
         show: |options| options.preload.to_string(),
         read: |options, text| {
             options.preload = Preload::parse(text)?;
+            Some(())
+        },
+    },
+    Field {
+        name: "behind_delay",
+        alias: "",
+        live: true,
+        allowed: "0s to 1h",
+        show: |options| show_millis(options.behind_delay),
+        read: |options, text| {
+            let ms = u64::try_from(parse_span(text)?.as_millis()).ok()?;
+            options.behind_delay = Some(ms).filter(|ms| *ms <= BEHIND_DELAY_MAX_MS)?;
+            Some(())
+        },
+    },
+    Field {
+        name: "behind_queue",
+        alias: "",
+        live: true,
+        allowed: "a size of 64KiB to 1TiB",
+        show: |options| show_size(options.behind_queue),
+        read: |options, text| {
+            let bytes = parse_size(text).filter(|bytes| (64 << 10..=TIB).contains(bytes))?;
+            options.behind_queue = bytes;
             Some(())
         },
     },
@@ -401,13 +433,15 @@ mod tests {
             ("segments", "16"),
             ("persist", "sync"),
             ("preload", "user:*,cart:*"),
+            ("behind_delay", "50ms"),
+            ("behind_queue", "256KiB"),
             ("regions", "user: 1MiB off lru  sess:= off 100 off"),
         ];
         let options = CacheOptions::default().with(&changes).unwrap();
         let texts: Vec<_> = options.texts().collect();
         let pairs: Vec<_> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
         assert_eq!(CacheOptions::default().with(&pairs), Ok(options.clone()));
-        assert_eq!(CacheOptions::default().differences(&options).len(), 9);
+        assert_eq!(CacheOptions::default().differences(&options).len(), 11);
         assert_eq!(options.differences(&options), []);
     }
 
@@ -426,6 +460,9 @@ mod tests {
             ("segments", "131072"),
             ("persist", "always"),
             ("preload", "some"),
+            ("behind_delay", "off"),
+            ("behind_delay", "61m"),
+            ("behind_queue", "63KiB"),
             ("regions", "a off off"),
             ("regions", "a off off off a off off off"),
             ("name", "x"),

@@ -142,10 +142,19 @@ fn a_directory_that_is_written_behind_is_saved_whole() {
 /// others read them, so that they come and go all the time.
 #[test]
 fn a_running_server_is_saved_as_it_was_at_one_moment() {
+    a_running_server_is_saved("async", "storage_loaded");
+}
+
+#[test]
+fn a_running_server_that_writes_behind_is_saved_as_it_was_at_one_moment() {
+    a_running_server_is_saved("behind", "behind_loaded");
+}
+
+fn a_running_server_is_saved(persist: &str, loaded: &str) {
     let folder = Folder::new();
     let data = folder.at("data");
     let ports = ["--native", "127.0.0.1:0", "--http", "127.0.0.1:0"];
-    let server = serve(&data, "async", &[&SMALL[..], &ports].concat());
+    let server = serve(&data, persist, &[&SMALL[..], &ports].concat());
     let address = server.bound_for("native").remove(0);
     set_all(&mut server.connect(), (0..KEYS).map(|n| (n, 0)));
     let done = AtomicBool::new(false);
@@ -175,7 +184,7 @@ fn a_running_server_is_saved_as_it_was_at_one_moment() {
         said
     });
     let mut client = server.connect();
-    assert!(client.stat("storage_loaded") > 0, "nothing came back meanwhile");
+    assert!(client.stat(loaded) > 0, "nothing came back meanwhile");
     for (name, (code, out, error)) in names.iter().zip(said) {
         assert_eq!(code, Some(0), "{out}{error}");
         assert!(out.contains("default") && out.contains("6000"), "{out}");

@@ -16,11 +16,12 @@ impl Place {
     }
 }
 
-fn cli(server: &Server, words: &str) {
+fn cli(server: &Server, words: &str) -> String {
     let address = server.bound_for("native").remove(0);
     let mut command = Command::new(isogrid());
     let output = command.args(words.split(' ')).env("ISOGRID_SERVER", address).output().unwrap();
     assert!(output.status.success(), "{words}: {output:?}; {}", server.log());
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn path(cache: &str, key: &str) -> String {
@@ -75,4 +76,33 @@ fn a_cache_that_is_made_later_is_kept_and_one_that_is_dropped_is_not() {
         assert_eq!(all(&server, "late"), [404; 50], "{mode}: dropped, then killed");
         end(server, "KILL");
     }
+}
+
+/// How long changes wait and how many may, of a cache that no configuration knows: from the start on,
+/// changed while it runs, and after a restart.
+#[test]
+fn delay_and_queue_are_those_that_were_asked_for() {
+    let place = Place::new(&[]);
+    let server = place.start_all("async");
+    let options = "--persist behind --memory 4MiB --behind-delay 1h --behind-queue 64KiB";
+    cli(&server, &format!("cache create late {options}"));
+    put(&server, "late", "waits");
+    let large = vec![b'x'; 70 << 10];
+    let refused = server.http("PUT", &path("late", "more"), &[], &large);
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    cli(&server, "cache set late behind_queue=128KiB");
+    assert_eq!(server.http("PUT", &path("late", "more"), &[], &large).status, 201);
+    end(server, "TERM");
+    let server = place.start_all("async");
+    let told = cli(&server, "cache describe late");
+    let has = |name: &str, value: &str| {
+        told.lines().any(|line| line.split_whitespace().eq([name, value].into_iter()))
+    };
+    assert!(has("props.behind_delay", "1h") && has("props.behind_queue", "128KiB"), "{told}");
+    put(&server, "late", "lost");
+    end(server, "KILL");
+    let server = place.start_all("async");
+    assert_eq!(["waits", "lost"].map(|key| status(&server, "late", key)), [200, 404]);
+    assert!(cli(&server, "cache set late behind_delay=0s").contains("0s"));
+    end(server, "KILL");
 }

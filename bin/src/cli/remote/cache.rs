@@ -70,7 +70,8 @@ enum Command {
         #[arg(add = ArgValueCompleter::new(complete::caches))]
         name: String,
     },
-    /// Change options of a cache while it is in use: memory, ttl, max_idle, preload.
+    /// Change options of a cache while it is in use: memory, ttl, max_idle, preload, behind_delay,
+    /// behind_queue.
     Set {
         /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::caches))]
@@ -198,6 +199,12 @@ struct CreateOptions {
     /// What is in memory after a start: all, none, hot, or prefixes such as user:*.
     #[arg(long, value_name = "WHAT")]
     preload: Option<String>,
+    /// With `--persist behind`: how long a change waits before it is written [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    behind_delay: Option<String>,
+    /// With `--persist behind`: bytes of changes that may wait to be written [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    behind_queue: Option<String>,
     /// Segments, a power of two.
     #[arg(long, value_name = "NUMBER")]
     segments: Option<String>,
@@ -214,6 +221,8 @@ impl CreateOptions {
             ("eviction", &self.eviction),
             ("persist", &self.persist),
             ("preload", &self.preload),
+            ("behind_delay", &self.behind_delay),
+            ("behind_queue", &self.behind_queue),
             ("segments", &self.segments),
         ];
         object(all.iter().filter_map(|(name, text)| Some((*name, text.as_deref()?))))

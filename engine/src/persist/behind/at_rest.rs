@@ -12,7 +12,7 @@ use crate::env::Timestamp;
 use crate::persist::offline::roomy;
 use crate::snapshot_file::Aside;
 use crate::store::{CacheId, Error, Scan, ScanCursor, Store};
-use crate::table::{Entry, Saved, Table, Watermark};
+use crate::table::{Saved, Table, Watermark};
 
 /// The store of caches that are written behind, and what it holds.
 pub struct BehindAtRest {
@@ -82,10 +82,8 @@ pub(in crate::persist) struct BehindAside {
 impl Aside for BehindAside {
     fn begin(&self, _marks: &[Watermark]) {}
 
-    fn pick(&self, _segment: usize, _page: &mut Vec<Entry<'_>>, _upto: u64) {}
-
-    fn gathered(&self, _visit: &mut dyn FnMut(&Saved<'_>)) -> io::Result<()> {
-        Ok(())
+    fn has_all(&self) -> bool {
+        true
     }
 
     fn rest(&self, visit: &mut dyn FnMut(&Saved<'_>)) -> io::Result<bool> {

@@ -33,7 +33,7 @@ pub(super) type Key = Arc<[u8]>;
 #[derive(Debug)]
 struct Waiting {
     /// What the key is now; `None` = it has no entry.
-    to: Option<Stored>,
+    to: Option<Arc<Stored>>,
     /// When the oldest change was noted that the store does not have.
     since: Timestamp,
     /// Its place in the order in which keys became dirty.
@@ -58,7 +58,7 @@ enum Place {
 #[derive(Debug)]
 pub(super) struct Op {
     pub key: Key,
-    pub to: Option<Stored>,
+    pub to: Option<Arc<Stored>>,
     ticket: u64,
     since: Timestamp,
 }
@@ -95,7 +95,7 @@ fn held(to: Option<&Stored>) -> usize {
 impl Dirty {
     /// Bytes by which a change would make it grow.
     pub fn growth(&self, key: &[u8], value_len: usize) -> usize {
-        let old = self.entries.get(key).map_or(0, |old| cost(key, held(old.to.as_ref())));
+        let old = self.entries.get(key).map_or(0, |old| cost(key, held(old.to.as_deref())));
         cost(key, value_len).saturating_sub(old)
     }
 
@@ -103,6 +103,7 @@ impl Dirty {
     pub fn note(&mut self, key: &[u8], to: Option<Stored>, now: Timestamp) -> bool {
         let first = self.entries.is_empty();
         self.bytes += cost(key, held(to.as_ref()));
+        let to = to.map(Arc::new);
         let Some(waiting) = self.entries.get_mut(key) else {
             let key: Key = key.into();
             let ticket = self.ticket();
@@ -113,7 +114,7 @@ impl Dirty {
             return first;
         };
         self.coalesced += 1;
-        self.bytes -= cost(key, held(waiting.to.as_ref()));
+        self.bytes -= cost(key, held(waiting.to.as_deref()));
         waiting.to = to;
         if waiting.place == Place::Taken {
             // What is on its way is another change.
@@ -183,7 +184,7 @@ impl Dirty {
         {
             let key = Arc::clone(key);
             let Some(unit) = self.take_unit(&key) else { break };
-            bytes += unit.iter().map(|op| cost(&op.key, held(op.to.as_ref()))).sum::<usize>();
+            bytes += unit.iter().map(|op| cost(&op.key, held(op.to.as_deref()))).sum::<usize>();
             units.push(unit);
         }
         units
@@ -224,7 +225,7 @@ impl Dirty {
             if self.is_same(op)
                 && let Some(waiting) = self.entries.remove(&op.key)
             {
-                self.bytes -= cost(&op.key, held(waiting.to.as_ref()));
+                self.bytes -= cost(&op.key, held(waiting.to.as_deref()));
             }
         }
     }
@@ -313,7 +314,12 @@ impl Dirty {
 
     /// What is known of a key that is not durable yet: `Some(None)` = it has no entry.
     pub fn get(&self, key: &[u8]) -> Option<Option<&Stored>> {
-        self.entries.get(key).map(|waiting| waiting.to.as_ref())
+        self.entries.get(key).map(|waiting| waiting.to.as_deref())
+    }
+
+    /// What is known of all keys that are not durable yet.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, Option<&Arc<Stored>>)> {
+        self.entries.iter().map(|(key, waiting)| (key, waiting.to.as_ref()))
     }
 
     /// Keys that wait.

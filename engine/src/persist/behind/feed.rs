@@ -1,10 +1,11 @@
 //! The way of one cache's changes to the store: its journal, and what the writer takes from it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
+use super::capture::Capture;
 use super::dirty::{Dirty, Unit};
 use super::reading::Away;
 use super::signal::Signal;
@@ -41,9 +42,9 @@ pub(super) struct Feed {
     /// When it came.
     pub opened: Timestamp,
     /// How long a change waits, ms.
-    delay: u64,
+    delay: AtomicU64,
     /// Bytes that may wait.
-    pub bytes_max: usize,
+    bytes_max: AtomicUsize,
     /// What the store has under its name is another one's.
     pub is_new: bool,
     pub clock: Arc<dyn Clock>,
@@ -53,6 +54,8 @@ pub(super) struct Feed {
     /// The table was dropped.
     pub closed: AtomicBool,
     pub counts: Counts,
+    /// A save that is under way.
+    pub capture: RwLock<Option<Arc<Capture>>>,
     state: Mutex<State>,
 }
 
@@ -96,14 +99,15 @@ impl Feed {
             prints: Feed::new_prints(),
             used: AtomicBool::new(false),
             opened: clock.now(),
-            delay: config.delay_ms,
-            bytes_max: config.bytes_max,
+            delay: AtomicU64::new(config.delay_ms),
+            bytes_max: AtomicUsize::new(config.bytes_max),
             is_new: config.is_new,
             clock,
             signal,
             out_of_space: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             counts: Counts::default(),
+            capture: RwLock::default(),
             state: Mutex::default(),
         }
     }
@@ -112,17 +116,34 @@ impl Feed {
         self.state.lock()
     }
 
+    /// From now on changes wait so long, ms, and so many bytes of them may.
+    pub fn set_limits(&self, delay: u64, bytes_max: usize) {
+        self.delay.store(delay, Ordering::Relaxed);
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
+    /// Bytes that may wait.
+    pub fn bytes_max(&self) -> usize {
+        self.bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// A save that is under way.
+    pub fn captured(&self) -> Option<Arc<Capture>> {
+        self.capture.read().clone()
+    }
+
     /// When there is something to write; `None` = nothing waits.
     pub fn due(&self) -> Option<Timestamp> {
         let state = self.state.lock();
         let first = state.dirty.oldest_queued().into_iter().chain(state.cleared).min();
         let early = state.dirty.bytes() >= self.early_bytes();
-        let due = first.map(|since| if early { 0 } else { since.saturating_add(self.delay) });
+        let delay = self.delay.load(Ordering::Relaxed);
+        let due = first.map(|since| if early { 0 } else { since.saturating_add(delay) });
         due.into_iter().chain(state.dirty.next_retry()).min()
     }
 
     fn early_bytes(&self) -> usize {
-        EARLY_BYTES.min(self.bytes_max / 2)
+        EARLY_BYTES.min(self.bytes_max() / 2)
     }
 
     /// These were not written: `units`, and a clear before them.
@@ -195,7 +216,7 @@ impl Feed {
     }
 
     fn must_note(&self, changes: &[Change<'_>]) -> Result<(), Unrecorded> {
-        if self.note(changes, self.bytes_max) { Ok(()) } else { Err(self.refuse()) }
+        if self.note(changes, self.bytes_max()) { Ok(()) } else { Err(self.refuse()) }
     }
 
     fn clear(&self) {
@@ -268,7 +289,7 @@ impl Journal for Feed {
     /// Not at the cost of changes: where many wait it stays in the store, and a restart finds it
     /// expired.
     fn expired(&self, key: &[u8]) {
-        self.note(&[removal(key)], self.bytes_max / 2);
+        self.note(&[removal(key)], self.bytes_max() / 2);
     }
 }
 

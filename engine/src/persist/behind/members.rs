@@ -26,6 +26,15 @@ impl Behind {
         Ok(())
     }
 
+    /// Takes over delay and bound of a table that is written behind. What waits beyond a smaller bound
+    /// stays.
+    pub fn alter_table(&self, table: &BehindTable) {
+        if let Some(feed) = self.feed(&table.name) {
+            feed.set_limits(table.delay_ms, table.bytes_max);
+            self.shared.signal.wake();
+        }
+    }
+
     /// Writes the table of this name behind no more, and empties it. The store forgets it in a
     /// moment, or when it is well again; until it is [settled](Behind::settle) that it has, its owner
     /// has to remember that it was dropped ([`BehindTable::is_new`]).

@@ -21,12 +21,14 @@
 //! | `catalog.rs` | which cache is where in the store |
 //! | `writer.rs`, `upkeep.rs` | rounds of batches; trouble and the way back; what is superseded goes |
 //! | `reading.rs` | the way back of what was evicted |
+//! | `capture.rs` | what a snapshot file takes while the cache is written to |
 //! | `recovery.rs` | from the store to the tables |
 //! | `at_rest.rs` | from the store to a snapshot file, when no server uses it |
 //! | `signal.rs` | wakes the writer |
 
 mod asks;
 mod at_rest;
+mod capture;
 mod catalog;
 mod dirty;
 mod feed;
@@ -53,6 +55,8 @@ use parking_lot::{Mutex, RwLock};
 pub use at_rest::BehindAtRest;
 pub use on_demand::{BehindOnDemand, OpenBehind};
 pub use recovery::BehindRecovered;
+
+pub(super) use capture::Capture;
 
 use super::{LOADERS, PersistError, Reader};
 use crate::env::Clock;
@@ -249,6 +253,7 @@ impl Behind {
     ///
     /// What is left in the end is lost; nothing is, when the result says 0 entries.
     pub fn close(&self, go_on: &mut dyn FnMut(u64) -> bool) -> Unwritten {
+        self.fail_saves();
         self.shared.draining.store(true, Ordering::Release);
         self.shared.signal.wake();
         let thread = self.thread.lock().take();
@@ -276,7 +281,22 @@ impl Behind {
         Unwritten { entries, keys: keys.take(NAMED_KEYS).collect(), reason }
     }
 
+    /// A save of a cache; `None` when it is not written behind. It begins when the writer of the
+    /// file says so, and has to be ended.
+    pub(super) fn capture(&self, cache: &str) -> Option<Arc<Capture>> {
+        let capture = Capture::new(&self.feed(cache)?)?;
+        self.shared.status.captures.add(&capture);
+        Some(capture)
+    }
+
+    /// A file that is written now is not waited for.
+    fn fail_saves(&self) {
+        let all = self.shared.status.captures.all();
+        all.iter().for_each(|capture| capture.fail("the server is stopping"));
+    }
+
     fn abandon(&self) {
+        self.fail_saves();
         self.shared.abandoned.store(true, Ordering::Release);
         self.shared.signal.wake();
     }

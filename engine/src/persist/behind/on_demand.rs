@@ -59,6 +59,11 @@ impl BehindOnDemand {
         self.get().map_or(Ok(()), |behind| behind.add_table(table))
     }
 
+    /// As [`Behind::alter_table`].
+    pub fn alter_table(&self, table: &BehindTable) {
+        self.get().into_iter().for_each(|behind| behind.alter_table(table));
+    }
+
     /// As [`Behind::remove_table`].
     pub fn remove_table(&self, name: &str, now: Timestamp) {
         self.get().into_iter().for_each(|behind| behind.remove_table(name, now));

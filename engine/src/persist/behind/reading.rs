@@ -10,6 +10,7 @@
 //! asked under the lock of the segment that the entry comes back to, and every change is noted under
 //! that lock.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -91,7 +92,7 @@ impl Away {
 }
 
 impl Feed {
-    fn print(&self, hash: KeyHash, key: &[u8]) -> Print {
+    pub(super) fn print(&self, hash: KeyHash, key: &[u8]) -> Print {
         [hash.index, self.prints.index_hash(key)]
     }
 
@@ -194,7 +195,7 @@ impl Feed {
         if valid {
             state.away.keys.remove(&print);
         }
-        if valid && expired && state.dirty.bytes() < self.bytes_max / 2 {
+        if valid && expired && state.dirty.bytes() < self.bytes_max() / 2 {
             state.note(key, None, self.clock.now());
         }
         valid
@@ -251,6 +252,14 @@ impl Backing for Feed {
     fn is_back(&self, hash: KeyHash, key: &[u8]) {
         self.note_back(hash, key);
     }
+
+    fn saves(&self, segment: u32) -> Option<RangeInclusive<u64>> {
+        self.capture.read().as_ref()?.sees(segment)
+    }
+
+    fn save(&self, hash: KeyHash, entry: &Leaving<'_>) {
+        self.captured().into_iter().for_each(|capture| capture.leaves(hash, entry));
+    }
 }
 
 impl Feed {
@@ -263,7 +272,7 @@ impl Feed {
         }
         let (key, stored) = (leaving.key, kept_entry(leaving));
         let growth = state.dirty.growth(key, stored.value.len());
-        if growth > 0 && state.dirty.bytes().saturating_add(growth) > self.bytes_max {
+        if growth > 0 && state.dirty.bytes().saturating_add(growth) > self.bytes_max() {
             return false;
         }
         if state.note(key, Some(stored), self.clock.now()) {

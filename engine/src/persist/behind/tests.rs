@@ -3,13 +3,14 @@
 mod evicted;
 mod lives;
 mod members;
+mod save;
 mod story;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::catalog::Catalog;
-use super::writer::{RESERVE, Writer};
+use super::writer::{REOPEN_MS, RESERVE, Writer};
 use super::*;
 use crate::TableConfig;
 use crate::env::{ManualClock, Timestamp};

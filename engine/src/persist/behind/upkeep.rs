@@ -11,7 +11,7 @@ const STEP_ENTRIES: usize = 500;
 
 impl Writer {
     pub(super) fn has_upkeep(&self) -> bool {
-        !self.catalog.old.is_empty() || self.slots.iter().any(|slot| slot.refill.is_some())
+        self.next_old().is_some() || self.slots.iter().any(|slot| slot.refill.is_some())
     }
 
     /// One step of each kind that there is to do.
@@ -19,10 +19,12 @@ impl Writer {
         for at in 0..self.slots.len() {
             self.refill(at, now)?;
         }
-        match self.catalog.old.first().copied() {
-            Some(old) => self.sweep(old),
-            None => Ok(()),
-        }
+        self.next_old().map_or(Ok(()), |old| self.sweep(old))
+    }
+
+    /// A number that is to be swept: none that a save reads.
+    fn next_old(&self) -> Option<CacheId> {
+        self.catalog.old.iter().copied().find(|old| !self.status().captures.read(*old))
     }
 
     /// Removes entries of a cache that nobody finds any more; the last step forgets its number.

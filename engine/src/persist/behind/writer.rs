@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
+use super::capture::Captures;
 use super::catalog::{Catalog, Home};
 use super::dirty::Unit;
 use super::feed::Feed;
@@ -13,7 +14,7 @@ use super::recovery::{self, BehindRecovered};
 use super::signal::Signal;
 use super::{BehindConfig, PersistError};
 use crate::env::Timestamp;
-use crate::store::{BATCH_BYTES_DEFAULT, Batch, CacheId, Error, Position, Store};
+use crate::store::{BATCH_BYTES_DEFAULT, Batch, CacheId, Error, Position, Report, Store};
 use crate::table::{Cursor, Table};
 
 /// Bytes of batches between two checkpoints, about: a round must not keep other caches waiting,
@@ -23,13 +24,18 @@ const ROUND_BYTES: usize = 4 << 20;
 /// than it can between two rounds. 2^16 crashes fit into the 40 bits.
 pub(super) const RESERVE: u64 = 1 << 24;
 /// How long a store in trouble is left alone, at first and at the most, ms.
-const REOPEN_MS: u64 = 100;
+pub(super) const REOPEN_MS: u64 = 100;
 const REOPEN_MS_MAX: u64 = 2_000;
 
+/// Why a save ends.
+const LOST: &str = "the store has lost entries while it was read";
+
 /// What the writer tells others.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Status {
     told: Mutex<Told>,
+    /// Saves that are under way.
+    pub captures: Captures,
     /// Rings when the thread has ended.
     pub ended: Signal,
 }
@@ -226,7 +232,7 @@ impl Writer {
             if units.is_empty() {
                 break;
             }
-            match self.commit(home.id, &mut units, now) {
+            match self.commit(feed, home.id, &mut units, now) {
                 Ok(committed) => {
                     bytes += committed;
                     feed.counts.batches.fetch_add(1, Ordering::Relaxed);
@@ -267,6 +273,7 @@ impl Writer {
     /// Commits units; gives the bytes of their batch.
     fn commit(
         &mut self,
+        feed: &Feed,
         cache: CacheId,
         units: &mut [Unit],
         now: Timestamp,
@@ -274,11 +281,15 @@ impl Writer {
         let mut batch = self.batch();
         for op in units.iter_mut().flatten() {
             match op.to.take().filter(|stored| stored.deadline.is_none_or(|at| at > now)) {
-                Some(stored) => batch.put(cache, &op.key, stored)?,
+                Some(stored) => batch.put(cache, &op.key, Arc::unwrap_or_clone(stored))?,
                 None => batch.delete(cache, &op.key)?,
             }
         }
         let bytes = batch.bytes();
+        if let Some(capture) = feed.captured() {
+            let keys = units.iter().flatten().map(|op| &op.key);
+            keys.for_each(|key| capture.replaces(cache, key, &*self.store));
+        }
         self.store.commit(&batch).map(|()| bytes)
     }
 
@@ -328,13 +339,13 @@ impl Writer {
 
     /// Opens the store again. Everything that its last checkpoint does not have still waits.
     fn reopen(&mut self) -> Result<(), Error> {
-        let report = self.store.reopen()?;
+        let report = self.reopen_store()?;
         let next = self.catalog.next();
         self.catalog = Catalog::read(&*self.store)?;
         self.catalog.skip_below(next);
         self.position = report.applied.0;
         self.claim()?;
-        if report.suspect || report.quarantined.is_some() {
+        if has_lost(&report) {
             self.slots.iter_mut().for_each(|slot| {
                 slot.refill = Some(Cursor::default());
                 slot.feed.lock().refilling = true;
@@ -346,6 +357,17 @@ impl Writer {
         self.status.told.lock().trouble = None;
         self.slots.iter().for_each(|slot| slot.feed.out_of_space.store(false, Ordering::Relaxed));
         Ok(())
+    }
+
+    /// No save reads of the store between its losing entries and being told so.
+    fn reopen_store(&self) -> Result<Report, Error> {
+        let captures = self.status.captures.all();
+        let mut held: Vec<_> = captures.iter().map(|capture| capture.hold()).collect();
+        let report = self.store.reopen()?;
+        if has_lost(&report) {
+            held.iter_mut().for_each(|read| read.fail(LOST));
+        }
+        Ok(report)
     }
 
     /// What failed is tried again at once.
@@ -382,6 +404,11 @@ impl Writer {
         self.store.checkpoint()?;
         self.store.close()
     }
+}
+
+/// Whether the store has less than was in it.
+fn has_lost(report: &Report) -> bool {
+    report.suspect || report.quarantined.is_some()
 }
 
 impl Slot {

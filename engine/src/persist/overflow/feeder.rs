@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::feed::{Came, Counts, Feed, State, Task};
 use super::meta::Meta;
-use super::part::{Op, Pending};
+use super::part::{Inner, Op, Pending};
 use super::rebuild::{Rebuild, Sweep};
 use super::{OpenStore, Overflow, StoreConfig};
 use crate::env::Timestamp;
@@ -430,7 +430,8 @@ impl Worker {
                             return Ok(());
                         }
                     }
-                    let next = Taken { stored: is_stored(store, id, &overflow, &next)?, ..next };
+                    let stored = is_stored(store, (id, generation), &overflow, &next)?;
+                    let next = Taken { stored, ..next };
                     add(&mut batch, id, &next)?;
                     taken.push(next);
                 }
@@ -541,12 +542,14 @@ fn take(overflow: &Overflow, part: usize, generation: u64) -> Vec<Taken> {
 /// what is there, one at a time.
 fn is_stored(
     store: &dyn Store,
-    id: CacheId,
+    (id, generation): (CacheId, u64),
     overflow: &Overflow,
     taken: &Taken,
 ) -> Result<bool, Error> {
-    let part = overflow.parts.get(taken.part);
-    if !part.is_some_and(|part| part.with(|inner| inner.filter.contains(taken.hash))) {
+    // A clear forgets which keys there are; a save may still have to read them under the old number.
+    let may_be =
+        |inner: &mut Inner| inner.generation != generation || inner.filter.contains(taken.hash);
+    if !overflow.parts.get(taken.part).is_some_and(|part| part.with(may_be)) {
         return Ok(false);
     }
     let found = match store.get(id, &taken.key) {

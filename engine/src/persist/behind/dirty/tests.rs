@@ -112,7 +112,7 @@ impl Model {
     }
 
     fn check(&self) {
-        let held = |waiting: &Waiting| held(waiting.to.as_ref());
+        let held = |waiting: &Waiting| held(waiting.to.as_deref());
         let bytes = self.dirty.entries.iter().map(|(key, waiting)| cost(key, held(waiting)));
         assert_eq!(self.dirty.bytes(), bytes.sum::<usize>());
         for (n, version) in &self.newest {
@@ -208,7 +208,7 @@ fn changes_of_one_key_are_written_once() {
     assert_eq!((dirty.len(), dirty.coalesced(), dirty.oldest()), (1, 999, Some(1)));
     let units = dirty.take(1000, 1 << 20);
     assert_eq!(
-        units.iter().flatten().map(|op| op.to.clone()).collect::<Vec<_>>(),
+        units.iter().flatten().map(|op| op.to.as_deref().cloned()).collect::<Vec<_>>(),
         [stored(1000, 10)]
     );
     // While it is on its way the next one waits, and is as old as it is.

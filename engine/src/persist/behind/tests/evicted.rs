@@ -13,7 +13,7 @@ const MEMORY: u64 = 64 << 10;
 type Work = Box<dyn FnOnce() + Send>;
 
 /// What a key was: its value and deadline, or nothing.
-type Was = Option<(Vec<u8>, Option<Timestamp>)>;
+pub(super) type Was = Option<(Vec<u8>, Option<Timestamp>)>;
 
 /// What each key was, from the state on that the store surely has.
 struct Model(Vec<Vec<Was>>);
@@ -42,7 +42,7 @@ impl Model {
 }
 
 impl Life {
-    fn small(store: &Arc<Faulty>, clock: &Arc<ManualClock>, segments: u32) -> Life {
+    pub(super) fn small(store: &Arc<Faulty>, clock: &Arc<ManualClock>, segments: u32) -> Life {
         let config = TableConfig { max_bytes: MEMORY, ..Self::table_config(segments) };
         Self::of(Arc::clone(store) as _, clock, &config, 1 << 20)
     }
@@ -60,7 +60,7 @@ impl Life {
         panic!("{key} is never there");
     }
 
-    fn get(&self, key: &str) -> Option<Vec<u8>> {
+    pub(super) fn get(&self, key: &str) -> Option<Vec<u8>> {
         let hash = self.table.hash(key.as_bytes());
         self.loaded(key, |pinned| match pinned.get(hash, key.as_bytes(), self.now()) {
             Some(entry) => Some(Some(entry.value().to_vec())),
@@ -70,7 +70,7 @@ impl Life {
     }
 
     /// Changes a value by what it is; what it was.
-    fn change(&self, key: &str, to: impl Fn(Option<&[u8]>) -> Was) -> Option<Vec<u8>> {
+    pub(super) fn change(&self, key: &str, to: impl Fn(Option<&[u8]>) -> Was) -> Option<Vec<u8>> {
         let hash = self.table.hash(key.as_bytes());
         self.loaded(key, |pinned| {
             let mut entry = pinned.entry(hash, key.as_bytes(), self.now()).unwrap();
@@ -179,7 +179,7 @@ fn filled() -> (Arc<Faulty>, Life) {
 }
 
 /// Puts other entries until these have been evicted.
-fn evict(life: &mut Life, keys: &[&str]) {
+pub(super) fn evict(life: &mut Life, keys: &[&str]) {
     let in_memory = |life: &Life, key: &str| {
         let key = key.as_bytes();
         life.table.pin().peek(life.table.hash(key), key, life.now()).is_some()

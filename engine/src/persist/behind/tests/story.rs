@@ -116,6 +116,21 @@ fn what_waits_is_bounded() {
 }
 
 #[test]
+fn delay_and_bound_change_while_it_is_used() {
+    let (_store, mut life) = begin();
+    life.feed.set_limits(10 * DELAY, 1_000);
+    life.put("key", "1").unwrap();
+    life.pass(9 * DELAY);
+    assert_eq!(life.lag().entries, 1);
+    let more = "x".repeat(900);
+    assert!(life.put("more", &more).is_err());
+    life.feed.set_limits(DELAY, 2_000);
+    life.put("more", &more).unwrap();
+    life.pass(1);
+    assert_eq!(life.lag().entries, 0, "the first is older than that, and both go");
+}
+
+#[test]
 fn a_change_larger_than_what_may_wait_is_taken_alone() {
     let store = faulty();
     let life = Life::with(&store, &Arc::new(ManualClock::at(NOW)), 4, 1_000);
@@ -324,9 +339,9 @@ fn a_store_that_lost_its_entries_gets_them_from_memory() {
 }
 
 /// Fails once and is empty when it is opened again.
-struct Lossy {
-    inner: MemoryStore,
-    lose: AtomicBool,
+pub(super) struct Lossy {
+    pub inner: MemoryStore,
+    pub lose: AtomicBool,
 }
 
 impl Store for Lossy {

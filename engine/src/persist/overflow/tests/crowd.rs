@@ -35,7 +35,7 @@ fn overflow(life: &Life, name: &str) -> Arc<Overflow> {
     life.persistence.reads.as_ref().unwrap().feeder.overflow(name).unwrap()
 }
 
-fn settle(life: &Life) {
+pub(super) fn settle(life: &Life) {
     life.persistence.reads.as_ref().unwrap().feeder.settle(life.now()).unwrap();
 }
 
@@ -99,7 +99,8 @@ fn a_cache_whose_turn_has_not_come_evicts_as_ever() {
     let kind = SnapshotKind::Export;
     let header = SnapshotHeader { kind, storage_id: [3; 16], created: START, log_position: 0 };
     let both: Vec<_> = tables.iter().map(|kept| (kept.name.as_str(), &*kept.table)).collect();
-    let saved = life.persistence.save(&MemoryDisk::new(), "backup", &header, &both, &mut meanwhile);
+    let saved =
+        life.persistence.save(&MemoryDisk::new(), "backup", &header, &both, None, &mut meanwhile);
     let entries: Vec<_> = saved.unwrap().caches.iter().map(|cache| cache.entries).collect();
     assert_eq!(entries, [MANY, 2 * MANY], "as it was when its turn came");
 }

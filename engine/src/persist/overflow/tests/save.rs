@@ -1,15 +1,20 @@
 //! Backups of a table that is larger than memory, while it is used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+
+use parking_lot::Mutex;
 
 use super::bed::{Disks, Image, Life, START, Shape, Shown};
+use super::crowd::settle;
 use super::model::{alive, draw, seeds, shape, step};
 use crate::disk::MemoryDisk;
 use crate::env::split_mix;
 use crate::load::LoadError;
 use crate::persist::{PersistMode, Preload};
 use crate::snapshot_file::{self, Import, ImportMode, SnapshotFile, SnapshotHeader, SnapshotKind};
+use crate::store::fault::Call;
 use crate::store::{Error as StoreError, Store};
 use crate::{Clock, NewEntry};
 
@@ -26,7 +31,8 @@ fn save_to(disk: &MemoryDisk, life: &Life, mut meanwhile: impl FnMut()) -> Vec<(
     let created = life.clock.now();
     let header = SnapshotHeader { kind, storage_id: [3; 16], created, log_position: 0 };
     let tables = [("default", &*life.table)];
-    let saved = life.persistence.save(disk, FILE, &header, &tables, &mut |_| meanwhile()).unwrap();
+    let saved =
+        life.persistence.save(disk, FILE, &header, &tables, None, &mut |_| meanwhile()).unwrap();
     let all = read(disk);
     assert_eq!(saved.entries, all.len() as u64);
     all
@@ -168,6 +174,74 @@ fn a_backup_mends_what_is_damaged_in_the_store() {
     life.persistence.checkpoint().unwrap();
     assert!(!is_damaged());
     assert_eq!(life.get(&key).unwrap().0, value);
+}
+
+/// What the feeder does when it asks the store for an entry, once each.
+type Jobs = Arc<Mutex<VecDeque<Box<dyn FnOnce() + Send>>>>;
+
+/// Once in some ten thousand lives a backup lacked an entry, on a loaded machine only. The thread that
+/// feeds the store had taken what waited, and was about to put a newer version of a key where the
+/// backup was still to read the older one. Then the cache was cleared, and with that it was forgotten
+/// which keys the store has: so nobody looked what was there before it was replaced.
+#[test]
+fn what_the_store_loses_after_a_clear_is_handed_over() {
+    let jobs = Jobs::default();
+    let of_feeder = Arc::clone(&jobs);
+    let hook = move |_: u64, call: Call| {
+        let job = (call == Call::Get).then(|| of_feeder.lock().pop_front()).flatten();
+        job.into_iter().for_each(|job| job());
+    };
+    let shape = Shape {
+        mode: PersistMode::Async,
+        preload: Preload::All,
+        segments: 1,
+        room: 400_000,
+        seed: 1,
+    };
+    let life = Life::begin(&Disks::with_hook(Box::new(hook)), &shape, START);
+    let put = |key: &[u8], value: u8| {
+        let value = [value; 300];
+        let new = NewEntry { value: [&value, b""], ..NewEntry::default() };
+        life.on(key, true, |entry| entry.put(&new));
+    };
+    let all: Vec<_> = (0..3 * KEYS).map(|n| key_of(0, n)).collect();
+    all.iter().for_each(|key| put(key, b'o'));
+    let in_memory = |key: &[u8]| life.table.pin().peek(life.table.hash(key), key, START).is_some();
+    let mut done = false;
+    let file = save(&life, || {
+        if std::mem::replace(&mut done, true) {
+            return;
+        }
+        // What is read often stays, and what is written next leaves memory soon.
+        let there = all.iter().filter(|key| in_memory(key));
+        there.for_each(|key| (0..5).for_each(|_| drop(life.get(key))));
+        let mut away = all.iter().filter(|key| !in_memory(key));
+        let (asks, asked) = mpsc::channel();
+        let (go_on, told) = mpsc::channel::<()>();
+        let table = Arc::clone(&life.table);
+        let stop = move || {
+            asks.send(()).unwrap();
+            told.recv().unwrap();
+        };
+        jobs.lock()
+            .extend([Box::new(stop) as _, Box::new(move || table.clear(START).unwrap()) as _]);
+        // The store is to forget the first one. Until it may, others are replaced, and wait.
+        put(away.next().unwrap(), b'n');
+        asked.recv().unwrap();
+        let replaced: Vec<_> = away.take(6).collect();
+        replaced.iter().for_each(|key| put(key, b'n'));
+        let mut others = (0..40).map(|n| key_of(1, n));
+        while replaced.iter().any(|key| in_memory(key)) {
+            put(&others.next().unwrap(), b'm');
+        }
+        go_on.send(()).unwrap();
+        settle(&life);
+    });
+    assert!(jobs.lock().is_empty(), "it was cleared");
+    let file = image(file, "it is the same each time");
+    let missing = all.iter().filter(|key| !file.contains_key(*key)).count();
+    assert_eq!((missing, file.len()), (0, all.len()));
+    assert!(file.values().all(|shown| shown.0 == [b'o'; 300]));
 }
 
 /// Of the test with threads.
