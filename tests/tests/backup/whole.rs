@@ -191,7 +191,7 @@ fn a_running_server_is_saved(persist: &str, loaded: &str) {
         let held = contents(&format!("{data}/backups/{name}"));
         assert_eq!(held.len(), KEYS, "{name}");
         let turn = |n: usize| {
-            let (_, value) = &held[&format!("key{n}")];
+            let (_, value) = held.get(&format!("key{n}")).unwrap();
             value.split_once('.').unwrap().1.split_once(':').unwrap().0.parse::<usize>().unwrap()
         };
         let last = turn(0);

@@ -96,7 +96,7 @@ fn delay_and_queue_are_those_that_were_asked_for() {
     let server = place.start_all("async");
     let told = cli(&server, "cache describe late");
     let has = |name: &str, value: &str| {
-        told.lines().any(|line| line.split_whitespace().eq([name, value].into_iter()))
+        told.lines().any(|line| line.split_whitespace().eq([name, value]))
     };
     assert!(has("props.behind_delay", "1h") && has("props.behind_queue", "128KiB"), "{told}");
     put(&server, "late", "lost");
