@@ -104,6 +104,12 @@ impl PersistMode {
         Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, mode)| *mode)
     }
 
+    /// Whether entries may be on the disk alone.
+    #[must_use]
+    pub fn is_kept(self) -> bool {
+        self != Self::None
+    }
+
     /// Whether changes are recorded in the log.
     #[must_use]
     pub fn is_logged(self) -> bool {

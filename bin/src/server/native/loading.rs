@@ -35,7 +35,7 @@ impl Session {
         }
         let (limits, mut waits, mut refused) = (self.limits, false, Ok(()));
         needed(object, request, &limits, &mut |id, key| {
-            let kept = index.by_id(id).filter(|object| object.options.persist.is_logged());
+            let kept = index.by_id(id).filter(|object| object.options.persist.is_kept());
             match kept.map_or(Ok(false), |object| self.load(object, key)) {
                 Ok(lacks) => waits |= lacks,
                 Err(failure) => refused = Err(failure),

@@ -105,7 +105,7 @@ impl Session {
             return None;
         }
         let is_refused = self.loading.get(&id).is_some_and(Loading::refuses);
-        let may_be_away = self.node.data.get().is_some() && object.options.persist.is_logged();
+        let may_be_away = self.node.data.get().is_some() && object.options.persist.is_kept();
         let is_guarded = self.node.security.is_required();
         let run = Run { id, object, cache, is_guarded, may_be_away, hits: 0, misses: 0, sets: 0 };
         (is_open && !is_refused && !self.refuses()).then_some(run)
