@@ -67,7 +67,7 @@ fn main() {
     if let [_, run_it, policy, operation, count] = args.as_slice()
         && run_it == "run"
     {
-        let operation = TABLE[operation.parse::<usize>().unwrap()];
+        let operation = TABLE.into_iter().nth(operation.parse().unwrap()).unwrap();
         return run(policy.parse().unwrap(), operation, count.parse().unwrap());
     }
     println!("{:<14} {}", "instructions", POLICIES.map(|policy| format!("{policy:>10}")).concat());
