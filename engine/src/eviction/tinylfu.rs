@@ -7,10 +7,10 @@
 //! does not shield all behind it. Who is rejected leaves a ghost, as in S3-FIFO; a key that comes
 //! back while its ghost is remembered was perhaps rejected wrongly, and takes its place in the main
 //! space if it was accessed but half as often as the victim (the paper knows neither factor nor
-//! ghosts, and leaves the victim where it is; ADR 1 has the figures). The main
-//! space is a segmented LRU: probation, and protected (80 %) for what was read there. A sketch
-//! counts the accesses, those of keys that are not held too. A climber seeks the window's size,
-//! which starts as 1 %.
+//! ghosts, and leaves the victim where it is; ADR 1 has the figures). Where small winners have left
+//! much room to the window, two of them come in for one victim. The main space is a segmented LRU:
+//! probation, and protected (80 %) for what was read there. A sketch counts the accesses, those of
+//! keys that are not held too. A climber seeks the window's size, which starts as 1 %.
 
 use super::{
     Entries, Policy, Reads, Slot,
