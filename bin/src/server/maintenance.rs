@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::data::Watch;
+use super::defragment::Defragment;
 use super::exposed::Exposed;
+use super::heap::Heap;
 use super::node::Node;
 use super::reload::Reload;
 use super::secure::HANDSHAKE_TIMEOUT;
@@ -17,21 +19,29 @@ const TICK: Duration = Duration::from_millis(25);
 const BUDGET: usize = 256;
 /// Ticks between two sweeps over the connections and two looks at the hour.
 const SWEEP_TICKS: u32 = 10;
+/// Ticks between two looks at the allocator.
+const HEAP_TICKS: u32 = 40;
 
 /// Looks after the node until it is dropped.
 pub async fn run(node: Arc<Node>) {
     let mut ticks = 0u32;
     let mut watch = Watch::default();
+    let mut defragment = Defragment::default();
     let mut reload = Reload::new(&node);
     let mut exposed = Exposed::new(&node.config);
     loop {
         tokio::time::sleep(TICK).await;
         ticks = ticks.wrapping_add(1);
-        for cache in node.catalog.caches() {
+        let caches = node.catalog.caches();
+        for cache in &caches {
             while cache.maintain(node.now(), BUDGET) {
                 tokio::task::yield_now().await;
             }
         }
+        if ticks.is_multiple_of(HEAP_TICKS) {
+            Heap::now().into_iter().for_each(|heap| defragment.look(heap));
+        }
+        defragment.step(&caches, node.now());
         if let Some(shared) = node.cluster.get().and_then(|cluster| cluster.structures()) {
             shared.table().maintain(node.now(), BUDGET);
         }

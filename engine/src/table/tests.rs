@@ -1,3 +1,5 @@
+mod defragment;
+
 use super::*;
 use crate::eviction::PolicyKind;
 use crate::{Error, NewEntry, RegionConfig};

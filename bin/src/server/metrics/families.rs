@@ -143,6 +143,10 @@ families! {
     Counter "process_cpu_seconds" [] "User and system CPU time",
         |s| vec![Sample { labels: Vec::new(), value: Number::Real(s.process.cpu_seconds) }];
     Gauge "process_resident_memory_bytes" [] "Resident memory", |s| one(s.process.resident_bytes);
+    Gauge "isogrid_heap_allocated_bytes" [] "What was asked of the allocator, rounded up to its sizes",
+        |s| one(s.heap.map_or(0, |heap| heap.allocated));
+    Gauge "isogrid_heap_active_bytes" [] "Pages that hold it: what they have more is nobody's",
+        |s| one(s.heap.map_or(0, |heap| heap.active));
     Gauge "process_virtual_memory_bytes" [] "Address space", |s| one(s.process.virtual_bytes);
     Gauge "process_open_fds" [] "Open files and sockets", |s| one(s.process.open_fds);
     Gauge "process_max_fds" [] "Files and sockets that may be open", |s| one(s.process.max_fds);
