@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use isogrid_tests::sim::failover::{Failover, failover};
-use isogrid_tests::sim::run;
+use isogrid_tests::sim::{run, traced};
 
 /// After how many seeds a long run says how far it is.
 const TELL_EVERY: u64 = 500;
@@ -110,7 +110,7 @@ fn seeds(arguments: &Arguments) -> ExitCode {
             if seed >= end {
                 return;
             }
-            let report = run(seed);
+            let report = if arguments.count <= 20 { traced(seed) } else { run(seed) };
             steps.fetch_add(report.steps, Ordering::Relaxed);
             simulated.fetch_add(report.simulated_ms, Ordering::Relaxed);
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;

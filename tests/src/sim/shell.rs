@@ -203,7 +203,10 @@ impl World {
         match envelope.message {
             Message::Copies(all) if self.is_awake(at) => {
                 for (group, segment, peer) in all {
-                    self.note(format!("m{at} got {} {group} {segment} {peer:?}", envelope.from));
+                    self.note(format_args!(
+                        "m{at} got {} {group} {segment} {peer:?}",
+                        envelope.from
+                    ));
                     let (place, said) = ((group, segment), (envelope.from, peer));
                     self.serve(at, |server, moment, out| server.receive(moment, place, said, out));
                 }
@@ -229,11 +232,13 @@ impl World {
     }
 
     fn record(&mut self, at: usize, event: &Event, out: &[Action]) {
-        let summary = match event {
-            Event::Tick => "tick".to_owned(),
-            Event::Received(envelope) => format!("got {} {:?}", envelope.from, envelope.message),
-            other => format!("{other:?}"),
-        };
-        self.note(format!("m{at} {summary} -> {}", out.len()));
+        let out = out.len();
+        match event {
+            Event::Tick => self.note(format_args!("m{at} tick -> {out}")),
+            Event::Received(Envelope { from, message, .. }) => {
+                self.note(format_args!("m{at} got {from} {message:?} -> {out}"));
+            }
+            other => self.note(format_args!("m{at} {other:?} -> {out}")),
+        }
     }
 }
