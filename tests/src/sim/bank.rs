@@ -166,7 +166,7 @@ impl World {
             return vec![self.bank.chance.between(10, 100)];
         }
         let there = self.control(to).map_or(us, |control| control.identity().node);
-        self.network.send(us, there, &self.options, &mut self.bank.chance)
+        self.network.send(us, there, &self.options, &mut self.bank.chance).collect()
     }
 
     pub(super) fn call_arrives(&mut self, at: usize, number: u64) {

@@ -1,7 +1,8 @@
 //! What is going to happen, in the order of true time; of what happens at the same moment that
 //! which was scheduled first comes first.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use isogrid_grid::id::NodeId;
 use isogrid_grid::segment::Request;
@@ -66,20 +67,30 @@ pub(super) enum What {
 /// What is scheduled.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    events: BTreeMap<(u64, u64), What>,
+    /// When, in which order it came, and where it stands.
+    times: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    events: Vec<Option<What>>,
+    /// Where nothing stands.
+    free: Vec<usize>,
     next: u64,
 }
 
 impl Queue {
     pub(super) fn push(&mut self, at: u64, what: What) {
         self.next += 1;
-        self.events.insert((at, self.next), what);
+        let place = self.free.pop().unwrap_or(self.events.len());
+        if place == self.events.len() {
+            self.events.push(None);
+        }
+        self.events[place] = Some(what);
+        self.times.push(Reverse((at, self.next, place)));
     }
 
     /// The first that happens until then, and when.
     pub(super) fn pop(&mut self, until: u64) -> Option<(u64, What)> {
-        let first = self.events.first_entry().filter(|first| first.key().0 <= until)?;
-        let ((at, _), what) = first.remove_entry();
-        Some((at, what))
+        self.times.peek().filter(|Reverse((at, ..))| *at <= until)?;
+        let Reverse((at, _, place)) = self.times.pop()?;
+        self.free.push(place);
+        Some((at, self.events.get_mut(place)?.take()?))
     }
 }

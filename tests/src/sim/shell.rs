@@ -41,14 +41,15 @@ impl World {
         let now = machine.clock.now(self.now);
         let Some(process) = &mut machine.process else { return };
         let (mut out, until) = (Vec::new(), process.control.lease().until());
-        process.control.step(now, event.clone(), &mut out);
+        let (is_tick, copy) = (event == Event::Tick, self.trace.is_some().then(|| event.clone()));
+        process.control.step(now, event, &mut out);
         let begins = until <= now.monotonic && process.control.lease().until() > until;
-        self.record(at, &event, &out);
+        copy.into_iter().for_each(|event| self.record(at, &event, &out));
         if begins {
             self.fresh_begin(at);
         }
         out.into_iter().for_each(|action| self.act(at, action));
-        if event == Event::Tick {
+        if is_tick {
             self.serve(at, |server, moment, out| server.tick(moment, out));
             self.fresh_tick(at);
             if self.control(at).is_some_and(|control| control.is_shut_down(now)) {

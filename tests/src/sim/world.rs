@@ -49,7 +49,7 @@ pub struct World {
     pub bank: Bank,
     pub(super) seed: u64,
     queue: Queue,
-    trace: Option<Trace>,
+    pub(super) trace: Option<Trace>,
     steps: u64,
     pub(super) late: LateGrant,
 }
