@@ -2,19 +2,14 @@
 //! judged by what is read: a backup of an older epoch may still read if it is in sync in the newer
 //! one too, since an expansion takes nothing from it.
 
-use std::collections::BTreeMap;
-
-use isogrid_grid::id::{Boot, Epoch, GroupId, NodeId, SegmentId};
-use isogrid_grid::membership::Monotonic;
+use isogrid_grid::id::{Epoch, GroupId, NodeId, SegmentId};
 
 use super::View;
 use crate::sim::process::Machine;
 
-/// What each machine's process knew, and how long its lease was, when it was looked at last.
+/// Remembers nothing.
 #[derive(Debug, Default)]
-pub struct OneServer {
-    seen: BTreeMap<usize, (Boot, u64, Monotonic)>,
-}
+pub struct OneServer;
 
 /// Which member serves a segment on a machine now, and in which epoch.
 fn serving(
@@ -28,17 +23,12 @@ fn serving(
 }
 
 impl OneServer {
-    /// Only a step lets a member serve more, by news of the metadata or by a longer lease; time alone
-    /// only takes away. So it is enough to look at the member that has just done something, if that
-    /// brought either: in the step in which two begin to serve it did.
+    /// Only a step lets a member serve more; time alone only takes away. So it is enough to look
+    /// at what the member serves that has just done something.
     pub(super) fn check(&mut self, view: &View<'_>) -> Result<(), String> {
         let (Some(core), Some(us)) = (view.core(), view.machines.get(view.at)) else {
             return Ok(());
         };
-        let has = (core.identity().boot, core.metadata().index(), core.lease().until());
-        if self.seen.insert(view.at, has) == Some(has) {
-            return Ok(());
-        }
         for (group, segments) in core.metadata().groups() {
             for at in (0..).map(SegmentId).take(segments.segments.len()) {
                 let of = |machine| serving(machine, view.now, (*group, at));

@@ -90,16 +90,13 @@ impl Clients {
     /// What an operation is that is under way.
     #[must_use]
     pub fn asked(&self, number: u64) -> Option<(Place, Asked)> {
-        let (place, ask) = match self.named.get(&number) {
-            Some((place, ask, _)) => (*place, *ask),
-            None => {
-                self.under_way.get(&number).map(|operation| (operation.place, operation.ask))?
-            }
-        };
-        let id = self
-            .is_named(number)
-            .then(|| OpId { client: u128::from(number % NAMED).to_le_bytes(), number });
-        Some((place, Asked { number, key: place.2, ask, id }))
+        if let Some((place, ask, _)) = self.named.get(&number).copied() {
+            let client = u128::from(number % NAMED).to_le_bytes();
+            let id = Some(OpId { client, number });
+            return Some((place, Asked { number, key: place.2, ask, id }));
+        }
+        let Operation { place, ask, .. } = *self.under_way.get(&number)?;
+        Some((place, Asked { number, key: place.2, ask, id: None }))
     }
 
     /// Whether an operation has no answer yet.
