@@ -433,10 +433,16 @@ impl Ledger {
 
     fn forget(&mut self, now: Timestamp) {
         let is_old = |tx: &TxId| now > tx.begun.saturating_add(TAKEN_MS + REMEMBERED_MS);
-        self.over.retain(|tx, _| !is_old(tx));
-        let intents = &self.intents;
-        self.decisions
-            .retain(|tx, decided| !is_old(tx) || !decided.is_closed() || intents.contains_key(tx));
+        // The oldest come first.
+        while self.over.first_entry().is_some_and(|first| is_old(first.key())) {
+            self.over.pop_first();
+        }
+        if self.decisions.first_key_value().is_some_and(|(tx, _)| is_old(tx)) {
+            let is_done = |tx: &TxId, decided: &Decided| {
+                is_old(tx) && decided.is_closed() && !self.intents.contains_key(tx)
+            };
+            self.decisions.retain(|tx, decided| !is_done(tx, decided));
+        }
     }
 
     /// All that is committed as bytes, behind `out`: for a copy that is filled.

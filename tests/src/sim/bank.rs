@@ -120,7 +120,7 @@ impl World {
         let boot = self.boots(at);
         let begun = self.machines.get(at).map_or(0, |m| m.clock.now(self.now).wall);
         let tx = TxId { begun, name: OpId { client: [9; 16], number } };
-        self.note(format!("bank {number}: {keys:?} of {group} at m{at}, audits {audits}"));
+        self.note(format_args!("bank {number}: {keys:?} of {group} at m{at}, audits {audits}"));
         let (seen, core) = (BTreeMap::new(), None);
         let transaction =
             Transaction { at, boot, tx, group, audits, keys: keys.clone(), seen, core };
@@ -166,7 +166,7 @@ impl World {
             return vec![self.bank.chance.between(10, 100)];
         }
         let there = self.control(to).map_or(us, |control| control.identity().node);
-        self.network.send(us, there, &self.options, &mut self.bank.chance)
+        self.network.send(us, there, &self.options, &mut self.bank.chance).collect()
     }
 
     pub(super) fn call_arrives(&mut self, at: usize, number: u64) {
@@ -175,7 +175,7 @@ impl World {
         }
         // What comes twice, or late, comes though nobody waits for it any more.
         let Some(Asked { place, call, .. }) = self.bank.asked.get(&number).cloned() else { return };
-        self.note(format!("m{at} bank call {number}: {call:?} of {place:?}"));
+        self.note(format_args!("m{at} bank call {number}: {call:?} of {place:?}"));
         self.serve(at, |server, moment, out| server.call(moment, place, (number, call), out));
         self.flush_later(at);
     }
@@ -205,7 +205,7 @@ impl World {
             self.bank.asked.insert(number, Asked { until: u64::MAX, ..asked.clone() });
             return self.wait_for(asked.at, What::Said(number, said));
         }
-        self.note(format!("m{} bank call {number}: {said:?}", asked.at));
+        self.note(format_args!("m{} bank call {number}: {said:?}", asked.at));
         if let (Said::Read(state), Call::Read(key)) = (&said, &asked.call) {
             self.see((asked.place.0, asked.place.1, *key), asked.floor, *state);
         }
@@ -257,7 +257,7 @@ impl World {
 
     /// A transaction has waited for too long.
     pub(super) fn resolve(&mut self, at: usize, place: (GroupId, SegmentId), open: Open) {
-        self.note(format!("m{at} {place:?} resolves {open:?}"));
+        self.note(format_args!("m{at} {place:?} resolves {open:?}"));
         match open {
             Open::Ask(tx, home) => {
                 let call = Call::Decide(tx, Decision::Abort, Vec::new());
@@ -368,7 +368,7 @@ impl World {
 
     /// A client is told what became of its transaction.
     fn told(&mut self, number: u64, outcome: &Outcome) {
-        self.note(format!("bank {number}: {outcome:?}"));
+        self.note(format_args!("bank {number}: {outcome:?}"));
         let Some(one) = self.bank.under_way.get(&number) else { return };
         let done = match outcome {
             Outcome::Committed(_) => Some(true),

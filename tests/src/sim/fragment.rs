@@ -142,6 +142,9 @@ impl Fragment {
     }
 
     fn carry_out(&mut self, at: Moment<'_>, done: Vec<Action>, out: &mut Vec<Out>) {
+        if done.is_empty() && self.leaving.is_none() {
+            return;
+        }
         let (group, segment) = self.place;
         for action in done {
             match action {

@@ -41,14 +41,15 @@ impl World {
         let now = machine.clock.now(self.now);
         let Some(process) = &mut machine.process else { return };
         let (mut out, until) = (Vec::new(), process.control.lease().until());
-        process.control.step(now, event.clone(), &mut out);
+        let (is_tick, copy) = (event == Event::Tick, self.trace.is_some().then(|| event.clone()));
+        process.control.step(now, event, &mut out);
         let begins = until <= now.monotonic && process.control.lease().until() > until;
-        self.record(at, &event, &out);
+        copy.into_iter().for_each(|event| self.record(at, &event, &out));
         if begins {
             self.fresh_begin(at);
         }
         out.into_iter().for_each(|action| self.act(at, action));
-        if event == Event::Tick {
+        if is_tick {
             self.serve(at, |server, moment, out| server.tick(moment, out));
             self.fresh_tick(at);
             if self.control(at).is_some_and(|control| control.is_shut_down(now)) {
@@ -203,7 +204,10 @@ impl World {
         match envelope.message {
             Message::Copies(all) if self.is_awake(at) => {
                 for (group, segment, peer) in all {
-                    self.note(format!("m{at} got {} {group} {segment} {peer:?}", envelope.from));
+                    self.note(format_args!(
+                        "m{at} got {} {group} {segment} {peer:?}",
+                        envelope.from
+                    ));
                     let (place, said) = ((group, segment), (envelope.from, peer));
                     self.serve(at, |server, moment, out| server.receive(moment, place, said, out));
                 }
@@ -229,11 +233,13 @@ impl World {
     }
 
     fn record(&mut self, at: usize, event: &Event, out: &[Action]) {
-        let summary = match event {
-            Event::Tick => "tick".to_owned(),
-            Event::Received(envelope) => format!("got {} {:?}", envelope.from, envelope.message),
-            other => format!("{other:?}"),
-        };
-        self.note(format!("m{at} {summary} -> {}", out.len()));
+        let out = out.len();
+        match event {
+            Event::Tick => self.note(format_args!("m{at} tick -> {out}")),
+            Event::Received(Envelope { from, message, .. }) => {
+                self.note(format_args!("m{at} got {from} {message:?} -> {out}"));
+            }
+            other => self.note(format_args!("m{at} {other:?} -> {out}")),
+        }
     }
 }

@@ -22,7 +22,7 @@ impl World {
 
     /// Something has happened to a copy that answers at once.
     pub(super) fn tail(&mut self, place: Place, event: &Tail) {
-        self.note(format!("{place:?} {event:?}"));
+        self.note(format_args!("{place:?} {event:?}"));
         let tails = &mut self.invariants.tails;
         match event {
             Tail::Settled(upto) => tails.settled(place, *upto),
@@ -36,7 +36,9 @@ impl World {
             Err(broken) => self.fail(&broken),
             Ok(0) => {}
             Ok(count) => {
-                self.note(format!("{place:?} goes on from {from} in {epoch}: {count} are lost"));
+                self.note(format_args!(
+                    "{place:?} goes on from {from} in {epoch}: {count} are lost"
+                ));
                 let is_lost = move |version: u64| {
                     version >> 40 < u64::from(epoch.0) && version & ((1 << 40) - 1) >= from
                 };
