@@ -8,6 +8,7 @@
 
 pub mod counted;
 pub mod hosted;
+pub mod queues;
 
 use std::sync::{Arc, OnceLock};
 

@@ -7,6 +7,7 @@ pub mod lease;
 pub mod lock;
 mod number;
 pub mod numbers;
+pub mod queue;
 
 use isogrid_engine::Timestamp;
 
