@@ -307,6 +307,12 @@ impl Cluster {
         self.caches.iter().find(|shared| shared.name == name)
     }
 
+    /// The cache that is this group, if there is one.
+    #[must_use]
+    pub fn of_group(&self, group: GroupId) -> Option<&Arc<Shared>> {
+        self.caches.iter().find(|shared| shared.group == group)
+    }
+
     /// The caches of the cluster.
     #[must_use]
     pub fn caches(&self) -> &[Arc<Shared>] {
@@ -510,7 +516,7 @@ impl Cluster {
     }
 
     fn discarded(&self, group: GroupId, segment: SegmentId, count: u64) {
-        let shared = self.caches.iter().find(|shared| shared.group == group);
+        let shared = self.of_group(group);
         let cache = shared.map_or("", |shared| &*shared.name);
         tracing::warn!(
             event = "async_discarded",
@@ -524,7 +530,7 @@ impl Cluster {
     /// Only who may serve asks: one that was expelled and has not heard of it could not do what it is
     /// told, and would ask for ever.
     fn resolve(&self, group: GroupId, segment: SegmentId, open: Open) {
-        let shared = self.caches.iter().find(|shared| shared.group == group);
+        let shared = self.of_group(group);
         let shared = shared.filter(|shared| self.serves(shared, segment.0.into()));
         if let Some((shared, executor)) = shared.zip(self.executor.get()) {
             executor.resolve(shared, segment, open);
