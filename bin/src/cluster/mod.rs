@@ -180,6 +180,12 @@ impl Shared {
         self.settings.local_reads
     }
 
+    /// Whether a restart of all members leaves as much of it as of another one.
+    #[must_use]
+    pub fn is_kept_as(&self, other: &Shared) -> bool {
+        self.settings.durable == other.settings.durable
+    }
+
     /// Whether writes are acknowledged before the copies have them (R37).
     #[must_use]
     pub fn answers_at_once(&self) -> bool {

@@ -188,8 +188,10 @@ fn a_snapshot_is_serializable(dev: &Dev) {
     assert_eq!(commit(&mut one, &first), json!(["OK", {}]));
     let refused = commit(&mut other, &second);
     assert_eq!(refused[0], "VERSION_MISMATCH", "{refused}");
-    let named = &refused[1]["conflicts"];
-    assert_eq!((&named[0]["object"], &named[0]["key"]), (&json!(ledger), &json!("there")));
+    // The first one may be about to let go of what it has read, which is named as well then.
+    let named = refused[1]["conflicts"].as_array().unwrap();
+    let is_it = |one: &Value| one["object"] == ledger && one["key"] == "there";
+    assert!(named.iter().any(is_it), "{refused}");
 }
 
 /// What cannot be one transaction is refused as a whole, whichever cache comes first.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isogrid_engine::Transaction;
-use isogrid_engine::persist::PersistMode;
 use isogrid_grid::Cache;
 use isogrid_grid::catalog::Object;
 use isogrid_grid::id::SegmentId;
@@ -33,7 +32,6 @@ pub struct Partner {
     /// What of it is the cluster's.
     pub shared: Arc<Shared>,
     cache: Arc<Cache>,
-    persist: PersistMode,
 }
 
 impl Partner {
@@ -48,8 +46,7 @@ impl Partner {
             );
             return Err(Failure::new(ErrorCode::UnsupportedOp, why));
         }
-        let (cache, persist) = (Arc::clone(cache_of(object)?), object.options.persist);
-        Ok(Partner { object: object.id, shared, cache, persist })
+        Ok(Partner { object: object.id, shared, cache: Arc::clone(cache_of(object)?) })
     }
 
     /// The segment of a key.
@@ -93,7 +90,11 @@ impl Scratches {
     ///
     /// # Errors
     /// No table can be made.
-    pub fn over(cluster: &Arc<Cluster>, caches: &[Partner], now: u64) -> Result<Scratches, Failure> {
+    pub fn over(
+        cluster: &Arc<Cluster>,
+        caches: &[Partner],
+        now: u64,
+    ) -> Result<Scratches, Failure> {
         let mut new = Scratches::new(Arc::clone(cluster));
         caches.iter().try_for_each(|partner| new.join(partner, now))?;
         Ok(new)
@@ -170,8 +171,8 @@ impl Scratches {
     /// It is too much, or not kept in one way.
     pub fn holds(&self) -> Result<Vec<(Part, Hold)>, Failure> {
         let written = self.all.iter().filter(|(_, scratch)| scratch.writes());
-        let mut kept = written.map(|(partner, _)| partner.persist);
-        if kept.next().is_some_and(|first| kept.any(|other| other != first)) {
+        let mut kept = written.map(|(partner, _)| &partner.shared);
+        if kept.next().is_some_and(|first| !kept.all(|other| other.is_kept_as(first))) {
             return Err(Failure::invalid(APART));
         }
         let holds = self.all.iter().flat_map(|(partner, scratch)| {
