@@ -61,6 +61,7 @@ mutants! {
     "tx-early-answer" "a transaction is acknowledged before its decision is on the copies"
     "tx-guess-abort" "who asks for a decision that is not recorded is told ABORT, which is not recorded either"
     "tx-not-taken-over" "whoever takes a segment over does not have its intents"
+    "tx-group-forgotten" "copies know the segment of a decision's home, and not which cache that is of"
     "tx-half-read" "a key is read though a transaction that writes it may be committed"
     "unconfirmed-write" "a write is answered before the others have heard of it (R38)"
     "over-a-gap" "an invalidated cache is served though a number is missing (R38)"

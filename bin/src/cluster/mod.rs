@@ -180,6 +180,12 @@ impl Shared {
         self.settings.local_reads
     }
 
+    /// Whether a restart of all members leaves as much of it as of another one.
+    #[must_use]
+    pub fn is_kept_as(&self, other: &Shared) -> bool {
+        self.settings.durable == other.settings.durable
+    }
+
     /// Whether writes are acknowledged before the copies have them (R37).
     #[must_use]
     pub fn answers_at_once(&self) -> bool {
@@ -305,6 +311,12 @@ impl Cluster {
     #[must_use]
     pub fn cache(&self, name: &str) -> Option<&Arc<Shared>> {
         self.caches.iter().find(|shared| shared.name == name)
+    }
+
+    /// The cache that is this group, if there is one.
+    #[must_use]
+    pub fn of_group(&self, group: GroupId) -> Option<&Arc<Shared>> {
+        self.caches.iter().find(|shared| shared.group == group)
     }
 
     /// The caches of the cluster.
@@ -510,7 +522,7 @@ impl Cluster {
     }
 
     fn discarded(&self, group: GroupId, segment: SegmentId, count: u64) {
-        let shared = self.caches.iter().find(|shared| shared.group == group);
+        let shared = self.of_group(group);
         let cache = shared.map_or("", |shared| &*shared.name);
         tracing::warn!(
             event = "async_discarded",
@@ -524,7 +536,7 @@ impl Cluster {
     /// Only who may serve asks: one that was expelled and has not heard of it could not do what it is
     /// told, and would ask for ever.
     fn resolve(&self, group: GroupId, segment: SegmentId, open: Open) {
-        let shared = self.caches.iter().find(|shared| shared.group == group);
+        let shared = self.of_group(group);
         let shared = shared.filter(|shared| self.serves(shared, segment.0.into()));
         if let Some((shared, executor)) = shared.zip(self.executor.get()) {
             executor.resolve(shared, segment, open);

@@ -10,7 +10,9 @@ use super::once::Withheld;
 use super::{Copies, Fragment, SCRATCH, State};
 use crate::membership::Now;
 use crate::replica::Record;
-use crate::tx::{Deciding, Decision, Intent, Ledger, Note, Preparing, Settling, TxId, Vote, join};
+use crate::tx::{
+    Deciding, Decision, Intent, Ledger, Note, Part, Preparing, Settling, TxId, Vote, join,
+};
 
 impl Copies {
     /// Whether a transaction holds a key so that it must not be read now, or not be written. What
@@ -96,7 +98,7 @@ impl Copies {
         &self,
         now: Timestamp,
         segment: u32,
-        note: (TxId, Decision, Vec<crate::id::SegmentId>),
+        note: (TxId, Decision, Vec<Part>),
     ) -> Result<Decision, Unrecorded> {
         let fragment = self.fragments.get(segment as usize).ok_or(Unrecorded::Elsewhere)?;
         let mut state = fragment.lock_active()?;

@@ -10,11 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use isogrid_engine::Timestamp;
 
 use super::{
-    Decision, INTENTS_BYTES, Intent, Note, PATIENCE_MS, REMEMBERED_BYTES, REMEMBERED_MS, TAKEN_MS,
-    TxId,
+    Decision, INTENTS_BYTES, Intent, Note, PATIENCE_MS, Part, REMEMBERED_BYTES, REMEMBERED_MS,
+    TAKEN_MS, TxId,
 };
 use crate::bytes::{Input, put_many, put_u64, whole};
-use crate::id::SegmentId;
 use crate::membership::Monotonic;
 use crate::mutant::is_planted;
 
@@ -71,9 +70,9 @@ pub enum Settling<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Open {
     /// An intent for its decision, which this segment knows.
-    Ask(TxId, SegmentId),
+    Ask(TxId, Part),
     /// A COMMIT for these to know it.
-    Tell(TxId, Vec<SegmentId>),
+    Tell(TxId, Vec<Part>),
 }
 
 /// What one that is over takes, and a decision, bytes, about.
@@ -118,7 +117,7 @@ enum State {
 struct Decided {
     decision: Decision,
     /// Who may not know it yet.
-    parts: Vec<SegmentId>,
+    parts: Vec<Part>,
     is_noted: bool,
     since: Option<Monotonic>,
 }
@@ -352,7 +351,7 @@ impl Ledger {
         Some(held.intent.version)
     }
 
-    fn decided(&mut self, tx: TxId, decision: Decision, parts: Vec<SegmentId>, is_noted: bool) {
+    fn decided(&mut self, tx: TxId, decision: Decision, parts: Vec<Part>, is_noted: bool) {
         let new = || Decided { decision, parts, is_noted, since: None };
         let decided = self.decisions.entry(tx).or_insert_with(new);
         decided.is_noted &= is_noted;

@@ -1,13 +1,20 @@
-//! The groups that all runs have: in memory with two owners, in memory everywhere with local reads,
-//! and on disks with two owners.
+//! The groups that all runs have: in memory with two owners, everywhere with local reads, in memory or
+//! on disks, and on disks with two owners.
 
 use isogrid_grid::control::Event;
 use isogrid_grid::id::GroupId;
 use isogrid_grid::metadata::{Acks, Command, CreateGroup, GroupSettings, Owners, first_epoch};
 use isogrid_grid::segment::first_owners;
 
+use super::options::Options;
 use super::server::answers_at_once;
 use super::world::World;
+
+/// Whether the copies of a group are on disks.
+#[must_use]
+pub fn is_durable(options: &Options, group: GroupId) -> bool {
+    group == GroupId(2) || group == GroupId(1) && options.durable_everywhere
+}
 
 impl World {
     /// Asks for them until they are there.
@@ -20,8 +27,9 @@ impl World {
             acks: Acks::Sync,
         };
         let replicated = GroupSettings { owners: Owners::All, local_reads: true, ..memory.clone() };
-        let durable = GroupSettings { durable: true, ..memory.clone() };
-        for (number, mut settings) in (0..).zip([memory, replicated, durable]) {
+        let all = [memory.clone(), replicated, memory];
+        for (number, mut settings) in (0..).zip(all) {
+            settings.durable = is_durable(&self.options, GroupId(number));
             if answers_at_once(self.options.at_once, GroupId(number)) {
                 settings.acks = Acks::Async;
             }

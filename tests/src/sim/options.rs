@@ -67,6 +67,8 @@ pub struct Options {
     pub at_once: bool,
     /// How long leases are, ms.
     pub lease_ms: u32,
+    /// The copies that every member has are on disks.
+    pub durable_everywhere: bool,
 }
 
 /// Messages that come late where members leave soon, in a million, and how late, ms.
@@ -110,6 +112,7 @@ impl Options {
             force: often(&[0, 1]) == 1,
             at_once: often(&[0, 0, 1]) == 1,
             lease_ms: if often(&[0, 0, 0, 1]) == 1 { 600 } else { 1_500 },
+            durable_everywhere: often(&[0, 1]) == 1,
         };
         if !drawn.hasty {
             return drawn;
@@ -154,6 +157,7 @@ impl Options {
             force: false,
             at_once: false,
             lease_ms: 1_500,
+            durable_everywhere: false,
         }
     }
 

@@ -20,7 +20,7 @@ use super::reply::Reply;
 use super::request::{At, Flow, unsupported};
 use super::session::Session;
 use super::tx::is_of_one_key;
-use super::tx_local::{Local, Refused, Versions, alone};
+use super::tx_local::{Local, Refused, Versions, apart};
 use crate::cluster::{Cluster, Shared};
 
 /// Transactions of one connection: each keeps old versions in memory.
@@ -201,7 +201,7 @@ impl Session {
         at: &At<'_>,
     ) -> Result<Flow, Failure> {
         let over = match &open.over {
-            Some(Over::Local(_)) => return Err(alone(object.name.as_str())),
+            Some(Over::Local(local)) => return Err(apart(&object.name, local.name())),
             Some(Over::Clustered(over)) => Some(over.clone()),
             None => None,
         };
@@ -220,7 +220,7 @@ impl Session {
         let new = || Over::Local(Local::new(open.level, self.origin));
         let over = match open.over.get_or_insert_with(new) {
             Over::Local(over) => over,
-            Over::Clustered(over) => return Err(alone(over.name())),
+            Over::Clustered(over) => return Err(apart(over.name(), &object.name)),
         };
         over.join(object, self.now)?;
         let part = self.work().run_one(over, object.id, request)?;

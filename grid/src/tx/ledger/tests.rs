@@ -1,8 +1,9 @@
 use super::*;
+use crate::id::{GroupId, SegmentId};
 use crate::replica::OpId;
 use crate::tx::Hold;
 
-const HOME: SegmentId = SegmentId(3);
+const HOME: Part = (GroupId(1), SegmentId(3));
 
 fn tx(number: u64) -> TxId {
     TxId { begun: 1_000, name: OpId { client: [1; 16], number } }
@@ -112,7 +113,7 @@ fn what_is_over_does_not_begin_again() {
 #[test]
 fn what_waits_too_long_is_looked_after() {
     let mut ledger = Ledger::default();
-    let parts = vec![HOME, SegmentId(5)];
+    let parts = vec![HOME, (GroupId(2), SegmentId(5))];
     ledger.apply(&Note::Prepare(tx(1), intent("+a")));
     ledger.apply(&Note::Decide(tx(2), Decision::Commit, parts.clone()));
     ledger.noted(&Note::Decide(tx(3), Decision::Commit, parts.clone()));
