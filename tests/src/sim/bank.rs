@@ -110,6 +110,8 @@ impl World {
         let group = GroupId(bank.chance.pick(&[0, 1, 2, 2]).copied().unwrap_or(0));
         // What is answered at once may be lost in a part: transactions are refused there.
         let group = if answers_at_once(self.options.at_once, group) { GroupId(1) } else { group };
+        // A crash of all may tear what is written behind.
+        let group = if self.options.behind { GroupId(0) } else { group };
         let audits = bank.chance.hits(250_000);
         let all: Vec<Key> = accounts().collect();
         let from = bank.chance.pick(&all).copied().unwrap_or(0);
