@@ -85,7 +85,9 @@ impl Setup {
         namespaces: false,
     };
 
-    fn persist(self) -> &'static str {
+    /// Its name.
+    #[must_use]
+    pub fn persist(self) -> &'static str {
         match (self.kept, self.behind) {
             (true, _) => "sync",
             (false, true) => "async",
