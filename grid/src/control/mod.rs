@@ -325,7 +325,7 @@ impl Control {
     pub fn may_read(&self, now: Now, group: GroupId, at: SegmentId) -> Option<Epoch> {
         let settings = &self.metadata.groups().get(&group)?.settings;
         let segment = self.segment(group, at).filter(|_| self.metadata.shut_down().is_none())?;
-        let ours = self.metadata.copy_of(self.identity.node, settings.durable)?;
+        let ours = self.metadata.copy_of(self.identity.node, settings.persist)?;
         let is_insync = segment.insync.contains(&ours) && self.incarnation().is_some();
         let given_up = self.given_up.contains(&(group, at, segment.epoch));
         let holds = self.lease.holds(now.monotonic);

@@ -1,5 +1,6 @@
 //! Three copies in memory and the messages between them, delivered as a test wants it.
 
+mod behind;
 mod kept;
 mod tail;
 

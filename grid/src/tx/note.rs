@@ -212,7 +212,11 @@ mod tests {
         for note in [
             Note::Prepare(tx, intent.clone()),
             Note::Alone(tx, intent),
-            Note::Decide(tx, Decision::Commit, vec![(GroupId(1), SegmentId(1)), (GroupId(7), SegmentId(9))]),
+            Note::Decide(
+                tx,
+                Decision::Commit,
+                vec![(GroupId(1), SegmentId(1)), (GroupId(7), SegmentId(9))],
+            ),
             Note::Decide(tx, Decision::Abort, Vec::new()),
             Note::End(tx),
             Note::Close(tx),

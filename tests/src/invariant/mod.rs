@@ -2,6 +2,7 @@
 
 mod agreement;
 pub mod bank;
+pub mod behind;
 pub mod copies;
 pub mod counted;
 pub mod fresh;
@@ -68,6 +69,8 @@ pub struct Invariants {
     /// What the process of each machine had when it was looked at last.
     seen: BTreeMap<usize, Has>,
     agreement: agreement::Agreement,
+    /// What was answered before it was on a disk, and what of it a crash of all loses.
+    pub behind: behind::Behind,
     /// What became of transactions.
     pub bank: bank::Bank,
     /// What clients of the invalidated cache were told.
@@ -94,6 +97,9 @@ impl Invariants {
         self.routes.check(view)?;
         self.agreement.check(view)?;
         self.succession.check(view)?;
+        for (place, process) in std::mem::take(&mut self.succession.came_back) {
+            self.behind.came_back(place, process);
+        }
         self.one_server.check(view)
     }
 

@@ -9,7 +9,7 @@ use isogrid_grid::tx::coordinator::{Action, Event, Outcome};
 use isogrid_grid::tx::{Coordinator, Decision, Hold, Intent, Open, Part, TxId};
 
 use super::chance::Chance;
-use super::groups::is_durable;
+use super::groups::persist_of;
 use super::kv::State;
 use super::part::{Call, Said};
 use super::queue::What;
@@ -111,6 +111,8 @@ impl World {
         let group = GroupId(bank.chance.pick(&[0, 1, 2, 2]).copied().unwrap_or(0));
         // What is answered at once may be lost in a part: transactions are refused there.
         let group = if answers_at_once(self.options.at_once, group) { GroupId(1) } else { group };
+        // A crash of all may tear what is written behind.
+        let group = if self.options.behind { GroupId(0) } else { group };
         let audits = bank.chance.hits(250_000);
         let all: Vec<Place> = self.together(group).into_iter().flat_map(accounts_of).collect();
         let bank = &mut self.bank;
@@ -135,7 +137,7 @@ impl World {
     /// The groups between which money moves, this one included: those that are kept in one way, as
     /// caches of one transaction have to be.
     fn together(&self, group: GroupId) -> Vec<GroupId> {
-        let kept = |group| is_durable(&self.options, group);
+        let kept = |group| persist_of(&self.options, group);
         let is_one = |one: &GroupId| {
             kept(*one) == kept(group) && !answers_at_once(self.options.at_once, *one)
         };

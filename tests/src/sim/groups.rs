@@ -1,19 +1,27 @@
 //! The groups that all runs have: in memory with two owners, everywhere with local reads, in memory or
-//! on disks, and on disks with two owners.
+//! on disks, and on disks with two owners. In some runs the last two are on disks that are written
+//! behind.
 
 use isogrid_grid::control::Event;
 use isogrid_grid::id::GroupId;
-use isogrid_grid::metadata::{Acks, Command, CreateGroup, GroupSettings, Owners, first_epoch};
+use isogrid_grid::metadata::{
+    Acks, Command, CreateGroup, GroupSettings, Owners, Persist, first_epoch,
+};
 use isogrid_grid::segment::first_owners;
 
 use super::options::Options;
 use super::server::answers_at_once;
 use super::world::World;
 
-/// Whether the copies of a group are on disks.
+/// What is on the disks of a group.
 #[must_use]
-pub fn is_durable(options: &Options, group: GroupId) -> bool {
-    group == GroupId(2) || group == GroupId(1) && options.durable_everywhere
+pub fn persist_of(options: &Options, group: GroupId) -> Persist {
+    match group.0 {
+        1 | 2 if options.behind => Persist::Async,
+        1 if options.durable_everywhere => Persist::Sync,
+        2 => Persist::Sync,
+        _ => Persist::None,
+    }
 }
 
 impl World {
@@ -21,15 +29,14 @@ impl World {
     pub fn create_groups(&mut self) {
         let memory = GroupSettings {
             owners: Owners::Count(2),
-            durable: false,
+            persist: Persist::None,
             local_reads: false,
             min_insync: 1,
             acks: Acks::Sync,
         };
         let replicated = GroupSettings { owners: Owners::All, local_reads: true, ..memory.clone() };
-        let all = [memory.clone(), replicated, memory];
-        for (number, mut settings) in (0..).zip(all) {
-            settings.durable = is_durable(&self.options, GroupId(number));
+        for (number, mut settings) in (0..).zip([memory.clone(), replicated, memory]) {
+            settings.persist = persist_of(&self.options, GroupId(number));
             if answers_at_once(self.options.at_once, GroupId(number)) {
                 settings.acks = Acks::Async;
             }

@@ -4,6 +4,7 @@
 use isogrid_grid::control::{Action, Event, Identity};
 use isogrid_grid::id::{GroupId, NodeId, SegmentId};
 use isogrid_grid::message::{Envelope, Message};
+use isogrid_grid::mutant::is_planted;
 use isogrid_grid::raft::Save;
 use isogrid_grid::replica::Kept;
 use isogrid_grid::segment::GiveUp;
@@ -13,6 +14,9 @@ use super::queue::What;
 use super::server::{Moment, Out, Server};
 use super::world::{TICK_US, World};
 use crate::invariant::View;
+
+/// How long a write may wait before it is on its way to a disk that is written behind, us.
+pub(super) const BEHIND_US: u64 = 50_000;
 
 impl World {
     /// One step of one core, and what follows from it. What comes to a process that stands still
@@ -53,6 +57,7 @@ impl World {
             self.serve(at, |server, moment, out| server.tick(moment, out));
             self.fresh_tick(at);
             if self.control(at).is_some_and(|control| control.is_shut_down(now)) {
+                self.settle(at);
                 self.stop(at, false);
                 if !self.options.planned {
                     // It was the last that was done: from here on all run.
@@ -108,10 +113,18 @@ impl World {
     }
 
     /// A copy wants something to be on the disk.
-    fn keep(&mut self, at: usize, place: (GroupId, SegmentId), count: u64, kept: &Kept) {
+    fn keep(
+        &mut self,
+        at: usize,
+        place: (GroupId, SegmentId),
+        (count, kept): (u64, &Kept),
+        waits: bool,
+    ) {
         let Some(machine) = self.machines.get_mut(at) else { return };
         let upto = machine.copies.write(place, count, kept);
-        self.sync_copies(at, upto);
+        let late = if is_planted("written-late") { 1_000_000 } else { BEHIND_US };
+        let later = if waits || upto.is_none() { 0 } else { self.chance.below(late) };
+        self.sync_copies(at, upto, later);
     }
 
     /// It is there, and what has come meanwhile is next. A process that stands still hears of it
@@ -125,14 +138,14 @@ impl World {
         let Some(machine) = self.machines.get_mut(at) else { return };
         let (counts, next) = machine.copies.sync(upto);
         self.serve(at, |server, moment, out| server.durable(moment, &counts, out));
-        self.sync_copies(at, next);
+        self.sync_copies(at, next, 0);
     }
 
-    fn sync_copies(&mut self, at: usize, upto: Option<usize>) {
+    fn sync_copies(&mut self, at: usize, upto: Option<usize>, later: u64) {
         let Some(upto) = upto else { return };
         let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
         let takes = self.chance.between(50, self.options.sync_us_max);
-        self.schedule(takes, What::Kept(at, boot, upto));
+        self.schedule(later + takes, What::Kept(at, boot, upto));
     }
 
     /// Operations that arrive in the meantime are one batch with those that have.
@@ -165,7 +178,7 @@ impl World {
                     let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
                     self.schedule(0, What::Ask(at, boot, request));
                 }
-                Out::Keep(place, count, kept) => self.keep(at, place, count, &kept),
+                Out::Keep(place, count, kept, waits) => self.keep(at, place, (count, &kept), waits),
                 Out::Tail(place, event) => self.tail(place, &event),
                 Out::Said(number, said) => self.said(at, number, said),
                 Out::Resolve(place, open) => self.resolve(at, place, open),

@@ -133,7 +133,13 @@ impl World {
         };
         if power {
             machine.disk.lose_power(&mut self.chance);
+        }
+        if power || self.options.behind {
             machine.copies.lose_power(&mut self.chance);
+        }
+        let control = machine.process.as_ref().map(|process| &process.control);
+        if let Some((control, process)) = control.and_then(|it| Some((it, it.incarnation()?))) {
+            self.invariants.behind.ended((control.identity().node, process), self.now);
         }
         machine.stop();
         let later = self.chance.between(20_000, 500_000);
@@ -162,8 +168,14 @@ impl World {
     /// Lets a process stand still.
     pub fn stall(&mut self, at: usize, us: u64) {
         let until = self.now + us;
+        self.settle(at);
         self.machines.get_mut(at).into_iter().for_each(|machine| machine.stalled_until = until);
         self.note(format_args!("stall m{at} for {} ms", us / 1_000));
+    }
+
+    /// What copies have written behind gets to the disk.
+    pub(super) fn settle(&mut self, at: usize) {
+        self.machines.get_mut(at).into_iter().for_each(|machine| machine.copies.settle());
     }
 
     /// A process that was about to be killed is not, and what it says comes in time.
@@ -205,6 +217,7 @@ impl World {
                 self.stop(at, false);
             }
             What::End(at, boot) if self.runs(at, boot) => {
+                self.settle(at);
                 self.stop(at, false);
                 self.schedule(500_000, What::Start(at));
             }

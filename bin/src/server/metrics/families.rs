@@ -109,6 +109,10 @@ families! {
     Gauge "isogrid_cluster_async_tail_bytes" ["cache"]
         "Bytes of writes that this member has acknowledged at once and that not all copies have",
         |s| cluster::of_copies(s, |copies| copies.tail_bytes() as u64);
+    Counter "isogrid_cluster_copies_taken_up" ["cache"]
+        "Segments that this member took up from disks with `persist` = async after the processes of all \
+         copies in sync had been killed: what was acknowledged in the last 100 ms before may be lost",
+        |s| cluster::of_copies(s, |copies| copies.stats().torn());
     Counter "isogrid_cluster_fills" ["cache" "kind"]
         "Copies of segments that this member has filled on others: whole, with all entries, or lacking, \
          with the writes that they lacked",

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::order::{Does, Turn};
 use super::phases::{Way, commit, read};
 use super::scratch::version;
-use super::scratches::{Partner, Kept, Scratches};
+use super::scratches::{Kept, Partner, Scratches};
 use super::spread::after;
 use super::unknown;
 use crate::cluster::Cluster;
@@ -231,8 +231,7 @@ async fn exec(on: &On, exec: &Exec<'_>) -> Result<Given, Failure> {
 async fn commit_occ(on: &On, commit: &CommitOcc<'_>) -> Result<Given, Failure> {
     // What a put does is known without the entry.
     let looked_at = commit.writes.iter().filter(|write| write.op != WriteOp::Put);
-    let looked_at: Vec<(u32, &[u8])> =
-        looked_at.map(|write| (write.object, write.key.0)).collect();
+    let looked_at: Vec<(u32, &[u8])> = looked_at.map(|write| (write.object, write.key.0)).collect();
     let mut last = Vec::new();
     for turn in 0..TRIES {
         let mut scratches = Scratches::over(&on.cluster, &on.caches, on.now())?;
@@ -283,7 +282,8 @@ async fn join(
     scratches.join(partner, on.now())?;
     scratches.learn(sub.place().into_iter(), on.left()).await?;
     let work = on.work();
-    let part = scratches.run(work.now, |running| work.run_one(running, sub.object, &sub.request))?;
+    let part =
+        scratches.run(work.now, |running| work.run_one(running, sub.object, &sub.request))?;
     Ok(part.answer(&Versions::default(), on.to, work.now))
 }
 
