@@ -53,6 +53,11 @@ fn names(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}{number}")).collect()
 }
 
+#[expect(clippy::disallowed_methods, reason = "what is promised is a time")]
+fn wait(time: Duration) {
+    std::thread::sleep(time);
+}
+
 fn taken_up(cluster: &Cluster) -> u64 {
     (0..cluster.len()).map(|node| cluster.metric(node, TAKEN_UP)).sum()
 }
@@ -86,10 +91,10 @@ fn a_crash_of_all_loses_the_last_of_it() {
         let (before, late) = (names("b", 2_000), names("l", 200_000));
         let mut client = Client::tcp(cluster.clients()[0]);
         store(&mut client, &before);
-        std::thread::sleep(Duration::from_secs(1));
+        wait(Duration::from_secs(1));
         let written = std::thread::scope(|scope| {
             let writer = scope.spawn(|| write_until_killed(cluster.clients()[0], &late));
-            std::thread::sleep(Duration::from_millis(700));
+            wait(Duration::from_millis(700));
             (0..3).for_each(|node| cluster.signal(node, "KILL"));
             writer.join().unwrap()
         });
