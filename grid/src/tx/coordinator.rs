@@ -75,12 +75,7 @@ pub struct Coordinator {
 impl Coordinator {
     /// One over these segments, with its decision at `home`, which is one of them. One that writes
     /// nothing needs no decision: that all hold their keys at one moment is the answer.
-    pub fn begin(
-        home: Part,
-        parts: BTreeSet<Part>,
-        writes: bool,
-        out: &mut Vec<Action>,
-    ) -> Self {
+    pub fn begin(home: Part, parts: BTreeSet<Part>, writes: bool, out: &mut Vec<Action>) -> Self {
         let alone = parts.len() == 1;
         out.extend(parts.iter().map(|part| Action::Prepare(*part, alone)));
         Coordinator {
