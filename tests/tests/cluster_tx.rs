@@ -118,5 +118,6 @@ fn conflicts_name_their_keys() {
         client.call("tx.STATUS", 0, json!({"tx": tx}))[1]["state"].clone()
     };
     assert_eq!(state(&mut one, &first), "COMMITTED");
+    assert_eq!(state(&mut other, &first), "COMMITTED", "another node knows it as well");
     assert_eq!(state(&mut other, &second), "ABORTED");
 }

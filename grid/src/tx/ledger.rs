@@ -16,6 +16,7 @@ use super::{
 use crate::bytes::{Input, put_many, put_u64, whole};
 use crate::membership::Monotonic;
 use crate::mutant::is_planted;
+use crate::replica::OpId;
 
 /// What a segment says to a transaction that wants to hold keys of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,17 @@ pub enum Settling<'a> {
     Holds(&'a Intent),
     /// Somebody is doing that.
     UnderWay,
+}
+
+/// What a segment knows of a transaction by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing, or not any more.
+    Nothing,
+    /// It holds keys here, and its decision is elsewhere or is not yet.
+    Open,
+    /// This is its decision.
+    Decided(Decision),
 }
 
 /// What has waited for too long.
@@ -237,6 +249,18 @@ impl Ledger {
     #[must_use]
     pub fn decision(&self, tx: TxId) -> Option<Decision> {
         self.decisions.get(&tx).map(|decided| decided.decision)
+    }
+
+    /// What is known of a transaction, for who has only its name. True when what was recorded is
+    /// committed.
+    #[must_use]
+    pub fn known(&self, name: OpId) -> Known {
+        let decided = self.decisions.iter().find(|(tx, _)| tx.name == name);
+        match decided.map(|(_, decided)| decided.decision) {
+            Some(decision) => Known::Decided(decision),
+            None if self.intents.keys().any(|tx| tx.name == name) => Known::Open,
+            None => Known::Nothing,
+        }
     }
 
     /// Whether a transaction holds a key so that nobody else may do this with it.

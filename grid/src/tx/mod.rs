@@ -28,7 +28,7 @@ use crate::id::{GroupId, SegmentId};
 use crate::replica::OpId;
 
 pub use self::coordinator::Coordinator;
-pub use self::ledger::{Deciding, Ledger, Open, Preparing, Settling, Vote};
+pub use self::ledger::{Deciding, Known, Ledger, Open, Preparing, Settling, Vote};
 pub use self::note::{Note, join, split};
 
 /// How long an intent waits for its decision before its home is asked, and a COMMIT for those who

@@ -1,6 +1,6 @@
 //! What of transactions stands in the log of a segment.
 
-use super::{Decision, Hold, Intent, Part, TxId, Vote};
+use super::{Decision, Hold, Intent, Known, Part, TxId, Vote};
 use crate::bytes::{Input, put_bytes, put_many, put_option, put_u8, put_u64, whole};
 use crate::id::{GroupId, SegmentId};
 use crate::mutant::is_planted;
@@ -193,6 +193,31 @@ impl Vote {
     }
 }
 
+impl Known {
+    /// As a byte, for [`Known::of_byte`].
+    #[must_use]
+    pub fn to_byte(self) -> u8 {
+        match self {
+            Known::Nothing => 0,
+            Known::Open => 1,
+            Known::Decided(Decision::Abort) => 2,
+            Known::Decided(Decision::Commit) => 3,
+        }
+    }
+
+    /// What this byte says; `None` when it says nothing.
+    #[must_use]
+    pub fn of_byte(byte: u8) -> Option<Known> {
+        Some(match byte {
+            0 => Known::Nothing,
+            1 => Known::Open,
+            2 => Known::Decided(Decision::Abort),
+            3 => Known::Decided(Decision::Commit),
+            _ => return None,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,5 +262,8 @@ mod tests {
             assert_eq!(Vote::of_bytes(&bytes[..bytes.len() - 1]), None);
             assert_eq!(Vote::of_bytes(&bytes), Some(vote));
         }
+        let known = (0..=4).map(Known::of_byte);
+        let bytes: Vec<_> = known.map(|known| known.map(Known::to_byte)).collect();
+        assert_eq!(bytes, [Some(0), Some(1), Some(2), Some(3), None]);
     }
 }

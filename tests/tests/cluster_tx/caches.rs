@@ -10,49 +10,32 @@ use super::dev::{Dev, until};
 use super::money::{Bank, Moved, start_movers};
 use super::{ACCOUNTS, OPENING, is_whole};
 
-/// Caches of all kinds; `default` is distributed.
-const CACHES: &str = r#"
-[[cache]]
-name = "default"
-[[cache]]
-name = "ledger"
-mode = "replicated"
-memory = "32MiB"
-[[cache]]
-name = "kept"
-mode = "distributed"
-persist = "sync"
-memory = "32MiB"
-[[cache]]
-name = "kept-everywhere"
-mode = "replicated"
-persist = "sync"
-memory = "32MiB"
-[[cache]]
-name = "fast"
-mode = "distributed"
-ack = "async"
-memory = "32MiB"
-[[cache]]
-name = "copied"
-mode = "invalidated"
-memory = "32MiB"
-[[cache]]
-name = "own"
-mode = "local"
-memory = "32MiB"
-"#;
+/// Caches of all kinds, and how they are configured.
+const CACHES: [(&str, &str); 7] = [
+    ("default", ""),
+    ("ledger", "mode = \"replicated\""),
+    ("kept", "mode = \"distributed\"\npersist = \"sync\""),
+    ("kept-everywhere", "mode = \"replicated\"\npersist = \"sync\""),
+    ("fast", "mode = \"distributed\"\nack = \"async\""),
+    ("copied", "mode = \"invalidated\""),
+    ("own", "mode = \"local\""),
+];
 
-/// A cluster with these caches.
+/// A cluster with several caches.
 struct Several {
     dev: Dev,
     file: PathBuf,
 }
 
 impl Several {
-    fn start() -> Several {
+    /// One with those of these names.
+    fn of(names: &[&str]) -> Several {
         let file = temporary("several-caches");
-        std::fs::write(&file, CACHES).unwrap();
+        let table = |(name, how): &(&str, &str)| {
+            format!("[[cache]]\nname = \"{name}\"\nmemory = \"32MiB\"\n{how}\n")
+        };
+        let caches = CACHES.iter().filter(|(name, _)| names.contains(name));
+        std::fs::write(&file, caches.map(table).collect::<String>()).unwrap();
         let dev = Dev::three(&["--config", file.to_str().unwrap()]);
         Several { dev, file }
     }
@@ -97,11 +80,11 @@ fn write(cache: u64, key: &str) -> Value {
 /// where it is kept on disks.
 #[test]
 fn no_money_is_lost_between_caches() {
-    let Several { dev, .. } = &Several::start();
     for (caches, killed) in [
-        (&["default", "ledger"], &[&[1][..], &[2], &[0]][..]),
-        (&["kept", "kept-everywhere"], &[&[0], &[0, 1, 2], &[2]]),
+        (&["default", "ledger"], &[&[1][..], &[0]][..]),
+        (&["kept", "kept-everywhere"], &[&[0, 1, 2], &[2]]),
     ] {
+        let Several { dev, .. } = &Several::of(caches);
         Bank::at(dev, 0, caches).open(ACCOUNTS, OPENING);
         let movers = start_movers(dev, 4, ACCOUNTS, caches);
         for nodes in killed {
@@ -125,11 +108,77 @@ fn no_money_is_lost_between_caches() {
 
 #[test]
 fn caches_of_a_cluster_are_in_one_transaction() {
-    let Several { dev, .. } = &Several::start();
+    let Several { dev, .. } = &Several::of(&CACHES.map(|(name, _)| name));
     each_cache_has_entries_of_its_own(dev);
     a_conflict_says_in_which_cache(dev);
     a_snapshot_is_serializable(dev);
     what_is_kept_apart_is_in_no_transaction_together(dev);
+}
+
+/// How a transaction stands, as a node says it once it is not under way any more.
+fn status(dev: &Dev, node: usize, tx: &Value) -> String {
+    let (mut client, mut state) = (dev.native(node), String::new());
+    until("it is over", || {
+        let fields = json!({"timeout_ms": 10_000});
+        let said = client.call_with("tx.STATUS", 0, json!({"tx": tx}), &fields);
+        said[1]["state"].as_str().unwrap_or("ACTIVE").clone_into(&mut state);
+        state != "ACTIVE"
+    });
+    state
+}
+
+/// A node is killed while it commits: another one says how each of the transactions ended, and
+/// that is so in both caches.
+#[test]
+fn any_node_says_how_a_transaction_ended() {
+    let Several { dev, .. } = &Several::of(&["default", "ledger"]);
+    let mut told = Vec::new();
+    for (node, wait_ms) in [(0, 8), (1, 0), (2, 3)] {
+        until("all is there", || is_whole(dev));
+        let mut client = dev.native(node);
+        let caches = ["default", "ledger"].map(|name| client.cache(name));
+        let opened: Vec<(String, Value)> = (0..16)
+            .map(|at| (format!("{node}-{at}"), begin(&mut client, "SERIALIZABLE")))
+            .collect();
+        for (key, tx) in &opened {
+            caches.iter().for_each(|cache| drop(put_in(&mut client, *cache, key, tx)));
+        }
+        let first = &opened[0].1;
+        assert_eq!(commit(&mut client, first), json!(["OK", {}]));
+        for (_, tx) in &opened[1..] {
+            client.ask("tx.COMMIT", 0, json!({"tx": tx}));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(wait_ms));
+        dev.kill(node);
+        let there = (node + 1) % 3;
+        assert_eq!(status(dev, there, first), "COMMITTED");
+        let mut other = dev.native(there);
+        for (key, tx) in &opened {
+            let state = status(dev, there, tx);
+            let is_there = |cache: &u64| {
+                let fields = json!({"timeout_ms": 10_000});
+                let body = json!({"key": key, "read": {"VALUE": true}});
+                other.call_with("cache.GET", *cache, body, &fields)[0] == "OK"
+            };
+            let both = caches.iter().map(is_there).collect::<Vec<_>>();
+            let all = match state.as_str() {
+                "COMMITTED" => vec![true; 2],
+                "ABORTED" => vec![false; 2],
+                _ => vec![both[0]; 2],
+            };
+            assert_eq!(both, all, "{key}: {state}");
+            told.push(state);
+        }
+    }
+    let of = |state: &str| told.iter().filter(|one| *one == state).count();
+    eprintln!(
+        "{} committed, {} aborted, {} unknown",
+        of("COMMITTED"),
+        of("ABORTED"),
+        of("UNKNOWN")
+    );
+    // Numbers of transactions are no other node's.
+    assert_eq!(status(dev, 0, &json!("1")), "UNKNOWN");
 }
 
 /// The same key in two caches: whoever is refused is told in which one it was.

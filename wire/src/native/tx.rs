@@ -210,7 +210,9 @@ group! {
         Ok {}
     }
 
-    /// How a transaction ended, for a client whose connection broke while it was committing.
+    /// How a transaction ended, for a client whose connection broke while it was committing. In a
+    /// cluster any node says so; UNKNOWN where nothing of it had left the node that was asked to
+    /// commit, or it is a minute ago.
     0x0206 STATUS TxStatus (Read, None, none) {
         /// The transaction.
         tx: u64,

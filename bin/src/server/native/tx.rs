@@ -74,7 +74,7 @@ impl Session {
             Request::Begin(begin) => self.begin(begin, reply)?,
             Request::Commit(commit) => return self.commit(commit.tx, at, reply),
             Request::Rollback(rollback) => self.rollback(rollback.tx, reply)?,
-            Request::TxStatus(status) => self.tx_status(status.tx, reply),
+            Request::TxStatus(status) => return Ok(self.tx_status(status.tx, at, reply)),
         }
         Ok(Flow::Said)
     }

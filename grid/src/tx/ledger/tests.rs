@@ -37,6 +37,27 @@ fn vote(ledger: &Ledger, now: Timestamp, number: u64, keys: &str) -> Option<Vote
 }
 
 #[test]
+fn what_is_known_of_a_name() {
+    let mut ledger = Ledger::default();
+    let known = |ledger: &Ledger, number| ledger.known(tx(number).name);
+    ledger.apply(&Note::Prepare(tx(1), intent("+a")));
+    ledger.apply(&Note::Decide(tx(2), Decision::Commit, vec![HOME]));
+    ledger.apply(&Note::Decide(tx(3), Decision::Abort, Vec::new()));
+    ledger.apply(&Note::Alone(tx(4), intent("+b")));
+    use Known::{Decided, Nothing, Open};
+    let (abort, commit) = (Decided(Decision::Abort), Decided(Decision::Commit));
+    assert_eq!(
+        [1, 2, 3, 4, 5].map(|at| known(&ledger, at)),
+        [Open, commit, abort, commit, Nothing]
+    );
+    // How one ended whose decision is elsewhere is not known here.
+    ledger.apply(&Note::End(tx(1)));
+    ledger.apply(&Note::End(tx(4)));
+    ledger.apply(&Note::Close(tx(2)));
+    assert_eq!([1, 2, 4].map(|at| known(&ledger, at)), [Nothing, commit, commit]);
+}
+
+#[test]
 fn who_may_hold_keys() {
     let mut ledger = Ledger::default();
     ledger.noted(&Note::Prepare(tx(1), intent("+w r")));

@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use isogrid_engine::NewEntry;
 use isogrid_engine::table::{Change, encode_change};
-use isogrid_grid::id::GroupId;
+use isogrid_grid::id::{GroupId, SegmentId};
+use isogrid_grid::replica::OpId;
+use isogrid_grid::structures::Structures;
 use isogrid_grid::tx::coordinator::{Action, Event, Outcome};
-use isogrid_grid::tx::{Coordinator, Decision, Hold, Intent, Note, Open, Part, TxId, Vote};
+use isogrid_grid::tx::{Coordinator, Decision, Hold, Intent, Known, Note, Open, Part, TxId, Vote};
 use isogrid_wire::native::SubKind;
+use isogrid_wire::native::tx::TxState;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -25,10 +28,12 @@ use crate::server::native::session::Session;
 pub const READ: u16 = 0xff01;
 /// something for the log of the segment, a [`Note`];
 pub const NOTE: u16 = 0xff02;
-/// and what was decided, a [`Note::Decide`].
+/// what was decided, a [`Note::Decide`];
 pub const SETTLE: u16 = 0xff03;
+/// and what is known of the open transaction of a number.
+pub const LOOK: u16 = 0xff04;
 /// All of them.
-pub const STEPS: [u16; 3] = [READ, NOTE, SETTLE];
+pub const STEPS: [u16; 4] = [READ, NOTE, SETTLE, LOOK];
 
 /// How long those are told how it ended that took part; then they ask themselves.
 const TELL: Duration = Duration::from_secs(5);
@@ -36,14 +41,21 @@ const TELL: Duration = Duration::from_secs(5);
 /// A cache of a cluster.
 pub type Way = (Arc<Cluster>, Arc<Shared>);
 
+/// The name of a transaction that a client has opened, which any member makes of its number.
+pub fn opened(number: u64) -> OpId {
+    OpId { client: *b"open transaction", number }
+}
+
 /// Has a transaction committed, or not. It goes on also when nobody waits for it any more.
 pub async fn commit(
     cluster: Arc<Cluster>,
+    name: OpId,
     holds: Vec<(Part, Hold)>,
     patience: Duration,
 ) -> Outcome {
     let (sender, receiver) = oneshot::channel();
-    tokio::spawn(Phases::begin(cluster, holds, after(patience)).go(sender));
+    let tx = TxId { begun: cluster.now().wall, name };
+    tokio::spawn(Phases::begin(cluster, tx, holds, after(patience)).go(sender));
     receiver.await.unwrap_or(Outcome::Unknown)
 }
 
@@ -58,7 +70,7 @@ struct Phases {
 }
 
 impl Phases {
-    fn begin(cluster: Arc<Cluster>, holds: Vec<(Part, Hold)>, until: Instant) -> Phases {
+    fn begin(cluster: Arc<Cluster>, tx: TxId, holds: Vec<(Part, Hold)>, until: Instant) -> Phases {
         let writes = holds.iter().find(|(_, hold)| hold.write.is_some());
         let home = writes.or(holds.first()).map_or(Part::default(), |(part, _)| *part);
         let is_writing = writes.is_some();
@@ -69,7 +81,6 @@ impl Phases {
         }
         let (parts, mut todo) = (intents.keys().copied().collect(), Vec::new());
         let core = Coordinator::begin(home, parts, is_writing, &mut todo);
-        let tx = TxId { begun: cluster.now().wall, name: cluster.name() };
         Phases { cluster, tx, core, intents, todo, until }
     }
 
@@ -147,6 +158,27 @@ pub async fn resolve(cluster: Arc<Cluster>, at: Part, open: Open) {
             }
         }
     }
+}
+
+/// How the open transaction of a number ends, as far as the segments know it. Where it has its home
+/// says nobody, so all are asked.
+pub async fn look(cluster: Arc<Cluster>, number: u64, patience: Duration) -> TxState {
+    let mut units = Vec::new();
+    let has_some =
+        |shared: &&Arc<Shared>| !shared.answers_at_once() && shared.name != Structures::TABLE;
+    for shared in cluster.caches().iter().filter(has_some) {
+        let count = u16::try_from(shared.table().segment_count()).unwrap_or(u16::MAX);
+        let body = || number.to_le_bytes().to_vec();
+        units.extend((0..count).map(|at| addressed((shared.group, SegmentId(at)), LOOK, body())));
+    }
+    let said = ask(&cluster, units, patience).await;
+    let known = said.iter().flatten().filter_map(|bytes| Known::of_byte(*bytes.first()?));
+    known.fold(TxState::Unknown, |state, known| match (state, known) {
+        (_, Known::Decided(Decision::Commit)) => TxState::Committed,
+        (_, Known::Decided(Decision::Abort)) => TxState::Aborted,
+        (TxState::Unknown, Known::Open) => TxState::Active,
+        (state, _) => state,
+    })
 }
 
 /// A unit, and the cache that it is for.
@@ -230,6 +262,9 @@ impl Session {
                 return None;
             }
             entry(shared, &unit.body, now.wall)
+        } else if unit.op == LOOK {
+            let number = u64::from_le_bytes(unit.body.as_slice().try_into().ok()?);
+            vec![copies.known_tx(segment, opened(number)).ok()?.to_byte()]
         } else {
             let done = match (Note::of_bytes(&unit.body)?, unit.op) {
                 (Note::Decide(tx, decision, _), SETTLE) => {

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use isogrid_grid::catalog::Object;
+use isogrid_grid::replica::OpId;
 use isogrid_grid::tx::Part;
 use isogrid_grid::tx::coordinator::Outcome;
 use isogrid_wire::native::tx::{
@@ -21,7 +22,7 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::order::{Does, Turn};
-use super::phases::{Way, commit, read};
+use super::phases::{Way, commit, opened, read};
 use super::scratch::version;
 use super::scratches::{Kept, Partner, Scratches};
 use super::spread::after;
@@ -167,10 +168,14 @@ impl Session {
         let until = after(at.patience.saturating_sub(MARGIN));
         let on = On { until, to: at.to, ..open.on };
         Ok(Flow::Later(Box::pin(async move {
-            let scratches = turn.await;
-            let (state, given) = commit_open(&on, &scratches).await;
-            node.transactions.end(number, state);
-            given
+            // How it ended is to be known also when its connection goes meanwhile.
+            let ended = tokio::spawn(async move {
+                let scratches = turn.await;
+                let (state, given) = commit_open(&on, opened(number), &scratches).await;
+                node.transactions.end(number, state);
+                given
+            });
+            ended.await.unwrap_or_else(|_| Given::failure(&unknown()))
         })))
     }
 }
@@ -219,7 +224,7 @@ async fn exec(on: &On, exec: &Exec<'_>) -> Result<Given, Failure> {
         let needed: BTreeSet<(u32, &[u8])> = compared.iter().copied().chain(chosen).collect();
         let others = keys.iter().filter(|place| !needed.contains(*place));
         others.for_each(|(object, key)| scratches.saw(*object, key, None));
-        if let Ended::Done(versions) = outcome(on, &scratches).await? {
+        if let Ended::Done(versions) = outcome(on, on.cluster.name(), &scratches).await? {
             return Ok(answer_exec(on, held, &parts, Some(versions)));
         }
         wait(turn).await;
@@ -240,7 +245,7 @@ async fn commit_occ(on: &On, commit: &CommitOcc<'_>) -> Result<Given, Failure> {
         scratches.run(work.now, |running| work.write_all(running, commit))?;
         let reads = commit.reads.iter();
         reads.for_each(|read| scratches.saw(read.object, read.key.0, Some(read.version)));
-        last = match outcome(on, &scratches).await? {
+        last = match outcome(on, on.cluster.name(), &scratches).await? {
             Ended::Done(versions) => {
                 let written = commit.writes.iter();
                 let versions: Vec<u64> =
@@ -287,8 +292,8 @@ async fn join(
     Ok(part.answer(&Versions::default(), on.to, work.now))
 }
 
-async fn commit_open(on: &On, scratches: &Scratches) -> (Option<TxState>, Given) {
-    match outcome(on, scratches).await {
+async fn commit_open(on: &On, name: OpId, scratches: &Scratches) -> (Option<TxState>, Given) {
+    match outcome(on, name, scratches).await {
         Ok(Ended::Done(_)) => (Some(TxState::Committed), Given::answer(&CommitReply::Ok {})),
         Ok(Ended::Conflict(keys)) => {
             let now = versions_now(on, keys).await;
@@ -312,12 +317,12 @@ enum Ended {
 }
 
 /// Commits what scratches have.
-async fn outcome(on: &On, scratches: &Scratches) -> Result<Ended, Failure> {
+async fn outcome(on: &On, name: OpId, scratches: &Scratches) -> Result<Ended, Failure> {
     let holds = scratches.holds()?;
     if holds.is_empty() {
         return Ok(Ended::Done(Versions::default()));
     }
-    match commit(Arc::clone(&on.cluster), holds, on.left()).await {
+    match commit(Arc::clone(&on.cluster), name, holds, on.left()).await {
         Outcome::Committed(versions) => Ok(Ended::Done(scratches.versions(&versions))),
         Outcome::Conflict(keys) => Ok(Ended::Conflict(keys)),
         Outcome::Failed => {
