@@ -17,10 +17,8 @@ use super::secure::HANDSHAKE_TIMEOUT;
 const TICK: Duration = Duration::from_millis(25);
 /// Entries of a segment handled before others have their turn.
 const BUDGET: usize = 256;
-/// Ticks between two sweeps over the connections and two looks at the hour.
+/// Ticks between two sweeps over the connections, and two looks at the hour and the allocator.
 const SWEEP_TICKS: u32 = 10;
-/// Ticks between two looks at the allocator.
-const HEAP_TICKS: u32 = 40;
 
 /// Looks after the node until it is dropped.
 pub async fn run(node: Arc<Node>) {
@@ -38,14 +36,15 @@ pub async fn run(node: Arc<Node>) {
                 tokio::task::yield_now().await;
             }
         }
-        if ticks.is_multiple_of(HEAP_TICKS) {
-            Heap::now().into_iter().for_each(|heap| defragment.look(heap));
-        }
         defragment.step(&caches, node.now());
         if let Some(shared) = node.cluster.get().and_then(|cluster| cluster.structures()) {
             shared.table().maintain(node.now(), BUDGET);
         }
         if ticks.is_multiple_of(SWEEP_TICKS) {
+            if let Some(heap) = Heap::now() {
+                defragment.look(heap);
+                defragment.set_aside(heap, &caches);
+            }
             node.connections.sweep(&node.config.limits, node.now());
             node.handshakes.sweep(HANDSHAKE_TIMEOUT, node.now());
             if let Some(limit) = node.config.limits.login_timeout {

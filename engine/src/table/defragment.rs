@@ -18,6 +18,12 @@ pub struct Pass {
 }
 
 impl Table {
+    /// Says how many bytes of its limit the allocator holds and no entry has: there is so much less
+    /// room, down to seven eighths, until they are fewer.
+    pub fn set_aside(&self, bytes: u64) {
+        self.shared.account.set_aside(bytes);
+    }
+
     /// Gives the next entries of a pass new memory, some more than `budget` bytes of them. How many
     /// bytes they were; `None` when the pass is over.
     ///
