@@ -35,6 +35,7 @@ pub mod native;
 pub mod newcomers;
 pub mod node;
 pub mod open_files;
+pub mod queues;
 pub mod reload;
 pub mod secure;
 pub mod session;
@@ -263,6 +264,7 @@ async fn serve(node: Arc<Node>, http: Vec<String>, listeners: Vec<Listener>) -> 
     let accepting = accept(&node, listeners);
     let maintenance = tokio::spawn(maintenance::run(Arc::clone(&node)));
     let locks = tokio::spawn(locks::run(Arc::clone(&node)));
+    let queues = tokio::spawn(queues::run(Arc::clone(&node)));
     node.stopped().await;
     for task in accepting {
         let _ = task.await;
@@ -274,6 +276,7 @@ async fn serve(node: Arc<Node>, http: Vec<String>, listeners: Vec<Listener>) -> 
     }
     maintenance.abort();
     locks.abort();
+    queues.abort();
     if let Some(audit) = node.security.audit() {
         audit.close();
     }
