@@ -231,6 +231,12 @@ impl Structures {
     }
 }
 
+/// Whether a table is of structures: no cache has such a name.
+#[must_use]
+pub fn is_of_structures(table: &str) -> bool {
+    table.starts_with('$')
+}
+
 /// A table for structures: nothing of it is ever evicted.
 ///
 /// # Errors

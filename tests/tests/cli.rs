@@ -57,6 +57,7 @@ fn help_begins_with_the_purpose_and_has_examples() {
         "serve",
         "cache",
         "counter",
+        "queue",
         "lock",
         "node",
         "admin",

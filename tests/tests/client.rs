@@ -11,6 +11,8 @@ mod logins;
 mod memo;
 #[path = "client/near.rs"]
 mod near;
+#[path = "client/queues.rs"]
+mod queues;
 #[path = "client/transfers.rs"]
 mod transfers;
 

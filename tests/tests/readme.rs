@@ -105,6 +105,11 @@ fn the_tour_of_the_readme_is_true() {
 }
 
 #[test]
+fn the_page_of_queues_is_true() {
+    assert!(walk("docs/QUEUES.md").len() >= 10);
+}
+
+#[test]
 fn the_page_of_http_is_true() {
     if tools() {
         assert!(walk("docs/HTTP.md").len() >= 4);

@@ -96,6 +96,8 @@ enum Command {
     Cache(Box<remote::cache::CacheArgs>),
     /// Read and change counters of a server.
     Counter(remote::counter::CounterArgs),
+    /// Publish, consume and show messages of queues of a server.
+    Queue(Box<remote::queue::QueueArgs>),
     /// Run a command while holding a lock.
     Lock(remote::lock::LockArgs),
     /// Run a whole cluster on this machine, to try things out.
@@ -163,6 +165,7 @@ fn execute(command: Command) -> ExitCode {
         Command::Memcached { args } => memcached::main(args),
         Command::Cache(args) => remote::cache::main(&args),
         Command::Counter(args) => remote::counter::main(&args),
+        Command::Queue(args) => remote::queue::main(&args),
         Command::Lock(args) => remote::lock::main(&args),
         Command::Dev(args) => dev::main(&args),
         Command::Cluster(args) => remote::cluster::main(&args),

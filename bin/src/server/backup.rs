@@ -14,7 +14,7 @@ use isogrid_engine::snapshot_file::{
 };
 use isogrid_engine::wal::WalError;
 use isogrid_engine::{Clock, Table};
-use isogrid_grid::structures::Structures;
+use isogrid_grid::structures::is_of_structures;
 use thiserror::Error;
 
 use super::node::Node;
@@ -151,6 +151,8 @@ pub fn save(
     let structures = node.structures.kept_table(PersistMode::default());
     let mut tables: Vec<_> = all.iter().map(|cache| (cache.name(), cache.table())).collect();
     tables.push((&structures.name, &structures.table));
+    let queues = node.queues.kept_table(PersistMode::default());
+    tables.push((&queues.name, &queues.table));
     let tables = chosen(&tables, caches)?;
     let data = node.data.get();
     let header = export_header(data.map_or([0; 16], |data| data.storage_id()), node.now());
@@ -220,7 +222,7 @@ pub fn load_tables(
     let has = |name: &str| tables.iter().any(|(known, _)| *known == name);
     let names = if caches.is_empty() {
         // What is no cache comes back into a directory only.
-        let cache = |name: &&&str| **name != Structures::TABLE || has(Structures::TABLE);
+        let cache = |name: &&&str| !is_of_structures(name) || has(name);
         known.iter().filter(cache).map(|name| (*name).to_owned()).collect()
     } else {
         caches.to_vec()

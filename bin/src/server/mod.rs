@@ -37,6 +37,7 @@ pub mod native;
 pub mod newcomers;
 pub mod node;
 pub mod open_files;
+pub mod queues;
 pub mod reload;
 pub mod secure;
 pub mod session;
@@ -265,6 +266,7 @@ async fn serve(node: Arc<Node>, http: Vec<String>, listeners: Vec<Listener>) -> 
     let accepting = accept(&node, listeners);
     let maintenance = tokio::spawn(maintenance::run(Arc::clone(&node)));
     let locks = tokio::spawn(locks::run(Arc::clone(&node)));
+    let queues = tokio::spawn(queues::run(Arc::clone(&node)));
     node.stopped().await;
     for task in accepting {
         let _ = task.await;
@@ -276,8 +278,9 @@ async fn serve(node: Arc<Node>, http: Vec<String>, listeners: Vec<Listener>) -> 
     }
     maintenance.abort();
     locks.abort();
-    if let Some(cluster) = node.cluster.get().cloned() {
         let _ = tokio::task::spawn_blocking(move || cluster.settle_copies()).await;
+    if let Some(cluster) = node.cluster.get().cloned() {
+    queues.abort();
     }
     if let Some(audit) = node.security.audit() {
         audit.close();

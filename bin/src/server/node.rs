@@ -14,6 +14,7 @@ use isogrid_grid::catalog::{
     CacheOptions, CatalogLimits, Kind, Object, RegionOptions, persist_name,
 };
 use isogrid_grid::structures::new_table;
+use isogrid_grid::structures::queues::Queues;
 use isogrid_grid::{Catalog, Structures};
 use tokio::sync::Notify;
 
@@ -29,6 +30,7 @@ use super::log_limit::LogLimit;
 use super::native::once::Answers;
 use super::native::open_tx::Transactions;
 use super::newcomers::Newcomers;
+use super::queues::{self, LocalQueues};
 use super::secure::HANDSHAKES_MAX;
 use super::telemetry::LogLevel;
 use super::tls::Tls;
@@ -50,6 +52,8 @@ pub struct Node {
     pub waiting: Waiting,
     /// Leases, locks and semaphores of the cluster, while this member serves them.
     pub hosting: Hosting,
+    /// Its queues.
+    pub queues: LocalQueues,
     /// Answers to requests that may come twice.
     pub answers: Answers,
     /// How transactions stand.
@@ -125,6 +129,8 @@ impl Node {
         let catalog = new_catalog(&config, seed, started)?;
         let refused = |source| super::Error::Cache { name: Structures::TABLE.to_owned(), source };
         let structures = Structures::new(allocator(), started).map_err(refused)?;
+        let refused = |source| super::Error::Cache { name: Queues::TABLE.to_owned(), source };
+        let queues = new_table(1, allocator(), started).map_err(refused)?;
         let limit = config.caches.first().map_or(0, |cache| cache.limits.max_bytes);
         Ok(Arc::new(Node {
             detail: Detail::new(config.protocol.detail, config.protocol.prefix_delimiter),
@@ -150,6 +156,7 @@ impl Node {
             structures,
             waiting: Waiting::default(),
             hosting: Hosting::default(),
+            queues: LocalQueues::new(queues),
             answers: Answers::default(),
             transactions: Transactions::default(),
             counters: AllCounters::default(),
@@ -183,6 +190,9 @@ impl Node {
         let data = data.transpose()?;
         let persistence = data.as_ref().map(|data| Arc::clone(&data.persistence));
         self.structures.begin(persistence, self.now()).map_err(super::Error::Structures)?;
+        for name in self.queues.load(self.now()) {
+            queues::note(self, &name);
+        }
         if let Some(data) = data {
             let _ = self.data.set(data);
         }

@@ -335,6 +335,30 @@ impl Catalog {
         Ok(())
     }
 
+    /// Notes what is kept elsewhere: it can be found by its number and its name from now on. `false`:
+    /// another object has the number.
+    pub fn note(&self, kind: Kind, name: &str, id: u32) -> bool {
+        let _state = self.state.lock();
+        let index = self.index.load();
+        let is_it = |object: &Arc<Object>| object.kind == kind && object.name == name;
+        if let Some(known) = index.by_id(id) {
+            return is_it(known);
+        }
+        let (name, options, origin) = (name.to_owned(), CacheOptions::default(), Origin::Created);
+        let object = Arc::new(Object { id, kind, name, origin, options, cache: None });
+        self.index.store(Arc::new(index.with(object)));
+        true
+    }
+
+    /// What was noted is there no more.
+    pub fn forget(&self, kind: Kind, name: &str) {
+        let _state = self.state.lock();
+        let index = self.index.load();
+        if let Some(object) = index.by_name(kind, name).filter(|object| object.cache.is_none()) {
+            self.index.store(Arc::new(index.without(object.id)));
+        }
+    }
+
     /// The object of this kind and name.
     ///
     /// # Errors

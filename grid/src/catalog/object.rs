@@ -17,11 +17,13 @@ pub enum Kind {
     Counters = 2,
     /// A space of leases, locks and semaphores.
     Locks = 3,
+    /// A queue.
+    Queue = 4,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 3] = [Kind::Cache, Kind::Counters, Kind::Locks];
+    pub const ALL: [Kind; 4] = [Kind::Cache, Kind::Counters, Kind::Locks, Kind::Queue];
 
     /// The kind's name.
     #[must_use]
@@ -30,6 +32,7 @@ impl Kind {
             Kind::Cache => "cache",
             Kind::Counters => "counters",
             Kind::Locks => "locks",
+            Kind::Queue => "queue",
         }
     }
 

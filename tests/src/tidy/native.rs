@@ -46,6 +46,7 @@ fn group(code: u16) -> &'static str {
         0x02 => "tx",
         0x03 => "counter",
         0x04 => "lease",
+        0x05 => "queue",
         0x09 => "catalog",
         0x0a => "admin",
         0x0b => "batch",

@@ -33,6 +33,11 @@ fn lease() {
 }
 
 #[test]
+fn queue() {
+    run(include_str!("../../vectors/native/queue.txt"));
+}
+
+#[test]
 fn catalog() {
     run(include_str!("../../vectors/native/catalog.txt"));
 }

@@ -79,6 +79,7 @@ mod lease;
 pub mod lock;
 pub mod memo;
 mod open_tx;
+pub mod queue;
 pub mod transaction;
 
 use tokio::sync::mpsc;
@@ -98,6 +99,7 @@ pub use lock::{Guard, Locks};
 pub use memo::Memo;
 pub use open_tx::OpenTransaction;
 pub use options::Options;
+pub use queue::Queue;
 #[cfg(feature = "client-tls")]
 pub use tls::TlsOptions;
 pub use transaction::{ConflictKey, Transaction};

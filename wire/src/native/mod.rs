@@ -45,6 +45,7 @@ pub mod catalog;
 pub mod conn;
 pub mod counter;
 pub mod lease;
+pub mod queue;
 pub mod topology;
 pub mod tx;
 

@@ -4,7 +4,7 @@ use super::error::ErrorCode;
 use super::reader::{Malformed, Reader};
 use super::schema::{Group, Operation};
 use super::sink::Sink;
-use super::{admin, batch, cache, catalog, conn, counter, lease, tx};
+use super::{admin, batch, cache, catalog, conn, counter, lease, queue, tx};
 
 /// The groups, in the order of their numbers.
 pub const GROUPS: &[&Group] = &[
@@ -13,14 +13,14 @@ pub const GROUPS: &[&Group] = &[
     tx::GROUP,
     counter::GROUP,
     lease::GROUP,
+    queue::GROUP,
     catalog::GROUP,
     admin::GROUP,
     batch::GROUP,
 ];
 
 /// Groups whose numbers are kept for what is to come.
-pub const RESERVED_GROUPS: &[(u8, &str)] =
-    &[(0x05, "queue"), (0x06, "session"), (0x07, "job"), (0x08, "naming")];
+pub const RESERVED_GROUPS: &[(u8, &str)] = &[(0x06, "session"), (0x07, "job"), (0x08, "naming")];
 
 /// The operation of this opcode.
 #[must_use]
@@ -43,6 +43,8 @@ pub enum Request<'a> {
     Counter(counter::Request<'a>),
     /// Group 0x04.
     Lease(lease::Request<'a>),
+    /// Group 0x05.
+    Queue(queue::Request<'a>),
     /// Group 0x09.
     Catalog(catalog::Request<'a>),
     /// Group 0x0A.
@@ -97,6 +99,7 @@ impl<'a> Request<'a> {
             0x02 => tx::Request::decode(code, body).map(|body| body.map(Request::Tx)),
             0x03 => counter::Request::decode(code, body).map(|body| body.map(Request::Counter)),
             0x04 => lease::Request::decode(code, body).map(|body| body.map(Request::Lease)),
+            0x05 => queue::Request::decode(code, body).map(|body| body.map(Request::Queue)),
             0x09 => catalog::Request::decode(code, body).map(|body| body.map(Request::Catalog)),
             0x0a => admin::Request::decode(code, body).map(|body| body.map(Request::Admin)),
             0x0b => batch::Request::decode(code, body).map(|body| body.map(Request::Batch)),
@@ -114,6 +117,7 @@ impl<'a> Request<'a> {
             Request::Tx(body) => body.operation(),
             Request::Counter(body) => body.operation(),
             Request::Lease(body) => body.operation(),
+            Request::Queue(body) => body.operation(),
             Request::Catalog(body) => body.operation(),
             Request::Admin(body) => body.operation(),
             Request::Batch(body) => body.operation(),
@@ -128,6 +132,7 @@ impl<'a> Request<'a> {
             Request::Tx(body) => body.encode(out),
             Request::Counter(body) => body.encode(out),
             Request::Lease(body) => body.encode(out),
+            Request::Queue(body) => body.encode(out),
             Request::Catalog(body) => body.encode(out),
             Request::Admin(body) => body.encode(out),
             Request::Batch(body) => body.encode(out),

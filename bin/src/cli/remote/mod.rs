@@ -12,6 +12,7 @@ pub mod kept;
 pub mod lock;
 mod map;
 mod place;
+pub mod queue;
 pub mod show;
 mod target;
 

@@ -12,7 +12,7 @@ use isogrid_engine::persist::{
 use isogrid_engine::snapshot_file::{ImportMode, SnapshotFile, Summary};
 use isogrid_engine::{Clock, PolicyKind, SystemClock, Table, TableConfig};
 use isogrid_grid::catalog::{CacheOptions, CatalogError, CatalogFile, Contents};
-use isogrid_grid::structures::Structures;
+use isogrid_grid::structures::is_of_structures;
 use thiserror::Error;
 
 use super::progress::Show;
@@ -169,7 +169,7 @@ fn try_load(
 /// The catalog with a cache for every table, so that a server takes them all.
 fn with(mut contents: Contents, kept: &[KeptTable], file: &SnapshotFile) -> Contents {
     contents.dropped.clear();
-    for KeptTable { name, .. } in kept.iter().filter(|kept| kept.name != Structures::TABLE) {
+    for KeptTable { name, .. } in kept.iter().filter(|kept| !is_of_structures(&kept.name)) {
         let bytes = file.cache(name).map_or(0, |(_, section)| section.bytes);
         let memory = (2 * bytes).next_multiple_of(MIB).max(CacheOptions::default().memory);
         let persist = PersistMode::Async;

@@ -6,6 +6,7 @@ use isogrid_engine::persist::Persistence;
 
 use super::cluster;
 use super::family::{Family, Kind, Number, Sample, by, one};
+use super::queue;
 use super::scrape::Scrape;
 use crate::config::exposed;
 use crate::server::connections::Spoken;
@@ -47,6 +48,22 @@ families! {
         "Entries that went to make room", |s| with(by(s.of_caches(|c| c.table.evicted)), "size");
     Counter "isogrid_cache_expirations" ["cache"] "Entries removed because their time was over",
         |s| by(s.of_caches(|cache| cache.table.expired));
+    Gauge "isogrid_queue_messages" ["queue" "state"]
+        "Messages by how they are: ready, delayed, in_flight or dead", queue::messages;
+    Gauge "isogrid_queue_bytes" ["queue"] "Bytes of messages, as the bound of the queue counts them",
+        |s| queue::of_all(s, |stats| stats.bytes);
+    Gauge "isogrid_queue_waiting" ["queue"] "Requests and consumers that wait for messages",
+        |s| queue::of_all(s, |stats| stats.waiting);
+    Counter "isogrid_queue_published" ["queue" "result"]
+        "Messages that came: published, duplicate, or refused since the queue was full",
+        queue::published;
+    Counter "isogrid_queue_delivered" ["queue" "attempt"] "Deliveries: the first ones, and again",
+        queue::delivered;
+    Counter "isogrid_queue_settled" ["queue" "how"]
+        "How deliveries and messages ended: acked, nacked, timed_out, expired, died or redriven",
+        queue::settled;
+    Counter "isogrid_queue_stale_receipts" ["queue"]
+        "Receipts that came after their message was delivered again", |s| queue::of_all(s, |stats| stats.went.stale);
     Gauge "isogrid_memory_bytes" ["kind"]
         "Memory of all caches: entries, their index, garbage that readers may still look at", memory;
     Gauge "isogrid_connections" ["protocol"] "Open connections",

@@ -5,6 +5,7 @@ mod cluster;
 mod families;
 mod family;
 mod process;
+mod queue;
 mod render;
 mod scrape;
 

@@ -6,6 +6,7 @@ use isogrid_wire::native::cache::Request as Cache;
 use isogrid_wire::native::catalog::Request as Catalog;
 use isogrid_wire::native::counter::Request as Counter;
 use isogrid_wire::native::lease::Request as Lease;
+use isogrid_wire::native::queue::Request as Queue;
 use isogrid_wire::native::tx::WriteOp;
 use isogrid_wire::native::{Key, Request, WriteOptions};
 
@@ -36,6 +37,7 @@ pub fn all(request: &Request<'_>, ask: &mut Ask<'_>) -> Result<(), Failure> {
         Request::Cache(request) => of_cache(request, ask),
         Request::Counter(request) => of_counter(request, ask),
         Request::Lease(request) => of_lease(request, ask),
+        Request::Queue(request) => of_all(of_queue(request), ask),
         Request::Catalog(request) => of_catalog(request, ask),
         Request::Admin(Admin::Call(call)) => of_all(of_method(call.method), ask),
         Request::Admin(Admin::Stream(stream)) => of_all(of_method(stream.method), ask),
@@ -137,6 +139,17 @@ fn of_lease(request: &Lease<'_>, ask: &mut Ask<'_>) -> Result<(), Failure> {
         Lease::LockInfo(info) => of(OpClass::Read, info.key.0, ask),
         Lease::SemAcquire(acquire) => of(OpClass::Write, acquire.key.0, ask),
         Lease::SemRelease(release) => of(OpClass::Write, release.key.0, ask),
+    }
+}
+
+/// To consume is to read a message and to remove it.
+fn of_queue(request: &Queue<'_>) -> OpClass {
+    match request {
+        Queue::Publish(_) | Queue::Redrive(_) => OpClass::Write,
+        Queue::Consume(_) | Queue::Pull(_) => OpClass::ReadWrite,
+        Queue::Ack(_) | Queue::Nack(_) | Queue::Extend(_) => OpClass::ReadWrite,
+        Queue::Browse(_) | Queue::Stats(_) => OpClass::Read,
+        Queue::Purge(_) => OpClass::Clear,
     }
 }
 

@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::handshake::{cluster, epoch, server};
 use super::live::Live;
 use super::permit::permissions;
+use super::queue::named;
 use super::reply::{Given, Reply};
 use super::request::{At, Flow};
 use super::session::Session;
@@ -60,11 +61,9 @@ impl Session {
                 reply.say(&ListReply::Ok { objects: Json(&text) });
             }
             Request::Describe(describe) => {
-                let found = kind(describe.kind)
-                    .and_then(|kind| caches::describe(&self.node, kind, describe.name).ok());
-                match found {
+                match kind(describe.kind).and_then(|kind| self.describe(kind, describe.name)) {
                     Some(found) => {
-                        let text = document(&found).to_string();
+                        let text = found.to_string();
                         reply.say(&DescribeReply::Ok { object: Json(&text) });
                     }
                     None => reply.say(&DescribeReply::NotFound {}),
@@ -123,6 +122,14 @@ impl Session {
         }))
     }
 
+    fn describe(&self, kind: Kind, name: &str) -> Option<Value> {
+        if kind == Kind::Queue {
+            let object = self.node.catalog.find(kind, name).ok()?;
+            return Some(named::document(&self.node, &object));
+        }
+        caches::describe(&self.node, kind, name).ok().map(|found| document(&found))
+    }
+
     fn say_resolved(&self, object: &Object, reply: &mut Reply<'_>) {
         let text = props(&self.node, object);
         let permissions = permissions(&self.node, self.login.identity(), object);
@@ -169,6 +176,9 @@ fn pairs(options: &[(String, String)]) -> Vec<(&str, &str)> {
 }
 
 fn props(node: &Node, object: &Object) -> String {
+    if object.kind == Kind::Queue {
+        return named::props(node, &object.name).to_string();
+    }
     let all = caches::to_json(&caches::told(node, object.describe()));
     all.get("options").cloned().unwrap_or_else(|| json!({})).to_string()
 }
@@ -177,15 +187,28 @@ fn failed(refused: caches::Refused) -> Given {
     Given::failure(&refused.into())
 }
 
+/// The object, and whether it was made.
+fn open(
+    node: &Node,
+    kind: Kind,
+    name: &str,
+    options: &[(&str, &str)],
+) -> Result<(Arc<Object>, bool), Failure> {
+    if kind == Kind::Queue {
+        return named::open(node, name, options);
+    }
+    let made = caches::resolve(node, kind, name, Some(options))?;
+    Ok((made.object, made.created))
+}
+
 fn resolve_new(node: &Node, kind: Kind, name: &str, who: Option<&Identity>) -> Given {
-    match caches::resolve(node, kind, name, Some(&[])) {
-        Ok(made) => {
-            let (text, permissions) =
-                (props(node, &made.object), permissions(node, who, &made.object));
+    match open(node, kind, name, &[]) {
+        Ok((object, _)) => {
+            let (text, permissions) = (props(node, &object), permissions(node, who, &object));
             let props = Json(&text);
-            Given::answer(&ResolveReply::Ok { id: made.object.id, props, permissions })
+            Given::answer(&ResolveReply::Ok { id: object.id, props, permissions })
         }
-        Err(refused) => failed(refused),
+        Err(failure) => Given::failure(&failure),
     }
 }
 
@@ -196,16 +219,15 @@ fn create_new(
     mode: CreateMode,
     options: &[(String, String)],
 ) -> Given {
-    match caches::resolve(node, kind, name, Some(&pairs(options))) {
-        Ok(made) if mode == CreateMode::CreateNew && !made.created => {
+    match open(node, kind, name, &pairs(options)) {
+        Ok((_, false)) if mode == CreateMode::CreateNew => {
             Given::failure(&Failure::new(ErrorCode::ObjectExists, format!("{name:?} is there")))
         }
-        Ok(made) => {
-            let text = props(node, &made.object);
-            let (id, created, props) = (made.object.id, made.created, Json(&text));
-            Given::answer(&CreateReply::Ok { id, created, props })
+        Ok((object, created)) => {
+            let text = props(node, &object);
+            Given::answer(&CreateReply::Ok { id: object.id, created, props: Json(&text) })
         }
-        Err(refused) => failed(refused),
+        Err(failure) => Given::failure(&failure),
     }
 }
 
@@ -214,7 +236,7 @@ fn alter_it(node: &Node, kind: Kind, name: &str, options: &[(String, String)]) -
         return Given::answer(&AlterReply::NotFound {});
     }
     if kind != Kind::Cache {
-        return Given::failure(&Failure::invalid("only caches have options"));
+        return Given::failure(&Failure::invalid("only options of caches change"));
     }
     match caches::alter(node, name, &pairs(options)) {
         Ok(object) => Given::answer(&AlterReply::Ok { props: Json(&props(node, &object)) }),
@@ -225,6 +247,13 @@ fn alter_it(node: &Node, kind: Kind, name: &str, options: &[(String, String)]) -
 fn drop_it(node: &Node, kind: Kind, name: &str) -> Given {
     if node.catalog.find(kind, name).is_err() {
         return Given::answer(&DropReply::NotFound {});
+    }
+    if kind == Kind::Queue {
+        return match named::remove(node, name) {
+            Ok(true) => Given::answer(&DropReply::Ok {}),
+            Ok(false) => Given::answer(&DropReply::NotFound {}),
+            Err(failure) => Given::failure(&failure),
+        };
     }
     match caches::drop_object(node, kind, name) {
         Ok(()) => Given::answer(&DropReply::Ok {}),

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::clustered::hear::Hearing;
 use super::clustered::walk::Walk;
+use super::consume::Consuming;
 use super::listen::Listening;
 use super::reply::{Given, To};
 use super::scan::Scanning;
@@ -40,6 +41,8 @@ pub enum Live {
     Hear(Box<Hearing>),
     /// Of keys that are out of date.
     Track(Tracking),
+    /// Of messages.
+    Consume(Consuming),
     /// Of tables of who serves what.
     Topology(Watching),
     /// Of the steps of a method, of this class.
@@ -83,6 +86,7 @@ impl Live {
             Live::Listen(listen) => (OpClass::Keys, Some(listen.object)),
             Live::Hear(hear) => (OpClass::Keys, Some(hear.object)),
             Live::Track(track) => (OpClass::Keys, Some(track.object)),
+            Live::Consume(consume) => (OpClass::ReadWrite, Some(consume.object)),
             Live::Topology(_) => return None,
             Live::Progress(_, class) => (*class, None),
         })
@@ -97,6 +101,7 @@ impl Live {
             Live::Listen(listen) => listen.poll(turn, cx),
             Live::Hear(hear) => hear.poll(turn, cx),
             Live::Track(track) => track.poll(turn, cx),
+            Live::Consume(consume) => consume.poll(turn, cx),
             Live::Topology(watching) => watching.poll(turn, cx),
             Live::Progress(steps, _) => progress(steps, turn, cx),
         }

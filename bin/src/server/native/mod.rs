@@ -16,6 +16,7 @@
 //! | `cache.rs`, `many.rs`, `edit.rs`, `entry.rs` | group 0x01 |
 //! | `scan.rs`, `listen.rs`, `track.rs`, `live.rs` | its streams |
 //! | `tx.rs`, `tx_local.rs`, `open_tx.rs` | group 0x02 |
+//! | `queue.rs`, `consume.rs` | group 0x05 |
 //! | `clustered.rs` | requests for caches of the cluster |
 //! | `conn.rs`, `counter.rs`, `lease.rs`, `catalog.rs`, `admin.rs`, `batch.rs` | the other groups |
 
@@ -27,6 +28,7 @@ mod cache;
 mod catalog;
 pub mod clustered;
 mod conn;
+mod consume;
 mod counter;
 mod edit;
 mod entry;
@@ -44,6 +46,7 @@ mod map;
 pub mod once;
 pub mod open_tx;
 mod permit;
+mod queue;
 mod reply;
 mod request;
 mod run;

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use isogrid_wire::native::lease::{Lock, SemAcquire};
+use isogrid_wire::native::queue::Pull;
 use isogrid_wire::native::{Call, ErrorCode};
 use tokio::task::{AbortHandle, Id, JoinSet};
 
@@ -117,9 +118,9 @@ impl UnderWay {
     }
 }
 
-/// The time of a request is over. One for a lock gives back what it may have got meanwhile; what
+/// The time of a request is over. One for a lock or for messages gives back what it may have got meanwhile; what
 /// others have begun goes on.
 fn too_late(to: To) -> Failure {
-    let gives_back = matches!(to.op, Lock::CODE | SemAcquire::CODE);
+    let gives_back = matches!(to.op, Lock::CODE | SemAcquire::CODE | Pull::CODE);
     Failure::of(if gives_back { ErrorCode::DeadlineExceeded } else { ErrorCode::OutcomeUnknown })
 }

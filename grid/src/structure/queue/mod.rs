@@ -15,7 +15,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `options.rs`, `operation.rs`, `message.rs` | what is said |
+//! | `options.rs`, `texts.rs`, `operation.rs`, `message.rs` | what is said |
 //! | `shelf.rs`, `line.rs` | messages by where they stand, and which comes next |
 //! | `waiters.rs`, `deal.rs` | who waits for messages, and who gets which |
 //! | `settle.rs` | how a delivery ends, and what ends by time alone |
@@ -31,6 +31,7 @@ mod options;
 mod parts;
 mod settle;
 mod shelf;
+mod texts;
 mod waiters;
 
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use operation::{
 pub use options::{BATCH_MAX, NAME_LEN_MAX, PRIORITY_MAX, QueueOptions, REASON_LEN_MAX};
 pub use parts::Part;
 use shelf::{Message, Shelf};
+pub use texts::QueueOptionError;
 use waiters::Waiters;
 
 /// A queue.
