@@ -278,9 +278,9 @@ async fn serve(node: Arc<Node>, http: Vec<String>, listeners: Vec<Listener>) -> 
     }
     maintenance.abort();
     locks.abort();
-        let _ = tokio::task::spawn_blocking(move || cluster.settle_copies()).await;
-    if let Some(cluster) = node.cluster.get().cloned() {
     queues.abort();
+    if let Some(cluster) = node.cluster.get().cloned() {
+        let _ = tokio::task::spawn_blocking(move || cluster.settle_copies()).await;
     }
     if let Some(audit) = node.security.audit() {
         audit.close();
