@@ -128,8 +128,9 @@ impl LocalQueues {
     /// # Errors
     /// It was not dropped.
     pub fn remove(&self, now: Timestamp, name: &str) -> Result<bool, Trouble> {
-        let removed =
-            self.with(now, |queues, _| queues.remove(&self.table, now, name).map_err(undone))?;
+        let removed = self.with(now, |queues, _| {
+            queues.remove(&self.table, now, name).map_err(|why| self.broke(why))
+        })?;
         // Who waits is told that there is nothing to wait for.
         self.state.lock().waiting.retain(|(queue, _), _| queue != name);
         Ok(removed)

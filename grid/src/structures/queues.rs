@@ -125,17 +125,18 @@ impl Queues {
         Ok(true)
     }
 
-    /// Removes a queue and all that is in it; `false` when there is none. What cannot be removed is
-    /// without options and so nobody's, and goes when a queue of this name is removed again.
+    /// Removes a queue and all that is in it; `false` when there is none. What it is set to goes last:
+    /// as long as anything of it is left, the queue is there.
     ///
     /// # Errors
-    /// It could not be removed, and is there as before.
-    pub fn remove(&mut self, table: &Table, now: Timestamp, name: &str) -> Result<bool, Error> {
+    /// As [`Queues::apply`].
+    pub fn remove(&mut self, table: &Table, now: Timestamp, name: &str) -> Result<bool, NotKept> {
         let Some(queue) = self.all.get(name) else { return Ok(false) };
         let next = queue.next_id();
-        remove(table, &self.key(table, name, &Part::Options), now)?;
-        for part in queue.parts() {
-            remove(table, &self.key(table, name, &part), now)?;
+        let parts = queue.parts().filter(|part| *part != Part::Options).chain([Part::Options]);
+        for (done, part) in parts.enumerate() {
+            remove(table, &self.key(table, name, &part), now)
+                .map_err(|why| NotKept { why, done })?;
         }
         self.first = self.first.max(next);
         self.all.remove(name);

@@ -92,17 +92,23 @@ impl Row {
     }
 }
 
-/// The caches `default` and `other`; of counters and of locks there is one space, `default`.
+/// The caches and the queues `default` and `other`; of counters and of locks there is one space,
+/// `default`.
 struct Objects {
     other: u64,
     default: u64,
+    queues: [u64; 2],
 }
 
 impl Objects {
     fn make(boss: &mut Native) -> Objects {
-        let body = json!({"kind": "CACHE", "name": "other", "create": true});
-        let other = boss.call("catalog.RESOLVE", 0, body)[1]["id"].as_u64().unwrap();
-        Objects { other, default: boss.cache("default") }
+        let mut made = |kind: &str, name: &str| {
+            let body = json!({"kind": kind, "name": name, "create": true});
+            boss.call("catalog.RESOLVE", 0, body)[1]["id"].as_u64().unwrap()
+        };
+        let other = made("CACHE", "other");
+        let queues = [made("QUEUE", "default"), made("QUEUE", "other")];
+        Objects { other, default: boss.cache("default"), queues }
     }
 
     /// Where a request of that name goes; `None` if there is nothing of its kind.
@@ -110,6 +116,8 @@ impl Objects {
         match (op.split('.').next().unwrap(), name) {
             ("cache", "default") => Some(self.default),
             ("cache", _) => Some(self.other),
+            ("queue", "default") => Some(self.queues[0]),
+            ("queue", _) => Some(self.queues[1]),
             ("counter", "default") => Some(COUNTERS),
             ("lease", "default") => Some(LOCKS),
             ("counter" | "lease", _) => None,
