@@ -56,8 +56,8 @@ impl Defragment {
 
     /// Until they have moved, the limits of the caches are for the waste too, by what they hold.
     pub fn set_aside(&mut self, heap: Heap, caches: &[Arc<Cache>]) {
-        let more = heap.wasted().saturating_sub(heap.allocated * WORTH / 1_000);
-        self.aside = more.max((self.aside * (LOOKS - 1) + more) / LOOKS);
+        let wasted = heap.wasted();
+        self.aside = wasted.max((self.aside * (LOOKS - 1) + wasted) / LOOKS);
         let held = |cache: &Arc<Cache>| u128::from(cache.table().usage().bytes);
         let all = caches.iter().map(held).sum::<u128>().max(1);
         for cache in caches {
