@@ -106,7 +106,7 @@ impl Linear {
     ) -> Result<(), String> {
         let Some(history) = self.keys.get_mut(&operation.place) else { return Ok(()) };
         *self.told.entry(told(answer)).or_default() += 1;
-        history.lost_before = history.lost_before.max(lost_before);
+        history.declare_lost(lost_before);
         if operation.lost < history.lost {
             // It may have been answered from what is lost, or be lost itself.
             return Ok(());
@@ -116,6 +116,8 @@ impl Linear {
             Answer::Read((Some(_), version)) if version < operation.lost_before => {
                 Err(format!("R29: read version {version:x}, which had been declared lost"))
             }
+            // What refused it may be lost, and what is found may have done it.
+            Answer::Conflict(_) | Answer::Failed if operation.lost_before < lost_before => Ok(()),
             Answer::Read(state) => history.read(state, floor),
             Answer::Conflict(state) => history.conflict(operation.ask, state, floor),
             Answer::Written(version) => history.written(operation.ask, version, floor),
@@ -158,6 +160,15 @@ fn told(answer: Answer) -> Told {
 }
 
 impl History {
+    /// Versions below are lost, and one that is stale serves: it may have what the lost ones refused.
+    fn declare_lost(&mut self, before: u64) {
+        if before > self.lost_before {
+            self.lost_before = before;
+            let refused = |fate: &&mut Fate| matches!(fate, Fate::Failed);
+            self.values.values_mut().filter(refused).for_each(|fate| *fate = Fate::Open);
+        }
+    }
+
     fn lose(&mut self, is_lost: &dyn Fn(u64) -> bool) {
         self.versions.retain(|version, _| !is_lost(*version));
         self.followed.retain(|(_, after)| !is_lost(*after));
