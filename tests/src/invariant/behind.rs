@@ -19,6 +19,8 @@ pub struct Behind {
     ended: BTreeMap<(NodeId, Incarnation), u64>,
     /// Since what is on disks counts: when the first of their processes ended.
     disks: BTreeMap<Place, u64>,
+    /// The last epoch in which a copy began to serve.
+    epochs: BTreeMap<Place, Epoch>,
     lost: usize,
 }
 
@@ -55,6 +57,12 @@ impl Behind {
         (epoch, from): (Epoch, u64),
         lost_before: u64,
     ) -> Result<usize, String> {
+        let last = self.epochs.entry(place).or_insert(epoch);
+        if epoch < *last {
+            // It has not heard of those after it, and nobody takes anything from it.
+            return Ok(0);
+        }
+        *last = epoch;
         let lost = self.answered.entry(place).or_default().split_off(&from);
         let lost: Vec<_> = lost.into_values().filter(|(is, _)| *is >= lost_before).collect();
         let since = self.disks.remove(&place);
