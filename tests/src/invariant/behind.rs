@@ -57,15 +57,17 @@ impl Behind {
         (epoch, from): (Epoch, u64),
         lost_before: u64,
     ) -> Result<usize, String> {
+        // Who was paused may begin in an old epoch: what newer ones answered is not in its hands.
+        let is_its = |_: &u64, (is, _): &mut (u64, u64)| *is >> 40 <= u64::from(epoch.0);
+        let lost = self.answered.entry(place).or_default().extract_if(from.., is_its);
+        let lost: Vec<_> = lost.map(|(_, one)| one).filter(|(is, _)| *is >= lost_before).collect();
         let last = self.epochs.entry(place).or_insert(epoch);
-        if epoch < *last {
-            // It has not heard of those after it, and nobody takes anything from it.
-            return Ok(0);
-        }
-        *last = epoch;
-        let lost = self.answered.entry(place).or_default().split_off(&from);
-        let lost: Vec<_> = lost.into_values().filter(|(is, _)| *is >= lost_before).collect();
-        let since = self.disks.remove(&place);
+        *last = epoch.max(*last);
+        let since = if epoch == *last {
+            self.disks.remove(&place)
+        } else {
+            self.disks.get(&place).copied()
+        };
         let may = |(_, at): &&(u64, u64)| since.is_some_and(|ended| *at >= ended);
         if let Some((version, at)) = lost.iter().find(|one| !may(one)) {
             return Err(format!(
