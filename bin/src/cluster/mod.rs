@@ -466,6 +466,12 @@ impl Cluster {
         self.transport.get().map(Transport::stats)
     }
 
+    /// Bytes of changes of copies that are not on the disk yet; `None` where none are kept.
+    #[must_use]
+    pub fn unwritten(&self) -> Option<u64> {
+        self.copy_disk.get().map(|disk| disk.unwritten())
+    }
+
     /// The certificates of this node among its peers, if those speak TLS.
     #[must_use]
     pub fn peer_tls(&self) -> Option<&transport::PeerTls> {
