@@ -135,6 +135,7 @@ fn gets_what_it_lacks(setup: Setup) {
     let [whole_fills, whole_bytes] = [0, 1].map(|at| end[at] - after[1][at]);
     println!("what it lacked: {fills} fills, {bytes} bytes; all: {whole_fills}, {whole_bytes}");
     assert_eq!(after[1], begin[1], "nothing was sent whole");
-    assert!(fills > 100 && whole_fills >= fills, "{fills} and {whole_fills}");
-    assert!(bytes * 4 < whole_bytes, "{bytes} and {whole_bytes}");
+    // On a busy machine one is given up and begun anew, and counts twice.
+    assert!(fills.min(whole_fills) > 100, "{fills} and {whole_fills}");
+    assert!(bytes * 8 < whole_bytes, "{bytes} and {whole_bytes}");
 }
