@@ -125,6 +125,13 @@ pub fn put_reply<'b, T: Answer<'b>, S: Sink>(
     answer.encode(out);
 }
 
+/// Appends a `RES` without extensions, of an answer of `len` bytes.
+#[inline(always)]
+pub fn put_answer<'b, T: Answer<'b>, S: Sink>(header: Header, len: usize, answer: &T, out: &mut S) {
+    header.encode(len, out);
+    answer.encode(out);
+}
+
 /// Appends an `ERR`.
 pub fn put_error<S: Sink>(header: Header, ext: &ReplyExt, error: &ErrorBody<'_>, out: &mut S) {
     let len = ext.encoded_len() + error.encoded_len();

@@ -13,7 +13,7 @@ use isogrid_grid::{Batch, Cache};
 use isogrid_wire::Output;
 use isogrid_wire::native::cache::{Get, Put};
 use isogrid_wire::native::{
-    Call, Codec, Frame, HEADER_LEN, Header, Key, Kind as FrameKind, Reader, RequestFrame,
+    Call, Codec, Frame, HEADER_LEN, Header, Key, Kind as FrameKind, RequestFrame,
 };
 
 use super::cache::only_writes;
@@ -41,7 +41,10 @@ struct Plain<'a> {
     op: u16,
     stream: u32,
     key: &'a [u8],
-    body: Reader<'a>,
+    /// The key, and what is behind it.
+    body: &'a [u8],
+    /// What is behind the key.
+    rest: &'a [u8],
     /// Bytes of its frame.
     len: usize,
 }
@@ -160,8 +163,10 @@ impl Session {
         if id != run.id || is_late {
             return None;
         }
-        let Key(key) = Key::decode(&mut { body }).ok()?;
-        Some(Plain { op, stream, key, body, len: frame.encoded_len() })
+        let mut rest = body;
+        let Key(key) = Key::decode(&mut rest).ok()?;
+        let (body, rest) = (body.rest(), rest.rest());
+        Some(Plain { op, stream, key, body, rest, len: frame.encoded_len() })
     }
 
     /// Answers one after the other, as far as nothing has to be waited for.
