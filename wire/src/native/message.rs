@@ -50,7 +50,7 @@ impl<'a> RequestFrame<'a> {
     /// # Errors
     ///
     /// What is wrong with the prelude.
-    #[inline]
+    #[inline(always)]
     pub fn split(payload: &'a [u8], limits: &Limits) -> Result<(u32, u32, Reader<'a>), Malformed> {
         let mut input = Reader::new(payload, limits);
         let (timeout_ms, object) = prelude(&mut input)?;
@@ -58,7 +58,7 @@ impl<'a> RequestFrame<'a> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn prelude(input: &mut Reader<'_>) -> Result<(u32, u32), Malformed> {
     Ok((u32::decode(input)?, u32::decode(input)?))
 }

@@ -26,7 +26,7 @@ impl Session {
 
     /// Says the entry, or that there is none. `None`: nothing was said, and it is to be asked for
     /// in the other way.
-    #[inline]
+    #[inline(always)]
     pub(super) fn answer_get(
         &mut self,
         run: &mut Run<'_>,
@@ -35,7 +35,10 @@ impl Session {
         to: To,
         out: &mut Output,
     ) -> Option<()> {
-        let get = Get { key: Key(plain.key), read: decode_all(self.rest_of(plain)).ok()? };
+        let mut rest = self.rest_of(plain);
+        let read = ReadOptions::decode(&mut rest).ok()?;
+        rest.end().ok()?;
+        let get = Get { key: Key(plain.key), read };
         if run.is_guarded {
             self.may(run.object, &Any::Cache(Request::Get(get)))?;
         }
