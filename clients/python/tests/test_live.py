@@ -219,6 +219,27 @@ class Administration(Live):
             self.client.admin("no.such.method")
 
 
+class Queues(Live):
+    def test_a_message_is_published_once_refused_and_done(self) -> None:
+        self.addCleanup(self.client.drop, "QUEUE", self.name)
+        jobs = self.client.queue(self.name, {"attempts": 2, "backoff": "0s"})
+        first = jobs.publish("resize", headers={"to": "100x100"}, dedup="7")
+        self.assertEqual(jobs.publish("resize", dedup="7"), first)
+        self.assertGreater(jobs.publish(b"\0now", priority=9), first)
+        now, resize = jobs.pull(5)
+        self.assertEqual((now.body, resize.body), (b"\0now", b"resize"))
+        self.assertEqual(resize.headers, {"to": "100x100"})
+        self.assertTrue(now.ack() and resize.extend(60) and resize.refuse("busy"))
+        again = next(jobs.consume())
+        self.assertEqual((again.id, again.attempt), (first, 2))
+        self.assertFalse(resize.ack())
+        self.assertTrue(again.refuse(refusal="DEAD_LETTER"))
+        self.assertEqual((jobs.stats()["dead"], jobs.redrive()), (1, 1))
+        self.assertEqual(jobs.pull(wait=0.01)[0].attempt, 1)
+        self.assertEqual((jobs.pull(wait=0.01), jobs.purge()), ([], 0))
+        self.refused("INVALID_ARGUMENT", jobs.publish, "x", priority=10)
+
+
 class CountersAndLocks(Live):
     def test_counters(self) -> None:
         counters = self.client.counters()
