@@ -59,6 +59,6 @@ pub use hash::KeyHash;
 pub use memory::Allocator;
 pub use store::Store;
 pub use table::{
-    Change, Cursor, Entry, EntryMut, Hint, Isolation, Joint, Journal, Marks, NewEntry, Pinned,
-    Prepared, Snapshot, Table, Transaction, TransactionError, Unrecorded,
+    Change, Cursor, Entry, EntryMut, Hint, Isolation, Joint, Journal, Marks, NewEntry, Pass,
+    Pinned, Prepared, Snapshot, Table, Transaction, TransactionError, Unrecorded,
 };

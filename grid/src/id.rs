@@ -55,6 +55,21 @@ pub enum Data {
     Memory(Incarnation),
     /// On a disk: they are there after a restart.
     Disk(StorageId),
+    /// On a disk, which gets them a moment later: they are whole as long as this incarnation runs.
+    /// What the next one finds may lack the last of them.
+    Behind(StorageId, Incarnation),
+}
+
+impl Data {
+    /// What is there of them when this process runs on this disk, if anything is.
+    pub(crate) fn found_by(self, storage: StorageId, process: Option<Incarnation>) -> Option<Data> {
+        match self {
+            Data::Memory(of) => (process == Some(of)).then_some(self),
+            Data::Disk(of) => (of == storage).then_some(self),
+            Data::Behind(of, _) if of == storage => process.map(|it| Data::Behind(of, it)),
+            Data::Behind(..) => None,
+        }
+    }
 }
 
 /// One copy of a segment.
@@ -78,6 +93,11 @@ impl Copy {
                 put_u8(out, 1);
                 storage.encode(out);
             }
+            Data::Behind(storage, incarnation) => {
+                put_u8(out, 2);
+                storage.encode(out);
+                incarnation.encode(out);
+            }
         }
     }
 
@@ -86,6 +106,7 @@ impl Copy {
         let data = match input.u8()? {
             0 => Data::Memory(Incarnation::decode(input)?),
             1 => Data::Disk(StorageId::decode(input)?),
+            2 => Data::Behind(StorageId::decode(input)?, Incarnation::decode(input)?),
             _ => return None,
         };
         Some(Copy { node, data })
@@ -97,6 +118,7 @@ impl fmt::Display for Copy {
         match self.data {
             Data::Memory(incarnation) => write!(f, "{}/{incarnation}", self.node),
             Data::Disk(storage) => write!(f, "{}/{storage}", self.node),
+            Data::Behind(storage, process) => write!(f, "{}/{storage}/{process}", self.node),
         }
     }
 }

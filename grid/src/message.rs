@@ -71,12 +71,14 @@ pub type ToCopy = (GroupId, SegmentId, Peer);
 
 /// The version of these bytes.
 const VERSION: u32 = 1;
+/// What most messages come to at most: they are encoded without growing.
+const TYPICAL_BYTES: usize = 256;
 
 impl Envelope {
     /// Its bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(TYPICAL_BYTES);
         self.encode_to(&mut out);
         out
     }

@@ -4,8 +4,8 @@ use isogrid_engine::env::split_mix;
 
 use crate::id::{Boot, Copy, Data, Epoch, GroupId, Incarnation, NodeId, SegmentId, StorageId};
 use crate::metadata::{
-    Acks, Change, Command, CreateGroup, GroupSettings, Join, Owners, Proposal, Register, Role,
-    Step, Ticket,
+    Acks, Change, Command, CreateGroup, GroupSettings, Join, Owners, Persist, Proposal, Register,
+    Role, Step, Ticket,
 };
 
 pub struct Random(pub u64);
@@ -67,10 +67,10 @@ impl Random {
     }
 
     pub fn copy(&mut self) -> Copy {
-        let data = if self.bool() {
-            Data::Memory(Incarnation(self.next()))
-        } else {
-            Data::Disk(self.storage())
+        let data = match self.u8() {
+            0..100 => Data::Memory(Incarnation(self.next())),
+            100..200 => Data::Disk(self.storage()),
+            _ => Data::Behind(self.storage(), Incarnation(self.next())),
         };
         Copy { node: self.node(), data }
     }
@@ -116,11 +116,16 @@ impl Random {
             0..100 => Owners::All,
             count => Owners::Count(count),
         };
-        let (durable, local_reads, min_insync) = (self.bool(), self.bool(), self.u8());
+        let persist = match self.u8() {
+            0..100 => Persist::None,
+            100..200 => Persist::Async,
+            _ => Persist::Sync,
+        };
+        let (local_reads, min_insync) = (self.bool(), self.u8());
         let acks = if self.bool() { Acks::Async } else { Acks::Sync };
         CreateGroup {
             group: self.group(),
-            settings: GroupSettings { owners, durable, local_reads, min_insync, acks },
+            settings: GroupSettings { owners, persist, local_reads, min_insync, acks },
             epoch: self.epoch(),
             now: self.next(),
             owners: self.many(|random| random.many(Random::node)),

@@ -7,6 +7,8 @@
     reason = "a failing test may panic, and it waits for real processes on the real clock"
 )]
 
+#[path = "cluster_tx/caches.rs"]
+mod caches;
 #[path = "cluster_cli/dev.rs"]
 mod dev;
 #[path = "cluster_tx/money.rs"]
@@ -24,6 +26,8 @@ use serde_json::json;
 const ACCOUNTS: usize = 100;
 /// What is on each at first.
 const OPENING: u64 = 1_000;
+/// Where they are, but for tests that say so.
+const DEFAULT: [&str; 1] = ["default"];
 
 fn is_whole(dev: &Dev) -> bool {
     (0..3).all(|node| dev.http(node, "/health/cluster").status == 200)
@@ -43,9 +47,9 @@ fn a_transaction_of_a_cluster_is_one_of_a_node() {
 #[test]
 fn no_money_is_lost_while_nodes_are_killed() {
     let dev = Dev::three(&[]);
-    let mut bank = Bank::at(&dev, 0);
+    let mut bank = Bank::at(&dev, 0, &DEFAULT);
     bank.open(ACCOUNTS, OPENING);
-    let movers = start_movers(&dev, 4, ACCOUNTS);
+    let movers = start_movers(&dev, 4, ACCOUNTS, &DEFAULT);
     for node in [1, 2, 0, 1] {
         std::thread::sleep(Duration::from_secs(1));
         let pid = dev.pid(node);
@@ -59,7 +63,7 @@ fn no_money_is_lost_while_nodes_are_killed() {
     assert_eq!(of(Moved::Odd), 0);
     // Whoever is asked, all is there, and nothing is held any more.
     for node in 0..3 {
-        let mut bank = Bank::at(&dev, node);
+        let mut bank = Bank::at(&dev, node, &DEFAULT);
         let begin = Instant::now();
         assert_eq!(bank.sum(ACCOUNTS), OPENING * ACCOUNTS as u64, "at {node}");
         assert!(begin.elapsed() < Duration::from_secs(5), "something was in doubt");
@@ -71,7 +75,7 @@ fn no_money_is_lost_while_nodes_are_killed() {
 #[test]
 fn a_minority_tells_no_lies() {
     let dev = Dev::three(&["--no-restart"]);
-    let mut bank = Bank::at(&dev, 0);
+    let mut bank = Bank::at(&dev, 0, &DEFAULT);
     bank.open(ACCOUNTS, OPENING);
     let others = [1, 2].map(|node| dev.pid(node));
     others.iter().for_each(|pid| send_signal(*pid, "STOP"));
@@ -114,29 +118,6 @@ fn conflicts_name_their_keys() {
         client.call("tx.STATUS", 0, json!({"tx": tx}))[1]["state"].clone()
     };
     assert_eq!(state(&mut one, &first), "COMMITTED");
+    assert_eq!(state(&mut other, &first), "COMMITTED", "another node knows it as well");
     assert_eq!(state(&mut other, &second), "ABORTED");
-}
-
-/// A cache of the cluster is in a transaction by itself, and that is said of whichever came first.
-#[test]
-fn caches_of_the_cluster_are_in_no_transaction_with_others() {
-    let dev = Dev::three(&[]);
-    let mut client = dev.native(0);
-    let create = json!({"kind": "CACHE", "name": "own", "mode": "CREATE_NEW", "options": "{}"});
-    let made = client.call("catalog.CREATE", 0, create);
-    let (own, shared) = (made[1]["id"].as_u64().unwrap(), client.cache("default"));
-    let refused = json!(["ERR", "UNSUPPORTED_OP"]);
-    let write =
-        |object: u64| json!({"object": object, "key": "k", "op": "PUT", "value": "1", "write": {}});
-    let both = json!({"reads": [], "writes": [write(own), write(shared)]});
-    assert_eq!(client.call("tx.COMMIT_OCC", 0, both), refused);
-    for (first, second) in [(own, shared), (shared, own)] {
-        let begun = client.call("tx.BEGIN", 0, json!({"isolation": "SNAPSHOT", "idle_ms": 0}));
-        let tx = json!({"ext": {"tx": begun[1]["tx"]}});
-        let body = json!({"key": "k", "value": "1", "write": {}});
-        assert_eq!(client.call_with("cache.PUT", first, body.clone(), &tx)[0], "OK");
-        assert_eq!(client.call_with("cache.PUT", second, body, &tx), refused);
-        let committed = client.call("tx.COMMIT", 0, json!({"tx": begun[1]["tx"]}));
-        assert_eq!(committed, json!(["OK", {}]), "what it had done is in force");
-    }
 }

@@ -12,6 +12,8 @@ mod durability;
 mod entries;
 #[path = "http/health.rs"]
 mod health;
+#[path = "http/heap.rs"]
+mod heap;
 #[path = "http/openapi.rs"]
 mod openapi;
 

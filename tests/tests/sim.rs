@@ -2,7 +2,7 @@
 //! `cargo run --release -p isogrid-tests --bin sim -- --seed S --count N`.
 
 use isogrid_tests::seeds::number;
-use isogrid_tests::sim::run;
+use isogrid_tests::sim::{Report, run, traced};
 
 /// Seeds that failed once.
 const REGRESSIONS: &str = include_str!("../sim/regressions.txt");
@@ -32,6 +32,9 @@ fn clusters_keep_their_promises() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 1..=TWICE {
-        assert_eq!(run(seed), run(seed), "seed {seed} is not decided by its seed alone");
+        let first = traced(seed);
+        assert_eq!(first, traced(seed), "seed {seed} is not decided by its seed alone");
+        // Whoever replays a failure finds what failed without a trace.
+        assert_eq!(Report { hash: None, ..first }, run(seed), "the trace of {seed} changes it");
     }
 }

@@ -102,6 +102,7 @@ const WORDS: [(&str, &[&str]); 9] = [
         "tokio::",
         &[
             "benches/src/compare/client.rs",
+            "benches/src/compare/routed.rs",
             "bin/src/",
             "bin/examples/",
             "wire/src/client/",

@@ -1,7 +1,9 @@
 //! `cluster`: sets that more than one process has when they are answered. Three nodes of ours, of
-//! which any is asked, beside three pairs of Redis, each asked for its own keys and to WAIT for
-//! its replica; and one node of ours alone, which tells what the copies cost.
+//! which any is asked, or through the Rust client who serves the key; beside three pairs of Redis,
+//! each asked for its own keys and to WAIT for its replica; and one node of ours alone, which tells
+//! what the copies cost.
 
+use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -14,6 +16,7 @@ use super::lab::{Lab, progress};
 use super::load::Load;
 use super::product::Product;
 use super::protocol::Protocol;
+use super::routed::Routed;
 use super::server::{Server, free_address};
 use super::statistics::median;
 use super::table::{Cell, Table};
@@ -35,11 +38,19 @@ const TRIED: u64 = 200;
 struct Setup {
     name: &'static str,
     servers: Vec<Server>,
-    load: Load,
+    asks: Asks,
     /// What is promised of its CPU over that of one node.
     bar: Option<Bar>,
     /// CPU a set in us, and sets a second, of the rounds at the depth that is measured.
     rounds: Vec<(f64, f64)>,
+}
+
+/// How sets get to them.
+enum Asks {
+    /// Over connections to each.
+    Any(Load),
+    /// Through clients, over so many connections.
+    Routed(Routed, usize),
 }
 
 /// Measures every depth, all in turns.
@@ -65,47 +76,61 @@ pub fn run(lab: &Lab, arguments: &ClusterArgs) -> Result<Table> {
 fn setups(lab: &Lab, arguments: &ClusterArgs) -> Result<Vec<Setup>> {
     let (limit, connections) = (arguments.load.limit_mib, arguments.connections);
     let mut setups = Vec::new();
-    let mut add = |name, servers: Vec<Server>, asked: usize, protocol, bar| -> Result<()> {
+    let mut add = |name, servers, asks, bar| {
         progress(&format!("cluster: {name} is filled"));
-        let addresses: Vec<_> = servers.iter().take(asked).map(|server| server.address).collect();
-        let mut load = Load::connect_to_each(&addresses, protocol, connections)?;
+        let mut setup = Setup { name, servers, asks, bar, rounds: Vec::new() };
         let sizes = Sizes::Fixed(arguments.load.value_size);
-        load.run(&mut Traffic::preload(arguments.load.keys, sizes), PRELOAD_DEPTH, None)?;
-        setups.push(Setup { name, servers, load, bar, rounds: Vec::new() });
-        Ok(())
+        setup.ask(&Traffic::preload(arguments.load.keys, sizes), PRELOAD_DEPTH, None)?;
+        setups.push(setup);
+        Ok::<(), Box<dyn Error>>(())
+    };
+    let any = |servers: &[Server], protocol| {
+        let addresses: Vec<_> = servers.iter().take(NODES).map(|server| server.address).collect();
+        Load::connect_to_each(&addresses, protocol, connections).map(Asks::Any)
     };
     let text = Protocol::MemcachedText;
     if lab.products().any(|product| product == Product::Isogrid) {
-        add("isogrid local", vec![lab.start(Product::Isogrid, limit)?], 1, text, None)?;
+        let local = vec![lab.start(Product::Isogrid, limit)?];
+        let asks = any(&local, text)?;
+        add("isogrid local", local, asks, None)?;
         let bar = Some(DISTRIBUTED_CPU_OVER_LOCAL);
-        let nodes = nodes(lab, limit, "distributed")?;
-        add("isogrid distributed, 2 owners", nodes, NODES, text, bar)?;
-        let nodes = self::nodes(lab, limit, "replicated")?;
-        add("isogrid replicated, 3 owners", nodes, NODES, text, None)?;
+        let (nodes, _) = self::nodes(lab, limit, "distributed")?;
+        let asks = any(&nodes, text)?;
+        add("isogrid distributed, 2 owners, any node", nodes, asks, bar)?;
+        let (nodes, natives) = self::nodes(lab, limit, "distributed")?;
+        let routed = Routed::connect(&natives, connections.div_ceil(NODES))?;
+        let asks = Asks::Routed(routed, connections);
+        add("isogrid distributed, 2 owners, Rust client", nodes, asks, bar)?;
+        let (nodes, _) = self::nodes(lab, limit, "replicated")?;
+        let asks = any(&nodes, text)?;
+        add("isogrid replicated, 3 owners, any node", nodes, asks, None)?;
     }
     if lab.products().any(|product| product == Product::Redis) {
         let pairs = redis_pairs(lab, limit)?;
-        add("redis, 1 replica each, WAIT 1", pairs, NODES, Protocol::RespWait, None)?;
+        let asks = any(&pairs, Protocol::RespWait)?;
+        add("redis, 1 replica each, WAIT 1", pairs, asks, None)?;
     }
     Ok(setups)
 }
 
-/// The nodes of a cluster that serves every key.
-fn nodes(lab: &Lab, limit_mib: u64, mode: &str) -> Result<Vec<Server>> {
-    let peers: Vec<SocketAddr> = (0..NODES).map(|_| free_address()).collect::<Result<_>>()?;
+/// The nodes of a cluster that serves every key, and where they are asked over GNP.
+fn nodes(lab: &Lab, limit_mib: u64, mode: &str) -> Result<(Vec<Server>, Vec<SocketAddr>)> {
+    let addresses = || (0..NODES).map(|_| free_address()).collect::<Result<Vec<_>>>();
+    let (peers, natives) = (addresses()?, addresses()?);
     let join: Vec<String> = peers.iter().map(SocketAddr::to_string).collect();
-    let start = |peer: &SocketAddr| {
+    let start = |(peer, native): (&SocketAddr, &SocketAddr)| {
         let added = format!(
-            "--data-dir data --peer {peer} --join {} --bootstrap-expect {NODES} --mode {mode}",
+            "--data-dir data --native {native} --peer {peer} --join {} \
+             --bootstrap-expect {NODES} --mode {mode}",
             join.join(",")
         );
         lab.start_adding(Product::Isogrid, limit_mib, &added)
     };
-    let servers: Vec<Server> = peers.iter().map(start).collect::<Result<_>>()?;
+    let servers: Vec<Server> = peers.iter().zip(&natives).map(start).collect::<Result<_>>()?;
     for server in &servers {
         until_true("a cluster does not take sets", || takes_sets(server.address))?;
     }
-    Ok(servers)
+    Ok((servers, natives))
 }
 
 /// Whether a node has sets of keys in all places executed.
@@ -169,11 +194,29 @@ impl Setup {
 
     fn round(&mut self, traffic: &Traffic, depth: usize, time: Duration) -> Result<()> {
         let before = self.cpu_ns()?;
-        let outcome = self.load.run(&mut traffic.clone(), depth, Some(time))?;
-        let sets = outcome.requests as f64;
+        let (sets, elapsed) = self.ask(traffic, depth, Some(time))?;
         let cpu_us = (self.cpu_ns()? - before) as f64 / sets / 1e3;
-        self.rounds.push((cpu_us, sets / outcome.elapsed.as_secs_f64()));
+        self.rounds.push((cpu_us, sets / elapsed.as_secs_f64()));
         Ok(())
+    }
+
+    /// Sets until `traffic` ends or `time` is over: how many there were, and how long it took.
+    fn ask(
+        &mut self,
+        traffic: &Traffic,
+        depth: usize,
+        time: Option<Duration>,
+    ) -> Result<(f64, Duration)> {
+        match &mut self.asks {
+            Asks::Any(load) => {
+                let outcome = load.run(&mut traffic.clone(), depth, time)?;
+                Ok((outcome.requests as f64, outcome.elapsed))
+            }
+            Asks::Routed(routed, connections) => {
+                let (sets, elapsed) = routed.run(traffic.clone(), depth * *connections, time)?;
+                Ok((sets as f64, elapsed))
+            }
+        }
     }
 }
 

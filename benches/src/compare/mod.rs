@@ -34,6 +34,7 @@ mod product;
 mod protocol;
 mod random;
 mod resp;
+mod routed;
 mod server;
 mod start;
 mod statistics;

@@ -35,7 +35,7 @@ pub mod storage;
 pub mod transport;
 mod view;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
@@ -47,7 +47,7 @@ use isogrid_grid::copies::{Copies, Out};
 use isogrid_grid::id::{GroupId, NodeId, SegmentId};
 use isogrid_grid::membership::Now;
 use isogrid_grid::message::{Envelope, Message, ToCopy};
-use isogrid_grid::metadata::{Acks, GroupSettings, Owners, Role};
+use isogrid_grid::metadata::{Acks, GroupSettings, Owners, Persist, Role};
 use isogrid_grid::replica::OpId;
 use isogrid_grid::structures::Structures;
 use isogrid_grid::tx::Open;
@@ -60,6 +60,7 @@ use crate::config::{CacheConfig, CacheMode, ServerConfig};
 use crate::security::random;
 use crate::server::tls::TlsError;
 pub use balance::{Left, Speed};
+use copies::CopyDisk;
 use driver::Input;
 pub use executed::{Executed, Later};
 use frame::put_core;
@@ -168,8 +169,8 @@ impl Shared {
         let local_reads = config.mode == CacheMode::Replicated && acks == Acks::Sync;
         let many = config.mode == CacheMode::Distributed && config.owners > 2;
         let min_insync = if many { 2 } else { 1 };
-        let durable = config.is_kept_by_members();
-        let settings = GroupSettings { owners, durable, local_reads, min_insync, acks };
+        let persist = config.kept_by_members();
+        let settings = GroupSettings { owners, persist, local_reads, min_insync, acks };
         let (name, group) = (config.name.clone(), group_of(&config.name));
         Shared { name, group, settings, table, copies: OnceLock::new() }
     }
@@ -178,6 +179,12 @@ impl Shared {
     #[must_use]
     pub fn has_local_reads(&self) -> bool {
         self.settings.local_reads
+    }
+
+    /// Whether a restart of all members leaves as much of it as of another one.
+    #[must_use]
+    pub fn is_kept_as(&self, other: &Shared) -> bool {
+        self.settings.persist == other.settings.persist
     }
 
     /// Whether writes are acknowledged before the copies have them (R37).
@@ -192,7 +199,7 @@ impl Shared {
         let owners = Owners::Count(STRUCTURE_OWNERS);
         let settings = GroupSettings {
             owners,
-            durable: false,
+            persist: Persist::None,
             local_reads: false,
             min_insync: 1,
             acks: Acks::Sync,
@@ -264,6 +271,10 @@ pub struct Cluster {
     intake: Intake,
     /// Announcements of other nodes.
     heard: Heard,
+    /// Where copies are kept, if they are.
+    copy_disk: OnceLock<Arc<CopyDisk>>,
+    /// The process is about to end, and says nothing more of its copies.
+    is_silent: AtomicBool,
     clock: SystemClock,
 }
 
@@ -305,6 +316,12 @@ impl Cluster {
     #[must_use]
     pub fn cache(&self, name: &str) -> Option<&Arc<Shared>> {
         self.caches.iter().find(|shared| shared.name == name)
+    }
+
+    /// The cache that is this group, if there is one.
+    #[must_use]
+    pub fn of_group(&self, group: GroupId) -> Option<&Arc<Shared>> {
+        self.caches.iter().find(|shared| shared.group == group)
     }
 
     /// The caches of the cluster.
@@ -510,7 +527,7 @@ impl Cluster {
     }
 
     fn discarded(&self, group: GroupId, segment: SegmentId, count: u64) {
-        let shared = self.caches.iter().find(|shared| shared.group == group);
+        let shared = self.of_group(group);
         let cache = shared.map_or("", |shared| &*shared.name);
         tracing::warn!(
             event = "async_discarded",
@@ -524,14 +541,26 @@ impl Cluster {
     /// Only who may serve asks: one that was expelled and has not heard of it could not do what it is
     /// told, and would ask for ever.
     fn resolve(&self, group: GroupId, segment: SegmentId, open: Open) {
-        let shared = self.caches.iter().find(|shared| shared.group == group);
+        let shared = self.of_group(group);
         let shared = shared.filter(|shared| self.serves(shared, segment.0.into()));
         if let Some((shared, executor)) = shared.zip(self.executor.get()) {
             executor.resolve(shared, segment, open);
         }
     }
 
+    /// Makes everything durable that copies have, and promises nothing more: the process is about to
+    /// end. Waits for the disk.
+    pub fn settle_copies(&self) {
+        self.is_silent.store(true, Ordering::Release);
+        if let Some(Err(error)) = self.copy_disk.get().map(|disk| disk.settle()) {
+            tracing::error!(event = "copies_not_settled", %error, "the last writes may be lost");
+        }
+    }
+
     fn send_copies(&self, to: NodeId, all: Vec<ToCopy>) {
+        if self.is_silent.load(Ordering::Acquire) {
+            return;
+        }
         let Some(Identity { cluster, node, boot, .. }) = self.identity.get().copied() else {
             return;
         };

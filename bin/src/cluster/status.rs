@@ -289,20 +289,19 @@ impl CacheStatus {
         if let Some(copies) = shared.copies() {
             copies.each(|_: SegmentId, replica| active_here += usize::from(replica.is_active()));
         }
+        let map = segments.iter().map(|one| SegmentStatus::of(one, control.metadata(), now));
+        let map: Vec<SegmentStatus> = map.collect();
         CacheStatus {
             cache: shared.name.clone(),
             segments: segments.len(),
             served: segments.iter().filter(|segment| segment.primary.is_some()).count(),
             lost: segments.iter().filter(is_lost).count(),
-            complete: segments.iter().filter(|segment| segment.insync.len() >= copies).count(),
+            complete: map.iter().filter(|segment| segment.insync.len() >= copies).count(),
             filling: segments.iter().map(|segment| segment.syncing.len()).sum(),
             active_here,
             min_insync: usize::from(shared.settings.min_insync),
             segment_bytes: shared.table.usage().bytes.checked_div(copies_here).unwrap_or(0),
-            map: segments
-                .iter()
-                .map(|one| SegmentStatus::of(one, control.metadata(), now))
-                .collect(),
+            map,
         }
     }
 
@@ -335,13 +334,16 @@ impl CacheStatus {
 
 impl SegmentStatus {
     fn of(segment: &Segment, metadata: &Metadata, now: Timestamp) -> SegmentStatus {
+        let awaited = awaited(metadata, segment);
+        // Where one is there, others that are listed still are what processes have left that are over.
+        let listed = || segment.insync.iter().map(|copy| copy.node.0).collect();
         SegmentStatus {
             epoch: segment.epoch.0,
             primary: segment.primary.map(|node| node.0),
-            insync: segment.insync.iter().map(|copy| copy.node.0).collect(),
+            insync: if awaited.is_empty() { listed() } else { awaited.clone() },
             syncing: segment.syncing.iter().map(|filling| filling.copy.node.0).collect(),
             target: segment.target.iter().map(|node| node.0).collect(),
-            awaited: awaited(metadata, segment),
+            awaited,
             stale: segment.stale.iter().map(|stale| StaleStatus::of(stale, now)).collect(),
         }
     }

@@ -47,7 +47,8 @@ async fn who_may_not_serve_asks_for_no_decision() {
     cluster.set_executor(Arc::clone(&counting) as Arc<dyn Executor>);
     let shared = Arc::clone(cluster.structures().unwrap());
     let asked_in_all = || {
-        let open = Open::Ask(TxId { begun: 0, name: cluster.name() }, SegmentId(1));
+        let home = (shared.group, SegmentId(1));
+        let open = Open::Ask(TxId { begun: 0, name: cluster.name() }, home);
         cluster.carry_out(vec![Out::Resolve(shared.group, SegmentId(0), open)]);
         counting.0.load(Ordering::Relaxed)
     };

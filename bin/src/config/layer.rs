@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::field::Raw;
 use super::file::apply_file;
 use super::key::find;
-use super::model::{CacheConfig, ServerConfig};
+use super::model::{CacheConfig, CacheMode, ServerConfig};
 use super::problem::{Origin, Problem, Problems};
 use super::suggest::nearest;
 use super::table::{CACHE, ROOT};
@@ -108,6 +108,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
     if !problems.is_empty() {
         return Err(Problems(problems));
     }
+    loaded.keep_in_memory();
     validate(&loaded.config).map(|()| loaded)
 }
 
@@ -142,6 +143,16 @@ impl Loaded {
         };
         self.origins.insert(place, origin.clone());
         Ok(())
+    }
+
+    /// Caches of a cluster are in memory alone unless it is said where else.
+    fn keep_in_memory(&mut self) {
+        let shared = self.config.caches.iter_mut().filter(|cache| cache.mode != CacheMode::Local);
+        for cache in shared {
+            if !self.origins.contains_key(&format!("cache.{}.persist", cache.name)) {
+                cache.persist = "none".to_owned();
+            }
+        }
     }
 
     /// The cache called `name`, also as a variable's name spells it.

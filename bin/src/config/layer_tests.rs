@@ -181,3 +181,32 @@ fn what_is_shown_configures_the_same() {
         assert_eq!(first.config, second.config, "{}", show(&first, true));
     }
 }
+
+/// Whoever says nothing has caches of a cluster in memory, and on disks what a node keeps alone.
+#[test]
+fn caches_of_a_cluster_are_on_disks_when_it_is_said() {
+    let cluster = "[cluster]\nbootstrap_expect = 3\n";
+    for (cache, kept) in [
+        ("", "async"),
+        ("mode = \"distributed\"\n", "none"),
+        ("mode = \"replicated\"\npersist = \"async\"\n", "async"),
+        ("mode = \"distributed\"\npersist = \"sync\"\n", "sync"),
+        ("mode = \"invalidated\"\n", "none"),
+    ] {
+        let text = format!("{cluster}[[cache]]\nname = \"default\"\n{cache}");
+        let config = loaded("kept", &text, &[], &[]).unwrap().config;
+        let found = &config.caches[0];
+        assert_eq!(found.persist, kept, "{cache}");
+        assert_eq!(found.is_kept_by_members(), cache.contains("persist"), "{cache}");
+    }
+    let set = ["cache.default.mode=distributed", "cache.default.persist=async"];
+    let config = loaded("said", cluster, &[], &set).unwrap().config;
+    assert!(config.caches[0].is_kept_by_members());
+    for (more, why) in [
+        ("node.data_dir=off", "persist = async, and there is no data directory"),
+        ("cache.default.mode=invalidated", "an invalidated cache cannot have persist = async"),
+    ] {
+        let refused = loaded("refused", cluster, &[], &[&set[..], &[more]].concat());
+        assert!(refused.unwrap_err().to_string().contains(why), "{more}");
+    }
+}

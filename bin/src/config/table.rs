@@ -446,8 +446,8 @@ pub static CACHE: [Key<CacheConfig>; 14] = [
         "Where the entries are: local, on this node alone; distributed, spread over the members of \
          the cluster, each on `owners` of them; replicated, on every member; invalidated, each member \
          has entries of its own, and what is written on one is dropped on the others. Those of a \
-         cluster are kept in memory alone, unless `persist` = sync, which invalidated caches \
-         cannot have. The same on each node.",
+         cluster are kept in memory alone, unless `persist` is said to be sync or async, which \
+         invalidated caches cannot have. The same on each node.",
     ),
     Key::new(
         "owners",
@@ -508,9 +508,10 @@ pub static CACHE: [Key<CacheConfig>; 14] = [
         Form::Choice(&PERSIST_MODES),
         field!(CacheConfig, persist),
         "When a write is acknowledged: none, at once, and the cache is empty after a restart; \
-         async, when it is in the log, which survives a kill, and a power cut after 100 ms; sync, \
-         when it is safe on the disk, in a cluster on those of all copies (its other modes keep \
-         a cache of the cluster in memory alone, and behind is refused); behind, at once, and it is written a moment later, the newest \
+         async, when it is in the log, which survives a kill, and a power cut after 100 ms, in a \
+         cluster when all copies have it in memory, and their disks have it within 100 ms; sync, \
+         when it is safe on the disk, in a cluster on those of all copies (there nothing but none, \
+         async and sync, and none unless it is said); behind, at once, and it is written a moment later, the newest \
          change of each key: a crash takes what was not written yet.",
     ),
     Key::new(

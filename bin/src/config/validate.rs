@@ -83,14 +83,15 @@ fn check_mode(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Proble
     }
     if cache.persist == "behind" {
         let what = format!("cache `{name}`: only local caches have persist = behind");
-        found.push(problem(what, "say persist = sync or none, or mode = local"));
+        found.push(problem(what, "say persist = sync, async or none, or mode = local"));
     }
-    if cache.persist == "sync" && config.node.data_dir.is_none() {
-        let what = format!("cache `{name}`: persist = sync, and there is no data directory");
+    let (persist, is_on_disk) = (&cache.persist, matches!(&*cache.persist, "sync" | "async"));
+    if is_on_disk && config.node.data_dir.is_none() {
+        let what = format!("cache `{name}`: persist = {persist}, and there is no data directory");
         found.push(problem(what, "give --data-dir, or say persist = none"));
     }
-    if cache.persist == "sync" && cache.mode == CacheMode::Invalidated {
-        let what = format!("cache `{name}`: an invalidated cache cannot have persist = sync");
+    if is_on_disk && cache.mode == CacheMode::Invalidated {
+        let what = format!("cache `{name}`: an invalidated cache cannot have persist = {persist}");
         found.push(problem(what, "say persist = none, or mode = distributed"));
     }
     if !cache.regions.is_empty() {

@@ -265,6 +265,7 @@ mod tests {
         for (mode, persist, expected) in [
             (CacheMode::Distributed, "sync", "sync"),
             (CacheMode::Replicated, "sync", "sync"),
+            (CacheMode::Replicated, "async", "async"),
             (CacheMode::Distributed, "none", "none"),
         ] {
             let persist = persist.to_owned();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::data::Watch;
+use super::defragment::Defragment;
 use super::exposed::Exposed;
+use super::heap::Heap;
 use super::node::Node;
 use super::reload::Reload;
 use super::secure::HANDSHAKE_TIMEOUT;
@@ -15,27 +17,34 @@ use super::secure::HANDSHAKE_TIMEOUT;
 const TICK: Duration = Duration::from_millis(25);
 /// Entries of a segment handled before others have their turn.
 const BUDGET: usize = 256;
-/// Ticks between two sweeps over the connections and two looks at the hour.
+/// Ticks between two sweeps over the connections, and two looks at the hour and the allocator.
 const SWEEP_TICKS: u32 = 10;
 
 /// Looks after the node until it is dropped.
 pub async fn run(node: Arc<Node>) {
     let mut ticks = 0u32;
     let mut watch = Watch::default();
+    let mut defragment = Defragment::default();
     let mut reload = Reload::new(&node);
     let mut exposed = Exposed::new(&node.config);
     loop {
         tokio::time::sleep(TICK).await;
         ticks = ticks.wrapping_add(1);
-        for cache in node.catalog.caches() {
+        let caches = node.catalog.caches();
+        for cache in &caches {
             while cache.maintain(node.now(), BUDGET) {
                 tokio::task::yield_now().await;
             }
         }
+        defragment.step(&caches, node.now());
         if let Some(shared) = node.cluster.get().and_then(|cluster| cluster.structures()) {
             shared.table().maintain(node.now(), BUDGET);
         }
         if ticks.is_multiple_of(SWEEP_TICKS) {
+            if let Some(heap) = Heap::now() {
+                defragment.look(heap);
+                defragment.set_aside(heap, &caches);
+            }
             node.connections.sweep(&node.config.limits, node.now());
             node.handshakes.sweep(HANDSHAKE_TIMEOUT, node.now());
             if let Some(limit) = node.config.limits.login_timeout {

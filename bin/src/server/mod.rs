@@ -9,6 +9,7 @@ pub mod connection;
 pub mod connections;
 pub mod counters;
 pub mod data;
+mod defragment;
 pub mod detail;
 pub mod detect;
 pub mod dispatch;
@@ -19,6 +20,7 @@ pub mod files;
 pub mod guard;
 mod guarded;
 pub mod health;
+mod heap;
 pub mod http;
 mod invalidated;
 pub mod keeper;
@@ -277,6 +279,9 @@ async fn serve(node: Arc<Node>, http: Vec<String>, listeners: Vec<Listener>) -> 
     maintenance.abort();
     locks.abort();
     queues.abort();
+    if let Some(cluster) = node.cluster.get().cloned() {
+        let _ = tokio::task::spawn_blocking(move || cluster.settle_copies()).await;
+    }
     if let Some(audit) = node.security.audit() {
         audit.close();
     }

@@ -220,7 +220,8 @@ impl Node {
         let mode = |cache: &Arc<Object>| persist_name(cache.options.persist);
         let local = local.map(|cache| format!("{} ({})", cache.name, mode(cache)));
         let of_cluster = self.config.caches.iter().filter(|cache| cache.is_kept_by_members());
-        let of_cluster = of_cluster.map(|cache| format!("{} (sync, by members)", cache.name));
+        let of_cluster =
+            of_cluster.map(|cache| format!("{} ({}, by members)", cache.name, cache.persist));
         let all: Vec<_> = local.filter(|_| self.data.get().is_some()).chain(of_cluster).collect();
         match &self.config.node.data_dir {
             Some(path) if !all.is_empty() => format!("kept in {path}: {}", all.join(", ")),

@@ -394,6 +394,8 @@ impl Drop for Persistence {
             reads.loader.stop();
             reads.feeder.close();
         }
+        // Whoever still has a journal writes nothing to a folder that another process may open now.
+        let _ = self.log.close();
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Account {
     garbage: AtomicI64,
     /// Evicted, and on its way to where it is kept.
     queued: AtomicI64,
+    /// Of the limit what the allocator holds and no entry has.
+    aside: AtomicU64,
     max_bytes: AtomicU64,
     max_entries: u64,
     /// Region 0 is everything that has no region of its own.
@@ -50,6 +52,7 @@ impl Account {
             retired: AtomicI64::new(0),
             garbage: AtomicI64::new(0),
             queued: AtomicI64::new(0),
+            aside: AtomicU64::new(0),
             max_bytes: AtomicU64::new(config.max_bytes),
             max_entries: config.max_entries.unwrap_or(UNLIMITED),
             regions: std::iter::once(region(None, None)).chain(own).collect(),
@@ -101,15 +104,21 @@ impl Account {
         count(&self.queued)
     }
 
+    /// Sets what the allocator holds and no entry has, an eighth of the limit at most.
+    pub fn set_aside(&self, bytes: u64) {
+        self.aside.store(bytes.min(self.max_bytes() / 8), Ordering::Relaxed);
+    }
+
     /// Bytes that are held and will be free without more being evicted: what waits to be written,
-    /// and garbage up to an eighth of the limit. When readers keep more of it from being freed,
+    /// what the allocator holds, and garbage up to an eighth of the limit. When readers keep more of it from being freed,
     /// evicting what lives would only make more. Garbage comes and goes by the bag, so it is its
     /// average that counts: otherwise the room for what lives would swing, and with each swing a
     /// policy gives up entries that it had chosen to keep (ADR 1).
     pub fn leaving(&self) -> u64 {
         let max_bytes = self.max_bytes();
         let peak = self.retired().saturating_sub(max_bytes / 64);
-        self.queued() + count(&self.garbage).max(peak).min(max_bytes / 8)
+        let aside = self.aside.load(Ordering::Relaxed);
+        self.queued() + aside + count(&self.garbage).max(peak).min(max_bytes / 8)
     }
 
     /// Bytes of live memory.

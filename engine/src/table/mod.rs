@@ -5,6 +5,7 @@ mod account;
 mod away;
 mod bag;
 mod copy;
+mod defragment;
 mod entry;
 mod epochs;
 mod index;
@@ -29,6 +30,7 @@ pub use away::{Back, Backing, Leaving};
 pub use copy::{ChunkError, SegmentCopy, decode_change, encode_change, removals};
 use sha2::{Digest, Sha256};
 
+pub use defragment::Pass;
 pub use entry::{Entry, EntryMut, Hint, NewEntry, Pinned, Prepared};
 pub use journal::{Change, Journal, Unrecorded};
 pub use observer::{Event, EventKind, Observer};

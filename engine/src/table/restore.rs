@@ -170,23 +170,28 @@ impl Table {
         if again && is_ours {
             locked.raise_seq(saved.seq);
         }
-        let mut found = locked.find(hash, saved.key);
+        let found = locked.find(hash, saved.key);
         let there = found.map(|(_, version)| locked.own_version(version.seq()));
         if there.is_some_and(|there| there > saved.order() || there == saved.order() && !again) {
             return Ok(Restored::Newer);
         }
-        if again {
-            locked.remove_again(found, saved.seq + 1);
-            found = None;
-        }
-        if expired {
-            return Ok(Restored::Expired);
-        }
-        if is_ours && locked.was_cleared(saved.seq) {
-            return Ok(Restored::Newer);
-        }
         let draft = draft(saved.key, &saved.entry);
-        if is_ours && found.is_none() && locked.was_published(saved.seq) {
+        let dead = expired || is_ours && locked.was_cleared(saved.seq);
+        let own = is_ours && locked.was_published(saved.seq);
+        if let Some(older) = found.filter(|_| again) {
+            // What a log changes is there already: most changes of a long one are of that kind.
+            if own && !dead && locked.replace_again(hash, older, draft, saved.seq, saved.accessed) {
+                return Ok(Restored::Stored);
+            }
+            // To make room for it may have taken the older one.
+            let found = locked.find(hash, saved.key);
+            locked.remove_again(found, saved.seq + 1);
+        }
+        if dead {
+            return Ok(if expired { Restored::Expired } else { Restored::Newer });
+        }
+        let found = found.filter(|_| !again);
+        if own && found.is_none() {
             locked.put_back(hash, draft, saved.seq, saved.accessed)?;
         } else {
             let version = Some(saved.entry.version.unwrap_or(saved.order()));

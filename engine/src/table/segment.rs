@@ -14,6 +14,7 @@
 mod away;
 mod copy;
 mod publication;
+mod relocate;
 mod removal;
 mod restore;
 mod room;

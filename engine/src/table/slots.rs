@@ -45,6 +45,12 @@ impl SlotMap {
         *self.entries.get_mut(slot.0) = pointer | u64::from(region) << POINTER_BITS | ordered;
     }
 
+    /// What is at `slot` has moved in memory; nothing else has changed.
+    pub fn relocate(&mut self, slot: Slot, pointer: u64) {
+        let entry = self.entries.get_mut(slot.0);
+        *entry = *entry & !POINTER_MASK | pointer;
+    }
+
     /// Notes that the entry at `slot` is kept elsewhere too, until something else is set.
     pub fn mark_copied(&mut self, slot: Slot) {
         *self.entries.get_mut(slot.0) |= COPIED;

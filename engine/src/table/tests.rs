@@ -1,3 +1,5 @@
+mod defragment;
+
 use super::*;
 use crate::eviction::PolicyKind;
 use crate::{Error, NewEntry, RegionConfig};
@@ -106,6 +108,29 @@ fn an_aborted_write_over_a_deletion_leaves_nothing() {
     table.maintain(0, 1_000);
     let usage = table.usage();
     assert!(usage.bytes - usage.retired_bytes < before + 20_000, "{usage:?}, {before} before");
+}
+
+/// Maintenance said that there was no more to do as soon as it had trimmed 64 versions: what came
+/// to an end then, when other threads had freed all garbage meanwhile, left the rest.
+#[test]
+fn maintenance_has_more_to_do_until_each_version_behind_a_closed_snapshot_is_gone() {
+    let table = table(TableConfig { segments: Some(1), ..TableConfig::default() });
+    let write = || {
+        for n in 0..1_000u16 {
+            put(&table, &n.to_le_bytes(), &value(b"v"), 0).unwrap();
+        }
+    };
+    let live = || table.usage().bytes - table.usage().retired_bytes;
+    write();
+    while table.maintain(0, 1_000) {}
+    let before = live();
+    let snapshot = table.snapshot(0);
+    write();
+    assert!(live() > before + 1_000 * 32, "{} and {before} before", live());
+    drop(snapshot);
+    while table.maintain(0, 1_000) {}
+    // Each new version keeps the place of its link, which is 16 bytes as sizes are rounded.
+    assert_eq!(live(), before + 1_000 * 16);
 }
 
 #[test]
@@ -307,4 +332,61 @@ fn a_hint_that_no_longer_holds_is_not_believed() {
     put(&table, b"k", &value(b"back"), 0).unwrap();
     let found = pinned.get_hinted(hash, b"k", absent, 0).map(|entry| entry.value().to_vec());
     assert_eq!(found.unwrap(), b"back");
+}
+
+/// A log holds a key as often as it was changed. What is left of doing it again is what the last change
+/// of each key alone would leave: entries, their account, and when they expire.
+#[test]
+fn changes_that_are_done_again_take_the_places_of_those_before_them() {
+    for policy in PolicyKind::ALL {
+        let config =
+            || TableConfig { segments: Some(1), eviction: policy, ..TableConfig::default() };
+        let (again, once) = (table(config()), table(config()));
+        let (mut rng, mut last) = (1, std::collections::BTreeMap::new());
+        for seq in 1..3_000u64 {
+            let n = crate::env::split_mix(&mut rng);
+            let bytes = vec![7; usize::try_from(n >> 32).unwrap() % 300];
+            let entry = NewEntry {
+                deadline: n.is_multiple_of(5).then_some(500 + n % 1_000),
+                max_idle: n.is_multiple_of(7).then_some(800),
+                flags: u32::from(n.is_multiple_of(3)),
+                ..value(b"")
+            };
+            // One in ten has the number of the last one: it changed no more than its deadline.
+            last.insert(n % 200, (bytes, entry, seq - u64::from(n.is_multiple_of(10))));
+            let (bytes, entry, seq) = &last[&(n % 200)];
+            replay(&again, n % 200, bytes, entry, *seq);
+        }
+        last.iter().for_each(|(n, (bytes, entry, seq))| replay(&once, *n, bytes, entry, *seq));
+        for now in [100, 700, 10_000] {
+            collect(&again, now);
+            collect(&once, now);
+            assert_eq!(image(&again, now), image(&once, now), "{policy:?} at {now}");
+            let [is, want] = [&again, &once].map(|table| table.usage());
+            assert_eq!((is.entries, is.bytes), (want.entries, want.bytes), "{policy:?} at {now}");
+        }
+        assert!(image(&again, 10_000).len() > 50, "some never expire");
+    }
+}
+
+fn replay(table: &Table, n: u64, bytes: &[u8], entry: &NewEntry<'_>, seq: u64) {
+    let (key, entry) = (n.to_le_bytes(), NewEntry { value: [bytes, b""], ..*entry });
+    let saved = Saved { key: &key, entry, epoch: 1, seq, accessed: 0 };
+    assert_eq!(table.replay(&saved, 0), Ok(Restored::Stored));
+}
+
+/// Version, flags, deadline, max-idle and value of each key.
+type Shown = (u64, u32, Option<u64>, Option<u32>, Vec<u8>);
+
+fn image(table: &Table, now: Timestamp) -> std::collections::BTreeMap<Vec<u8>, Shown> {
+    let (mut image, mut cursor) = (std::collections::BTreeMap::new(), Some(Cursor::default()));
+    while let Some(at) = cursor {
+        cursor = table.scan(at, 100, now, |entry| {
+            let (version, flags) = (entry.version(), entry.flags());
+            let life = (entry.deadline(), entry.max_idle());
+            let shown = (version, flags, life.0, life.1, entry.value().to_vec());
+            assert_eq!(image.insert(entry.key().to_vec(), shown), None, "twice");
+        });
+    }
+    image
 }

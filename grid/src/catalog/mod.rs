@@ -31,7 +31,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use isogrid_engine::persist::behind::BehindTable;
 use isogrid_engine::persist::{KeptTable, PersistMode, discard};
 use isogrid_engine::{Allocator, ConfigError, TableConfig, Timestamp};
@@ -139,6 +139,13 @@ impl Catalog {
     #[must_use]
     pub fn index(&self) -> Arc<Index> {
         self.index.load_full()
+    }
+
+    /// The same for a moment: to be dropped before anything is waited for.
+    #[must_use]
+    #[inline]
+    pub fn glance(&self) -> Guard<Arc<Index>> {
+        self.index.load()
     }
 
     /// The object of this id.

@@ -316,8 +316,8 @@ impl Control {
     pub fn serves(&self, now: Now, group: GroupId, at: SegmentId) -> Option<Epoch> {
         let segment = self.segment(group, at).filter(|_| self.metadata.shut_down().is_none())?;
         let is_ours = segment.primary == Some(self.identity.node) && self.incarnation().is_some();
-        let given_up = self.given_up.contains(&(group, at, segment.epoch));
-        (is_ours && !given_up && self.lease.holds(now.monotonic)).then_some(segment.epoch)
+        let given_up = || self.given_up.contains(&(group, at, segment.epoch));
+        (is_ours && self.lease.holds(now.monotonic) && !given_up()).then_some(segment.epoch)
     }
 
     /// Whether this member's copy may answer reads now (R24).
@@ -325,7 +325,7 @@ impl Control {
     pub fn may_read(&self, now: Now, group: GroupId, at: SegmentId) -> Option<Epoch> {
         let settings = &self.metadata.groups().get(&group)?.settings;
         let segment = self.segment(group, at).filter(|_| self.metadata.shut_down().is_none())?;
-        let ours = self.metadata.copy_of(self.identity.node, settings.durable)?;
+        let ours = self.metadata.copy_of(self.identity.node, settings.persist)?;
         let is_insync = segment.insync.contains(&ours) && self.incarnation().is_some();
         let given_up = self.given_up.contains(&(group, at, segment.epoch));
         let holds = self.lease.holds(now.monotonic);

@@ -10,10 +10,11 @@ use crate::replica::{Base, Event, Kept};
 
 /// Keeps what copies have (R52).
 pub trait Keeper: Send + Sync {
-    /// Keeps a change of a copy, the `count`-th of it, behind all that came before. Called under
+    /// Keeps a change of a copy, the so-manieth of it, behind all that came before. Called under
     /// the copy's locks: it must not wait. When it is durable, [`Copies::durable`] is told; when it
-    /// can never be, nobody is, and nothing of it is acknowledged.
-    fn keep(&self, group: GroupId, at: SegmentId, count: u64, kept: &Kept);
+    /// can never be, nobody is, and nothing of it is acknowledged. Unless somebody `waits` for that
+    /// it may take 100 ms.
+    fn keep(&self, copy: (GroupId, SegmentId), change: (u64, &Kept), waits: bool);
 
     /// Why no more writes can be kept now, if so: they are refused before they are taken.
     fn refuses(&self) -> Option<Unrecorded>;
@@ -32,10 +33,10 @@ impl Copies {
         done
     }
 
-    /// All changes have come.
-    pub fn restored(&self, now: Now) {
+    /// All changes have come, the last ones too if the process before has `settled` them.
+    pub fn restored(&self, now: Now, settled: bool) {
         for at in self.segments() {
-            self.locked(now, at, |replica, base| replica.restored(base));
+            self.locked(now, at, |replica, base| replica.restored(settled, base));
         }
     }
 
@@ -93,7 +94,7 @@ impl Copies {
             let nothing = Kept::Begin { after: 0, of: Epoch(0), lost_before: 0 };
             self.locked(now, at, |replica, base| {
                 let _ = replica.restore(nothing, base);
-                replica.restored(base);
+                replica.restored(true, base);
             });
         }
     }

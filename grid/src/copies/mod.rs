@@ -132,7 +132,7 @@ impl Copies {
             if let Some(budget) = &budget {
                 replica = replica.at_once(Arc::clone(budget));
             }
-            if keeper.is_some() { replica.kept() } else { replica }
+            if keeper.is_some() { replica.kept(settings.persist) } else { replica }
         };
         let fragments = (0..u16::try_from(count).unwrap_or(u16::MAX))
             .map(|at| Fragment::new(us, replica(at)))
@@ -452,7 +452,9 @@ impl Fragment {
                 Action::Send(to, peer) => out.push(Out::Send(to, group, at, peer)),
                 Action::Ask(request) => out.push(Out::Ask(request)),
                 Action::Keep(count, kept) => {
-                    of.keeper.iter().for_each(|keeper| keeper.keep(group, at, count, &kept));
+                    let (change, waits) = ((count, &kept), state.replica.awaits_disk());
+                    let keeper = of.keeper.iter();
+                    keeper.for_each(|keeper| keeper.keep((group, at), change, waits));
                 }
                 Action::Committed(seq) => {
                     self.committed.store(seq, Ordering::Release);
@@ -465,6 +467,7 @@ impl Fragment {
                 }
                 Action::Filled(filled) => of.stats.filled(filled),
                 Action::Active(from) => {
+                    of.stats.taken_up(state.replica.takes_up_torn());
                     copy.lead(state.replica.epoch().0);
                     state.beside.prepared_from = Some(from);
                 }

@@ -9,8 +9,10 @@ use isogrid_engine::{Error, NewEntry, Timestamp};
 use super::once::Withheld;
 use super::{Copies, Fragment, SCRATCH, State};
 use crate::membership::Now;
-use crate::replica::Record;
-use crate::tx::{Deciding, Decision, Intent, Ledger, Note, Preparing, Settling, TxId, Vote, join};
+use crate::replica::{OpId, Record};
+use crate::tx::{
+    Deciding, Decision, Intent, Known, Ledger, Note, Part, Preparing, Settling, TxId, Vote, join,
+};
 
 impl Copies {
     /// Whether a transaction holds a key so that it must not be read now, or not be written. What
@@ -96,7 +98,7 @@ impl Copies {
         &self,
         now: Timestamp,
         segment: u32,
-        note: (TxId, Decision, Vec<crate::id::SegmentId>),
+        note: (TxId, Decision, Vec<Part>),
     ) -> Result<Decision, Unrecorded> {
         let fragment = self.fragments.get(segment as usize).ok_or(Unrecorded::Elsewhere)?;
         let mut state = fragment.lock_active()?;
@@ -123,6 +125,15 @@ impl Copies {
             self.note(fragment, &mut state, &Note::Close(tx))?;
         }
         Ok(())
+    }
+
+    /// What a segment knows of a transaction by its name. True when what was recorded is committed.
+    ///
+    /// # Errors
+    /// [`Unrecorded`]: the copy does not serve.
+    pub fn known_tx(&self, segment: u32, name: OpId) -> Result<Known, Unrecorded> {
+        let fragment = self.fragments.get(segment as usize).ok_or(Unrecorded::Elsewhere)?;
+        Ok(fragment.lock_active()?.beside.ledger.known(name))
     }
 
     /// Does what was decided: writes what a transaction was to write here, or not, and lets go of

@@ -8,6 +8,9 @@ use crate::replica::Filled;
 #[derive(Debug, Default)]
 pub struct CopyStats {
     discarded: AtomicU64,
+    torn: AtomicU64,
+    /// How many of these nobody has been told of.
+    untold: AtomicU64,
     /// Other copies that were filled from here with all entries.
     pub whole: FillStats,
     /// Those that were filled with what they lacked.
@@ -33,6 +36,24 @@ impl CopyStats {
 
     pub(super) fn discarded(&self, count: u64) {
         self.discarded.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Segments that were taken up from disks that are written behind, when no process was left that
+    /// had more: the last 100 ms of what was acknowledged in them may be lost (R62).
+    #[must_use]
+    pub fn torn(&self) -> u64 {
+        self.torn.load(Ordering::Relaxed)
+    }
+
+    /// How many of them there are since this was asked last.
+    #[must_use]
+    pub fn take_untold_torn(&self) -> u64 {
+        self.untold.swap(0, Ordering::Relaxed)
+    }
+
+    pub(super) fn taken_up(&self, is_torn: bool) {
+        self.torn.fetch_add(u64::from(is_torn), Ordering::Relaxed);
+        self.untold.fetch_add(u64::from(is_torn), Ordering::Relaxed);
     }
 
     pub(super) fn filled(&self, filled: Filled) {

@@ -11,7 +11,7 @@ use isogrid_engine::{NewEntry, TableConfig};
 use self::once::Counters;
 use super::*;
 use crate::id::{Data, Incarnation};
-use crate::metadata::{Filling, Owners};
+use crate::metadata::{Filling, Owners, Persist};
 use crate::random::Random;
 use crate::segment::Wish;
 
@@ -19,7 +19,7 @@ const SEGMENTS: u16 = 2;
 const GROUP: GroupId = GroupId(7);
 const SETTINGS: GroupSettings = GroupSettings {
     owners: Owners::Count(2),
-    durable: false,
+    persist: Persist::None,
     local_reads: false,
     min_insync: 1,
     acks: Acks::Sync,

@@ -2,7 +2,7 @@
 
 use isogrid_engine::Timestamp;
 
-use super::{Filling, Metadata, Refusal, Segment, Stale, are_distinct};
+use super::{Filling, Metadata, Persist, Refusal, Segment, Stale, are_distinct};
 use crate::bytes::{Input, put_many, put_u8, put_u64};
 use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use crate::mutant::is_planted;
@@ -74,8 +74,8 @@ impl Metadata {
             Step::Serve(primary, insync, floor) => {
                 next.insync.retain(|copy| insync.contains(&copy.node));
                 if is_planted("promote-anyone") {
-                    next.insync =
-                        insync.iter().filter_map(|node| self.copy_of(*node, false)).collect();
+                    let copy = |node: &NodeId| self.copy_of(*node, Persist::None);
+                    next.insync = insync.iter().filter_map(copy).collect();
                 } else if next.insync.len() != insync.len() || !insync.contains(primary) {
                     return Err(Refusal::NotInSync);
                 }
@@ -142,12 +142,14 @@ impl Metadata {
     /// Copies that are in sync no more are stale from now on, until they are filled anew.
     fn fall_behind(&self, was: &Segment, next: &mut Segment, at: Timestamp) {
         let dropped = was.insync.iter().filter(|copy| !next.insync.contains(copy));
-        let dropped = dropped.map(|copy| Stale { copy: *copy, epoch: was.epoch, at });
+        let dropped = dropped.filter_map(|copy| self.today(*copy));
+        let dropped = dropped.filter(|copy| !next.stale.iter().any(|stale| stale.copy == *copy));
+        let dropped = dropped.map(|copy| Stale { copy, epoch: was.epoch, at });
         let mut stale: Vec<Stale> = next.stale.iter().copied().chain(dropped).collect();
         stale.retain(|one| {
             let node = one.copy.node;
             let is_filled = next.syncing.iter().any(|filling| filling.copy.node == node);
-            self.is_current(one.copy) && !next.is_insync(node) && !is_filled
+            self.is_current(one.copy) && !next.insync.contains(&one.copy) && !is_filled
         });
         next.stale = stale;
     }

@@ -1,7 +1,7 @@
 //! Members that do not come back, and are forgotten with all that they had.
 
-use super::{Metadata, Refusal};
-use crate::id::{GroupId, NodeId, SegmentId};
+use super::{Metadata, Refusal, today};
+use crate::id::{Copy, GroupId, NodeId, SegmentId};
 
 impl Metadata {
     /// Forgets a member that is gone for good. What only it had is lost by that, which an operator
@@ -13,8 +13,15 @@ impl Metadata {
         if !accepts_loss && self.only_on(node).next().is_some() {
             return Err(Refusal::NotAllowed);
         }
-        let segments = self.groups.values_mut().flat_map(|group| &mut group.segments);
-        segments.for_each(|segment| segment.end_of_member(node));
+        let members = &self.members;
+        let today = |copy: Copy| today(members, copy).filter(|copy| copy.node != node);
+        for group in self.groups.values_mut() {
+            let local_reads = group.settings.local_reads;
+            for segment in &mut group.segments {
+                segment.target.retain(|target| *target != node);
+                segment.end_of(node, local_reads, &today);
+            }
+        }
         self.forget(node)
     }
 
@@ -23,8 +30,8 @@ impl Metadata {
         self.groups.iter().flat_map(move |(id, group)| {
             let all = (0..).map(SegmentId).zip(&group.segments);
             let lost = all.filter(move |(_, segment)| {
-                let mut copies = segment.insync.iter();
-                copies.all(|copy| copy.node == node && self.is_current(*copy))
+                let mut copies = segment.insync.iter().filter(|copy| self.is_current(**copy));
+                copies.next().is_some_and(|copy| copy.node == node) && copies.next().is_none()
             });
             lost.map(|(at, _)| (*id, at))
         })

@@ -3,7 +3,8 @@
 use isogrid_engine::Timestamp;
 
 use crate::bytes::{Input, put_many, put_option, put_u8, put_u64};
-use crate::id::{Copy, Data, Epoch, NodeId, StorageId};
+use crate::id::{Copy, Epoch, NodeId};
+use crate::mutant::is_planted;
 
 /// How many copies a segment has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,13 +25,54 @@ pub enum Acks {
     Async,
 }
 
+/// What a member's disk has of its copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Persist {
+    /// Nothing: a copy ends with its process.
+    #[default]
+    None,
+    /// Everything, a moment after it is acknowledged: a copy counts as long as its process lives,
+    /// and what the next one finds counts when no such process is left.
+    Async,
+    /// Everything, before it is acknowledged: a copy is what is on the disk, and outlives its process.
+    Sync,
+}
+
+impl Persist {
+    /// Whether there is a disk.
+    #[must_use]
+    pub fn is_kept(self) -> bool {
+        self != Persist::None
+    }
+
+    fn encode(self, out: &mut Vec<u8>) {
+        put_u8(
+            out,
+            match self {
+                Persist::None => 0,
+                Persist::Sync => 1,
+                Persist::Async => 2,
+            },
+        );
+    }
+
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
+        match input.u8()? {
+            0 => Some(Persist::None),
+            1 => Some(Persist::Sync),
+            2 => Some(Persist::Async),
+            _ => None,
+        }
+    }
+}
+
 /// What the caches of a group have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupSettings {
     /// How many copies a segment has.
     pub owners: Owners,
-    /// A copy is what is on a disk (`persist = sync`), and outlives its process.
-    pub durable: bool,
+    /// What is on disks.
+    pub persist: Persist,
     /// Backups answer reads as well (R24), so that one may be dropped only when its lease is over.
     pub local_reads: bool,
     /// A primary refuses writes with fewer copies in sync, its own included.
@@ -57,7 +99,7 @@ impl GroupSettings {
                 Owners::All => 0,
             },
         );
-        put_u8(out, u8::from(self.durable));
+        self.persist.encode(out);
         put_u8(out, u8::from(self.local_reads));
         put_u8(out, self.min_insync);
         put_u8(out, u8::from(self.acks == Acks::Async));
@@ -68,9 +110,10 @@ impl GroupSettings {
             0 => Owners::All,
             count => Owners::Count(count),
         };
-        let (durable, local_reads, min_insync) = (input.bool()?, input.bool()?, input.u8()?);
+        let persist = Persist::decode(input)?;
+        let (local_reads, min_insync) = (input.bool()?, input.u8()?);
         let acks = if input.bool()? { Acks::Async } else { Acks::Sync };
-        Some(GroupSettings { owners, durable, local_reads, min_insync, acks })
+        Some(GroupSettings { owners, persist, local_reads, min_insync, acks })
     }
 }
 
@@ -112,7 +155,8 @@ pub struct Stale {
     pub copy: Copy,
     /// The last epoch in which it was in sync.
     pub epoch: Epoch,
-    /// When it ceased to be, by the leader's clock and never before that, ms.
+    /// When it ceased to be, by the leader's clock and never before that, ms; of one that ended with its
+    /// process ([`Data::Behind`](crate::id::Data)) the last time that is known before.
     pub at: Timestamp,
 }
 
@@ -189,29 +233,59 @@ impl Segment {
         copies.any(|copy| copy.node == node) || self.target.contains(&node)
     }
 
-    /// The member's process is over: it serves nothing any more, what it had in memory is gone,
-    /// and what it was being filled with; of its disk `data` is there. The last copies stay listed,
-    /// so that nobody takes an older one for them.
-    pub(super) fn end_of_process(&mut self, node: NodeId, data: StorageId) {
-        self.end_of(node, |copy| copy.node == node && copy.data != Data::Disk(data));
-    }
-
-    /// The same of a member, with what it had on its disk.
-    pub(super) fn end_of_member(&mut self, node: NodeId) {
-        self.target.retain(|target| *target != node);
-        self.end_of(node, |copy| copy.node == node);
-    }
-
-    fn end_of(&mut self, node: NodeId, is_gone: impl Fn(&Copy) -> bool) {
-        let was = (self.primary, self.insync.len());
+    /// A process of the member is over, or the member is: it serves nothing any more, and is not being
+    /// filled. `today` says what there is of a copy now. The last copies stay listed, so that nobody
+    /// takes an older one for them.
+    pub(super) fn end_of(
+        &mut self,
+        node: NodeId,
+        local_reads: bool,
+        today: &impl Fn(Copy) -> Option<Copy>,
+    ) {
+        let was = (self.primary, self.insync.clone());
+        let is_gone = |copy: &Copy| copy.node == node && today(*copy).is_none();
         self.primary = self.primary.filter(|primary| *primary != node);
         self.syncing.retain(|filling| filling.copy.node != node);
         self.stale.retain(|stale| !is_gone(&stale.copy));
-        if !self.insync.iter().all(&is_gone) {
+        if !self.insync.iter().all(is_gone) {
             self.insync.retain(|copy| !is_gone(copy));
         }
-        if was != (self.primary, self.insync.len()) {
+        self.lag(node, today);
+        self.come_back(local_reads, today);
+        if was != (self.primary, self.insync.clone()) {
             self.epoch.0 += 1;
+        }
+    }
+
+    /// What is on the member's disk may lack the end of what its process had: it is a stale copy.
+    fn lag(&mut self, node: NodeId, today: &impl Fn(Copy) -> Option<Copy>) {
+        let of_node = self.stale.iter_mut().filter(|stale| stale.copy.node == node);
+        of_node.for_each(|stale| stale.copy = today(stale.copy).unwrap_or(stale.copy));
+        let ended = self.insync.iter().filter(|copy| copy.node == node);
+        let left = ended.filter_map(|copy| today(*copy).filter(|left| left != copy));
+        let left: Vec<Copy> = left.collect();
+        left.into_iter().for_each(|copy| self.fall_behind(copy));
+    }
+
+    fn fall_behind(&mut self, copy: Copy) {
+        self.stale.retain(|stale| stale.copy.node != copy.node);
+        self.stale.push(Stale { copy, epoch: self.epoch, at: self.clock_floor });
+    }
+
+    /// When no process is left that may have had everything, what is on the disks of those in sync
+    /// counts: each has the front part of one log, and the longest of them is taken up (R30, R62).
+    /// Where backups answer reads it is one of them: another one could show what is older.
+    fn come_back(&mut self, local_reads: bool, today: &impl Fn(Copy) -> Option<Copy>) {
+        let is_there = |copy: &Copy| today(*copy) == Some(*copy);
+        if self.insync.iter().any(is_there) && !is_planted("first-back") {
+            return;
+        }
+        let mut left: Vec<Copy> = self.insync.iter().filter_map(|copy| today(*copy)).collect();
+        let others = left.split_off(if local_reads { left.len().min(1) } else { left.len() });
+        if !left.is_empty() {
+            self.stale.retain(|stale| !left.contains(&stale.copy));
+            self.insync = left;
+            others.into_iter().for_each(|copy| self.fall_behind(copy));
         }
     }
 

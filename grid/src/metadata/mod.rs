@@ -18,7 +18,7 @@ use isogrid_engine::Timestamp;
 
 pub use self::change::{Change, Step};
 pub use self::command::{Command, CreateGroup, Join, Proposal, Register, Ticket};
-pub use self::group::{Acks, Filling, Group, GroupSettings, Owners, Segment, Stale};
+pub use self::group::{Acks, Filling, Group, GroupSettings, Owners, Persist, Segment, Stale};
 pub use self::node::{Member, Role};
 use crate::bytes::{Input, put_many, put_option, put_u32, put_u64, whole};
 use crate::id::{Boot, ClusterId, Copy, Data, Epoch, GroupId, Incarnation, NodeId, StorageId};
@@ -96,6 +96,13 @@ pub struct Metadata {
     left: VecDeque<StorageId>,
     /// The entry with which the cluster was shut down, while no process has begun since.
     shut_down: Option<u64>,
+}
+
+/// What there is of a copy now.
+fn today(members: &BTreeMap<NodeId, Member>, copy: Copy) -> Option<Copy> {
+    let member = members.get(&copy.node).filter(|member| member.has_data())?;
+    let data = copy.data.found_by(member.data, member.incarnation)?;
+    Some(Copy { data, ..copy })
 }
 
 /// How many that have left are remembered.
@@ -178,21 +185,28 @@ impl Metadata {
     /// The copy that a member has of a group's segments, if its process is registered; a witness has
     /// none.
     #[must_use]
-    pub fn copy_of(&self, node: NodeId, durable: bool) -> Option<Copy> {
+    pub fn copy_of(&self, node: NodeId, persist: Persist) -> Option<Copy> {
         let member = self.members.get(&node).filter(|member| member.has_data())?;
         let incarnation = member.incarnation?;
-        let data = if durable { Data::Disk(member.data) } else { Data::Memory(incarnation) };
+        let data = match persist {
+            Persist::None => Data::Memory(incarnation),
+            Persist::Async => Data::Behind(member.data, incarnation),
+            Persist::Sync => Data::Disk(member.data),
+        };
         Some(Copy { node, data })
     }
 
     /// Whether these are the data that the member has today (R2).
     #[must_use]
     pub fn is_current(&self, copy: Copy) -> bool {
-        let member = self.members.get(&copy.node).filter(|member| member.has_data());
-        member.is_some_and(|member| match copy.data {
-            Data::Memory(incarnation) => member.incarnation == Some(incarnation),
-            Data::Disk(data) => member.data == data,
-        })
+        self.today(copy) == Some(copy)
+    }
+
+    /// What there is of a copy now: of one that is written behind its process, when that is over, what
+    /// the next one finds.
+    #[must_use]
+    pub fn today(&self, copy: Copy) -> Option<Copy> {
+        today(&self.members, copy)
     }
 
     /// Applies the entry `index`. Entries come in order, each once.
@@ -288,8 +302,11 @@ impl Metadata {
         (member.boot, member.data, member.incarnation) = (boot, data, Some(incarnation));
         member.stopping = false;
         self.shut_down = None;
+        let members = &self.members;
+        let today = |copy: Copy| today(members, copy);
         for group in self.groups.values_mut().filter(|_| !is_planted("keep-roles")) {
-            group.segments.iter_mut().for_each(|segment| segment.end_of_process(node, data));
+            let local_reads = group.settings.local_reads;
+            group.segments.iter_mut().for_each(|one| one.end_of(node, local_reads, &today));
         }
         self.reroute();
         Outcome::Registered(node, incarnation)
@@ -315,7 +332,7 @@ impl Metadata {
         if !are_distinct(owners.iter().copied()) {
             return Err(Refusal::NotAllowed);
         }
-        let copy = |node: &NodeId| self.copy_of(*node, create.settings.durable);
+        let copy = |node: &NodeId| self.copy_of(*node, create.settings.persist);
         let insync: Option<Vec<Copy>> = owners.iter().map(copy).collect();
         let insync = insync.filter(|insync| !insync.is_empty()).ok_or(Refusal::NotCurrent)?;
         Ok(Segment::new(create.epoch, insync, create.now))

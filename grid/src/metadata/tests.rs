@@ -1,5 +1,6 @@
 //! What each command does and when it is refused, and the bytes of it all.
 
+mod behind;
 mod lost;
 
 use proptest::prelude::*;
@@ -41,7 +42,7 @@ fn create(owners: &[&[u64]]) -> CreateGroup {
         group: GROUP,
         settings: GroupSettings {
             owners: Owners::Count(2),
-            durable: false,
+            persist: Persist::None,
             local_reads: false,
             min_insync: 1,
             acks: Acks::Sync,
@@ -248,7 +249,7 @@ fn a_copy_on_a_disk_outlives_its_process() {
     let mut world = World::serving();
     let group = GroupId(1);
     let mut durable = create(&[&[1, 2]]);
-    (durable.group, durable.settings.durable) = (group, true);
+    (durable.group, durable.settings.persist) = (group, Persist::Sync);
     assert_eq!(world.apply(&Command::CreateGroup(durable)), DONE);
     let before = world.0.groups()[&group].segments[0].insync.clone();
     world.apply(&register(1, 10, 11));
@@ -281,7 +282,7 @@ fn a_witness_is_given_nothing() {
     world.apply(&Command::Join(Join { role: super::Role::Witness, ..join(90, 1) }));
     let node = NodeId(4);
     let incarnation = world.0.members()[&node].incarnation.unwrap();
-    assert_eq!(world.0.copy_of(node, false), None);
+    assert_eq!(world.0.copy_of(node, Persist::None), None);
     let fill = Step::Fill(vec![copy(4, incarnation.0)], nodes(&[1, 4]));
     assert_eq!(world.change(fill), NOT_CURRENT);
     let owned = CreateGroup { group: GroupId(1), ..create(&[&[4]]) };
@@ -400,7 +401,12 @@ fn likely(random: &mut Random, metadata: &Metadata) -> Command {
     let some = |random: &mut Random| nodes(&[1 + random.below(4), 1 + random.below(4)]);
     let a_copy = |random: &mut Random| {
         let node = NodeId(1 + random.below(5));
-        metadata.copy_of(node, random.below(4) == 0).unwrap_or_else(|| random.copy())
+        let persist = match random.below(4) {
+            0 => Persist::Sync,
+            1 => Persist::Async,
+            _ => Persist::None,
+        };
+        metadata.copy_of(node, persist).unwrap_or_else(|| random.copy())
     };
     match random.below(11) {
         0 => register(node, storage, random.below(9)),
@@ -487,7 +493,12 @@ proptest! {
             prop_assert!(after.primary.is_none_or(|node| after.is_insync(node)), "{:?}", command);
             let mut named: Vec<NodeId> = after.insync.iter().map(|copy| copy.node).collect();
             named.extend(after.syncing.iter().map(|filling| filling.copy.node));
-            named.extend(after.stale.iter().map(|stale| stale.copy.node));
+            // What a process left on its disk while others may have more is stale, and listed still.
+            let is_left = |stale: &&Stale| {
+                let of_node = after.insync.iter().find(|copy| copy.node == stale.copy.node);
+                of_node.is_none_or(|copy| world.0.today(*copy) != Some(stale.copy))
+            };
+            named.extend(after.stale.iter().filter(is_left).map(|stale| stale.copy.node));
             let count = named.len();
             named.sort();
             named.dedup();

@@ -9,7 +9,7 @@
 //! What was forgotten is told from what is new by its number: a client's numbers rise, the lowest
 //! are forgotten first, and what is not above all that was forgotten is refused, not done again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use isogrid_engine::Timestamp;
@@ -24,6 +24,8 @@ pub const ANSWERS_MAX: usize = 64;
 pub const WINDOW_MS: u64 = 300_000;
 /// How long it is known which numbers of a client that asks no more were forgotten, ms.
 const CLIENT_MS: u64 = 3_600_000;
+/// How exactly it is known when a client asked last, ms: most of its requests change nothing then.
+const USED_MS: u64 = 1_000;
 /// Clients that a segment knows; of more, those go that have not asked for the longest time.
 const CLIENTS_MAX: usize = 10_000;
 /// Bytes of all that a segment keeps of clients and their answers: of 256 segments 256 MiB.
@@ -82,11 +84,18 @@ pub struct Answers {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Client {
-    /// All of them above `forgotten`.
-    answers: BTreeMap<u64, (Timestamp, Answer)>,
+    /// By number, which rise as a rule; all of them above `forgotten`.
+    answers: VecDeque<Kept>,
     /// The highest number that was forgotten.
     forgotten: u64,
     used: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Kept {
+    number: u64,
+    at: Timestamp,
+    answer: Answer,
 }
 
 impl Answered {
@@ -142,29 +151,28 @@ impl Answers {
     #[must_use]
     pub fn seen(&self, now: Timestamp, id: OpId) -> Seen {
         let Some(client) = self.clients.get(&id.client) else { return Seen::New };
-        match client.answers.get(&id.number) {
-            Some((at, answer)) if now <= at.saturating_add(WINDOW_MS) => {
+        match client.find(id.number) {
+            Ok(Kept { at, answer, .. }) if now <= at.saturating_add(WINDOW_MS) => {
                 Seen::Answered(answer.clone())
             }
-            Some(_) => Seen::Forgotten,
-            None if id.number <= client.forgotten => Seen::Forgotten,
-            None => Seen::New,
+            Ok(_) => Seen::Forgotten,
+            Err(_) if id.number <= client.forgotten => Seen::Forgotten,
+            Err(_) => Seen::New,
         }
     }
 
     /// A request was answered. Told twice it is the same.
     pub fn note(&mut self, Answered { id, at, answer }: Answered) {
         let client = self.touch(id.client, at);
-        if id.number <= client.forgotten || client.answers.contains_key(&id.number) {
+        let Err(place) = client.find(id.number) else { return };
+        if id.number <= client.forgotten {
             return;
         }
         let added = ENTRY_BYTES + len(&answer);
-        client.answers.insert(id.number, (at, answer));
-        let is_old = |(_, (then, _)): (&u64, &(Timestamp, Answer))| *then + WINDOW_MS < at;
+        client.answers.insert(place, Kept { number: id.number, at, answer });
+        let is_old = |kept: &Kept| kept.at + WINDOW_MS < at;
         let mut freed = 0;
-        while client.answers.len() > ANSWERS_MAX
-            || client.answers.first_key_value().is_some_and(is_old)
-        {
+        while client.answers.len() > ANSWERS_MAX || client.answers.front().is_some_and(is_old) {
             freed += client.forget_lowest();
         }
         self.bytes = self.bytes + added - freed;
@@ -177,9 +185,12 @@ impl Answers {
             *bytes += CLIENT_BYTES;
             Client::default()
         });
-        self.idle.remove(&(client.used, id));
-        client.used = client.used.max(at);
-        self.idle.insert((client.used, id));
+        let used = client.used.max(at - at % USED_MS);
+        if used > client.used || used == 0 {
+            self.idle.remove(&(client.used, id));
+            client.used = used;
+            self.idle.insert((used, id));
+        }
         client
     }
 
@@ -192,7 +203,7 @@ impl Answers {
             }
             let Some(client) = self.clients.get_mut(&id) else { return };
             if is_over || client.answers.is_empty() {
-                let freed = client.answers.values().map(|(_, answer)| ENTRY_BYTES + len(answer));
+                let freed = client.answers.iter().map(|kept| ENTRY_BYTES + len(&kept.answer));
                 self.bytes -= CLIENT_BYTES + freed.sum::<usize>();
                 self.clients.remove(&id);
                 self.idle.remove(&(used, id));
@@ -214,10 +225,10 @@ impl Answers {
             out.extend_from_slice(id);
             put_u64(out, client.forgotten);
             put_u64(out, client.used);
-            put_many(out, client.answers.iter(), |out, (number, (at, answer))| {
-                put_u64(out, *number);
-                put_u64(out, *at);
-                put_option(out, answer.as_deref(), put_bytes);
+            put_many(out, client.answers.iter(), |out, kept| {
+                put_u64(out, kept.number);
+                put_u64(out, kept.at);
+                put_option(out, kept.answer.as_deref(), put_bytes);
             });
         });
     }
@@ -236,7 +247,7 @@ impl Answers {
         let mut freed = 0;
         let client = self.touch(id, used);
         client.forgotten = client.forgotten.max(forgotten);
-        while client.answers.first_key_value().is_some_and(|(number, _)| *number <= forgotten) {
+        while client.answers.front().is_some_and(|kept| kept.number <= forgotten) {
             freed += client.forget_lowest();
         }
         self.bytes -= freed;
@@ -252,9 +263,19 @@ impl Answers {
 }
 
 impl Client {
+    /// The answer of this number, or its place.
+    fn find(&self, number: u64) -> Result<&Kept, usize> {
+        let is_behind = self.answers.back().is_none_or(|last| last.number < number);
+        let place = match is_behind {
+            true => self.answers.len(),
+            false => self.answers.partition_point(|kept| kept.number < number),
+        };
+        self.answers.get(place).filter(|kept| kept.number == number).ok_or(place)
+    }
+
     /// The bytes of what was forgotten.
     fn forget_lowest(&mut self) -> usize {
-        let Some((number, (_, answer))) = self.answers.pop_first() else { return 0 };
+        let Some(Kept { number, answer, .. }) = self.answers.pop_front() else { return 0 };
         self.forgotten = self.forgotten.max(number);
         ENTRY_BYTES + len(&answer)
     }

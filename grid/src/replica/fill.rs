@@ -77,7 +77,8 @@ impl Fill {
     }
 
     /// The copy says which operation its log ends with: whether it is asked for that. One whose log
-    /// is the front of this one keeps it, if what follows is kept here (R43).
+    /// is the front of this one keeps it, if what follows is kept here (R43). One that has nothing
+    /// gets the entries: they are fewer than what made them.
     pub(super) fn holds(
         &mut self,
         id: FillId,
@@ -88,9 +89,9 @@ impl Fill {
             return false;
         }
         let same = from.log.same(end);
-        let is_front = same == end.1 || (is_planted("delta-diverged") && end.1 <= from.log.last());
-        // One that has nothing gets the entries: they are fewer than what made them.
-        let keeps = end.1 > 0 && is_front && from.log.batch(end.1).is_some();
+        let is_front = from.log.begins_with(end)
+            || (is_planted("delta-diverged") && (1..=from.log.last()).contains(&end.1));
+        let keeps = is_front && from.log.batch(end.1).is_some();
         let (after, of) = if keeps { (end.1, end.0) } else { (self.after, Epoch(0)) };
         self.begin = Some(Begin { after, of, same, keeps });
         (self.sent_at, self.owes_since) = (None, None);

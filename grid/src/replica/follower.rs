@@ -43,6 +43,14 @@ impl Follower {
         Follower { copy, acked, sent: acked, told: 0, sent_at: None, owes_since: None, fill }
     }
 
+    /// It has no more than this.
+    pub(super) fn begin(&mut self, last: u64) {
+        if !is_planted("disks-agree") {
+            self.acked = self.acked.min(last);
+            self.sent = self.acked;
+        }
+    }
+
     /// A new epoch: what was answered in the one before does not count any more (R17).
     pub(super) fn enter(&mut self, committed: u64) {
         self.acked = self.acked.min(committed);
@@ -70,8 +78,14 @@ impl Follower {
 
     /// Sends what follows what was sent, or only what is committed when nothing does.
     fn send_next(&mut self, from: &Source<'_, impl Base>, out: &mut Vec<Action>) {
-        // What a copy in sync lacks is always here. One that is filled too slowly begins anew.
-        let Some(ops) = from.log.batch(self.sent) else { return };
+        let Some(ops) = from.log.batch(self.sent) else {
+            // What a copy in sync lacks is here, unless its disk lacks more than is kept (R62). One
+            // that is filled too slowly begins anew.
+            if self.fill.is_none() {
+                self.owes_since.get_or_insert(from.now);
+            }
+            return;
+        };
         if !ops.is_empty() {
             self.owes_since.get_or_insert(from.now);
         }

@@ -37,8 +37,10 @@ impl History {
         before.next().map_or(Epoch(0), |(epoch, _)| *epoch)
     }
 
-    /// Up to where a log that ends with the operation `end` of the epoch `of` is this one, which
-    /// ends with `last`; 0 where that is not known.
+    /// Up to where a log that ends with the operation `end` of the epoch `of` is this one at most,
+    /// which ends with `last`; 0 where that is not known. It is this one up to its end if that has
+    /// the same epoch here: a stale copy that was made to serve (R63) went on from elsewhere, and has
+    /// other operations of the same numbers.
     pub(super) fn same(&self, (of, end): (Epoch, u64), last: u64) -> u64 {
         let is_known = self.0.front().is_some_and(|(first, _)| *first <= of);
         let later = self.0.iter().find(|(epoch, _)| *epoch > of);
@@ -71,6 +73,8 @@ mod tests {
             (5, 8, 5, 5),
             (6, 7, 7, 7),
             (6, 9, 7, 7),
+            // Of a stale copy that served when the last of epoch 4 were lost.
+            (5, 4, 4, 4),
         ] {
             let (of, known) = ((Epoch(of), end), [of_whole, of_filled]);
             assert_eq!([whole.same(of, 7), filled.same(of, 7)], known, "{of:?}");

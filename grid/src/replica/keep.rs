@@ -5,6 +5,10 @@
 //! far it is, and counts itself, when [`Event::Durable`](super::Event::Durable) has said so. So
 //! what any copy in sync has said that it has is there after its restart, and the copy is one in
 //! sync still (R2).
+//!
+//! A copy that is written behind promises what it has in memory, and is one in sync as long as its
+//! process lives. Only while it is filled it waits as the others do: what is on the disk of a copy
+//! in sync is always the front part of its log, whatever was there before.
 
 use std::collections::VecDeque;
 
@@ -12,6 +16,7 @@ use super::{Action, Base, FillId, Op, Peer, Replica, Role};
 use crate::bytes::{Input, put_bytes, put_many, put_u8, put_u64, whole};
 use crate::id::{Epoch, NodeId};
 use crate::membership::Monotonic;
+use crate::metadata::Persist;
 use crate::mutant::is_planted;
 
 /// One change of a copy. A copy is what all of them say, in order.
@@ -84,6 +89,10 @@ impl Kept {
 /// What a copy has told to be kept, and how much of that is durable.
 #[derive(Debug, Default)]
 pub(super) struct Keeping {
+    /// It promises what is not durable yet.
+    is_behind: bool,
+    /// What it has is from a disk that may lack the end of what the process before promised.
+    is_torn: bool,
     /// How many changes were told.
     told: u64,
     /// The last operation that was told.
@@ -103,11 +112,14 @@ enum Promise {
 }
 
 impl Replica {
-    /// The same copy, which is kept from now on. One that was kept gets back what it was with
-    /// [`Replica::restore`] before anything else happens to it.
+    /// The same copy, which is kept like this from now on. One that was kept gets back what it was
+    /// with [`Replica::restore`] before anything else happens to it.
     #[must_use]
-    pub fn kept(mut self) -> Self {
-        self.keeping = Some(Keeping::default());
+    pub fn kept(mut self, persist: Persist) -> Self {
+        let is_behind = persist == Persist::Async;
+        let keeping = Keeping { is_behind, ..Keeping::default() };
+        self.keeping = persist.is_kept().then_some(keeping);
+        self.log.keep(is_behind);
         self
     }
 
@@ -129,11 +141,15 @@ impl Replica {
         Some(())
     }
 
-    /// All that the copy was is there again, and durable.
-    pub fn restored(&mut self, base: &mut impl Base) {
+    /// All that the copy was is there again, and durable; but for the end of it, unless it is known
+    /// that the process before has `settled` it.
+    pub fn restored(&mut self, settled: bool, base: &mut impl Base) {
         base.filled();
         let last = self.log.last();
-        self.keeping = Some(Keeping { last, durable: last, ..Keeping::default() });
+        let is_behind = self.is_written_behind();
+        let is_torn = is_behind && last > 0 && !settled;
+        let kept = Keeping { is_behind, is_torn, last, durable: last, ..Keeping::default() };
+        self.keeping = Some(kept);
         // The process before may have answered all of it.
         self.tail.as_mut().into_iter().for_each(|tail| tail.shown = last);
     }
@@ -154,9 +170,30 @@ impl Replica {
     pub(super) fn durable(&self) -> u64 {
         let last = self.log.last();
         match &self.keeping {
-            Some(keeping) if !is_planted("ack-before-durable") => keeping.durable.min(last),
+            Some(keeping) if self.withholds(keeping) => keeping.durable.min(last),
             _ => last,
         }
+    }
+
+    fn withholds(&self, keeping: &Keeping) -> bool {
+        let is_filled = self.filling.is_some() && !is_planted("filled-in-memory");
+        (!keeping.is_behind || is_filled) && !is_planted("ack-before-durable")
+    }
+
+    /// Whether its disk may lack the end of what it has promised.
+    pub(super) fn is_written_behind(&self) -> bool {
+        self.keeping.as_ref().is_some_and(|keeping| keeping.is_behind)
+    }
+
+    /// Whether the copy begins to serve with what a disk has that may lack the end; asked once.
+    pub fn takes_up_torn(&mut self) -> bool {
+        self.keeping.as_mut().is_some_and(|keeping| std::mem::take(&mut keeping.is_torn))
+    }
+
+    /// Whether others wait until its disk has what it told.
+    #[must_use]
+    pub fn awaits_disk(&self) -> bool {
+        self.keeping.as_ref().is_some_and(|keeping| self.withholds(keeping))
     }
 
     /// Whether nothing of the log waits to be durable.
@@ -211,8 +248,9 @@ impl Replica {
 
     /// Says that a chunk is here, once everything that was told until now is durable.
     pub(super) fn took(&mut self, from: NodeId, fill: FillId, number: u64, out: &mut Vec<Action>) {
+        let withholds = self.awaits_disk();
         match &mut self.keeping {
-            Some(keeping) if !keeping.promises.is_empty() && !is_planted("ack-before-durable") => {
+            Some(keeping) if withholds && !keeping.promises.is_empty() => {
                 keeping.promises.push_back((keeping.told, Promise::Took(from, fill, number)));
             }
             _ => out.push(Action::Send(from, Peer::Took { epoch: self.epoch, fill, number })),

@@ -78,9 +78,15 @@ impl OpLog {
         self.history.epoch_of(seq)
     }
 
-    /// Up to where a log that ends with this operation of this epoch is this one.
+    /// Up to where a log that ends with this operation of this epoch is this one at most.
     pub(super) fn same(&self, end: (Epoch, u64)) -> u64 {
         self.history.same(end, self.last)
+    }
+
+    /// Whether a log that ends with this operation of this epoch is the front of this one.
+    pub(super) fn begins_with(&self, end: (Epoch, u64)) -> bool {
+        let is_here = (1..=self.last).contains(&end.1);
+        is_here && end.0 > Epoch(0) && self.epoch_of(end.1) == end.0
     }
 
     /// Puts an operation at the end.

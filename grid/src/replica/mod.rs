@@ -255,7 +255,9 @@ impl Replica {
         if is_missing || !view.syncing.is_empty() {
             self.missing_at = Some(now);
         }
-        self.log.keep(self.missing_at.is_some_and(|at| now < at + KEEP_MS));
+        let is_missing = self.missing_at.is_some_and(|at| now < at + KEEP_MS);
+        // One that ends without a word may lack what it had said that it has.
+        self.log.keep(is_missing || self.is_written_behind());
     }
 
     /// A copy that begins to be filled may keep what it has, if that is whole (R43).
@@ -270,6 +272,8 @@ impl Replica {
             (Some(since), Some((before, _))) if since == before => {}
             (Some(since), _) => {
                 self.filling = Some((since, None));
+                // It gets what it lacks from one that has it.
+                self.takes_up_torn();
                 self.be_sound(base, out);
             }
             (None, Some(_)) if is_insync => {

@@ -27,6 +27,14 @@ impl Followers {
         self.peers.values_mut().for_each(|follower| follower.enter(committed));
     }
 
+    /// Disks may lack what was committed, where no write waited for them (R62): a copy has what it says.
+    fn begin(&mut self, answers: &Peers<Option<u64>>) {
+        for (node, last) in answers {
+            let follower = self.peers.get_mut(node).zip(*last);
+            follower.into_iter().for_each(|(follower, last)| follower.begin(last));
+        }
+    }
+
     /// Follows the metadata: who has a copy, and who is filled. The log ends at `last`.
     pub(super) fn view(&mut self, view: &Segment, us: NodeId, committed: u64, last: u64) {
         let is_listed = |follower: &Follower| {
@@ -165,17 +173,20 @@ impl Replica {
         Some((followers, Source { now, group, segment, epoch, log, shown, base }))
     }
 
-    /// Begins to serve, with everything that the log has still to be committed.
+    /// Begins to serve, with everything that the log has still to be committed. The others said in
+    /// `answers` how far they are.
     pub(super) fn serve(
         &mut self,
         now: Monotonic,
         view: &Segment,
+        answers: &Peers<Option<u64>>,
         base: &mut impl Base,
         out: &mut Vec<Action>,
     ) {
         let (committed, must) = (self.log.committed(), self.log.last());
         let mut followers = Followers { peers: Peers::new(), is_active: false, must };
         followers.view(view, self.us, committed, must);
+        followers.begin(answers);
         self.role = Role::Primary(followers);
         self.tend(now, base, out);
     }

@@ -73,7 +73,12 @@ impl Replica {
         let is_late = now >= takeover.since + ANSWER_MS;
         let silent = takeover.answers.iter().filter(|(_, last)| last.is_none());
         let silent: Vec<NodeId> = silent.map(|(node, _)| *node).filter(|_| is_late).collect();
+        // Of a log that is longer a disk may have so much more that it is not kept as operations (R62).
+        let is_short = takeover.is_complete() && is_late && self.is_written_behind();
         silent.into_iter().for_each(|node| self.ask(Wish::Shrink(node), out));
+        if is_short {
+            self.ask(Wish::GaveUp(self.us), out);
+        }
         self.inquire(out);
     }
 
@@ -127,6 +132,7 @@ impl Replica {
             return;
         }
         let view = takeover.view.clone();
-        self.serve(now, &view, base, out);
+        let answers = takeover.answers.clone();
+        self.serve(now, &view, &answers, base, out);
     }
 }

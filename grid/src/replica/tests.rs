@@ -1,5 +1,6 @@
 //! Three copies in memory and the messages between them, delivered as a test wants it.
 
+mod behind;
 mod kept;
 mod tail;
 
@@ -549,4 +550,25 @@ fn a_segment_that_was_lost_begins_anew() {
     assert!((1..=3).all(|node| world.entries(node).is_empty()));
     assert_eq!(world.append(2, &[1, 1]), Ok(1));
     assert_eq!(world.committed()[1], 1);
+}
+
+/// A stale copy was made to serve, and later another one that had more of an epoch before it: the
+/// first has an operation of the same number, and kept it, since its epoch is a later one.
+#[test]
+fn a_copy_of_another_branch_is_filled_from_nothing() {
+    let mut world = World::serving(&[1, 2]);
+    for key in [4, 5] {
+        world.append(1, &[key, 1]).unwrap();
+    }
+    world.net.clear();
+    world.view(&segment(2, &[2], &[]));
+    world.append(2, &[6, 1]).unwrap();
+    world.tick(20);
+    world.view(&segment(3, &[1], &[]));
+    world.tick(20);
+    assert_eq!(world.committed()[..2], [5, 4]);
+    world.view(&segment(3, &[1], &[(2, 9)]));
+    world.tick(20);
+    assert!(world.wishes().contains(&(1, Wish::Expand(copy(2), 9))), "{:?}", world.said);
+    assert_eq!(world.entries(2), world.entries(1));
 }

@@ -239,7 +239,7 @@ impl Planner<'_> {
         let is_awaited = |copy: &Copy| {
             self.metadata.is_current(*copy) && self.health.awaited.contains(&copy.node)
         };
-        let begins = place.group.settings.durable && segment.primary.is_none();
+        let begins = place.group.settings.persist.is_kept() && segment.primary.is_none();
         if begins && segment.insync.iter().any(is_awaited) {
             return None;
         }
@@ -273,18 +273,18 @@ impl Planner<'_> {
         // Who was expelled does not come back: an operator has accepted that.
         let is_member = |copy: &Copy| self.metadata.members().contains_key(&copy.node);
         let is_accepted = !place.segment.insync.iter().any(is_member);
-        let durable = place.group.settings.durable;
+        let persist = place.group.settings.persist;
         let stale = place.segment.stale.iter().filter(|_| is_planted("force-unasked"));
         let mut stale = stale.filter(|stale| self.health.alive.contains(&stale.copy.node));
         if let Some(stale) = stale.next() {
             return Some(Step::Force(stale.copy, self.clock_floor));
         }
-        if !is_lost || !(is_accepted || (self.health.reset_lost && !durable)) {
+        if !is_lost || !(is_accepted || (self.health.reset_lost && !persist.is_kept())) {
             return None;
         }
         let wanted = place.segment.target.iter().chain(&self.health.alive);
         let mut alive = wanted.filter(|node| self.has_data(**node));
-        let copy = alive.find_map(|node| self.metadata.copy_of(*node, durable))?;
+        let copy = alive.find_map(|node| self.metadata.copy_of(*node, persist))?;
         Some(Step::Reset(copy, self.clock_floor))
     }
 
@@ -369,7 +369,7 @@ impl Planner<'_> {
         let segment = place.segment;
         let mut syncing: Vec<Copy> = Vec::new();
         for node in target.iter().filter(|node| !segment.is_insync(**node)) {
-            let copy = self.metadata.copy_of(*node, place.group.settings.durable);
+            let copy = self.metadata.copy_of(*node, place.group.settings.persist);
             let may = |_: &Copy| !self.health.gone.contains(node) && !self.is_stopping(*node);
             let Some(copy) = copy.filter(may) else { continue };
             let known = segment.syncing.iter().find(|filling| filling.copy == copy);
@@ -442,7 +442,7 @@ fn candidates(metadata: &Metadata) -> Vec<Candidate> {
 #[must_use]
 pub fn first_owners(metadata: &Metadata, settings: &GroupSettings) -> Vec<Vec<NodeId>> {
     let mut candidates = candidates(metadata);
-    candidates.retain(|candidate| metadata.copy_of(candidate.node, settings.durable).is_some());
+    candidates.retain(|candidate| metadata.copy_of(candidate.node, settings.persist).is_some());
     let nobody = vec![Vec::new(); usize::from(metadata.settings().segments)];
     assign(&candidates, &nobody, settings.copies(candidates.len()))
 }

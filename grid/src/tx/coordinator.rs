@@ -5,8 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Decision, Vote};
-use crate::id::SegmentId;
+use super::{Decision, Part, Vote};
 use crate::mutant::is_planted;
 
 /// What came of something that was asked for; `None`: nobody knows whether it was done.
@@ -16,22 +15,22 @@ pub type Heard<T> = Option<T>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A segment has voted.
-    Voted(SegmentId, Heard<Vote>),
+    Voted(Part, Heard<Vote>),
     /// The home has a decision.
     Decided(Heard<Decision>),
     /// A segment knows the decision.
-    Settled(SegmentId),
+    Settled(Part),
 }
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Ask the segment for its vote; the transaction has no other one if it is `alone`.
-    Prepare(SegmentId, bool),
+    Prepare(Part, bool),
     /// Ask the home to record COMMIT, for these who took part.
-    Decide(Vec<SegmentId>),
+    Decide(Vec<Part>),
     /// Tell the segment how it ended.
-    Settle(SegmentId, Decision),
+    Settle(Part, Decision),
     /// All know: the home may forget it.
     Close,
     /// Tell who asked.
@@ -42,9 +41,9 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// All of it is done; the version of what it wrote, by segments.
-    Committed(BTreeMap<SegmentId, u64>),
+    Committed(BTreeMap<Part, u64>),
     /// Nothing of it is, since these keys are not as it saw them or others hold them.
-    Conflict(Vec<Vec<u8>>),
+    Conflict(Vec<(Part, Vec<u8>)>),
     /// Nothing of it is: a segment was not there, or had no room.
     Failed,
     /// Nobody here knows. All of it is done, or nothing.
@@ -61,27 +60,22 @@ enum Phase {
 /// One transaction.
 #[derive(Debug)]
 pub struct Coordinator {
-    home: SegmentId,
+    home: Part,
     /// Those that have something to write, or nobody has.
     writes: bool,
     phase: Phase,
-    parts: BTreeSet<SegmentId>,
+    parts: BTreeSet<Part>,
     /// Who is waited for in this phase.
-    waits_for: BTreeSet<SegmentId>,
-    versions: BTreeMap<SegmentId, u64>,
-    conflicts: Vec<Vec<u8>>,
+    waits_for: BTreeSet<Part>,
+    versions: BTreeMap<Part, u64>,
+    conflicts: Vec<(Part, Vec<u8>)>,
     has_failed: bool,
 }
 
 impl Coordinator {
     /// One over these segments, with its decision at `home`, which is one of them. One that writes
     /// nothing needs no decision: that all hold their keys at one moment is the answer.
-    pub fn begin(
-        home: SegmentId,
-        parts: BTreeSet<SegmentId>,
-        writes: bool,
-        out: &mut Vec<Action>,
-    ) -> Self {
+    pub fn begin(home: Part, parts: BTreeSet<Part>, writes: bool, out: &mut Vec<Action>) -> Self {
         let alone = parts.len() == 1;
         out.extend(parts.iter().map(|part| Action::Prepare(*part, alone)));
         Coordinator {
@@ -98,7 +92,7 @@ impl Coordinator {
 
     /// Where the decision is.
     #[must_use]
-    pub fn home(&self) -> SegmentId {
+    pub fn home(&self) -> Part {
         self.home
     }
 
@@ -120,13 +114,13 @@ impl Coordinator {
         }
     }
 
-    fn hear(&mut self, part: SegmentId, vote: Heard<Vote>, out: &mut Vec<Action>) {
+    fn hear(&mut self, part: Part, vote: Heard<Vote>, out: &mut Vec<Action>) {
         if self.parts.len() == 1 {
             return out.push(Action::Answer(alone(part, vote)));
         }
         match vote {
             Some(Vote::Prepared(version)) => drop(self.versions.insert(part, version)),
-            Some(Vote::Conflict(keys)) => self.conflicts.extend(keys),
+            Some(Vote::Conflict(keys)) => self.conflicts.extend(of(part, keys)),
             Some(Vote::Over | Vote::Full) | None => self.has_failed = true,
         }
         if self.waits_for.is_empty() {
@@ -177,13 +171,18 @@ impl Coordinator {
 }
 
 /// The outcome of a transaction of one segment, which decides alone.
-fn alone(part: SegmentId, vote: Heard<Vote>) -> Outcome {
+fn alone(part: Part, vote: Heard<Vote>) -> Outcome {
     match vote {
         Some(Vote::Prepared(version)) => Outcome::Committed(BTreeMap::from([(part, version)])),
-        Some(Vote::Conflict(keys)) => Outcome::Conflict(keys),
+        Some(Vote::Conflict(keys)) => Outcome::Conflict(of(part, keys).collect()),
         Some(Vote::Over | Vote::Full) => Outcome::Failed,
         None => Outcome::Unknown,
     }
+}
+
+/// Keys with the segment that they are in.
+fn of(part: Part, keys: Vec<Vec<u8>>) -> impl Iterator<Item = (Part, Vec<u8>)> {
+    keys.into_iter().map(move |key| (part, key))
 }
 
 #[cfg(test)]

@@ -10,13 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use isogrid_engine::Timestamp;
 
 use super::{
-    Decision, INTENTS_BYTES, Intent, Note, PATIENCE_MS, REMEMBERED_BYTES, REMEMBERED_MS, TAKEN_MS,
-    TxId,
+    Decision, INTENTS_BYTES, Intent, Note, PATIENCE_MS, Part, REMEMBERED_BYTES, REMEMBERED_MS,
+    TAKEN_MS, TxId,
 };
 use crate::bytes::{Input, put_many, put_u64, whole};
-use crate::id::SegmentId;
 use crate::membership::Monotonic;
 use crate::mutant::is_planted;
+use crate::replica::OpId;
 
 /// What a segment says to a transaction that wants to hold keys of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,13 +67,24 @@ pub enum Settling<'a> {
     UnderWay,
 }
 
+/// What a segment knows of a transaction by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing, or not any more.
+    Nothing,
+    /// It holds keys here, and its decision is elsewhere or is not yet.
+    Open,
+    /// This is its decision.
+    Decided(Decision),
+}
+
 /// What has waited for too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Open {
     /// An intent for its decision, which this segment knows.
-    Ask(TxId, SegmentId),
+    Ask(TxId, Part),
     /// A COMMIT for these to know it.
-    Tell(TxId, Vec<SegmentId>),
+    Tell(TxId, Vec<Part>),
 }
 
 /// What one that is over takes, and a decision, bytes, about.
@@ -118,7 +129,7 @@ enum State {
 struct Decided {
     decision: Decision,
     /// Who may not know it yet.
-    parts: Vec<SegmentId>,
+    parts: Vec<Part>,
     is_noted: bool,
     since: Option<Monotonic>,
 }
@@ -240,6 +251,18 @@ impl Ledger {
         self.decisions.get(&tx).map(|decided| decided.decision)
     }
 
+    /// What is known of a transaction, for who has only its name. True when what was recorded is
+    /// committed.
+    #[must_use]
+    pub fn known(&self, name: OpId) -> Known {
+        let decided = self.decisions.iter().find(|(tx, _)| tx.name == name);
+        match decided.map(|(_, decided)| decided.decision) {
+            Some(decision) => Known::Decided(decision),
+            None if self.intents.keys().any(|tx| tx.name == name) => Known::Open,
+            None => Known::Nothing,
+        }
+    }
+
     /// Whether a transaction holds a key so that nobody else may do this with it.
     #[must_use]
     pub fn is_held(&self, key: &[u8], writes: bool) -> bool {
@@ -352,7 +375,7 @@ impl Ledger {
         Some(held.intent.version)
     }
 
-    fn decided(&mut self, tx: TxId, decision: Decision, parts: Vec<SegmentId>, is_noted: bool) {
+    fn decided(&mut self, tx: TxId, decision: Decision, parts: Vec<Part>, is_noted: bool) {
         let new = || Decided { decision, parts, is_noted, since: None };
         let decided = self.decisions.entry(tx).or_insert_with(new);
         decided.is_noted &= is_noted;
@@ -433,10 +456,16 @@ impl Ledger {
 
     fn forget(&mut self, now: Timestamp) {
         let is_old = |tx: &TxId| now > tx.begun.saturating_add(TAKEN_MS + REMEMBERED_MS);
-        self.over.retain(|tx, _| !is_old(tx));
-        let intents = &self.intents;
-        self.decisions
-            .retain(|tx, decided| !is_old(tx) || !decided.is_closed() || intents.contains_key(tx));
+        // The oldest come first.
+        while self.over.first_entry().is_some_and(|first| is_old(first.key())) {
+            self.over.pop_first();
+        }
+        if self.decisions.first_key_value().is_some_and(|(tx, _)| is_old(tx)) {
+            let is_done = |tx: &TxId, decided: &Decided| {
+                is_old(tx) && decided.is_closed() && !self.intents.contains_key(tx)
+            };
+            self.decisions.retain(|tx, decided| !is_done(tx, decided));
+        }
     }
 
     /// All that is committed as bytes, behind `out`: for a copy that is filled.

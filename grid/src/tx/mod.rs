@@ -1,4 +1,5 @@
-//! Transactions over segments: two phases, with a decision that is recorded once (ADR 8).
+//! Transactions over segments, of one cache or of several: two phases, with a decision that is
+//! recorded once (ADR 8).
 //!
 //! Each segment in which a transaction reads or writes takes part in it, and is its own judge: its
 //! primary looks whether what was read is as it was, and puts an [`Intent`] into the segment's log,
@@ -23,11 +24,11 @@ mod note;
 use isogrid_engine::Timestamp;
 
 use crate::bytes::{Input, put_u64};
-use crate::id::SegmentId;
+use crate::id::{GroupId, SegmentId};
 use crate::replica::OpId;
 
 pub use self::coordinator::Coordinator;
-pub use self::ledger::{Deciding, Ledger, Open, Preparing, Settling, Vote};
+pub use self::ledger::{Deciding, Known, Ledger, Open, Preparing, Settling, Vote};
 pub use self::note::{Note, join, split};
 
 /// How long an intent waits for its decision before its home is asked, and a COMMIT for those who
@@ -45,6 +46,10 @@ pub const INTENTS_BYTES: usize = 4 << 20;
 /// Bytes of what a segment remembers of transactions that are over; beyond it forgets the oldest
 /// sooner, and what comes of them then is answered by UNKNOWN, or by nothing being done.
 pub const REMEMBERED_BYTES: usize = 512 << 10;
+
+/// A segment that takes part in a transaction, and the group that it is of: each cache of a cluster
+/// is a group of its own.
+pub type Part = (GroupId, SegmentId);
 
 /// A transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +75,7 @@ pub struct Hold {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
     /// Where its decision is recorded.
-    pub home: SegmentId,
+    pub home: Part,
     /// The version of what it writes here.
     pub version: u64,
     /// Its keys, each once.

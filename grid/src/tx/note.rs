@@ -1,8 +1,9 @@
 //! What of transactions stands in the log of a segment.
 
-use super::{Decision, Hold, Intent, TxId, Vote};
+use super::{Decision, Hold, Intent, Known, Part, TxId, Vote};
 use crate::bytes::{Input, put_bytes, put_many, put_option, put_u8, put_u64, whole};
-use crate::id::SegmentId;
+use crate::id::{GroupId, SegmentId};
+use crate::mutant::is_planted;
 use crate::replica::Record;
 
 /// The first byte of a record that has a note; no change of entries begins so.
@@ -16,7 +17,7 @@ pub enum Note {
     /// All its keys are in this segment: it holds them, and it is committed.
     Alone(TxId, Intent),
     /// This is its decision, and here others took part.
-    Decide(TxId, Decision, Vec<SegmentId>),
+    Decide(TxId, Decision, Vec<Part>),
     /// It holds nothing any more. What it wrote is in the same record.
     End(TxId),
     /// All that took part know the decision.
@@ -101,7 +102,7 @@ impl Note {
             Note::Prepare(_, intent) | Note::Alone(_, intent) => intent.encode(out),
             Note::Decide(_, decision, parts) => {
                 put_u8(out, u8::from(*decision == Decision::Commit));
-                put_many(out, parts.iter(), |out, part| part.encode(out));
+                put_many(out, parts.iter(), |out, part| put_part(out, *part));
             }
             Note::End(_) | Note::Close(_) => {}
         }
@@ -115,7 +116,7 @@ impl Note {
             2 => {
                 let is_commit = input.bool()?;
                 let decision = if is_commit { Decision::Commit } else { Decision::Abort };
-                Note::Decide(tx, decision, input.many(SegmentId::decode)?)
+                Note::Decide(tx, decision, input.many(part)?)
             }
             3 => Note::End(tx),
             4 => Note::Close(tx),
@@ -124,10 +125,20 @@ impl Note {
     }
 }
 
+fn put_part(out: &mut Vec<u8>, (group, segment): Part) {
+    let group = if is_planted("tx-group-forgotten") { GroupId(0) } else { group };
+    group.encode(out);
+    segment.encode(out);
+}
+
+fn part(input: &mut Input<'_>) -> Option<Part> {
+    Some((GroupId::decode(input)?, SegmentId::decode(input)?))
+}
+
 impl Intent {
     /// Adds it to the end.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        self.home.encode(out);
+        put_part(out, self.home);
         put_u64(out, self.version);
         put_many(out, self.holds.iter(), |out, hold| {
             put_bytes(out, &hold.key);
@@ -137,7 +148,7 @@ impl Intent {
     }
 
     pub(crate) fn decode(input: &mut Input<'_>) -> Option<Self> {
-        let (home, version) = (SegmentId::decode(input)?, input.u64()?);
+        let (home, version) = (part(input)?, input.u64()?);
         let holds = input.many(|input| {
             let (key, seen) = (input.bytes()?.to_vec(), input.option(Input::u64)?);
             let write = input.option(|input| input.bytes().map(<[u8]>::to_vec))?;
@@ -182,6 +193,31 @@ impl Vote {
     }
 }
 
+impl Known {
+    /// As a byte, for [`Known::of_byte`].
+    #[must_use]
+    pub fn to_byte(self) -> u8 {
+        match self {
+            Known::Nothing => 0,
+            Known::Open => 1,
+            Known::Decided(Decision::Abort) => 2,
+            Known::Decided(Decision::Commit) => 3,
+        }
+    }
+
+    /// What this byte says; `None` when it says nothing.
+    #[must_use]
+    pub fn of_byte(byte: u8) -> Option<Known> {
+        Some(match byte {
+            0 => Known::Nothing,
+            1 => Known::Open,
+            2 => Known::Decided(Decision::Abort),
+            3 => Known::Decided(Decision::Commit),
+            _ => return None,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,12 +232,16 @@ mod tests {
             write: write.map(<[u8]>::to_vec),
         };
         let holds = vec![hold(b"a", Some(5), None), hold(b"b", None, Some(b"x"))];
-        let intent = Intent { home: SegmentId(4), version: 11, holds };
+        let intent = Intent { home: (GroupId(2), SegmentId(4)), version: 11, holds };
         let changes = [Record::from(&b"one"[..]), Record::from(&b""[..])];
         for note in [
             Note::Prepare(tx, intent.clone()),
             Note::Alone(tx, intent),
-            Note::Decide(tx, Decision::Commit, vec![SegmentId(1), SegmentId(9)]),
+            Note::Decide(
+                tx,
+                Decision::Commit,
+                vec![(GroupId(1), SegmentId(1)), (GroupId(7), SegmentId(9))],
+            ),
             Note::Decide(tx, Decision::Abort, Vec::new()),
             Note::End(tx),
             Note::Close(tx),
@@ -222,5 +262,8 @@ mod tests {
             assert_eq!(Vote::of_bytes(&bytes[..bytes.len() - 1]), None);
             assert_eq!(Vote::of_bytes(&bytes), Some(vote));
         }
+        let known = (0..=4).map(Known::of_byte);
+        let bytes: Vec<_> = known.map(|known| known.map(Known::to_byte)).collect();
+        assert_eq!(bytes, [Some(0), Some(1), Some(2), Some(3), None]);
     }
 }

@@ -53,12 +53,12 @@ impl Arguments {
                 "--mode" => arguments.setup.mode = mode_of(&value)?,
                 "--disks" => arguments.setup.small_disks = are_small(&value)?,
                 "--network" => arguments.setup.namespaces = is_of_namespaces(&value)?,
-                "--persist" => arguments.setup.kept = kept(&value)?,
+                "--persist" => (arguments.setup.kept, arguments.setup.behind) = kept(&value)?,
                 "--lease" => arguments.setup.lease_ms = number()?,
                 _ => {
                     return Err(format!(
                         "{name}: say --seed S, --rounds N, --nodes 3|5, \
-                         --mode distributed|replicated, --persist none|sync, \
+                         --mode distributed|replicated, --persist none|async|sync, \
                          --disks large|small, --network proxies|namespaces, --lease MS, \
                          --kills N, \
                          --switchovers N, --starts N"
@@ -77,7 +77,7 @@ impl Arguments {
             self.seed.wrapping_add(round),
             self.setup.nodes,
             self.setup.mode.name(),
-            if self.setup.kept { "sync" } else { "none" },
+            self.setup.persist(),
             if self.setup.small_disks { "small" } else { "large" },
             self.setup.lease_ms,
             if self.setup.namespaces { "namespaces" } else { "proxies" }
@@ -95,11 +95,12 @@ fn mode_of(name: &str) -> Result<Mode, String> {
     found.ok_or_else(|| format!("{name}: --mode distributed or --mode replicated"))
 }
 
-fn kept(name: &str) -> Result<bool, String> {
+fn kept(name: &str) -> Result<(bool, bool), String> {
     match name {
-        "none" => Ok(false),
-        "sync" => Ok(true),
-        _ => Err(format!("{name}: --persist none or --persist sync")),
+        "none" => Ok((false, false)),
+        "async" => Ok((false, true)),
+        "sync" => Ok((true, false)),
+        _ => Err(format!("{name}: --persist none, async or sync")),
     }
 }
 

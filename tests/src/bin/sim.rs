@@ -3,26 +3,33 @@
 //! ```text
 //! cargo run --release -p isogrid-tests --bin sim -- --seed 42             one seed
 //! cargo run --release -p isogrid-tests --bin sim -- --seed 1 --count 300  several, on all cores
+//! cargo run --release -p isogrid-tests --bin sim -- --count 300 --jobs 1  on one
 //! cargo run --release -p isogrid-tests --bin sim -- --failover            how long they take
 //! cargo run --release -p isogrid-tests --bin sim -- --failover --lease 600
 //! cargo run --release -p isogrid-tests --features mutants --bin sim -- --mutants
 //! ```
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::{panic, thread};
 
 use isogrid_tests::sim::failover::{Failover, failover};
-use isogrid_tests::sim::run;
+use isogrid_tests::sim::{Report, run, traced};
 
-/// After how many seeds a long run says how far it is.
-const TELL_EVERY: u64 = 500;
+/// Up to so many seeds, each is traced and has a line.
+const TRACED: u64 = 20;
+/// After how many seeds a run of more says how far it is.
+const TELL_EVERY: u64 = 100;
 
 /// What to do.
 struct Arguments {
     seed: u64,
     count: u64,
+    /// How many run at a time.
+    jobs: usize,
     mutants: bool,
     failover: bool,
     only: Option<String>,
@@ -35,6 +42,7 @@ impl Arguments {
         let mut arguments = Arguments {
             seed: 1,
             count: 1,
+            jobs: thread::available_parallelism().map_or(1, usize::from),
             mutants: false,
             failover: false,
             only: None,
@@ -46,13 +54,14 @@ impl Arguments {
             match name.as_str() {
                 "--seed" => arguments.seed = number(value()?)?,
                 "--count" => arguments.count = number(value()?)?,
+                "--jobs" => arguments.jobs = number::<usize>(value()?)?.max(1),
                 "--mutants" => (arguments.mutants, arguments.count) = (true, 200),
                 "--failover" => (arguments.failover, arguments.count) = (true, 100),
                 "--only" => arguments.only = Some(value()?),
                 "--lease" => arguments.lease_ms = number(value()?)?,
                 _ => {
                     return Err(format!(
-                        "{name}: say --seed S, --count N, --failover, --lease MS, --mutants, --only NAME"
+                        "{name}: say --seed S, --count N, --jobs J, --failover, --lease MS, --mutants, --only NAME"
                     ));
                 }
             }
@@ -100,41 +109,57 @@ fn failovers(arguments: &Arguments) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs seeds on all cores. The first that fails ends it.
+/// What seeds that are over come to, and the lines of those that are ahead of others.
+#[derive(Default)]
+struct Sum {
+    reports: BTreeMap<u64, Report>,
+    told: u64,
+    steps: u64,
+    simulated_ms: u64,
+}
+
+impl Sum {
+    /// A seed is over: it is told of when all before it were.
+    fn add(&mut self, arguments: &Arguments, seed: u64, report: Report) {
+        self.steps += report.steps;
+        self.simulated_ms += report.simulated_ms;
+        self.reports.insert(seed, report);
+        while let Some(report) = self.reports.remove(&(arguments.seed + self.told)) {
+            let (seed, count) = (arguments.seed + self.told, arguments.count);
+            self.told += 1;
+            if count <= TRACED {
+                println!("seed {seed}: {report}");
+            } else if self.told.is_multiple_of(TELL_EVERY) {
+                eprintln!("{} of {count} seeds are good, up to {seed}", self.told);
+            }
+        }
+    }
+}
+
+/// Runs seeds, several at a time. The first that fails ends it.
 fn seeds(arguments: &Arguments) -> ExitCode {
     let (next, end) = (AtomicU64::new(arguments.seed), arguments.seed + arguments.count);
-    let (steps, simulated, done) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (sum, failed) = (Mutex::new(Sum::default()), AtomicBool::new(false));
+    let run = if arguments.count <= TRACED { traced } else { run };
     let work = || {
-        loop {
+        while !failed.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= end {
                 return;
             }
-            let report = run(seed);
-            steps.fetch_add(report.steps, Ordering::Relaxed);
-            simulated.fetch_add(report.simulated_ms, Ordering::Relaxed);
-            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if arguments.count <= 20 {
-                println!("seed {seed}: {report}");
-            } else if done.is_multiple_of(TELL_EVERY) {
-                eprintln!("{done} of {} seeds", arguments.count);
+            match panic::catch_unwind(|| run(seed)) {
+                Ok(report) => sum.lock().expect("no panic").add(arguments, seed, report),
+                Err(_) => failed.store(true, Ordering::Relaxed),
             }
         }
     };
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let all_good = thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|thread| thread.join()).all(|ended| ended.is_ok())
-    });
-    if !all_good {
+    thread::scope(|scope| (0..arguments.jobs).for_each(|_| drop(scope.spawn(work))));
+    if failed.into_inner() {
         return ExitCode::FAILURE;
     }
-    let minutes = simulated.into_inner() / 60_000;
-    println!(
-        "{} seeds, {minutes} simulated minutes, {} events: all good",
-        arguments.count,
-        steps.into_inner()
-    );
+    let Sum { told, steps, simulated_ms, .. } = sum.into_inner().expect("no panic");
+    let minutes = simulated_ms / 60_000;
+    println!("{told} seeds, {minutes} simulated minutes, {steps} events: all good");
     ExitCode::SUCCESS
 }
 
@@ -150,12 +175,12 @@ fn mutants(arguments: &Arguments) -> ExitCode {
     use isogrid_grid::mutant::MUTANTS;
 
     // What a planted bug breaks is a line of the table, and not a screen of trace.
-    std::panic::set_hook(Box::new(|_| {}));
+    panic::set_hook(Box::new(|_| {}));
     let is_wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
-    let mut missed = 0;
+    let (range, mut missed) = ((arguments.seed, arguments.seed + arguments.count), 0);
     println!("| planted bug | found by seed | what was broken |\n|---|---|---|");
     for mutant in MUTANTS.iter().filter(|mutant| is_wanted(mutant.name)) {
-        let found = find(mutant.name, arguments.seed, arguments.seed + arguments.count);
+        let found = find(mutant.name, range, arguments.jobs);
         let (seed, broken) = found.map_or_else(
             || {
                 missed += 1;
@@ -168,9 +193,9 @@ fn mutants(arguments: &Arguments) -> ExitCode {
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The first seed that finds a bug, and what it says, looked for on all cores.
+/// The first seed that finds a bug, and what it says, looked for by so many threads.
 #[cfg(feature = "mutants")]
-fn find(mutant: &'static str, first: u64, end: u64) -> Option<(u64, String)> {
+fn find(mutant: &'static str, (first, end): (u64, u64), jobs: usize) -> Option<(u64, String)> {
     let (next, end) = (AtomicU64::new(first), AtomicU64::new(end));
     let work = || {
         isogrid_grid::mutant::plant(Some(mutant));
@@ -179,7 +204,7 @@ fn find(mutant: &'static str, first: u64, end: u64) -> Option<(u64, String)> {
             if seed >= end.load(Ordering::Relaxed) {
                 return None;
             }
-            if let Err(broken) = std::panic::catch_unwind(|| run(seed)) {
+            if let Err(broken) = panic::catch_unwind(|| run(seed)) {
                 // Those below it are under way, and may find it as well.
                 end.fetch_min(seed, Ordering::Relaxed);
                 let text = broken.downcast_ref::<String>().cloned().unwrap_or_default();
@@ -187,9 +212,8 @@ fn find(mutant: &'static str, first: u64, end: u64) -> Option<(u64, String)> {
             }
         }
     };
-    let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
         threads.into_iter().filter_map(|thread| thread.join().ok().flatten()).min()
     })
 }

@@ -55,6 +55,8 @@ pub struct Setup {
     pub mode: Mode,
     /// Whether they are there after a restart of all (`persist = sync`).
     pub kept: bool,
+    /// Whether they get to the disks a moment after they are acknowledged (`persist = async`).
+    pub behind: bool,
     /// How many of them are witnesses: the last ones.
     pub witnesses: usize,
     /// Whether writes are acknowledged before the copies have them (`ack = async`).
@@ -75,12 +77,23 @@ impl Setup {
         nodes: 3,
         mode: Mode::Distributed,
         kept: false,
+        behind: false,
         witnesses: 0,
         at_once: false,
         small_disks: false,
         lease_ms: 1_500,
         namespaces: false,
     };
+
+    /// Its name.
+    #[must_use]
+    pub fn persist(self) -> &'static str {
+        match (self.kept, self.behind) {
+            (true, _) => "sync",
+            (false, true) => "async",
+            (false, false) => "none",
+        }
+    }
 }
 
 /// A cluster; dropped, its processes are killed, and its folder is removed unless it is to stay.
@@ -377,7 +390,7 @@ fn arguments(
         ("--bootstrap-expect", count),
         ("--mode", setup.mode.name().into()),
         ("--ack", if setup.at_once { "async" } else { "sync" }.into()),
-        ("--persist", if setup.kept { "sync" } else { "async" }.into()),
+        ("--persist", setup.persist().into()),
         // So small that checkpoints are written.
         ("--set", "node.log_size=1MiB".into()),
         ("--threads", "1".into()),

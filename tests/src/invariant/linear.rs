@@ -36,8 +36,9 @@ enum Fate {
     Open,
     /// It has this version.
     Version(u64),
-    /// Its client was told that it was surely not done.
-    Failed,
+    /// Its client was told that it was surely not done; what was below this version had been declared
+    /// lost when it asked.
+    Failed(u64),
 }
 
 #[derive(Debug, Default)]
@@ -117,9 +118,9 @@ impl Linear {
                 Err(format!("R29: read version {version:x}, which had been declared lost"))
             }
             Answer::Read(state) => history.read(state, floor),
-            Answer::Conflict(state) => history.conflict(operation.ask, state, floor),
+            Answer::Conflict(state) => history.conflict(operation, state, floor),
             Answer::Written(version) => history.written(operation.ask, version, floor),
-            Answer::Failed => history.failed(operation.ask),
+            Answer::Failed => history.failed(operation),
             // `counted.rs` looks at those.
             Answer::Counted(..) | Answer::Unknown => Ok(()),
         };
@@ -177,7 +178,10 @@ impl History {
         }
         match self.values.get(&value) {
             None => return Err(format!("read {value}, which nobody wrote")),
-            Some(Fate::Failed) => return Err(format!("I15: read {value}, which had failed")),
+            // One that is stale and was made to serve may have done what those refused that are lost.
+            Some(Fate::Failed(before)) if version.max(*before) >= self.lost_before => {
+                return Err(format!("I15: read {value}, which had failed"));
+            }
             // What was lost may have been asked for again, and done anew.
             Some(Fate::Version(known)) if *known != version && *known >= self.lost_before => {
                 return Err(format!("I7: {value} has versions {known:x} and {version:x}"));
@@ -214,11 +218,11 @@ impl History {
         Err(format!("absent after {floor:x} was known, and nobody deleted it"))
     }
 
-    fn conflict(&mut self, ask: Ask, state: State, floor: u64) -> Result<(), String> {
-        if matches!(ask, Ask::Cas(expected, _) if expected == state.1) {
+    fn conflict(&mut self, of: &Operation, state: State, floor: u64) -> Result<(), String> {
+        if matches!(of.ask, Ask::Cas(expected, _) if expected == state.1) {
             return Err("refused though the version was the expected one".into());
         }
-        self.failed(ask)?;
+        self.failed(of)?;
         self.read(state, floor)
     }
 
@@ -252,10 +256,10 @@ impl History {
         self.know(version, value)
     }
 
-    fn failed(&mut self, ask: Ask) -> Result<(), String> {
-        match ask {
+    fn failed(&mut self, of: &Operation) -> Result<(), String> {
+        match of.ask {
             Ask::Put(value) | Ask::Cas(_, value) => {
-                let fate = self.values.insert(value, Fate::Failed);
+                let fate = self.values.insert(value, Fate::Failed(of.lost_before));
                 match fate {
                     // What was lost may have been asked for again, and be refused now.
                     Some(Fate::Version(known)) if known >= self.lost_before => {

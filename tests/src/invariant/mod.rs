@@ -2,6 +2,7 @@
 
 mod agreement;
 pub mod bank;
+pub mod behind;
 pub mod copies;
 pub mod counted;
 pub mod fresh;
@@ -12,8 +13,11 @@ mod routes;
 mod succession;
 pub mod tail;
 
+use std::collections::BTreeMap;
+
 use isogrid_grid::control::Control;
-use isogrid_grid::id::{GroupId, SegmentId};
+use isogrid_grid::id::{Boot, GroupId, NodeId, SegmentId};
+use isogrid_grid::membership::Monotonic;
 use isogrid_grid::metadata::Change;
 
 pub use self::succession::Lost;
@@ -36,10 +40,37 @@ impl<'a> View<'a> {
     }
 }
 
+/// A step that changes none of these lets a process do, say and know nothing more than before. Time
+/// alone only takes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Has {
+    boot: Boot,
+    index: u64,
+    lease: Monotonic,
+    leader: (u64, Option<NodeId>),
+    leads: bool,
+}
+
+impl Has {
+    fn of(core: &Control) -> Has {
+        Has {
+            boot: core.identity().boot,
+            index: core.metadata().index(),
+            lease: core.lease().until(),
+            leader: core.leader(),
+            leads: core.leads(),
+        }
+    }
+}
+
 /// All that must hold, and what it has to remember for that.
 #[derive(Debug, Default)]
 pub struct Invariants {
+    /// What the process of each machine had when it was looked at last.
+    seen: BTreeMap<usize, Has>,
     agreement: agreement::Agreement,
+    /// What was answered before it was on a disk, and what of it a crash of all loses.
+    pub behind: behind::Behind,
     /// What became of transactions.
     pub bank: bank::Bank,
     /// What clients of the invalidated cache were told.
@@ -58,10 +89,17 @@ impl Invariants {
     /// # Errors
     /// What is broken.
     pub fn check(&mut self, view: &View<'_>) -> Result<(), String> {
+        let Some(has) = view.core().map(Has::of) else { return Ok(()) };
+        if self.seen.insert(view.at, has) == Some(has) {
+            return Ok(());
+        }
         self.rising.check(view)?;
         self.routes.check(view)?;
         self.agreement.check(view)?;
         self.succession.check(view)?;
+        for (place, process) in std::mem::take(&mut self.succession.came_back) {
+            self.behind.came_back(place, process);
+        }
         self.one_server.check(view)
     }
 

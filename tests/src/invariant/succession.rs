@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use isogrid_grid::control::Control;
-use isogrid_grid::id::{Epoch, GroupId, SegmentId};
+use isogrid_grid::id::{Copy, Data, Epoch, GroupId, Incarnation, NodeId, SegmentId};
 use isogrid_grid::metadata::{Change, Metadata, Role, Segment};
 
 use super::View;
@@ -19,6 +19,8 @@ pub struct Succession {
     /// What an operator has asked for.
     asked: BTreeSet<(GroupId, SegmentId, Epoch)>,
     forced: u64,
+    /// Copies that count again, which were written behind these processes.
+    pub(super) came_back: Vec<((GroupId, SegmentId), (NodeId, Incarnation))>,
 }
 
 /// What of a segment was declared lost: nobody has to find it.
@@ -46,6 +48,11 @@ impl Succession {
         for (group, segments) in now.groups() {
             for (at, segment) in segments.segments.iter().enumerate() {
                 let was = before.groups().get(group).and_then(|group| group.segments.get(at));
+                if let Some(was) = was {
+                    let place = (*group, SegmentId(u16::try_from(at).unwrap_or(0)));
+                    let left = segment.insync.iter().filter_map(|copy| ended(was, copy));
+                    self.came_back.extend(left.map(|process| (place, process)));
+                }
                 if let Some(was) = was.filter(|_| is_next) {
                     follows(was, segment).map_err(|why| format!("{group} s{at}: {why}"))?;
                     if is_forced(was, segment) {
@@ -105,6 +112,20 @@ impl Succession {
     }
 }
 
+/// The process that a copy which is written behind was in sync with, when it is now what that left.
+fn ended(was: &Segment, now: &Copy) -> Option<(NodeId, Incarnation)> {
+    let before = was.insync.iter().find(|copy| copy.node == now.node && *copy != now)?;
+    match (before.data, now.data) {
+        (Data::Behind(of, process), Data::Behind(is, _)) if of == is => Some((now.node, process)),
+        _ => None,
+    }
+}
+
+/// R62: what is on disks counts when no process is left that was in sync.
+fn all_ended(was: &Segment, now: &Segment) -> bool {
+    !was.insync.iter().any(|copy| now.insync.contains(copy))
+}
+
 fn is_reset(was: &Segment, now: &Segment) -> bool {
     was.lost_before != now.lost_before
 }
@@ -125,8 +146,9 @@ fn follows(was: &Segment, now: &Segment) -> Result<(), String> {
         return Err(format!("I16: {promoted:?} serves and was not in sync: {was:?}"));
     }
     let new = now.insync.iter().find(|copy| !was.insync.contains(copy));
-    let was_filled = |copy| was.syncing.iter().any(|filling| filling.copy == copy);
-    if new.is_some_and(|copy| !was_filled(*copy)) && !is_declared {
+    let was_filled = |copy: &Copy| was.syncing.iter().any(|filling| filling.copy == *copy);
+    let comes_back = |copy: &Copy| ended(was, copy).is_some() && all_ended(was, now);
+    if new.is_some_and(|copy| !was_filled(copy) && !comes_back(copy)) && !is_declared {
         return Err(format!("I16: {new:?} is in sync and was never filled: {was:?}"));
     }
     Ok(())
@@ -140,7 +162,9 @@ fn holds(metadata: &Metadata, segment: &Segment) -> Result<(), String> {
     if let Some((witness, _)) = witnesses.find(|(node, _)| segment.names(**node)) {
         return Err(format!("{witness} is a witness and has a copy: {segment:?}"));
     }
-    let stale = segment.insync.iter().find(|copy| !metadata.is_current(**copy));
+    // Of one that was written behind its process something may be left: it is taken out next.
+    let mut stale = segment.insync.iter().filter(|copy| !metadata.is_current(**copy));
+    let stale = stale.find(|copy| metadata.today(**copy).is_none());
     match (segment.primary, stale) {
         (Some(_), Some(stale)) => Err(format!("I14: {stale} is in sync and is not there")),
         (Some(primary), None) if !segment.is_insync(primary) => {

@@ -31,7 +31,7 @@ impl World {
             }
             Peer::Repl { ops, .. } if !ops.is_empty() && self.chance.hits(500) => {
                 // It ends soon, and what it says from here on comes when it is over.
-                self.note(format!("ambush m{at}: {message:?}"));
+                self.note(format_args!("ambush m{at}: {message:?}"));
                 self.machines.get_mut(at).into_iter().for_each(|machine| machine.is_doomed = true);
                 self.stop_soon(at, 30_000);
             }
@@ -43,7 +43,7 @@ impl World {
     /// The primary deletes something, and ends before the copy that it fills has heard that this
     /// is committed.
     fn end_while_filling(&mut self, at: usize, (group, segment): (GroupId, SegmentId)) {
-        self.note(format!("ambush m{at}: it ends while it fills {group} {segment}"));
+        self.note(format_args!("ambush m{at}: it ends while it fills {group} {segment}"));
         for key in keys_of(segment) {
             if self.chance.hits(300_000) {
                 self.ask_of(at, (group, segment, key), Ask::Delete, false);
@@ -61,7 +61,7 @@ impl World {
         (group, segment): (GroupId, SegmentId),
         bytes: &[u8],
     ) -> u64 {
-        self.note(format!("ambush m{at}: a chunk of {group} {segment} is sent twice"));
+        self.note(format_args!("ambush m{at}: a chunk of {group} {segment} is sent twice"));
         if let Some(key) = bytes.first().filter(|key| keys_of(segment).any(|one| one == **key)) {
             self.ask_of(at, (group, segment, *key), Ask::Delete, false);
         }
@@ -77,7 +77,7 @@ impl World {
         let (Wish::Expand(copy, _), Some(control)) = (wish, self.control(at)) else { return };
         let us = control.identity().node;
         if self.options.ambush && self.chance.hits(100_000) {
-            self.note(format!("ambush m{at}: {wish:?}"));
+            self.note(format_args!("ambush m{at}: {wish:?}"));
             self.network.set(us, copy.node, false);
             self.stop_soon(at, 1_000_000);
         }

@@ -1,15 +1,16 @@
-//! Transfers between accounts in different segments, and audits that read them all, each with a
-//! coordinator on one of the machines, which may die at any step.
+//! Transfers between accounts in different segments, of one group or of two, and audits that read
+//! them all, each with a coordinator on one of the machines, which may die at any step.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use isogrid_grid::id::{GroupId, NodeId, SegmentId};
 use isogrid_grid::replica::OpId;
 use isogrid_grid::tx::coordinator::{Action, Event, Outcome};
-use isogrid_grid::tx::{Coordinator, Decision, Hold, Intent, Open, TxId};
+use isogrid_grid::tx::{Coordinator, Decision, Hold, Intent, Open, Part, TxId};
 
 use super::chance::Chance;
-use super::kv::{Key, State};
+use super::groups::persist_of;
+use super::kv::State;
 use super::part::{Call, Said};
 use super::queue::What;
 use super::server::answers_at_once;
@@ -29,9 +30,9 @@ enum Caller {
     /// A transaction that is under way.
     Coordinator(u64),
     /// An intent in this segment that waited for too long.
-    Intent(TxId, SegmentId),
+    Intent(TxId, Part),
     /// A COMMIT of this segment, of which others have to hear.
-    Home(TxId, SegmentId),
+    Home(TxId, Part),
     /// Nobody waits for what comes of it.
     Nobody,
 }
@@ -42,7 +43,7 @@ struct Asked {
     /// The machine from which it comes, and its process.
     at: usize,
     boot: u64,
-    place: (GroupId, SegmentId),
+    place: Part,
     call: Call,
     until: u64,
     /// How many transfers of the account have to be seen.
@@ -54,10 +55,9 @@ struct Transaction {
     at: usize,
     boot: u64,
     tx: TxId,
-    group: GroupId,
     audits: bool,
-    keys: Vec<Key>,
-    seen: BTreeMap<Key, State>,
+    accounts: Vec<Place>,
+    seen: BTreeMap<Place, State>,
     core: Option<Coordinator>,
 }
 
@@ -69,15 +69,16 @@ pub struct Bank {
     asked: BTreeMap<u64, Asked>,
     under_way: BTreeMap<u64, Transaction>,
     /// Who has not heard of a COMMIT yet.
-    telling: BTreeMap<TxId, BTreeSet<SegmentId>>,
+    telling: BTreeMap<TxId, BTreeSet<Part>>,
 }
 
-fn segment_of(key: Key) -> SegmentId {
-    SegmentId(u16::from(key) % SEGMENTS)
+/// The accounts of a group.
+fn accounts_of(group: GroupId) -> impl Iterator<Item = Place> {
+    accounts().map(move |key| (group, SegmentId(u16::from(key) % SEGMENTS), key))
 }
 
-fn place_of(group: GroupId, key: Key) -> Place {
-    (group, segment_of(key), key)
+fn part_of((group, segment, _): Place) -> Part {
+    (group, segment)
 }
 
 impl Bank {
@@ -110,29 +111,41 @@ impl World {
         let group = GroupId(bank.chance.pick(&[0, 1, 2, 2]).copied().unwrap_or(0));
         // What is answered at once may be lost in a part: transactions are refused there.
         let group = if answers_at_once(self.options.at_once, group) { GroupId(1) } else { group };
+        // A crash of all may tear what is written behind.
+        let group = if self.options.behind { GroupId(0) } else { group };
         let audits = bank.chance.hits(250_000);
-        let all: Vec<Key> = accounts().collect();
-        let from = bank.chance.pick(&all).copied().unwrap_or(0);
-        let others: Vec<Key> = all.iter().copied().filter(|key| *key != from).collect();
-        let to = bank.chance.pick(&others).copied().unwrap_or(0);
-        let keys = if audits { all } else { vec![from, to] };
+        let all: Vec<Place> = self.together(group).into_iter().flat_map(accounts_of).collect();
+        let bank = &mut self.bank;
+        let Some(from) = bank.chance.pick(&all).copied() else { return };
+        let others: Vec<Place> = all.iter().copied().filter(|place| *place != from).collect();
+        let Some(to) = bank.chance.pick(&others).copied() else { return };
+        let accounts = if audits { all } else { vec![from, to] };
         let number = bank.number();
         let boot = self.boots(at);
         let begun = self.machines.get(at).map_or(0, |m| m.clock.now(self.now).wall);
         let tx = TxId { begun, name: OpId { client: [9; 16], number } };
-        self.note(format!("bank {number}: {keys:?} of {group} at m{at}, audits {audits}"));
+        self.note(format_args!("bank {number}: {accounts:?} at m{at}, audits {audits}"));
         let (seen, core) = (BTreeMap::new(), None);
-        let transaction =
-            Transaction { at, boot, tx, group, audits, keys: keys.clone(), seen, core };
+        let reads = accounts.clone();
+        let transaction = Transaction { at, boot, tx, audits, accounts, seen, core };
         self.bank.under_way.insert(number, transaction);
-        for key in keys {
-            let place = (group, segment_of(key));
-            self.call((Caller::Coordinator(number), at), place, Call::Read(key));
+        for place in reads {
+            self.call((Caller::Coordinator(number), at), part_of(place), Call::Read(place.2));
         }
     }
 
+    /// The groups between which money moves, this one included: those that are kept in one way, as
+    /// caches of one transaction have to be.
+    fn together(&self, group: GroupId) -> Vec<GroupId> {
+        let kept = |group| persist_of(&self.options, group);
+        let is_one = |one: &GroupId| {
+            kept(*one) == kept(group) && !answers_at_once(self.options.at_once, *one)
+        };
+        (0..3).map(GroupId).filter(is_one).collect()
+    }
+
     /// Asks a segment for something, from a machine.
-    fn call(&mut self, (caller, at): (Caller, usize), place: (GroupId, SegmentId), call: Call) {
+    fn call(&mut self, (caller, at): (Caller, usize), place: Part, call: Call) {
         let floor = match call {
             Call::Read(key) => self.invariants.bank.floor((place.0, place.1, key)),
             _ => 0,
@@ -166,7 +179,7 @@ impl World {
             return vec![self.bank.chance.between(10, 100)];
         }
         let there = self.control(to).map_or(us, |control| control.identity().node);
-        self.network.send(us, there, &self.options, &mut self.bank.chance)
+        self.network.send(us, there, &self.options, &mut self.bank.chance).collect()
     }
 
     pub(super) fn call_arrives(&mut self, at: usize, number: u64) {
@@ -175,7 +188,7 @@ impl World {
         }
         // What comes twice, or late, comes though nobody waits for it any more.
         let Some(Asked { place, call, .. }) = self.bank.asked.get(&number).cloned() else { return };
-        self.note(format!("m{at} bank call {number}: {call:?} of {place:?}"));
+        self.note(format_args!("m{at} bank call {number}: {call:?} of {place:?}"));
         self.serve(at, |server, moment, out| server.call(moment, place, (number, call), out));
         self.flush_later(at);
     }
@@ -205,7 +218,7 @@ impl World {
             self.bank.asked.insert(number, Asked { until: u64::MAX, ..asked.clone() });
             return self.wait_for(asked.at, What::Said(number, said));
         }
-        self.note(format!("m{} bank call {number}: {said:?}", asked.at));
+        self.note(format_args!("m{} bank call {number}: {said:?}", asked.at));
         if let (Said::Read(state), Call::Read(key)) = (&said, &asked.call) {
             self.see((asked.place.0, asked.place.1, *key), asked.floor, *state);
         }
@@ -239,16 +252,14 @@ impl World {
     fn go_on(&mut self, asked: &Asked, said: Option<Said>) {
         match (asked.caller, said) {
             (Caller::Coordinator(number), said) => self.coordinate(number, asked, said),
-            (Caller::Intent(tx, segment), Some(Said::Decision(decision))) => {
-                let place = (asked.place.0, segment);
+            (Caller::Intent(tx, place), Some(Said::Decision(decision))) => {
                 self.call((Caller::Nobody, asked.at), place, Call::Settle(tx, decision));
             }
             (Caller::Home(tx, home), Some(Said::Done)) => {
                 let left = self.bank.telling.entry(tx).or_default();
-                left.remove(&asked.place.1);
+                left.remove(&asked.place);
                 if left.is_empty() {
-                    let place = (asked.place.0, home);
-                    self.call((Caller::Nobody, asked.at), place, Call::Close(tx));
+                    self.call((Caller::Nobody, asked.at), home, Call::Close(tx));
                 }
             }
             _ => {}
@@ -256,18 +267,18 @@ impl World {
     }
 
     /// A transaction has waited for too long.
-    pub(super) fn resolve(&mut self, at: usize, place: (GroupId, SegmentId), open: Open) {
-        self.note(format!("m{at} {place:?} resolves {open:?}"));
+    pub(super) fn resolve(&mut self, at: usize, place: Part, open: Open) {
+        self.note(format_args!("m{at} {place:?} resolves {open:?}"));
         match open {
             Open::Ask(tx, home) => {
                 let call = Call::Decide(tx, Decision::Abort, Vec::new());
-                self.call((Caller::Intent(tx, place.1), at), (place.0, home), call);
+                self.call((Caller::Intent(tx, place), at), home, call);
             }
             Open::Tell(tx, parts) => {
                 self.bank.telling.insert(tx, parts.iter().copied().collect());
                 for part in parts {
                     let call = Call::Settle(tx, Decision::Commit);
-                    self.call((Caller::Home(tx, place.1), at), (place.0, part), call);
+                    self.call((Caller::Home(tx, place), at), part, call);
                 }
             }
         }
@@ -276,11 +287,11 @@ impl World {
     /// The coordinator of a transaction hears something.
     fn coordinate(&mut self, number: u64, asked: &Asked, said: Option<Said>) {
         let Some(one) = self.bank.under_way.get_mut(&number) else { return };
-        let (part, mut out) = (asked.place.1, Vec::new());
+        let (part, mut out) = (asked.place, Vec::new());
         match (&mut one.core, &asked.call, said) {
             (None, Call::Read(key), Some(Said::Read(state))) => {
-                one.seen.insert(*key, state);
-                if one.seen.len() == one.keys.len() {
+                one.seen.insert((part.0, part.1, *key), state);
+                if one.seen.len() == one.accounts.len() {
                     self.commit(number, &mut out);
                 }
             }
@@ -313,19 +324,19 @@ impl World {
         let amount = self.bank.chance.between(1, 9);
         let Some(one) = self.bank.under_way.get_mut(&number) else { return };
         let mut plan = BTreeMap::new();
-        for (key, sign) in one.keys.iter().zip([-1, 1]).filter(|_| !one.audits) {
-            let before = Account::of(one.seen.get(key).and_then(|state| state.0));
+        for (place, sign) in one.accounts.iter().zip([-1, 1]).filter(|_| !one.audits) {
+            let before = Account::of(one.seen.get(place).and_then(|state| state.0));
             let balance = before.balance.saturating_add_signed(sign * amount.cast_signed());
             let after = Account { by: number, count: before.count + 1, balance };
-            plan.insert(place_of(one.group, *key), (before, after));
+            plan.insert(*place, (before, after));
         }
         if plan.values().any(|(before, _)| before.balance < amount || before.count == 0xffff) {
             // There is too little on it.
             self.bank.under_way.remove(&number);
             return;
         }
-        let parts: BTreeSet<SegmentId> = one.keys.iter().map(|key| segment_of(*key)).collect();
-        let home = one.keys.first().map_or(SegmentId(0), |key| segment_of(*key));
+        let parts: BTreeSet<Part> = one.accounts.iter().map(|place| part_of(*place)).collect();
+        let Some(home) = one.accounts.first().map(|place| part_of(*place)) else { return };
         one.core = Some(Coordinator::begin(home, parts, !one.audits, out));
         if !one.audits {
             self.invariants.bank.plan(number, plan);
@@ -334,12 +345,11 @@ impl World {
 
     fn coordinator_acts(&mut self, number: u64, action: Action) {
         let Some(one) = self.bank.under_way.get(&number) else { return };
-        let (tx, group, at, runs) = (one.tx, one.group, one.at, self.runs(one.at, one.boot));
-        let home = one.core.as_ref().map_or(SegmentId(0), Coordinator::home);
-        if !runs {
+        let (tx, at, runs) = (one.tx, one.at, self.runs(one.at, one.boot));
+        let Some(home) = one.core.as_ref().map(Coordinator::home).filter(|_| runs) else {
             return;
-        }
-        let (segment, call) = match action {
+        };
+        let (place, call) = match action {
             Action::Prepare(part, alone) => {
                 (part, Call::Prepare(tx, self.intent(number, part, home), alone))
             }
@@ -348,41 +358,40 @@ impl World {
             Action::Close => (home, Call::Close(tx)),
             Action::Answer(outcome) => return self.told(number, &outcome),
         };
-        self.call((Caller::Coordinator(number), at), (group, segment), call);
+        self.call((Caller::Coordinator(number), at), place, call);
     }
 
     /// What a transaction does in one segment.
-    fn intent(&self, number: u64, part: SegmentId, home: SegmentId) -> Intent {
+    fn intent(&self, number: u64, part: Part, home: Part) -> Intent {
         let Some(one) = self.bank.under_way.get(&number) else {
             return Intent { home, version: 0, holds: Vec::new() };
         };
-        let keys = one.keys.iter().filter(|key| segment_of(**key) == part);
-        let hold = |key: &Key| {
-            let seen = one.seen.get(key).map(|state| state.1);
-            let place = place_of(one.group, *key);
-            let write = self.invariants.bank.planned(number, place);
-            Hold { key: vec![*key], seen, write: write.map(|to| to.value().to_le_bytes().into()) }
+        let accounts = one.accounts.iter().filter(|place| part_of(**place) == part);
+        let hold = |place: &Place| {
+            let seen = one.seen.get(place).map(|state| state.1);
+            let write = self.invariants.bank.planned(number, *place);
+            let write = write.map(|to| to.value().to_le_bytes().into());
+            Hold { key: vec![place.2], seen, write }
         };
-        Intent { home, version: 0, holds: keys.map(hold).collect() }
+        Intent { home, version: 0, holds: accounts.map(hold).collect() }
     }
 
     /// A client is told what became of its transaction.
     fn told(&mut self, number: u64, outcome: &Outcome) {
-        self.note(format!("bank {number}: {outcome:?}"));
+        self.note(format_args!("bank {number}: {outcome:?}"));
         let Some(one) = self.bank.under_way.get(&number) else { return };
         let done = match outcome {
             Outcome::Committed(_) => Some(true),
             Outcome::Conflict(_) | Outcome::Failed => Some(false),
             Outcome::Unknown => None,
         };
-        let (group, audits) = (one.group, one.audits);
-        if !audits {
+        if !one.audits {
             return self.invariants.bank.ended(number, done);
         }
         let seen = one.seen.iter();
-        let all = seen.map(|(key, state)| (place_of(group, *key), Account::of(state.0))).collect();
+        let all = seen.map(|(place, state)| (*place, Account::of(state.0))).collect();
         if done == Some(true)
-            && !self.is_lost(group)
+            && !one.accounts.iter().any(|place| self.is_lost(place.0))
             && let Err(broken) = self.invariants.bank.audited(&all)
         {
             self.fail(&broken);
@@ -399,25 +408,31 @@ impl World {
     /// # Errors
     /// What is not so.
     pub fn all_ended(&self) -> Result<(), String> {
-        for group in (0..3).map(GroupId).filter(|group| !self.is_lost(*group)) {
-            let mut all = BTreeMap::new();
-            for key in accounts() {
-                let place = place_of(group, key);
-                let Some(at) = self.server_of((group, place.1)) else { continue };
-                let process = self.machines.get(at).and_then(|m| m.process.as_ref());
-                let mut copies = process.into_iter().flat_map(|process| process.server.copies());
-                let copy = copies.find(|(of, at, ..)| (*of, *at) == (group, place.1));
-                let Some((.., base)) = copy else { continue };
-                all.insert(place, Account::of(base.get(key).0));
-                if base.ledger.doubts() > 0 {
-                    let ledger = &base.ledger;
-                    return Err(format!("{group} {} is in doubt: {ledger:?}", place.1));
-                }
-            }
-            if all.len() == accounts().count() {
-                self.invariants.bank.check(&all)?;
+        let banks: BTreeSet<_> = (0..3).map(|group| self.together(GroupId(group))).collect();
+        for bank in banks {
+            // What was declared lost has lost its part of transactions (R29).
+            if !bank.iter().any(|group| self.is_lost(*group)) {
+                self.bank_ended(&bank)?;
             }
         }
         Ok(())
+    }
+
+    fn bank_ended(&self, bank: &[GroupId]) -> Result<(), String> {
+        let (mut all, mut expected) = (BTreeMap::new(), 0);
+        for place in bank.iter().copied().flat_map(accounts_of) {
+            expected += 1;
+            let Some(at) = self.server_of(part_of(place)) else { continue };
+            let process = self.machines.get(at).and_then(|m| m.process.as_ref());
+            let mut copies = process.into_iter().flat_map(|process| process.server.copies());
+            let copy = copies.find(|(of, at, ..)| (*of, *at) == part_of(place));
+            let Some((.., base)) = copy else { continue };
+            all.insert(place, Account::of(base.get(place.2).0));
+            if base.ledger.doubts() > 0 {
+                let ledger = &base.ledger;
+                return Err(format!("{} {} is in doubt: {ledger:?}", place.0, place.1));
+            }
+        }
+        if all.len() == expected { self.invariants.bank.check(&all) } else { Ok(()) }
     }
 }

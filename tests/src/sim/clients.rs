@@ -90,16 +90,13 @@ impl Clients {
     /// What an operation is that is under way.
     #[must_use]
     pub fn asked(&self, number: u64) -> Option<(Place, Asked)> {
-        let (place, ask) = match self.named.get(&number) {
-            Some((place, ask, _)) => (*place, *ask),
-            None => {
-                self.under_way.get(&number).map(|operation| (operation.place, operation.ask))?
-            }
-        };
-        let id = self
-            .is_named(number)
-            .then(|| OpId { client: u128::from(number % NAMED).to_le_bytes(), number });
-        Some((place, Asked { number, key: place.2, ask, id }))
+        if let Some((place, ask, _)) = self.named.get(&number).copied() {
+            let client = u128::from(number % NAMED).to_le_bytes();
+            let id = Some(OpId { client, number });
+            return Some((place, Asked { number, key: place.2, ask, id }));
+        }
+        let Operation { place, ask, .. } = *self.under_way.get(&number)?;
+        Some((place, Asked { number, key: place.2, ask, id: None }))
     }
 
     /// Whether an operation has no answer yet.
@@ -157,7 +154,7 @@ impl World {
     pub(super) fn ask_of(&mut self, to: usize, place: Place, ask: Ask, named: bool) -> u64 {
         let lost = self.invariants.lost(place.0, place.1);
         let number = self.clients.begin((place, ask), named, lost);
-        self.note(format!("client {number}: {ask:?} of {place:?} to m{to}, named {named}"));
+        self.note(format_args!("client {number}: {ask:?} of {place:?} to m{to}, named {named}"));
         let delay = self.chance.between(100, 3_000);
         self.schedule(delay, What::Operation(to, number));
         self.schedule(PATIENCE_US, What::Tired(number));
@@ -171,7 +168,7 @@ impl World {
         if !self.clients.is_open(number) {
             return;
         }
-        self.note(format!("client {number}: again to m{to}"));
+        self.note(format_args!("client {number}: again to m{to}"));
         let slowest = if self.chance.hits(100_000) { 3_000_000 } else { 3_000 };
         let delay = self.chance.between(100, slowest);
         self.schedule(delay, What::Operation(to, number));
@@ -210,7 +207,7 @@ impl World {
 
     pub(super) fn end(&mut self, number: u64, answer: Answer) {
         let Some(((group, segment, _), _)) = self.clients.asked(number) else { return };
-        self.note(format!("client {number}: {answer:x?}"));
+        self.note(format_args!("client {number}: {answer:x?}"));
         let lost_before = self.invariants.lost(group, segment).any;
         if let Err(broken) = self.clients.end(number, answer, lost_before) {
             self.fail(&broken);

@@ -71,6 +71,8 @@ pub struct CopyLog {
     records: Vec<(Place, u64, Vec<u8>)>,
     synced: usize,
     is_syncing: bool,
+    /// So much is there whatever happens, though the process does not know it.
+    safe: usize,
 }
 
 impl CopyLog {
@@ -98,11 +100,19 @@ impl CopyLog {
         (counts, self.begin_sync())
     }
 
-    /// The power goes: of what is not durable any first part may be there.
+    /// The power goes, or the process that had it in memory: of what is not durable any first part
+    /// may be there.
     pub fn lose_power(&mut self, chance: &mut Chance) {
-        let unsynced = (self.records.len() - self.synced) as u64;
+        let synced = self.synced.max(self.safe);
+        let unsynced = (self.records.len() - synced) as u64;
         let kept = usize::try_from(chance.between(0, unsynced)).unwrap_or(0);
-        self.records.truncate(self.synced + kept);
+        self.records.truncate(synced + kept);
+    }
+
+    /// Everything that was written is there: the process ends as it should, or stands still for
+    /// longer than what is written behind may take.
+    pub fn settle(&mut self) {
+        self.safe = self.records.len();
     }
 
     /// What a start finds, in order.

@@ -28,7 +28,7 @@ pub struct Failover {
 /// When nobody serves it in the end.
 #[must_use]
 pub fn failover(seed: u64, lease_ms: u32) -> Failover {
-    let mut world = World::with(seed, Options { lease_ms, ..Options::calm(3) });
+    let mut world = World::with(seed, Options { lease_ms, ..Options::calm(3) }).traced();
     while world.now < KILL_AT {
         world.run_until(world.now + 50_000);
         world.create_groups();

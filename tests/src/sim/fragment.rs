@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use isogrid_grid::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
-use isogrid_grid::metadata::Segment;
+use isogrid_grid::metadata::{Persist, Segment};
 use isogrid_grid::mutant::is_planted;
 use isogrid_grid::replica::answers::join;
 use isogrid_grid::replica::{
@@ -32,6 +32,7 @@ pub(super) struct Fragment {
     open: BTreeMap<OpId, (u64, Answer)>,
     /// It answers at once what its copies get behind that.
     at_once: bool,
+    persist: Persist,
     /// The epoch in which it is asked for its role, and says that it gave it up when all copies have
     /// what was answered.
     leaving: Option<Epoch>,
@@ -43,13 +44,13 @@ impl Fragment {
     pub(super) fn new(
         us: NodeId,
         place: (GroupId, SegmentId),
-        durable: bool,
+        persist: Persist,
         budget: Option<Arc<Budget>>,
     ) -> Self {
         let (replica, at_once) = (Replica::new(us, place.0, place.1), budget.is_some());
         let replica = budget.into_iter().fold(replica, Replica::at_once);
         Fragment {
-            replica: if durable { replica.kept() } else { replica },
+            replica: replica.kept(persist),
             base: Kv::default(),
             place,
             head: BTreeMap::new(),
@@ -57,6 +58,7 @@ impl Fragment {
             calls: BTreeMap::new(),
             open: BTreeMap::new(),
             at_once,
+            persist,
             leaving: None,
             closed: Epoch(0),
         }
@@ -69,7 +71,7 @@ impl Fragment {
 
     /// All changes have come: what it is now, in as few.
     pub(super) fn restored(&mut self) -> Vec<Kept> {
-        self.replica.restored(&mut self.base);
+        self.replica.restored(false, &mut self.base);
         let mut all = Vec::from(self.replica.state());
         let mut next = None;
         loop {
@@ -142,12 +144,18 @@ impl Fragment {
     }
 
     fn carry_out(&mut self, at: Moment<'_>, done: Vec<Action>, out: &mut Vec<Out>) {
+        if done.is_empty() && self.leaving.is_none() {
+            return;
+        }
         let (group, segment) = self.place;
         for action in done {
             match action {
                 Action::Send(to, message) => out.push(Out::Send(to, group, segment, message)),
                 Action::Ask(request) => out.push(Out::Ask(request)),
-                Action::Keep(count, kept) => out.push(Out::Keep(self.place, count, kept)),
+                Action::Keep(count, kept) => {
+                    let waits = self.replica.awaits_disk();
+                    out.push(Out::Keep(self.place, count, kept, waits));
+                }
                 Action::Committed(seq) => {
                     self.open.retain(|_, (at, _)| *at > seq);
                     if self.at_once && self.replica.is_active() {
@@ -160,7 +168,7 @@ impl Fragment {
                 Action::Discarded(_) => assert!(self.at_once, "R37: nothing is lost else"),
                 Action::Filled(_) => {}
                 Action::Active(from) => {
-                    if self.at_once {
+                    if self.at_once || self.persist == Persist::Async {
                         let (epoch, lost) = (self.replica.epoch(), self.lost_before(at));
                         out.push(Out::Tail(self.place, Tail::Began(epoch, from, lost)));
                     }

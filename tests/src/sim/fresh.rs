@@ -87,7 +87,7 @@ impl World {
         }
         let identity = *control.identity();
         for (key, value) in answers {
-            self.note(format!("m{at} has written {key} = {value}"));
+            self.note(format_args!("m{at} has written {key} = {value}"));
             self.invariants.fresh.acknowledged(key, value);
         }
         for (to, peer) in letters {
@@ -118,7 +118,7 @@ impl World {
     }
 
     pub(super) fn fresh_hears(&mut self, at: usize, from: (NodeId, Boot), peer: Peer) {
-        self.note(format!("m{at} got {} {peer:?}", from.0));
+        self.note(format_args!("m{at} got {} {peer:?}", from.0));
         self.with_fresh(at, |fresh, _, now, out| fresh.core.receive(now, from, peer, out));
     }
 
@@ -154,7 +154,7 @@ impl World {
 
     fn fresh_write(&mut self, at: usize, key: Key) {
         let value = self.invariants.fresh.write(key);
-        self.note(format!("m{at} writes {key} = {value}"));
+        self.note(format_args!("m{at} writes {key} = {value}"));
         self.with_fresh(at, |fresh, _, now, out| {
             let FreshCache { core, entries, fills, open } = fresh;
             fills.kill(&[key], || entries.insert(key, value));

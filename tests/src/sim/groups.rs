@@ -1,27 +1,42 @@
-//! The groups that all runs have: in memory with two owners, in memory everywhere with local reads,
-//! and on disks with two owners.
+//! The groups that all runs have: in memory with two owners, everywhere with local reads, in memory or
+//! on disks, and on disks with two owners. In some runs the last two are on disks that are written
+//! behind.
 
 use isogrid_grid::control::Event;
 use isogrid_grid::id::GroupId;
-use isogrid_grid::metadata::{Acks, Command, CreateGroup, GroupSettings, Owners, first_epoch};
+use isogrid_grid::metadata::{
+    Acks, Command, CreateGroup, GroupSettings, Owners, Persist, first_epoch,
+};
 use isogrid_grid::segment::first_owners;
 
+use super::options::Options;
 use super::server::answers_at_once;
 use super::world::World;
+
+/// What is on the disks of a group.
+#[must_use]
+pub fn persist_of(options: &Options, group: GroupId) -> Persist {
+    match group.0 {
+        1 | 2 if options.behind => Persist::Async,
+        1 if options.durable_everywhere => Persist::Sync,
+        2 => Persist::Sync,
+        _ => Persist::None,
+    }
+}
 
 impl World {
     /// Asks for them until they are there.
     pub fn create_groups(&mut self) {
         let memory = GroupSettings {
             owners: Owners::Count(2),
-            durable: false,
+            persist: Persist::None,
             local_reads: false,
             min_insync: 1,
             acks: Acks::Sync,
         };
         let replicated = GroupSettings { owners: Owners::All, local_reads: true, ..memory.clone() };
-        let durable = GroupSettings { durable: true, ..memory.clone() };
-        for (number, mut settings) in (0..).zip([memory, replicated, durable]) {
+        for (number, mut settings) in (0..).zip([memory.clone(), replicated, memory]) {
+            settings.persist = persist_of(&self.options, GroupId(number));
             if answers_at_once(self.options.at_once, GroupId(number)) {
                 settings.acks = Acks::Async;
             }

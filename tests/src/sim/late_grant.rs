@@ -55,7 +55,7 @@ impl World {
 
     fn hold(&mut self, envelope: &Envelope) {
         let Some(at) = self.machine_of(envelope.to) else { return };
-        self.note(format!("ambush m{at}: its next process is to get a lease of this one"));
+        self.note(format_args!("ambush m{at}: its next process is to get a lease of this one"));
         self.late.held = Some(envelope.clone());
         self.stop_soon(at, 30_000);
     }

@@ -54,4 +54,4 @@ mod tail;
 mod trace;
 pub mod world;
 
-pub use run::{Report, run};
+pub use run::{Report, run, traced};

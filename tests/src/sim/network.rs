@@ -34,19 +34,20 @@ pub const SHAPES: [Shape; 5] =
     [Shape::Isolate, Shape::Mute, Shape::Deaf, Shape::Halves, Shape::Bridge];
 
 impl Network {
-    /// When a message arrives: none, once or several times, each so many microseconds from now.
+    /// When a message arrives: not at all, once or twice, each so many microseconds from now.
     pub fn send(
         &self,
         from: NodeId,
         to: NodeId,
         options: &Options,
         chance: &mut Chance,
-    ) -> Vec<u64> {
-        if self.cut.contains(&(from, to)) || chance.hits(options.drop_per_million) {
-            return Vec::new();
+    ) -> impl Iterator<Item = u64> + use<> {
+        let mut arrivals = [None; 2];
+        if !self.cut.contains(&(from, to)) && !chance.hits(options.drop_per_million) {
+            let copies = if chance.hits(options.repeat_per_million) { 2 } else { 1 };
+            arrivals.iter_mut().take(copies).for_each(|one| *one = Some(delay(options, chance)));
         }
-        let copies = if chance.hits(options.repeat_per_million) { 2 } else { 1 };
-        (0..copies).map(|_| delay(options, chance)).collect()
+        arrivals.into_iter().flatten()
     }
 
     /// Whether a message can go this way.

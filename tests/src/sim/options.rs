@@ -67,6 +67,10 @@ pub struct Options {
     pub at_once: bool,
     /// How long leases are, ms.
     pub lease_ms: u32,
+    /// The copies that every member has are on disks.
+    pub durable_everywhere: bool,
+    /// Copies on disks are written behind, and those that backups read from are on disks as well.
+    pub behind: bool,
 }
 
 /// Messages that come late where members leave soon, in a million, and how late, ms.
@@ -110,7 +114,11 @@ impl Options {
             force: often(&[0, 1]) == 1,
             at_once: often(&[0, 0, 1]) == 1,
             lease_ms: if often(&[0, 0, 0, 1]) == 1 { 600 } else { 1_500 },
+            durable_everywhere: often(&[0, 1]) == 1,
+            behind: often(&[0, 0, 1]) == 1,
         };
+        // What a failover may lose is another thing than what disks may.
+        let drawn = Options { at_once: drawn.at_once && !drawn.behind, ..drawn };
         if !drawn.hasty {
             return drawn;
         }
@@ -154,6 +162,8 @@ impl Options {
             force: false,
             at_once: false,
             lease_ms: 1_500,
+            durable_everywhere: false,
+            behind: false,
         }
     }
 

@@ -1,8 +1,7 @@
 //! A copy of a segment that takes part in transactions.
 
-use isogrid_grid::id::SegmentId;
 use isogrid_grid::tx::{
-    Deciding, Decision, Intent, Note, Open, Preparing, Settling, TxId, Vote, join,
+    Deciding, Decision, Intent, Note, Open, Part, Preparing, Settling, TxId, Vote, join,
 };
 
 use super::fragment::Fragment;
@@ -17,7 +16,7 @@ pub enum Call {
     /// To hold keys for a transaction, which may be alone.
     Prepare(TxId, Intent, bool),
     /// To record a decision, unless there is one.
-    Decide(TxId, Decision, Vec<SegmentId>),
+    Decide(TxId, Decision, Vec<Part>),
     /// To do what was decided.
     Settle(TxId, Decision),
     /// To forget a decision that all know.
@@ -105,7 +104,7 @@ impl Fragment {
         at: Moment<'_>,
         tx: TxId,
         wish: Decision,
-        parts: Vec<SegmentId>,
+        parts: Vec<Part>,
     ) -> Option<Decision> {
         match self.base.ledger.decide(at.now.wall, tx, wish) {
             Deciding::Unknown => None,

@@ -137,7 +137,7 @@ impl Machine {
             ..ControlConfig::default()
         };
         let control = Control::new(config, identity, settings, log);
-        let (server, checkpoint) = Server::restore(node, options.at_once, self.copies.take());
+        let (server, checkpoint) = Server::restore(node, options, self.copies.take());
         self.copies.begin_with(checkpoint);
         self.process = Some(Process { control, server, fresh: FreshCache::new(node, boot) });
     }

@@ -1,7 +1,8 @@
 //! What is going to happen, in the order of true time; of what happens at the same moment that
 //! which was scheduled first comes first.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use isogrid_grid::id::NodeId;
 use isogrid_grid::segment::Request;
@@ -63,23 +64,51 @@ pub(super) enum What {
     Tired(u64),
 }
 
+/// When something happens, and in the lower half in which order it came: one number, since numbers
+/// are compared more often than anything else here.
+type Time = u128;
+
 /// What is scheduled.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    events: BTreeMap<(u64, u64), What>,
+    /// In order: what was scheduled for later than all of this, as clients that lose their patience.
+    line: VecDeque<(Time, What)>,
+    /// All else: when it happens, and its place.
+    heap: BinaryHeap<Reverse<(Time, usize)>>,
+    events: Vec<Option<What>>,
+    /// Places where nothing stands.
+    free: Vec<usize>,
     next: u64,
 }
 
 impl Queue {
     pub(super) fn push(&mut self, at: u64, what: What) {
         self.next += 1;
-        self.events.insert((at, self.next), what);
+        let time = Time::from(at) << 64 | Time::from(self.next);
+        if self.line.back().is_none_or(|(last, _)| *last < time) {
+            return self.line.push_back((time, what));
+        }
+        let place = self.free.pop().unwrap_or(self.events.len());
+        match self.events.get_mut(place) {
+            Some(free) => *free = Some(what),
+            None => self.events.push(Some(what)),
+        }
+        self.heap.push(Reverse((time, place)));
     }
 
     /// The first that happens until then, and when.
     pub(super) fn pop(&mut self, until: u64) -> Option<(u64, What)> {
-        let first = self.events.first_entry().filter(|first| first.key().0 <= until)?;
-        let ((at, _), what) = first.remove_entry();
+        let in_line = self.line.front().map(|(time, _)| *time);
+        let in_heap = self.heap.peek().map(|Reverse((time, _))| *time);
+        let first = in_line.into_iter().chain(in_heap).min()?;
+        let at = u64::try_from(first >> 64).ok().filter(|at| *at <= until)?;
+        let what = if in_line == Some(first) {
+            self.line.pop_front()?.1
+        } else {
+            let Reverse((_, place)) = self.heap.pop()?;
+            self.free.push(place);
+            self.events.get_mut(place)?.take()?
+        };
         Some((at, what))
     }
 }

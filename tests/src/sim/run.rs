@@ -27,8 +27,8 @@ const CLIENT_US: u64 = 20_000;
 /// What a run was like.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Equal for equal seeds.
-    pub hash: u64,
+    /// Equal for equal seeds; `None` where nothing was written down.
+    pub hash: Option<u64>,
     /// Events.
     pub steps: u64,
     /// Simulated time, ms.
@@ -58,29 +58,47 @@ impl fmt::Display for Report {
             "{entries} entries, clients were told {told:?}, {hits} hits and {writes} writes "
         )?;
         write!(f, "of the invalidated cache, transactions {transactions:?}, ")?;
-        write!(f, "{forced} segments forced, trace {hash:016x}")
+        write!(f, "{forced} segments forced")?;
+        hash.iter().try_for_each(|hash| write!(f, ", trace {hash:016x}"))
     }
 }
 
-/// Runs a seed.
+/// Runs a seed. One that fails is run once more, as [`traced`] does.
 ///
 /// # Panics
 /// When an invariant is broken, or a core panics: with the trace, and the command that replays it.
 #[must_use]
 pub fn run(seed: u64) -> Report {
-    let mut world = World::new(seed);
+    let ended = panic::catch_unwind(|| phases(&mut World::new(seed)));
+    ended.unwrap_or_else(|broken| {
+        let _ = traced(seed);
+        panic!("seed {seed} failed once and then not: more than it decides. {}", text_of(&broken))
+    })
+}
+
+/// Runs a seed, and writes down what happens. That makes it twice as long, and changes nothing else.
+///
+/// # Panics
+/// As [`run`].
+#[must_use]
+pub fn traced(seed: u64) -> Report {
+    let mut world = World::new(seed).traced();
     let ended = panic::catch_unwind(AssertUnwindSafe(|| phases(&mut world)));
     ended.unwrap_or_else(|broken| panicked(&world, broken))
 }
 
 /// A run in which something panicked ends like one that broke an invariant.
 fn panicked(world: &World, broken: Box<dyn Any + Send>) -> ! {
-    let text = broken.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| broken.downcast_ref::<&str>().copied()).unwrap_or_default();
+    let text = text_of(&broken);
     if text.contains(REPLAY) {
         panic::resume_unwind(broken);
     }
     world.fail(&format!("panicked: {text}"))
+}
+
+fn text_of(broken: &Box<dyn Any + Send>) -> &str {
+    let text = broken.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| broken.downcast_ref::<&str>().copied()).unwrap_or_default()
 }
 
 fn phases(world: &mut World) -> Report {
@@ -163,7 +181,7 @@ fn partition(world: &mut World, at: usize) {
     let node = world.machines.get(at).and_then(|m| m.known_as.as_ref().map(|(node, _)| *node));
     if let (Some(node), Some(shape)) = (node, world.chance.pick(&SHAPES).copied()) {
         world.network.partition(shape, node, &nodes);
-        world.note(format!("partition {shape:?} around {node}"));
+        world.note(format_args!("partition {shape:?} around {node}"));
     }
 }
 

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use isogrid_grid::control::Control;
 use isogrid_grid::id::{Epoch, GroupId, NodeId, SegmentId};
 use isogrid_grid::membership::Now;
+use isogrid_grid::metadata::Persist;
 use isogrid_grid::replica::{Budget, Event, Kept, OpId, Peer, Replica};
 use isogrid_grid::segment::Request;
 use isogrid_grid::tx::Open;
 
 use super::disk::{Changes, Place};
 use super::fragment::Fragment;
+use super::groups::persist_of;
 use super::kv::{Key, Kv, State};
+use super::options::Options;
 use super::part::{Call, Said};
 
 /// What a client asks for.
@@ -108,8 +111,8 @@ pub enum Out {
     Said(u64, Said),
     /// A transaction has waited for too long.
     Resolve((GroupId, SegmentId), Open),
-    /// Keep the so-manieth change of a copy.
-    Keep(Place, u64, Kept),
+    /// Keep the so-manieth change of a copy; whether somebody waits for that.
+    Keep(Place, u64, Kept, bool),
     /// Something has happened to a copy that answers at once.
     Tail(Place, Tail),
 }
@@ -152,10 +155,10 @@ impl Server {
     /// # Panics
     /// When what was kept is no copy.
     #[must_use]
-    pub fn restore(us: NodeId, at_once: bool, kept: Changes) -> (Server, Changes) {
-        let mut server = Server { at_once, ..Server::default() };
+    pub fn restore(us: NodeId, options: &Options, kept: Changes) -> (Server, Changes) {
+        let mut server = Server { at_once: options.at_once, ..Server::default() };
         for (place, kept) in kept {
-            server.fragment(us, place, true).restore(kept);
+            server.fragment(us, place, persist_of(options, place.0)).restore(kept);
         }
         let mut checkpoint = Vec::new();
         for (place, fragment) in &mut server.fragments {
@@ -164,12 +167,12 @@ impl Server {
         (server, checkpoint)
     }
 
-    fn fragment(&mut self, us: NodeId, place: Place, durable: bool) -> &mut Fragment {
+    fn fragment(&mut self, us: NodeId, place: Place, persist: Persist) -> &mut Fragment {
         let at_once = answers_at_once(self.at_once, place.0);
         let budgets = &mut self.budgets;
         self.fragments.entry(place).or_insert_with(|| {
             let new = || Arc::clone(budgets.entry(place.0).or_insert_with(|| Budget::new(BUDGET)));
-            Fragment::new(us, place, durable, at_once.then(new))
+            Fragment::new(us, place, persist, at_once.then(new))
         })
     }
 
@@ -185,14 +188,14 @@ impl Server {
     pub fn view(&mut self, at: Moment<'_>, out: &mut Vec<Out>) {
         let (us, metadata) = (at.control.identity().node, at.control.metadata());
         for (group, state) in metadata.groups() {
-            let durable = state.settings.durable;
-            let ours = at.control.incarnation().and_then(|_| metadata.copy_of(us, durable));
-            if durable && ours.is_none() {
+            let persist = state.settings.persist;
+            let ours = at.control.incarnation().and_then(|_| metadata.copy_of(us, persist));
+            if persist.is_kept() && ours.is_none() {
                 // The process before may have known more than is known here before its end is.
                 continue;
             }
             for (segment, view) in (0..).map(SegmentId).zip(&state.segments) {
-                self.fragment(us, (*group, segment), durable).view(at, view, ours, out);
+                self.fragment(us, (*group, segment), persist).view(at, view, ours, out);
             }
         }
     }

@@ -4,6 +4,7 @@
 use isogrid_grid::control::{Action, Event, Identity};
 use isogrid_grid::id::{GroupId, NodeId, SegmentId};
 use isogrid_grid::message::{Envelope, Message};
+use isogrid_grid::mutant::is_planted;
 use isogrid_grid::raft::Save;
 use isogrid_grid::replica::Kept;
 use isogrid_grid::segment::GiveUp;
@@ -13,6 +14,9 @@ use super::queue::What;
 use super::server::{Moment, Out, Server};
 use super::world::{TICK_US, World};
 use crate::invariant::View;
+
+/// How long a write may wait before it is on its way to a disk that is written behind, us.
+pub(super) const BEHIND_US: u64 = 50_000;
 
 impl World {
     /// One step of one core, and what follows from it. What comes to a process that stands still
@@ -41,17 +45,19 @@ impl World {
         let now = machine.clock.now(self.now);
         let Some(process) = &mut machine.process else { return };
         let (mut out, until) = (Vec::new(), process.control.lease().until());
-        process.control.step(now, event.clone(), &mut out);
+        let (is_tick, copy) = (event == Event::Tick, self.trace.is_some().then(|| event.clone()));
+        process.control.step(now, event, &mut out);
         let begins = until <= now.monotonic && process.control.lease().until() > until;
-        self.record(at, &event, &out);
+        copy.into_iter().for_each(|event| self.record(at, &event, &out));
         if begins {
             self.fresh_begin(at);
         }
         out.into_iter().for_each(|action| self.act(at, action));
-        if event == Event::Tick {
+        if is_tick {
             self.serve(at, |server, moment, out| server.tick(moment, out));
             self.fresh_tick(at);
             if self.control(at).is_some_and(|control| control.is_shut_down(now)) {
+                self.settle(at);
                 self.stop(at, false);
                 if !self.options.planned {
                     // It was the last that was done: from here on all run.
@@ -107,10 +113,18 @@ impl World {
     }
 
     /// A copy wants something to be on the disk.
-    fn keep(&mut self, at: usize, place: (GroupId, SegmentId), count: u64, kept: &Kept) {
+    fn keep(
+        &mut self,
+        at: usize,
+        place: (GroupId, SegmentId),
+        (count, kept): (u64, &Kept),
+        waits: bool,
+    ) {
         let Some(machine) = self.machines.get_mut(at) else { return };
         let upto = machine.copies.write(place, count, kept);
-        self.sync_copies(at, upto);
+        let late = if is_planted("written-late") { 1_000_000 } else { BEHIND_US };
+        let later = if waits || upto.is_none() { 0 } else { self.chance.below(late) };
+        self.sync_copies(at, upto, later);
     }
 
     /// It is there, and what has come meanwhile is next. A process that stands still hears of it
@@ -124,14 +138,14 @@ impl World {
         let Some(machine) = self.machines.get_mut(at) else { return };
         let (counts, next) = machine.copies.sync(upto);
         self.serve(at, |server, moment, out| server.durable(moment, &counts, out));
-        self.sync_copies(at, next);
+        self.sync_copies(at, next, 0);
     }
 
-    fn sync_copies(&mut self, at: usize, upto: Option<usize>) {
+    fn sync_copies(&mut self, at: usize, upto: Option<usize>, later: u64) {
         let Some(upto) = upto else { return };
         let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
         let takes = self.chance.between(50, self.options.sync_us_max);
-        self.schedule(takes, What::Kept(at, boot, upto));
+        self.schedule(later + takes, What::Kept(at, boot, upto));
     }
 
     /// Operations that arrive in the meantime are one batch with those that have.
@@ -164,7 +178,7 @@ impl World {
                     let boot = self.machines.get(at).map_or(0, |machine| machine.boots);
                     self.schedule(0, What::Ask(at, boot, request));
                 }
-                Out::Keep(place, count, kept) => self.keep(at, place, count, &kept),
+                Out::Keep(place, count, kept, waits) => self.keep(at, place, (count, &kept), waits),
                 Out::Tail(place, event) => self.tail(place, &event),
                 Out::Said(number, said) => self.said(at, number, said),
                 Out::Resolve(place, open) => self.resolve(at, place, open),
@@ -203,7 +217,10 @@ impl World {
         match envelope.message {
             Message::Copies(all) if self.is_awake(at) => {
                 for (group, segment, peer) in all {
-                    self.note(format!("m{at} got {} {group} {segment} {peer:?}", envelope.from));
+                    self.note(format_args!(
+                        "m{at} got {} {group} {segment} {peer:?}",
+                        envelope.from
+                    ));
                     let (place, said) = ((group, segment), (envelope.from, peer));
                     self.serve(at, |server, moment, out| server.receive(moment, place, said, out));
                 }
@@ -229,11 +246,13 @@ impl World {
     }
 
     fn record(&mut self, at: usize, event: &Event, out: &[Action]) {
-        let summary = match event {
-            Event::Tick => "tick".to_owned(),
-            Event::Received(envelope) => format!("got {} {:?}", envelope.from, envelope.message),
-            other => format!("{other:?}"),
-        };
-        self.note(format!("m{at} {summary} -> {}", out.len()));
+        let out = out.len();
+        match event {
+            Event::Tick => self.note(format_args!("m{at} tick -> {out}")),
+            Event::Received(Envelope { from, message, .. }) => {
+                self.note(format_args!("m{at} got {from} {message:?} -> {out}"));
+            }
+            other => self.note(format_args!("m{at} {other:?} -> {out}")),
+        }
     }
 }

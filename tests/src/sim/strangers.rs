@@ -63,10 +63,10 @@ impl World {
         let Some(to) = self.machines.iter().position(|machine| machine.address() == address) else {
             return;
         };
-        self.note(format!("m{to} gets {hello:?}"));
+        self.note(format_args!("m{to} gets {hello:?}"));
         let nobody = NodeId(0);
         let arrivals = self.network.send(nobody, nobody, &self.options, &mut self.chance);
-        arrivals.into_iter().for_each(|delay| {
+        arrivals.for_each(|delay| {
             self.schedule(delay, What::Hello(to, hello.encode()));
         });
     }

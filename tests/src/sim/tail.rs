@@ -1,9 +1,12 @@
 //! What was answered at once, and what becomes of it: told to those who compare it.
 
 use isogrid_grid::id::Epoch;
+use isogrid_grid::metadata::Persist;
 
 use super::disk::Place;
+use super::groups::persist_of;
 use super::server::{Answer, Tail, answers_at_once};
+use super::shell::BEHIND_US;
 use super::world::World;
 
 impl World {
@@ -11,10 +14,15 @@ impl World {
     pub(super) fn acknowledged(&mut self, number: u64, answer: Answer) {
         let Some(((group, segment, _), _)) = self.clients.asked(number) else { return };
         let (Answer::Written(version) | Answer::Counted(_, version)) = answer else { return };
+        let (place, now) = ((group, segment), self.now);
+        if persist_of(&self.options, group) == Persist::Async {
+            // It may have just missed a turn of its disk.
+            let then = now + 2 * (BEHIND_US + self.options.sync_us_max) + 1_000;
+            self.invariants.behind.answered(place, version, then);
+        }
         if !answers_at_once(self.options.at_once, group) {
             return;
         }
-        let (place, now) = ((group, segment), self.now);
         if let Err(broken) = self.invariants.tails.answered(place, version, number, now) {
             self.fail(&broken);
         }
@@ -22,7 +30,7 @@ impl World {
 
     /// Something has happened to a copy that answers at once.
     pub(super) fn tail(&mut self, place: Place, event: &Tail) {
-        self.note(format!("{place:?} {event:?}"));
+        self.note(format_args!("{place:?} {event:?}"));
         let tails = &mut self.invariants.tails;
         match event {
             Tail::Settled(upto) => tails.settled(place, *upto),
@@ -32,11 +40,18 @@ impl World {
     }
 
     fn took_over(&mut self, place: Place, (epoch, from): (Epoch, u64), lost_before: u64) {
-        match self.invariants.tails.took_over(place, (epoch, from), lost_before) {
+        let lost = if self.options.behind {
+            self.invariants.behind.took_over(place, (epoch, from), lost_before)
+        } else {
+            self.invariants.tails.took_over(place, (epoch, from), lost_before)
+        };
+        match lost {
             Err(broken) => self.fail(&broken),
             Ok(0) => {}
             Ok(count) => {
-                self.note(format!("{place:?} goes on from {from} in {epoch}: {count} are lost"));
+                self.note(format_args!(
+                    "{place:?} goes on from {from} in {epoch}: {count} are lost"
+                ));
                 let is_lost = move |version: u64| {
                     version >> 40 < u64::from(epoch.0) && version & ((1 << 40) - 1) >= from
                 };

@@ -1,5 +1,7 @@
 //! All machines, and what happens to them: processes start, stop and stand still, and time passes.
 
+use std::{fmt, panic};
+
 use isogrid_grid::control::{Control, Event};
 use isogrid_grid::id::{GroupId, NodeId, SegmentId, StorageId};
 use isogrid_grid::membership::tick_ms;
@@ -47,7 +49,7 @@ pub struct World {
     pub bank: Bank,
     pub(super) seed: u64,
     queue: Queue,
-    trace: Trace,
+    pub(super) trace: Option<Trace>,
     steps: u64,
     pub(super) late: LateGrant,
 }
@@ -73,7 +75,7 @@ impl World {
             bank: Bank::new(seed),
             seed,
             queue: Queue::default(),
-            trace: Trace::new(),
+            trace: None,
             steps: 0,
             late: LateGrant::draw(seed),
         };
@@ -83,6 +85,12 @@ impl World {
             world.schedule(later, What::Start(at));
         }
         world
+    }
+
+    /// The same, and what happens in it is written down.
+    #[must_use]
+    pub fn traced(self) -> Self {
+        World { trace: Some(Trace::new()), ..self }
     }
 
     /// A machine without a process.
@@ -113,7 +121,7 @@ impl World {
             machine.look_for(u8::try_from(expect).unwrap_or(0), others, lease_ms);
             What::Look(at, boot)
         };
-        self.note(format!("start m{at}"));
+        self.note(format_args!("start m{at}"));
         let offset = self.chance.below(TICK_US);
         self.schedule(offset, what);
     }
@@ -125,14 +133,20 @@ impl World {
         };
         if power {
             machine.disk.lose_power(&mut self.chance);
+        }
+        if power || self.options.behind {
             machine.copies.lose_power(&mut self.chance);
+        }
+        let control = machine.process.as_ref().map(|process| &process.control);
+        if let Some((control, process)) = control.and_then(|it| Some((it, it.incarnation()?))) {
+            self.invariants.behind.ended((control.identity().node, process), self.now);
         }
         machine.stop();
         let later = self.chance.between(20_000, 500_000);
         if self.options.restart {
             self.schedule(later, What::Start(at));
         }
-        self.note(format!("stop m{at} power={power}"));
+        self.note(format_args!("stop m{at} power={power}"));
     }
 
     /// A process says that it is about to end, and ends within a second.
@@ -140,22 +154,28 @@ impl World {
         let Some(control) = self.control(at) else { return };
         let identity = *control.identity();
         let (later, boots) = (self.chance.below(1_000_000), self.boots(at));
-        self.note(format!("m{at} is about to stop"));
+        self.note(format_args!("m{at} is about to stop"));
         self.step(at, Event::Propose(Command::Stop(identity.node, identity.boot)));
         self.schedule(later, What::End(at, boots));
     }
 
     /// An operator asks a member to have all end.
     pub fn shut_down(&mut self, at: usize) {
-        self.note(format!("m{at} is asked to shut the cluster down"));
+        self.note(format_args!("m{at} is asked to shut the cluster down"));
         self.step(at, Event::Propose(Command::ShutDown));
     }
 
     /// Lets a process stand still.
     pub fn stall(&mut self, at: usize, us: u64) {
         let until = self.now + us;
+        self.settle(at);
         self.machines.get_mut(at).into_iter().for_each(|machine| machine.stalled_until = until);
-        self.note(format!("stall m{at} for {} ms", us / 1_000));
+        self.note(format_args!("stall m{at} for {} ms", us / 1_000));
+    }
+
+    /// What copies have written behind gets to the disk.
+    pub(super) fn settle(&mut self, at: usize) {
+        self.machines.get_mut(at).into_iter().for_each(|machine| machine.copies.settle());
     }
 
     /// A process that was about to be killed is not, and what it says comes in time.
@@ -197,6 +217,7 @@ impl World {
                 self.stop(at, false);
             }
             What::End(at, boot) if self.runs(at, boot) => {
+                self.settle(at);
                 self.stop(at, false);
                 self.schedule(500_000, What::Start(at));
             }
@@ -285,15 +306,17 @@ impl World {
         (0..self.machines.len()).filter(is_up).collect()
     }
 
-    /// Adds a line to the trace.
-    pub fn note(&mut self, line: String) {
-        self.trace.add(format!("{:>10.3} {line}", self.now as f64 / 1_000.0));
+    /// Adds a line to the trace, if there is one.
+    pub fn note(&mut self, what: fmt::Arguments<'_>) {
+        if let Some(trace) = &mut self.trace {
+            trace.add(self.now, what);
+        }
     }
 
-    /// What tells two runs apart.
+    /// What tells two runs apart that are traced.
     #[must_use]
-    pub fn hash(&self) -> u64 {
-        self.trace.hash()
+    pub fn hash(&self) -> Option<u64> {
+        self.trace.as_ref().map(Trace::hash)
     }
 
     /// How many events there were.
@@ -302,14 +325,16 @@ impl World {
         self.steps
     }
 
-    /// Ends the run with everything that one needs to find out why.
+    /// Ends the run with everything that one needs to find out why. One that is not traced is done
+    /// again, so it says little, and that to its caller alone.
     ///
     /// # Panics
     /// Always.
     pub fn fail(&self, broken: &str) -> ! {
+        let Some(trace) = &self.trace else { panic::resume_unwind(Box::new(broken.to_owned())) };
         panic!(
             "{}\n\nseed {}: {broken}\nat {} ms, options {:#?}\n{REPLAY}{}",
-            self.trace.text(),
+            trace.text(),
             self.seed,
             self.now / 1_000,
             self.options,

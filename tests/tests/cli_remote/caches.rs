@@ -32,6 +32,8 @@ fn a_cache_is_made_once_changed_and_dropped() {
 
 fn props(ttl: &str) -> String {
     let all = [
+        ("behind_delay", "1s"),
+        ("behind_queue", "64MiB"),
         ("eviction", "s3-fifo"),
         ("max_entries", "off"),
         ("max_idle", "5m"),
@@ -43,7 +45,7 @@ fn props(ttl: &str) -> String {
         ("segments", "off"),
         ("ttl", ttl),
     ];
-    all.iter().map(|(name, text)| format!("{name:<11}  {text}\n")).collect()
+    all.iter().map(|(name, text)| format!("{name:<12}  {text}\n")).collect()
 }
 
 #[test]
@@ -62,7 +64,7 @@ fn caches_are_listed_and_described() {
     assert_eq!((&caches[0]["name"], &caches[0]["stats"]["entries"]), (&json!("users"), &json!(1)));
     assert_eq!(place.said("cache describe users -o json").json(), caches[0]);
     let shown = place.said("cache show users").out;
-    assert!(shown.contains("\nprops.memory       4MiB\n"), "{shown}");
+    assert!(shown.contains("\nprops.memory        4MiB\n"), "{shown}");
     let made = place.said("cache create third -o json").json();
     assert_eq!((&made["created"], &made["props"]["ttl"]), (&json!(true), &json!("off")));
 }

@@ -1,4 +1,4 @@
-//! Accounts, and those who move money between them.
+//! Accounts, in one cache or in several by turns, and those who move money between them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +31,7 @@ pub enum Moved {
 /// A connection to a node of the bank.
 pub struct Bank {
     client: Native,
-    cache: u64,
+    caches: Vec<u64>,
 }
 
 fn key(account: usize) -> String {
@@ -39,21 +39,26 @@ fn key(account: usize) -> String {
 }
 
 impl Bank {
-    /// At a node.
-    pub fn at(dev: &Dev, node: usize) -> Bank {
-        Bank::on(dev.native(node))
+    /// At a node, in these caches.
+    pub fn at(dev: &Dev, node: usize, caches: &[&str]) -> Bank {
+        Bank::on(dev.native(node), caches)
     }
 
-    fn on(mut client: Native) -> Bank {
-        let cache = client.cache("default");
-        Bank { client, cache }
+    fn on(mut client: Native, caches: &[&str]) -> Bank {
+        let caches = caches.iter().map(|name| client.cache(name)).collect();
+        Bank { client, caches }
+    }
+
+    /// Where an account is.
+    fn cache(&self, account: usize) -> u64 {
+        self.caches[account % self.caches.len()]
     }
 
     /// Opens all accounts in one transaction.
     pub fn open(&mut self, accounts: usize, opening: u64) {
         let put = |account| {
             let body = json!({"key": key(account), "value": opening.to_string(), "write": {}});
-            sub_request("cache.PUT", self.cache, body)
+            sub_request("cache.PUT", self.cache(account), body)
         };
         let then: Vec<Value> = (0..accounts).map(put).collect();
         let body = json!({"compare": [], "then": then, "otherwise": []});
@@ -65,7 +70,7 @@ impl Bank {
     fn read(&mut self, account: usize) -> Option<(u64, String)> {
         let body = json!({"key": key(account), "read": {"VALUE": true, "VERSION": true}});
         let fields = json!({"timeout_ms": PATIENCE_MS});
-        let answer = self.client.call_with("cache.GET", self.cache, body, &fields);
+        let answer = self.client.call_with("cache.GET", self.cache(account), body, &fields);
         let entry = &answer[1]["entry"];
         let value = entry["VALUE"].as_str()?.parse().unwrap();
         Some((value, entry["VERSION"].as_str().unwrap().to_owned()))
@@ -78,9 +83,9 @@ impl Bank {
         };
         let amount = there.0.min(7);
         let both = [(from, there.0 - amount, there.1), (to, here.0 + amount, here.1)];
-        let read = |(account, _, version): &(usize, u64, String)| json!({"object": self.cache, "key": key(*account), "version": version});
+        let read = |(account, _, version): &(usize, u64, String)| json!({"object": self.cache(*account), "key": key(*account), "version": version});
         let write = |(account, value, _): &(usize, u64, String)| {
-            json!({"object": self.cache, "key": key(*account), "op": "PUT",
+            json!({"object": self.cache(*account), "key": key(*account), "op": "PUT",
                 "value": value.to_string(), "write": {}})
         };
         let reads: Vec<Value> = both.iter().map(read).collect();
@@ -118,7 +123,7 @@ impl Bank {
     fn try_audit(&mut self, accounts: usize) -> Option<u64> {
         let get = |account| {
             let body = json!({"key": key(account), "read": {"VALUE": true}});
-            sub_request("cache.GET", self.cache, body)
+            sub_request("cache.GET", self.cache(account), body)
         };
         let then: Vec<Value> = (0..accounts).map(get).collect();
         let body = json!({"compare": [], "then": then, "otherwise": []});
@@ -140,18 +145,25 @@ pub struct Movers {
 }
 
 /// Starts some. Who loses its connection connects anew.
-pub fn start_movers(dev: &Dev, count: usize, accounts: usize) -> Movers {
+pub fn start_movers(dev: &Dev, count: usize, accounts: usize, caches: &[&str]) -> Movers {
     let stops = Arc::new(AtomicBool::new(false));
     let addresses: Vec<String> = (0..3).map(|node| dev.native_address(node)).collect();
+    let caches: Vec<String> = caches.iter().map(|name| (*name).to_owned()).collect();
     let mover = |at: usize| {
         let (stops, addresses) = (Arc::clone(&stops), addresses.clone());
+        let caches = caches.clone();
         std::thread::spawn(move || {
             let (mut told, mut step) = (Vec::new(), at);
             while !stops.load(Ordering::Relaxed) {
                 let address = addresses[step % addresses.len()].clone();
                 let stops = Arc::clone(&stops);
                 // Its node may be killed at any step.
-                let some = std::thread::spawn(move || move_some(&address, step, accounts, &stops));
+                let caches = caches.clone();
+                let some = std::thread::spawn(move || {
+                    let caches: Vec<&str> = caches.iter().map(String::as_str).collect();
+                    let client = Native::begin(Server::connect_to(&address), &json!({}));
+                    move_some(Bank::on(client, &caches), step, accounts, &stops)
+                });
                 told.extend(some.join().unwrap_or_default());
                 step += 1;
                 std::thread::sleep(std::time::Duration::from_millis(50));
@@ -163,9 +175,8 @@ pub fn start_movers(dev: &Dev, count: usize, accounts: usize) -> Movers {
     Movers { stops, threads }
 }
 
-fn move_some(address: &str, seed: usize, accounts: usize, stops: &AtomicBool) -> Vec<Moved> {
+fn move_some(mut bank: Bank, seed: usize, accounts: usize, stops: &AtomicBool) -> Vec<Moved> {
     let mut told = Vec::new();
-    let mut bank = Bank::on(Native::begin(Server::connect_to(address), &json!({})));
     for step in 0..200 {
         if stops.load(Ordering::Relaxed) {
             break;

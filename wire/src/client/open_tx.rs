@@ -42,9 +42,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// A transaction that the server keeps, on one connection: with that it is rolled back.
 ///
 /// What it reads is of the moment of its first request. With another cache it moves on to a later
-/// one, if all that was read is still so; else that request is refused with `TX_CONFLICT`. Over a
-/// cache of a cluster each entry is read when it is first needed, and the commit checks all of them,
-/// whatever the isolation.
+/// one, if all that was read is still so; else that request is refused with `TX_CONFLICT`. Over
+/// caches of a cluster each entry is read when it is first needed, and the commit checks all of
+/// them, whatever the isolation.
 ///
 /// Dropping it rolls it back.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Transactions over entries of any caches: all or nothing.
+//! Transactions over entries of several caches, of one server or of its cluster: all or nothing.
 //!
 //! ```no_run
 //! use std::time::Duration;

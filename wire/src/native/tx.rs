@@ -117,8 +117,7 @@ choices! {
 }
 
 group! {
-    /// Transactions: all or nothing, over up to 16 caches of a node that stands alone, or over one
-    /// cache of a cluster. The object of these requests is 0; the caches are in the body. GET, PUT, REMOVE, TOUCH, GET_TOUCH, INCR,
+    /// Transactions: all or nothing, over up to 16 caches, of the node alone or of its cluster. The object of these requests is 0; the caches are in the body. GET, PUT, REMOVE, TOUCH, GET_TOUCH, INCR,
     /// APPEND, PREPEND, MAP_GET and MAP_UPDATE of group 0x01 join a transaction by the extension `tx`; the version of
     /// what it has written itself is 0 until it is committed.
     0x02 "tx";
@@ -211,7 +210,9 @@ group! {
         Ok {}
     }
 
-    /// How a transaction ended, for a client whose connection broke while it was committing.
+    /// How a transaction ended, for a client whose connection broke while it was committing. In a
+    /// cluster any node says so; UNKNOWN where nothing of it had left the node that was asked to
+    /// commit, or it is a minute ago.
     0x0206 STATUS TxStatus (Read, None, none) {
         /// The transaction.
         tx: u64,

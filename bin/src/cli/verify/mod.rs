@@ -97,6 +97,8 @@ enum Persist {
     None,
     /// On the disks of all that have a copy, before a write is acknowledged
     Sync,
+    /// The same, a moment after it
+    Async,
 }
 
 /// What a round is like.

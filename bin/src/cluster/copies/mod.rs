@@ -4,7 +4,8 @@
 //!
 //! A change is put into the log under its copy's locks, in memory alone. One thread waits for the
 //! disk, once for all that wait, and tells each copy what of it is durable; then the copy says so
-//! to others. The disk is believed once: after its first error nothing is told any more, so
+//! to others. For copies that are written behind (`persist = async`) nobody waits: it looks after
+//! them a few times in 100 ms. The disk is believed once: after its first error nothing is told any more, so
 //! nothing is acknowledged, and the process ends.
 //!
 //! | file | what |
@@ -38,7 +39,7 @@ use thiserror::Error;
 
 pub(super) use place::Place;
 pub(super) use worker::Durable;
-use worker::{Job, Worker};
+use worker::{Behind, Job, Worker};
 
 /// Bytes of changes that may wait for the disk before writes are refused.
 const WAITING_MAX: u64 = 32 << 20;
@@ -81,7 +82,7 @@ pub enum CopiesError {
     /// There are copies of a cache that is none here: what others trust them to have would be lost.
     #[error(
         "{place} has copies of a cache ({group}) that the configuration does not keep: declare it as \
-         it was, with persist = sync; or move this folder aside, then all copies of this node are \
+         it was, with persist = sync or async; or move this folder aside, then all copies of this node are \
          filled again from other members"
     )]
     Unclaimed {
@@ -119,6 +120,8 @@ pub(super) struct CopyDisk {
     log: OnceLock<Log>,
     jobs: Sender<Job>,
     queue: Mutex<Option<Receiver<Job>>>,
+    /// What nobody waits for, until the thread looks after it.
+    behind: Behind,
     /// Bytes of changes that wait to be durable.
     waiting: AtomicU64,
     /// Bytes of the checkpoint, once one was written.
@@ -139,6 +142,7 @@ impl CopyDisk {
             log: OnceLock::new(),
             jobs,
             queue: Mutex::new(Some(queue)),
+            behind: Behind::default(),
             waiting: AtomicU64::new(0),
             checkpoint: AtomicU64::new(0),
             is_short: AtomicBool::new(false),
@@ -158,13 +162,17 @@ impl CopyDisk {
         tell: impl Fn(Durable) + Send + 'static,
         failed: impl FnOnce(String) + Send + 'static,
     ) -> Result<(), CopiesError> {
-        let log = recovery::recover(self, now, copies)?;
-        copies.iter().for_each(|(_, copies)| copies.restored(now));
+        let (log, settled) = recovery::recover(self, now, copies)?;
+        // From here on the log says so no more.
+        log.append(|out| out.extend_from_slice(record::BEGINS))
+            .and_then(|at| log.wait_durable(at))?;
+        copies.iter().for_each(|(_, copies)| copies.restored(now, settled));
         let weak = copies.iter().map(|(group, copies)| (*group, Arc::downgrade(copies)));
         let _ = self.caches.set(weak.collect());
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(queue) = queue {
-            let worker = Worker::new(Arc::downgrade(self), log.clone(), Box::new(tell));
+            let (of, behind) = (Arc::downgrade(self), Arc::clone(&self.behind));
+            let worker = Worker::new(of, log.clone(), behind, Box::new(tell));
             let place = self.disk.place("");
             let action = "start a thread";
             let started = worker.start(queue, failed);
@@ -172,6 +180,17 @@ impl CopyDisk {
         }
         let _ = self.log.set(log);
         Ok(())
+    }
+
+    /// Waits until everything is durable that copies have, those that are written behind too: the process
+    /// is about to end.
+    ///
+    /// # Errors
+    /// The disk's own.
+    pub fn settle(&self) -> Result<(), WalError> {
+        let Some(log) = self.log.get() else { return Ok(()) };
+        let last = log.append(|out| out.extend_from_slice(record::SETTLED))?;
+        log.wait_durable(last)
     }
 
     fn refused(&self, found: String) -> CopiesError {
@@ -189,7 +208,7 @@ impl Drop for CopyDisk {
 }
 
 impl Keeper for CopyDisk {
-    fn keep(&self, group: GroupId, at: SegmentId, count: u64, kept: &Kept) {
+    fn keep(&self, (group, at): (GroupId, SegmentId), (count, kept): (u64, &Kept), waits: bool) {
         let Some(log) = self.log.get() else { return };
         let mut bytes = 0;
         let appended = log.append(|out| {
@@ -198,8 +217,13 @@ impl Keeper for CopyDisk {
             bytes = (out.len() - before) as u64;
         });
         self.waiting.fetch_add(bytes, Ordering::Relaxed);
-        // When the thread is gone it has said why.
-        let _ = self.jobs.send(Job { lsn: appended, group, at, count, bytes });
+        let job = Job { lsn: appended, group, at, count, bytes };
+        if waits {
+            // When the thread is gone it has said why.
+            let _ = self.jobs.send(job);
+        } else {
+            self.behind.lock().unwrap_or_else(PoisonError::into_inner).push(job);
+        }
     }
 
     fn refuses(&self) -> Option<Unrecorded> {

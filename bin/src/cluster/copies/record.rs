@@ -3,8 +3,12 @@
 use isogrid_grid::id::{GroupId, SegmentId};
 use isogrid_grid::replica::Kept;
 
-/// The first record of a log, which is about no copy. So a log without records has lost some.
+/// The first record of a log and of each process, which is about no copy. So a log without records has
+/// lost some.
 pub(super) const BEGINS: &[u8] = &[0];
+
+/// The last record of a process that ended as it should: what is written behind is all there.
+pub(super) const SETTLED: &[u8] = &[1];
 
 /// The bytes of a change, behind `out`.
 pub(super) fn encode(group: GroupId, at: SegmentId, kept: &Kept, out: &mut Vec<u8>) {

@@ -13,18 +13,20 @@ use super::{CopiesError, CopyDisk, checkpoint, place, record};
 /// from its primary cannot be refused.
 const BUFFER_BYTES: usize = 64 << 20;
 
-/// Gives copies back what is on the disk of them. The log goes on behind that.
+/// Gives copies back what is on the disk of them, and says whether the process before has settled all
+/// of it. The log goes on behind that.
 pub(super) fn recover(
     of: &CopyDisk,
     now: Now,
     copies: &[(GroupId, Arc<Copies>)],
-) -> Result<Log, CopiesError> {
+) -> Result<(Log, bool), CopiesError> {
     let from = checkpoint::read(&of.disk, of.id, |bytes| restore(of, now, copies, bytes))?;
     let file_bytes = of.log_bytes / isogrid_engine::persist::LOG_FILES;
     let wal = WalConfig { from, file_bytes, ..place::config(of.id) };
     let config = LogConfig { buffer_bytes: BUFFER_BYTES, ..LogConfig::new(wal) };
-    let mut refusal = None;
+    let (mut refusal, mut settled) = (None, false);
     let opened = Log::open(Arc::clone(&of.disk), &config, Arc::new(()), &mut |_, bytes| {
+        settled = bytes == record::SETTLED;
         restore(of, now, copies, bytes).map_err(|why| {
             let text = why.to_string();
             refusal = Some(why);
@@ -33,7 +35,7 @@ pub(super) fn recover(
     });
     match (opened, refusal) {
         (_, Some(why)) => Err(why),
-        (opened, None) => Ok(opened?.0),
+        (opened, None) => Ok((opened?.0, settled)),
     }
 }
 
@@ -43,7 +45,7 @@ fn restore(
     copies: &[(GroupId, Arc<Copies>)],
     bytes: &[u8],
 ) -> Result<(), CopiesError> {
-    if bytes == record::BEGINS {
+    if bytes == record::BEGINS || bytes == record::SETTLED {
         return Ok(());
     }
     let decoded = record::decode(bytes);

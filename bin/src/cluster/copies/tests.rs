@@ -9,14 +9,14 @@ use isogrid_engine::env::split_mix;
 use isogrid_engine::{NewEntry, Table, TableConfig};
 use isogrid_grid::copies::Out;
 use isogrid_grid::id::{Copy, Data, Epoch, NodeId};
-use isogrid_grid::metadata::{Acks, GroupSettings, Owners, Segment};
+use isogrid_grid::metadata::{Acks, GroupSettings, Owners, Persist, Segment};
 
 use super::*;
 
 const GROUP: GroupId = GroupId(7);
 const SETTINGS: GroupSettings = GroupSettings {
     owners: Owners::Count(1),
-    durable: true,
+    persist: Persist::Sync,
     local_reads: false,
     min_insync: 1,
     acks: Acks::Sync,
@@ -71,6 +71,10 @@ impl Drop for Life {
 
 impl Life {
     fn begin(folder: &Folder, epoch: u32) -> Result<Life, CopiesError> {
+        Life::kept(folder, epoch, Persist::Sync)
+    }
+
+    fn kept(folder: &Folder, epoch: u32, persist: Persist) -> Result<Life, CopiesError> {
         let place = match Place::find(folder.path())? {
             Some(place) => place,
             None => Place::begin(folder.path(), ID)?,
@@ -85,7 +89,8 @@ impl Life {
         };
         let table = Arc::new(Table::new(&config, 0).unwrap());
         let keeper = Some(Arc::clone(&disk) as Arc<dyn Keeper>);
-        let copies = Copies::new(NodeId(1), GROUP, &SETTINGS, Arc::clone(&table), keeper);
+        let settings = GroupSettings { persist, ..SETTINGS };
+        let copies = Copies::new(NodeId(1), GROUP, &settings, Arc::clone(&table), keeper);
         let life = Life { disk, copies, table };
         let of_thread = Arc::downgrade(&life.copies);
         let tell = move |durable: Durable| {
@@ -282,4 +287,27 @@ async fn copies_of_a_cache_that_is_none_are_refused() {
     let opened = CopyDisk::new(&place, 1 << 20).open(NOW, &[], |_| {}, |_| {});
     let told = opened.unwrap_err();
     assert!(!told.is_damage() && told.to_string().contains("(g7)"), "{told}");
+}
+
+/// What is written behind is acknowledged at once, and is on the disk a moment later though nobody
+/// waits for it. A process that settles it ends without a loss, and the next one knows that.
+#[tokio::test]
+async fn what_is_written_behind_gets_to_the_disk() {
+    let folder = Folder::new("copies-behind");
+    for (epoch, settles) in [(5, false), (6, true), (7, false)] {
+        let life = Life::kept(&folder, epoch, Persist::Async).unwrap();
+        let torn = u64::from(epoch == 6);
+        assert_eq!(life.copies.stats().torn(), torn, "epoch {epoch}");
+        let log = life.disk.log.get().unwrap();
+        let before = log.durable();
+        life.write(epoch, Some(b"v")).await;
+        if settles {
+            life.disk.settle().unwrap();
+        } else {
+            while log.durable() <= before {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(life.entries().len(), usize::try_from(epoch - 4).unwrap());
+    }
 }

@@ -1,10 +1,9 @@
 //! The thread that waits for the disk, and tells copies what is durable.
 
 use std::collections::BTreeMap;
-use std::iter::once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -24,6 +23,8 @@ pub(super) struct Job {
     pub bytes: u64,
 }
 
+/// How often what nobody waits for is made durable: with the sync itself within 100 ms.
+const TURN: Duration = Duration::from_millis(50);
 /// How often it is looked whether there is room, and whether the log is long.
 const UPKEEP: Duration = Duration::from_secs(1);
 /// With less room than this writes are refused: what copies get from elsewhere cannot be. Bytes.
@@ -32,18 +33,21 @@ const SHORT_BYTES: u64 = 64 << 20;
 /// How many changes of each copy are durable.
 pub(in crate::cluster) type Durable = BTreeMap<(GroupId, SegmentId), u64>;
 type Tell = Box<dyn Fn(Durable) + Send>;
+/// Changes that nobody waits for.
+pub(super) type Behind = Arc<Mutex<Vec<Job>>>;
 
 pub(super) struct Worker {
     of: Weak<CopyDisk>,
     log: Log,
+    behind: Behind,
     tell: Tell,
     /// A thread writes a checkpoint.
     is_writing: Arc<AtomicBool>,
 }
 
 impl Worker {
-    pub fn new(of: Weak<CopyDisk>, log: Log, tell: Tell) -> Worker {
-        Worker { of, log, tell, is_writing: Arc::default() }
+    pub fn new(of: Weak<CopyDisk>, log: Log, behind: Behind, tell: Tell) -> Worker {
+        Worker { of, log, behind, tell, is_writing: Arc::default() }
     }
 
     /// Runs until nobody keeps anything any more, or the disk fails.
@@ -65,11 +69,14 @@ impl Worker {
     fn run(&self, queue: &Receiver<Job>) -> Result<(), WalError> {
         let mut looked_at = 0;
         loop {
-            match queue.recv_timeout(UPKEEP) {
-                Ok(first) => self.settle(once(first).chain(queue.try_iter()))?,
-                Err(RecvTimeoutError::Timeout) => {}
+            let first = match queue.recv_timeout(TURN) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            }
+            };
+            let behind =
+                std::mem::take(&mut *self.behind.lock().unwrap_or_else(PoisonError::into_inner));
+            self.settle(behind.into_iter().chain(first).chain(queue.try_iter()))?;
             if env::boot_millis() >= looked_at + u64::try_from(UPKEEP.as_millis()).unwrap_or(1) {
                 looked_at = env::boot_millis();
                 self.look();
@@ -85,6 +92,9 @@ impl Worker {
             bytes += job.bytes;
             let count = durable.entry((job.group, job.at)).or_default();
             *count = job.count.max(*count);
+        }
+        if durable.is_empty() {
+            return Ok(());
         }
         self.log.wait_durable(last)?;
         if self.log.refusals() > 0 {

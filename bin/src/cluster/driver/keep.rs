@@ -22,12 +22,15 @@ impl Driver {
         let place = place.filter(|_| self.keeps_copies());
         let disk = place.map(|place| CopyDisk::new(&place, self.config.node.log_size));
         let copies = self.make_copies(node, disk.as_ref());
-        disk.map_or(Ok(()), |disk| self.open_disk(&disk, &copies))?;
+        if let Some(disk) = disk {
+            self.open_disk(&disk, &copies)?;
+            let _ = self.cluster.copy_disk.set(disk);
+        }
         Ok(id)
     }
 
     fn keeps_copies(&self) -> bool {
-        self.cluster.caches.iter().any(|shared| shared.settings.durable)
+        self.cluster.caches.iter().any(|shared| shared.settings.persist.is_kept())
     }
 
     /// Where copies are kept, if they are: what a member finds, or begins with. Copies that are not
@@ -58,7 +61,7 @@ impl Driver {
     ) -> Vec<(GroupId, Arc<Copies>)> {
         let mut kept = Vec::new();
         for shared in &self.cluster.caches {
-            let keeper = disk.filter(|_| shared.settings.durable);
+            let keeper = disk.filter(|_| shared.settings.persist.is_kept());
             let keeper = keeper.map(|disk| Arc::clone(disk) as Arc<dyn Keeper>);
             let (group, table) = (shared.group, Arc::clone(&shared.table));
             let is_kept = keeper.is_some();

@@ -307,6 +307,7 @@ impl Driver {
                 self.cluster.tick_invalidation();
                 self.finish_giving_up(now);
                 self.create_groups(now);
+                self.tell_of_torn();
             }
         }
         self.go_on_stopping();

@@ -26,7 +26,7 @@ fn promotion(
     floor: Timestamp,
 ) -> Option<Change> {
     let state = metadata.groups().get(&group)?;
-    let copy = metadata.copy_of(NodeId(promoted.member), state.settings.durable)?;
+    let copy = metadata.copy_of(NodeId(promoted.member), state.settings.persist)?;
     let is_stale = state.segments.get(promoted.segment)?.stale.iter().any(|one| one.copy == copy);
     let step = if is_stale { Step::Force(copy, floor) } else { Step::Reset(copy, floor) };
     let segment = SegmentId(u16::try_from(promoted.segment).ok()?);

@@ -65,6 +65,23 @@ impl Driver {
         self.tell();
     }
 
+    /// Says which segments go on from disks that may lack the last of what was acknowledged (R62).
+    pub(super) fn tell_of_torn(&self) {
+        for shared in &self.cluster.caches {
+            let segments = shared.copies().map_or(0, |copies| copies.stats().take_untold_torn());
+            if segments > 0 {
+                let cache = &shared.name;
+                tracing::warn!(
+                    event = "copies_taken_up",
+                    cache,
+                    segments,
+                    "all processes that had them in sync had ended: what was acknowledged in the last \
+                     100 ms before may be lost"
+                );
+            }
+        }
+    }
+
     /// Asks for the groups of the caches, once the cluster is complete or has waited for it.
     pub(super) fn create_groups(&mut self, now: Now) {
         let Core::Member(control) = &self.core else { return };
@@ -117,15 +134,14 @@ fn show(
 ) {
     let Some(group) = control.metadata().groups().get(&shared.group) else { return };
     let us = control.identity().node;
-    let durable = shared.settings.durable;
-    let acks = shared.settings.acks;
-    if (group.settings.durable, group.settings.acks) != (durable, acks) {
+    let (persist, acks) = (shared.settings.persist, shared.settings.acks);
+    if (group.settings.persist, group.settings.acks) != (persist, acks) {
         // What others would trust this member to keep it does not, or the other way round; or it would
         // answer writes when it must not.
         return;
     }
-    let ours = control.incarnation().and_then(|_| control.metadata().copy_of(us, durable));
-    if durable && ours.is_none() {
+    let ours = control.incarnation().and_then(|_| control.metadata().copy_of(us, persist));
+    if persist.is_kept() && ours.is_none() {
         // The process before this one may have known more than is known here until its end is.
         return;
     }

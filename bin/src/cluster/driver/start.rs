@@ -48,6 +48,8 @@ impl Cluster {
             inputs: sender,
             intake: crate::cluster::intake::Intake::default(),
             heard: crate::cluster::Heard::default(),
+            copy_disk: std::sync::OnceLock::new(),
+            is_silent: std::sync::atomic::AtomicBool::new(false),
             clock: SystemClock::new(),
         });
         let transport = listen(&cluster, config).await?;

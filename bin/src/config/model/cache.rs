@@ -5,6 +5,7 @@ use std::time::Duration;
 use isogrid_engine::eviction::PolicyKind;
 use isogrid_engine::persist::PersistMode;
 use isogrid_engine::persist::behind::{DELAY_MS_DEFAULT, WAITING_BYTES_DEFAULT};
+use isogrid_grid::metadata::Persist;
 
 /// Where the entries of a cache are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,7 +66,8 @@ pub struct CacheConfig {
     pub default_max_idle: Option<Duration>,
     /// Segments (power of two); `None` = chosen by `max_bytes`.
     pub segments: Option<u32>,
-    /// When a write counts as kept: a name of [`PersistMode`]. Default: async.
+    /// When a write counts as kept: a name of [`PersistMode`]. Default: async; where a file is read, none
+    /// for those of a cluster.
     ///
     /// [`PersistMode`]: isogrid_engine::persist::PersistMode
     pub persist: String,
@@ -94,8 +96,17 @@ impl CacheConfig {
     /// Whether the members of a cluster keep their copies of it on their disks.
     #[must_use]
     pub fn is_kept_by_members(&self) -> bool {
-        let is_sync = PersistMode::parse(&self.persist) == Some(PersistMode::Sync);
-        self.mode.has_copies() && is_sync
+        self.kept_by_members().is_kept()
+    }
+
+    /// How they do.
+    #[must_use]
+    pub fn kept_by_members(&self) -> Persist {
+        match PersistMode::parse(&self.persist).filter(|_| self.mode.has_copies()) {
+            Some(PersistMode::Sync) => Persist::Sync,
+            Some(PersistMode::Async) => Persist::Async,
+            Some(PersistMode::None | PersistMode::Behind) | None => Persist::None,
+        }
     }
 }
 

@@ -90,7 +90,7 @@ impl Executor for Passed {
     fn resolve(&self, shared: &Arc<Shared>, segment: SegmentId, open: Open) {
         let cluster = self.node.upgrade().and_then(|node| node.cluster.get().cloned());
         if let Some(cluster) = cluster {
-            tokio::spawn(phases::resolve((cluster, Arc::clone(shared)), segment, open));
+            tokio::spawn(phases::resolve(cluster, (shared.group, segment), open));
         }
     }
 }

@@ -126,6 +126,10 @@ families! {
     Gauge "isogrid_cluster_async_tail_bytes" ["cache"]
         "Bytes of writes that this member has acknowledged at once and that not all copies have",
         |s| cluster::of_copies(s, |copies| copies.tail_bytes() as u64);
+    Counter "isogrid_cluster_copies_taken_up" ["cache"]
+        "Segments that this member took up from disks with `persist` = async after the processes of all \
+         copies in sync had been killed: what was acknowledged in the last 100 ms before may be lost",
+        |s| cluster::of_copies(s, |copies| copies.stats().torn());
     Counter "isogrid_cluster_fills" ["cache" "kind"]
         "Copies of segments that this member has filled on others: whole, with all entries, or lacking, \
          with the writes that they lacked",
@@ -160,6 +164,10 @@ families! {
     Counter "process_cpu_seconds" [] "User and system CPU time",
         |s| vec![Sample { labels: Vec::new(), value: Number::Real(s.process.cpu_seconds) }];
     Gauge "process_resident_memory_bytes" [] "Resident memory", |s| one(s.process.resident_bytes);
+    Gauge "isogrid_heap_allocated_bytes" [] "What was asked of the allocator, rounded up to its sizes",
+        |s| one(s.heap.map_or(0, |heap| heap.allocated));
+    Gauge "isogrid_heap_active_bytes" [] "Pages that hold it: what they have more is nobody's",
+        |s| one(s.heap.map_or(0, |heap| heap.active));
     Gauge "process_virtual_memory_bytes" [] "Address space", |s| one(s.process.virtual_bytes);
     Gauge "process_open_fds" [] "Open files and sockets", |s| one(s.process.open_fds);
     Gauge "process_max_fds" [] "Files and sockets that may be open", |s| one(s.process.max_fds);

@@ -8,6 +8,7 @@ use isogrid_engine::metrics::MetricsSnapshot;
 use super::process::Process;
 use crate::server::connections::Spoken;
 use crate::server::counters::Counts;
+use crate::server::heap::Heap;
 use crate::server::node::Node;
 
 /// Caches that have series of their own; the others share one, so that no number of caches makes
@@ -43,6 +44,8 @@ pub struct Scrape {
     pub operations: BTreeMap<(String, Spoken), Counts>,
     /// What the kernel says.
     pub process: Process,
+    /// What the allocator says.
+    pub heap: Option<Heap>,
 }
 
 impl Scrape {
@@ -53,6 +56,7 @@ impl Scrape {
             caches: BTreeMap::new(),
             operations: BTreeMap::new(),
             process: Process::now(),
+            heap: Heap::now(),
         };
         for cache in node.catalog.caches() {
             let table = cache.table();

@@ -7,7 +7,8 @@
 //! | `clustered.rs` | requests of one key |
 //! | `spread.rs`, `here.rs` | those of several segments: cut into units, and units executed here |
 //! | `many.rs`, `batch.rs`, `whole.rs`, `walk.rs` | those of many keys; BATCH; CLEAR, SIZE, PART_SEQ; SCAN |
-//! | `tx.rs`, `scratch.rs`, `phases.rs` | transactions, what they see and do, and their two phases |
+//! | `tx.rs`, `scratch.rs`, `scratches.rs` | transactions, and what they see and do in one cache and in all |
+//! | `phases.rs` | their two phases |
 //! | `counters.rs`, `locks.rs` | counters, and leases, locks and semaphores of the cluster |
 //! | `order.rs` | the order of what a connection asks |
 //! | `tracked.rs`, `hear.rs`, `follow.rs` | LISTEN and TRACK, and what members tell each other for them |
@@ -22,6 +23,7 @@ mod many;
 pub mod order;
 pub mod phases;
 mod scratch;
+mod scratches;
 pub mod spread;
 mod tracked;
 mod tx;
@@ -41,8 +43,8 @@ use isogrid_wire::native::{ErrorCode, ReadOptions, Request as Any, SubKind};
 use tokio::time::timeout;
 
 use self::order::{Does, Place, Turn};
+pub use self::scratches::Partner;
 pub use self::tx::Open;
-pub(in crate::server::native) use self::tx::key_of;
 use self::walk::Walk;
 use super::edit;
 use super::failure::Failure;

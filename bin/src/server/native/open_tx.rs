@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use isogrid_engine::Isolation as Level;
 use isogrid_grid::catalog::{Kind, Object};
@@ -16,24 +17,28 @@ use parking_lot::Mutex;
 
 use super::clustered;
 use super::failure::Failure;
-use super::reply::Reply;
+use super::reply::{Given, Reply};
 use super::request::{At, Flow, unsupported};
 use super::session::Session;
 use super::tx::is_of_one_key;
-use super::tx_local::{Local, Refused, Versions, alone};
+use super::tx_local::{Local, Refused, Versions, apart};
 use crate::cluster::{Cluster, Shared};
+use crate::security::random;
 
 /// Transactions of one connection: each keeps old versions in memory.
 const OPEN_MAX: usize = 16;
 /// How long one may be idle that does not say so, ms; and the longest that it may say.
 const IDLE_MS: u64 = 30_000;
 const IDLE_MAX_MS: u64 = 600_000;
+/// Whoever waits for how one ended gives up so much later than we do.
+const MARGIN: Duration = Duration::from_millis(20);
 /// Transactions whose end is remembered.
 const ENDED_MAX: usize = 10_000;
 
 /// How transactions of a node stand.
-#[derive(Default)]
 pub struct Transactions {
+    /// The number of the last one; the first is drawn, so that no other process has it, at another
+    /// node or before this one.
     begun: AtomicU64,
     known: Mutex<Known>,
 }
@@ -44,10 +49,17 @@ struct Known {
     ended: VecDeque<u64>,
 }
 
+impl Default for Transactions {
+    fn default() -> Self {
+        let begun = AtomicU64::new(u64::from_le_bytes(random::bytes()));
+        Transactions { begun, known: Mutex::default() }
+    }
+}
+
 impl Transactions {
-    /// The number of a new one. Those of two starts of a server are never the same.
-    fn begin(&self, started: u64) -> u64 {
-        let number = (started << 20) + self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+    /// The number of a new one.
+    fn begin(&self) -> u64 {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
         self.known.lock().states.insert(number, TxState::Active);
         number
     }
@@ -158,7 +170,7 @@ impl Session {
             0 => IDLE_MS,
             idle => idle.min(IDLE_MAX_MS),
         };
-        let tx = self.node.transactions.begin(self.node.started);
+        let tx = self.node.transactions.begin();
         let open = Open { level, idle_ms, used: self.now, over: None };
         self.transactions.open.insert(tx, open);
         reply.say(&BeginReply::Ok { tx });
@@ -201,7 +213,7 @@ impl Session {
         at: &At<'_>,
     ) -> Result<Flow, Failure> {
         let over = match &open.over {
-            Some(Over::Local(_)) => return Err(alone(object.name.as_str())),
+            Some(Over::Local(local)) => return Err(apart(&object.name, local.name())),
             Some(Over::Clustered(over)) => Some(over.clone()),
             None => None,
         };
@@ -216,11 +228,11 @@ impl Session {
         object: &Object,
         at: &At<'_>,
         request: &CacheRequest<'_>,
-    ) -> Result<super::reply::Given, Failure> {
+    ) -> Result<Given, Failure> {
         let new = || Over::Local(Local::new(open.level, self.origin));
         let over = match open.over.get_or_insert_with(new) {
             Over::Local(over) => over,
-            Over::Clustered(over) => return Err(alone(over.name())),
+            Over::Clustered(over) => return Err(apart(over.name(), &object.name)),
         };
         over.join(object, self.now)?;
         let part = self.work().run_one(over, object.id, request)?;
@@ -277,9 +289,19 @@ impl Session {
         Ok(())
     }
 
-    /// STATUS.
-    pub fn tx_status(&self, number: u64, reply: &mut Reply<'_>) {
-        reply.say(&TxStatusReply::Ok { state: self.node.transactions.state(number) });
+    /// STATUS: of one that this node does not know the segments of the cluster are asked.
+    pub fn tx_status(&self, number: u64, at: &At<'_>, reply: &mut Reply<'_>) -> Flow {
+        let state = self.node.transactions.state(number);
+        let cluster = self.node.cluster.get().filter(|_| state == TxState::Unknown);
+        let Some(cluster) = cluster.filter(|_| self.check_wait(at).is_ok()) else {
+            reply.say(&TxStatusReply::Ok { state });
+            return Flow::Said;
+        };
+        let (cluster, patience) = (Arc::clone(cluster), at.patience.saturating_sub(MARGIN));
+        Flow::Later(Box::pin(async move {
+            let state = clustered::phases::look(cluster, number, patience).await;
+            Given::answer(&TxStatusReply::Ok { state })
+        }))
     }
 
     /// Rolls back what was idle for too long.

@@ -16,6 +16,7 @@ use super::live::Live;
 use super::once::{Known, Once};
 use super::reply::{Given, Reply, To};
 use super::session::Session;
+use super::tx_local::invalidated;
 use super::under_way::{Awaited, Later};
 
 /// How long a request may wait that does not say so.
@@ -288,7 +289,7 @@ impl Session {
         match (at.ext.tx, request) {
             (None, _) => {}
             (Some(_), Request::Cache(_)) if self.invalidated(at.object).is_some() => {
-                return Err(unsupported("tx"));
+                return Err(invalidated(at.object.map_or("", |object| &object.name)));
             }
             (Some(tx), Request::Cache(request)) => {
                 return self.join(tx, at, request, reply);

@@ -76,12 +76,7 @@ impl Session {
             self.decode_run(&run, &batch, input, &mut alone);
             self.answer_all(&mut run, &batch, &alone, &mut went, out);
         } else {
-            let mut places: [Option<Placed<'_, '_>>; RUN] = [const { None }; RUN];
-            let places = places.get_mut(..RUN.min(max)).unwrap_or_default();
-            let len = self.decode_run(&run, &batch, input, places);
-            let places = places.get_mut(..len).unwrap_or_default();
-            fetch(&batch, places);
-            self.answer_all(&mut run, &batch, places, &mut went, out);
+            self.run_together(&mut run, &batch, input, (max, &mut went), out);
         }
         if went.requests > 0 {
             self.went_on(run.object);
@@ -94,13 +89,31 @@ impl Session {
         went
     }
 
+    /// Looks several up together. Apart from the rest: who asks for one at a time needs no places.
+    #[inline(never)]
+    fn run_together(
+        &mut self,
+        run: &mut Run<'_>,
+        batch: &Batch<'_>,
+        input: &[u8],
+        (max, went): (usize, &mut Went),
+        out: &mut Output,
+    ) {
+        let mut places: [Option<Placed<'_, '_>>; RUN] = [const { None }; RUN];
+        let places = places.get_mut(..RUN.min(max)).unwrap_or_default();
+        let len = self.decode_run(run, batch, input, places);
+        let places = places.get_mut(..len).unwrap_or_default();
+        fetch(batch, places);
+        self.answer_all(run, batch, places, went, out);
+    }
+
     /// The run of requests for a cache, if the connection can have one now.
     #[inline]
     fn run_of<'i>(&self, index: &'i Index, id: u32) -> Option<Run<'i>> {
-        let object = index.by_id(id).filter(|object| object.kind == Kind::Cache)?;
+        let found = Some(index.by_id(id)?);
+        let object = found.filter(|object| object.kind == Kind::Cache)?;
         let cache = object.cache.as_deref()?;
         let is_open = matches!(self.stage, Stage::Open) && !self.is_reassembling();
-        let found = Some(index.by_id(id)?);
         if self.clustered(found).is_some() || self.invalidated(found).is_some() {
             return None;
         }

@@ -371,6 +371,47 @@ impl Session {
             }
         }
     }
+
+    /// Who is logged in may be somebody else by now, or a login goes on.
+    fn go_on_with_login(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Output,
+    ) -> Poll<Result<Option<&'static str>, &'static str>> {
+        let before = out.len();
+        match ready!(self.login.poll(cx)) {
+            None => return Poll::Ready(Ok(self.refresh(out))),
+            Some(Ok(data)) => self.admit_as(self.is_hello, data, out),
+            Some(Err(())) => self.login_failed(out),
+        }
+        self.count_before_auth(0, out.len().saturating_sub(before), 0, out);
+        Poll::Ready(Ok(self.close))
+    }
+
+    /// Says what is to be said though nothing was asked now.
+    fn say_more(&mut self, cx: &mut Context<'_>, out: &mut Output) {
+        if !self.under_way.is_idle() {
+            self.poll_under_way(cx, out);
+        }
+        if !self.lives.is_empty() {
+            self.poll_lives(cx, out);
+        }
+        self.poll_timer(cx, out);
+        self.poll_idle(cx);
+        self.go_away(out);
+    }
+
+    /// Whether nothing waits to be said, and nothing is due by time alone.
+    #[inline(always)]
+    fn has_no_more(&self) -> bool {
+        self.under_way.is_idle()
+            && self.lives.is_empty()
+            && self.is_timed
+            && !self.timer.is_elapsed()
+            && self.idle.is_none()
+            && self.transactions.is_empty()
+            && !self.node.is_stopping()
+    }
 }
 
 impl Conversation for Session {
@@ -382,8 +423,10 @@ impl Conversation for Session {
 
     fn end(&mut self) {
         self.counters.add(&std::mem::take(&mut self.counts));
-        for (counters, counts) in self.by_cache.values_mut() {
-            counters.add(&std::mem::take(counts));
+        if !self.by_cache.is_empty() {
+            for (counters, counts) in self.by_cache.values_mut() {
+                counters.add(&std::mem::take(counts));
+            }
         }
     }
 
@@ -401,7 +444,7 @@ impl Conversation for Session {
 
     fn turn(&mut self, input: &[u8], out: &mut Output) -> Done {
         let mut done = Done { consumed: 0, needed: 1, close: None, turn: Turn::Go };
-        let index = self.node.catalog.index();
+        let index = self.node.catalog.glance();
         let mut quota = self.node.config.limits.requests_per_turn * FRAMES_PER_REQUEST;
         if let Some((header, payload)) = self.stopped.take()
             && self.whole(&index, &Frame { header, payload: &payload }, out)
@@ -452,6 +495,7 @@ impl Conversation for Session {
         self.window.keeps()
     }
 
+    #[inline(always)]
     fn poll_kept(
         &mut self,
         cx: &mut Context<'_>,
@@ -463,22 +507,13 @@ impl Conversation for Session {
         Poll::Ready(Ok(()))
     }
 
+    #[inline(always)]
     fn poll_login(
         &mut self,
         cx: &mut Context<'_>,
         out: &mut Output,
     ) -> Poll<Result<Option<&'static str>, &'static str>> {
-        if self.login.rests() {
-            return Poll::Ready(Ok(None));
-        }
-        let before = out.len();
-        match ready!(self.login.poll(cx)) {
-            None => return Poll::Ready(Ok(self.refresh(out))),
-            Some(Ok(data)) => self.admit_as(self.is_hello, data, out),
-            Some(Err(())) => self.login_failed(out),
-        }
-        self.count_before_auth(0, out.len().saturating_sub(before), 0, out);
-        Poll::Ready(Ok(self.close))
+        if self.login.rests() { Poll::Ready(Ok(None)) } else { self.go_on_with_login(cx, out) }
     }
 
     /// A whole message waits that was stopped.
@@ -491,16 +526,11 @@ impl Conversation for Session {
         if self.loading.is_empty() { Poll::Ready(()) } else { self.poll_loading(cx) }
     }
 
+    #[inline(always)]
     fn poll_more(&mut self, cx: &mut Context<'_>, out: &mut Output) -> Option<&'static str> {
-        if !self.under_way.is_idle() {
-            self.poll_under_way(cx, out);
+        if !self.has_no_more() {
+            self.say_more(cx, out);
         }
-        if !self.lives.is_empty() {
-            self.poll_lives(cx, out);
-        }
-        self.poll_timer(cx, out);
-        self.poll_idle(cx);
-        self.go_away(out);
         self.close
     }
 

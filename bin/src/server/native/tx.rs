@@ -17,7 +17,6 @@ use isogrid_wire::native::{
 use super::asked;
 use super::batch::sub_replies;
 use super::cache::count_read;
-use super::clustered::key_of;
 use super::edit::{self, Outcome};
 use super::entry::View;
 use super::failure::Failure;
@@ -75,7 +74,7 @@ impl Session {
             Request::Begin(begin) => self.begin(begin, reply)?,
             Request::Commit(commit) => return self.commit(commit.tx, at, reply),
             Request::Rollback(rollback) => self.rollback(rollback.tx, reply)?,
-            Request::TxStatus(status) => self.tx_status(status.tx, reply),
+            Request::TxStatus(status) => return Ok(self.tx_status(status.tx, at, reply)),
         }
         Ok(Flow::Said)
     }
@@ -103,10 +102,10 @@ impl Session {
         }
         let caches = match over {
             Over::Local(caches) => caches,
-            Over::Clustered(way, object) => {
-                let subs = then.iter().chain(&otherwise).filter_map(|sub| key_of(&sub.request));
-                let keys = exec.compare.iter().map(|compare| compare.key).chain(subs.map(Key));
-                return self.clustered_tx((way, object), at, keys);
+            Over::Clustered(cluster, caches) => {
+                let subs = then.iter().chain(&otherwise).filter_map(Sub::place);
+                let compared = exec.compare.iter().map(|one| (one.object, one.key.0));
+                return self.clustered_tx((cluster, caches), at, compared.chain(subs));
             }
         };
         for _ in 0..TRIES {
@@ -183,10 +182,10 @@ impl Session {
         }
         let caches = match over {
             Over::Local(caches) => caches,
-            Over::Clustered(way, object) => {
-                let written = commit.writes.iter().map(|write| write.key);
-                let keys = commit.reads.iter().map(|read| read.key).chain(written);
-                return self.clustered_tx((way, object), at, keys);
+            Over::Clustered(cluster, caches) => {
+                let written = commit.writes.iter().map(|write| (write.object, write.key.0));
+                let read = commit.reads.iter().map(|read| (read.object, read.key.0));
+                return self.clustered_tx((cluster, caches), at, read.chain(written));
             }
         };
         let mut changed = Conflicts::default();

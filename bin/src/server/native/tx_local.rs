@@ -9,10 +9,11 @@ use isogrid_grid::catalog::{Index, Kind, Object};
 use isogrid_wire::native::tx::Conflict;
 use isogrid_wire::native::{ErrorCode, Key};
 
-use super::clustered::phases::Way;
+use super::clustered::Partner;
 use super::failure::Failure;
 use super::session::Session;
 use super::tx::{cache_of, failed};
+use crate::cluster::Cluster;
 
 /// Caches of one transaction: while it is open each of them keeps old versions in memory.
 const CACHES_MAX: usize = 16;
@@ -20,6 +21,16 @@ const CACHES_MAX: usize = 16;
 /// Why a cache does not join.
 const MOVED_ON: &str = "what the transaction has read of other caches has changed since: there is no \
                         one moment of all of them; begin anew, and read of each cache early";
+
+/// # Errors
+/// So many caches are too many for one transaction.
+pub fn check_caches(count: usize) -> Result<(), Failure> {
+    if count <= CACHES_MAX {
+        return Ok(());
+    }
+    let why = format!("a transaction works on at most {CACHES_MAX} caches");
+    Err(Failure::new(ErrorCode::QuotaExceeded, why).with("limit", CACHES_MAX.to_string()))
+}
 
 /// The caches that a transaction is over.
 pub trait Parts {
@@ -32,19 +43,6 @@ pub trait Parts {
         object: u32,
         act: impl FnOnce(&Cache, &mut Transaction<'_>) -> Result<R, Failure>,
     ) -> Result<R, Failure>;
-}
-
-/// One cache, and the transaction in it.
-pub struct One<'a, 't>(pub &'a Cache, pub &'a mut Transaction<'t>);
-
-impl Parts for One<'_, '_> {
-    fn with<R>(
-        &mut self,
-        _: u32,
-        act: impl FnOnce(&Cache, &mut Transaction<'_>) -> Result<R, Failure>,
-    ) -> Result<R, Failure> {
-        act(self.0, self.1)
-    }
 }
 
 /// A transaction over caches of this node.
@@ -84,11 +82,7 @@ impl Local {
         if self.caches.iter().any(|joined| joined.object == object.id) {
             return Ok(());
         }
-        if self.caches.len() >= CACHES_MAX {
-            let why = format!("a transaction works on at most {CACHES_MAX} caches");
-            let failure = Failure::new(ErrorCode::QuotaExceeded, why);
-            return Err(failure.with("limit", CACHES_MAX.to_string()));
-        }
+        check_caches(self.caches.len() + 1)?;
         let cache = cache_of(object)?;
         cache.join(&mut self.joint, now).map_err(|error| match error {
             TransactionError::Conflict { .. } => {
@@ -99,6 +93,11 @@ impl Local {
         let (object, mode) = (object.id, object.options.persist);
         self.caches.push(Joined { object, mode, cache: Arc::clone(cache) });
         Ok(())
+    }
+
+    /// The name of its first cache.
+    pub fn name(&self) -> &str {
+        self.caches.first().map_or("", |joined| joined.cache.name())
     }
 
     /// How the caches are kept.
@@ -155,9 +154,9 @@ type Keys = Vec<(Vec<u8>, u64)>;
 pub struct Versions(Vec<(u32, Keys)>);
 
 impl Versions {
-    /// Those of one cache.
-    pub fn of(object: u32, versions: Keys) -> Versions {
-        Versions(vec![(object, versions)])
+    /// Those of caches.
+    pub fn of(all: Vec<(u32, Keys)>) -> Versions {
+        Versions(all)
     }
 
     /// The version of a key; 0 where nothing was put.
@@ -197,8 +196,8 @@ fn versions_now(cache: &Cache, keys: Vec<Vec<u8>>, now: u64) -> Keys {
 pub enum Over<'i> {
     /// Of this node.
     Local(Vec<&'i Arc<Object>>),
-    /// One of the cluster.
-    Clustered(Way, &'i Arc<Object>),
+    /// Of the cluster.
+    Clustered(Arc<Cluster>, Vec<Partner>),
 }
 
 impl Session {
@@ -220,29 +219,45 @@ impl Session {
             let missing = || Failure::new(ErrorCode::NoSuchObject, format!("{number} is no cache"));
             all.push(object.ok_or_else(missing)?);
         }
-        for object in &all {
+        let (mut local, mut shared, mut of) = (Vec::new(), Vec::new(), None);
+        for object in all {
             if self.invalidated(Some(object)).is_some() {
-                let why =
-                    format!("the cache {} is invalidated: it has no transactions", object.name);
-                return Err(Failure::new(ErrorCode::UnsupportedOp, why));
+                return Err(invalidated(&object.name));
             }
-            if let Some(way) = self.clustered(Some(object)) {
-                return if all.len() == 1 {
-                    Ok(Over::Clustered(way, object))
-                } else {
-                    Err(alone(&object.name))
-                };
+            match self.clustered(Some(object)) {
+                Some((cluster, way)) => {
+                    shared.push(Partner::new(way, object)?);
+                    of = Some(cluster);
+                }
+                None => local.push(object),
             }
         }
-        Ok(Over::Local(all))
+        match (of, shared.first().zip(local.first())) {
+            (_, Some((shared, local))) => Err(apart(&shared.shared.name, &local.name)),
+            (Some(cluster), None) => {
+                check_caches(shared.len()).map(|()| Over::Clustered(cluster, shared))
+            }
+            (None, None) => Ok(Over::Local(local)),
+        }
     }
 }
 
-/// A transaction cannot be over this cache and another one.
-pub fn alone(name: &str) -> Failure {
+/// What nodes have of an invalidated cache is dropped at any moment, and differs from node to node.
+pub fn invalidated(name: &str) -> Failure {
     let why = format!(
-        "the cache {name} is one of the cluster: a transaction over it works on no other cache \
-         (ADR 8)"
+        "the cache {name} is invalidated, and has no transactions: each node keeps of it what it \
+         likes; leave it out, or have a cache with mode = distributed or replicated for this"
+    );
+    Failure::new(ErrorCode::UnsupportedOp, why)
+}
+
+/// A transaction cannot be over a cache of the cluster and one of this node: what a node has alone
+/// nobody can bring to an end when it dies in the middle.
+pub fn apart(shared: &str, local: &str) -> Failure {
+    let why = format!(
+        "the cache {shared} is one of the cluster and {local} is of this node alone, so that nobody \
+         else could end its part of the transaction: give {local} mode = distributed or replicated, \
+         or write it apart from this (ADR 8)"
     );
     Failure::new(ErrorCode::UnsupportedOp, why)
 }

@@ -1,7 +1,9 @@
 //! Versions that come back with the sequence numbers that they had.
 
 use super::super::observer::EventKind;
-use super::{Draft, Error, Found, KeyHash, Locked, VersionPtr, Visible, version_at};
+use super::{
+    Draft, Error, Found, KeyHash, Locked, Place, Version, VersionPtr, Visible, version_at,
+};
 use crate::env::Timestamp;
 use crate::sync::Ordering;
 
@@ -85,6 +87,39 @@ impl<'t> Locked<'t> {
         self.settle();
         self.shared.watch_pressure(region);
         Ok(())
+    }
+
+    /// Stores a version that was published before in the place of an older one, which it replaced
+    /// before; false where it has no such place. What has no room for it goes all the same: it is not
+    /// what the key holds.
+    pub fn replace_again(
+        &mut self,
+        hash: KeyHash,
+        older: (Place<'t>, Version<'t>),
+        draft: Draft<'_>,
+        seq: u64,
+        accessed: Timestamp,
+    ) -> bool {
+        let (_, old) = older;
+        if old.seq() > seq || self.is_dead(old) || old.is_linked() {
+            return false;
+        }
+        self.drain_reads();
+        let (slot, region) = (old.slot(), self.w.slots.region(old.slot()));
+        let room = self.make_room(hash, region, Some(older), &draft);
+        let Ok(Some((place, old))) = room else { return false };
+        let charge = old.charge(self.shared.allocator);
+        let pointer = VersionPtr::new(&Draft { linked: false, ..draft }, slot, seq, accessed);
+        self.w.grower.replace(hash.index, place, pointer.to_bits());
+        self.order(hash, slot, region, Some((old, charge)), pointer);
+        if let Some(version) = version_at(pointer.to_bits()) {
+            self.tell_write(version, Some(old));
+        }
+        self.retire(place.pointer, charge);
+        self.settle();
+        self.shared.watch_pressure(region);
+        self.evict_surplus(region, 0);
+        true
     }
 
     /// Removes what was `found` as it was removed under this number before.

@@ -98,10 +98,11 @@ impl Locked<'_> {
         self.w.grower.scan(&self.segment.index, from, SWEEP_LINES, hash, visit)
     }
 
-    /// Cuts off versions that no snapshot can see any more.
-    pub fn trim(&mut self, budget: usize) {
+    /// Cuts off versions that no snapshot can see any more, `budget` of them at most; whether there
+    /// are more.
+    pub fn trim(&mut self, budget: usize) -> bool {
         if self.w.linked.is_empty() {
-            return;
+            return false;
         }
         let committed = self.segment.committed.load(Ordering::Relaxed);
         let horizon = self.shared.snapshots.horizon(self.segment.number).min(committed);
@@ -111,11 +112,15 @@ impl Locked<'_> {
                     self.w.linked.pop_front();
                     self.trim_slot(slot, horizon);
                 }
-                Some(_) => return,
-                // A long snapshot made it long; the next one may be far away.
-                None => return self.w.linked = VecDeque::new(),
+                Some(_) => return false,
+                None => break,
             }
         }
+        if self.w.linked.is_empty() {
+            // A long snapshot made it long; the next one may be far away.
+            self.w.linked = VecDeque::new();
+        }
+        self.w.linked.front().is_some_and(|(seq, _)| *seq <= horizon)
     }
 
     /// Keeps the newest version that the oldest snapshot sees, drops those behind it.
@@ -149,8 +154,8 @@ impl Locked<'_> {
 
     /// Whether a step of background work is left: resizing, trimming.
     pub fn work(&mut self) -> bool {
-        self.trim(64);
+        let more = self.trim(64);
         self.settle();
-        self.w.grower.is_growing(&self.segment.index)
+        more || self.w.grower.is_growing(&self.segment.index)
     }
 }

@@ -187,7 +187,7 @@ fn a_restart_forgets_no_answer() {
         world.members[&1].write_down(world.now, at, write).unwrap();
         kept.into_iter().for_each(|one| again.members[&1].restore(again.now, at, one).unwrap());
     }
-    again.members[&1].restored(again.now);
+    again.members[&1].restored(again.now, true);
     again.view(&[1], &segment(6, &[1], &[]));
     again.settle();
     for number in [1_u64, 2] {

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::replica::OpId;
-use crate::tx::{Decision, Hold, Intent, Open as Doubt, PATIENCE_MS, TxId, Vote};
+use crate::tx::{self, Decision, Hold, Intent, Open as Doubt, PATIENCE_MS, TxId, Vote};
 use isogrid_engine::Error;
 use isogrid_engine::table::{Unrecorded, encode_change};
 
-const HOME: SegmentId = SegmentId(0);
+const HOME: tx::Part = (GROUP, SegmentId(0));
 
 fn tx(number: u64) -> TxId {
     TxId { begun: 1_000_000, name: OpId { client: [2; 16], number } }

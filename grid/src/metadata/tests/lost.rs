@@ -64,7 +64,7 @@ fn a_stale_copy_serves_when_it_is_forced_to_and_never_else() {
         },
         |world| {
             world.apply(&register(1, 10, 9));
-            let ours = world.0.copy_of(NodeId(3), false).unwrap();
+            let ours = world.0.copy_of(NodeId(3), Persist::None).unwrap();
             assert_eq!(world.change(Step::Reset(ours, 0)), DONE);
         },
     ];
@@ -107,7 +107,7 @@ fn a_copy_on_a_disk_is_lost_with_its_member() {
     let mut world = World::serving();
     let group = GroupId(1);
     let mut durable = CreateGroup { group, ..create(&[&[1]]) };
-    durable.settings.durable = true;
+    durable.settings.persist = Persist::Sync;
     assert_eq!(world.apply(&Command::CreateGroup(durable)), DONE);
     world.apply(&register(1, 10, 11));
     world.assert_refused(&Command::Expel(NodeId(1), false), Refusal::NotAllowed);

@@ -13,7 +13,7 @@ fn answered(client: u8, number: u64, at: Timestamp, len: usize) -> Answered {
 
 fn held(answers: &Answers) -> usize {
     let client = |client: &Client| {
-        let entries = client.answers.values().map(|(_, answer)| ENTRY_BYTES + len(answer));
+        let entries = client.answers.iter().map(|kept| ENTRY_BYTES + len(&kept.answer));
         CLIENT_BYTES + entries.sum::<usize>()
     };
     answers.clients.values().map(client).sum()

@@ -1,6 +1,7 @@
 //! Copies that are kept: what they say before it is durable, and what they are after a restart.
 
 use super::*;
+use crate::metadata::Persist;
 
 impl World {
     fn kept() -> World {
@@ -35,14 +36,14 @@ impl World {
     fn restart(&mut self, node: u64, lost: usize) {
         let mut told = self.told(node);
         told.truncate(told.len() - lost);
-        let mut replica = Replica::new(NodeId(node), GroupId(0), SegmentId(0)).kept();
+        let mut replica = Replica::new(NodeId(node), GroupId(0), SegmentId(0)).kept(Persist::Sync);
         let mut map = Map::default();
         for (_, kept) in told {
             let mut bytes = Vec::new();
             kept.encode(&mut bytes);
             replica.restore(Kept::decode(&bytes).unwrap(), &mut map).unwrap();
         }
-        replica.restored(&mut map);
+        replica.restored(false, &mut map);
         self.copies.insert(node, (replica, map));
     }
 }
@@ -138,7 +139,8 @@ fn a_copy_is_what_is_written_down_of_it() {
     }
     world.append(1, &[3]).unwrap();
     let (replica, map) = &world.copies[&1];
-    let mut again = (Replica::new(NodeId(1), GroupId(0), SegmentId(0)).kept(), Map::default());
+    let mut again =
+        (Replica::new(NodeId(1), GroupId(0), SegmentId(0)).kept(Persist::Sync), Map::default());
     for kept in replica.state() {
         again.0.restore(kept, &mut again.1).unwrap();
     }
@@ -148,7 +150,7 @@ fn a_copy_is_what_is_written_down_of_it() {
         again.0.restore(Kept::Chunk(bytes), &mut again.1).unwrap();
         next = behind.map(Some);
     }
-    again.0.restored(&mut again.1);
+    again.0.restored(false, &mut again.1);
     assert_eq!((again.0.last(), again.0.committed(), again.1.entries.len()), (4, 3, 3));
     assert_eq!(again.0.overlay().collect::<Vec<_>>(), replica.overlay().collect::<Vec<_>>());
 }

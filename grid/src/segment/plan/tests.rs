@@ -3,7 +3,7 @@
 use super::*;
 use crate::id::{Boot, ClusterId, Data, Incarnation, StorageId};
 use crate::metadata::{
-    Acks, Command, CreateGroup, Join, Outcome, Owners, Register, Role, Settings,
+    Acks, Command, CreateGroup, Join, Outcome, Owners, Persist, Register, Role, Settings,
 };
 
 const GROUP: GroupId = GroupId(0);
@@ -68,7 +68,8 @@ impl World {
         let most = owners.iter().map(|owners| owners.len()).max().unwrap_or(0).max(2);
         let count = Owners::Count(u8::try_from(most).unwrap());
         let (min_insync, acks) = (1, Acks::Sync);
-        let settings = GroupSettings { owners: count, durable, local_reads, min_insync, acks };
+        let persist = if durable { Persist::Sync } else { Persist::None };
+        let settings = GroupSettings { owners: count, persist, local_reads, min_insync, acks };
         let owners = owners.iter().map(|owners| nodes(owners)).collect();
         let create = CreateGroup { group: GROUP, settings, epoch: Epoch(1), now: 7, owners };
         world.apply(&Command::CreateGroup(create));
@@ -108,8 +109,8 @@ impl World {
     }
 
     fn copy(&self, node: u64) -> Copy {
-        let durable = self.metadata.groups()[&GROUP].settings.durable;
-        self.metadata.copy_of(NodeId(node), durable).unwrap()
+        let persist = self.metadata.groups()[&GROUP].settings.persist;
+        self.metadata.copy_of(NodeId(node), persist).unwrap()
     }
 
     fn ask(&mut self, wish: Wish) {

@@ -1,25 +1,31 @@
 use super::*;
+use crate::id::{GroupId, SegmentId};
 
-fn parts(numbers: &[u16]) -> BTreeSet<SegmentId> {
-    numbers.iter().copied().map(SegmentId).collect()
+/// The segments 1 of two caches.
+fn part(number: u16) -> Part {
+    (GroupId(number), SegmentId(1))
 }
 
-fn voted(part: u16, vote: Heard<Vote>) -> Event {
-    Event::Voted(SegmentId(part), vote)
+fn parts(numbers: &[u16]) -> BTreeSet<Part> {
+    numbers.iter().copied().map(part).collect()
+}
+
+fn voted(number: u16, vote: Heard<Vote>) -> Event {
+    Event::Voted(part(number), vote)
 }
 
 /// What a coordinator over two segments says to these events, beside asking for the votes.
 fn play(writes: bool, events: Vec<Event>) -> Vec<Action> {
-    let (home, mut out) = (SegmentId(1), Vec::new());
+    let (home, mut out) = (part(1), Vec::new());
     let mut core = Coordinator::begin(home, parts(&[1, 2]), writes, &mut out);
-    assert_eq!(out, [1, 2].map(|part| Action::Prepare(SegmentId(part), false)));
+    assert_eq!(out, [1, 2].map(|number| Action::Prepare(part(number), false)));
     out.clear();
     events.into_iter().for_each(|event| core.step(event, &mut out));
     out
 }
 
 fn settle(decision: Decision) -> [Action; 2] {
-    [1, 2].map(|part| Action::Settle(SegmentId(part), decision))
+    [1, 2].map(|number| Action::Settle(part(number), decision))
 }
 
 #[test]
@@ -27,11 +33,12 @@ fn two_phases() {
     use Decision::{Abort, Commit};
     let yes = |part: u16| voted(part, Some(Vote::Prepared(u64::from(part) * 10)));
     let all = || [yes(1), yes(2)];
-    let versions = BTreeMap::from([(SegmentId(1), 10), (SegmentId(2), 20)]);
+    let versions = BTreeMap::from([(part(1), 10), (part(2), 20)]);
     let done = Action::Answer(Outcome::Committed(versions));
-    let decide = Action::Decide(vec![SegmentId(1), SegmentId(2)]);
+    let decide = Action::Decide(vec![part(1), part(2)]);
     let answer = |outcome: Outcome| vec![Action::Answer(outcome)];
     let conflict = Some(Vote::Conflict(vec![b"k".to_vec()]));
+    let both = [1, 2].map(|number| (part(number), b"k".to_vec())).to_vec();
     for (what, events, said) in [
         ("one vote is not enough", vec![yes(1)], vec![]),
         ("nor is the same vote twice", vec![yes(1), yes(1)], vec![]),
@@ -41,7 +48,7 @@ fn two_phases() {
             [&all()[..], &[Event::Decided(Some(Commit))]]
                 .concat()
                 .into_iter()
-                .chain([1, 2].map(|part| Event::Settled(SegmentId(part))))
+                .chain([1, 2].map(|number| Event::Settled(part(number))))
                 .collect(),
             [&[decide.clone(), done][..], &settle(Commit), &[Action::Close]].concat(),
         ),
@@ -56,9 +63,9 @@ fn two_phases() {
             [&[decide][..], &answer(Outcome::Unknown)].concat(),
         ),
         (
-            "a conflict",
-            vec![voted(1, conflict), yes(2)],
-            [&settle(Abort)[..], &answer(Outcome::Conflict(vec![b"k".to_vec()]))].concat(),
+            "a conflict, which says in which cache",
+            vec![voted(1, conflict.clone()), voted(2, conflict)],
+            [&settle(Abort)[..], &answer(Outcome::Conflict(both))].concat(),
         ),
         (
             "a segment without an answer: its intent is given back too, if there is one",
@@ -73,7 +80,7 @@ fn two_phases() {
 #[test]
 fn what_writes_nothing_needs_no_decision() {
     let yes = |part| voted(part, Some(Vote::Prepared(0)));
-    let versions = BTreeMap::from([(SegmentId(1), 0), (SegmentId(2), 0)]);
+    let versions = BTreeMap::from([(part(1), 0), (part(2), 0)]);
     let mut said = vec![Action::Answer(Outcome::Committed(versions))];
     said.extend(settle(Decision::Abort));
     assert_eq!(play(false, vec![yes(1), yes(2)]), said);
@@ -81,7 +88,7 @@ fn what_writes_nothing_needs_no_decision() {
 
 #[test]
 fn one_segment_decides_alone() {
-    let versions = BTreeMap::from([(SegmentId(4), 9)]);
+    let versions = BTreeMap::from([(part(4), 9)]);
     for (vote, outcome) in [
         (Some(Vote::Prepared(9)), Outcome::Committed(versions)),
         (Some(Vote::Conflict(Vec::new())), Outcome::Conflict(Vec::new())),
@@ -89,8 +96,8 @@ fn one_segment_decides_alone() {
         (None, Outcome::Unknown),
     ] {
         let mut out = Vec::new();
-        let mut core = Coordinator::begin(SegmentId(4), parts(&[4]), true, &mut out);
+        let mut core = Coordinator::begin(part(4), parts(&[4]), true, &mut out);
         core.step(voted(4, vote), &mut out);
-        assert_eq!(out, [Action::Prepare(SegmentId(4), true), Action::Answer(outcome)]);
+        assert_eq!(out, [Action::Prepare(part(4), true), Action::Answer(outcome)]);
     }
 }

@@ -1,8 +1,9 @@
 use super::*;
+use crate::id::{GroupId, SegmentId};
 use crate::replica::OpId;
 use crate::tx::Hold;
 
-const HOME: SegmentId = SegmentId(3);
+const HOME: Part = (GroupId(1), SegmentId(3));
 
 fn tx(number: u64) -> TxId {
     TxId { begun: 1_000, name: OpId { client: [1; 16], number } }
@@ -33,6 +34,27 @@ fn vote(ledger: &Ledger, now: Timestamp, number: u64, keys: &str) -> Option<Vote
         Preparing::Known(vote) | Preparing::Refused(vote) => Some(vote),
         Preparing::New | Preparing::Unknown => None,
     }
+}
+
+#[test]
+fn what_is_known_of_a_name() {
+    let mut ledger = Ledger::default();
+    let known = |ledger: &Ledger, number| ledger.known(tx(number).name);
+    ledger.apply(&Note::Prepare(tx(1), intent("+a")));
+    ledger.apply(&Note::Decide(tx(2), Decision::Commit, vec![HOME]));
+    ledger.apply(&Note::Decide(tx(3), Decision::Abort, Vec::new()));
+    ledger.apply(&Note::Alone(tx(4), intent("+b")));
+    use Known::{Decided, Nothing, Open};
+    let (abort, commit) = (Decided(Decision::Abort), Decided(Decision::Commit));
+    assert_eq!(
+        [1, 2, 3, 4, 5].map(|at| known(&ledger, at)),
+        [Open, commit, abort, commit, Nothing]
+    );
+    // How one ended whose decision is elsewhere is not known here.
+    ledger.apply(&Note::End(tx(1)));
+    ledger.apply(&Note::End(tx(4)));
+    ledger.apply(&Note::Close(tx(2)));
+    assert_eq!([1, 2, 4].map(|at| known(&ledger, at)), [Nothing, commit, commit]);
 }
 
 #[test]
@@ -112,7 +134,7 @@ fn what_is_over_does_not_begin_again() {
 #[test]
 fn what_waits_too_long_is_looked_after() {
     let mut ledger = Ledger::default();
-    let parts = vec![HOME, SegmentId(5)];
+    let parts = vec![HOME, (GroupId(2), SegmentId(5))];
     ledger.apply(&Note::Prepare(tx(1), intent("+a")));
     ledger.apply(&Note::Decide(tx(2), Decision::Commit, parts.clone()));
     ledger.noted(&Note::Decide(tx(3), Decision::Commit, parts.clone()));

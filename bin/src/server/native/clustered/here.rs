@@ -56,7 +56,7 @@ impl Session {
             Clear::CODE => whole::clear_segment(cluster, shared, unit.segment),
             Size::CODE => whole::count_segment(cluster, shared, object, unit),
             PartSeq::CODE => whole::number_segment(shared, object, unit.segment),
-            phases::READ | phases::NOTE | phases::SETTLE => self.take_part(way, unit),
+            op if phases::STEPS.contains(&op) => self.take_part(way, unit),
             Scan::CODE => walk::page((cluster, shared), object.cache.as_ref()?, unit),
             op => {
                 let to = To { op, stream: 1, frame_max: self.frame_max, epoch: 0 };

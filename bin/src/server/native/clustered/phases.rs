@@ -1,17 +1,22 @@
-//! The two phases of a transaction, between the members that serve its segments (ADR 8): what is to
-//! be done says [`Coordinator`]; here it goes out as units, and is executed where they arrive.
+//! The two phases of a transaction, between the members that serve its segments, of one cache or of
+//! several (ADR 8): what is to be done says [`Coordinator`]; here it goes out as units, and is
+//! executed where they arrive.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use isogrid_engine::NewEntry;
 use isogrid_engine::table::{Change, encode_change};
-use isogrid_grid::id::SegmentId;
+use isogrid_grid::id::{GroupId, SegmentId};
+use isogrid_grid::replica::OpId;
+use isogrid_grid::structures::Structures;
 use isogrid_grid::tx::coordinator::{Action, Event, Outcome};
-use isogrid_grid::tx::{Coordinator, Decision, Hold, Intent, Note, Open, TxId, Vote};
+use isogrid_grid::tx::{Coordinator, Decision, Hold, Intent, Known, Note, Open, Part, TxId, Vote};
 use isogrid_wire::native::SubKind;
+use isogrid_wire::native::tx::TxState;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::spread::{Begun, Fate, Spread, Unit, after};
@@ -23,10 +28,12 @@ use crate::server::native::session::Session;
 pub const READ: u16 = 0xff01;
 /// something for the log of the segment, a [`Note`];
 pub const NOTE: u16 = 0xff02;
-/// and what was decided, a [`Note::Decide`].
+/// what was decided, a [`Note::Decide`];
 pub const SETTLE: u16 = 0xff03;
+/// and what is known of the open transaction of a number.
+pub const LOOK: u16 = 0xff04;
 /// All of them.
-pub const STEPS: [u16; 3] = [READ, NOTE, SETTLE];
+pub const STEPS: [u16; 4] = [READ, NOTE, SETTLE, LOOK];
 
 /// How long those are told how it ended that took part; then they ask themselves.
 const TELL: Duration = Duration::from_secs(5);
@@ -34,38 +41,47 @@ const TELL: Duration = Duration::from_secs(5);
 /// A cache of a cluster.
 pub type Way = (Arc<Cluster>, Arc<Shared>);
 
+/// The name of a transaction that a client has opened, which any member makes of its number.
+pub fn opened(number: u64) -> OpId {
+    OpId { client: *b"open transaction", number }
+}
+
 /// Has a transaction committed, or not. It goes on also when nobody waits for it any more.
-pub async fn commit(way: Way, holds: Vec<(u32, Hold)>, patience: Duration) -> Outcome {
+pub async fn commit(
+    cluster: Arc<Cluster>,
+    name: OpId,
+    holds: Vec<(Part, Hold)>,
+    patience: Duration,
+) -> Outcome {
     let (sender, receiver) = oneshot::channel();
-    tokio::spawn(Phases::begin(way, holds, after(patience)).go(sender));
+    let tx = TxId { begun: cluster.now().wall, name };
+    tokio::spawn(Phases::begin(cluster, tx, holds, after(patience)).go(sender));
     receiver.await.unwrap_or(Outcome::Unknown)
 }
 
 /// A transaction with its coordinator.
 struct Phases {
-    way: Way,
+    cluster: Arc<Cluster>,
     tx: TxId,
     core: Coordinator,
-    intents: BTreeMap<SegmentId, Intent>,
+    intents: BTreeMap<Part, Intent>,
     todo: Vec<Action>,
     until: Instant,
 }
 
 impl Phases {
-    fn begin(way: Way, holds: Vec<(u32, Hold)>, until: Instant) -> Phases {
-        let segment = |at: u32| SegmentId(u16::try_from(at).unwrap_or(u16::MAX));
+    fn begin(cluster: Arc<Cluster>, tx: TxId, holds: Vec<(Part, Hold)>, until: Instant) -> Phases {
         let writes = holds.iter().find(|(_, hold)| hold.write.is_some());
-        let home = writes.or(holds.first()).map_or(SegmentId(0), |(at, _)| segment(*at));
+        let home = writes.or(holds.first()).map_or(Part::default(), |(part, _)| *part);
         let is_writing = writes.is_some();
-        let mut intents: BTreeMap<SegmentId, Intent> = BTreeMap::new();
-        for (at, hold) in holds {
+        let mut intents: BTreeMap<Part, Intent> = BTreeMap::new();
+        for (part, hold) in holds {
             let new = || Intent { home, version: 0, holds: Vec::new() };
-            intents.entry(segment(at)).or_insert_with(new).holds.push(hold);
+            intents.entry(part).or_insert_with(new).holds.push(hold);
         }
         let (parts, mut todo) = (intents.keys().copied().collect(), Vec::new());
         let core = Coordinator::begin(home, parts, is_writing, &mut todo);
-        let tx = TxId { begun: way.0.now().wall, name: way.0.name() };
-        Phases { way, tx, core, intents, todo, until }
+        Phases { cluster, tx, core, intents, todo, until }
     }
 
     /// Does what is to be done until nothing is.
@@ -86,14 +102,14 @@ impl Phases {
                 None => TELL,
             };
             let units = asked.iter().map(|action| self.unit(action)).collect();
-            let said = ask(&self.way, units, patience).await;
+            let said = ask(&self.cluster, units, patience).await;
             for (action, said) in asked.iter().zip(said) {
                 self.hear(action, said);
             }
         }
     }
 
-    fn unit(&self, action: &Action) -> Unit {
+    fn unit(&self, action: &Action) -> Addressed {
         let (tx, home) = (self.tx, self.core.home());
         let intent = |part| {
             let none = Intent { home, version: 0, holds: Vec::new() };
@@ -125,59 +141,103 @@ impl Phases {
 
 /// Finds out how a transaction ends that has waited for too long in a segment that this member
 /// serves. What cannot be found out now is looked for again.
-pub async fn resolve(way: Way, at: SegmentId, open: Open) {
+pub async fn resolve(cluster: Arc<Cluster>, at: Part, open: Open) {
     match open {
         Open::Ask(tx, home) => {
             let abort = noted(home, &Note::Decide(tx, Decision::Abort, Vec::new()));
-            let said = ask(&way, vec![abort], TELL).await.pop().flatten();
+            let said = ask(&cluster, vec![abort], TELL).await.pop().flatten();
             if let Some(decision) = said.and_then(|bytes| decision(&bytes)) {
-                ask(&way, vec![settling(at, tx, decision)], TELL).await;
+                ask(&cluster, vec![settling(at, tx, decision)], TELL).await;
             }
         }
         Open::Tell(tx, parts) => {
             let parts = parts.into_iter();
             let units = parts.map(|part| settling(part, tx, Decision::Commit)).collect();
-            if ask(&way, units, TELL).await.iter().all(Option::is_some) {
-                ask(&way, vec![noted(at, &Note::Close(tx))], TELL).await;
+            if ask(&cluster, units, TELL).await.iter().all(Option::is_some) {
+                ask(&cluster, vec![noted(at, &Note::Close(tx))], TELL).await;
             }
         }
     }
 }
 
+/// How the open transaction of a number ends, as far as the segments know it. Where it has its home
+/// says nobody, so all are asked.
+pub async fn look(cluster: Arc<Cluster>, number: u64, patience: Duration) -> TxState {
+    let mut units = Vec::new();
+    let has_some =
+        |shared: &&Arc<Shared>| !shared.answers_at_once() && shared.name != Structures::TABLE;
+    for shared in cluster.caches().iter().filter(has_some) {
+        let count = u16::try_from(shared.table().segment_count()).unwrap_or(u16::MAX);
+        let body = || number.to_le_bytes().to_vec();
+        units.extend((0..count).map(|at| addressed((shared.group, SegmentId(at)), LOOK, body())));
+    }
+    let said = ask(&cluster, units, patience).await;
+    let known = said.iter().flatten().filter_map(|bytes| Known::of_byte(*bytes.first()?));
+    known.fold(TxState::Unknown, |state, known| match (state, known) {
+        (_, Known::Decided(Decision::Commit)) => TxState::Committed,
+        (_, Known::Decided(Decision::Abort)) => TxState::Aborted,
+        (TxState::Unknown, Known::Open) => TxState::Active,
+        (state, _) => state,
+    })
+}
+
+/// A unit, and the cache that it is for.
+type Addressed = (GroupId, Unit);
+
 /// What segments say to units; `None`: nobody knows whether it was done.
-async fn ask(way: &Way, units: Vec<Unit>, patience: Duration) -> Vec<Option<Arc<[u8]>>> {
-    let count = units.len();
-    // All of them may be done twice, so they are simply asked again.
-    let fates = Spread::new(way.clone(), units, patience).go_all().await;
-    let said = |fate: Fate| match fate {
-        Fate::Given(given) if given.kind == SubKind::Res => Some(given.payload),
-        Fate::Given(_) | Fate::Undone | Fate::Unknown => None,
-    };
-    fates.map_or_else(|_| vec![None; count], |fates| fates.into_iter().map(said).collect())
+async fn ask(
+    cluster: &Arc<Cluster>,
+    units: Vec<Addressed>,
+    patience: Duration,
+) -> Vec<Option<Arc<[u8]>>> {
+    let mut said = vec![None; units.len()];
+    let mut caches: BTreeMap<GroupId, (Vec<usize>, Vec<Unit>)> = BTreeMap::new();
+    for (at, (group, unit)) in units.into_iter().enumerate() {
+        let (places, units) = caches.entry(group).or_default();
+        places.push(at);
+        units.push(unit);
+    }
+    let mut asked = JoinSet::new();
+    for (group, (places, units)) in caches {
+        // A cache that the configuration does not have any more is asked by nobody.
+        let Some(shared) = cluster.of_group(group).map(Arc::clone) else { continue };
+        // All of them may be done twice, so they are simply asked again.
+        let spread = Spread::new((Arc::clone(cluster), shared), units, patience);
+        asked.spawn(async { (places, spread.go_all().await.unwrap_or_default()) });
+    }
+    while let Some(fates) = asked.join_next().await {
+        let Ok((places, fates)) = fates else { continue };
+        for (at, fate) in places.into_iter().zip(fates) {
+            if let (Some(place), Fate::Given(given)) = (said.get_mut(at), fate) {
+                *place = (given.kind == SubKind::Res).then_some(given.payload);
+            }
+        }
+    }
+    said
 }
 
 /// What keys are, as the bytes of changes that put them, empty where there is no entry; `None`
 /// where nobody says so in time.
 pub async fn read(
-    way: &Way,
-    keys: &BTreeSet<(u32, Vec<u8>)>,
+    cluster: &Arc<Cluster>,
+    keys: impl Iterator<Item = &(Part, Vec<u8>)>,
     patience: Duration,
 ) -> Vec<Option<Arc<[u8]>>> {
-    let unit = |(segment, key): &(u32, Vec<u8>)| Unit {
-        segment: *segment,
-        op: READ,
-        body: key.clone(),
-        name: None,
-    };
-    ask(way, keys.iter().map(unit).collect(), patience).await
+    let unit = |(part, key): &(Part, Vec<u8>)| addressed(*part, READ, key.clone());
+    let units = keys.map(unit).collect();
+    ask(cluster, units, patience).await
 }
 
-fn noted(part: SegmentId, note: &Note) -> Unit {
-    Unit { segment: part.0.into(), op: NOTE, body: note.to_bytes(), name: None }
+fn addressed((group, segment): Part, op: u16, body: Vec<u8>) -> Addressed {
+    (group, Unit { segment: segment.0.into(), op, body, name: None })
 }
 
-fn settling(part: SegmentId, tx: TxId, decision: Decision) -> Unit {
-    Unit { op: SETTLE, ..noted(part, &Note::Decide(tx, decision, Vec::new())) }
+fn noted(part: Part, note: &Note) -> Addressed {
+    addressed(part, NOTE, note.to_bytes())
+}
+
+fn settling(part: Part, tx: TxId, decision: Decision) -> Addressed {
+    addressed(part, SETTLE, Note::Decide(tx, decision, Vec::new()).to_bytes())
 }
 
 fn decision(bytes: &[u8]) -> Option<Decision> {
@@ -202,6 +262,9 @@ impl Session {
                 return None;
             }
             entry(shared, &unit.body, now.wall)
+        } else if unit.op == LOOK {
+            let number = u64::from_le_bytes(unit.body.as_slice().try_into().ok()?);
+            vec![copies.known_tx(segment, opened(number)).ok()?.to_byte()]
         } else {
             let done = match (Note::of_bytes(&unit.body)?, unit.op) {
                 (Note::Decide(tx, decision, _), SETTLE) => {

@@ -1,31 +1,29 @@
-//! What a transaction over caches of the cluster sees and is to do, at the member that was asked.
-//! Its entries are copied into a small table of its own, in which its requests are executed as on
+//! What a transaction sees of a cache of the cluster and is to do there, at the member that was asked.
+//! The entries are copied into a small table of its own, in which its requests are executed as on
 //! a node alone; what comes of them is committed by the segments that the entries are from.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
 
 use isogrid_engine::table::{Change, OwnedEntry, decode_change, encode_change};
 use isogrid_engine::{Isolation, NewEntry, PolicyKind, Table, TableConfig, Transaction};
-use isogrid_grid::Cache;
 use isogrid_grid::tx::{Hold, INTENTS_BYTES};
 use isogrid_wire::native::ErrorCode;
 
-use super::nowhere;
-use super::phases::{Way, read};
 use crate::server::native::failure::Failure;
+use crate::server::native::tx::failed;
 
 /// Bytes of the table: more than a transaction may hold.
 const BYTES_MAX: u64 = 4 * INTENTS_BYTES as u64;
+
+/// What is to be put, or removed.
+pub type Writes = BTreeMap<Vec<u8>, Option<OwnedEntry>>;
 
 /// Entries, and what is to become of them.
 pub struct Scratch {
     table: Table,
     /// The version of each entry that was looked at; 0: there was none.
     seen: BTreeMap<Vec<u8>, u64>,
-    /// What is to be put, or removed.
-    writes: BTreeMap<Vec<u8>, Option<OwnedEntry>>,
+    writes: Writes,
 }
 
 impl Scratch {
@@ -42,56 +40,49 @@ impl Scratch {
         Ok(Scratch { table, seen: BTreeMap::new(), writes: BTreeMap::new() })
     }
 
-    /// Gets the entries of keys that are not known yet, from who serves them.
+    /// Takes what the entry of a key is, as who serves it says it.
     ///
     /// # Errors
-    /// Nobody serves some of them, or there are too many bytes.
-    pub async fn learn(
-        &mut self,
-        way: &Way,
-        cache: &Cache,
-        keys: impl Iterator<Item = &[u8]> + Send,
-        patience: Duration,
-    ) -> Result<(), Failure> {
-        let unknown = keys.filter(|key| !self.seen.contains_key(*key));
-        let unknown: BTreeSet<(u32, Vec<u8>)> =
-            unknown.map(|key| (cache.hash(key).segment(), key.to_vec())).collect();
-        let said = read(way, &unknown, patience).await;
-        let now = way.0.now().wall;
-        for ((_, key), bytes) in unknown.into_iter().zip(said) {
-            let bytes = bytes.ok_or_else(nowhere)?;
-            let version = version(&bytes);
-            if let Some(Change::Put { entry, .. }) = decode_change(&bytes) {
-                let pinned = self.table.pin();
-                let place = pinned.entry(self.table.hash(&key), &key, now);
-                place.map(|mut place| place.put(&entry)).transpose()?;
-            }
-            self.seen.insert(key, version);
+    /// There are too many bytes.
+    pub fn learn(&mut self, key: Vec<u8>, bytes: &[u8], now: u64) -> Result<(), Failure> {
+        if let Some(Change::Put { entry, .. }) = decode_change(bytes) {
+            let pinned = self.table.pin();
+            let place = pinned.entry(self.table.hash(&key), &key, now);
+            place.map(|mut place| place.put(&entry)).transpose()?;
         }
+        self.seen.insert(key, version(bytes));
         Ok(())
     }
 
-    /// Executes something that sees what was done before. What it does counts if it is done.
+    /// A transaction that sees what was done before; what it does counts if it is [kept](Scratch::keep).
     ///
     /// # Errors
-    /// What it says.
-    pub fn run<R>(
-        &mut self,
-        now: u64,
-        act: impl FnOnce(&mut Transaction<'_>) -> Result<R, Failure>,
-    ) -> Result<R, Failure> {
+    /// What was done before has no room any more.
+    pub fn begin(&self, now: u64) -> Result<Transaction<'_>, Failure> {
         let mut tx = self.table.transaction(Isolation::Serializable, now);
         for (key, write) in &self.writes {
             let again = match write {
                 Some(entry) => tx.put(key, &NewEntry { version: entry.version, ..entry.as_new() }),
                 None => tx.remove(key),
             };
-            again.map_err(|error| super::super::tx::failed(&error))?;
+            again.map_err(|error| failed(&error))?;
         }
-        let done = act(&mut tx)?;
-        let writes = tx.writes().map(|(key, write)| (key.to_vec(), write.cloned()));
-        self.writes = writes.collect();
-        Ok(done)
+        Ok(tx)
+    }
+
+    /// What a transaction writes.
+    pub fn written(tx: &Transaction<'_>) -> Writes {
+        tx.writes().map(|(key, write)| (key.to_vec(), write.cloned())).collect()
+    }
+
+    /// What is to be put or removed, from now on.
+    pub fn keep(&mut self, writes: Writes) {
+        self.writes = writes;
+    }
+
+    /// Whether anything is.
+    pub fn writes(&self) -> bool {
+        !self.writes.is_empty()
     }
 
     /// The version that a key had; `None`: nobody has looked at it.
@@ -107,28 +98,13 @@ impl Scratch {
         }
     }
 
-    /// What the segments are to hold, and to write.
-    ///
-    /// # Errors
-    /// It is too much.
-    pub fn holds(&self, cache: &Cache) -> Result<Vec<(u32, Hold)>, Failure> {
+    /// What is to be held of its keys, and written.
+    pub fn holds(&self) -> impl Iterator<Item = Hold> {
         let keys: BTreeSet<&Vec<u8>> = self.seen.keys().chain(self.writes.keys()).collect();
-        let hold = |key: &Vec<u8>| {
+        keys.into_iter().map(|key| {
             let write = self.writes.get(key).map(|write| change(key, write.as_ref()));
-            let hold = Hold { key: key.clone(), seen: self.seen(key), write };
-            (cache.hash(key).segment(), hold)
-        };
-        let holds: Vec<(u32, Hold)> = keys.into_iter().map(hold).collect();
-        let written = |(_, hold): &(u32, Hold)| hold.write.as_ref().map_or(0, Vec::len);
-        let bytes: usize = holds.iter().map(written).sum();
-        if bytes <= INTENTS_BYTES {
-            return Ok(holds);
-        }
-        let why = format!(
-            "{bytes} bytes are written: a transaction over the cluster writes at \
-                           most {INTENTS_BYTES}"
-        );
-        Err(Failure::new(ErrorCode::QuotaExceeded, why).with("limit", INTENTS_BYTES.to_string()))
+            Hold { key: key.clone(), seen: self.seen(key), write }
+        })
     }
 
     /// The versions that keys have when it is committed, from those of their segments.
@@ -159,6 +135,3 @@ fn change(key: &[u8], write: Option<&OwnedEntry>) -> Vec<u8> {
     encode_change(&change, &mut bytes);
     bytes
 }
-
-/// An entry of a scratch, kept by a transaction that is open.
-pub type Kept = Arc<tokio::sync::Mutex<Scratch>>;

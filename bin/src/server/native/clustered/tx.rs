@@ -1,5 +1,5 @@
 //! Group 0x02 over caches of the cluster. A transaction reads from whoever serves its keys, is
-//! executed here ([`Scratch`]), and is committed in two phases if all that it saw still holds
+//! executed here ([`Scratches`]), and is committed in two phases if all that it saw still holds
 //! (`phases.rs`): every one of them is serializable, whatever its client asks for.
 
 use std::collections::BTreeSet;
@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use isogrid_engine::Transaction;
-use isogrid_grid::Cache;
 use isogrid_grid::catalog::Object;
+use isogrid_grid::replica::OpId;
+use isogrid_grid::tx::Part;
 use isogrid_grid::tx::coordinator::Outcome;
 use isogrid_wire::native::tx::{
     CommitOcc, CommitOccReply, CommitReply, Conflict, Exec, ExecReply, Request, TxState, WriteOp,
@@ -22,43 +22,44 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::order::{Does, Turn};
-use super::phases::{Way, commit, read};
-use super::scratch::{Kept, Scratch, version};
+use super::phases::{Way, commit, opened, read};
+use super::scratch::version;
+use super::scratches::{Kept, Partner, Scratches};
 use super::spread::after;
 use super::unknown;
+use crate::cluster::Cluster;
 use crate::server::native::batch::sub_replies;
 use crate::server::native::failure::Failure;
 use crate::server::native::reply::{Given, To};
 use crate::server::native::request::{At, Flow};
 use crate::server::native::session::Session;
-use crate::server::native::tx::{Part, RETRY_MS, TRIES, Work, cache_of, decode_subs};
-use crate::server::native::tx_local::{One, Versions, alone};
+use crate::server::native::tx::{Part as Done, RETRY_MS, Sub, TRIES, Work, decode_subs};
+use crate::server::native::tx_local::{Versions, check_caches};
 
 /// Whoever waits for the answer gives up so much later than we do.
 const MARGIN: Duration = Duration::from_millis(20);
 /// How long the versions of keys that are in conflict are waited for.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A transaction that is open, over a cache of the cluster.
+/// A transaction that is open, over caches of the cluster.
 #[derive(Clone)]
 pub struct Open {
-    object: u32,
     on: On,
-    scratch: Kept,
+    scratches: Kept,
 }
 
 impl Open {
-    /// The name of the cache.
+    /// The name of its first cache.
     pub fn name(&self) -> &str {
-        &self.on.way.1.name
+        self.on.caches.first().map_or("", |partner| &partner.shared.name)
     }
 }
 
-/// A cache, and what is needed to work on it beside its connection.
+/// Caches, and what is needed to work on them beside their connection.
 #[derive(Clone)]
 struct On {
-    way: Way,
-    cache: Arc<Cache>,
+    cluster: Arc<Cluster>,
+    caches: Vec<Partner>,
     limits: Limits,
     to: To,
     until: Instant,
@@ -70,7 +71,7 @@ impl On {
     }
 
     fn now(&self) -> u64 {
-        self.way.0.now().wall
+        self.cluster.now().wall
     }
 
     fn work(&self) -> Work {
@@ -79,34 +80,36 @@ impl On {
 }
 
 impl Session {
-    fn on(&self, way: Way, at: &At<'_>, object: &Object) -> Result<On, Failure> {
-        if way.1.answers_at_once() {
-            let why = "writes of this cache are acknowledged before its copies have them (ack = async), \
-                       and a failover may lose a part of a transaction: give it ack = sync";
-            return Err(Failure::new(ErrorCode::UnsupportedOp, why));
-        }
-        let cache = Arc::clone(cache_of(object)?);
+    fn on(&self, (cluster, caches): (Arc<Cluster>, Vec<Partner>), at: &At<'_>) -> On {
         let until = after(at.patience.saturating_sub(MARGIN));
-        Ok(On { way, cache, limits: self.limits, to: at.to, until })
+        On { cluster, caches, limits: self.limits, to: at.to, until }
     }
 
-    /// Executes EXEC or COMMIT_OCC over a cache of the cluster.
+    /// Executes EXEC or COMMIT_OCC over caches of the cluster.
     ///
     /// # Errors
     /// It cannot be answered later.
     pub fn clustered_tx<'a>(
         &mut self,
-        (way, object): (Way, &Object),
+        over: (Arc<Cluster>, Vec<Partner>),
         at: &At<'_>,
-        keys: impl Iterator<Item = Key<'a>>,
+        keys: impl Iterator<Item = (u32, &'a [u8])>,
     ) -> Result<Flow, Failure> {
         self.check_wait(at)?;
-        let on = self.on(way, at, object)?;
+        let on = self.on(over, at);
         // It must not overtake what was asked for before it.
-        self.unsent.send(&on.way.0);
-        let segments: BTreeSet<u32> = keys.map(|key| on.cache.hash(key.0).segment()).collect();
-        let turns = segments.into_iter().map(|at| self.order.turn(&on.way.1, at, Does::Both));
-        let (turns, body, number) = (turns.collect::<Vec<_>>(), at.body.to_vec(), object.id);
+        self.unsent.send(&on.cluster);
+        let place = |(object, key)| {
+            let cache = on.caches.iter().position(|partner| partner.object == object)?;
+            Some((cache, on.caches.get(cache)?.segment(key)))
+        };
+        let places: BTreeSet<(usize, u32)> = keys.filter_map(place).collect();
+        let mut turns = Vec::with_capacity(places.len());
+        for (cache, segment) in places {
+            let partner = on.caches.get(cache);
+            turns.extend(partner.map(|one| self.order.turn(&one.shared, segment, Does::Both)));
+        }
+        let body = at.body.to_vec();
         Ok(Flow::Later(Box::pin(async move {
             let mut places = Vec::with_capacity(turns.len());
             for turn in turns {
@@ -115,7 +118,7 @@ impl Session {
                     Turn::Later(turn) => turn.await,
                 });
             }
-            let done = execute(&on, number, &body).await;
+            let done = execute(&on, &body).await;
             done.unwrap_or_else(|failure| Given::failure(&failure))
         })))
     }
@@ -123,32 +126,32 @@ impl Session {
     /// Executes a request that belongs to an open transaction.
     ///
     /// # Errors
-    /// It cannot be answered later, or the transaction is over another cache.
+    /// It cannot be answered later, or its cache cannot join.
     pub(in crate::server::native) fn join_clustered(
         &mut self,
-        way: Way,
+        (cluster, shared): Way,
         at: &At<'_>,
         object: &Object,
         over: Option<Open>,
     ) -> Result<(Open, Flow), Failure> {
         self.check_wait(at)?;
-        let on = self.on(way, at, object)?;
-        let shared = match over {
-            Some(shared) if shared.object != object.id => return Err(alone(shared.name())),
-            Some(shared) => Open { on, ..shared },
-            None => {
-                let scratch = Arc::new(Mutex::new(Scratch::new(self.now)?));
-                Open { object: object.id, on, scratch }
-            }
+        let partner = Partner::new(shared, object)?;
+        let (mut caches, scratches) = match over {
+            Some(over) => (over.on.caches, over.scratches),
+            None => (Vec::new(), Arc::new(Mutex::new(Scratches::new(Arc::clone(&cluster))))),
         };
-        let (turn, on, body) = (in_turn(&shared.scratch), shared.on.clone(), at.body.to_vec());
-        let number = shared.object;
+        if caches.iter().all(|known: &Partner| known.object != partner.object) {
+            caches.push(partner.clone());
+            check_caches(caches.len())?;
+        }
+        let open = Open { on: self.on((cluster, caches), at), scratches };
+        let (turn, on, body) = (in_turn(&open.scratches), open.on.clone(), at.body.to_vec());
         let flow = Flow::Later(Box::pin(async move {
-            let mut scratch = turn.await;
-            let done = join(&on, number, &mut scratch, &body).await;
+            let mut scratches = turn.await;
+            let done = join(&on, &partner, &mut scratches, &body).await;
             done.unwrap_or_else(|failure| Given::failure(&failure))
         }));
-        Ok((shared, flow))
+        Ok((open, flow))
     }
 
     /// Commits an open transaction.
@@ -159,53 +162,57 @@ impl Session {
         &mut self,
         number: u64,
         at: &At<'_>,
-        shared: Open,
+        open: Open,
     ) -> Result<Flow, Failure> {
-        let (turn, node) = (in_turn(&shared.scratch), Arc::clone(&self.node));
+        let (turn, node) = (in_turn(&open.scratches), Arc::clone(&self.node));
         let until = after(at.patience.saturating_sub(MARGIN));
-        let on = On { until, to: at.to, ..shared.on };
+        let on = On { until, to: at.to, ..open.on };
         Ok(Flow::Later(Box::pin(async move {
-            let scratch = turn.await;
-            let (state, given) = commit_open(&on, shared.object, &scratch).await;
-            node.transactions.end(number, state);
-            given
+            // How it ended is to be known also when its connection goes meanwhile.
+            let ended = tokio::spawn(async move {
+                let scratches = turn.await;
+                let (state, given) = commit_open(&on, opened(number), &scratches).await;
+                node.transactions.end(number, state);
+                given
+            });
+            ended.await.unwrap_or_else(|_| Given::failure(&unknown()))
         })))
     }
 }
 
-/// The scratch of a transaction, for requests in the order in which they came.
-fn in_turn(scratch: &Kept) -> Pin<Box<dyn Future<Output = OwnedMutexGuard<Scratch>> + Send>> {
-    let mut turn = Box::pin(unconstrained(Arc::clone(scratch).lock_owned()));
+/// The scratches of a transaction, for requests in the order in which they came.
+fn in_turn(scratches: &Kept) -> Pin<Box<dyn Future<Output = OwnedMutexGuard<Scratches>> + Send>> {
+    let mut turn = Box::pin(unconstrained(Arc::clone(scratches).lock_owned()));
     match turn.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(guard) => Box::pin(std::future::ready(guard)),
         Poll::Pending => turn,
     }
 }
 
-async fn execute(on: &On, object: u32, body: &[u8]) -> Result<Given, Failure> {
+async fn execute(on: &On, body: &[u8]) -> Result<Given, Failure> {
     match Any::decode(on.to.op, Reader::new(body, &on.limits))? {
-        Any::Tx(Request::Exec(exec)) => self::exec(on, object, &exec).await,
-        Any::Tx(Request::CommitOcc(commit)) => commit_occ(on, object, &commit).await,
+        Any::Tx(Request::Exec(exec)) => self::exec(on, &exec).await,
+        Any::Tx(Request::CommitOcc(commit)) => commit_occ(on, &commit).await,
         _ => Err(Failure::of(ErrorCode::Internal)),
     }
 }
 
 /// Executes one of two lists of requests, again when others were first.
-async fn exec(on: &On, object: u32, exec: &Exec<'_>) -> Result<Given, Failure> {
-    let compared: Vec<&[u8]> = exec.compare.iter().map(|compare| compare.key.0).collect();
+async fn exec(on: &On, exec: &Exec<'_>) -> Result<Given, Failure> {
+    let compared = exec.compare.iter().map(|compare| (compare.object, compare.key.0));
+    let compared: Vec<(u32, &[u8])> = compared.collect();
     let then = decode_subs(exec.then, &on.limits)?;
     let otherwise = decode_subs(exec.otherwise, &on.limits)?;
-    let subs = then.iter().chain(&otherwise).filter_map(|sub| key_of(&sub.request));
-    let keys: Vec<&[u8]> = compared.iter().copied().chain(subs).collect();
+    let subs = then.iter().chain(&otherwise).filter_map(Sub::place);
+    let keys: Vec<(u32, &[u8])> = compared.iter().copied().chain(subs).collect();
     for turn in 0..TRIES {
-        let mut scratch = Scratch::new(on.now())?;
-        scratch.learn(&on.way, &on.cache, keys.iter().copied(), on.left()).await?;
+        let mut scratches = Scratches::over(&on.cluster, &on.caches, on.now())?;
+        scratches.learn(keys.iter().copied(), on.left()).await?;
         let work = on.work();
-        let (held, parts, done) = scratch.run(work.now, |tx| {
-            let mut one = One(&on.cache, tx);
-            let held = work.holds(&mut one, &exec.compare)?;
+        let (held, parts, done) = scratches.run(work.now, |running| {
+            let held = work.holds(running, &exec.compare)?;
             let chosen = if held { &then } else { &otherwise };
-            let (parts, done) = work.run_all(&mut one, chosen)?;
+            let (parts, done) = work.run_all(running, chosen)?;
             Ok((held, parts, done))
         })?;
         if !done {
@@ -213,12 +220,11 @@ async fn exec(on: &On, object: u32, exec: &Exec<'_>) -> Result<Given, Failure> {
         }
         // What only the other list is about was not looked at.
         let chosen = if held { &then } else { &otherwise };
-        let chosen = chosen.iter().filter_map(|sub| key_of(&sub.request));
-        let needed: BTreeSet<&[u8]> = compared.iter().copied().chain(chosen).collect();
-        let others = keys.iter().filter(|key| !needed.contains(*key));
-        others.for_each(|key| scratch.saw(key, None));
-        if let Ended::Done(versions) = outcome(on, &scratch).await? {
-            let versions = Versions::of(object, versions);
+        let chosen = chosen.iter().filter_map(Sub::place);
+        let needed: BTreeSet<(u32, &[u8])> = compared.iter().copied().chain(chosen).collect();
+        let others = keys.iter().filter(|place| !needed.contains(*place));
+        others.for_each(|(object, key)| scratches.saw(*object, key, None));
+        if let Ended::Done(versions) = outcome(on, on.cluster.name(), &scratches).await? {
             return Ok(answer_exec(on, held, &parts, Some(versions)));
         }
         wait(turn).await;
@@ -227,28 +233,30 @@ async fn exec(on: &On, object: u32, exec: &Exec<'_>) -> Result<Given, Failure> {
 }
 
 /// Commits what a client has kept to itself, again when others hold its keys.
-async fn commit_occ(on: &On, object: u32, commit: &CommitOcc<'_>) -> Result<Given, Failure> {
+async fn commit_occ(on: &On, commit: &CommitOcc<'_>) -> Result<Given, Failure> {
     // What a put does is known without the entry.
     let looked_at = commit.writes.iter().filter(|write| write.op != WriteOp::Put);
-    let looked_at: Vec<&[u8]> = looked_at.map(|write| write.key.0).collect();
+    let looked_at: Vec<(u32, &[u8])> = looked_at.map(|write| (write.object, write.key.0)).collect();
     let mut last = Vec::new();
     for turn in 0..TRIES {
-        let mut scratch = Scratch::new(on.now())?;
-        scratch.learn(&on.way, &on.cache, looked_at.iter().copied(), on.left()).await?;
+        let mut scratches = Scratches::over(&on.cluster, &on.caches, on.now())?;
+        scratches.learn(looked_at.iter().copied(), on.left()).await?;
         let work = on.work();
-        scratch.run(work.now, |tx| work.write_all(&mut One(&on.cache, tx), commit))?;
-        commit.reads.iter().for_each(|read| scratch.saw(read.key.0, Some(read.version)));
-        last = match outcome(on, &scratch).await? {
+        scratches.run(work.now, |running| work.write_all(running, commit))?;
+        let reads = commit.reads.iter();
+        reads.for_each(|read| scratches.saw(read.object, read.key.0, Some(read.version)));
+        last = match outcome(on, on.cluster.name(), &scratches).await? {
             Ended::Done(versions) => {
                 let written = commit.writes.iter();
                 let versions: Vec<u64> =
-                    written.map(|write| version_of(&versions, write.key.0)).collect();
+                    written.map(|write| versions.get(write.object, write.key.0)).collect();
                 return Ok(Given::answer(&CommitOccReply::Ok { versions: List::of(&versions) }));
             }
             Ended::Conflict(keys) => versions_now(on, keys).await,
         };
-        let is_stale = |(key, now): &(Vec<u8>, u64)| {
-            commit.reads.iter().any(|read| read.key.0 == key && read.version != *now)
+        let is_stale = |(object, key, now): &Now| {
+            let mut reads = commit.reads.iter().filter(|read| read.object == *object);
+            reads.any(|read| read.key.0 == key && read.version != *now)
         };
         if last.iter().any(is_stale) {
             last.retain(is_stale);
@@ -256,7 +264,7 @@ async fn commit_occ(on: &On, object: u32, commit: &CommitOcc<'_>) -> Result<Give
         }
         wait(turn).await;
     }
-    let conflicts = conflicts(object, &last);
+    let conflicts = conflicts(&last);
     Ok(Given::answer(&CommitOccReply::VersionMismatch { conflicts: List::of(&conflicts) }))
 }
 
@@ -266,23 +274,32 @@ async fn wait(turn: usize) {
     tokio::time::sleep(Duration::from_millis(u64::from(RETRY_MS) * (turn + 1))).await;
 }
 
-async fn join(on: &On, object: u32, scratch: &mut Scratch, body: &[u8]) -> Result<Given, Failure> {
+async fn join(
+    on: &On,
+    partner: &Partner,
+    scratches: &mut Scratches,
+    body: &[u8],
+) -> Result<Given, Failure> {
     let Any::Cache(request) = Any::decode(on.to.op, Reader::new(body, &on.limits))? else {
         return Err(Failure::of(ErrorCode::Internal));
     };
-    scratch.learn(&on.way, &on.cache, key_of(&request).into_iter(), on.left()).await?;
+    let sub = Sub { object: partner.object, request };
+    scratches.join(partner, on.now())?;
+    scratches.learn(sub.place().into_iter(), on.left()).await?;
     let work = on.work();
-    let run = |tx: &mut Transaction<'_>| work.run_one(&mut One(&on.cache, tx), object, &request);
-    let part = scratch.run(work.now, run)?;
+    let part =
+        scratches.run(work.now, |running| work.run_one(running, sub.object, &sub.request))?;
     Ok(part.answer(&Versions::default(), on.to, work.now))
 }
 
-async fn commit_open(on: &On, object: u32, scratch: &Scratch) -> (Option<TxState>, Given) {
-    match outcome(on, scratch).await {
+async fn commit_open(on: &On, name: OpId, scratches: &Scratches) -> (Option<TxState>, Given) {
+    match outcome(on, name, scratches).await {
         Ok(Ended::Done(_)) => (Some(TxState::Committed), Given::answer(&CommitReply::Ok {})),
         Ok(Ended::Conflict(keys)) => {
-            let all = conflicts_now(on, object, keys).await;
-            (Some(TxState::Aborted), all)
+            let now = versions_now(on, keys).await;
+            let conflicts = conflicts(&now);
+            let said = CommitReply::VersionMismatch { conflicts: List::of(&conflicts) };
+            (Some(TxState::Aborted), Given::answer(&said))
         }
         Err(failure) => {
             let is_known = failure.code != ErrorCode::OutcomeUnknown;
@@ -291,35 +308,22 @@ async fn commit_open(on: &On, object: u32, scratch: &Scratch) -> (Option<TxState
     }
 }
 
-async fn conflicts_now(on: &On, object: u32, keys: Vec<Vec<u8>>) -> Given {
-    let versions = versions_now(on, keys).await;
-    let conflicts = conflicts(object, &versions);
-    Given::answer(&CommitReply::VersionMismatch { conflicts: List::of(&conflicts) })
-}
-
 /// How a commit ended.
 enum Ended {
     /// It is in force; the versions of what was put.
-    Done(Vec<(Vec<u8>, u64)>),
+    Done(Versions),
     /// Nothing of it is, because of these keys.
-    Conflict(Vec<Vec<u8>>),
+    Conflict(Vec<(Part, Vec<u8>)>),
 }
 
-/// Commits what a scratch has.
-async fn outcome(on: &On, scratch: &Scratch) -> Result<Ended, Failure> {
-    let holds = scratch.holds(&on.cache)?;
+/// Commits what scratches have.
+async fn outcome(on: &On, name: OpId, scratches: &Scratches) -> Result<Ended, Failure> {
+    let holds = scratches.holds()?;
     if holds.is_empty() {
-        return Ok(Ended::Done(Vec::new()));
+        return Ok(Ended::Done(Versions::default()));
     }
-    match commit(on.way.clone(), holds, on.left()).await {
-        Outcome::Committed(versions) => {
-            let of = |key: &[u8]| {
-                let segment = on.cache.hash(key).segment();
-                let mut all = versions.iter();
-                all.find(|(at, _)| u32::from(at.0) == segment).map_or(0, |(_, version)| *version)
-            };
-            Ok(Ended::Done(scratch.versions(of)))
-        }
+    match commit(Arc::clone(&on.cluster), name, holds, on.left()).await {
+        Outcome::Committed(versions) => Ok(Ended::Done(scratches.versions(&versions))),
         Outcome::Conflict(keys) => Ok(Ended::Conflict(keys)),
         Outcome::Failed => {
             let why = "a segment of the transaction is not served now, or has no room: nothing \
@@ -330,27 +334,27 @@ async fn outcome(on: &On, scratch: &Scratch) -> Result<Ended, Failure> {
     }
 }
 
-/// The versions that keys have now; 0 where there is none, or where it is being written.
-async fn versions_now(on: &On, keys: Vec<Vec<u8>>) -> Vec<(Vec<u8>, u64)> {
-    let keys: BTreeSet<(u32, Vec<u8>)> =
-        keys.into_iter().map(|key| (on.cache.hash(&key).segment(), key)).collect();
-    let said = read(&on.way, &keys, on.left().min(LOOK)).await;
+/// A cache, a key of it, and the version that it has now; 0 where there is none, or where it is
+/// being written.
+type Now = (u32, Vec<u8>, u64);
+
+async fn versions_now(on: &On, keys: Vec<(Part, Vec<u8>)>) -> Vec<Now> {
+    let keys: BTreeSet<(Part, Vec<u8>)> = keys.into_iter().collect();
+    let said = read(&on.cluster, keys.iter(), on.left().min(LOOK)).await;
+    let object = |(group, _): Part| {
+        on.caches.iter().find(|partner| partner.shared.group == group).map_or(0, |one| one.object)
+    };
     let version = |bytes: Option<Arc<[u8]>>| bytes.as_deref().map_or(0, version);
-    keys.into_iter().zip(said).map(|((_, key), bytes)| (key, version(bytes))).collect()
+    let both = keys.into_iter().zip(said);
+    both.map(|((part, key), bytes)| (object(part), key, version(bytes))).collect()
 }
 
-fn conflicts(object: u32, versions: &[(Vec<u8>, u64)]) -> Vec<Conflict<'_>> {
-    versions
-        .iter()
-        .map(|(key, version)| Conflict { object, key: Key(key), version: *version })
-        .collect()
+fn conflicts(now: &[Now]) -> Vec<Conflict<'_>> {
+    let all = now.iter().map(|(object, key, version)| (*object, Key(key), *version));
+    all.map(|(object, key, version)| Conflict { object, key, version }).collect()
 }
 
-fn version_of(versions: &[(Vec<u8>, u64)], key: &[u8]) -> u64 {
-    versions.iter().find(|(own, _)| own == key).map_or(0, |(_, version)| *version)
-}
-
-fn answer_exec(on: &On, held: bool, parts: &[Part<'_>], versions: Option<Versions>) -> Given {
+fn answer_exec(on: &On, held: bool, parts: &[Done<'_>], versions: Option<Versions>) -> Given {
     let (done, versions) = (versions.is_some(), versions.unwrap_or_default());
     let now = on.now();
     let replies: Vec<Given> = parts.iter().map(|part| part.answer(&versions, on.to, now)).collect();
@@ -363,8 +367,15 @@ fn answer_exec(on: &On, held: bool, parts: &[Part<'_>], versions: Option<Version
     })
 }
 
+impl<'a> Sub<'a> {
+    /// Its cache and its key.
+    pub fn place(&self) -> Option<(u32, &'a [u8])> {
+        key_of(&self.request).map(|key| (self.object, key))
+    }
+}
+
 /// The key of a request that may be in a transaction.
-pub(in crate::server::native) fn key_of<'a>(request: &cache::Request<'a>) -> Option<&'a [u8]> {
+fn key_of<'a>(request: &cache::Request<'a>) -> Option<&'a [u8]> {
     use cache::Request::{
         Append, Get, GetTouch, Incr, MapGet, MapUpdate, Prepend, Put, Remove, Touch,
     };
