@@ -14,7 +14,7 @@ from .client import Call, Client
 from .counters import Counters
 from .errors import Conflict, Failed, IsogridError, Unknown
 from .locks import Held, Lease, Locks
-from .queues import Delivery, Queue
+from .queues import Delivery, Queue, Shown
 from .segment import segment_of
 from .streams import Event, Listener
 from .transaction import Condition, Executed, Step, Transaction
@@ -38,6 +38,7 @@ __all__ = [
     "Locks",
     "Queue",
     "Scram",
+    "Shown",
     "Step",
     "Transaction",
     "Unknown",

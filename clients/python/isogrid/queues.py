@@ -45,6 +45,23 @@ class Delivery:
         return self.queue._settle("EXTEND", {"receipts": [self.receipt], "wait": _ms(seconds)})
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A message as `Queue.browse` shows it."""
+
+    id: int
+    state: str
+    """READY, DELAYED, IN_FLIGHT or DEAD."""
+    attempts: int
+    priority: int
+    group: Optional[bytes]
+    published_ms: int
+    reasons: list[str]
+    """Of the last deliveries in vain."""
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Queue:
     """A queue."""
 
@@ -90,6 +107,17 @@ class Queue:
         while True:
             yield from self.pull(batch, wait)
 
+    def browse(self, state: str = "ANY") -> Iterator[Shown]:
+        """Messages in this state as they are, in the order of their ids; changes nothing."""
+        cursor = None
+        while True:
+            asked = {"cursor": cursor, "n": 64, "state": state}
+            page = self._call("BROWSE", asked).result
+            yield from map(_shown, page["messages"])
+            cursor = page["cursor"]
+            if cursor is None:
+                return
+
     def stats(self) -> dict[str, int]:
         """What there is, and what went through."""
         return dict(json.loads(self._call("STATS", {}).result["stats"]))
@@ -103,10 +131,8 @@ class Queue:
         return int(self._call("REDRIVE", {"n": n}).result["count"])
 
     def _delivery(self, one: Mapping[str, Any]) -> Delivery:
-        content = one["content"]
-        headers = {header["name"]: header["value"] for header in content["headers"]}
         told = one["receipt"], int(one["id"]), int(one["attempt"]), int(one["published_ms"])
-        return Delivery(self, *told, headers, content["body"])
+        return Delivery(self, *told, *_content(one))
 
     def _settle(self, op: str, body: Mapping[str, Any]) -> bool:
         try:
@@ -118,6 +144,17 @@ class Queue:
 
     def _call(self, op: str, body: Mapping[str, Any]) -> Message:
         return self._client.call(f"queue.{op}", body, self.target)
+
+
+def _shown(one: Mapping[str, Any]) -> Shown:
+    reasons = [cause["reason"] for cause in one["causes"]]
+    told = int(one["id"]), one["state"], int(one["attempts"]), int(one["priority"])
+    return Shown(*told, one["group"], int(one["published_ms"]), reasons, *_content(one))
+
+
+def _content(one: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
+    headers = {header["name"]: header["value"] for header in one["content"]["headers"]}
+    return headers, one["content"]["body"]
 
 
 def _ms(seconds: float) -> int:
