@@ -52,7 +52,7 @@ pub(super) fn put_varint<S: Sink>(number: u64, out: &mut S) {
     match number {
         ..=0x7f => out.put(&[low]),
         // The length of most values.
-        ..=0x3fff => out.put(&[low | 0x80, high << 1 | low >> 7]),
+        0x80..=0x3fff => out.put(&[low | 0x80, high << 1 | low >> 7]),
         _ => put_long_varint(number, out),
     }
 }
