@@ -13,6 +13,9 @@ use super::options::Options;
 use super::server::answers_at_once;
 use super::world::World;
 
+/// The group of which every member has a copy and reads from it.
+pub const REPLICATED: GroupId = GroupId(1);
+
 /// What is on the disks of a group.
 #[must_use]
 pub fn persist_of(options: &Options, group: GroupId) -> Persist {

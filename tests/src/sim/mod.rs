@@ -8,6 +8,7 @@
 //! | `chance` | draws from the seed |
 //! | `clients` | what clients ask for, and whom |
 //! | `clock` | clocks that drift, and are off |
+//! | `deaf_backup` | a backup that is read from, and hears nothing of its primary |
 //! | `disk` | what a disk has after power went |
 //! | `failover` | how long a failover takes |
 //! | `force` | an operator who has stale copies serve |
@@ -33,6 +34,7 @@ pub mod bank;
 pub mod chance;
 pub mod clients;
 pub mod clock;
+mod deaf_backup;
 pub mod disk;
 pub mod failover;
 mod force;

@@ -169,6 +169,7 @@ impl World {
         for one in out {
             match one {
                 Out::Send(to, group, segment, peer) => {
+                    self.deafen(at, to, group, &peer);
                     let later = self.ambush_message(at, to, (group, segment), &peer);
                     self.send_copy(at, to, later, Message::Copies(vec![(group, segment, peer)]));
                 }

@@ -12,6 +12,7 @@ use super::bank::Bank;
 use super::chance::Chance;
 use super::clients::Clients;
 use super::clock::SimClock;
+use super::deaf_backup::DeafBackup;
 use super::kv::Kv;
 use super::late_grant::LateGrant;
 use super::network::Network;
@@ -52,6 +53,7 @@ pub struct World {
     pub(super) trace: Option<Trace>,
     steps: u64,
     pub(super) late: LateGrant,
+    pub(super) deaf: DeafBackup,
 }
 
 impl World {
@@ -78,6 +80,7 @@ impl World {
             trace: None,
             steps: 0,
             late: LateGrant::draw(seed),
+            deaf: DeafBackup::draw(seed),
         };
         for _ in 0..world.options.founders {
             let at = world.add_machine();
