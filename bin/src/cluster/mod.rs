@@ -11,12 +11,14 @@
 //! | `stale.rs` | copies that have fallen behind, and serve if an operator says so |
 //! | `requests.rs`, `executed.rs` | requests that are passed on, and those that others pass on |
 //! | `invalidated.rs` | invalidated caches, and what members tell each other for them |
+//! | `confirm.rs` | what answers wait for |
 //! | `mail.rs` | what copies say to those of other members |
 //! | `frame.rs` | what goes over the lanes |
 //! | `transport/`, `storage/` | frames over TCP; what is kept on the disk |
 //! | `copies/` | the same of the copies of caches that are kept |
 
 mod balance;
+mod confirm;
 mod copies;
 mod driver;
 mod ears;
@@ -152,6 +154,8 @@ pub struct Shared {
     /// The group that it is.
     pub group: GroupId,
     settings: GroupSettings,
+    /// Reads are confirmed by the other copies (R25).
+    confirms: bool,
     table: Arc<Table>,
     copies: OnceLock<Arc<Copies>>,
 }
@@ -165,14 +169,17 @@ impl Shared {
             CacheMode::Replicated => Owners::All,
         };
         let acks = if config.answers_at_once() { Acks::Async } else { Acks::Sync };
-        // What a copy has is all that was acknowledged only where copies are waited for (R24).
-        let local_reads = config.mode == CacheMode::Replicated && acks == Acks::Sync;
+        // What a copy has is all that was acknowledged only where copies are waited for (R24), and
+        // that it is one in sync still only a lease says.
+        let confirms = config.confirms_reads();
+        let local_reads =
+            config.mode == CacheMode::Replicated && acks == Acks::Sync && !confirms;
         let many = config.mode == CacheMode::Distributed && config.owners > 2;
         let min_insync = if many { 2 } else { 1 };
         let persist = config.kept_by_members();
         let settings = GroupSettings { owners, persist, local_reads, min_insync, acks };
         let (name, group) = (config.name.clone(), group_of(&config.name));
-        Shared { name, group, settings, table, copies: OnceLock::new() }
+        Shared { name, group, settings, confirms, table, copies: OnceLock::new() }
     }
 
     /// Whether every member answers reads from a copy of its own (R24).
@@ -205,7 +212,7 @@ impl Shared {
             acks: Acks::Sync,
         };
         let (name, group) = (Structures::TABLE.to_owned(), group_of(Structures::TABLE));
-        Shared { name, group, settings, table, copies: OnceLock::new() }
+        Shared { name, group, settings, confirms: false, table, copies: OnceLock::new() }
     }
 
     /// Its entries on this node.
@@ -374,7 +381,9 @@ impl Cluster {
     /// committed (R24).
     #[must_use]
     pub fn may_read(&self, shared: &Shared, segment: u32) -> bool {
-        shared.copies().is_some_and(|copies| copies.may_read(segment)) && self.may_serve()
+        !shared.confirms
+            && shared.copies().is_some_and(|copies| copies.may_read(segment))
+            && self.may_serve()
     }
 
     /// Whether this member's copy of a segment may be read now by who accepts that it lags behind: by
