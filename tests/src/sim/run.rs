@@ -182,7 +182,8 @@ fn fault(world: &mut World) {
 }
 
 /// A clock runs at any pace; or it stands still, and its machine hears nothing of what the others do
-/// meanwhile, or only from one of them that is cut off with it.
+/// meanwhile; or it hardly runs, so that what got lost is said again, and its machine hears only from
+/// one of them that is cut off with it.
 fn wrong_clock(world: &mut World, at: usize) {
     let shape = [None, Some(Shape::Isolate), Some(Shape::Pair)];
     let shape = world.chance.pick(&shape).copied().flatten();
@@ -190,7 +191,7 @@ fn wrong_clock(world: &mut World, at: usize) {
         let pace = world.chance.pick(&[0, 10, 100, 1_000]).copied().unwrap_or(0);
         return world.run_clock(at, pace);
     };
-    world.run_clock(at, 0);
+    world.run_clock(at, if shape == Shape::Pair { 10 } else { 0 });
     // The others are to go on, and one of them to judge by a clock that is right.
     world.network.heal();
     (0..world.machines.len())
