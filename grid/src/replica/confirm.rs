@@ -68,10 +68,6 @@ impl Replica {
         if !followers.has_counted() || is_planted("confirm-skipped") {
             return None;
         }
-        let is_under_way = self.rounds.over < self.rounds.begun;
-        if is_under_way && is_planted("confirm-early") {
-            return Some(self.rounds.begun);
-        }
         self.rounds.wanted = self.rounds.begun + 1;
         Some(self.rounds.wanted)
     }
