@@ -44,9 +44,10 @@ fn what_is_read_is_true_while_members_end_and_start_one_after_the_other() {
     assert!(report.acknowledged > 100, "clients were answered: {report}");
 }
 
-/// What a key is, as a node says over each of the protocols; `None`: it says that it does not know.
-const PROTOCOLS: [fn(&Dev, usize, &str) -> Option<String>; 6] =
-    [text, meta, binary, native, native_many, http];
+/// What a key is, as a node says; `None`: it says that it does not know.
+type Read = fn(&Dev, usize, &str) -> Option<String>;
+/// Over each of the protocols.
+const PROTOCOLS: [Read; 6] = [text, meta, binary, native, native_many, http];
 
 fn text(dev: &Dev, node: usize, key: &str) -> Option<String> {
     let mut client = dev.client(node);
@@ -121,6 +122,10 @@ fn each_protocol_reads_what_was_acknowledged_last() {
     write(&dev, 1, "2");
     send_signal(pid, "CONT");
     (0..3).for_each(|node| reads(&dev, node, "2"));
+    let mut client = dev.native(0);
+    let cache = client.cache("default");
+    let size = client.call("cache.SIZE", cache, json!({"exact": true}));
+    assert_eq!(size[1]["entries"], KEYS.to_string(), "{size}");
     dev.settles(&[0, 1, 2]);
     dev.kill(1);
     write(&dev, 2, "3");

@@ -65,7 +65,7 @@ impl Network {
         match shape {
             Shape::Isolate => others().for_each(|other| self.cut_both(node, other)),
             Shape::Pair => {
-                let here: Vec<NodeId> = others().last().into_iter().chain([node]).collect();
+                let here: Vec<NodeId> = others().next_back().into_iter().chain([node]).collect();
                 self.cut_between(&here, all);
             }
             Shape::Mute => self.cut.extend(others().map(|other| (node, other))),

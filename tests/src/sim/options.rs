@@ -120,10 +120,11 @@ impl Options {
             behind: often(&[0, 0, 1]) == 1,
             confirm: false,
         };
-        let confirm = often(&[0, 0, 0, 0, 0, 0, 1, 2]);
+        let confirm = often(&[0, 0, 1, 2]);
         // What a failover may lose is another thing than what disks may.
         let drawn = Options { at_once: drawn.at_once && !drawn.behind, ..drawn };
         let drawn = match confirm {
+            _ if drawn.at_once || drawn.behind => drawn,
             0 => drawn,
             1 => drawn.without_clocks(),
             // So many that two can be cut off together.
@@ -178,16 +179,14 @@ impl Options {
         }
     }
 
-    /// What is promised without clocks: how much may be lost, and for how long an operator who gives
-    /// data up waits, are spans of time. Others take over while somebody is cut off, and what was
+    /// What is promised without clocks, of runs in which it is not spans of time how much may be lost:
+    /// how long an operator waits who gives data up is one. Others take over while somebody is cut off, and what was
     /// said before that comes when they have.
     fn without_clocks(self) -> Self {
         let pause_between_ms = self.pause_between_ms.max(4_000);
         let late_per_million = self.late_per_million.max(50_000);
         Options {
             confirm: true,
-            at_once: false,
-            behind: false,
             force: false,
             partition: true,
             pause_between_ms,

@@ -229,7 +229,7 @@ impl Session {
         if ticket.is_none() && !may() {
             return Ok(None);
         }
-        if writes || ticket.is_some() {
+        if writes || ticket.is_some_and(|ticket| ticket.is_to_be_confirmed()) {
             self.unsent.wrote(cluster, shared, segment);
         }
         Ok(Some((given, ticket)))

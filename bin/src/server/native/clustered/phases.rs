@@ -291,9 +291,6 @@ impl Session {
         let is_read = unit.op == READ;
         // What was read is committed; the rest is true when what was recorded is.
         let ticket = shared.ticket(segment, before, is_read);
-        if ticket.is_some() {
-            self.unsent.wrote(cluster, shared, segment);
-        }
         if ticket.is_none() && !cluster.serves(shared, segment) {
             return None;
         }

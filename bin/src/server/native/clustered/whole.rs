@@ -209,7 +209,6 @@ pub(super) fn count_segment(
     };
     // What was counted is true if we may still answer (R23), or when that is confirmed.
     let ticket = shared.ticket(unit.segment, before, true);
-    ticket.iter().for_each(|ticket| cluster.flush(shared, &[ticket.segment]));
     let cost = SEGMENT_COST + usize::try_from(cost).unwrap_or(usize::MAX / 2);
     let given = Given::answer(&SizeReply::Ok { entries });
     cluster.serves(shared, unit.segment).then_some(((given, ticket), cost))
