@@ -59,6 +59,7 @@ mutants! {
     "dirty-local-read" "a backup reads beside what is not committed (R24)"
     "conflict-at-once" "an answer does not wait for the write that it depends on (R19)"
     "read-without-lease" "a read is answered though the lease is over (R23)"
+    "confirm-skipped" "a read is answered though no other copy was asked (R25)"
     "expel-serving" "a member is removed though it may have a lease (R9)"
     "answer-not-replicated" "the answer to a request that may come again is not a part of its record (R34)"
     "answers-not-filled" "a copy that is filled gets the entries without the answers (R34)"

@@ -12,12 +12,14 @@
 //! | `stale.rs` | copies that have fallen behind, and serve if an operator says so |
 //! | `requests.rs`, `executed.rs` | requests that are passed on, and those that others pass on |
 //! | `invalidated.rs` | invalidated caches, and what members tell each other for them |
+//! | `confirm.rs` | what answers wait for |
 //! | `mail.rs` | what copies say to those of other members |
 //! | `frame.rs` | what goes over the lanes |
 //! | `transport/`, `storage/` | frames over TCP; what is kept on the disk |
 //! | `copies/` | the same of the copies of caches that are kept |
 
 mod balance;
+mod confirm;
 mod copies;
 mod driver;
 mod ears;
@@ -225,7 +227,9 @@ impl Cluster {
     /// committed (R24).
     #[must_use]
     pub fn may_read(&self, shared: &Shared, segment: u32) -> bool {
-        shared.copies().is_some_and(|copies| copies.may_read(segment)) && self.may_serve()
+        !shared.confirms
+            && shared.copies().is_some_and(|copies| copies.may_read(segment))
+            && self.may_serve()
     }
 
     /// Whether this member's copy of a segment may be read now by who accepts that it lags behind: by

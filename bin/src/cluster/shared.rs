@@ -22,6 +22,8 @@ pub struct Shared {
     /// The group that it is.
     pub group: GroupId,
     pub(super) settings: GroupSettings,
+    /// Reads are confirmed by the other copies (R25).
+    pub(super) confirms: bool,
     pub(super) table: Arc<Table>,
     pub(super) copies: OnceLock<Arc<Copies>>,
 }
@@ -35,14 +37,16 @@ impl Shared {
             CacheMode::Replicated => Owners::All,
         };
         let acks = if config.answers_at_once() { Acks::Async } else { Acks::Sync };
-        // What a copy has is all that was acknowledged only where copies are waited for (R24).
-        let local_reads = config.mode == CacheMode::Replicated && acks == Acks::Sync;
+        // What a copy has is all that was acknowledged only where copies are waited for (R24), and
+        // that it is one in sync still only a lease says.
+        let confirms = config.confirms_reads();
+        let local_reads = config.mode == CacheMode::Replicated && acks == Acks::Sync && !confirms;
         let many = config.mode == CacheMode::Distributed && config.owners > 2;
         let min_insync = if many { 2 } else { 1 };
         let persist = config.kept_by_members();
         let settings = GroupSettings { owners, persist, local_reads, min_insync, acks };
         let (name, group) = (config.name.clone(), group_of(&config.name));
-        Shared { name, group, settings, table, copies: OnceLock::new() }
+        Shared { name, group, settings, confirms, table, copies: OnceLock::new() }
     }
 
     /// Whether every member answers reads from a copy of its own (R24).
@@ -75,7 +79,7 @@ impl Shared {
             acks: Acks::Sync,
         };
         let (name, group) = (Structures::TABLE.to_owned(), group_of(Structures::TABLE));
-        Shared { name, group, settings, table, copies: OnceLock::new() }
+        Shared { name, group, settings, confirms: false, table, copies: OnceLock::new() }
     }
 
     /// Its entries on this node.

@@ -437,7 +437,7 @@ pub static LISTENER: [Key<ListenerConfig>; 6] = [
 ];
 
 /// Keys of `[[cache]]`.
-pub static CACHE: [Key<CacheConfig>; 14] = [
+pub static CACHE: [Key<CacheConfig>; 15] = [
     Key::new("name", CACHE_NAME, field!(CacheConfig, name), "The cache's name; each name once."),
     Key::new(
         "mode",
@@ -464,6 +464,16 @@ pub static CACHE: [Key<CacheConfig>; 14] = [
          the last writes of it are lost, at most those of 1 s, and 8 MiB, beyond which a write waits as \
          with sync. Reads of a replicated cache with async ask the member that serves the key. The same \
          on each node.",
+    ),
+    Key::new(
+        "read_mode",
+        Form::Choice(&["lease", "confirm"]),
+        field!(CacheConfig, read_mode),
+        "With `mode` = distributed or replicated: when a read is answered. lease, at once by the member \
+         that serves the key, whose clock says that it still may, and of a replicated cache by any \
+         member; confirm, by the member that serves the key when the other copies in sync have said \
+         that it still does, all reads of a moment with one question: then a clock that stops or runs \
+         wrong makes no read stale, and each read takes a round trip more. The same on each node.",
     ),
     Key::new(
         "memory",

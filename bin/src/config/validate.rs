@@ -71,6 +71,11 @@ fn check_mode(cache: &CacheConfig, config: &ServerConfig, found: &mut Vec<Proble
             format!("cache `{name}`: ack = async, and it has no copies that could come later");
         found.push(problem(what, "say ack = sync, or mode = distributed"));
     }
+    if cache.read_mode == "confirm" && !cache.mode.has_copies() {
+        let what =
+            format!("cache `{name}`: read_mode = confirm, and it has no copies that could confirm");
+        found.push(problem(what, "say read_mode = lease, or mode = distributed"));
+    }
     if cache.mode == CacheMode::Local {
         return;
     }

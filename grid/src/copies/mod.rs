@@ -10,6 +10,7 @@
 //! is asked without either: [`Copies::serves`].
 
 mod base;
+mod confirm;
 mod keep;
 mod once;
 mod part;
@@ -31,6 +32,7 @@ use crate::segment::{Request, Wish};
 use crate::tx;
 
 use self::base::{Beside, TableBase};
+pub use self::confirm::Mark;
 pub use self::keep::{Keeper, NotACopy};
 pub use self::once::Once;
 use self::once::{Open, Withheld};
@@ -56,12 +58,15 @@ pub enum Out {
 #[error("the segment went to another member before its copies had said that they have the write")]
 pub struct Unknown;
 
-/// What a write waits for.
+/// What an answer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     /// The segment.
     pub segment: u32,
+    /// Up to where what was written has to be committed; 0: nothing was.
     seq: u64,
+    /// Which round has to be over (R25); 0: none.
+    round: u64,
     /// For how long the copy has served when it was taken, in times that it began.
     tenure: u64,
 }
@@ -98,6 +103,8 @@ struct Fragment {
     committed: AtomicU64,
     /// Up to where writes are answered: what is committed, or more where that is not waited for.
     shown: AtomicU64,
+    /// The last round that is over (R25).
+    confirmed: AtomicU64,
     tenure: AtomicU64,
     /// How many transactions hold keys.
     intents: AtomicU64,
@@ -107,8 +114,8 @@ struct Fragment {
 struct State {
     replica: Replica,
     beside: Beside,
-    /// Who waits until this number is committed.
-    waiting: Vec<(u64, Waker)>,
+    /// Who waits for what.
+    waiting: Vec<(Ticket, Waker)>,
     /// The last time that the copy served and does not any more, and what was committed then: all
     /// copies in sync have that, so whoever takes over has it as well.
     over: (u64, u64),
@@ -316,10 +323,10 @@ impl Copies {
         let tenure = fragment.tenure.load(Ordering::Acquire);
         let seq = fragment.last.load(Ordering::Acquire);
         let is_open = fragment.shown.load(Ordering::Acquire) < seq;
-        is_open.then_some(Ticket { segment, seq, tenure })
+        is_open.then_some(Ticket { segment, seq, round: 0, tenure })
     }
 
-    /// Waits until that is committed, or may be answered before that (R37).
+    /// Waits until that is committed, or may be answered before that (R37), and confirmed.
     ///
     /// # Errors
     /// [`Unknown`].
@@ -327,21 +334,21 @@ impl Copies {
         let Some(fragment) = self.fragments.get(ticket.segment as usize) else {
             return Poll::Ready(Err(Unknown));
         };
-        if fragment.shown.load(Ordering::Acquire) < ticket.seq {
+        if fragment.is_open(&ticket) {
             let mut state = fragment.lock();
             // It may have been committed, or be over, since we looked.
-            let is_open = fragment.shown.load(Ordering::Acquire) < ticket.seq;
+            let is_open = fragment.is_open(&ticket);
             if is_open && fragment.tenure.load(Ordering::Acquire) == ticket.tenure {
                 let known =
-                    |(seq, waker): &(u64, Waker)| *seq == ticket.seq && waker.will_wake(cx.waker());
+                    |(of, waker): &(Ticket, Waker)| *of == ticket && waker.will_wake(cx.waker());
                 if !state.waiting.iter().any(known) {
-                    state.waiting.push((ticket.seq, cx.waker().clone()));
+                    state.waiting.push((ticket, cx.waker().clone()));
                 }
                 return Poll::Pending;
             }
         }
         let holds = fragment.tenure.load(Ordering::Acquire) == ticket.tenure
-            || fragment.lock().has_committed(ticket);
+            || (ticket.round == 0 && fragment.lock().has_committed(ticket));
         Poll::Ready(if holds { Ok(()) } else { Err(Unknown) })
     }
 
@@ -397,6 +404,7 @@ impl Fragment {
             last: AtomicU64::new(0),
             committed: AtomicU64::new(0),
             shown: AtomicU64::new(0),
+            confirmed: AtomicU64::new(0),
             tenure: AtomicU64::new(0),
             intents: AtomicU64::new(0),
             state: Mutex::new(State {
@@ -458,9 +466,17 @@ impl Fragment {
                 }
                 Action::Committed(seq) => {
                     self.committed.store(seq, Ordering::Release);
-                    self.answer(state, seq, out);
+                    self.shown.store(seq, Ordering::Release);
+                    self.answer(state, out);
                 }
-                Action::Shown(seq) => self.answer(state, seq, out),
+                Action::Shown(seq) => {
+                    self.shown.store(seq, Ordering::Release);
+                    self.answer(state, out);
+                }
+                Action::Confirmed(round) => {
+                    self.confirmed.store(round, Ordering::Release);
+                    self.answer(state, out);
+                }
                 Action::Discarded(count) => {
                     of.stats.discarded(count);
                     out.push(Out::Discarded(group, at, count));
@@ -500,10 +516,15 @@ impl Fragment {
 }
 
 impl Fragment {
-    /// Whoever waits for what is done up to here waits no more.
-    fn answer(&self, state: &mut State, seq: u64, out: &mut Vec<Out>) {
-        self.shown.store(seq, Ordering::Release);
-        let done = state.waiting.extract_if(.., |(waits_for, _)| *waits_for <= seq);
+    /// Whether what an answer waits for is still to come.
+    fn is_open(&self, ticket: &Ticket) -> bool {
+        self.shown.load(Ordering::Acquire) < ticket.seq
+            || (ticket.round > 0 && self.confirmed.load(Ordering::Acquire) < ticket.round)
+    }
+
+    /// Whoever waits for what is done by now waits no more.
+    fn answer(&self, state: &mut State, out: &mut Vec<Out>) {
+        let done = state.waiting.extract_if(.., |(ticket, _)| !self.is_open(ticket));
         out.extend(done.map(|(_, waker)| Out::Wake(waker)));
     }
 }

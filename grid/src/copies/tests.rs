@@ -450,3 +450,48 @@ fn run(seed: u64) {
 fn copies_stay_the_same() {
     (0..60).for_each(run);
 }
+
+/// R25: what was read waits for the other copies, what was refused as well, and what was written for
+/// nothing more; none of it is true any more once another one serves.
+#[test]
+fn what_was_found_waits_until_it_is_confirmed() {
+    let mut world = World::new(1);
+    world.view(&[1, 2, 3], &segment(5, &[1, 2], &[]));
+    world.settle();
+    let copies = Arc::clone(&world.members[&1]);
+    let at = copies.table.hash(b"k").segment();
+    let flush = |world: &mut World| world.on(1, |copies, now, out| copies.flush(now, at, out));
+    for (reads, moves) in [(true, false), (false, false), (true, true)] {
+        let mark = copies.mark(at).unwrap();
+        let ticket = copies.confirm(at, mark, reads).unwrap();
+        assert!(ticket.is_to_be_confirmed() && !ticket.writes());
+        flush(&mut world);
+        assert_eq!(world.poll(1, ticket), Poll::Pending);
+        if moves {
+            world.view(&[2], &segment(6, &[2], &[]));
+        }
+        world.settle();
+        let is_confirmed = Poll::Ready(Ok(()));
+        assert_eq!(world.poll(1, ticket) == is_confirmed, !moves);
+        if moves {
+            world.view(&[1], &segment(6, &[2], &[]));
+            assert_eq!(world.poll(1, ticket), Poll::Ready(Err(Unknown)));
+        }
+    }
+    world.view(&[1, 2, 3], &segment(7, &[1, 2], &[]));
+    world.settle();
+    // That all copies have what was written meanwhile says the same.
+    let mark = copies.mark(at).unwrap();
+    world.write(1, b"k", Some(b"v")).unwrap();
+    let refused = copies.confirm(at, mark, false).unwrap();
+    assert!(refused.writes() && !refused.is_to_be_confirmed());
+    // What was written before does not.
+    let late = copies.confirm(at, copies.mark(at).unwrap(), false).unwrap();
+    assert!(late.writes() && late.is_to_be_confirmed());
+    flush(&mut world);
+    world.settle();
+    assert_eq!([refused, late].map(|one| world.poll(1, one)), [Poll::Ready(Ok(())); 2]);
+    // A copy without others has nobody to ask.
+    world.view(&[1, 2, 3], &segment(8, &[1], &[]));
+    assert_eq!(copies.confirm(at, copies.mark(at).unwrap(), true), None);
+}

@@ -34,6 +34,8 @@ fn peers(random: &mut Random) -> Vec<Peer> {
         Peer::Fill { epoch, fill, begin },
         Peer::Chunk { epoch, fill, number: last, bytes: random.bytes(30) },
         Peer::Took { epoch, fill, number: last },
+        Peer::Confirm { epoch, round: last },
+        Peer::Confirmed { epoch, round: last },
     ]
 }
 

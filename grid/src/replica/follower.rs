@@ -3,7 +3,7 @@
 use super::fill::Fill;
 use super::log::OpLog;
 use super::{ANSWER_MS, Action, Base, FillId, Filled, Peer, RESEND_MS};
-use crate::id::{Copy, Epoch, GroupId, SegmentId};
+use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use crate::membership::Monotonic;
 use crate::mutant::is_planted;
 use crate::segment::{Request, Wish};
@@ -34,13 +34,16 @@ pub(super) struct Follower {
     sent_at: Option<Monotonic>,
     /// Since when it owes an answer to operations.
     owes_since: Option<Monotonic>,
+    /// The last round that it has answered, and since when it owes an answer to a later one (R25).
+    confirmed: (u64, Option<Monotonic>),
     pub(super) fill: Option<Fill>,
 }
 
 impl Follower {
     /// One that has everything up to `acked`, or will have when it is filled.
     pub(super) fn new(copy: Copy, acked: u64, fill: Option<Fill>) -> Self {
-        Follower { copy, acked, sent: acked, told: 0, sent_at: None, owes_since: None, fill }
+        let (sent_at, owes_since, confirmed) = (None, None, (0, None));
+        Follower { copy, acked, sent: acked, told: 0, sent_at, owes_since, confirmed, fill }
     }
 
     /// It has no more than this.
@@ -55,13 +58,24 @@ impl Follower {
     pub(super) fn enter(&mut self, committed: u64) {
         self.acked = self.acked.min(committed);
         self.sent = self.acked;
-        (self.sent_at, self.owes_since) = (None, None);
+        (self.sent_at, self.owes_since, self.confirmed.1) = (None, None, None);
         self.fill.as_mut().into_iter().for_each(Fill::enter);
     }
 
     /// Up to where it has everything, if that is waited for.
     pub(super) fn counted(&self) -> Option<u64> {
         self.fill.as_ref().is_none_or(|fill| fill.counts).then_some(self.acked)
+    }
+
+    /// Whether it has answered a round.
+    pub(super) fn has_confirmed(&self, round: u64) -> bool {
+        self.confirmed.0 >= round
+    }
+
+    /// It is asked for an answer to a round.
+    pub(super) fn ask_to_confirm(&mut self, now: Monotonic) -> NodeId {
+        self.confirmed.1.get_or_insert(now);
+        self.copy.node
     }
 
     /// Whether operations may be sent to it: it knows where they begin.
@@ -119,6 +133,9 @@ impl Follower {
             Peer::Lacks { last, .. } if self.is_ready() => self.lacks(last, from, out),
             Peer::Holds { fill, end, .. } => self.holds(fill, end, from, out),
             Peer::Took { fill, number, .. } => self.took(fill, number, from, out),
+            Peer::Confirmed { round, .. } if !self.has_confirmed(round) => {
+                self.confirmed = (round, None);
+            }
             _ => {}
         }
     }
@@ -203,7 +220,8 @@ impl Follower {
 
     /// One that does not answer is to be left out (R21), or filled another time.
     fn complain(&self, from: &Source<'_, impl Base>, out: &mut Vec<Action>) {
-        let is_silent = self.owes_since.is_some_and(|since| from.now >= since + ANSWER_MS);
+        let owes = [self.owes_since, self.confirmed.1].into_iter().flatten();
+        let is_silent = owes.min().is_some_and(|since| from.now >= since + ANSWER_MS);
         match &self.fill {
             Some(fill) if is_silent || fill.is_silent(from.now) => {
                 out.push(from.ask(Wish::Abandon(self.copy, fill.id.since)));

@@ -119,6 +119,20 @@ pub enum Peer {
         /// Which chunk.
         number: u64,
     },
+    /// From the primary: are you still in this epoch (R25)?
+    Confirm {
+        /// The epoch.
+        epoch: Epoch,
+        /// In which round it asks.
+        round: u64,
+    },
+    /// To the primary: yes.
+    Confirmed {
+        /// The epoch.
+        epoch: Epoch,
+        /// Which round.
+        round: u64,
+    },
 }
 
 /// How a filling begins.
@@ -198,7 +212,9 @@ impl Peer {
             | Peer::Probe { epoch, .. }
             | Peer::Holds { epoch, .. }
             | Peer::Chunk { epoch, .. }
-            | Peer::Took { epoch, .. } => *epoch,
+            | Peer::Took { epoch, .. }
+            | Peer::Confirm { epoch, .. }
+            | Peer::Confirmed { epoch, .. } => *epoch,
         }
     }
 
@@ -228,6 +244,8 @@ impl Peer {
             Peer::Fill { .. } => 10,
             Peer::Probe { .. } => 11,
             Peer::Holds { .. } => 12,
+            Peer::Confirm { .. } => 13,
+            Peer::Confirmed { .. } => 14,
         }
     }
 
@@ -261,6 +279,7 @@ impl Peer {
                 put_u64(out, *number);
             }
             Peer::Probe { fill, .. } => fill.encode(out),
+            Peer::Confirm { round, .. } | Peer::Confirmed { round, .. } => put_u64(out, *round),
             Peer::Holds { fill, end: (of, last), .. } => {
                 fill.encode(out);
                 of.encode(out);
@@ -303,6 +322,8 @@ impl Peer {
                 let fill = FillId::decode(input)?;
                 Peer::Holds { epoch, fill, end: (Epoch::decode(input)?, input.u64()?) }
             }
+            13 => Peer::Confirm { epoch, round: input.u64()? },
+            14 => Peer::Confirmed { epoch, round: input.u64()? },
             _ => return None,
         })
     }

@@ -11,6 +11,7 @@
 
 pub mod answers;
 mod backup;
+mod confirm;
 mod fill;
 mod follower;
 mod history;
@@ -31,6 +32,7 @@ use crate::mutant::is_planted;
 use crate::segment::{Request, Wish};
 
 pub use self::answers::{Answered, Answers, OpId, Seen};
+use self::confirm::Rounds;
 use self::keep::Keeping;
 pub use self::keep::Kept;
 use self::log::OpLog;
@@ -108,6 +110,8 @@ pub enum Action {
     Committed(u64),
     /// Everything up to this number can be seen, and may be answered, though it is not committed.
     Shown(u64),
+    /// The round of this number is over: what was read before it began may be answered (R25).
+    Confirmed(u64),
     /// So many operations were answered here at once, and no other copy has them: they are lost.
     Discarded(u64),
     /// Another copy has been filled from here.
@@ -160,6 +164,7 @@ pub struct Replica {
     keeping: Option<Keeping>,
     /// What it answers at once; `None`: it answers what is committed.
     tail: Option<Tail>,
+    rounds: Rounds,
     /// The entries are those of the log, up to where it is committed: no chunk of them is missing.
     is_whole: bool,
     /// When a copy was missing last, of those that should be there.
@@ -195,6 +200,7 @@ impl Replica {
             parked: VecDeque::new(),
             keeping: None,
             tail: None,
+            rounds: Rounds::default(),
             is_whole: true,
             missing_at: None,
         }
@@ -313,7 +319,10 @@ impl Replica {
         let serves = view.primary == Some(self.us) && is_insync;
         match (&mut self.role, view.primary) {
             // It goes on with other followers; what waits is sent to them in the new epoch.
-            (Role::Primary(followers), _) if serves => followers.enter(self.log.committed()),
+            (Role::Primary(followers), _) if serves => {
+                followers.enter(self.log.committed());
+                self.rounds.enter();
+            }
             (_, _) if serves => self.take_over(now, view, out),
             (role, primary) => {
                 let served = matches!(role, Role::Primary(_));
@@ -322,6 +331,7 @@ impl Replica {
                 if served {
                     self.log.drop_withheld();
                     self.end_tail();
+                    self.rounds.abandon();
                     out.push(Action::Passive);
                 }
             }
@@ -373,10 +383,13 @@ impl Replica {
                 self.take_chunk(from, fill, number, &bytes, base, out);
             }
             Peer::Ask { .. } => self.tell(from, out),
+            Peer::Confirm { round, .. } => self.is_still_here(from, round, out),
             Peer::Fetch { after, .. } => self.give_tail(from, after, out),
-            Peer::Ack { .. } | Peer::Lacks { .. } | Peer::Took { .. } | Peer::Holds { .. } => {
-                self.hear(now, from, &message, base, out);
-            }
+            Peer::Ack { .. }
+            | Peer::Lacks { .. }
+            | Peer::Took { .. }
+            | Peer::Holds { .. }
+            | Peer::Confirmed { .. } => self.hear(now, from, &message, base, out),
             Peer::Has { last, .. } => self.has(now, from, last, base, out),
             Peer::Tail { ops, .. } => self.take_tail(now, ops, base, out),
         }

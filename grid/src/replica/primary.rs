@@ -56,6 +56,27 @@ impl Followers {
         }
     }
 
+    /// Whether another copy is waited for.
+    pub(super) fn has_counted(&self) -> bool {
+        self.peers.values().any(|follower| follower.counted().is_some())
+    }
+
+    /// Whether all whose answers count have answered a round (R25).
+    pub(super) fn have_confirmed(&self, round: u64) -> bool {
+        let mut counted = self.peers.values().filter(|follower| follower.counted().is_some());
+        counted.all(|follower| follower.has_confirmed(round))
+    }
+
+    /// Those that owe an answer to a round, and are asked for it now.
+    pub(super) fn ask_to_confirm(
+        &mut self,
+        now: Monotonic,
+        round: u64,
+    ) -> impl Iterator<Item = NodeId> {
+        let counted = self.peers.values_mut().filter(|follower| follower.counted().is_some());
+        counted.filter(move |one| !one.has_confirmed(round)).map(move |one| one.ask_to_confirm(now))
+    }
+
     fn insync(&self) -> usize {
         1 + self.peers.values().filter(|follower| follower.fill.is_none()).count()
     }
@@ -134,6 +155,7 @@ impl Replica {
             out.push(Action::Active(self.log.last() + 1));
         }
         self.show(now, base, out);
+        self.go_round(now, out);
     }
 
     /// Another copy says something to the primary.

@@ -1,6 +1,7 @@
 //! Three copies in memory and the messages between them, delivered as a test wants it.
 
 mod behind;
+mod confirm;
 mod kept;
 mod tail;
 

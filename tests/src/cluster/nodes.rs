@@ -61,6 +61,8 @@ pub struct Setup {
     pub witnesses: usize,
     /// Whether writes are acknowledged before the copies have them (`ack = async`).
     pub at_once: bool,
+    /// Whether reads are confirmed by the other copies (`read_mode = confirm`).
+    pub confirm: bool,
     /// Whether each node has a small disk of its own, which can be full. That takes a user who may
     /// mount, see [`super::may_mount`].
     pub small_disks: bool,
@@ -80,6 +82,7 @@ impl Setup {
         behind: false,
         witnesses: 0,
         at_once: false,
+        confirm: false,
         small_disks: false,
         lease_ms: 1_500,
         namespaces: false,
@@ -390,6 +393,10 @@ fn arguments(
         ("--bootstrap-expect", count),
         ("--mode", setup.mode.name().into()),
         ("--ack", if setup.at_once { "async" } else { "sync" }.into()),
+        (
+            "--set",
+            format!("cache.default.read_mode={}", if setup.confirm { "confirm" } else { "lease" }),
+        ),
         ("--persist", setup.persist().into()),
         // So small that checkpoints are written.
         ("--set", "node.log_size=1MiB".into()),

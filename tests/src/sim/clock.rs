@@ -15,6 +15,8 @@ pub struct SimClock {
     begin: u64,
     /// Parts in a million that it runs too fast.
     drift: i64,
+    /// How fast it runs, in hundredths, since when, and what it showed then, us.
+    pace: (u64, u64, u64),
     /// How far the wall clock is off, ms.
     pub skew: i64,
 }
@@ -24,15 +26,26 @@ impl SimClock {
     #[must_use]
     pub fn new(chance: &mut Chance, drift: u64, skew: u64) -> Self {
         let begin = chance.below(BEGIN_MAX);
-        SimClock { begin, drift: signed(chance, drift), skew: signed(chance, skew) }
+        let (drift, pace) = (signed(chance, drift), (100, 0, 0));
+        SimClock { begin, drift, pace, skew: signed(chance, skew) }
     }
 
     /// What they show at a true time.
     #[must_use]
     pub fn now(&self, true_us: u64) -> Now {
-        let local_us = true_us.saturating_add_signed(scaled(true_us, self.drift));
-        let monotonic = self.begin + local_us / 1_000;
+        let monotonic = self.begin + self.local(true_us) / 1_000;
         Now { monotonic, wall: (EPOCH + true_us / 1_000).saturating_add_signed(self.skew) }
+    }
+
+    fn local(&self, true_us: u64) -> u64 {
+        let (percent, since, shown) = self.pace;
+        let span = true_us.saturating_sub(since);
+        shown + span.saturating_add_signed(scaled(span, self.drift)) * percent / 100
+    }
+
+    /// The monotonic clock runs at this pace from now on, in hundredths of what it should.
+    pub fn run_at(&mut self, percent: u64, true_us: u64) {
+        self.pace = (percent, true_us, self.local(true_us));
     }
 
     /// How long a span of the machine's own clock really takes, us.

@@ -28,6 +28,9 @@ pub(super) struct Fragment {
     waiting: BTreeMap<u64, Vec<(u64, Answer, Epoch)>>,
     /// What is said of transactions when this number is committed.
     pub(super) calls: BTreeMap<u64, Vec<(u64, Said, Epoch)>>,
+    /// Its reads trust no clock (R25): what is answered when the round of this number is over.
+    confirms: bool,
+    confirming: BTreeMap<u64, Vec<Out>>,
     /// What operations that may come again were answered, and when that is committed.
     open: BTreeMap<OpId, (u64, Answer)>,
     /// It answers at once what its copies get behind that.
@@ -44,7 +47,7 @@ impl Fragment {
     pub(super) fn new(
         us: NodeId,
         place: (GroupId, SegmentId),
-        persist: Persist,
+        (persist, confirms): (Persist, bool),
         budget: Option<Arc<Budget>>,
     ) -> Self {
         let (replica, at_once) = (Replica::new(us, place.0, place.1), budget.is_some());
@@ -56,6 +59,8 @@ impl Fragment {
             head: BTreeMap::new(),
             waiting: BTreeMap::new(),
             calls: BTreeMap::new(),
+            confirms,
+            confirming: BTreeMap::new(),
             open: BTreeMap::new(),
             at_once,
             persist,
@@ -165,6 +170,7 @@ impl Fragment {
                     self.say(at, seq, out);
                 }
                 Action::Shown(seq) => self.answer(at, seq, out),
+                Action::Confirmed(round) => self.confirmed(at, round, out),
                 Action::Discarded(_) => assert!(self.at_once, "R37: nothing is lost else"),
                 Action::Filled(_) => {}
                 Action::Active(from) => {
@@ -183,6 +189,7 @@ impl Fragment {
                     self.calls.clear();
                     self.base.ledger.passive();
                     self.give_up(out);
+                    self.confirmed(at, u64::MAX, out);
                 }
             }
         }
@@ -204,7 +211,8 @@ impl Fragment {
         let done = std::mem::replace(&mut self.waiting, later);
         for (number, answer, epoch) in done.into_values().flatten() {
             let holds = served.is_some_and(|now| now >= epoch);
-            out.push(Out::Answer(number, if holds { answer } else { Answer::Unknown }));
+            let answer = if holds { answer } else { Answer::Unknown };
+            self.tell(Out::Answer(number, answer), out);
         }
     }
 
@@ -223,7 +231,30 @@ impl Fragment {
             Ask::Get => Some(self.read(at, asked.key)),
             _ => self.write(at, asked),
         };
-        out.extend(answer.map(|answer| Out::Answer(asked.number, answer)));
+        answer.into_iter().for_each(|answer| self.tell(Out::Answer(asked.number, answer), out));
+    }
+
+    /// Says something, at once where it depends on no clock: what was written is on all copies.
+    pub(super) fn tell(&mut self, one: Out, out: &mut Vec<Out>) {
+        let depends =
+            matches!(one, Out::Answer(_, Answer::Read(_) | Answer::Conflict(_)) | Out::Said(..));
+        match Some(()).filter(|()| self.confirms && depends).and_then(|()| self.replica.confirm()) {
+            Some(round) => self.confirming.entry(round).or_default().push(one),
+            None => out.push(one),
+        }
+    }
+
+    /// A round is over, or all of them are, since the copy serves no more.
+    fn confirmed(&mut self, at: Moment<'_>, round: u64, out: &mut Vec<Out>) {
+        let later = self.confirming.split_off(&round.saturating_add(1));
+        let may = self.serves(at);
+        for one in std::mem::replace(&mut self.confirming, later).into_values().flatten() {
+            match one {
+                Out::Answer(number, _) if !may => out.push(Out::Answer(number, Answer::Failed)),
+                one if may => out.push(one),
+                _ => {}
+            }
+        }
     }
 
     pub(super) fn serves(&self, at: Moment<'_>) -> bool {

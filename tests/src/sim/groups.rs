@@ -37,7 +37,8 @@ impl World {
             min_insync: 1,
             acks: Acks::Sync,
         };
-        let replicated = GroupSettings { owners: Owners::All, local_reads: true, ..memory.clone() };
+        let local_reads = !self.options.confirm;
+        let replicated = GroupSettings { owners: Owners::All, local_reads, ..memory.clone() };
         for (number, mut settings) in (0..).zip([memory.clone(), replicated, memory]) {
             settings.persist = persist_of(&self.options, GroupId(number));
             if answers_at_once(self.options.at_once, GroupId(number)) {

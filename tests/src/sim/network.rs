@@ -23,13 +23,15 @@ pub enum Shape {
     Mute,
     /// One member hears nothing.
     Deaf,
+    /// One member and another one against all others.
+    Pair,
     /// Two parts.
     Halves,
     /// Two parts, and one member that sees both.
     Bridge,
 }
 
-/// All shapes.
+/// Those that are drawn.
 pub const SHAPES: [Shape; 5] =
     [Shape::Isolate, Shape::Mute, Shape::Deaf, Shape::Halves, Shape::Bridge];
 
@@ -62,6 +64,10 @@ impl Network {
         let half = others().count() / 2;
         match shape {
             Shape::Isolate => others().for_each(|other| self.cut_both(node, other)),
+            Shape::Pair => {
+                let here: Vec<NodeId> = others().next_back().into_iter().chain([node]).collect();
+                self.cut_between(&here, all);
+            }
             Shape::Mute => self.cut.extend(others().map(|other| (node, other))),
             Shape::Deaf => self.cut.extend(others().map(|other| (other, node))),
             Shape::Halves => {

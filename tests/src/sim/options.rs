@@ -71,6 +71,8 @@ pub struct Options {
     pub durable_everywhere: bool,
     /// Copies on disks are written behind, and those that backups read from are on disks as well.
     pub behind: bool,
+    /// Reads trust no clock (R25), and clocks stand still or run at any pace.
+    pub confirm: bool,
 }
 
 /// Messages that come late where members leave soon, in a million, and how late, ms.
@@ -116,9 +118,18 @@ impl Options {
             lease_ms: if often(&[0, 0, 0, 1]) == 1 { 600 } else { 1_500 },
             durable_everywhere: often(&[0, 1]) == 1,
             behind: often(&[0, 0, 1]) == 1,
+            confirm: false,
         };
+        let confirm = often(&[0, 0, 1, 2]);
         // What a failover may lose is another thing than what disks may.
         let drawn = Options { at_once: drawn.at_once && !drawn.behind, ..drawn };
+        let drawn = match confirm {
+            _ if drawn.at_once || drawn.behind => drawn,
+            0 => drawn,
+            1 => drawn.without_clocks(),
+            // So many that two can be cut off together.
+            _ => Options { founders: 5, ..drawn.without_clocks() },
+        };
         if !drawn.hasty {
             return drawn;
         }
@@ -164,6 +175,24 @@ impl Options {
             lease_ms: 1_500,
             durable_everywhere: false,
             behind: false,
+            confirm: false,
+        }
+    }
+
+    /// What is promised without clocks, of runs in which it is not spans of time how much may be lost:
+    /// how long an operator waits who gives data up is one. Others take over while somebody is cut off, and what was
+    /// said before that comes when they have.
+    fn without_clocks(self) -> Self {
+        let pause_between_ms = self.pause_between_ms.max(4_000);
+        let late_per_million = self.late_per_million.max(50_000);
+        Options {
+            confirm: true,
+            force: false,
+            partition: true,
+            pause_between_ms,
+            late_per_million,
+            late_ms_max: 6_000,
+            ..self
         }
     }
 

@@ -41,7 +41,10 @@ impl Fragment {
     /// of what is not committed in the end.
     pub(super) fn call(&mut self, at: Moment<'_>, number: u64, call: Call, out: &mut Vec<Out>) {
         let said = match call {
-            Call::Read(key) => return out.extend(self.look(at, number, key)),
+            Call::Read(key) => {
+                let said = self.look(at, number, key);
+                return said.into_iter().for_each(|said| self.tell(said, out));
+            }
             _ if !self.serves(at) => None,
             Call::Prepare(tx, intent, alone) => self.prepare(at, tx, intent, alone).map(Said::Vote),
             Call::Decide(tx, wish, parts) => self.decide(at, tx, wish, parts).map(Said::Decision),
@@ -55,7 +58,7 @@ impl Fragment {
         let Some(said) = said else { return };
         let (last, epoch) = (self.replica.last(), self.replica.epoch());
         if last <= self.replica.committed() {
-            out.push(Out::Said(number, said));
+            self.tell(Out::Said(number, said), out);
         } else {
             self.calls.entry(last).or_default().push((number, said, epoch));
         }
@@ -153,7 +156,7 @@ impl Fragment {
             std::mem::replace(&mut self.calls, later).into_values().flatten()
         {
             if served.is_some_and(|now| now >= epoch) {
-                out.push(Out::Said(number, said));
+                self.tell(Out::Said(number, said), out);
             }
         }
     }

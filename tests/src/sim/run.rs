@@ -142,7 +142,10 @@ fn run_for(world: &mut World, ms: u64) {
         world.run_until((world.now + CLIENT_US).min(until));
         for _ in 0..world.chance.between(1, world.options.burst) {
             world.client();
-            world.fresh_client();
+            // What an invalidated cache promises, it promises by leases.
+            if !world.options.confirm {
+                world.fresh_client();
+            }
         }
         world.bank_client();
     }
@@ -155,6 +158,9 @@ fn fault(world: &mut World) {
     let options = world.options.clone();
     if options.force && world.chance.below(3) == 0 {
         world.force_for_a_while(at);
+    }
+    if options.confirm && world.chance.below(2) == 0 {
+        wrong_clock(world, at);
     }
     match world.chance.below(11) {
         0 if options.crash => world.stop(at, false),
@@ -175,11 +181,36 @@ fn fault(world: &mut World) {
     }
 }
 
+/// A clock runs at any pace; or it stands still, and its machine hears nothing of what the others do
+/// meanwhile; or it hardly runs, so that what got lost is said again, and its machine hears only from
+/// one of them that is cut off with it.
+fn wrong_clock(world: &mut World, at: usize) {
+    let shape = [None, Some(Shape::Isolate), Some(Shape::Pair)];
+    let shape = world.chance.pick(&shape).copied().flatten();
+    let Some(shape) = shape.filter(|_| world.options.partition) else {
+        let pace = world.chance.pick(&[0, 10, 100, 1_000]).copied().unwrap_or(0);
+        return world.run_clock(at, pace);
+    };
+    world.run_clock(at, if shape == Shape::Pair { 10 } else { 0 });
+    // The others are to go on, and one of them to judge by a clock that is right.
+    world.network.heal();
+    (0..world.machines.len())
+        .filter(|other| *other != at)
+        .for_each(|other| world.run_clock(other, 100));
+    cut(world, at, shape);
+}
+
 fn partition(world: &mut World, at: usize) {
+    if let Some(shape) = world.chance.pick(&SHAPES).copied() {
+        cut(world, at, shape);
+    }
+}
+
+fn cut(world: &mut World, at: usize, shape: Shape) {
     let nodes: Vec<NodeId> =
         world.machines.iter().filter_map(|m| m.known_as.as_ref().map(|(node, _)| *node)).collect();
     let node = world.machines.get(at).and_then(|m| m.known_as.as_ref().map(|(node, _)| *node));
-    if let (Some(node), Some(shape)) = (node, world.chance.pick(&SHAPES).copied()) {
+    if let Some(node) = node {
         world.network.partition(shape, node, &nodes);
         world.note(format_args!("partition {shape:?} around {node}"));
     }
@@ -214,6 +245,7 @@ fn heal(world: &mut World) {
     for at in 0..world.machines.len() {
         world.stall(at, 0);
         world.spare(at);
+        world.run_clock(at, 100);
         world.start(at);
     }
     run_for(world, HEALED_MS);

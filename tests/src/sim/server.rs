@@ -143,6 +143,7 @@ pub fn answers_at_once(at_once: bool, group: GroupId) -> bool {
 #[derive(Debug, Default)]
 pub struct Server {
     at_once: bool,
+    confirms: bool,
     /// Of the groups that answer at once.
     budgets: BTreeMap<GroupId, Arc<Budget>>,
     fragments: BTreeMap<(GroupId, SegmentId), Fragment>,
@@ -156,7 +157,8 @@ impl Server {
     /// When what was kept is no copy.
     #[must_use]
     pub fn restore(us: NodeId, options: &Options, kept: Changes) -> (Server, Changes) {
-        let mut server = Server { at_once: options.at_once, ..Server::default() };
+        let Options { at_once, confirm: confirms, .. } = *options;
+        let mut server = Server { at_once, confirms, ..Server::default() };
         for (place, kept) in kept {
             server.fragment(us, place, persist_of(options, place.0)).restore(kept);
         }
@@ -169,10 +171,10 @@ impl Server {
 
     fn fragment(&mut self, us: NodeId, place: Place, persist: Persist) -> &mut Fragment {
         let at_once = answers_at_once(self.at_once, place.0);
-        let budgets = &mut self.budgets;
+        let (budgets, confirms) = (&mut self.budgets, self.confirms);
         self.fragments.entry(place).or_insert_with(|| {
             let new = || Arc::clone(budgets.entry(place.0).or_insert_with(|| Budget::new(BUDGET)));
-            Fragment::new(us, place, persist, at_once.then(new))
+            Fragment::new(us, place, (persist, confirms), at_once.then(new))
         })
     }
 

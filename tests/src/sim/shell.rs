@@ -65,7 +65,8 @@ impl World {
                 }
             }
         }
-        let view = View { now: self.now, at, machines: &self.machines };
+        let clocks_hold = !self.options.confirm;
+        let view = View { now: self.now, at, machines: &self.machines, clocks_hold };
         if let Err(broken) = self.invariants.check(&view) {
             self.fail(&broken);
         }

@@ -181,6 +181,15 @@ impl World {
         self.machines.get_mut(at).into_iter().for_each(|machine| machine.copies.settle());
     }
 
+    /// A machine's monotonic clock runs at this pace, in hundredths, where that may be.
+    pub fn run_clock(&mut self, at: usize, percent: u64) {
+        let now = self.now;
+        if let Some(machine) = self.machines.get_mut(at).filter(|_| self.options.confirm) {
+            machine.clock.run_at(percent, now);
+            self.note(format_args!("the clock of m{at} runs at {percent} %"));
+        }
+    }
+
     /// A process that was about to be killed is not, and what it says comes in time.
     pub fn spare(&mut self, at: usize) {
         self.machines.get_mut(at).into_iter().for_each(|machine| machine.is_doomed = false);

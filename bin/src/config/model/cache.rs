@@ -56,6 +56,9 @@ pub struct CacheConfig {
     /// Of a cache with copies: whether a write is acknowledged when all copies in sync have it, `sync`,
     /// or at once, `async`. Default: sync.
     pub ack: String,
+    /// Of a cache with copies: whether reads are answered by the lease of the member that serves the key,
+    /// `lease`, or when the other copies have said that it still does, `confirm`. Default: lease.
+    pub read_mode: String,
     /// Its limits.
     pub limits: CacheLimits,
     /// The policy's name, as [`PolicyKind`] has it. Default: the engine's.
@@ -93,6 +96,12 @@ impl CacheConfig {
         self.mode.has_copies() && self.ack == "async"
     }
 
+    /// Whether its reads are confirmed by the other copies (R25).
+    #[must_use]
+    pub fn confirms_reads(&self) -> bool {
+        self.mode.has_copies() && self.read_mode == "confirm"
+    }
+
     /// Whether the members of a cluster keep their copies of it on their disks.
     #[must_use]
     pub fn is_kept_by_members(&self) -> bool {
@@ -117,6 +126,7 @@ impl Default for CacheConfig {
             mode: CacheMode::default(),
             owners: 2,
             ack: "sync".to_owned(),
+            read_mode: "lease".to_owned(),
             limits: CacheLimits::default(),
             eviction: PolicyKind::default().name().to_owned(),
             default_ttl: None,

@@ -21,7 +21,7 @@ use std::task::{Context, Poll, ready};
 
 use isogrid_engine::KeyHash;
 use isogrid_grid::Batch;
-use isogrid_grid::copies::Once;
+use isogrid_grid::copies::{Once, Ticket};
 use isogrid_grid::membership::Monotonic;
 use isogrid_grid::replica::OpId;
 use isogrid_wire::Output;
@@ -288,6 +288,7 @@ impl Session {
     ) -> bool {
         let Single { request, framing, hash, .. } = single;
         let (mark, said, segment) = (out.mark(), out.len(), hash.segment());
+        let before = self.clustered.as_ref().and_then(|one| one.shared.mark(segment));
         let once = self.execute_once(segment, out, |session, out| {
             let _ = session.execute(batch, request, framing, Some(*hash), out, done);
         });
@@ -301,11 +302,9 @@ impl Session {
             }
         }
         let Some(clustered) = &mut self.clustered else { return true };
-        let ticket = (!single.reads)
-            .then(|| clustered.shared.copies().and_then(|copies| copies.ticket(segment)));
-        let ticket = ticket.flatten();
-        // What was read is true if we may still answer; so is what was refused. A write is true
-        // once it is committed.
+        let ticket = clustered.shared.ticket(segment, before, single.reads);
+        // What was read is true if we may still answer, or when that is confirmed; so is what was
+        // refused. A write is true once it is committed.
         let still = |clustered: &Clustered| {
             clustered.serves(segment)
                 || (may_read && clustered.cluster.may_read(&clustered.shared, segment))
@@ -317,9 +316,11 @@ impl Session {
         if single.is_part {
             trim_end(out);
         }
-        clustered.parts.push(Part::here(out.len() - said, ticket, framing));
+        let may_come_again = |ticket: &Ticket| ticket.is_to_be_confirmed() && !clustered.passed;
+        let again = ticket.filter(may_come_again).map(|_| Box::new(clustered.again(single)));
+        clustered.parts.push(Part::here(out.len() - said, ticket, framing).or(again));
         self.counts.cluster_here += u64::from(!clustered.passed);
-        if !single.reads && !clustered.touched.contains(&segment) {
+        if (!single.reads || ticket.is_some()) && !clustered.touched.contains(&segment) {
             clustered.touched.push(segment);
         }
         true
@@ -349,21 +350,13 @@ impl Session {
 
     /// Lets somebody else execute a request, or waits until somebody can.
     fn defer(&mut self, single: &Single<'_>) {
-        let Single { request, framing, hash, raw, reads, is_part } = *single;
         let Some(clustered) = &mut self.clustered else { return };
         if clustered.passed {
             clustered.is_elsewhere = true;
             return;
         }
-        let target = Target::Segment(hash.segment());
-        let deferred = Deferred::new(target, raw, !reads, is_part, Some(framing));
-        // What only looks leaves too little behind to be recorded.
-        let looks = reads || matches!(request, Request::Get(_));
-        let name = (!looks).then(|| clustered.cluster.name());
-        clustered.defer(match name {
-            Some(name) => deferred.named(name),
-            None => deferred,
-        });
+        let deferred = clustered.again(single);
+        clustered.defer(deferred);
     }
 }
 
@@ -398,6 +391,16 @@ fn trim_end(out: &mut Output) {
 }
 
 impl Clustered {
+    /// A request for whoever serves its key by then.
+    fn again(&self, single: &Single<'_>) -> Deferred {
+        let Single { request, framing, hash, raw, reads, is_part } = *single;
+        let target = Target::Segment(hash.segment());
+        let deferred = Deferred::new(target, raw, !reads, is_part, Some(framing));
+        // What only looks leaves too little behind to be recorded.
+        let looks = reads || matches!(request, Request::Get(_));
+        if looks { deferred } else { deferred.named(self.cluster.name()) }
+    }
+
     /// Lets somebody else execute a request.
     fn defer(&mut self, mut deferred: Deferred) {
         deferred.ask(&self.cluster, &self.shared, &mut self.outgoing);

@@ -21,10 +21,12 @@ pub enum Part {
     Here {
         /// How many.
         len: usize,
-        /// They are true once this is committed.
+        /// They are true once this is committed, or confirmed.
         waits: Option<Ticket>,
         /// It never will be, as far as anybody knows.
         is_lost: bool,
+        /// What is to be asked for then, if that may be: nothing was changed.
+        again: Option<Box<Deferred>>,
         /// Whom to tell that.
         framing: Framing<'static>,
     },
@@ -61,7 +63,26 @@ pub struct Deferred {
 impl Part {
     /// The next so many bytes of the output: true already, or once that is committed.
     pub fn here(len: usize, waits: Option<Ticket>, framing: &Framing<'_>) -> Part {
-        Part::Here { len, waits, is_lost: false, framing: framing.of_refusals() }
+        let framing = framing.of_refusals();
+        Part::Here { len, waits, is_lost: false, again: None, framing }
+    }
+
+    /// The same, and what is to be asked for if they are not true.
+    #[must_use]
+    pub fn or(mut self, other: Option<Box<Deferred>>) -> Part {
+        if let Part::Here { again, .. } = &mut self {
+            *again = other;
+        }
+        self
+    }
+
+    /// What is not executed yet.
+    fn missing(&mut self) -> Option<&mut Deferred> {
+        match self {
+            Part::Here { is_lost: true, again, .. } => again.as_deref_mut(),
+            Part::Here { .. } => None,
+            Part::There(deferred) => Some(deferred),
+        }
     }
 
     /// How many bytes of the output it is, and what they wait for.
@@ -75,7 +96,9 @@ impl Part {
     /// Whether a segment may be changed by it, and what follows cannot see that yet.
     pub fn writes(&self, segment: u32) -> bool {
         match self {
-            Part::Here { waits, .. } => waits.is_some_and(|ticket| ticket.segment == segment),
+            Part::Here { waits, .. } => {
+                waits.is_some_and(|ticket| ticket.segment == segment && ticket.writes())
+            }
             Part::There(deferred) => deferred.writes && deferred.target == Target::Segment(segment),
         }
     }
@@ -88,23 +111,21 @@ impl Part {
         is_late: bool,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        match self {
-            Part::Here { waits, is_lost, .. } => {
-                let Some(ticket) = *waits else { return Poll::Ready(()) };
-                *is_lost = !match committed(ticket, cluster, shared, cx) {
-                    Poll::Pending if is_late => false,
-                    other => ready!(other),
-                };
-                *waits = None;
-                Poll::Ready(())
-            }
-            Part::There(deferred) => deferred.poll(is_late, cx),
+        if let Part::Here { waits, is_lost, .. } = self
+            && let Some(ticket) = *waits
+        {
+            *is_lost = !match committed(ticket, cluster, shared, cx) {
+                Poll::Pending if is_late => false,
+                other => ready!(other),
+            };
+            *waits = None;
         }
+        self.missing().map_or(Poll::Ready(()), |deferred| deferred.poll(is_late, cx))
     }
 
     /// Asks for it, if nobody is asked, or somebody who does not serve it any more.
     pub fn ask_again(&mut self, cluster: &Cluster, shared: &Shared, outgoing: &mut Outgoing) {
-        if let Part::There(deferred) = self
+        if let Some(deferred) = self.missing()
             && deferred.answer.is_none()
             && deferred.is_misled(cluster, shared)
         {
@@ -113,8 +134,8 @@ impl Part {
     }
 
     /// Whether nobody is asked for what is missing.
-    pub fn is_unasked(&self) -> bool {
-        matches!(self, Part::There(deferred) if deferred.asked.is_none())
+    pub fn is_unasked(&mut self) -> bool {
+        self.missing().is_some_and(|deferred| deferred.asked.is_none())
     }
 }
 
@@ -209,6 +230,10 @@ impl Deferred {
         }
     }
 
+    fn said(&self) -> &[u8] {
+        self.answer.as_deref().unwrap_or_default()
+    }
+
     fn refusal(&self, is_unknown: bool) -> Bytes {
         let why = if is_unknown { UNKNOWN } else { NOWHERE };
         self.framing.as_ref().map(|framing| refusal(framing, why).into()).unwrap_or_default()
@@ -224,16 +249,16 @@ pub fn assemble(parts: &mut Vec<Part>, out: &mut Output) {
         out.clear();
         for part in parts.iter() {
             match part {
-                Part::Here { len, is_lost, framing, .. } => {
+                Part::Here { len, is_lost, framing, again, .. } => {
                     let (front, behind) = rest.split_at_checked(*len).unwrap_or((rest, b""));
                     rest = behind;
-                    if *is_lost {
-                        out.put(&refusal(framing, UNKNOWN));
-                    } else {
-                        out.put(front);
+                    match again {
+                        _ if !is_lost => out.put(front),
+                        Some(again) => out.put(again.said()),
+                        None => out.put(&refusal(framing, UNKNOWN)),
                     }
                 }
-                Part::There(deferred) => out.put(deferred.answer.as_deref().unwrap_or_default()),
+                Part::There(deferred) => out.put(deferred.said()),
             }
         }
     }

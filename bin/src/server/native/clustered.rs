@@ -129,7 +129,8 @@ impl Session {
                 reply.give(&given);
                 return Ok(Flow::Said);
             };
-            let again = id.map(|_| way(&cluster, &shared));
+            let may_come_again = id.is_some() || ticket.is_to_be_confirmed();
+            let again = may_come_again.then(|| way(&cluster, &shared));
             return self.later(at, committed((cluster, shared), ticket, given, place, again));
         }
         let way = way(&cluster, &shared);
@@ -209,6 +210,7 @@ impl Session {
         if !may() || is_held()? {
             return Ok(None);
         }
+        let before = if is_stale_ok { None } else { shared.mark(segment) };
         let given = match id.zip(shared.copies()) {
             None => Some(self.answer_of(at, request)),
             Some((id, copies)) => {
@@ -221,13 +223,13 @@ impl Session {
             given.is_undone && Failure::of_given(given).code == ErrorCode::TxConflict
         };
         let Some(given) = given.filter(|given| !is_refused(given)) else { return Ok(None) };
-        let ticket = writes.then(|| shared.copies().and_then(|copies| copies.ticket(segment)));
-        let ticket = ticket.flatten();
-        // What was read is true if we may still answer, a write once it is committed.
+        let ticket = shared.ticket(segment, before, !writes);
+        // What was read is true if we may still answer, or when that is confirmed, a write once it is
+        // committed.
         if ticket.is_none() && !may() {
             return Ok(None);
         }
-        if writes {
+        if writes || ticket.is_some_and(|ticket| ticket.is_to_be_confirmed()) {
             self.unsent.wrote(cluster, shared, segment);
         }
         Ok(Some((given, ticket)))

@@ -35,6 +35,10 @@ impl Session {
             match self.execute_unit(way, object, unit) {
                 Some((one, cost)) => {
                     said += cost;
+                    // The other copies are asked at the end of the turn, for all segments at once.
+                    if one.1.is_some_and(|ticket| ticket.is_to_be_confirmed()) {
+                        self.unsent.wrote(&way.0, &way.1, unit.segment);
+                    }
                     begun.insert(at, one);
                 }
                 None => drop(left_out.insert(unit.segment)),

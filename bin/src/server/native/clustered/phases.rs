@@ -257,6 +257,7 @@ impl Session {
     ) -> Option<(Begun, usize)> {
         let copies = shared.copies().filter(|_| cluster.serves(shared, unit.segment))?;
         let (now, segment) = (cluster.now(), unit.segment);
+        let before = shared.mark(segment);
         let payload = if unit.op == READ {
             if copies.is_held(segment, &unit.body, false) {
                 return None;
@@ -289,7 +290,7 @@ impl Session {
         };
         let is_read = unit.op == READ;
         // What was read is committed; the rest is true when what was recorded is.
-        let ticket = if is_read { None } else { copies.ticket(segment) };
+        let ticket = shared.ticket(segment, before, is_read);
         if ticket.is_none() && !cluster.serves(shared, segment) {
             return None;
         }

@@ -311,7 +311,12 @@ pub async fn settled(
                 timeout_at(until, committed).await.unwrap_or(false)
             }
         };
-        fates.push(if is_true { Fate::Given(given) } else { Fate::Unknown });
+        let is_undone = ticket.is_some_and(|ticket| ticket.is_to_be_confirmed());
+        fates.push(match is_true {
+            true => Fate::Given(given),
+            false if is_undone => Fate::Undone,
+            false => Fate::Unknown,
+        });
     }
     fates
 }

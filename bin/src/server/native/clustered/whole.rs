@@ -192,6 +192,7 @@ pub(super) fn count_segment(
     unit: &Unit,
 ) -> Option<(Begun, usize)> {
     let copies = shared.copies().filter(|_| cluster.serves(shared, unit.segment))?;
+    let before = shared.mark(unit.segment);
     let (entries, cost) = if unit.body == [1] {
         let cache = object.cache.as_ref()?;
         let (now, mut counted) = (cluster.now().wall, 0);
@@ -206,10 +207,11 @@ pub(super) fn count_segment(
     } else {
         (copies.entries(unit.segment), 0)
     };
-    // What was counted is true if we may still answer (R23).
+    // What was counted is true if we may still answer (R23), or when that is confirmed.
+    let ticket = shared.ticket(unit.segment, before, true);
     let cost = SEGMENT_COST + usize::try_from(cost).unwrap_or(usize::MAX / 2);
     let given = Given::answer(&SizeReply::Ok { entries });
-    cluster.serves(shared, unit.segment).then_some(((given, None), cost))
+    cluster.serves(shared, unit.segment).then_some(((given, ticket), cost))
 }
 
 /// How far a segment has come that this member serves. Each time of serving it is another life: what
