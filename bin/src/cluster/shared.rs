@@ -7,6 +7,7 @@ use isogrid_grid::copies::Copies;
 use isogrid_grid::id::GroupId;
 use isogrid_grid::metadata::{Acks, GroupSettings, Owners, Persist};
 use isogrid_grid::structures::Structures;
+use isogrid_grid::structures::queues::Queues;
 use isogrid_wire::native::topology::CLUSTER_OBJECTS;
 
 use super::ClusterError;
@@ -69,7 +70,7 @@ impl Shared {
 
     /// The structures of the cluster, which are the entries of a table as a cache is. They have
     /// one copy more than a cache has: there are few, and to lose one hurts more.
-    fn structures(table: Arc<Table>) -> Shared {
+    fn structures(name: &str, table: Arc<Table>) -> Shared {
         let owners = Owners::Count(STRUCTURE_OWNERS);
         let settings = GroupSettings {
             owners,
@@ -78,7 +79,7 @@ impl Shared {
             min_insync: 1,
             acks: Acks::Sync,
         };
-        let (name, group) = (Structures::TABLE.to_owned(), group_of(Structures::TABLE));
+        let (name, group) = (name.to_owned(), group_of(name));
         Shared { name, group, settings, confirms: false, table, copies: OnceLock::new() }
     }
 
@@ -118,7 +119,9 @@ pub(super) fn shared_caches(
         let Some(table) = table(&cache.name) else { continue };
         all.push(Arc::new(Shared::new(cache, table)));
     }
-    all.extend(table(Structures::TABLE).map(|table| Arc::new(Shared::structures(table))));
+    for name in [Structures::TABLE, Queues::TABLE] {
+        all.extend(table(name).map(|table| Arc::new(Shared::structures(name, table))));
+    }
     for (at, shared) in all.iter().enumerate() {
         if let Some(other) = all.iter().take(at).find(|other| other.group == shared.group) {
             return Err(ClusterError::SameGroup(other.name.clone(), shared.name.clone()));

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use isogrid_grid::structures::is_of_structures;
+
 use super::data::Watch;
 use super::defragment::Defragment;
 use super::exposed::Exposed;
@@ -37,7 +39,8 @@ pub async fn run(node: Arc<Node>) {
             }
         }
         defragment.step(&caches, node.now());
-        if let Some(shared) = node.cluster.get().and_then(|cluster| cluster.structures()) {
+        let of_cluster = node.cluster.get().into_iter().flat_map(|cluster| cluster.caches());
+        for shared in of_cluster.filter(|shared| is_of_structures(&shared.name)) {
             shared.table().maintain(node.now(), BUDGET);
         }
         if ticks.is_multiple_of(SWEEP_TICKS) {

@@ -56,8 +56,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cluster::{Cluster, ClusterError, Executor};
 use crate::config::{ClusterConfig, ListenerConfig, Loaded};
 use data::Data;
-use isogrid_grid::Structures;
 use isogrid_grid::catalog::{CacheMode, Kind};
+use isogrid_grid::structures::is_of_structures;
+use isogrid_grid::structures::queues::Queues;
 use listener::Listener;
 pub use node::Node;
 
@@ -193,8 +194,12 @@ async fn join(
         return Ok(None);
     }
     let table = |name: &str| {
-        if name == Structures::TABLE {
-            return node::new_structures(node.now()).ok().map(Arc::new);
+        if is_of_structures(name) {
+            let table = node::new_structures(node.now()).ok()?;
+            if name == Queues::TABLE {
+                queues::bound_shared(&table);
+            }
+            return Some(Arc::new(table));
         }
         let found = node.catalog.find(Kind::Cache, name).ok()?;
         found.cache.as_ref().map(|cache| cache.shared_table())

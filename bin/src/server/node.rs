@@ -29,6 +29,7 @@ use super::locks::{Hosting, Waiting};
 use super::log_limit::LogLimit;
 use super::native::once::Answers;
 use super::native::open_tx::Transactions;
+use super::native::queue::named;
 use super::newcomers::Newcomers;
 use super::queues::{self, LocalQueues};
 use super::secure::HANDSHAKES_MAX;
@@ -52,8 +53,10 @@ pub struct Node {
     pub waiting: Waiting,
     /// Leases, locks and semaphores of the cluster, while this member serves them.
     pub hosting: Hosting,
-    /// Its queues.
+    /// Its queues, if it stands alone.
     pub queues: LocalQueues,
+    /// Those of the cluster that this member serves.
+    pub hosted_queues: queues::Hosting,
     /// Answers to requests that may come twice.
     pub answers: Answers,
     /// How transactions stand.
@@ -157,6 +160,7 @@ impl Node {
             waiting: Waiting::default(),
             hosting: Hosting::default(),
             queues: LocalQueues::new(queues),
+            hosted_queues: queues::Hosting::default(),
             answers: Answers::default(),
             transactions: Transactions::default(),
             counters: AllCounters::default(),
@@ -191,7 +195,7 @@ impl Node {
         let persistence = data.as_ref().map(|data| Arc::clone(&data.persistence));
         self.structures.begin(persistence, self.now()).map_err(super::Error::Structures)?;
         for name in self.queues.load(self.now()) {
-            queues::note(self, &name);
+            let _ = named::noted(self, &name);
         }
         if let Some(data) = data {
             let _ = self.data.set(data);
@@ -355,7 +359,7 @@ fn new_catalog(config: &ServerConfig, seed: u64, now: u64) -> Result<Catalog, su
     Ok(catalog)
 }
 
-/// The table of the structures of a cluster.
+/// A table of the structures of a cluster.
 ///
 /// # Errors
 /// When no table can be made.

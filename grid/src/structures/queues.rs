@@ -11,11 +11,14 @@ use isogrid_engine::hash::stable_segment;
 use isogrid_engine::{Cursor, Error, NewEntry, Table, Timestamp};
 
 use super::NotKept;
+use crate::id::Epoch;
 use crate::structure::Structure;
 use crate::structure::queue::{
     Delivery, Head, NewMessage, Part, Queue, QueueOp, QueueOptions, QueueReply, Wake,
 };
 
+/// Bits of an id that are counted; in a cluster the epoch is in front of them.
+const COUNTED_BITS: u32 = 40;
 /// The first byte of all keys.
 const QUEUE: u8 = b'q';
 
@@ -92,6 +95,18 @@ impl Queues {
         Queues { segment, first, all: parts.into_iter().filter_map(queue).collect() }
     }
 
+    /// The first id of those that are given out in an epoch: above all of those before it (R3).
+    #[must_use]
+    pub fn first_id(epoch: Epoch) -> u64 {
+        u64::from(epoch.0) << COUNTED_BITS
+    }
+
+    /// No id from this one on was given out yet.
+    #[must_use]
+    pub fn next_id(&self) -> u64 {
+        self.first.max(self.all.values().map(Queue::next_id).max().unwrap_or(0))
+    }
+
     /// The queue of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Queue> {
@@ -117,8 +132,7 @@ impl Queues {
         if self.all.contains_key(name) {
             return Ok(false);
         }
-        let first = self.first.max(self.all.values().map(Queue::next_id).max().unwrap_or(0));
-        let queue = Queue::new(options, now, first);
+        let queue = Queue::new(options, now, self.next_id());
         let bytes = queue.part(&Part::Options).unwrap_or_default();
         put(table, &self.key(table, name, &Part::Options), [&bytes, b""], now)?;
         self.all.insert(name.to_owned(), queue);

@@ -20,6 +20,7 @@ use crate::server::native;
 use crate::server::native::clustered::follow::FOLLOW;
 use crate::server::native::clustered::locks::{self, LOCKS};
 use crate::server::native::clustered::phases;
+use crate::server::native::clustered::queues::pull::{self, QUEUES};
 use crate::server::native::clustered::spread::UNITS;
 use crate::server::native::clustered::{Outcome, PASSED, pack};
 use crate::server::node::Node;
@@ -80,7 +81,7 @@ impl Executor for Passed {
         }
         // All of a frame are of one connection.
         match requests.clone().next().and_then(|first| unnamed(first).1.first()) {
-            Some(&(PASSED | UNITS | FOLLOW | LOCKS)) => {
+            Some(&(PASSED | UNITS | FOLLOW | LOCKS | QUEUES)) => {
                 self.execute_native(shared, requests, executed)
             }
             _ => self.execute_memcached(shared, requests, executed),
@@ -135,12 +136,12 @@ impl Passed {
             return Vec::new();
         };
         for (id, request) in requests.map(unnamed) {
+            let way = || Some((session.node.cluster.get()?.clone(), Arc::clone(shared)));
             let later = match request.first() {
                 Some(&FOLLOW) => session.execute_follow(shared, request),
                 Some(&UNITS) => session.execute_passed_units(shared, request),
-                Some(&LOCKS) => session.node.cluster.get().cloned().and_then(|cluster| {
-                    locks::execute(&session.node, &(cluster, Arc::clone(shared)), request)
-                }),
+                Some(&LOCKS) => way().and_then(|way| locks::execute(&session.node, &way, request)),
+                Some(&QUEUES) => way().and_then(|way| pull::execute(&session.node, &way, request)),
                 _ => {
                     execute_one(session, shared, (id, request), executed);
                     continue;

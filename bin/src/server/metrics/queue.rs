@@ -4,10 +4,11 @@ use isogrid_grid::structure::queue::QueueStats;
 
 use super::family::{Number, Sample, by};
 use super::scrape::Scrape;
+use crate::server::queues;
 
 /// One number of each queue.
 pub fn of_all(scrape: &Scrape, number: impl Fn(&QueueStats) -> u64) -> Vec<Sample> {
-    by(scrape.node.queues.all().into_iter().map(|(name, stats)| (name, number(&stats))))
+    by(queues::all(&scrape.node).into_iter().map(|(name, stats)| (name, number(&stats))))
 }
 
 /// Messages by how they are.
@@ -50,7 +51,7 @@ fn split(scrape: &Scrape, numbers: impl Fn(&QueueStats) -> Numbers) -> Vec<Sampl
         labels: vec![queue.to_owned(), label.to_owned()],
         value: Number::Whole(value),
     };
-    let queues = scrape.node.queues.all();
+    let queues = queues::all(&scrape.node);
     let of = |(name, stats): &(String, QueueStats)| {
         let all = numbers(stats).into_iter().map(|number| sample(name, number));
         all.collect::<Vec<_>>()

@@ -37,6 +37,9 @@ impl Session {
         request: &Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Failure> {
+        if let Some(flow) = self.clustered_catalog(at, request)? {
+            return Ok(flow);
+        }
         if let Some(change) = self.change(request)? {
             if !at.may_wait {
                 return Err(Failure::invalid("a request within another one cannot wait"));
@@ -57,7 +60,7 @@ impl Session {
                 }
             }
             Request::ListObjects(list) => {
-                let text = self.list(list.kind, list.glob)?;
+                let text = self::list(&self.node, self.login.identity(), list.kind, list.glob)?;
                 reply.say(&ListReply::Ok { objects: Json(&text) });
             }
             Request::Describe(describe) => {
@@ -124,8 +127,7 @@ impl Session {
 
     fn describe(&self, kind: Kind, name: &str) -> Option<Value> {
         if kind == Kind::Queue {
-            let object = self.node.catalog.find(kind, name).ok()?;
-            return Some(named::document(&self.node, &object));
+            return self.node.queues.look(name).map(|found| named::document(name, &found));
         }
         caches::describe(&self.node, kind, name).ok().map(|found| document(&found))
     }
@@ -135,25 +137,34 @@ impl Session {
         let permissions = permissions(&self.node, self.login.identity(), object);
         reply.say(&ResolveReply::Ok { id: object.id, props: Json(&text), permissions });
     }
+}
 
-    fn list(&self, of: ObjectKind, glob: &str) -> Result<String, Failure> {
-        let wrong = |error| Failure::invalid(format!("`glob`: {error}"));
-        let glob =
-            if glob.is_empty() { None } else { Some(Glob::parse(glob.as_bytes()).map_err(wrong)?) };
-        let wanted = kind(of);
-        let index = self.node.catalog.index();
-        let mut objects: Vec<_> = index
-            .objects()
-            .iter()
-            .filter(|object| of == ObjectKind::Any || wanted == Some(object.kind))
-            .filter(|object| glob.as_ref().is_none_or(|glob| glob.matches(object.name.as_bytes())))
-            .filter(|object| permissions(&self.node, self.login.identity(), object) != 0)
-            .collect();
-        objects.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
-        let row = |object: &Arc<Object>| json!({ "kind": object.kind.name(), "name": object.name, "id": object.id });
-        let objects: Vec<_> = objects.into_iter().map(row).collect();
-        Ok(json!({ "objects": objects }).to_string())
-    }
+/// The objects that somebody may know of.
+///
+/// # Errors
+/// It is unclear of which names.
+pub fn list(
+    node: &Node,
+    who: Option<&Identity>,
+    of: ObjectKind,
+    glob: &str,
+) -> Result<String, Failure> {
+    let wrong = |error| Failure::invalid(format!("`glob`: {error}"));
+    let glob =
+        if glob.is_empty() { None } else { Some(Glob::parse(glob.as_bytes()).map_err(wrong)?) };
+    let wanted = kind(of);
+    let index = node.catalog.index();
+    let mut objects: Vec<_> = index
+        .objects()
+        .iter()
+        .filter(|object| of == ObjectKind::Any || wanted == Some(object.kind))
+        .filter(|object| glob.as_ref().is_none_or(|glob| glob.matches(object.name.as_bytes())))
+        .filter(|object| permissions(node, who, object) != 0)
+        .collect();
+    objects.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+    let row = |object: &Arc<Object>| json!({ "kind": object.kind.name(), "name": object.name, "id": object.id });
+    let objects: Vec<_> = objects.into_iter().map(row).collect();
+    Ok(json!({ "objects": objects }).to_string())
 }
 
 /// A change of the catalog, done where it may wait.
@@ -167,17 +178,23 @@ fn known(of: ObjectKind) -> Result<Kind, Failure> {
     kind(of).ok_or_else(|| Failure::invalid(format!("nothing here is of the kind {}", of.word())))
 }
 
-fn options(options: &Json<'_>) -> Result<Vec<(String, String)>, Failure> {
+/// Options as texts.
+///
+/// # Errors
+/// They are none.
+pub fn options(options: &Json<'_>) -> Result<Vec<(String, String)>, Failure> {
     Ok(caches::from_json(&options.parse::<Value>()?)?)
 }
 
-fn pairs(options: &[(String, String)]) -> Vec<(&str, &str)> {
+/// The same, borrowed.
+pub fn pairs(options: &[(String, String)]) -> Vec<(&str, &str)> {
     options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 fn props(node: &Node, object: &Object) -> String {
     if object.kind == Kind::Queue {
-        return named::props(node, &object.name).to_string();
+        let found = node.queues.look(&object.name);
+        return found.map_or_else(|| "{}".to_owned(), |(of, _)| named::props(&of).to_string());
     }
     let all = caches::to_json(&caches::told(node, object.describe()));
     all.get("options").cloned().unwrap_or_else(|| json!({})).to_string()
@@ -189,7 +206,7 @@ fn failed(refused: caches::Refused) -> Given {
 
 /// The object, and whether it was made.
 fn open(
-    node: &Node,
+    node: &Arc<Node>,
     kind: Kind,
     name: &str,
     options: &[(&str, &str)],
@@ -201,7 +218,7 @@ fn open(
     Ok((made.object, made.created))
 }
 
-fn resolve_new(node: &Node, kind: Kind, name: &str, who: Option<&Identity>) -> Given {
+fn resolve_new(node: &Arc<Node>, kind: Kind, name: &str, who: Option<&Identity>) -> Given {
     match open(node, kind, name, &[]) {
         Ok((object, _)) => {
             let (text, permissions) = (props(node, &object), permissions(node, who, &object));
@@ -213,7 +230,7 @@ fn resolve_new(node: &Node, kind: Kind, name: &str, who: Option<&Identity>) -> G
 }
 
 fn create_new(
-    node: &Node,
+    node: &Arc<Node>,
     kind: Kind,
     name: &str,
     mode: CreateMode,
@@ -244,12 +261,14 @@ fn alter_it(node: &Node, kind: Kind, name: &str, options: &[(String, String)]) -
     }
 }
 
-fn drop_it(node: &Node, kind: Kind, name: &str) -> Given {
+fn drop_it(node: &Arc<Node>, kind: Kind, name: &str) -> Given {
     if node.catalog.find(kind, name).is_err() {
         return Given::answer(&DropReply::NotFound {});
     }
     if kind == Kind::Queue {
-        return match named::remove(node, name) {
+        let removed = named::remove(node, name);
+        node.catalog.forget(kind, name);
+        return match removed {
             Ok(true) => Given::answer(&DropReply::Ok {}),
             Ok(false) => Given::answer(&DropReply::NotFound {}),
             Err(failure) => Given::failure(&failure),

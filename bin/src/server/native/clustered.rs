@@ -9,7 +9,7 @@
 //! | `many.rs`, `batch.rs`, `whole.rs`, `walk.rs` | those of many keys; BATCH; CLEAR, SIZE, PART_SEQ; SCAN |
 //! | `tx.rs`, `scratch.rs`, `scratches.rs` | transactions, and what they see and do in one cache and in all |
 //! | `phases.rs` | their two phases |
-//! | `counters.rs`, `locks.rs` | counters, and leases, locks and semaphores of the cluster |
+//! | `counters.rs`, `locks.rs`, `queues/` | counters; leases, locks and semaphores; queues of the cluster |
 //! | `order.rs` | the order of what a connection asks |
 //! | `tracked.rs`, `hear.rs`, `follow.rs` | LISTEN and TRACK, and what members tell each other for them |
 
@@ -22,6 +22,7 @@ pub mod locks;
 mod many;
 pub mod order;
 pub mod phases;
+pub mod queues;
 mod scratch;
 mod scratches;
 pub mod spread;
@@ -386,7 +387,7 @@ impl OnItsWay {
     }
 }
 
-fn unknown() -> Failure {
+pub(super) fn unknown() -> Failure {
     let why = "the member that took the write is gone: nobody knows what becomes of it";
     Failure::new(ErrorCode::OutcomeUnknown, why)
 }
@@ -404,7 +405,7 @@ pub fn no_instance() -> Failure {
 }
 
 /// Nobody serves what it was for, as long as whoever asks waits: it was surely not done.
-fn nowhere() -> Failure {
+pub(super) fn nowhere() -> Failure {
     const WHY: &str =
         "nobody serves these keys now: nothing was done; `isogrid cluster status` says why";
     Failure::new(ErrorCode::SegmentUnavailable, WHY)

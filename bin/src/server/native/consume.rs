@@ -10,29 +10,68 @@ use isogrid_grid::structures::queues::Given as Handed;
 use isogrid_wire::native::queue::{Consume, ConsumeAck, ConsumeMode, ConsumeReply};
 use isogrid_wire::native::{ErrorCode, Nothing};
 
+use super::clustered::queues::pull::{Pulling, leave};
 use super::failure::Failure;
 use super::live::{FRAME_BYTES, Step, Turn};
-use super::queue::{delivery, receipt};
+use super::queue::message::{delivery, receipt};
 use super::reply::Given;
 use crate::security::random;
 use crate::server::keeper::Keeper;
 use crate::server::node::Node;
-use crate::server::queues::{Answer, Pending, Trouble};
+use crate::server::queues::{Answer, Place, Way, pull};
 
 /// How long a consumer waits before it asks again, ms: nobody hears of it.
 const WAIT_MS: u64 = 60_000;
 
+/// Messages that are to come.
+type Waits = Pin<Box<dyn Future<Output = Result<Vec<Handed>, Failure>> + Send>>;
+
+/// A queue, and where it is served: here, or by whichever member of the cluster serves it.
+pub struct Source {
+    node: Arc<Node>,
+    way: Option<Way>,
+    queue: String,
+}
+
+impl Source {
+    /// The queue of this name.
+    pub fn of(node: &Arc<Node>, way: Option<Way>, queue: &str) -> Source {
+        Source { node: Arc::clone(node), way, queue: queue.to_owned() }
+    }
+
+    /// Asks for messages until there are some.
+    fn pull(&self, puller: Puller) -> Waits {
+        let Source { node, way, queue } = self;
+        if let Some(way) = way {
+            return Box::pin(Pulling::begin(node, way, (queue, puller), None).go());
+        }
+        let answer = pull(node, queue, puller, WAIT_MS);
+        Box::pin(async {
+            Ok(match answer? {
+                Answer::Now(given) => given,
+                Answer::Later(pending) => pending.await.unwrap_or_default(),
+            })
+        })
+    }
+
+    fn leave(&self, consumer: u128) {
+        match &self.way {
+            Some(way) => leave(&self.node, way, &self.queue, consumer),
+            None => drop(self.node.apply(&self.queue, QueueOp::Leave { consumer })),
+        }
+    }
+}
+
 /// A consumer. What it has goes back when it ends.
 pub struct Consuming {
-    node: Arc<Node>,
+    source: Source,
     /// The queue's number.
     pub object: u32,
-    queue: String,
     /// Its own name, which no other one has.
     consumer: u128,
     auto: bool,
     visible: u64,
-    waits: Option<Pending>,
+    waits: Option<Waits>,
     /// Handed out, and not sent yet.
     handed: VecDeque<Handed>,
     /// What they wait for.
@@ -44,25 +83,22 @@ impl Consuming {
     ///
     /// # Errors
     /// A queue cannot do it.
-    pub fn open(
-        node: &Arc<Node>,
-        object: u32,
-        queue: &str,
-        consume: &Consume<'_>,
-    ) -> Result<Consuming, Failure> {
+    pub fn open(source: Source, object: u32, consume: &Consume<'_>) -> Result<Consuming, Failure> {
         if consume.mode == ConsumeMode::Broadcast {
             return Err(Failure::invalid("`mode` of a queue is COMPETING"));
         }
+        // What a member of the cluster hands out is committed.
+        let data = source.node.data.get().filter(|_| source.way.is_none());
+        let keeper = Keeper::of_any(data.map(|data| &data.persistence));
         Ok(Consuming {
-            node: Arc::clone(node),
+            source,
             object,
-            queue: queue.to_owned(),
             consumer: u128::from_le_bytes(random::bytes()),
             auto: consume.ack == ConsumeAck::Auto,
             visible: consume.ack_wait_ms.into(),
             waits: None,
             handed: VecDeque::new(),
-            keeper: Keeper::of_any(node.data.get().map(|data| &data.persistence)),
+            keeper,
         })
     }
 
@@ -92,20 +128,17 @@ impl Consuming {
 
     /// Asks for messages, or hears of some.
     fn ask(&mut self, credit: usize, cx: &mut Context<'_>) -> Result<Poll<()>, Given> {
-        if let Some(waits) = &mut self.waits {
-            let Poll::Ready(handed) = Pin::new(waits).poll(cx) else { return Ok(Poll::Pending) };
-            self.waits = None;
-            self.took(handed.unwrap_or_default());
-            return Ok(Poll::Ready(()));
-        }
         let Consuming { consumer, auto, visible, .. } = *self;
         let puller = Puller { consumer, most: credit.min(BATCH_MAX), visible, auto };
-        let op = QueueOp::Pull { puller, wait: WAIT_MS };
-        match self.node.queues.apply(&self.node, &self.queue, op) {
-            Ok(Answer::Now(done)) => self.took(done.given),
-            Ok(Answer::Later(pending)) => self.waits = Some(pending),
-            Err(Trouble::Absent) => return Err(Given::answer(&ConsumeReply::Ended {})),
-            Err(trouble) => return Err(Given::failure(&trouble.into())),
+        let waits = self.waits.get_or_insert_with(|| self.source.pull(puller));
+        let Poll::Ready(handed) = waits.as_mut().poll(cx) else { return Ok(Poll::Pending) };
+        self.waits = None;
+        match handed {
+            Ok(handed) => self.took(handed),
+            Err(failure) if failure.code == ErrorCode::NoSuchObject => {
+                return Err(Given::answer(&ConsumeReply::Ended {}));
+            }
+            Err(failure) => return Err(Given::failure(&failure)),
         }
         Ok(Poll::Ready(()))
     }
@@ -113,7 +146,7 @@ impl Consuming {
     /// What is handed out is sent when it is kept that it is.
     fn took(&mut self, handed: Vec<Handed>) {
         if let Some(keeper) = self.keeper.as_mut().filter(|_| !handed.is_empty()) {
-            keeper.wrote_to(self.node.structures_mode());
+            keeper.wrote_to(self.source.node.structures_mode());
         }
         self.handed.extend(handed);
     }
@@ -143,7 +176,6 @@ impl Consuming {
 impl Drop for Consuming {
     fn drop(&mut self) {
         self.waits = None;
-        let leave = QueueOp::Leave { consumer: self.consumer };
-        let _ = self.node.queues.apply_now(self.node.now(), &self.queue, leave);
+        self.source.leave(self.consumer);
     }
 }

@@ -8,7 +8,7 @@ use isogrid_wire::native::cache::{
     GetMany, GetManyReply, KeyStatus, KeyVersion, PutMany, PutManyReply, ReadItem, RemoveMany,
     RemoveManyReply, TouchMany, TouchManyReply,
 };
-use isogrid_wire::native::{self, Key, List, ReadOptions, Status, WriteOptions};
+use isogrid_wire::native::{self, Key, Limits, List, ReadOptions, Status, WriteOptions};
 
 use super::cache::count_error;
 use super::edit::edit;
@@ -17,18 +17,26 @@ use super::failure::Failure;
 use super::reply::Reply;
 use super::session::Session;
 
+/// Whether so many keys may be asked for at once.
+///
+/// # Errors
+/// They are too many.
+pub fn check_keys(limits: &Limits, len: usize) -> Result<(), Failure> {
+    let max = limits.keys_max;
+    if len <= max {
+        return Ok(());
+    }
+    let failure = Failure::invalid(format!("{len} keys: at most {max} (max_keys)"));
+    Err(failure.with("limit", max.to_string()))
+}
+
 impl Session {
     /// Whether a request may have so many keys.
     ///
     /// # Errors
     /// It may not.
     pub fn check_keys(&self, len: usize) -> Result<(), Failure> {
-        let max = self.limits.keys_max;
-        if len <= max {
-            return Ok(());
-        }
-        let failure = Failure::invalid(format!("{len} keys: at most {max} (max_keys)"));
-        Err(failure.with("limit", max.to_string()))
+        check_keys(&self.limits, len)
     }
 
     /// Reads many.

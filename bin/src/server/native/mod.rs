@@ -46,7 +46,7 @@ mod map;
 pub mod once;
 pub mod open_tx;
 mod permit;
-mod queue;
+pub mod queue;
 mod reply;
 mod request;
 mod run;

@@ -11,6 +11,9 @@ use super::operation::{Delivery, Puller, QueueReply, Receipt, Wake};
 use super::options::BATCH_MAX;
 use super::parts::Part;
 
+/// Whoever has so many bytes of messages gets no more of them at once.
+const BATCH_BYTES: u64 = 1 << 20;
+
 impl Queue {
     pub(super) fn pull(&mut self, puller: Puller, wait: u64, out: &mut Vec<Wake>) -> QueueReply {
         if puller.most == 0 {
@@ -31,7 +34,7 @@ impl Queue {
 
     /// Gives messages to those who wait, as far as there are both.
     pub(super) fn deal(&mut self, out: &mut Vec<Wake>) {
-        let mut dealt: BTreeMap<u64, Vec<Delivery>> = BTreeMap::new();
+        let mut dealt: BTreeMap<u64, (u64, Vec<Delivery>)> = BTreeMap::new();
         let (mut last, mut round) = (0, 0);
         while let Some(id) = self.shelf.first() {
             let Some((ticket, puller)) = self.waiters.behind(last) else {
@@ -42,14 +45,18 @@ impl Queue {
                 continue;
             };
             last = ticket;
-            let given = dealt.get(&ticket).map_or(0, Vec::len);
-            if given < puller.most && self.admits(puller.consumer) {
+            let (bytes, given) =
+                dealt.get(&ticket).map_or((0, 0), |(bytes, all)| (*bytes, all.len()));
+            if given < puller.most && bytes < BATCH_BYTES && self.admits(puller.consumer) {
+                let len = self.shelf.get(id).map_or(0, |message| message.head.len.into());
                 let delivery = self.hand_out(id, &puller);
-                dealt.entry(ticket).or_default().extend(delivery);
+                let (bytes, all) = dealt.entry(ticket).or_default();
+                *bytes += len;
+                all.extend(delivery);
                 round += 1;
             }
         }
-        for (ticket, deliveries) in dealt {
+        for (ticket, (_, deliveries)) in dealt {
             self.waiters.remove(ticket);
             out.push(Wake { ticket, deliveries });
         }

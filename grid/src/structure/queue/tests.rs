@@ -213,3 +213,14 @@ fn a_lifespan_ends_but_not_in_flight_nor_after_death() {
     assert_eq!(apply(&mut queue, 1_001, QueueOp::Redrive { most: 9 }), QueueReply::Count(1));
     assert_eq!(ids(&mut queue, 1_001, 1, 9), [2]);
 }
+
+/// Who has a megabyte of messages at once gets no more, and others do.
+#[test]
+fn large_messages_go_a_few_at_a_time() {
+    let mut queue = queue(QueueOptions::default());
+    for _ in 0..5 {
+        publish(&mut queue, 0, NewMessage { len: 400 << 10, ..NewMessage::default() });
+    }
+    assert_eq!(ids(&mut queue, 0, 1, 9), [1, 2, 3]);
+    assert_eq!(ids(&mut queue, 0, 2, 9), [4, 5]);
+}

@@ -80,6 +80,23 @@ fn a_queue_that_is_removed_leaves_nothing_and_its_ids_do_not_come_again() {
     assert_eq!(publish(&mut queues, &table, "jobs", b"one"), QueueReply::Published { id: 9 });
 }
 
+/// Whoever takes over gives out ids of its own epoch, also when nothing of those before is left.
+#[test]
+fn no_id_is_given_out_in_two_epochs() {
+    let (table, mut ids) = (table(), Vec::new());
+    for (epoch, next) in [(3, 0), (3, (3 << 40) + 1), (7, 0)] {
+        let first = Queues::first_id(Epoch(epoch)).max(next);
+        let mut queues = Queues::load(&table, segment_of(&table, "jobs"), first, 0);
+        queues.create(&table, 0, "jobs", QueueOptions::default()).unwrap();
+        let body = first.to_le_bytes();
+        let published = publish(&mut queues, &table, "jobs", &body);
+        given(&mut queues, &table, 0, pull(true));
+        assert_eq!(published, QueueReply::Published { id: queues.next_id() - 1 });
+        ids.push(queues.next_id() - 1);
+    }
+    assert_eq!(ids, [3 << 40, (3 << 40) + 1, 7 << 40]);
+}
+
 /// What the table has no room for is not published, and nothing else suffers.
 #[test]
 fn a_full_table_refuses() {

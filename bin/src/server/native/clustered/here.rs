@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isogrid_grid::catalog::{Kind, Object};
+use isogrid_grid::structures::queues::Queues;
 use isogrid_wire::native::cache::{Clear, PartSeq, Scan, Size};
 use isogrid_wire::native::{Call, Reader, Request as Any};
 
@@ -55,7 +56,12 @@ impl Session {
         unit: &Unit,
     ) -> Option<(Begun, usize)> {
         let (cluster, shared) = way;
-        let Some(object) = object else { return self.count_here(way, unit) };
+        let Some(object) = object else {
+            return match shared.name == Queues::TABLE {
+                true => self.queue_here(way, unit),
+                false => self.count_here(way, unit),
+            };
+        };
         match unit.op {
             Clear::CODE => whole::clear_segment(cluster, shared, unit.segment),
             Size::CODE => whole::count_segment(cluster, shared, object, unit),

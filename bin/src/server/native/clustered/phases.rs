@@ -10,7 +10,7 @@ use isogrid_engine::NewEntry;
 use isogrid_engine::table::{Change, encode_change};
 use isogrid_grid::id::{GroupId, SegmentId};
 use isogrid_grid::replica::OpId;
-use isogrid_grid::structures::Structures;
+use isogrid_grid::structures::is_of_structures;
 use isogrid_grid::tx::coordinator::{Action, Event, Outcome};
 use isogrid_grid::tx::{Coordinator, Decision, Hold, Intent, Known, Note, Open, Part, TxId, Vote};
 use isogrid_wire::native::SubKind;
@@ -165,7 +165,7 @@ pub async fn resolve(cluster: Arc<Cluster>, at: Part, open: Open) {
 pub async fn look(cluster: Arc<Cluster>, number: u64, patience: Duration) -> TxState {
     let mut units = Vec::new();
     let has_some =
-        |shared: &&Arc<Shared>| !shared.answers_at_once() && shared.name != Structures::TABLE;
+        |shared: &&Arc<Shared>| !shared.answers_at_once() && !is_of_structures(&shared.name);
     for shared in cluster.caches().iter().filter(has_some) {
         let count = u16::try_from(shared.table().segment_count()).unwrap_or(u16::MAX);
         let body = || number.to_le_bytes().to_vec();

@@ -6,18 +6,18 @@ use isogrid_wire::native::queue::{
     Browse, BrowseReply, FailedDelivery, MessageState, ShownMessage,
 };
 
-use super::{Failure, Reply, Session, content, unexpected, which};
+use super::answer::{Served, unexpected, which};
+use super::message::content;
+use super::{Failure, Reply};
+use crate::server::queues;
 
+/// Bytes at which no more messages are shown at once.
+const SAID_MAX: usize = 1 << 20;
 /// Messages that are shown at once, at the most.
 const SHOWN_MAX: u16 = 256;
 
-impl Session {
-    pub(super) fn browse(
-        &self,
-        name: &str,
-        browse: &Browse<'_>,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), Failure> {
+impl<P: queues::Place> Served<'_, P> {
+    pub(super) fn browse(&self, browse: &Browse<'_>, reply: &mut Reply<'_>) -> Result<(), Failure> {
         if !(1..=SHOWN_MAX).contains(&browse.n) {
             return Err(Failure::invalid(format!("`n` is 1 to {SHOWN_MAX}")));
         }
@@ -28,14 +28,25 @@ impl Session {
         };
         let (most, which) = (browse.n.into(), which(browse.state));
         let op = QueueOp::Browse { behind, most, which };
-        let (shown, more) = match self.node.queues.apply_now(self.now, name, op)? {
-            QueueReply::Shown(shown, more) => (shown, more),
-            other => return Err(unexpected(&other)),
+        let (found, payloads) = self.place.with(|turn| {
+            let done = turn.apply(self.name, op)?.reply;
+            let payload = |one: &Shown| turn.payload(self.name, one.id).unwrap_or_default();
+            let payloads: Vec<Vec<u8>> = match &done {
+                QueueReply::Shown(shown, _) => shown.iter().map(payload).collect(),
+                _ => Vec::new(),
+            };
+            Ok((done, payloads))
+        })?;
+        let QueueReply::Shown(mut shown, mut more) = found else { return Err(unexpected(&found)) };
+        let mut said = 0;
+        let fits = |payload: &&Vec<u8>| {
+            let is_room = said < SAID_MAX;
+            said += payload.len();
+            is_room
         };
-        let mut payloads = Vec::with_capacity(shown.len());
-        for one in &shown {
-            payloads.push(self.node.queues.payload(self.now, name, one.id).unwrap_or_default());
-        }
+        let count = payloads.iter().take_while(fits).count();
+        more |= count < shown.len();
+        shown.truncate(count);
         let causes: Vec<Vec<FailedDelivery<'_>>> = shown.iter().map(failures).collect();
         let all = shown.iter().zip(&payloads).zip(&causes);
         let messages = all.map(|((one, payload), causes)| message(one, payload, causes));
