@@ -229,7 +229,7 @@ fn large_messages_go_a_few_at_a_time() {
 #[test]
 fn who_asks_again_has_its_place_again() {
     let mut queue = queue(QueueOptions::default());
-    let mut wait = |queue: &mut Queue, now, consumer, place| {
+    let wait = |queue: &mut Queue, now, consumer, place| {
         let puller = Puller { consumer, most: 1, visible: 0, auto: false, place };
         match apply(queue, now, QueueOp::Pull { puller, wait: 10 }) {
             QueueReply::Waiting { ticket } => ticket,
