@@ -10,6 +10,8 @@
 mod account;
 #[path = "cluster_cli/dev.rs"]
 mod dev;
+#[path = "cluster_queue/even_odd.rs"]
+mod even_odd;
 #[path = "cluster_queue/failover.rs"]
 mod failover;
 #[path = "cluster_queue/share.rs"]

@@ -1,4 +1,4 @@
-//! The caches of a cluster, and the structures, which are one: each is a group of the metadata.
+//! The caches of a cluster, and the structures, which are two: each is a group of the metadata.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +13,7 @@ use isogrid_wire::native::topology::CLUSTER_OBJECTS;
 use super::ClusterError;
 use crate::config::{CacheConfig, CacheMode, ServerConfig};
 
-/// Copies of each counter and lock.
+/// Copies of each counter, lock and queue.
 const STRUCTURE_OWNERS: u8 = 3;
 
 /// A cache of the cluster, on this node.

@@ -129,7 +129,7 @@ impl Consuming {
     /// Asks for messages, or hears of some.
     fn ask(&mut self, credit: usize, cx: &mut Context<'_>) -> Result<Poll<()>, Given> {
         let Consuming { consumer, auto, visible, .. } = *self;
-        let puller = Puller { consumer, most: credit.min(BATCH_MAX), visible, auto };
+        let puller = Puller { consumer, most: credit.min(BATCH_MAX), visible, auto, place: 0 };
         let waits = self.waits.get_or_insert_with(|| self.source.pull(puller));
         let Poll::Ready(handed) = waits.as_mut().poll(cx) else { return Ok(Poll::Pending) };
         self.waits = None;

@@ -90,7 +90,7 @@ impl Session {
             return Err(Failure::invalid(format!("`n` is 1 to {BATCH_MAX}")));
         }
         let consumer = self.instance.map_or(self.writer().into(), u128::from_le_bytes);
-        let puller = Puller { consumer, most, visible: 0, auto: false };
+        let puller = Puller { consumer, most, visible: 0, auto: false, place: 0 };
         Ok((puller, if at.may_wait { pull.wait.0 } else { 0 }))
     }
 }

@@ -21,9 +21,11 @@ impl Queue {
         }
         let puller = Puller { most: puller.most.min(BATCH_MAX), ..puller };
         let ticket = self.waiters.add(puller, self.now.saturating_add(wait));
+        let before = out.len();
         self.deal(out);
-        if let Some(at) = out.iter().position(|wake| wake.ticket == ticket) {
-            return QueueReply::Deliveries(out.swap_remove(at).deliveries);
+        // Whoever had this place before may be among those who have waited long enough.
+        if let Some(at) = out.iter().skip(before).position(|wake| wake.ticket == ticket) {
+            return QueueReply::Deliveries(out.swap_remove(before + at).deliveries);
         }
         if wait == 0 {
             self.waiters.remove(ticket);

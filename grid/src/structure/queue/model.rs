@@ -382,7 +382,7 @@ fn draw<'a>(chance: &mut Chance, told: &[Receipt], names: &'a [Vec<u8>]) -> Queu
             let (consumer, most) = (chance.of(&[1, 2, 3]), chance.of(&[1, 2, 5]));
             let (visible, auto) = (chance.of(&[0, 900]), chance.below(6) == 0);
             let wait = chance.of(&[0, 400, 2_000]);
-            QueueOp::Pull { puller: Puller { consumer, most, visible, auto }, wait }
+            QueueOp::Pull { puller: Puller { consumer, most, visible, auto, place: 0 }, wait }
         }
         12..15 => QueueOp::Ack(receipt),
         15 | 16 => {

@@ -56,6 +56,9 @@ pub struct Puller {
     pub visible: u64,
     /// What it gets is done with.
     pub auto: bool,
+    /// The ticket with which it waited long enough a moment ago: it has its place again. 0: it asks
+    /// behind all others.
+    pub place: u64,
 }
 
 /// What becomes of a message that is refused.

@@ -14,7 +14,7 @@ fn publish(queue: &mut Queue, now: u64, new: NewMessage<'_>) -> u64 {
 }
 
 fn ask(consumer: u128, most: usize, wait: u64) -> QueueOp<'static> {
-    QueueOp::Pull { puller: Puller { consumer, most, visible: 0, auto: false }, wait }
+    QueueOp::Pull { puller: Puller { consumer, most, visible: 0, auto: false, place: 0 }, wait }
 }
 
 fn pull(queue: &mut Queue, now: u64, consumer: u128, most: usize) -> Vec<Delivery> {
@@ -223,4 +223,32 @@ fn large_messages_go_a_few_at_a_time() {
     }
     assert_eq!(ids(&mut queue, 0, 1, 9), [1, 2, 3]);
     assert_eq!(ids(&mut queue, 0, 2, 9), [4, 5]);
+}
+
+/// Who waits on and on in short steps is served as if it waited in one.
+#[test]
+fn who_asks_again_has_its_place_again() {
+    let mut queue = queue(QueueOptions::default());
+    let wait = |queue: &mut Queue, now, consumer, place| {
+        let puller = Puller { consumer, most: 1, visible: 0, auto: false, place };
+        match apply(queue, now, QueueOp::Pull { puller, wait: 10 }) {
+            QueueReply::Waiting { ticket } => ticket,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (first, second) = (wait(&mut queue, 0, 1, 0), wait(&mut queue, 5, 2, 0));
+    let mut out = Vec::new();
+    queue.advance(10, &mut out);
+    assert_eq!(out, [Wake { ticket: first, deliveries: Vec::new() }]);
+    assert_eq!(wait(&mut queue, 11, 1, first), first);
+    // A place that somebody has, or nobody ever had, is none.
+    let third = wait(&mut queue, 11, 3, first);
+    let fourth = wait(&mut queue, 11, 4, 99);
+    assert_eq!((second, third, fourth), (2, 3, 4));
+    for ticket in [first, second, third, fourth] {
+        publish(&mut queue, 12, NewMessage::default());
+        let mut out = Vec::new();
+        queue.apply(12, QueueOp::Deal, &mut out);
+        assert_eq!(out.iter().map(|wake| wake.ticket).collect::<Vec<_>>(), [ticket]);
+    }
 }

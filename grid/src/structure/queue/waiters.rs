@@ -21,10 +21,13 @@ impl Waiters {
 
     /// Somebody waits until then; with which ticket.
     pub fn add(&mut self, puller: Puller, until: Timestamp) -> u64 {
-        self.last += 1;
-        self.all.insert(self.last, (puller, until));
-        self.deadlines.insert((until, self.last));
-        self.last
+        let is_free = |place: &u64| *place <= self.last && !self.all.contains_key(place);
+        let place = Some(puller.place).filter(|place| *place > 0 && is_free(place));
+        let ticket = place.unwrap_or(self.last + 1);
+        self.last = self.last.max(ticket);
+        self.all.insert(ticket, (puller, until));
+        self.deadlines.insert((until, ticket));
+        ticket
     }
 
     /// Whether somebody waited with this ticket; nobody does any more.

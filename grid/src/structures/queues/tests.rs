@@ -15,7 +15,7 @@ fn load(table: &Table, name: &str, now: u64) -> Queues {
 }
 
 fn pull(auto: bool) -> QueueOp<'static> {
-    QueueOp::Pull { puller: Puller { consumer: 1, most: 9, visible: 0, auto }, wait: 0 }
+    QueueOp::Pull { puller: Puller { consumer: 1, most: 9, visible: 0, auto, place: 0 }, wait: 0 }
 }
 
 fn publish(queues: &mut Queues, table: &Table, name: &str, body: &[u8]) -> QueueReply {

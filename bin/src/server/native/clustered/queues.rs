@@ -4,9 +4,10 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `pull.rs` | who waits for messages |
+//! | `pull.rs`, `errand.rs` | who waits for messages, and what it asks |
 //! | `named.rs` | queues by name: made, found, listed and dropped |
 
+pub mod errand;
 mod named;
 pub mod pull;
 

@@ -1,141 +1,34 @@
 //! Who waits for messages of a queue of the cluster asks the member that serves it, again and again:
-//! it waits there for a moment, in turn with all others, and gets what there is. What comes for a
+//! it waits there for a moment, in the place that it had, and gets what there is. What comes for a
 //! client that has gone goes back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use isogrid_engine::Timestamp;
 use isogrid_grid::id::NodeId;
-use isogrid_grid::structure::queue::{Delivery, Puller, QueueOp, Receipt};
+use isogrid_grid::structure::queue::{Puller, QueueOp};
 use isogrid_grid::structures::queues::{Given as Handed, segment_of};
 use isogrid_wire::native::queue::{Nack, Refusal, RefusedDelivery};
 use isogrid_wire::native::{List, Ms};
 use tokio::time::{Instant, timeout};
 
 use super::super::spread::{Spread, after};
-use super::super::{LOOK_AGAIN, LOOK_ELSEWHERE, nowhere, pack, unknown, unpack};
+use super::super::{LOOK_AGAIN, LOOK_ELSEWHERE, nowhere};
+use super::errand::{Errand, What, encode_failure, encode_handed, unpacked};
 use super::unit;
 use crate::cluster::{Done, Later, Route};
 use crate::security::random;
 use crate::server::native::failure::Failure;
 use crate::server::native::queue::message::receipt;
 use crate::server::native::queue::named::number_of;
-use crate::server::native::reply::Given;
 use crate::server::node::Node;
 use crate::server::queues::{Place, Pulled, Trouble, UNHEARD, Way};
 
-/// The first byte of a request for messages that is passed on.
-pub const QUEUES: u8 = 5;
 /// How long a request waits at the member that serves its queue before it is asked for again, ms.
 const HOLD_MS: u64 = 1_000;
 /// How long a request that need not wait is tried while nobody serves its queue, and what a client that
 /// has gone was given is given back.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What is to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
-    /// To hand out messages.
-    Pull = 0,
-    /// Nobody waits for the request of this name any more.
-    GiveUp = 1,
-    /// A consumer is gone.
-    Leave = 2,
-}
-
-/// What is asked of the member that serves a queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Errand {
-    what: What,
-    /// The name of the request.
-    name: u64,
-    puller: Puller,
-    wait: u64,
-    queue: String,
-}
-
-impl Errand {
-    fn encode(&self) -> Vec<u8> {
-        let Puller { consumer, most, visible, auto } = self.puller;
-        let mut out = vec![QUEUES, self.what as u8, auto.into()];
-        out.extend_from_slice(&u16::try_from(most).unwrap_or(u16::MAX).to_le_bytes());
-        out.extend_from_slice(&self.name.to_le_bytes());
-        out.extend_from_slice(&consumer.to_le_bytes());
-        out.extend_from_slice(&visible.to_le_bytes());
-        out.extend_from_slice(&self.wait.to_le_bytes());
-        out.extend_from_slice(self.queue.as_bytes());
-        out
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Errand> {
-        let ([what, auto], rest) = bytes.strip_prefix(&[QUEUES])?.split_first_chunk()?;
-        let (most, rest) = rest.split_first_chunk()?;
-        let (name, rest) = rest.split_first_chunk()?;
-        let (consumer, rest) = rest.split_first_chunk()?;
-        let (visible, rest) = rest.split_first_chunk()?;
-        let (wait, queue) = rest.split_first_chunk()?;
-        let puller = Puller {
-            consumer: u128::from_le_bytes(*consumer),
-            most: u16::from_le_bytes(*most).into(),
-            visible: u64::from_le_bytes(*visible),
-            auto: *auto == 1,
-        };
-        Some(Errand {
-            what: *[What::Pull, What::GiveUp, What::Leave].get(usize::from(*what))?,
-            name: u64::from_le_bytes(*name),
-            puller,
-            wait: u64::from_le_bytes(*wait),
-            queue: str::from_utf8(queue).ok()?.to_owned(),
-        })
-    }
-}
-
-/// Messages as they are passed back; ahead of a failure there is a 1.
-fn encode_handed(all: &[Handed]) -> Vec<u8> {
-    let mut out = vec![0];
-    for Handed { delivery, payload } in all {
-        let Delivery { receipt, attempt, published } = delivery;
-        out.extend_from_slice(&receipt.id.to_le_bytes());
-        out.extend_from_slice(&receipt.attempt.to_le_bytes());
-        out.extend_from_slice(&attempt.to_le_bytes());
-        out.extend_from_slice(&published.to_le_bytes());
-        out.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
-        out.extend_from_slice(payload);
-    }
-    out
-}
-
-fn decode_handed(mut bytes: &[u8]) -> Option<Vec<Handed>> {
-    let mut all = Vec::new();
-    while !bytes.is_empty() {
-        let (id, rest) = bytes.split_first_chunk()?;
-        let (given, rest) = rest.split_first_chunk()?;
-        let (attempt, rest) = rest.split_first_chunk()?;
-        let (published, rest) = rest.split_first_chunk()?;
-        let (len, rest) = rest.split_first_chunk()?;
-        let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
-        let (payload, rest) = rest.split_at_checked(len)?;
-        let receipt = Receipt { id: u64::from_le_bytes(*id), attempt: u32::from_le_bytes(*given) };
-        let (attempt, published) =
-            (u32::from_le_bytes(*attempt), Timestamp::from_le_bytes(*published));
-        let delivery = Delivery { receipt, attempt, published };
-        all.push(Handed { delivery, payload: payload.to_vec() });
-        bytes = rest;
-    }
-    Some(all)
-}
-
-/// Messages, or why there are none.
-fn unpacked(bytes: &[u8]) -> Result<Vec<Handed>, Failure> {
-    match bytes.split_first() {
-        Some((0, all)) => decode_handed(all).ok_or_else(unknown),
-        Some((_, failed)) => {
-            Err(unpack(failed).map_or_else(unknown, |given| Failure::of_given(&given)))
-        }
-        None => Err(unknown()),
-    }
-}
 
 /// Executes what a member asks for; `None` when this one does not serve the queue.
 pub fn execute(node: &Arc<Node>, way: &Way, bytes: &[u8]) -> Option<Later> {
@@ -161,8 +54,8 @@ pub fn execute(node: &Arc<Node>, way: &Way, bytes: &[u8]) -> Option<Later> {
         Ok(pulled) => pulled,
         Err(Trouble::Elsewhere | Trouble::Unknown) => return None,
         Err(trouble) => {
-            let failure = [&[1], &*pack(&Given::failure(&trouble.into()))].concat();
-            return Some(Box::pin(std::future::ready((Done::Executed, failure))));
+            let failed = encode_failure(&trouble.into());
+            return Some(Box::pin(std::future::ready((Done::Executed, failed))));
         }
     };
     if let Pulled::Later(ticket, _) = &pulled {
@@ -171,19 +64,19 @@ pub fn execute(node: &Arc<Node>, way: &Way, bytes: &[u8]) -> Option<Later> {
     let (node, way) = (Arc::clone(node), way.clone());
     Some(Box::pin(async move {
         let here = node.hosted_queues.here(&way, segment);
-        let given = match pulled {
-            Pulled::Now(given) => given,
-            Pulled::Later(_, given) => {
+        let (place, given) = match pulled {
+            Pulled::Now(given) => (0, given),
+            Pulled::Later(ticket, given) => {
                 let given = given.await;
                 node.hosted_queues.waits_no_more(name);
                 // It is served elsewhere, or is there no more.
                 let Ok(given) = given else { return (Done::Elsewhere, Vec::new()) };
-                given
+                (ticket, given)
             }
         };
         here.flush();
         if given.is_empty() && what == What::Pull || here.is_true(tenure).await {
-            return (Done::Executed, encode_handed(&given));
+            return (Done::Executed, encode_handed(place, &given));
         }
         (Done::Unknown, Vec::new())
     }))
@@ -229,7 +122,8 @@ impl Pulling {
         loop {
             let (done, bytes) = self.answer().await;
             if done == Done::Executed {
-                let handed = unpacked(&bytes)?;
+                let (place, handed) = unpacked(&bytes)?;
+                self.puller.place = place;
                 if !handed.is_empty() || self.is_over(Duration::ZERO) {
                     return Ok(handed);
                 }
@@ -284,7 +178,8 @@ impl Pulling {
         runtime.spawn(async move {
             let heard = ask(&node, &way, &errand);
             if let Ok((Done::Executed, bytes)) = timeout(PATIENCE, later).await {
-                give_back(&way, &errand.queue, &unpacked(&bytes).unwrap_or_default()).await;
+                let (_, handed) = unpacked(&bytes).unwrap_or_default();
+                give_back(&way, &errand.queue, &handed).await;
             }
             drop(heard);
         });
@@ -302,7 +197,7 @@ impl Drop for Pulling {
 pub fn leave(node: &Arc<Node>, way: &Way, queue: &str, consumer: u128) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     let (node, way) = (Arc::clone(node), way.clone());
-    let puller = Puller { consumer, most: 0, visible: 0, auto: false };
+    let puller = Puller { consumer, most: 0, visible: 0, auto: false, place: 0 };
     let errand = Errand { what: What::Leave, name: 0, puller, wait: 0, queue: queue.to_owned() };
     runtime.spawn(async move {
         let until = after(PATIENCE);
@@ -353,31 +248,4 @@ fn ask(node: &Arc<Node>, way: &Way, errand: &Errand) -> Option<(NodeId, Later)> 
         (answer.done, answer.bytes.to_vec())
     };
     Some((who, Box::pin(later)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errands_and_messages_come_as_they_went() {
-        for (what, at) in [(What::Pull, 0), (What::GiveUp, 1), (What::Leave, 64)] {
-            let puller = Puller { consumer: 7 << 90, most: at, visible: 9 << 40, auto: at == 1 };
-            let errand = Errand { what, name: u64::MAX, puller, wait: 5, queue: "jobs".to_owned() };
-            let bytes = errand.encode();
-            assert_eq!(Errand::decode(&bytes), Some(errand));
-            assert_eq!(Errand::decode(&bytes[..44]), None, "it is cut");
-        }
-        let one = |id, payload: &[u8]| {
-            let receipt = Receipt { id, attempt: 3 };
-            let delivery = Delivery { receipt, attempt: 2, published: 1 << 41 };
-            Handed { delivery, payload: payload.to_vec() }
-        };
-        let all = vec![one(1 << 40, b""), one(u64::MAX, b"body")];
-        let bytes = encode_handed(&all);
-        assert_eq!(unpacked(&bytes), Ok(all));
-        assert!(unpacked(&bytes[..bytes.len() - 1]).is_err(), "it is cut");
-        let failed = [&[1], &*pack(&Given::failure(&nowhere()))].concat();
-        assert_eq!(unpacked(&failed).map_err(|why| why.code), Err(nowhere().code));
-    }
 }
