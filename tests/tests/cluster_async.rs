@@ -115,6 +115,9 @@ fn gets_what_it_lacks(setup: Setup) {
     let mut client = Client::tcp(cluster.clients()[0]);
     keys(0, 5_000).chunks(500).for_each(|keys| store(&mut client, keys, &value));
     let away = |cluster: &mut Cluster, client: &mut Client, from: usize, damaged: bool| {
+        wait_until("its disk has what it has", || {
+            cluster.metric(2, "isogrid_cluster_unwritten_bytes") == 0
+        });
         cluster.kill(2);
         if damaged {
             cluster.damage(2);
@@ -132,6 +135,7 @@ fn gets_what_it_lacks(setup: Setup) {
     let [whole_fills, whole_bytes] = [0, 1].map(|at| end[at] - after[1][at]);
     println!("what it lacked: {fills} fills, {bytes} bytes; all: {whole_fills}, {whole_bytes}");
     assert_eq!(after[1], begin[1], "nothing was sent whole");
-    assert!(fills > 100 && whole_fills >= fills, "{fills} and {whole_fills}");
-    assert!(bytes * 3 < whole_bytes, "{bytes} and {whole_bytes}");
+    // On a busy machine one is given up and begun anew, and counts twice.
+    assert!(fills.min(whole_fills) > 100, "{fills} and {whole_fills}");
+    assert!(bytes * 8 < whole_bytes, "{bytes} and {whole_bytes}");
 }

@@ -28,7 +28,7 @@ impl Output {
     }
 
     /// `len` more bytes of output, for the caller to fill: what they hold now is of no meaning.
-    #[inline]
+    #[inline(always)]
     pub fn room(&mut self, len: usize) -> &mut [u8] {
         let (start, end) = (self.end, self.end + len);
         if end > self.buffer.len() {

@@ -15,8 +15,9 @@ use isogrid_grid::invalidation::{
 use isogrid_grid::message::{Envelope, Message};
 
 use super::driver::Input;
+use super::shared::group_of;
 use super::transport::Lane;
-use super::{Cluster, ClusterError, group_of};
+use super::{Cluster, ClusterError};
 
 /// An invalidated cache of this node.
 pub struct Invalidated {

@@ -7,6 +7,7 @@
 //! | `ears.rs` | what comes from peers, and where it goes |
 //! | `view.rs` | who serves which segment |
 //! | `status.rs`, `balance.rs`, `remove.rs` | what there is to say of the cluster, and what is left to be moved; members that do not come back |
+//! | `shared.rs` | caches of the cluster, and the structures, on this node |
 //! | `search/`, `seeds.rs` | where other nodes may be |
 //! | `stale.rs` | copies that have fallen behind, and serve if an operator says so |
 //! | `requests.rs`, `executed.rs` | requests that are passed on, and those that others pass on |
@@ -22,6 +23,7 @@ mod confirm;
 mod copies;
 mod driver;
 mod ears;
+mod error;
 mod executed;
 mod frame;
 mod intake;
@@ -31,6 +33,7 @@ mod remove;
 mod requests;
 mod search;
 mod seeds;
+mod shared;
 mod stale;
 mod status;
 pub mod storage;
@@ -43,27 +46,23 @@ use std::task::Waker;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use isogrid_engine::{Clock, SystemClock, Table, env};
+use isogrid_engine::{Clock, SystemClock, env};
 use isogrid_grid::control::Identity;
-use isogrid_grid::copies::{Copies, Out};
+use isogrid_grid::copies::Out;
 use isogrid_grid::id::{GroupId, NodeId, SegmentId};
 use isogrid_grid::membership::Now;
 use isogrid_grid::message::{Envelope, Message, ToCopy};
-use isogrid_grid::metadata::{Acks, GroupSettings, Owners, Persist, Role};
 use isogrid_grid::replica::OpId;
 use isogrid_grid::structures::Structures;
 use isogrid_grid::tx::Open;
-use isogrid_wire::native::topology::CLUSTER_OBJECTS;
-use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
-use crate::config::{CacheConfig, CacheMode, ServerConfig};
 use crate::security::random;
-use crate::server::tls::TlsError;
 pub use balance::{Left, Speed};
 use copies::CopyDisk;
 use driver::Input;
+pub use error::ClusterError;
 pub use executed::{Executed, Later};
 use frame::put_core;
 pub use frame::{Done, Items, named, unnamed};
@@ -75,6 +74,7 @@ pub use requests::{Answer, Asked, Outgoing};
 use requests::{Bundle, Requests};
 pub use search::Heard;
 pub use seeds::seeds;
+pub use shared::{Shared, object_number};
 pub use stale::{Promoted, StaleStatus};
 pub use status::{CacheStatus, MemberStatus, SegmentStatus, Status};
 use transport::{Lane, Transport};
@@ -83,163 +83,9 @@ pub use view::{Route, View};
 /// Segments of each cache of a cluster.
 pub const SEGMENTS: u32 = 256;
 
-/// Copies of each counter and lock.
-const STRUCTURE_OWNERS: u8 = 3;
-
 /// How long the others may take to hear who serves what a member has handed over: until then they
 /// pass requests on to it, and have to be told that it does not. Several rounds of the log.
 const HEARD: Duration = Duration::from_millis(200);
-
-/// Why a node cannot take part in a cluster.
-#[derive(Debug, Error)]
-pub enum ClusterError {
-    /// What it keeps about the cluster cannot be used.
-    #[error(transparent)]
-    Storage(#[from] storage::StorageError),
-    /// Peers could not reach it.
-    #[error("cannot listen for peers on {address}: {source}")]
-    Bind {
-        /// The address.
-        address: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// What it keeps of its caches cannot be used.
-    #[error(transparent)]
-    Copies(#[from] copies::CopiesError),
-    /// Others than its peers could reach it.
-    #[error(transparent)]
-    Exposed(#[from] transport::ExposedPeer),
-    /// Peers are reached over TCP alone.
-    #[error("peers are reached over TCP: cluster.peer = {0} is no IP:PORT")]
-    NotTcp(String),
-    /// Nodes cannot announce themselves.
-    #[error(
-        "cluster.discover = multicast: cannot join {group} on the interface of cluster.peer: {source}\n  \
-         help: say where others are with --join instead"
-    )]
-    Multicast {
-        /// The group.
-        group: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Peers cannot speak TLS.
-    #[error("cluster.tls_cert, cluster.tls_key and cluster.tls_ca: {0}")]
-    Tls(#[from] TlsError),
-    /// It is a member of another role than it is to have.
-    #[error(
-        "this node is the member {node} of its cluster, there for {}, and cluster.role = {}\n  help: say \
-         cluster.role = {}; or have it leave (`isogrid cluster leave`), and start it with an empty data \
-         directory: it comes back as another member",
-        .is.name(), .wants.name(), .is.name()
-    )]
-    OtherRole {
-        /// Which member.
-        node: NodeId,
-        /// What it is there for.
-        is: Role,
-        /// What the configuration says.
-        wants: Role,
-    },
-    /// Two caches would be one group.
-    #[error("the caches {0:?} and {1:?} cannot be in one cluster: rename one")]
-    SameGroup(String, String),
-}
-
-/// A cache of the cluster, on this node.
-pub struct Shared {
-    /// Its name.
-    pub name: String,
-    /// The group that it is.
-    pub group: GroupId,
-    settings: GroupSettings,
-    /// Reads are confirmed by the other copies (R25).
-    confirms: bool,
-    table: Arc<Table>,
-    copies: OnceLock<Arc<Copies>>,
-}
-
-impl Shared {
-    fn new(config: &CacheConfig, table: Arc<Table>) -> Shared {
-        let owners = match config.mode {
-            CacheMode::Local | CacheMode::Invalidated | CacheMode::Distributed => {
-                Owners::Count(u8::try_from(config.owners).unwrap_or(u8::MAX).max(1))
-            }
-            CacheMode::Replicated => Owners::All,
-        };
-        let acks = if config.answers_at_once() { Acks::Async } else { Acks::Sync };
-        // What a copy has is all that was acknowledged only where copies are waited for (R24), and
-        // that it is one in sync still only a lease says.
-        let confirms = config.confirms_reads();
-        let local_reads =
-            config.mode == CacheMode::Replicated && acks == Acks::Sync && !confirms;
-        let many = config.mode == CacheMode::Distributed && config.owners > 2;
-        let min_insync = if many { 2 } else { 1 };
-        let persist = config.kept_by_members();
-        let settings = GroupSettings { owners, persist, local_reads, min_insync, acks };
-        let (name, group) = (config.name.clone(), group_of(&config.name));
-        Shared { name, group, settings, confirms, table, copies: OnceLock::new() }
-    }
-
-    /// Whether every member answers reads from a copy of its own (R24).
-    #[must_use]
-    pub fn has_local_reads(&self) -> bool {
-        self.settings.local_reads
-    }
-
-    /// Whether a restart of all members leaves as much of it as of another one.
-    #[must_use]
-    pub fn is_kept_as(&self, other: &Shared) -> bool {
-        self.settings.persist == other.settings.persist
-    }
-
-    /// Whether writes are acknowledged before the copies have them (R37).
-    #[must_use]
-    pub fn answers_at_once(&self) -> bool {
-        self.settings.acks == Acks::Async
-    }
-
-    /// The structures of the cluster, which are the entries of a table as a cache is. They have
-    /// one copy more than a cache has: there are few, and to lose one hurts more.
-    fn structures(table: Arc<Table>) -> Shared {
-        let owners = Owners::Count(STRUCTURE_OWNERS);
-        let settings = GroupSettings {
-            owners,
-            persist: Persist::None,
-            local_reads: false,
-            min_insync: 1,
-            acks: Acks::Sync,
-        };
-        let (name, group) = (Structures::TABLE.to_owned(), group_of(Structures::TABLE));
-        Shared { name, group, settings, confirms: false, table, copies: OnceLock::new() }
-    }
-
-    /// Its entries on this node.
-    #[must_use]
-    pub fn table(&self) -> &Table {
-        &self.table
-    }
-
-    /// This node's copies; `None` as long as it is no member.
-    #[must_use]
-    pub fn copies(&self) -> Option<&Arc<Copies>> {
-        self.copies.get()
-    }
-}
-
-/// The same on every node: the name's hash.
-fn group_of(name: &str) -> GroupId {
-    let at = isogrid_engine::hash::stable_segment(name.as_bytes(), 1 << 16);
-    GroupId(u16::try_from(at).unwrap_or(0))
-}
-
-/// The number that a cache of the cluster has on every node, whenever it was made there.
-#[must_use]
-pub fn object_number(name: &str) -> u32 {
-    let hash = isogrid_engine::hash::stable_segment(name.as_bytes(), 1 << 31);
-    CLUSTER_OBJECTS | u32::try_from(hash).unwrap_or(0)
-}
 
 /// Executes requests that other members pass on.
 pub trait Executor: Send + Sync {
@@ -475,6 +321,12 @@ impl Cluster {
         self.transport.get().map(Transport::stats)
     }
 
+    /// Bytes of changes of copies that are not on the disk yet; `None` where none are kept.
+    #[must_use]
+    pub fn unwritten(&self) -> Option<u64> {
+        self.copy_disk.get().map(|disk| disk.unwritten())
+    }
+
     /// The certificates of this node among its peers, if those speak TLS.
     #[must_use]
     pub fn peer_tls(&self) -> Option<&transport::PeerTls> {
@@ -589,25 +441,6 @@ impl Cluster {
             let _ = transport.send(address, lane, &frame);
         }
     }
-}
-
-/// What of the configuration is the cluster's: caches, and behind them the structures.
-fn shared_caches(
-    config: &ServerConfig,
-    table: impl Fn(&str) -> Option<Arc<Table>>,
-) -> Result<Vec<Arc<Shared>>, ClusterError> {
-    let mut all: Vec<Arc<Shared>> = Vec::new();
-    for cache in config.caches.iter().filter(|cache| cache.mode.has_copies()) {
-        let Some(table) = table(&cache.name) else { continue };
-        all.push(Arc::new(Shared::new(cache, table)));
-    }
-    all.extend(table(Structures::TABLE).map(|table| Arc::new(Shared::structures(table))));
-    for (at, shared) in all.iter().enumerate() {
-        if let Some(other) = all.iter().take(at).find(|other| other.group == shared.group) {
-            return Err(ClusterError::SameGroup(other.name.clone(), shared.name.clone()));
-        }
-    }
-    Ok(all)
 }
 
 #[cfg(test)]

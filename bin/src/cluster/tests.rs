@@ -8,7 +8,7 @@ use isogrid_grid::structures::new_table;
 use isogrid_grid::tx::TxId;
 
 use super::*;
-use crate::config::{Address, ClusterConfig, NodeConfig};
+use crate::config::{Address, ClusterConfig, NodeConfig, ServerConfig};
 
 /// Counts what it is to find out.
 #[derive(Default)]

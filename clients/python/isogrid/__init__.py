@@ -14,6 +14,7 @@ from .client import Call, Client
 from .counters import Counters
 from .errors import Conflict, Failed, IsogridError, Unknown
 from .locks import Held, Lease, Locks
+from .queues import Delivery, Queue, Shown
 from .segment import segment_of
 from .streams import Event, Listener
 from .transaction import Condition, Executed, Step, Transaction
@@ -25,6 +26,7 @@ __all__ = [
     "Condition",
     "Conflict",
     "Counters",
+    "Delivery",
     "Entry",
     "Event",
     "Executed",
@@ -34,7 +36,9 @@ __all__ = [
     "Lease",
     "Listener",
     "Locks",
+    "Queue",
     "Scram",
+    "Shown",
     "Step",
     "Transaction",
     "Unknown",

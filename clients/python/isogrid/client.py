@@ -18,6 +18,7 @@ from .counters import Counters
 from .errors import CODES, Failed, IsogridError, Unknown
 from .locks import Locks
 from .message import OPERATIONS, Message
+from .queues import Queue
 from .retry import Attempts, repeat_of, wants_idem
 from .target import Target, with_numbers
 from .transaction import Condition, Executed, Step, Transaction, execute, transact
@@ -93,6 +94,10 @@ class Client:
     def locks(self, name: str = "default", options: Optional[Mapping[str, Any]] = None) -> Locks:
         """The space of locks of this name; `options` as for `cache`."""
         return Locks(self, self._target("LOCKS", name, options))
+
+    def queue(self, name: str, options: Optional[Mapping[str, Any]] = None) -> Queue:
+        """The queue of this name; `options` as for `cache`."""
+        return Queue(self, self._target("QUEUE", name, options))
 
     def create(
         self, kind: str, name: str, options: Mapping[str, Any], only_new: bool = False

@@ -219,6 +219,45 @@ class Administration(Live):
             self.client.admin("no.such.method")
 
 
+class Queues(Live):
+    def test_a_message_is_published_once_refused_and_done(self) -> None:
+        self.addCleanup(self.client.drop, "QUEUE", self.name)
+        jobs = self.client.queue(self.name, {"attempts": 2, "backoff": "0s"})
+        first = jobs.publish("resize", headers={"to": "100x100"}, dedup="7")
+        self.assertEqual(jobs.publish("resize", dedup="7"), first)
+        self.assertGreater(jobs.publish(b"\0now", priority=9), first)
+        now, resize = jobs.pull(5)
+        self.assertEqual((now.body, resize.body), (b"\0now", b"resize"))
+        self.assertEqual(resize.headers, {"to": "100x100"})
+        self.assertTrue(now.ack() and resize.extend(60) and resize.refuse("busy"))
+        again = next(jobs.consume())
+        self.assertEqual((again.id, again.attempt), (first, 2))
+        self.assertFalse(resize.ack())
+        self.assertTrue(again.refuse(refusal="DEAD_LETTER"))
+        (dead,) = jobs.browse("DEAD")
+        self.assertEqual((dead.id, dead.attempts, dead.reasons), (first, 2, ["busy", "refused"]))
+        self.assertEqual((dead.body, dead.headers, dead.group), (b"resize", {"to": "100x100"}, None))
+        self.assertEqual((jobs.stats()["dead"], jobs.redrive()), (1, 1))
+        self.assertEqual(jobs.pull(wait=0.01)[0].attempt, 1)
+        self.assertEqual((jobs.pull(wait=0.01), jobs.purge()), ([], 0))
+        self.refused("INVALID_ARGUMENT", jobs.publish, "x", priority=10)
+
+
+    def test_who_waits_is_woken_and_browsing_goes_on_over_pages(self) -> None:
+        self.addCleanup(self.client.drop, "QUEUE", self.name)
+        jobs = self.client.queue(self.name, {})
+        later = threading.Timer(0.1, lambda: [jobs.publish(str(n), group="g") for n in range(70)])
+        later.start()
+        (first,) = jobs.pull(9, wait=10)
+        later.join()
+        self.assertEqual((first.body, first.attempt), (b"0", 1))
+        self.assertEqual([one.state for one in jobs.browse()], ["IN_FLIGHT"] + ["READY"] * 69)
+        self.assertEqual([int(one.body) for one in jobs.browse("READY")], list(range(1, 70)))
+        self.assertTrue(first.ack())
+        self.assertEqual([one.body for one in jobs.pull(64)], [b"1"], "one of a group at a time")
+        self.assertEqual(jobs.purge(), 68)
+
+
 class CountersAndLocks(Live):
     def test_counters(self) -> None:
         counters = self.client.counters()

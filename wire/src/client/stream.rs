@@ -1,16 +1,20 @@
 //! A stream that is read at the reader's own pace.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::core::{Life, LinkId, Reply, Request};
-use super::error::{Cause, Error};
+use super::error::{Cause, Error, Outcome};
 use super::handle::Interest;
 use super::object::{Object, life_of};
 use super::shell::Consumer;
 use crate::native::ErrorCode;
+
+/// Between two attempts to open a stream again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What comes of a stream.
 #[derive(Debug)]
@@ -71,6 +75,26 @@ impl Stream {
     pub fn credit(&self, items: usize) {
         self.interest.credit(u32::try_from(items).unwrap_or(u32::MAX));
     }
+}
+
+/// What the end of a stream means that goes on as long as its object is there: an error if that is
+/// gone, or who asks may not; otherwise it is to be opened again.
+pub fn over(end: Result<Reply, Error>, name: &str) -> Result<(), Error> {
+    match end {
+        Ok(_) => Err(Error::failed(Cause::NoSuchObject(name.to_owned()))),
+        Err(Error { cause: Cause::Disconnected | Cause::OtherLife, .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens such a stream again. That nobody is reached is no error: it is tried for ever.
+pub async fn again(open: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    tokio::time::sleep(PAUSE).await;
+    let unreached = |error: &Error| {
+        matches!(error.cause, Cause::Timeout | Cause::Disconnected)
+            && error.outcome == Outcome::Failed
+    };
+    open.await.or_else(|error| if unreached(&error) { Ok(()) } else { Err(error) })
 }
 
 /// Hands pieces to the reader; one that has gone needs none.

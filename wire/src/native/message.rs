@@ -50,7 +50,7 @@ impl<'a> RequestFrame<'a> {
     /// # Errors
     ///
     /// What is wrong with the prelude.
-    #[inline]
+    #[inline(always)]
     pub fn split(payload: &'a [u8], limits: &Limits) -> Result<(u32, u32, Reader<'a>), Malformed> {
         let mut input = Reader::new(payload, limits);
         let (timeout_ms, object) = prelude(&mut input)?;
@@ -58,7 +58,7 @@ impl<'a> RequestFrame<'a> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn prelude(input: &mut Reader<'_>) -> Result<(u32, u32), Malformed> {
     Ok((u32::decode(input)?, u32::decode(input)?))
 }
@@ -122,6 +122,13 @@ pub fn put_reply<'b, T: Answer<'b>, S: Sink>(
     if !ext.is_empty() {
         ext.encode(out);
     }
+    answer.encode(out);
+}
+
+/// Appends a `RES` without extensions, of an answer of `len` bytes.
+#[inline(always)]
+pub fn put_answer<'b, T: Answer<'b>, S: Sink>(header: Header, len: usize, answer: &T, out: &mut S) {
+    header.encode(len, out);
     answer.encode(out);
 }
 

@@ -61,7 +61,8 @@ pub use frame::{Frame, FrameError, HEADER_LEN, Header, Kind};
 pub use limits::{BEFORE_AUTH_LEN_MAX, Limits};
 pub use list::List;
 pub use message::{
-    Prelude, RequestFrame, decode_error, decode_items, put_error, put_items, put_reply, reply_ext,
+    Prelude, RequestFrame, decode_error, decode_items, put_answer, put_error, put_items, put_reply,
+    reply_ext,
 };
 pub use operation::{Answer, Call, Nothing};
 pub use options::{Ack, Entry, ReadOptions, WriteOptions};

@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `N` bytes.
-    #[inline]
+    #[inline(always)]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (taken, rest) = self.rest.split_first_chunk().ok_or(Malformed::Short)?;
         self.rest = rest;
@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned LEB128 number of at most ten bytes.
-    #[inline]
+    #[inline(always)]
     pub fn varint(&mut self) -> Result<u64, Malformed> {
         if let [byte @ ..=0x7f, rest @ ..] = self.rest {
             self.rest = rest;
@@ -169,7 +169,7 @@ impl<'a> Reader<'a> {
     }
 
     /// As [`Reader::bytes`], refused as soon as the length is known to be above `max`.
-    #[inline]
+    #[inline(always)]
     fn bounded(&mut self, max: usize, refusal: Malformed) -> Result<&'a [u8], Malformed> {
         let len = self.varint()?;
         let len = usize::try_from(len).ok().filter(|len| *len <= max).ok_or(refusal)?;
@@ -177,7 +177,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A key: at least one byte, and not more than the limit.
-    #[inline]
+    #[inline(always)]
     pub(super) fn key(&mut self) -> Result<&'a [u8], Malformed> {
         let key = self.bounded(self.key_len_max, Malformed::KeyTooLarge)?;
         if key.is_empty() { Err(Malformed::EmptyKey) } else { Ok(key) }

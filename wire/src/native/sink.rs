@@ -46,10 +46,13 @@ impl Sink for &mut [u8] {
 }
 
 /// Appends `number` as unsigned LEB128, in its shortest form.
-#[inline]
+#[inline(always)]
 pub(super) fn put_varint<S: Sink>(number: u64, out: &mut S) {
-    match u8::try_from(number) {
-        Ok(byte @ ..=0x7f) => out.put(&[byte]),
+    let [low, high, ..] = number.to_le_bytes();
+    match number {
+        ..=0x7f => out.put(&[low]),
+        // The length of most values.
+        0x80..=0x3fff => out.put(&[low | 0x80, high << 1 | low >> 7]),
         _ => put_long_varint(number, out),
     }
 }
@@ -78,4 +81,20 @@ const VARINT_LEN_MAX: usize = 10;
 pub(super) fn varint_len(number: u64) -> usize {
     let bits = u64::BITS - (number | 1).leading_zeros();
     bits.div_ceil(7) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_varints_are_as_long_ones_are() {
+        let table = [0, 1, 0x7f, 0x80, 300, 0x3ffe, 0x3fff, 0x4000, 0x4001, 1 << 35, u64::MAX];
+        for number in table {
+            let (mut short, mut long) = (Vec::new(), Vec::new());
+            put_varint(number, &mut short);
+            put_long_varint(number, &mut long);
+            assert_eq!((&short, short.len()), (&long, varint_len(number)), "{number}");
+        }
+    }
 }

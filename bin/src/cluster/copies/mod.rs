@@ -193,6 +193,11 @@ impl CopyDisk {
         log.wait_durable(last)
     }
 
+    /// Bytes of changes that are not durable yet.
+    pub fn unwritten(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     fn refused(&self, found: String) -> CopiesError {
         CopiesError::Refused { place: self.disk.place(""), found }
     }
@@ -230,7 +235,7 @@ impl Keeper for CopyDisk {
         if self.is_short.load(Ordering::Relaxed) {
             return Some(Unrecorded::OutOfSpace);
         }
-        let is_behind = self.waiting.load(Ordering::Relaxed) > WAITING_MAX;
+        let is_behind = self.unwritten() > WAITING_MAX;
         is_behind.then_some(Unrecorded::Busy)
     }
 }

@@ -11,9 +11,10 @@ use crate::cluster::ears::Ears;
 use crate::cluster::invalidated::Invalidations;
 use crate::cluster::requests::Requests;
 use crate::cluster::search::Search;
+use crate::cluster::shared::shared_caches;
 use crate::cluster::storage::{Opened, Place, Storage};
 use crate::cluster::transport::{PeerTls, Transport, TransportConfig, check_exposure};
-use crate::cluster::{Cluster, ClusterError, Names, shared_caches};
+use crate::cluster::{Cluster, ClusterError, Names};
 use crate::config::{Address, ServerConfig};
 
 impl Cluster {

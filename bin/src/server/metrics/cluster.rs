@@ -87,6 +87,11 @@ pub fn of_copies(scrape: &Scrape, read: fn(&Copies) -> u64) -> Vec<Sample> {
     by(copies.map(|(name, copies)| (name, read(copies))))
 }
 
+/// What of its copies is not on the disk yet.
+pub fn unwritten(scrape: &Scrape) -> Vec<Sample> {
+    scrape.node.cluster.get().and_then(|cluster| cluster.unwritten()).map_or_else(Vec::new, one)
+}
+
 /// A figure of the copies of others that this member has filled, by cache and kind.
 pub fn fills(scrape: &Scrape, read: fn(&FillStats) -> &AtomicU64) -> Vec<Sample> {
     let Some(cluster) = scrape.node.cluster.get() else { return Vec::new() };

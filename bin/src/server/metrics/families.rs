@@ -126,6 +126,9 @@ families! {
     Gauge "isogrid_cluster_async_tail_bytes" ["cache"]
         "Bytes of writes that this member has acknowledged at once and that not all copies have",
         |s| cluster::of_copies(s, |copies| copies.tail_bytes() as u64);
+    Gauge "isogrid_cluster_unwritten_bytes" []
+        "Bytes of changes of this member's copies of kept caches that are not on its disk yet",
+        cluster::unwritten;
     Counter "isogrid_cluster_copies_taken_up" ["cache"]
         "Segments that this member took up from disks with `persist` = async after the processes of all \
          copies in sync had been killed: what was acknowledged in the last 100 ms before may be lost",

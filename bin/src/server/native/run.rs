@@ -13,7 +13,7 @@ use isogrid_grid::{Batch, Cache};
 use isogrid_wire::Output;
 use isogrid_wire::native::cache::{Get, Put};
 use isogrid_wire::native::{
-    Call, Codec, Frame, HEADER_LEN, Header, Key, Kind as FrameKind, Reader, RequestFrame,
+    Call, Codec, Frame, HEADER_LEN, Header, Key, Kind as FrameKind, RequestFrame,
 };
 
 use super::cache::only_writes;
@@ -41,7 +41,10 @@ struct Plain<'a> {
     op: u16,
     stream: u32,
     key: &'a [u8],
-    body: Reader<'a>,
+    /// The key, and what is behind it.
+    body: &'a [u8],
+    /// What is behind the key.
+    rest: &'a [u8],
     /// Bytes of its frame.
     len: usize,
 }
@@ -72,9 +75,10 @@ impl Session {
         };
         let batch = run.cache.batch(self.now).by(self.origin);
         if Frame::needed(input) == input.len() {
-            let mut alone = [None];
-            self.decode_run(&run, &batch, input, &mut alone);
-            self.answer_all(&mut run, &batch, &alone, &mut went, out);
+            // Nothing else to do meanwhile: what is fetched ahead comes no sooner.
+            if let Some(alone) = self.place(&run, input) {
+                self.answer_one(&mut run, &batch, &alone, &mut went, out);
+            }
         } else {
             self.run_together(&mut run, &batch, input, (max, &mut went), out);
         }
@@ -114,7 +118,9 @@ impl Session {
         let object = found.filter(|object| object.kind == Kind::Cache)?;
         let cache = object.cache.as_deref()?;
         let is_open = matches!(self.stage, Stage::Open) && !self.is_reassembling();
-        if self.clustered(found).is_some() || self.invalidated(found).is_some() {
+        let is_clustered = self.node.cluster.get().is_some()
+            && (self.clustered(found).is_some() || self.invalidated(found).is_some());
+        if is_clustered {
             return None;
         }
         let is_refused = self.loading.get(&id).is_some_and(Loading::refuses);
@@ -135,14 +141,21 @@ impl Session {
     ) -> usize {
         let (mut rest, mut len) = (input, 0);
         for place in places {
-            let Some(plain) = self.plain(run, rest) else { break };
-            rest = rest.get(plain.len..).unwrap_or_default();
-            let hash = run.cache.hash(plain.key);
-            batch.prefetch_line(hash);
-            *place = Some(Placed(plain, hash, Hint::NONE));
+            let Some(placed) = self.place(run, rest) else { break };
+            rest = rest.get(placed.0.len..).unwrap_or_default();
+            batch.prefetch_line(placed.1);
+            *place = Some(placed);
             len += 1;
         }
         len
+    }
+
+    /// The request that the input begins with, if it is of the run.
+    #[inline(always)]
+    fn place<'a, 'b>(&self, run: &Run<'_>, input: &'a [u8]) -> Option<Placed<'a, 'b>> {
+        let plain = self.plain(run, input)?;
+        let hash = run.cache.hash(plain.key);
+        Some(Placed(plain, hash, Hint::NONE))
     }
 
     /// The request that the input begins with, if it has come whole and in time, is of the run, and
@@ -160,8 +173,10 @@ impl Session {
         if id != run.id || is_late {
             return None;
         }
-        let Key(key) = Key::decode(&mut { body }).ok()?;
-        Some(Plain { op, stream, key, body, len: frame.encoded_len() })
+        let mut rest = body;
+        let Key(key) = Key::decode(&mut rest).ok()?;
+        let (body, rest) = (body.rest(), rest.rest());
+        Some(Plain { op, stream, key, body, rest, len: frame.encoded_len() })
     }
 
     /// Answers one after the other, as far as nothing has to be waited for.
@@ -175,29 +190,45 @@ impl Session {
         out: &mut Output,
     ) {
         for placed in all.iter().flatten() {
-            let Plain { op, stream, len, .. } = placed.0;
-            let header = || Header::new(FrameKind::Req, op, stream, 0);
-            let waits = self.window.holds_reads() && !only_writes(&header());
-            if waits || out.len() >= OUTPUT_LEN_MAX {
+            if !self.answer_one(run, batch, placed, went, out) {
                 return;
             }
-            let to = To { op, stream, frame_max: self.frame_max, epoch: self.epoch };
-            let mut answered = match op {
-                Get::CODE => self.answer_get(run, batch, placed, to, out),
-                Put::CODE => self.answer_put(run, batch, placed, to, out),
-                _ => None,
-            };
-            if answered.is_none() && op != Get::CODE {
-                let mut reply = Reply::sent(to, out);
-                answered = self.answer_write(run, batch, placed, &mut reply);
-            }
-            if answered.is_none() {
-                return;
-            }
-            self.window.answered(to);
-            went.requests += 1;
-            went.len += len;
         }
+    }
+
+    /// Whether one was answered.
+    #[inline(always)]
+    fn answer_one(
+        &mut self,
+        run: &mut Run<'_>,
+        batch: &Batch<'_>,
+        placed: &Placed<'_, '_>,
+        went: &mut Went,
+        out: &mut Output,
+    ) -> bool {
+        let Plain { op, stream, len, .. } = placed.0;
+        let header = || Header::new(FrameKind::Req, op, stream, 0);
+        let waits = self.window.holds_reads() && !only_writes(&header());
+        if waits || out.len() >= OUTPUT_LEN_MAX {
+            return false;
+        }
+        let to = To { op, stream, frame_max: self.frame_max, epoch: self.epoch };
+        let mut answered = match op {
+            Get::CODE => self.answer_get(run, batch, placed, to, out),
+            Put::CODE => self.answer_put(run, batch, placed, to, out),
+            _ => None,
+        };
+        if answered.is_none() && op != Get::CODE {
+            let mut reply = Reply::sent(to, out);
+            answered = self.answer_write(run, batch, placed, &mut reply);
+        }
+        if answered.is_none() {
+            return false;
+        }
+        self.window.answered(to);
+        went.requests += 1;
+        went.len += len;
+        true
     }
 }
 

@@ -170,10 +170,12 @@ impl Session {
     }
 
     /// Where operations on a cache are counted.
+    #[inline]
     pub fn count(&mut self, object: &Object) -> &mut Counts {
-        if object.id == self.counted {
-            return &mut self.counts;
-        }
+        if object.id == self.counted { &mut self.counts } else { self.count_apart(object) }
+    }
+
+    fn count_apart(&mut self, object: &Object) -> &mut Counts {
         let counters = || self.node.counters.of(&object.name, Spoken::Native);
         let own = self.by_cache.entry(object.id);
         &mut own.or_insert_with(|| (counters(), Counts::default())).1
@@ -283,7 +285,8 @@ impl Session {
 
     /// Whether the next request waits for what is on its way into memory, or for its fence.
     fn is_loading(&self) -> bool {
-        self.fencing.waits() || self.loading.values().any(Loading::waits)
+        self.fencing.waits()
+            || !self.loading.is_empty() && self.loading.values().any(Loading::waits)
     }
 
     pub(super) fn ping(&mut self, frame: &Frame<'_>, out: &mut Output) {
@@ -452,6 +455,7 @@ impl Conversation for Session {
             self.stopped = Some((header, payload));
         }
         while quota > 0
+            && done.consumed < input.len()
             && self.close.is_none()
             && self.has_room()
             && !self.is_loading()
@@ -459,9 +463,6 @@ impl Conversation for Session {
             && out.len() < OUTPUT_LEN_MAX
         {
             let rest = input.get(done.consumed..).unwrap_or_default();
-            if rest.is_empty() {
-                break;
-            }
             let went = self.run(&index, rest, quota, out);
             if went.requests > 0 {
                 done.consumed += went.len;

@@ -1,22 +1,19 @@
 //! Changes of a cache as they happen.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Cache;
 use super::entry::{ALL, Entry};
-use crate::client::error::{Cause, Error, Outcome};
+use crate::client::error::{Cause, Error};
 use crate::client::handle::UNBOUNDED;
-use crate::client::stream::{Piece, Stream};
+use crate::client::stream::{self, Piece, Stream};
 use crate::native::cache::{self, Event, EventKinds, ListenFlags};
 use crate::native::{Codec, List, ReadOptions, Reader, conn};
 
 /// Events that the server may send ahead of the reader.
 const CREDIT: u32 = 1_024;
-/// Between two attempts to listen.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// A change. Changes of one key that follow each other fast may be told as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,7 +160,7 @@ impl Listener {
                 return Ok(change);
             }
             let Some(stream) = &mut self.stream else {
-                self.begin_again().await?;
+                stream::again(self.begin()).await?;
                 continue;
             };
             let piece = stream.next().await;
@@ -193,29 +190,8 @@ impl Listener {
             Piece::Items(payload) => self.take(&payload),
             Piece::Ended(end) => {
                 self.stream = None;
-                self.over(end.err())
+                stream::over(end, self.cache.name())
             }
-        }
-    }
-
-    /// Whether the end of a stream is the end of listening.
-    fn over(&self, why: Option<Error>) -> Result<(), Error> {
-        match why {
-            None => Err(Error::failed(Cause::NoSuchObject(self.cache.name().to_owned()))),
-            Some(error) if matches!(error.cause, Cause::Disconnected | Cause::OtherLife) => Ok(()),
-            Some(error) => Err(error),
-        }
-    }
-
-    /// For ever, as long as it is only that nobody is reached.
-    async fn begin_again(&mut self) -> Result<(), Error> {
-        tokio::time::sleep(PAUSE).await;
-        match self.begin().await {
-            Err(Error {
-                cause: Cause::Timeout | Cause::Disconnected,
-                outcome: Outcome::Failed,
-            }) => Ok(()),
-            other => other,
         }
     }
 

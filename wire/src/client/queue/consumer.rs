@@ -7,14 +7,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Delivery, Queue};
-use crate::client::error::{Cause, Error, Outcome};
+use crate::client::error::{Cause, Error};
 use crate::client::handle::{UNBOUNDED, millis};
-use crate::client::stream::{Piece, Stream};
+use crate::client::stream::{self, Piece, Stream};
 use crate::native::queue::{self, ConsumeAck, ConsumeMode};
 use crate::native::{Codec, List, Reader};
-
-/// Between two attempts to consume.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// How to consume.
 #[derive(Debug, Clone)]
@@ -121,7 +118,7 @@ impl Consumer {
                 return Ok(delivery);
             }
             let Some(stream) = &mut self.stream else {
-                self.begin_again().await?;
+                stream::again(self.begin()).await?;
                 continue;
             };
             tokio::select! {
@@ -142,11 +139,7 @@ impl Consumer {
             Piece::Items(payload) => self.take(&payload),
             Piece::Ended(end) => {
                 self.stream = None;
-                match end.err() {
-                    None => Err(Error::failed(Cause::NoSuchObject(self.queue.name().to_owned()))),
-                    Some(Error { cause: Cause::Disconnected | Cause::OtherLife, .. }) => Ok(()),
-                    Some(error) => Err(error),
-                }
+                stream::over(end, self.queue.name())
             }
         }
     }
@@ -165,18 +158,6 @@ impl Consumer {
             stream.credit(all.len());
         }
         Ok(())
-    }
-
-    /// For ever, as long as it is only that nobody is reached.
-    async fn begin_again(&mut self) -> Result<(), Error> {
-        tokio::time::sleep(PAUSE).await;
-        match self.begin().await {
-            Err(Error {
-                cause: Cause::Timeout | Cause::Disconnected,
-                outcome: Outcome::Failed,
-            }) => Ok(()),
-            other => other,
-        }
     }
 
     async fn begin(&mut self) -> Result<(), Error> {

@@ -4,12 +4,13 @@ use isogrid_engine::Entry;
 use isogrid_grid::Batch;
 use isogrid_grid::structure::cache::Action;
 use isogrid_wire::Output;
-use isogrid_wire::native::cache::{Get, GetReply, Put, PutReply, Request};
+use isogrid_wire::native::cache::{Get, GetReply, PutReply, Request};
 use isogrid_wire::native::{
-    Answer, HEADER_LEN, Header, Kind, ReadOptions, ReplyExt, Request as Any, decode_all, put_reply,
+    Answer, Codec, HEADER_LEN, Header, Key, Kind, ReadOptions, Reader, Request as Any, Value,
+    decode_all, put_answer,
 };
 
-use super::{Placed, Run};
+use super::{Placed, Plain, Run};
 use crate::server::native::cache::say_entry;
 use crate::server::native::edit;
 use crate::server::native::entry;
@@ -17,9 +18,15 @@ use crate::server::native::reply::{Reply, To};
 use crate::server::native::session::Session;
 
 impl Session {
+    /// What stands behind the key, which is not read twice.
+    #[inline(always)]
+    fn rest_of<'a>(&self, plain: &Plain<'a>) -> Reader<'a> {
+        Reader::new(plain.rest, &self.limits)
+    }
+
     /// Says the entry, or that there is none. `None`: nothing was said, and it is to be asked for
     /// in the other way.
-    #[inline]
+    #[inline(always)]
     pub(super) fn answer_get(
         &mut self,
         run: &mut Run<'_>,
@@ -28,7 +35,10 @@ impl Session {
         to: To,
         out: &mut Output,
     ) -> Option<()> {
-        let get: Get<'_> = decode_all(plain.body).ok()?;
+        let mut rest = self.rest_of(plain);
+        let read = ReadOptions::decode(&mut rest).ok()?;
+        rest.end().ok()?;
+        let get = Get { key: Key(plain.key), read };
         if run.is_guarded {
             self.may(run.object, &Any::Cache(Request::Get(get)))?;
         }
@@ -57,9 +67,11 @@ impl Session {
         to: To,
         out: &mut Output,
     ) -> Option<()> {
-        let put: Put<'_> = decode_all(plain.body).ok()?;
-        let action = Action::Put(put.value.bytes());
-        let edit = edit::edit(&put.write, 0, action, self.limits.value_len_max).ok()?;
+        let mut rest = self.rest_of(plain);
+        let value = Value::decode(&mut rest).ok()?;
+        let write = decode_all(rest).ok()?;
+        let action = Action::Put(value.bytes());
+        let edit = edit::edit(&write, 0, action, self.limits.value_len_max).ok()?;
         if run.is_guarded || !edit.is_blind() {
             return None;
         }
@@ -82,7 +94,7 @@ impl Session {
         Placed(plain, hash, _): &Placed<'_, '_>,
         reply: &mut Reply<'_>,
     ) -> Option<()> {
-        let request = Request::decode(plain.op, plain.body)?.ok()?;
+        let request = Request::decode(plain.op, Reader::new(plain.body, &self.limits))?.ok()?;
         let (key, edit) = edit::of(&request, self.limits.value_len_max).ok()??;
         if run.may_be_away && !edit.is_blind() {
             return None;
@@ -110,7 +122,24 @@ fn put_entry(get: &Get<'_>, found: Option<&Entry<'_>>, now: u64, to: To, out: &m
     if get.read.if_changed.is_some() || found.shared().is_some() {
         return false;
     }
-    let entry = entry::parts(found, None, get.read.switches, get.key.0, now);
+    let key = get.key.0;
+    match get.read.switches {
+        // What most ask for: as it is known here, all that says which parts there are is gone.
+        ReadOptions::VALUE => put_parts(found, ReadOptions::VALUE, key, now, to, out),
+        parts => put_parts(found, parts, key, now, to, out),
+    }
+}
+
+#[inline(always)]
+fn put_parts(
+    found: &Entry<'_>,
+    parts: u16,
+    key: &[u8],
+    now: u64,
+    to: To,
+    out: &mut Output,
+) -> bool {
+    let entry = entry::parts(found, None, parts, key, now);
     put_whole(&GetReply::Ok { entry }, to, out)
 }
 
@@ -122,6 +151,6 @@ fn put_whole<'a, A: Answer<'a>>(answer: &A, to: To, out: &mut Output) -> bool {
         return false;
     }
     let header = Header::new(Kind::Res, to.op, to.stream, to.epoch);
-    put_reply(header, &ReplyExt::default(), answer, &mut out.room(HEADER_LEN + len));
+    put_answer(header, len, answer, &mut out.room(HEADER_LEN + len));
     true
 }

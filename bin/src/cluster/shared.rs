@@ -1,0 +1,128 @@
+//! The caches of a cluster, and the structures, which are one: each is a group of the metadata.
+
+use std::sync::{Arc, OnceLock};
+
+use isogrid_engine::Table;
+use isogrid_grid::copies::Copies;
+use isogrid_grid::id::GroupId;
+use isogrid_grid::metadata::{Acks, GroupSettings, Owners, Persist};
+use isogrid_grid::structures::Structures;
+use isogrid_wire::native::topology::CLUSTER_OBJECTS;
+
+use super::ClusterError;
+use crate::config::{CacheConfig, CacheMode, ServerConfig};
+
+/// Copies of each counter and lock.
+const STRUCTURE_OWNERS: u8 = 3;
+
+/// A cache of the cluster, on this node.
+pub struct Shared {
+    /// Its name.
+    pub name: String,
+    /// The group that it is.
+    pub group: GroupId,
+    pub(super) settings: GroupSettings,
+    /// Reads are confirmed by the other copies (R25).
+    pub(super) confirms: bool,
+    pub(super) table: Arc<Table>,
+    pub(super) copies: OnceLock<Arc<Copies>>,
+}
+
+impl Shared {
+    fn new(config: &CacheConfig, table: Arc<Table>) -> Shared {
+        let owners = match config.mode {
+            CacheMode::Local | CacheMode::Invalidated | CacheMode::Distributed => {
+                Owners::Count(u8::try_from(config.owners).unwrap_or(u8::MAX).max(1))
+            }
+            CacheMode::Replicated => Owners::All,
+        };
+        let acks = if config.answers_at_once() { Acks::Async } else { Acks::Sync };
+        // What a copy has is all that was acknowledged only where copies are waited for (R24), and
+        // that it is one in sync still only a lease says.
+        let confirms = config.confirms_reads();
+        let local_reads = config.mode == CacheMode::Replicated && acks == Acks::Sync && !confirms;
+        let many = config.mode == CacheMode::Distributed && config.owners > 2;
+        let min_insync = if many { 2 } else { 1 };
+        let persist = config.kept_by_members();
+        let settings = GroupSettings { owners, persist, local_reads, min_insync, acks };
+        let (name, group) = (config.name.clone(), group_of(&config.name));
+        Shared { name, group, settings, confirms, table, copies: OnceLock::new() }
+    }
+
+    /// Whether every member answers reads from a copy of its own (R24).
+    #[must_use]
+    pub fn has_local_reads(&self) -> bool {
+        self.settings.local_reads
+    }
+
+    /// Whether a restart of all members leaves as much of it as of another one.
+    #[must_use]
+    pub fn is_kept_as(&self, other: &Shared) -> bool {
+        self.settings.persist == other.settings.persist
+    }
+
+    /// Whether writes are acknowledged before the copies have them (R37).
+    #[must_use]
+    pub fn answers_at_once(&self) -> bool {
+        self.settings.acks == Acks::Async
+    }
+
+    /// The structures of the cluster, which are the entries of a table as a cache is. They have
+    /// one copy more than a cache has: there are few, and to lose one hurts more.
+    fn structures(table: Arc<Table>) -> Shared {
+        let owners = Owners::Count(STRUCTURE_OWNERS);
+        let settings = GroupSettings {
+            owners,
+            persist: Persist::None,
+            local_reads: false,
+            min_insync: 1,
+            acks: Acks::Sync,
+        };
+        let (name, group) = (Structures::TABLE.to_owned(), group_of(Structures::TABLE));
+        Shared { name, group, settings, confirms: false, table, copies: OnceLock::new() }
+    }
+
+    /// Its entries on this node.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// This node's copies; `None` as long as it is no member.
+    #[must_use]
+    pub fn copies(&self) -> Option<&Arc<Copies>> {
+        self.copies.get()
+    }
+}
+
+/// The same on every node: the name's hash.
+pub(super) fn group_of(name: &str) -> GroupId {
+    let at = isogrid_engine::hash::stable_segment(name.as_bytes(), 1 << 16);
+    GroupId(u16::try_from(at).unwrap_or(0))
+}
+
+/// The number that a cache of the cluster has on every node, whenever it was made there.
+#[must_use]
+pub fn object_number(name: &str) -> u32 {
+    let hash = isogrid_engine::hash::stable_segment(name.as_bytes(), 1 << 31);
+    CLUSTER_OBJECTS | u32::try_from(hash).unwrap_or(0)
+}
+
+/// What of the configuration is the cluster's: caches, and behind them the structures.
+pub(super) fn shared_caches(
+    config: &ServerConfig,
+    table: impl Fn(&str) -> Option<Arc<Table>>,
+) -> Result<Vec<Arc<Shared>>, ClusterError> {
+    let mut all: Vec<Arc<Shared>> = Vec::new();
+    for cache in config.caches.iter().filter(|cache| cache.mode.has_copies()) {
+        let Some(table) = table(&cache.name) else { continue };
+        all.push(Arc::new(Shared::new(cache, table)));
+    }
+    all.extend(table(Structures::TABLE).map(|table| Arc::new(Shared::structures(table))));
+    for (at, shared) in all.iter().enumerate() {
+        if let Some(other) = all.iter().take(at).find(|other| other.group == shared.group) {
+            return Err(ClusterError::SameGroup(other.name.clone(), shared.name.clone()));
+        }
+    }
+    Ok(all)
+}
