@@ -60,6 +60,8 @@ mutants! {
     "conflict-at-once" "an answer does not wait for the write that it depends on (R19)"
     "read-without-lease" "a read is answered though the lease is over (R23)"
     "confirm-skipped" "a read is answered though no other copy was asked (R25)"
+    "confirm-with-one" "a read is answered when one other copy has confirmed, not all (R25)"
+    "confirm-early" "a read is answered by a round that began before it (R25)"
     "expel-serving" "a member is removed though it may have a lease (R9)"
     "answer-not-replicated" "the answer to a request that may come again is not a part of its record (R34)"
     "answers-not-filled" "a copy that is filled gets the entries without the answers (R34)"

@@ -68,6 +68,9 @@ impl Replica {
         if !followers.has_counted() || is_planted("confirm-skipped") {
             return None;
         }
+        if self.rounds.over < self.rounds.begun && is_planted("confirm-early") {
+            return Some(self.rounds.begun);
+        }
         self.rounds.wanted = self.rounds.begun + 1;
         Some(self.rounds.wanted)
     }

@@ -63,8 +63,10 @@ impl Followers {
 
     /// Whether all whose answers count have answered a round (R25).
     pub(super) fn have_confirmed(&self, round: u64) -> bool {
-        let mut counted = self.peers.values().filter(|follower| follower.counted().is_some());
-        counted.all(|follower| follower.has_confirmed(round))
+        let counted = || self.peers.values().filter(|follower| follower.counted().is_some());
+        let is_planted = is_planted("confirm-with-one");
+        counted().all(|follower| follower.has_confirmed(round))
+            || (is_planted && counted().any(|follower| follower.has_confirmed(round)))
     }
 
     /// Those that owe an answer to a round, and are asked for it now.
