@@ -55,9 +55,7 @@ impl Clients {
         let group = GroupId([0, 0, 0, 1, 1, 2, 2, 2].get(group).copied().unwrap_or(0));
         let key = Key::try_from(chance.below(KEYS)).unwrap_or(0);
         let place = (group, segment_of(key), key);
-        // No value is written twice, so that it says who wrote it.
-        self.next += 1;
-        let value = self.next;
+        let value = self.new_value();
         if chance.hits(writes_per_million / 4) {
             let key = Key::try_from(KEYS + chance.below(COUNTERS)).unwrap_or(0);
             return ((group, segment_of(key), key), Ask::Add);
@@ -69,6 +67,12 @@ impl Clients {
             _ => Ask::Delete,
         };
         (place, ask)
+    }
+
+    /// One that nobody has written: it says who wrote it.
+    pub fn new_value(&mut self) -> u64 {
+        self.next += 1;
+        self.next
     }
 
     fn known(&self, place: Place) -> u64 {

@@ -17,6 +17,7 @@
 //! | `groups` | the groups of caches that all runs have |
 //! | `kv` | a small map on a replicated segment |
 //! | `late_grant` | a grant that the next process of its member gets |
+//! | `long_tail` | a primary that answers at once, cut off under load |
 //! | `network` | delay, loss, repetition, partitions |
 //! | `options` | which faults a run has, and how often, drawn from the seed |
 //! | `part` | a copy that takes part in transactions |
@@ -43,6 +44,7 @@ mod fresh;
 mod groups;
 pub mod kv;
 mod late_grant;
+mod long_tail;
 mod network;
 pub mod options;
 pub mod part;

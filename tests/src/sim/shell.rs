@@ -186,6 +186,7 @@ impl World {
                 Out::Resolve(place, open) => self.resolve(at, place, open),
                 Out::Answer(number, answer) => {
                     self.acknowledged(number, answer);
+                    self.lengthen_tail(at, number);
                     let delay = self.chance.between(100, 3_000);
                     self.schedule(delay, What::Answer(number, answer));
                 }

@@ -15,6 +15,7 @@ use super::clock::SimClock;
 use super::deaf_backup::DeafBackup;
 use super::kv::Kv;
 use super::late_grant::LateGrant;
+use super::long_tail::LongTail;
 use super::network::Network;
 use super::options::Options;
 use super::process::Machine;
@@ -54,6 +55,7 @@ pub struct World {
     steps: u64,
     pub(super) late: LateGrant,
     pub(super) deaf: DeafBackup,
+    pub(super) tail: LongTail,
 }
 
 impl World {
@@ -81,6 +83,7 @@ impl World {
             steps: 0,
             late: LateGrant::draw(seed),
             deaf: DeafBackup::draw(seed),
+            tail: LongTail::draw(seed),
         };
         for _ in 0..world.options.founders {
             let at = world.add_machine();
