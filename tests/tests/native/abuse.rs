@@ -1,6 +1,7 @@
 //! Bad input, cut input, and clients that say nothing.
 
 use isogrid_tests::harness::native::{bytes_of, error_name, hello_frame, last_error, request};
+use isogrid_tests::harness::raise_open_files;
 use isogrid_wire::native::ErrorCode::{self, *};
 use isogrid_wire::native::dynamic::from_hex;
 use isogrid_wire::native::preface::ClientPreface;
@@ -193,6 +194,26 @@ fn a_client_that_does_not_shake_hands_is_closed() {
         let rest = closes(&server, &said);
         assert_eq!(last_error(rest.get(8..).unwrap_or_default()), code, "{said:02x?}");
     }
+}
+
+/// SECURITY S7.9: a thousand clients announce frames as long as may be, and send 24 bytes of each.
+#[test]
+fn lengths_that_are_announced_and_never_sent_take_no_memory() {
+    raise_open_files();
+    let server = server(&["--set", "limits.max_connections_per_address=2000"]);
+    let begun = open(&hex("00100000 0100 0102 00000001 00000000 00000000 00000010"));
+    let before = server.resident_kib();
+    let clients: Vec<_> = (0..1_000)
+        .map(|_| {
+            let mut client = server.native_raw();
+            client.send(&begun);
+            client
+        })
+        .collect();
+    assert_eq!(server.native().call("conn.PING", 0, json!({})), json!(["OK", {}]));
+    let grown = server.resident_kib().saturating_sub(before);
+    assert!(grown <= 64 << 10, "{grown} KiB for 1,000 connections that announced 1 MiB each");
+    drop(clients);
 }
 
 #[test]
