@@ -5,11 +5,14 @@
 //! A message that is published is one entry, with its bytes; what becomes of it is a second, small one.
 //! All entries of a queue are in its segment: they have one log and one order.
 
+mod hosted;
+
 use std::collections::BTreeMap;
 
 use isogrid_engine::hash::stable_segment;
 use isogrid_engine::{Cursor, Error, NewEntry, Table, Timestamp};
 
+pub use self::hosted::Hosted;
 use super::NotKept;
 use crate::id::Epoch;
 use crate::structure::Structure;

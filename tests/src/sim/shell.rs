@@ -7,7 +7,6 @@ use isogrid_grid::message::{Envelope, Message};
 use isogrid_grid::mutant::is_planted;
 use isogrid_grid::raft::Save;
 use isogrid_grid::replica::Kept;
-use isogrid_grid::segment::GiveUp;
 
 use super::process::Process;
 use super::queue::What;
@@ -80,9 +79,8 @@ impl World {
             Action::Over(silence) => self.fresh_over(at, silence),
             Action::Removed => self.stop(at, false),
             Action::Hello(address, hello) => self.send_hello(&address, &hello),
-            Action::GiveUp(GiveUp { node, group, segment, epoch }) => {
-                let place = (group, segment);
-                self.serve(at, |server, _, out| server.give_up(node, place, epoch, out));
+            Action::GiveUp(give_up) => {
+                self.serve(at, |server, moment, out| server.give_up(moment, give_up, out));
             }
         }
     }
@@ -183,6 +181,7 @@ impl World {
                 Out::Keep(place, count, kept, waits) => self.keep(at, place, (count, &kept), waits),
                 Out::Tail(place, event) => self.tail(place, &event),
                 Out::Said(number, said) => self.said(at, number, said),
+                Out::Job(number, said, stamp) => self.job_is_answered(number, said, stamp),
                 Out::Resolve(place, open) => self.resolve(at, place, open),
                 Out::Answer(number, answer) => {
                     self.acknowledged(number, answer);

@@ -1,0 +1,1 @@
+//! Histories that are wrong, and one that is not.
