@@ -112,7 +112,9 @@ impl TotalQueue {
     /// There is.
     pub fn absent(&mut self, queue: Name, stamp: Stamp, lost: Lost) -> Result<(), String> {
         match self.queue(queue).made.filter(|made| holds(*made, lost) && *made < stamp) {
-            Some(made) => Err(format!("G18: queue {queue} was there at {made:?}, not at {stamp:?}")),
+            Some(made) => {
+                Err(format!("G18: queue {queue} was there at {made:?}, not at {stamp:?}"))
+            }
             None => Ok(()),
         }
     }
@@ -178,7 +180,9 @@ impl TotalQueue {
         let is_again = message.done.is_some_and(|(of, at)| of < number && holds(at, lost));
         let is_gone = message.gone.is_some_and(|gone| gone < stamp && holds(gone, lost));
         if is_again || is_gone {
-            return Err(format!("G18: {receipt:?} is given at {stamp:?} after its end: {message:?}"));
+            return Err(format!(
+                "G18: {receipt:?} is given at {stamp:?} after its end: {message:?}"
+            ));
         }
         if message.given.insert(number, stamp).is_some_and(|before| holds(before, lost)) {
             return Err(format!("R86: {receipt:?} is given twice: {message:?}"));
@@ -220,7 +224,9 @@ impl TotalQueue {
         let attempt = receipt.attempt;
         let mut later = message.given.range(attempt + 1..).filter(|(_, at)| holds(**at, lost));
         if later.next().is_some_and(|(_, at)| is_done || *at < stamp) {
-            return Err(format!("R87: {receipt:?} is stale, and was taken at {stamp:?}: {message:?}"));
+            return Err(format!(
+                "R87: {receipt:?} is stale, and was taken at {stamp:?}: {message:?}"
+            ));
         }
         if !message.given.contains_key(&attempt) {
             return Err(format!("R87: nobody was given {receipt:?}, which was taken: {message:?}"));
@@ -274,7 +280,9 @@ impl TotalQueue {
         let Some(message) = self.queue(queue).messages.get(&receipt.id) else { return Ok(()) };
         let given = message.given.get(&receipt.attempt).filter(|given| holds(**given, lost));
         match given.filter(|_| holds(stamp, lost)) {
-            Some(given) => Err(format!("R86: {receipt:?} is forgotten, which was given at {given:?}")),
+            Some(given) => {
+                Err(format!("R86: {receipt:?} is forgotten, which was given at {given:?}"))
+            }
             None => Ok(()),
         }
     }
@@ -308,7 +316,9 @@ impl TotalQueue {
         let is_left = |id: &u64| left.iter().any(|left| left.id == *id);
         let due = |message: &Message| message.acks == 0 && holds(message.proof, lost);
         match all.messages.iter().find(|(id, message)| due(message) && !is_left(id)) {
-            Some((id, message)) => Err(format!("G18: {id:x} is lost from queue {queue}: {message:?}")),
+            Some((id, message)) => {
+                Err(format!("G18: {id:x} is lost from queue {queue}: {message:?}"))
+            }
             None => Ok(()),
         }
     }

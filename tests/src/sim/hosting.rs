@@ -101,9 +101,10 @@ impl Hosting {
         let ours = ours.and_then(|_| metadata.copy_of(us, group.settings.persist));
         let mut done = Vec::new();
         for (segment, view) in (0..).map(SegmentId).zip(&group.segments) {
-            let drains = self.leaving.iter().any(|(request, _)| {
-                (request.segment, request.epoch) == (segment, view.epoch)
-            });
+            let drains = self
+                .leaving
+                .iter()
+                .any(|(request, _)| (request.segment, request.epoch) == (segment, view.epoch));
             let allowed = at.control.serves(Default::default(), QUEUES, segment);
             let allowed = (allowed.or(drains.then_some(view.epoch)), None);
             self.copies.view(at.now, segment, view, ours, allowed, &mut done);
@@ -264,9 +265,9 @@ impl Hosting {
     fn advance(&mut self, at: Moment<'_>, segment: u32) {
         let Some((_, tenure)) = self.tenure(at, segment) else { return };
         let hosted = self.segments.get(segment as usize).and_then(Hosted::get);
-        let due = hosted.filter(|(of, _)| *of == tenure).map_or(Some(0), |(_, slot)| {
-            slot.queues.next_deadline()
-        });
+        let due = hosted
+            .filter(|(of, _)| *of == tenure)
+            .map_or(Some(0), |(_, slot)| slot.queues.next_deadline());
         if due.is_some_and(|due| due <= at.now.wall) {
             self.with(at, segment, |slot, table, told| {
                 slot.queues.advance(table, at.now.wall, told).map(|()| Said::Done)

@@ -200,8 +200,8 @@ impl Server {
         for (group, state) in metadata.groups() {
             let persist = state.settings.persist;
             if *group == QUEUES {
-                let hosting = self.queues.get_or_insert_with(|| Hosting::new(us, &state.settings));
-                hosting.view(at, state, out);
+                self.queues.get_or_insert_with(|| Hosting::new(us, &state.settings));
+                self.begin(at, out);
                 continue;
             }
             let ours = at.control.incarnation().and_then(|_| metadata.copy_of(us, persist));
@@ -213,6 +213,13 @@ impl Server {
                 self.fragment(us, (*group, segment), persist).view(at, view, ours, out);
             }
         }
+    }
+
+    /// The lease of the process begins, or the metadata have changed: what queues it may serve.
+    pub fn begin(&mut self, at: Moment<'_>, out: &mut Vec<Out>) {
+        let group = at.control.metadata().groups().get(&QUEUES);
+        let queues = group.zip(self.queues.as_mut()).into_iter();
+        queues.for_each(|(group, queues)| queues.view(at, group, out));
     }
 
     /// Some time has passed.

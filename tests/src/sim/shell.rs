@@ -50,6 +50,7 @@ impl World {
         copy.into_iter().for_each(|event| self.record(at, &event, &out));
         if begins {
             self.fresh_begin(at);
+            self.serve(at, |server, moment, out| server.begin(moment, out));
         }
         out.into_iter().for_each(|action| self.act(at, action));
         if is_tick {

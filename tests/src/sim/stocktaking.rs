@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use isogrid_engine::Timestamp;
-use isogrid_grid::id::NodeId;
+use isogrid_grid::id::Copy;
+use isogrid_grid::metadata::Metadata;
 use isogrid_grid::structure::Structure;
 use isogrid_grid::structure::queue::{Place, Puller, Queue, QueueOp, QueueReply, Which};
 
@@ -47,7 +48,8 @@ impl World {
         let at = Moment { now, control: &process.control };
         let epoch = process.control.serves(now, QUEUES, segment).unwrap_or_default();
         let found = hosting.found(segment, at).ok_or("a queue is not settled")?;
-        self.are_same(queue, hosting.entries(segment, now.wall))?;
+        let entries = hosting.entries(segment, now.wall);
+        self.are_same(queue, process.control.metadata(), &entries)?;
         let stamp = Stamp { epoch: epoch.0, turn: u64::MAX };
         let Some(known) = found.get(&name_of(queue)) else { return Ok(Some((stamp, None))) };
         let mut left = Vec::new();
@@ -64,22 +66,20 @@ impl World {
         Ok(Some((stamp, Some(left))))
     }
 
-    /// I6: copies in sync have the same entries.
-    fn are_same(&self, queue: Name, entries: Entries) -> Result<(), String> {
+    /// I6: copies in sync have the same entries. A process that was removed knows older metadata.
+    fn are_same(&self, queue: Name, metadata: &Metadata, entries: &Entries) -> Result<(), String> {
         let segment = segment_of(queue);
+        let group = metadata.groups().get(&QUEUES).map(|group| &group.segments);
+        let insync = group.and_then(|all| Some(&all.get(usize::from(segment.0))?.insync));
         for process in self.machines.iter().filter_map(|machine| machine.process.as_ref()) {
-            let (us, metadata) = (process.control.identity().node, process.control.metadata());
-            let group = metadata.groups().get(&QUEUES);
-            let view = group.and_then(|group| group.segments.get(usize::from(segment.0)));
-            let is_insync = |us: NodeId| {
-                let ours = view.and_then(|view| view.insync.iter().find(|copy| copy.node == us));
-                ours.is_some_and(|copy| metadata.is_current(*copy))
-            };
-            let Some(hosting) = process.server.queues.as_ref().filter(|_| is_insync(us)) else {
+            let us = process.control.identity().node;
+            let is_ours = |copy: &Copy| copy.node == us && metadata.is_current(*copy);
+            let is_insync = insync.is_some_and(|all| all.iter().any(is_ours));
+            let Some(hosting) = process.server.queues.as_ref().filter(|_| is_insync) else {
                 continue;
             };
             let ours = hosting.entries(segment, 0);
-            if ours != entries {
+            if ours != *entries {
                 return Err(format!("I6: {us} has {ours:?} of queue {queue}, and not {entries:?}"));
             }
         }

@@ -27,6 +27,8 @@ const NAMED: u64 = 40;
 const PATIENCE_US: u64 = 5_000_000;
 /// Attempts that are beyond any real one.
 const FORGED: u32 = 1_000;
+/// How much later a message is published once more, us.
+const LATE_US: u64 = 8_000_000;
 /// How often somebody publishes or acknowledges once more, at the most.
 const TIMES: u32 = 3;
 
@@ -43,6 +45,8 @@ pub(super) enum Work {
     Tired(u64),
     /// A consumer is done with a message, or not.
     Decides(u64),
+    /// A message is published once more.
+    Publishes(Name, New),
 }
 
 #[derive(Debug)]
@@ -197,6 +201,7 @@ impl World {
             Work::Again(number) => self.asks_again(number),
             Work::Tired(number) => self.hears_last(number, Said::Unknown, Stamp::default()),
             Work::Decides(number) => self.decides(number),
+            Work::Publishes(queue, new) => self.demand(queue, Job::Publish(new), None),
         }
     }
 
@@ -251,7 +256,9 @@ impl World {
             let lost = self.lost_of(queue).any;
             let is_undone = |stamp: Stamp| u64::from(stamp.epoch) << 40 < lost;
             if first != (said.clone(), stamp) && !is_undone(first.1) && !is_undone(stamp) {
-                self.fail(&format!("R34: {number} was told {first:?}, and then {said:?} {stamp:?}"));
+                self.fail(&format!(
+                    "R34: {number} was told {first:?}, and then {said:?} {stamp:?}"
+                ));
             }
         }
         self.hears_last(number, said, stamp);
@@ -367,13 +374,15 @@ impl World {
         }
     }
 
-    /// The same of who publishes: a message with an id is one, however often that is.
+    /// The same of who publishes, maybe when the message is done with: one that has an id is one,
+    /// however often that is.
     fn has_published(&mut self, queue: Name, new: New, said: &Said) {
         let is_known = !matches!(said, Said::Failed | Said::Unknown);
         let times = self.workers.published.entry(new.body).or_default();
         *times += 1;
-        if new.dedup && *times < TIMES && (!is_known || self.workers.chance.hits(100_000)) {
-            self.demand(queue, Job::Publish(new), None);
+        if new.dedup && *times < TIMES && (!is_known || self.workers.chance.hits(300_000)) {
+            let later = self.workers.chance.below(LATE_US);
+            self.schedule(later, What::Work(Work::Publishes(queue, new)));
         }
     }
 }

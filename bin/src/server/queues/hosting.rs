@@ -161,8 +161,7 @@ impl Place for Here<'_> {
             return Err(Trouble::Elsewhere);
         };
         let (now, table) = (cluster.now().wall, shared.table());
-        let slot =
-            segment.take((epoch, tenure), (copies, table, self.segment), now, Slot::new);
+        let slot = segment.take((epoch, tenure), (copies, table, self.segment), now, Slot::new);
         let mut slot = slot.ok_or(Trouble::Elsewhere)?;
         let done = slot.turn(table, now, act);
         let (next, due) = (slot.queues.next_id(), slot.next_deadline());

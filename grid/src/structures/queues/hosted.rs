@@ -35,7 +35,7 @@ impl<S> Hosted<S> {
         now: Timestamp,
         new: impl FnOnce(Queues) -> S,
     ) -> Option<S> {
-        let is_same = |of: u64| of == tenure || is_planted("queues-stay-in-memory");
+        let is_same = |of: u64| of == tenure || is_planted("queue-stays");
         match self.served.take() {
             Some((of, slot)) if is_same(of) => Some(slot),
             _ if copies.ticket(segment).is_some() => None,
