@@ -160,7 +160,7 @@ impl Queues {
         Ok(true)
     }
 
-    /// Publishes a message whose bytes are these two pieces. It is dealt with the next operation.
+    /// Publishes a message with these bytes. It is dealt with the next operation: see [`Queues::deal`].
     /// `None`: there is no such queue.
     ///
     /// # Errors
@@ -182,6 +182,22 @@ impl Queues {
             self.all.get_mut(name)?.apply(now, retract, &mut Vec::new());
         }
         Some(kept.map(|()| reply))
+    }
+
+    /// Deals, behind so many messages that were published and are kept. `None`: there is no such queue.
+    ///
+    /// # Errors
+    /// As [`Queues::apply`]. What was published stays so: it is counted as done.
+    pub fn deal(
+        &mut self,
+        table: &Table,
+        now: Timestamp,
+        (name, published): (&str, usize),
+        told: &mut Vec<Told>,
+    ) -> Option<Result<(), NotKept>> {
+        let dealt = self.apply(table, now, (name, QueueOp::Deal), told)?;
+        let behind = |NotKept { why, done }| NotKept { why, done: done + published };
+        Some(dealt.map(drop).map_err(behind))
     }
 
     /// Does an operation; whoever answers waits until all that it changed is kept. `None`: there is

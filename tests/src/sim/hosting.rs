@@ -375,8 +375,8 @@ fn publish(
     let Some(published) = slot.queues.publish(table, now, (name, &message, &body)) else {
         return Ok(Said::Absent);
     };
-    let dealt = slot.queues.apply(table, now, (name, QueueOp::Deal), told);
-    dealt.transpose()?;
+    let kept = usize::from(matches!(published, Ok(QueueReply::Published { .. })));
+    slot.queues.deal(table, now, (name, kept), told).transpose()?;
     Ok(published.map_or(Said::Failed, |reply| said_of(reply, Vec::new())))
 }
 

@@ -19,6 +19,8 @@ use crate::invariant::total_queue::Left;
 /// Longer than any time of a message, ms.
 const LONG_MS: u64 = 100_000;
 
+/// What a queue has, when that was so; no messages: there is no such queue.
+type Found = (Stamp, Option<Vec<Left>>);
 /// The entries of a copy's segment.
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -36,8 +38,8 @@ impl World {
         Ok(())
     }
 
-    /// What a queue has, where it is served: `None`: nowhere.
-    fn left_in(&self, queue: Name) -> Result<Option<(Stamp, Option<Vec<Left>>)>, String> {
+    /// What a queue has where it is served; `None`: it is not.
+    fn left_in(&self, queue: Name) -> Result<Option<Found>, String> {
         let segment = segment_of(queue);
         let Some(at) = self.server_of((QUEUES, segment)) else { return Ok(None) };
         let Some(machine) = self.machines.get(at) else { return Ok(None) };
