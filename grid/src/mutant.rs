@@ -80,6 +80,16 @@ mutants! {
     "filled-ahead" "a copy becomes one in sync without the log of what its chunks have (R37)"
     "delta-diverged" "a copy keeps what it has though its end was lost (R43)"
     "unknown-is-failed" "what nobody knows is answered as surely not done (R36)"
+    "queue-unreplicated" "what a queue says waits for no copy (R85, R86)"
+    "queue-again" "a request of a queue that comes again is executed again (R34)"
+    "queue-stays" "who serves a queue anew has it in memory as it was (R84)"
+    "queue-acks-lost" "an acknowledged message is removed from memory, not from the copies (R87)"
+    "queue-leases-lost" "that a message is delivered is noted in memory, not on the copies (R86)"
+    "queue-stale-receipt" "a receipt counts though the message was delivered again (R87)"
+    "queue-dedup-lost" "whoever takes a queue over does not know the ids of publishers (R85)"
+    "queue-dedup-short" "an id of a publisher is forgotten by the copies when its message is done (R85)"
+    "queue-dead-lost" "a message that was delivered in vain too often is removed (R89)"
+    "queue-newest-first" "the newest message is delivered first (R88)"
 }
 
 #[cfg(feature = "mutants")]

@@ -28,6 +28,7 @@ use isogrid_engine::table::{Change, Journal, Table, Unrecorded, encode_change};
 use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use crate::membership::Now;
 use crate::metadata::{Acks, GroupSettings, Segment};
+use crate::mutant::is_planted;
 use crate::replica::{Action, Budget, Event, Peer, Record, Replica, TAIL_BYTES};
 use crate::segment::Request;
 use crate::tx;
@@ -299,7 +300,7 @@ impl Copies {
         let Some(fragment) = self.fragments.get(ticket.segment as usize) else {
             return Poll::Ready(Err(Unknown));
         };
-        if fragment.is_open(&ticket) {
+        if fragment.is_open(&ticket) && !is_planted("queue-unreplicated") {
             let mut state = fragment.lock();
             // It may have been committed, or be over, since we looked.
             let is_open = fragment.is_open(&ticket);

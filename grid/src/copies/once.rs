@@ -12,6 +12,7 @@ use isogrid_engine::Timestamp;
 
 use super::{Copies, Fragment, SCRATCH, State};
 use crate::id::GroupId;
+use crate::mutant::is_planted;
 use crate::replica::answers::{Answer, join};
 use crate::replica::{Answered, OpId, Seen};
 use crate::tx::TxId;
@@ -92,6 +93,9 @@ impl Fragment {
             return Some(Once::Refused);
         }
         let known = |answer: &Answer| answer.clone().map_or(Once::Forgotten, Once::Before);
+        if is_planted("queue-again") {
+            return None;
+        }
         match state.beside.open.get(&id) {
             Some(Open::UnderWay) => return Some(Once::UnderWay),
             Some(Open::Answered(answer)) => return Some(known(answer)),

@@ -5,11 +5,14 @@
 //! A message that is published is one entry, with its bytes; what becomes of it is a second, small one.
 //! All entries of a queue are in its segment: they have one log and one order.
 
+mod hosted;
+
 use std::collections::BTreeMap;
 
 use isogrid_engine::hash::stable_segment;
 use isogrid_engine::{Cursor, Error, NewEntry, Table, Timestamp};
 
+pub use self::hosted::Hosted;
 use super::NotKept;
 use crate::id::Epoch;
 use crate::structure::Structure;
@@ -157,7 +160,7 @@ impl Queues {
         Ok(true)
     }
 
-    /// Publishes a message whose bytes are these two pieces. It is dealt with the next operation.
+    /// Publishes a message with these bytes. It is dealt with the next operation: see [`Queues::deal`].
     /// `None`: there is no such queue.
     ///
     /// # Errors
@@ -179,6 +182,22 @@ impl Queues {
             self.all.get_mut(name)?.apply(now, retract, &mut Vec::new());
         }
         Some(kept.map(|()| reply))
+    }
+
+    /// Deals, behind so many messages that were published and are kept. `None`: there is no such queue.
+    ///
+    /// # Errors
+    /// As [`Queues::apply`]. What was published stays so: it is counted as done.
+    pub fn deal(
+        &mut self,
+        table: &Table,
+        now: Timestamp,
+        (name, published): (&str, usize),
+        told: &mut Vec<Told>,
+    ) -> Option<Result<(), NotKept>> {
+        let dealt = self.apply(table, now, (name, QueueOp::Deal), told)?;
+        let behind = |NotKept { why, done }| NotKept { why, done: done + published };
+        Some(dealt.map(drop).map_err(behind))
     }
 
     /// Does an operation; whoever answers waits until all that it changed is kept. `None`: there is

@@ -136,6 +136,12 @@ impl Linear {
         }
     }
 
+    /// How often some of a key's segment was lost (R37, R62).
+    #[must_use]
+    pub fn losses(&self, place: Place) -> u64 {
+        self.keys.get(&place).map_or(0, |history| history.lost)
+    }
+
     /// How often answers were of each kind.
     #[must_use]
     pub fn told(&self) -> &BTreeMap<Told, u64> {

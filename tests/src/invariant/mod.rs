@@ -12,6 +12,7 @@ mod rising;
 mod routes;
 mod succession;
 pub mod tail;
+pub mod total_queue;
 
 use std::collections::BTreeMap;
 
@@ -83,6 +84,8 @@ pub struct Invariants {
     succession: succession::Succession,
     /// What was answered at once, and what of it a failover loses.
     pub tails: tail::Tails,
+    /// What became of messages.
+    pub total_queue: total_queue::TotalQueue,
 }
 
 impl Invariants {

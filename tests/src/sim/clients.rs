@@ -43,8 +43,8 @@ pub struct Clients {
     pub counted: Counted,
     under_way: BTreeMap<u64, Operation>,
     /// What may come again, and may be on its way even when it is answered; what had been declared
-    /// lost when it was asked for first.
-    named: BTreeMap<u64, (Place, Ask, u64)>,
+    /// lost when it was asked for first, and how often some of its segment had been.
+    named: BTreeMap<u64, (Place, Ask, (u64, u64))>,
     next: u64,
 }
 
@@ -85,7 +85,8 @@ impl Clients {
         let operation = self.linear.ask(place, ask, lost);
         self.under_way.insert(self.next, operation);
         if named {
-            self.named.insert(self.next, (place, ask, lost.any));
+            let lost = (lost.any, self.linear.losses(place));
+            self.named.insert(self.next, (place, ask, lost));
             self.counted.ask(self.next, place, ask == Ask::Add);
         }
         self.next
@@ -109,12 +110,13 @@ impl Clients {
         self.under_way.contains_key(&number)
     }
 
-    /// Whether an operation that comes now may have been answered before all was declared lost, its
-    /// answer included: then nothing keeps it from being done again.
+    /// Whether an operation that comes now may have been answered before all was declared lost, or
+    /// before some was (R37, R62), its answer included: then nothing keeps it from being done again.
     #[must_use]
     pub fn is_forgotten(&self, number: u64, lost_before: u64) -> bool {
-        let named = self.named.get(&number);
-        !self.is_open(number) && named.is_some_and(|(.., before)| *before < lost_before)
+        let Some((place, _, (before, losses))) = self.named.get(&number) else { return false };
+        let is_lost = *before < lost_before || *losses < self.linear.losses(*place);
+        !self.is_open(number) && is_lost
     }
 
     /// Whether an operation may come again.

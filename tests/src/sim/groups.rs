@@ -1,6 +1,6 @@
 //! The groups that all runs have: in memory with two owners, everywhere with local reads, in memory or
 //! on disks, and on disks with two owners. In some runs the last two are on disks that are written
-//! behind.
+//! behind, and in some there are queues in memory.
 
 use isogrid_grid::control::Event;
 use isogrid_grid::id::GroupId;
@@ -15,6 +15,8 @@ use super::world::World;
 
 /// The group of which every member has a copy and reads from it.
 pub const REPLICATED: GroupId = GroupId(1);
+/// The group of the queues, in runs that have some.
+pub const QUEUES: GroupId = GroupId(3);
 
 /// What is on the disks of a group.
 #[must_use]
@@ -39,7 +41,11 @@ impl World {
         };
         let local_reads = !self.options.confirm;
         let replicated = GroupSettings { owners: Owners::All, local_reads, ..memory.clone() };
-        for (number, mut settings) in (0..).zip([memory.clone(), replicated, memory]) {
+        let owners = u8::try_from(self.options.queue_owners).unwrap_or(0);
+        let queues = GroupSettings { owners: Owners::Count(owners), ..memory.clone() };
+        let queues = Some(queues).filter(|_| owners > 0);
+        let all = [memory.clone(), replicated, memory].into_iter().chain(queues);
+        for (number, mut settings) in (0..).zip(all) {
             settings.persist = persist_of(&self.options, GroupId(number));
             if answers_at_once(self.options.at_once, GroupId(number)) {
                 settings.acks = Acks::Async;

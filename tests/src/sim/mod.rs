@@ -14,7 +14,9 @@
 //! | `force` | an operator who has stale copies serve |
 //! | `fragment` | one copy of a segment, and who waits for it |
 //! | `fresh` | an invalidated cache on every process |
-//! | `groups` | the groups of caches that all runs have |
+//! | `groups` | the groups of caches that all runs have, and that of the queues |
+//! | `hosting` | the queues of a process |
+//! | `job` | what is asked of a queue, and what it says |
 //! | `kv` | a small map on a replicated segment |
 //! | `late_grant` | a grant that the next process of its member gets |
 //! | `long_tail` | a primary that answers at once, cut off under load |
@@ -25,8 +27,10 @@
 //! | `queue` | what is going to happen, in the order of true time |
 //! | `server` | the copies of a process, and the operations on them |
 //! | `shell` | what the cores ask for is carried out |
+//! | `stocktaking` | what queues have in the end |
 //! | `strangers` | the same for processes that are no members yet |
 //! | `trace` | what has happened, for who has to find out why |
+//! | `workers` | those who publish and consume messages of queues |
 //! | `world` | all machines, and what happens to them |
 //! | `run` | the phases: faults, healing, liveness, audit |
 
@@ -42,6 +46,8 @@ mod force;
 mod fragment;
 mod fresh;
 mod groups;
+mod hosting;
+pub mod job;
 pub mod kv;
 mod late_grant;
 mod long_tail;
@@ -53,9 +59,11 @@ mod queue;
 pub mod run;
 pub mod server;
 mod shell;
+mod stocktaking;
 mod strangers;
 mod tail;
 mod trace;
+pub mod workers;
 pub mod world;
 
 pub use run::{Report, run, traced};

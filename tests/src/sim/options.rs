@@ -73,11 +73,15 @@ pub struct Options {
     pub behind: bool,
     /// Reads trust no clock (R25), and clocks stand still or run at any pace.
     pub confirm: bool,
+    /// Copies of each queue; 0: there are no queues.
+    pub queue_owners: u64,
 }
 
 /// Messages that come late where members leave soon, in a million, and how late, ms.
 const LATE_WISHES: u64 = 50_000;
 const LATE_WISHES_MS: u64 = 8_000;
+/// How many operations write when faults are over, in a million.
+const HEALED_WRITES: u64 = 10_000;
 
 impl Options {
     /// Those of a seed.
@@ -119,6 +123,7 @@ impl Options {
             durable_everywhere: often(&[0, 1]) == 1,
             behind: often(&[0, 0, 1]) == 1,
             confirm: false,
+            queue_owners: 0,
         };
         let confirm = often(&[0, 0, 1, 2]);
         // What a failover may lose is another thing than what disks may.
@@ -136,6 +141,14 @@ impl Options {
         // What a member said comes when it has left.
         let late_per_million = drawn.late_per_million.max(LATE_WISHES);
         Options { late_per_million, late_ms_max: LATE_WISHES_MS, ..drawn }
+    }
+
+    /// The same with queues, in some runs. They are drawn by a chance of their own, so a run without
+    /// them is what it would be if there were none. What they promise, they promise by leases.
+    #[must_use]
+    pub fn with_queues(self, seed: u64) -> Self {
+        let owners = Chance::new(seed, 6).pick(&[0, 0, 0, 2, 3]).copied().unwrap_or(0);
+        Options { queue_owners: if self.confirm { 0 } else { owners }, ..self }
     }
 
     /// A cluster to which nothing happens.
@@ -176,6 +189,7 @@ impl Options {
             durable_everywhere: false,
             behind: false,
             confirm: false,
+            queue_owners: 0,
         }
     }
 
@@ -212,8 +226,14 @@ impl Options {
             chunk_ms_max: 0,
             burst: 1,
             // What went wrong is not written over before it is seen.
-            writes_per_million: 10_000,
+            writes_per_million: HEALED_WRITES,
             ..self.clone()
         }
+    }
+
+    /// Whether faults are over.
+    #[must_use]
+    pub fn is_healed(&self) -> bool {
+        self.writes_per_million == HEALED_WRITES
     }
 }

@@ -10,6 +10,7 @@ use isogrid_grid::segment::Request;
 use super::fresh::Load;
 use super::part::Said;
 use super::server::Answer;
+use super::workers::Work;
 
 /// Something that happens. Where a process is meant, its machine and its number.
 #[derive(Debug, Clone)]
@@ -62,6 +63,8 @@ pub(super) enum What {
     CallAgain(u64),
     /// A client is tired of waiting.
     Tired(u64),
+    /// Something happens to those who use queues.
+    Work(Work),
 }
 
 /// When something happens, and in the lower half in which order it came: one number, since numbers

@@ -45,12 +45,14 @@ pub struct Report {
     pub transactions: BTreeMap<&'static str, u64>,
     /// Reads of the invalidated cache that found something, and writes that were acknowledged.
     pub fresh: (u64, u64),
+    /// What became of messages, and how often.
+    pub queues: BTreeMap<&'static str, u64>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { hash, steps, simulated_ms, leaders, entries, told, .. } = self;
-        let Report { forced, transactions, fresh, .. } = self;
+        let Report { forced, transactions, fresh, queues, .. } = self;
         write!(f, "{} s simulated, {steps} events, {leaders} leaders, ", simulated_ms / 1_000)?;
         let (hits, writes) = fresh;
         write!(
@@ -58,6 +60,7 @@ impl fmt::Display for Report {
             "{entries} entries, clients were told {told:?}, {hits} hits and {writes} writes "
         )?;
         write!(f, "of the invalidated cache, transactions {transactions:?}, ")?;
+        write!(f, "queues {queues:?}, ")?;
         write!(f, "{forced} segments forced")?;
         hash.iter().try_for_each(|hash| write!(f, ", trace {hash:016x}"))
     }
@@ -132,6 +135,7 @@ fn phases(world: &mut World) -> Report {
         forced: world.invariants.forced(),
         transactions: world.invariants.bank.told().clone(),
         fresh: world.invariants.fresh.told(),
+        queues: world.invariants.total_queue.told().clone(),
     }
 }
 
@@ -148,6 +152,7 @@ fn run_for(world: &mut World, ms: u64) {
             }
         }
         world.bank_client();
+        world.worker();
     }
 }
 
@@ -275,11 +280,7 @@ fn all_served(world: &World) -> Result<(), String> {
                 let now = machine.clock.now(world.now);
                 machine.process.as_ref().is_some_and(|process| {
                     let epoch = process.control.serves(now, *group, at);
-                    let mut copies = process.server.copies();
-                    let is_active = copies.any(|(of, segment, replica, _)| {
-                        (of, segment) == (*group, at) && replica.is_active()
-                    });
-                    epoch.is_some() && is_active
+                    epoch.is_some() && process.server.is_active((*group, at))
                 })
             };
             if !is_lost && !world.machines.iter().any(serves) {
@@ -316,7 +317,8 @@ fn audit(world: &mut World) {
     world.run_until(world.now + 8_000_000);
     let settled = all_served(world).and_then(|()| all_settled(world));
     let same = settled.and_then(|metadata| copies::check(metadata, &world.machines));
-    if let Err(why) = same.and_then(|()| all_counted(world)).and_then(|()| world.all_ended()) {
+    let same = same.and_then(|()| all_counted(world)).and_then(|()| world.all_ended());
+    if let Err(why) = same.and_then(|()| world.all_accounted()) {
         world.fail(&format!("audit, {FILLED_MS} ms after that: {why}"));
     }
 }

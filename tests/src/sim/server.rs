@@ -8,12 +8,14 @@ use isogrid_grid::id::{Epoch, GroupId, NodeId, SegmentId};
 use isogrid_grid::membership::Now;
 use isogrid_grid::metadata::Persist;
 use isogrid_grid::replica::{Budget, Event, Kept, OpId, Peer, Replica};
-use isogrid_grid::segment::Request;
+use isogrid_grid::segment::{GiveUp, Request, Wish};
 use isogrid_grid::tx::Open;
 
 use super::disk::{Changes, Place};
 use super::fragment::Fragment;
-use super::groups::persist_of;
+use super::groups::{QUEUES, persist_of};
+use super::hosting::Hosting;
+use super::job::{self, Stamp};
 use super::kv::{Key, Kv, State};
 use super::options::Options;
 use super::part::{Call, Said};
@@ -109,6 +111,8 @@ pub enum Out {
     Answer(u64, Answer),
     /// What a segment says to a call.
     Said(u64, Said),
+    /// What a queue says, and when that was done.
+    Job(u64, job::Said, Stamp),
     /// A transaction has waited for too long.
     Resolve((GroupId, SegmentId), Open),
     /// Keep the so-manieth change of a copy; whether somebody waits for that.
@@ -138,7 +142,7 @@ pub const BUDGET: usize = 600;
 /// reads, which asks that everybody has what was answered (R24).
 #[must_use]
 pub fn answers_at_once(at_once: bool, group: GroupId) -> bool {
-    at_once && group != GroupId(1)
+    at_once && group != GroupId(1) && group != QUEUES
 }
 
 /// The copies of a process.
@@ -149,6 +153,8 @@ pub struct Server {
     /// Of the groups that answer at once.
     budgets: BTreeMap<GroupId, Arc<Budget>>,
     fragments: BTreeMap<(GroupId, SegmentId), Fragment>,
+    /// Its queues, once it knows of them.
+    pub queues: Option<Hosting>,
 }
 
 impl Server {
@@ -193,6 +199,11 @@ impl Server {
         let (us, metadata) = (at.control.identity().node, at.control.metadata());
         for (group, state) in metadata.groups() {
             let persist = state.settings.persist;
+            if *group == QUEUES {
+                self.queues.get_or_insert_with(|| Hosting::new(us, &state.settings));
+                self.begin(at, out);
+                continue;
+            }
             let ours = at.control.incarnation().and_then(|_| metadata.copy_of(us, persist));
             if persist.is_kept() && ours.is_none() {
                 // The process before may have known more than is known here before its end is.
@@ -204,12 +215,20 @@ impl Server {
         }
     }
 
+    /// The lease of the process begins, or the metadata have changed: what queues it may serve.
+    pub fn begin(&mut self, at: Moment<'_>, out: &mut Vec<Out>) {
+        let group = at.control.metadata().groups().get(&QUEUES);
+        let queues = group.zip(self.queues.as_mut()).into_iter();
+        queues.for_each(|(group, queues)| queues.view(at, group, out));
+    }
+
     /// Some time has passed.
     pub fn tick(&mut self, at: Moment<'_>, out: &mut Vec<Out>) {
         for one in self.fragments.values_mut() {
             one.step(at, Event::Tick, out);
             one.tend(at, out);
         }
+        self.queues.iter_mut().for_each(|queues| queues.tick(at, out));
     }
 
     /// A message between copies.
@@ -220,8 +239,13 @@ impl Server {
         (from, message): (NodeId, Peer),
         out: &mut Vec<Out>,
     ) {
-        if let Some(fragment) = self.fragments.get_mut(&place) {
-            fragment.step(at, Event::Received(from, message), out);
+        match self.fragments.get_mut(&place) {
+            Some(fragment) => fragment.step(at, Event::Received(from, message), out),
+            None => {
+                let queues = self.queues.iter_mut().filter(|_| place.0 == QUEUES);
+                let said = (from, place.1);
+                queues.for_each(|queues| queues.receive(at, said, message.clone(), out));
+            }
         }
     }
 
@@ -229,11 +253,14 @@ impl Server {
     /// said.
     pub fn give_up(
         &mut self,
-        us: NodeId,
-        (group, segment): (GroupId, SegmentId),
-        epoch: Epoch,
+        at: Moment<'_>,
+        GiveUp { node: us, group, segment, epoch }: GiveUp,
         out: &mut Vec<Out>,
     ) {
+        if let Some(queues) = self.queues.as_mut().filter(|_| group == QUEUES) {
+            let request = Request { group, segment, epoch, wish: Wish::GaveUp(us) };
+            return queues.give_up(at, request, out);
+        }
         let fragment = self.fragments.get_mut(&(group, segment));
         fragment.into_iter().for_each(|fragment| fragment.leave(us, epoch, out));
     }
@@ -267,6 +294,19 @@ impl Server {
     /// A batch of operations is over: what they have decided is sent.
     pub fn flush(&mut self, at: Moment<'_>, out: &mut Vec<Out>) {
         self.fragments.values_mut().for_each(|fragment| fragment.flush(at, out));
+        self.queues.iter_mut().for_each(|queues| queues.flush(at, out));
+    }
+
+    /// Whether a segment is served from here, the lease left aside.
+    #[must_use]
+    pub fn is_active(&self, place: Place) -> bool {
+        match self.fragments.get(&place) {
+            Some(fragment) => fragment.replica.is_active(),
+            None => {
+                let queues = self.queues.as_ref().filter(|_| place.0 == QUEUES);
+                queues.is_some_and(|queues| queues.is_active(place.1))
+            }
+        }
     }
 
     /// The copies, for those who compare them.

@@ -7,7 +7,6 @@ use isogrid_grid::message::{Envelope, Message};
 use isogrid_grid::mutant::is_planted;
 use isogrid_grid::raft::Save;
 use isogrid_grid::replica::Kept;
-use isogrid_grid::segment::GiveUp;
 
 use super::process::Process;
 use super::queue::What;
@@ -51,6 +50,7 @@ impl World {
         copy.into_iter().for_each(|event| self.record(at, &event, &out));
         if begins {
             self.fresh_begin(at);
+            self.serve(at, |server, moment, out| server.begin(moment, out));
         }
         out.into_iter().for_each(|action| self.act(at, action));
         if is_tick {
@@ -80,9 +80,8 @@ impl World {
             Action::Over(silence) => self.fresh_over(at, silence),
             Action::Removed => self.stop(at, false),
             Action::Hello(address, hello) => self.send_hello(&address, &hello),
-            Action::GiveUp(GiveUp { node, group, segment, epoch }) => {
-                let place = (group, segment);
-                self.serve(at, |server, _, out| server.give_up(node, place, epoch, out));
+            Action::GiveUp(give_up) => {
+                self.serve(at, |server, moment, out| server.give_up(moment, give_up, out));
             }
         }
     }
@@ -183,6 +182,7 @@ impl World {
                 Out::Keep(place, count, kept, waits) => self.keep(at, place, (count, &kept), waits),
                 Out::Tail(place, event) => self.tail(place, &event),
                 Out::Said(number, said) => self.said(at, number, said),
+                Out::Job(number, said, stamp) => self.job_is_answered(number, said, stamp),
                 Out::Resolve(place, open) => self.resolve(at, place, open),
                 Out::Answer(number, answer) => {
                     self.acknowledged(number, answer);

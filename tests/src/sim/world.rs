@@ -6,14 +6,12 @@ use isogrid_grid::control::{Control, Event};
 use isogrid_grid::id::{GroupId, NodeId, SegmentId, StorageId};
 use isogrid_grid::membership::tick_ms;
 use isogrid_grid::metadata::{Command, Role};
-use isogrid_grid::replica::Replica;
 
 use super::bank::Bank;
 use super::chance::Chance;
 use super::clients::Clients;
 use super::clock::SimClock;
 use super::deaf_backup::DeafBackup;
-use super::kv::Kv;
 use super::late_grant::LateGrant;
 use super::long_tail::LongTail;
 use super::network::Network;
@@ -22,6 +20,7 @@ use super::process::Machine;
 use super::queue::{Queue, What};
 use super::server::Answer;
 use super::trace::Trace;
+use super::workers::Workers;
 use crate::invariant::Invariants;
 
 /// Segments of each group: few, so that each is touched often.
@@ -49,6 +48,8 @@ pub struct World {
     pub clients: Clients,
     /// Those who move money between accounts.
     pub bank: Bank,
+    /// Those who publish and consume messages.
+    pub workers: Workers,
     pub(super) seed: u64,
     queue: Queue,
     pub(super) trace: Option<Trace>,
@@ -62,7 +63,7 @@ impl World {
     /// A cluster that was just founded.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        World::with(seed, Options::draw(&mut Chance::new(seed, 1)))
+        World::with(seed, Options::draw(&mut Chance::new(seed, 1)).with_queues(seed))
     }
 
     /// One of this seed that is like this.
@@ -77,6 +78,7 @@ impl World {
             invariants: Invariants::default(),
             clients: Clients::default(),
             bank: Bank::new(seed),
+            workers: Workers::new(seed),
             seed,
             queue: Queue::default(),
             trace: None,
@@ -268,6 +270,7 @@ impl World {
             What::Call(at, number) => self.call_arrives(at, number),
             What::Said(number, said) => self.heard(number, said),
             What::CallAgain(number) => self.call_again(number),
+            What::Work(event) => self.work(event),
             What::Answer(number, answer) => self.answer(number, answer),
             What::Again(number) => self.ask_again(number),
             What::Tired(number) => self.end(number, Answer::Unknown),
@@ -305,11 +308,8 @@ impl World {
         self.machines.iter().position(|machine| {
             let now = machine.clock.now(self.now);
             machine.process.as_ref().is_some_and(|process| {
-                let is_active = |(group, at, replica, _): (GroupId, SegmentId, &Replica, &Kv)| {
-                    (group, at) == place && replica.is_active()
-                };
                 process.control.serves(now, place.0, place.1).is_some()
-                    && process.server.copies().any(is_active)
+                    && process.server.is_active(place)
             })
         })
     }

@@ -14,7 +14,7 @@ use isogrid_engine::{Error, Timestamp, Unrecorded};
 use isogrid_grid::id::Epoch;
 use isogrid_grid::structure::queue::QueueStats;
 use isogrid_grid::structures::NotKept;
-use isogrid_grid::structures::queues::Queues;
+use isogrid_grid::structures::queues::Hosted;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -26,20 +26,12 @@ pub type Way = (Arc<Cluster>, Arc<Shared>);
 
 /// The queues that this member serves.
 pub struct Hosting {
-    segments: Box<[Mutex<Segment>]>,
+    segments: Box<[Mutex<Hosted<Slot>>]>,
     /// The tickets of requests that wait, by the names that their nodes gave them.
     waiting: Mutex<BTreeMap<u64, (String, u64)>>,
     /// Something is due earlier than before.
     earlier: Notify,
     wakes_at: AtomicU64,
-}
-
-#[derive(Default)]
-struct Segment {
-    /// For how long it has been served when its queues were loaded, in times that it began.
-    served: Option<(u64, Slot)>,
-    /// No id below was not given out, in the epoch in which they were loaded last.
-    next: u64,
 }
 
 /// A segment for a request.
@@ -71,9 +63,8 @@ impl Hosting {
     pub fn all(&self, (cluster, shared): &Way) -> Vec<(String, QueueStats)> {
         let serves = |segment: &u32| cluster.serves(shared, *segment);
         let segments = self.segments.iter().zip(0..).filter(|(_, segment)| serves(segment));
-        let of = |segment: &Mutex<Segment>| {
-            let segment = segment.lock();
-            segment.served.as_ref().map_or_else(Vec::new, |(_, slot)| slot.all())
+        let of = |segment: &Mutex<Hosted<Slot>>| {
+            segment.lock().get().map_or_else(Vec::new, |(_, slot)| slot.all())
         };
         segments.flat_map(|(segment, _)| of(segment)).collect()
     }
@@ -120,8 +111,8 @@ impl Here<'_> {
     fn due(&self, now: Timestamp) -> Option<Timestamp> {
         let (_, tenure) = self.tenure()?;
         let segment = self.hosting.segments.get(self.segment as usize)?.lock();
-        let (of, slot) = segment.served.as_ref()?;
-        Some(slot.next_deadline()).filter(|due| *of == tenure && *due > now)
+        let (of, slot) = segment.get()?;
+        Some(slot.next_deadline()).filter(|due| of == tenure && *due > now)
     }
 
     /// In which epoch and for how long this member has served the segment, if it does.
@@ -142,7 +133,7 @@ impl Here<'_> {
     /// What is in memory is to be read anew.
     pub fn forget(&self) {
         let segment = self.hosting.segments.get(self.segment as usize);
-        segment.into_iter().for_each(|segment| segment.lock().served = None);
+        segment.into_iter().for_each(|segment| segment.lock().forget());
     }
 
     /// Whether all that was done until now is committed, in the time of serving in which it was done,
@@ -157,16 +148,6 @@ impl Here<'_> {
         };
         committed && lasts()
     }
-
-    fn load(&self, epoch: Epoch, next: u64, now: Timestamp) -> Result<Slot, Trouble> {
-        let (_, shared) = self.way;
-        // What is on its way to being committed is not in the entries yet.
-        if shared.copies().is_none_or(|copies| copies.ticket(self.segment).is_some()) {
-            return Err(Trouble::Elsewhere);
-        }
-        let first = next.max(Queues::first_id(epoch));
-        Ok(Slot::new(Queues::load(shared.table(), self.segment, first, now)))
-    }
 }
 
 impl Place for Here<'_> {
@@ -175,25 +156,21 @@ impl Place for Here<'_> {
         let (cluster, shared) = self.way;
         let segment = self.hosting.segments.get(self.segment as usize);
         let mut segment = segment.ok_or(Trouble::Elsewhere)?.lock();
-        let served = segment.served.take();
-        let (epoch, tenure) = self.tenure().ok_or(Trouble::Elsewhere)?;
-        let now = cluster.now().wall;
-        let mut slot = match served {
-            Some((of, slot)) if of == tenure => slot,
-            // Who waited asks again.
-            _ => self.load(epoch, segment.next, now)?,
+        let Some(((epoch, tenure), copies)) = self.tenure().zip(shared.copies()) else {
+            segment.forget();
+            return Err(Trouble::Elsewhere);
         };
-        let done = slot.turn(shared.table(), now, act);
-        segment.next = slot.queues.next_id();
-        let due = slot.next_deadline();
+        let (now, table) = (cluster.now().wall, shared.table());
+        let slot = segment.take((epoch, tenure), (copies, table, self.segment), now, Slot::new);
+        let mut slot = slot.ok_or(Trouble::Elsewhere)?;
+        let done = slot.turn(table, now, act);
+        let (next, due) = (slot.queues.next_id(), slot.next_deadline());
         if due < self.hosting.wakes_at.fetch_min(due, Ordering::AcqRel) {
             self.hosting.earlier.notify_one();
         }
-        let copies = shared.copies().and_then(|copies| copies.tenure(self.segment));
-        let lasts = copies.is_some_and(|(_, now)| now == tenure);
-        if lasts && !matches!(done, Err(Trouble::NotKept(_))) {
-            segment.served = Some((tenure, slot));
-        }
+        let lasts = copies.tenure(self.segment).is_some_and(|(_, now)| now == tenure);
+        let is_kept = lasts && !matches!(done, Err(Trouble::NotKept(_)));
+        segment.put(next, tenure, is_kept.then_some(slot));
         match done {
             // It is given up right now: nothing was prepared.
             Err(

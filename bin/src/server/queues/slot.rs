@@ -163,7 +163,11 @@ impl Turn<'_> {
                 self.queues.publish(self.table, self.now, message).ok_or(Trouble::Absent)?
             });
         }
-        self.apply(name, QueueOp::Deal)?;
+        let is_kept =
+            |reply: &&Result<QueueReply, Error>| matches!(reply, Ok(QueueReply::Published { .. }));
+        let published = (name, replies.iter().filter(is_kept).count());
+        let dealt = self.queues.deal(self.table, self.now, published, &mut self.told);
+        dealt.ok_or(Trouble::Absent)?.map_err(Trouble::NotKept)?;
         Ok(replies)
     }
 

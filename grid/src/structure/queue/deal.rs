@@ -10,6 +10,7 @@ use super::message::Place;
 use super::operation::{Delivery, Puller, QueueReply, Receipt, Wake};
 use super::options::BATCH_MAX;
 use super::parts::Part;
+use crate::mutant::is_planted;
 
 /// Whoever has so many bytes of messages gets no more of them at once.
 const BATCH_BYTES: u64 = 1 << 20;
@@ -78,7 +79,9 @@ impl Queue {
         } else {
             let visible = if puller.visible == 0 { self.options.visible } else { puller.visible };
             self.shelf.put(id, Place::InFlight { until: now.saturating_add(visible), consumer });
-            self.changed.insert(Part::State(id));
+            if !is_planted("queue-leases-lost") {
+                self.changed.insert(Part::State(id));
+            }
         }
         Some(Delivery { receipt, attempt, published })
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::options::PRIORITY_MAX;
+use crate::mutant::is_planted;
 
 /// A message in the line.
 #[derive(Debug, Clone)]
@@ -44,7 +45,8 @@ struct Group {
 impl Line {
     /// The next one.
     pub fn first(&self) -> Option<u64> {
-        self.ready.first().map(|(_, id)| *id)
+        let first = if is_planted("queue-newest-first") { BTreeSet::last } else { BTreeSet::first };
+        first(&self.ready).map(|(_, id)| *id)
     }
 
     /// A message is in the queue, and this is its turn.

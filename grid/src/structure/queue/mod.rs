@@ -44,6 +44,7 @@ use std::collections::BTreeSet;
 use isogrid_engine::Timestamp;
 
 use super::Structure;
+use crate::mutant::is_planted;
 use dedup::Window;
 pub use message::{Cause, Head, Place, State};
 pub use operation::{
@@ -171,10 +172,13 @@ impl Queue {
         let Some(message) = self.shelf.remove(id) else { return };
         if let Some(name) = message.head.dedup
             && self.window.find(&name) == Some(id)
+            && !is_planted("queue-dedup-short")
         {
             self.changed.insert(Part::Dedup(name));
         }
-        self.changed.insert(Part::Message(id));
+        if !is_planted("queue-acks-lost") {
+            self.changed.insert(Part::Message(id));
+        }
         if !message.state.is_new() {
             self.changed.insert(Part::State(id));
         }

@@ -14,6 +14,7 @@ use super::message::{Head, Place, State};
 use super::options::QueueOptions;
 use super::shelf::Message;
 use crate::bytes::{Input, put_bytes, put_many, put_u8, put_u64};
+use crate::mutant::is_planted;
 
 /// A part, in the order in which changes are kept: an id is known on its own before its message is
 /// gone, and a message is gone before what became of it is.
@@ -120,6 +121,9 @@ impl Queue {
             }
             known.extend(head.dedup.iter().map(|name| ((id, head.published), Arc::clone(name))));
             queue.shelf.insert(id, Message { head, state });
+        }
+        if is_planted("queue-dedup-lost") {
+            known.clear();
         }
         // An id may have been given again when its time was over: the later message has it.
         known.sort_unstable();

@@ -6,6 +6,7 @@ use super::Queue;
 use super::message::Place;
 use super::operation::{QueueReply, Receipt, Refusal, Wake};
 use super::parts::Part;
+use crate::mutant::is_planted;
 
 /// What is done by time alone in one call, of each kind.
 const BUDGET: usize = 1_000;
@@ -98,7 +99,8 @@ impl Queue {
         if attempt == 0 || attempt > state.attempts {
             return QueueReply::Unknown;
         }
-        if attempt < state.attempts || matches!(state.place, Place::Dead { .. }) {
+        let is_old = attempt < state.attempts && !is_planted("queue-stale-receipt");
+        if is_old || matches!(state.place, Place::Dead { .. }) {
             self.went.stale += 1;
             return QueueReply::Stale;
         }
@@ -126,7 +128,7 @@ impl Queue {
     /// It was delivered in vain too often: it stays in the queue's own segment (R89).
     fn die(&mut self, id: u64, since: Timestamp) {
         self.went.died += 1;
-        if !self.options.dead_letters {
+        if !self.options.dead_letters || is_planted("queue-dead-lost") {
             return self.remove(id);
         }
         self.shelf.put(id, Place::Dead { since });

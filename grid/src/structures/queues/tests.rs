@@ -114,6 +114,32 @@ fn a_full_table_refuses() {
     assert!(queues.publish(&table, 0, ("none", &new, b"")).is_none());
 }
 
+/// A publisher was told that nothing was done when its message was kept and that somebody got it was
+/// not: it published once more.
+#[test]
+fn what_was_published_is_done_though_it_cannot_be_dealt() {
+    let table = table();
+    let mut queues = load(&table, "jobs", 0);
+    queues.create(&table, 0, "jobs", QueueOptions::default()).unwrap();
+    let puller = Puller { consumer: 1, most: 9, visible: 0, auto: false, place: 0 };
+    let waits = QueueOp::Pull { puller, wait: 1_000 };
+    queues.apply(&table, 0, ("jobs", waits), &mut Vec::new()).unwrap().unwrap();
+    let new = NewMessage { len: 3, ..NewMessage::default() };
+    // The least room that a message has leaves none for what becomes of it.
+    let fits = |limit: &u64| {
+        table.set_max_bytes(*limit);
+        queues.publish(&table, 0, ("jobs", &new, b"one")).unwrap().is_ok()
+    };
+    let used = table.usage().bytes;
+    assert!((used..used + 4_096).find(fits).is_some(), "there is room for a message");
+    let mut told = Vec::new();
+    let dealt = queues.deal(&table, 0, ("jobs", 1), &mut told).unwrap();
+    assert!(matches!(dealt, Err(NotKept { why: Error::Full { .. }, done: 1 })), "{dealt:?}");
+    table.set_max_bytes(1 << 20);
+    let mut queues = load(&table, "jobs", 0);
+    assert_eq!(given(&mut queues, &table, 0, pull(false)).len(), 1, "it is published");
+}
+
 /// Keys of different queues and parts differ, also where a name is the beginning of another one.
 #[test]
 fn each_queue_has_its_own_entries() {
