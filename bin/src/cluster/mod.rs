@@ -73,7 +73,7 @@ use mail::Mail;
 pub use requests::{Answer, Asked, Outgoing};
 use requests::{Bundle, Requests};
 pub use search::Heard;
-pub use seeds::seeds;
+pub use seeds::{Sources, seeds};
 pub use shared::{Shared, object_number};
 pub use stale::{Promoted, StaleStatus};
 pub use status::{CacheStatus, MemberStatus, SegmentStatus, Status};

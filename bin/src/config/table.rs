@@ -128,11 +128,16 @@ pub static ROOT: [Key<ServerConfig>; 55] = [
     ),
     Key::new(
         "cluster.join",
-        Form::OrOff(&Form::Text("HOST:PORT or HOST:FIRST-LAST, by commas", is_join)),
+        Form::OrOff(&Form::Text(
+            "HOST:PORT or HOST:FIRST-LAST, srv:_SERVICE._tcp.DOMAIN or file:PATH, by commas",
+            is_join,
+        )),
         field!(ServerConfig, cluster.join),
         "Where other nodes of the cluster may be. A name is looked up each second until the node is a \
-         member, and stands for all addresses that it has then. With it, `cluster.discover` or \
-         `cluster.bootstrap_expect` the node belongs to a cluster.",
+         member, and stands for all addresses that it has then; `srv:` is a service whose DNS SRV records \
+         name hosts and ports (`srv:_isogrid._tcp.example.org`, asked of the system's resolver, or of \
+         another one with `@IP:PORT` behind it), and `file:` a file with an address a line, read as often. \
+         With it, `cluster.discover` or `cluster.bootstrap_expect` the node belongs to a cluster.",
     ),
     Key::new(
         "cluster.discover",
@@ -448,7 +453,7 @@ fn is_multicast(text: &str) -> bool {
 }
 
 fn is_join(text: &str) -> bool {
-    crate::cluster::seeds(text).is_some()
+    crate::cluster::Sources::of(text).is_some()
 }
 
 fn is_path(text: &str) -> bool {

@@ -27,7 +27,8 @@ pub struct ClusterConfig {
     /// What clients are told to reach this node at, over the native protocol; `None`: its listener.
     /// Default: none.
     pub endpoint: Option<String>,
-    /// Where other members may be: `HOST:PORT` and `HOST:FIRST-LAST`, by commas. Default: none.
+    /// Where other members may be: `HOST:PORT`, `HOST:FIRST-LAST`, `srv:NAME` and `file:PATH`, by
+    /// commas. Default: none.
     pub join: Option<String>,
     /// How others are found beside that. Default: off.
     pub discover: Discover,
