@@ -7,6 +7,7 @@ pub mod harness;
 pub mod invariant;
 pub mod model;
 pub mod protocol;
+pub mod queues;
 pub mod seeds;
 pub mod sim;
 pub mod tidy;

@@ -21,7 +21,8 @@ use std::time::Duration;
 
 use dev::Dev;
 use isogrid_engine::hash::stable_segment;
-use isogrid_wire::client::queue::{Delivery, Message, Published, Settled};
+use isogrid_tests::queues::{counts, id_of, one, stat, text};
+use isogrid_wire::client::queue::{Message, Published, Settled};
 use isogrid_wire::client::{Client, Options, Queue};
 use isogrid_wire::native::ErrorCode;
 use isogrid_wire::native::queue::MessageState;
@@ -29,8 +30,6 @@ use serde_json::json;
 
 const NOW: Duration = Duration::ZERO;
 const SOON: Duration = Duration::from_secs(10);
-/// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Three nodes. One that is killed stays away.
 fn three() -> Dev {
@@ -59,34 +58,6 @@ fn nodes_of(dev: &Dev, queue: &str) -> [usize; 3] {
         |node: &usize| dev.said(*node, "cluster status -o json").json()["member"] == *member;
     let first = (0..3).find(is_it).unwrap_or_else(|| panic!("{topology}"));
     [first, (first + 1) % 3, (first + 2) % 3]
-}
-
-fn text(delivery: &Delivery) -> &str {
-    std::str::from_utf8(&delivery.body).unwrap()
-}
-
-async fn one(queue: &Queue) -> Delivery {
-    queue.pull(1, SOON).await.unwrap().pop().expect("a message")
-}
-
-async fn stat(queue: &Queue, name: &str) -> u64 {
-    queue.stats().await.unwrap()[name].as_u64().unwrap()
-}
-
-/// Until something that is counted is so many.
-async fn counts(queue: &Queue, name: &str, count: u64) {
-    let is_so = async {
-        while stat(queue, name).await != count {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let waited = tokio::time::timeout(PATIENCE, is_so).await;
-    assert!(waited.is_ok(), "waited {PATIENCE:?} until {name} is {count}");
-}
-
-fn id_of(published: Published) -> u64 {
-    let Published::Done(id) = published else { panic!("{published:?}") };
-    id
 }
 
 /// What is asked at any node is asked of one queue.

@@ -395,6 +395,8 @@ impl Drop for Persistence {
             reads.feeder.close();
         }
         // Whoever still has a journal writes nothing to a folder that another process may open now.
+        // Nobody is left to be told of an error here: each change that waits is answered with it, and
+        // who wants to know before the end calls `Persistence::close`.
         let _ = self.log.close();
     }
 }

@@ -196,3 +196,30 @@ impl OpLog {
         Some(ready.take(BATCH_MAX).take_while(fits).cloned().collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_the_front_of_another_by_its_last_operation() {
+        let mut log = OpLog::default();
+        log.begin((5, Epoch(3)));
+        let op = |seq, epoch| Op { seq, epoch: Epoch(epoch), record: Record::default() };
+        log.push(op(6, 4));
+        for (epoch, seq, is_front) in [
+            (3, 5, true),
+            (4, 6, true),
+            // An operation of another branch has the same number.
+            (3, 6, false),
+            (4, 5, false),
+            // More than there is, or nothing.
+            (4, 7, false),
+            (0, 0, false),
+            // The epochs of what was before the log are not known: that is no epoch.
+            (0, 3, false),
+        ] {
+            assert_eq!(log.begins_with((Epoch(epoch), seq)), is_front, "{epoch} {seq}");
+        }
+    }
+}

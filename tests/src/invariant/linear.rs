@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use isogrid_grid::id::{GroupId, SegmentId};
 
+use super::Lost;
 use crate::sim::kv::{Key, State};
 use crate::sim::server::{Answer, Ask};
 
@@ -23,8 +24,8 @@ pub struct Operation {
     pub ask: Ask,
     /// The newest version that anybody had been told of when it was asked.
     floor: u64,
-    /// What was below this version had been declared lost by then (R29).
-    lost_before: u64,
+    /// What of its segment had been declared lost by then.
+    declared: Lost,
     /// How often some of the key's segment had been lost by then (R37).
     lost: u64,
 }
@@ -37,7 +38,7 @@ enum Fate {
     /// It has this version.
     Version(u64),
     /// Its client was told that it was surely not done; what was below this version had been declared
-    /// lost when it asked.
+    /// lost when it asked, by R29 or R63.
     Failed(u64),
 }
 
@@ -81,8 +82,8 @@ pub enum Told {
 }
 
 impl Linear {
-    /// A client asks. What is below `lost_before` was declared lost.
-    pub fn ask(&mut self, place: Place, ask: Ask, lost_before: u64) -> Operation {
+    /// A client asks. So much was declared lost.
+    pub fn ask(&mut self, place: Place, ask: Ask, declared: Lost) -> Operation {
         let history = self.keys.entry(place).or_default();
         match ask {
             Ask::Put(value) | Ask::Cas(_, value) => {
@@ -92,7 +93,7 @@ impl Linear {
             Ask::Get | Ask::Add => {}
         }
         let (floor, lost) = (history.floor, history.lost);
-        Operation { place, ask, floor, lost_before, lost }
+        Operation { place, ask, floor, declared, lost }
     }
 
     /// A client is answered. What is below `lost_before` was declared lost.
@@ -114,7 +115,7 @@ impl Linear {
         }
         let floor = if operation.floor < lost_before { 0 } else { operation.floor };
         let checked = match answer {
-            Answer::Read((Some(_), version)) if version < operation.lost_before => {
+            Answer::Read((Some(_), version)) if version < operation.declared.empty => {
                 Err(format!("R29: read version {version:x}, which had been declared lost"))
             }
             Answer::Read(state) => history.read(state, floor),
@@ -259,7 +260,7 @@ impl History {
     fn failed(&mut self, of: &Operation) -> Result<(), String> {
         match of.ask {
             Ask::Put(value) | Ask::Cas(_, value) => {
-                let fate = self.values.insert(value, Fate::Failed(of.lost_before));
+                let fate = self.values.insert(value, Fate::Failed(of.declared.any));
                 match fate {
                     // What was lost may have been asked for again, and be refused now.
                     Some(Fate::Version(known)) if known >= self.lost_before => {
@@ -273,6 +274,38 @@ impl History {
                 Ok(())
             }
             Ask::Get | Ask::Add => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place = (GroupId(1), SegmentId(0), 7);
+
+    /// A refused value is found: when it was asked for, what had been declared lost by then, what has
+    /// been by now, the version that it is found with, and whether that can be.
+    #[test]
+    fn a_refused_value_is_found_only_if_it_is_older_than_a_loss_declared_later() {
+        let forced = |any| Lost { empty: 0, any };
+        let table = [
+            (forced(0), 0, 5, false),
+            // Those who refused are lost, and a stale copy that serves now had done it.
+            (forced(0), 10, 5, true),
+            (forced(0), 10, 12, false),
+            // The loss had been declared when it was asked for: nobody else can have done it.
+            (forced(10), 10, 5, false),
+            (forced(10), 20, 15, true),
+            (Lost { empty: 10, any: 10 }, 10, 15, false),
+        ];
+        for (declared, lost_before, version, fits) in table {
+            let mut linear = Linear::default();
+            let put = linear.ask(PLACE, Ask::Put(1), declared);
+            linear.answer(&put, Answer::Failed, lost_before).expect("a refusal");
+            let get = linear.ask(PLACE, Ask::Get, Lost { empty: declared.empty, any: lost_before });
+            let told = linear.answer(&get, Answer::Read((Some(1), version)), lost_before);
+            assert_eq!(told.is_ok(), fits, "{declared:?} {lost_before} {version}: {told:?}");
         }
     }
 }

@@ -40,4 +40,13 @@ impl Chance {
         let at = self.below(all.len() as u64);
         all.get(usize::try_from(at).unwrap_or(0))
     }
+
+    /// How many of some events come before what a seed has in store, which has a stream of its own so
+    /// that all else is drawn as it would be without it; 0: every other seed has none.
+    #[must_use]
+    pub fn ahead(seed: u64, stream: u64, (from, to): (u64, u64)) -> u64 {
+        let mut chance = Chance::new(seed, stream);
+        let ahead = chance.between(from, to);
+        if chance.hits(500_000) { ahead } else { 0 }
+    }
 }

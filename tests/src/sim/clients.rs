@@ -82,7 +82,7 @@ impl Clients {
     /// An operation begins, and may come again or not: its number. So much was declared lost.
     pub fn begin(&mut self, (place, ask): (Place, Ask), named: bool, lost: Lost) -> u64 {
         self.next += 1;
-        let operation = self.linear.ask(place, ask, lost.empty);
+        let operation = self.linear.ask(place, ask, lost);
         self.under_way.insert(self.next, operation);
         if named {
             self.named.insert(self.next, (place, ask, lost.any));

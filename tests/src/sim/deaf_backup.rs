@@ -20,12 +20,9 @@ pub(super) struct DeafBackup {
 }
 
 impl DeafBackup {
-    /// That of a seed: every other has none. It has a chance of its own, so that all else is drawn
-    /// as it would be without it.
+    /// That of a seed.
     pub(super) fn draw(seed: u64) -> DeafBackup {
-        let mut chance = Chance::new(seed, 4);
-        let ahead = chance.between(10, 300);
-        DeafBackup { ahead: if chance.hits(500_000) { ahead } else { 0 } }
+        DeafBackup { ahead: Chance::ahead(seed, 4, (10, 300)) }
     }
 }
 

@@ -209,9 +209,14 @@ impl Fragment {
         let later = self.waiting.split_off(&(seq + 1));
         let served = at.control.serves(at.now, self.place.0, self.place.1);
         let done = std::mem::replace(&mut self.waiting, later);
-        for (number, answer, epoch) in done.into_values().flatten() {
+        let each = |(seq, all): (u64, Vec<_>)| all.into_iter().map(move |one| (seq, one));
+        for (seq, (number, answer, epoch)) in done.into_iter().flat_map(each) {
             let holds = served.is_some_and(|now| now >= epoch);
             let answer = if holds { answer } else { Answer::Unknown };
+            if matches!(answer, Answer::Conflict(_)) {
+                let version = u64::from(epoch.0) << 40 | seq;
+                out.push(Out::Tail(self.place, Tail::Refused(number, version)));
+            }
             self.tell(Out::Answer(number, answer), out);
         }
     }

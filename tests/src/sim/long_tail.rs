@@ -21,12 +21,9 @@ pub(super) struct LongTail {
 }
 
 impl LongTail {
-    /// That of a seed: every other has none. It has a chance of its own, so that all else is drawn
-    /// as it would be without it.
+    /// That of a seed.
     pub(super) fn draw(seed: u64) -> LongTail {
-        let mut chance = Chance::new(seed, 5);
-        let ahead = chance.between(20, 400);
-        LongTail { ahead: if chance.hits(500_000) { ahead } else { 0 } }
+        LongTail { ahead: Chance::ahead(seed, 5, (20, 400)) }
     }
 }
 

@@ -127,6 +127,8 @@ pub enum Tail {
     Settled(u64),
     /// It has given its role up, so all of it is there.
     GaveUp,
+    /// This operation was refused, and where that is recorded it has this version.
+    Refused(u64, u64),
 }
 
 /// Bytes that may be answered and on no other copy: so few that some operations wait.

@@ -14,7 +14,12 @@ impl World {
     pub(super) fn acknowledged(&mut self, number: u64, answer: Answer) {
         let Some(((group, segment, _), _)) = self.clients.asked(number) else { return };
         let (Answer::Written(version) | Answer::Counted(_, version)) = answer else { return };
-        let (place, now) = ((group, segment), self.now);
+        self.answered((group, segment), number, version);
+    }
+
+    /// What was answered has this version, be it that of a record that it was refused.
+    fn answered(&mut self, place: Place, number: u64, version: u64) {
+        let (group, now) = (place.0, self.now);
         if persist_of(&self.options, group) == Persist::Async {
             // It may have just missed a turn of its disk.
             let then = now + 2 * (BEHIND_US + self.options.sync_us_max) + 1_000;
@@ -35,6 +40,11 @@ impl World {
         match event {
             Tail::Settled(upto) => tails.settled(place, *upto),
             Tail::GaveUp => tails.gave_up(place),
+            Tail::Refused(number, version) if self.clients.is_named(*number) => {
+                self.answered(place, *number, *version);
+            }
+            // Nothing is recorded of it.
+            Tail::Refused(..) => {}
             Tail::Began(epoch, from, lost) => self.took_over(place, (*epoch, *from), *lost),
         }
     }

@@ -1,11 +1,10 @@
 //! Queues: each message goes to one consumer until it is acknowledged, and a kill loses nothing.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use isogrid_tests::harness::Server;
-use isogrid_wire::client::queue::{Delivery, Message, Published, Settled};
-use isogrid_wire::client::{Client, Queue};
+use isogrid_tests::queues::{counts, leaves, one, shares, stat, text};
+use isogrid_wire::client::queue::{Message, Published, Settled};
 use isogrid_wire::native::ErrorCode;
 use isogrid_wire::native::queue::{MessageState, Refusal};
 use serde_json::json;
@@ -14,18 +13,6 @@ use super::{Place, client, server};
 
 const NOW: Duration = Duration::ZERO;
 const SOON: Duration = Duration::from_secs(5);
-
-fn text(delivery: &Delivery) -> &str {
-    std::str::from_utf8(&delivery.body).unwrap()
-}
-
-async fn one(queue: &Queue) -> Delivery {
-    queue.pull(1, SOON).await.unwrap().pop().expect("a message")
-}
-
-async fn stat(queue: &Queue, name: &str) -> u64 {
-    queue.stats().await.unwrap()[name].as_u64().unwrap()
-}
 
 #[tokio::test]
 async fn a_message_goes_its_way() {
@@ -91,107 +78,23 @@ async fn who_waits_gets_the_message_when_it_comes_and_not_before_its_time() {
     // Who gives up waiting takes nothing with it, once the server knows.
     let gave_up = tokio::time::timeout(Duration::from_millis(50), queue.pull(1, SOON)).await;
     assert!(gave_up.is_err());
-    waiting(&other, 0).await;
+    counts(&other, "waiting", 0).await;
     other.publish(&Message::new("y")).await.unwrap();
     assert_eq!(text(&one(&other).await), "y");
 }
 
-async fn stopped(stop: &mut tokio::sync::watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Takes and acknowledges messages until it is told to stop; their bodies.
-fn worker(
-    queue: &Queue,
-    stop: &tokio::sync::watch::Sender<bool>,
-) -> tokio::task::JoinHandle<Vec<u64>> {
-    let (queue, mut stop) = (queue.clone(), stop.subscribe());
-    tokio::spawn(async move {
-        let (mut consumer, mut got) = (queue.consume().credit(4).open().await.unwrap(), Vec::new());
-        loop {
-            tokio::select! {
-                biased;
-                () = stopped(&mut stop) => return got,
-                delivery = consumer.next() => {
-                    let delivery = delivery.unwrap();
-                    got.push(delivery.id);
-                    assert_eq!(delivery.ack().await.unwrap(), Settled::Done);
-                }
-            }
-        }
-    })
-}
-
-async fn publish_slowly(queue: &Queue, count: usize) {
-    for n in 0..count {
-        queue.publish(&Message::new(n.to_string())).await.unwrap();
-        while stat(queue, "ready").await + stat(queue, "in_flight").await > 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-}
-
-async fn waiting(queue: &Queue, count: u64) {
-    while stat(queue, "waiting").await != count {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
-/// Two consumers get half each; when one is gone the other one gets all; one that comes back gets
-/// its share.
 #[tokio::test]
 async fn consumers_share() {
     let (_server, address) = server();
-    let queue = client(&address).await.queue("shared").await.unwrap();
-    let (all, first) =
-        (tokio::sync::watch::Sender::new(false), tokio::sync::watch::Sender::new(false));
-    let even = worker(&client(&address).await.queue("shared").await.unwrap(), &first);
-    let odd = worker(&client(&address).await.queue("shared").await.unwrap(), &all);
-    waiting(&queue, 2).await;
-    publish_slowly(&queue, 40).await;
-    first.send_replace(true);
-    let even = even.await.unwrap();
-    assert!((18..=22).contains(&even.len()), "{} of 40", even.len());
-    waiting(&queue, 1).await;
-    publish_slowly(&queue, 10).await;
-    let third = worker(&client(&address).await.queue("shared").await.unwrap(), &all);
-    waiting(&queue, 2).await;
-    publish_slowly(&queue, 40).await;
-    all.send_replace(true);
-    let (odd, third) = (odd.await.unwrap(), third.await.unwrap());
-    assert!((18..=22).contains(&third.len()), "{} of 40", third.len());
-    let ids: BTreeSet<u64> = even.iter().chain(&odd).chain(&third).copied().collect();
-    assert_eq!((ids.len(), even.len() + odd.len() + third.len()), (90, 90), "each came once");
+    let of = async || client(&address).await.queue("shared").await.unwrap();
+    shares(&of().await, [&of().await, &of().await], 2).await;
 }
 
-/// What a consumer has comes again at once when it goes, and it never has more than its credit.
 #[tokio::test]
 async fn a_consumer_that_goes_leaves_what_it_has_to_others() {
     let (_server, address) = server();
-    let queue = client(&address).await.queue("left").await.unwrap();
-    let many: Vec<_> = (0..10).map(|n| Message::new(n.to_string())).collect();
-    queue.publish_many(&many).await.unwrap();
-    let gone: Client = client(&address).await;
-    let mut consumer = gone.queue("left").await.unwrap().consume().credit(3).open().await.unwrap();
-    let held = [consumer.next().await.unwrap(), consumer.next().await.unwrap()];
-    assert_eq!(held.each_ref().map(text), ["0", "1"]);
-    assert_eq!(stat(&queue, "in_flight").await, 3, "as many as it has credit for");
-    drop((consumer, gone));
-    while stat(&queue, "in_flight").await > 0 {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    let again = queue.pull(10, NOW).await.unwrap();
-    let attempts: Vec<_> = again.iter().map(|one| (text(one), one.attempt)).collect();
-    assert_eq!(attempts[..4], [("0", 2), ("1", 2), ("2", 2), ("3", 1)]);
-    // One that acknowledges by being sent has nothing to leave.
-    for delivery in &again {
-        delivery.nack(Refusal::Requeue, Duration::from_millis(1), "").await.unwrap();
-    }
-    let mut auto = queue.consume().credit(2).auto().open().await.unwrap();
-    for _ in 0..10 {
-        auto.next().await.unwrap();
-    }
-    assert_eq!((stat(&queue, "in_flight").await, stat(&queue, "ready").await), (0, 0));
+    let of = async || client(&address).await.queue("left").await.unwrap();
+    leaves(&of().await, of().await, of().await).await;
 }
 
 /// What was published with an answer is there after `kill -9`, what was acknowledged with one is not,

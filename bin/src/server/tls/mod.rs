@@ -5,6 +5,7 @@
 
 pub mod certificate;
 pub mod material;
+mod socket;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,9 +16,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::TlsConfig;
 use material::{Loaded, Stamps};
+use socket::Socket;
 
 /// A connection over TLS.
-pub type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
+pub type TlsStream = tokio_rustls::server::TlsStream<Socket>;
 
 /// The first byte of a TLS connection: a handshake record. No text command and no binary request
 /// begins with it.
@@ -121,7 +123,7 @@ impl Tls {
     /// When the client goes away, speaks no TLS, an old one, or shows a bad certificate.
     pub async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream> {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.current().server));
-        let accepted = acceptor.accept(stream).await;
+        let accepted = acceptor.accept(Socket(stream)).await;
         let count = if accepted.is_ok() { &self.handshakes } else { &self.failures };
         count.fetch_add(1, Ordering::Relaxed);
         accepted
