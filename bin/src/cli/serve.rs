@@ -267,6 +267,7 @@ mod tests {
             ("--role spectator --bootstrap-expect 3", "one of data, witness"),
             ("--role witness", "cluster.role = witness, and the node belongs to no cluster"),
             ("--role witness --bootstrap-expect 1", "founds no cluster alone"),
+            ("--ephemeral --set cluster.discarded_dir=auto", "there is no data directory"),
             ("--ack async", "has no copies that could come later"),
             ("--join nowhere", "HOST:PORT or HOST:FIRST-LAST"),
             ("--join srv:isogrid.example.org", "srv:_SERVICE._tcp.DOMAIN"),

@@ -19,7 +19,7 @@ const YEAR: u64 = 365 * 24 * HOUR;
 const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 
 /// Keys at the top and in `[node]`, `[cluster]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 55] = [
+pub static ROOT: [Key<ServerConfig>; 56] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -178,6 +178,14 @@ pub static ROOT: [Key<ServerConfig>; 55] = [
          wait before they take over from one that is gone. Fixed when the cluster is founded. 600ms \
          is the fast profile, for machines that never stand still for half a second; below 1500ms \
          the members' clock ticks faster as well.",
+    ),
+    Key::new(
+        "cluster.discarded_dir",
+        Form::OrOff(&PATH),
+        field!(ServerConfig, cluster.discarded_dir),
+        "The folder for writes that `ack` = async had acknowledged here and that a failover has lost, as \
+         this node finds when it comes back: a line of JSON each in `discarded-<epoch>.log`, 64 MiB in \
+         all. auto is `discarded` in the data directory; off counts them only.",
     ),
     Key::new(
         "cluster.tls_cert",
