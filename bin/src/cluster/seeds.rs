@@ -14,7 +14,7 @@ const FILE: &str = "file:";
 pub struct Sources {
     /// `HOST:PORT`.
     pub seeds: Vec<String>,
-    /// As [`Service::parse`] takes them.
+    /// Services of the DNS, as they are written: `srv:NAME`.
     pub services: Vec<String>,
     /// Files that have addresses, one a line.
     pub files: Vec<PathBuf>,
