@@ -77,6 +77,13 @@ pub static ROOT: [Key<ServerConfig>; 56] = [
          off waits for all of them. What is left then, or at a second SIGTERM, is lost and said.",
     ),
     Key::new(
+        "node.core_dumps",
+        Form::Flag,
+        field!(ServerConfig, node.core_dumps),
+        "Whether a crash may leave an image of the memory, and other processes of the same user may \
+         look into it, where users log in or caches persist (memcached's -r says yes).",
+    ),
+    Key::new(
         "memcached",
         Form::Addresses,
         field!(ServerConfig, memcached),
