@@ -19,7 +19,7 @@ const YEAR: u64 = 365 * 24 * HOUR;
 const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 
 /// Keys at the top and in `[node]`, `[cluster]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 56] = [
+pub static ROOT: [Key<ServerConfig>; 57] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
