@@ -37,13 +37,31 @@ fn has(client: &mut Client, key: &str) -> bool {
     lines.len() > 1
 }
 
+/// What the lines of a node's files of lost writes say: each write's key, value and place.
+fn lines(cluster: &Cluster, node: usize) -> Vec<(String, String, [u64; 3])> {
+    let Ok(folder) = cluster.folder().join(format!("d{node}/discarded")).read_dir() else {
+        return Vec::new();
+    };
+    let files = folder.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let text: String = files.collect();
+    let line = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!([&line["op"], &line["cache"]], ["put", "default"], "{line}");
+        let word = |what: &str| line[what].as_str().unwrap().to_owned();
+        let place = ["segment", "epoch", "seq"].map(|what| line[what].as_u64().unwrap());
+        (word("key"), word("value_base64"), place)
+    };
+    text.lines().map(line).collect()
+}
+
 /// A member goes on for a moment without the others, and acknowledges what no copy gets. Whether it
 /// is killed or comes back: of each segment a front part of its writes is left, that is all of those
-/// before, and the member counts what is lost. Kept copies tell the next process what there was.
+/// before, and the member counts what is lost. Kept copies tell the next process what there was. Where
+/// the member keeps what is lost its files have exactly that, in order.
 #[test]
 fn what_a_failover_loses_is_an_end_and_is_counted() {
-    for kept in [false, true] {
-        let mut cluster = Cluster::start_all(Setup { kept, ..ASYNC }).unwrap();
+    for (kept, keeps_lost) in [(false, false), (false, true), (true, true)] {
+        let mut cluster = Cluster::start_all(Setup { kept, keeps_lost, ..ASYNC }).unwrap();
         let us = cluster.metric(0, "isogrid_cluster_member");
         let served = primaries(&cluster, 0);
         let mut client = Client::tcp(cluster.clients()[0]);
@@ -69,7 +87,7 @@ fn what_a_failover_loses_is_an_end_and_is_counted() {
         }
         cluster.settle().unwrap();
         let mut client = Client::tcp(cluster.clients()[1]);
-        let mut lost = 0;
+        let mut lost = Vec::new();
         let mut over = BTreeMap::new();
         for (at, key) in keys.iter().enumerate() {
             let is_there = has(&mut client, key);
@@ -77,12 +95,30 @@ fn what_a_failover_loses_is_an_end_and_is_counted() {
             let is_over = over.entry(segment(key)).or_insert(false);
             assert!(!(is_there && *is_over), "{key} is there, and one before it is lost");
             *is_over |= !is_there;
-            lost += u64::from(!is_there);
+            lost.extend((!is_there).then(|| key.clone()));
         }
-        let counted = cluster.metric(0, "isogrid_cluster_async_discarded_total{cache=\"default\"}");
-        println!("kept {kept}: {lost} of {} are lost, {counted} counted", keys.len());
-        assert!(lost > 0 && counted >= lost, "{lost} are lost, {counted} counted");
+        let count = |what: &str| {
+            cluster.metric(0, &format!("isogrid_cluster_async_{what}_total{{cache=\"default\"}}"))
+        };
+        let counted = count("discarded");
+        println!("kept {kept}: {} of {} are lost, {counted} counted", lost.len(), keys.len());
+        assert!(!lost.is_empty() && counted >= lost.len() as u64, "{lost:?}, {counted} counted");
         assert!(counted <= behind.len() as u64, "{counted} of {}", behind.len());
+        let mut told = lines(&cluster, 0);
+        assert_eq!(told.len() as u64, if keeps_lost { counted } else { 0 });
+        assert_eq!(told.len() as u64, count("discarded_kept"));
+        if keeps_lost {
+            assert!(told.iter().all(|(_, value, _)| value == "Mg=="), "each is a 2: {told:?}");
+            assert!(told.iter().all(|(key, _, [at, ..])| segment(key) as u64 == *at));
+            let places: Vec<[u64; 2]> = told.iter().map(|(.., [at, _, seq])| [*at, *seq]).collect();
+            for at in 0..SEGMENTS as u64 {
+                let of = places.iter().filter(|place| place[0] == at);
+                assert!(of.is_sorted(), "{places:?}");
+            }
+            told.sort();
+            lost.sort();
+            assert!(told.iter().map(|(key, ..)| key).eq(&lost), "{told:?}, and lost are {lost:?}");
+        }
         let log = std::fs::read_to_string(cluster.folder().join("n0.log")).unwrap();
         assert!(log.contains(r#""event":"async_discarded""#), "{log}");
     }

@@ -1,4 +1,5 @@
-//! Nodes that find each other by announcements over UDP multicast, on the loopback interface.
+//! Nodes that find each other: by announcements over UDP multicast, on the loopback interface, by a
+//! file that says where they are, and by the DNS.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -6,10 +7,15 @@
     reason = "a failing test may panic, and it waits for real processes on the real clock"
 )]
 
+#[path = "cluster_discover/dns.rs"]
+mod dns;
+
+use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use isogrid_tests::harness::Server;
+use dns::Zone;
+use isogrid_tests::harness::{Server, temporary};
 use serde_json::Value;
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 74, 1);
@@ -35,20 +41,34 @@ fn sender() -> UdpSocket {
 }
 
 fn begin(port: u16, cluster: &str, expect: u8) -> Server {
-    let (expect, group) = (expect.to_string(), format!("cluster.multicast={GROUP}:{port}"));
-    let fixed = ["--discover", "multicast", "--peer", "127.0.0.1:0", "--http", "127.0.0.1:0"];
-    let given = ["--cluster", cluster, "--bootstrap-expect", &expect, "--set", &group];
-    Server::begin_isogrid(&[&fixed[..], &given, &["--mode", "distributed"]].concat())
+    let group = format!("cluster.multicast={GROUP}:{port}");
+    begin_with(&["--cluster", cluster, "--discover", "multicast", "--set", &group], expect)
 }
 
-/// How many members a node knows, and the value of a kind of announcements that it has heard.
-fn members(server: &Server) -> usize {
+fn begin_with(how: &[&str], expect: u8) -> Server {
+    let expect = expect.to_string();
+    let fixed = ["--peer", "127.0.0.1:0", "--http", "127.0.0.1:0", "--mode", "distributed"];
+    Server::begin_isogrid(&[&fixed[..], &["--bootstrap-expect", &expect], how].concat())
+}
+
+fn status(server: &Server) -> Value {
     let told = server.http("POST", "/v1/admin/cluster.status", &[], b"{}").text();
-    let told: Value = serde_json::from_str(&told).unwrap();
+    serde_json::from_str(&told).unwrap()
+}
+
+/// How many members a node knows.
+fn members(server: &Server) -> usize {
+    let told = status(server);
     let is_member = told["member"].is_u64();
     told["members"].as_array().map_or(0, |all| if is_member { all.len() } else { 0 })
 }
 
+/// Where peers reach a node that is no member yet.
+fn peer(server: &Server) -> String {
+    status(server)["members"][0]["address"].as_str().unwrap().to_owned()
+}
+
+/// The value of a kind of announcements that a node has heard.
 fn announcements(server: &Server, kind: &str) -> u64 {
     let text = server.http("GET", "/metrics", &[], b"").text();
     let series = format!("isogrid_cluster_announcements_total{{kind=\"{kind}\"}} ");
@@ -103,4 +123,61 @@ fn nodes_that_announce_themselves_are_one_cluster() {
     servers[3].connect().ask("get a\r\n", "VALUE a 0 1\r\nx\r\nEND\r\n");
     // One by one they would wait for each other.
     servers.iter().for_each(|one| one.signal("KILL"));
+}
+
+/// Nodes that know of nobody, and how they are told of each other: they become one cluster, and one
+/// that comes later is let in.
+fn they_find_each_other(join: &str, missing: &str, tell: impl Fn(&[String])) {
+    let mut servers: Vec<Server> = (0..3).map(|_| begin_with(&["--join", join], 3)).collect();
+    servers.iter_mut().for_each(|server| server.until_ready().unwrap());
+    until("all say whom they miss", &servers, || {
+        servers.iter().all(|server| server.log().contains(missing))
+    });
+    assert!(servers.iter().all(|server| members(server) == 0), "nobody has told them anything");
+    let peers: Vec<String> = servers.iter().map(peer).collect();
+    tell(&peers);
+    until("they have found each other", &servers, || servers.iter().all(|one| members(one) == 3));
+    servers.push(begin_with(&["--join", join], 0));
+    servers.last_mut().unwrap().until_ready().unwrap();
+    until("the fourth is let in", &servers, || servers.iter().all(|one| members(one) == 4));
+    until("it serves", &servers, || {
+        let ready = |one: &Server| one.http("GET", "/health/ready", &[], b"").status == 200;
+        servers.iter().all(ready)
+    });
+    servers[0].connect().ask("set a 0 0 1\r\nx\r\n", "STORED\r\n");
+    servers[3].connect().ask("get a\r\n", "VALUE a 0 1\r\nx\r\nEND\r\n");
+    // A bad line is said once by each that read it, and hurt nobody.
+    for server in &servers {
+        let log = server.log();
+        let said: Vec<&str> =
+            log.lines().filter(|line| line.contains("members_file_line")).collect();
+        let is_file = join.starts_with("file:");
+        assert_eq!(said.len(), usize::from(is_file), "{log}");
+        assert!(
+            said.iter().all(|line| line.contains("\"line\":3,\"text\":\"10.0.0.1 7401\"")),
+            "{log}"
+        );
+    }
+    // One by one they would wait for each other.
+    servers.iter().for_each(|one| one.signal("KILL"));
+}
+
+#[test]
+fn nodes_of_a_file_that_is_written_after_they_started_are_one_cluster() {
+    let file = temporary("members");
+    let join = format!("file:{}", file.display());
+    they_find_each_other(&join, "\"event\":\"members_file_unread\"", |peers| {
+        let [first, others @ ..] = peers else { panic!("{peers:?}") };
+        let others = others.join("\n");
+        fs::write(&file, format!("# the shop\n{first} # first\n10.0.0.1 7401\n\n{others}\n"))
+            .unwrap();
+    });
+    fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn nodes_of_a_service_in_the_dns_are_one_cluster() {
+    let zone = Zone::serve("_isogrid._tcp.grid.test");
+    let join = format!("srv:_isogrid._tcp.grid.test@{}", zone.address());
+    they_find_each_other(&join, "no SRV record: NXDOMAIN", |peers| zone.publish(peers));
 }

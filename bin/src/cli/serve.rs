@@ -54,8 +54,9 @@ pub struct ServeArgs {
     /// The cluster's name [key: cluster.name] [default: isogrid]
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     cluster: Option<String>,
-    /// Where other nodes of it may be: HOST:PORT, HOST:FIRST-LAST; repeatable, or by commas
-    /// [key: cluster.join] [default: off]
+    /// Where other nodes of it may be: HOST:PORT, HOST:FIRST-LAST, a service in the DNS as
+    /// srv:_isogrid._tcp.example.org, a file with an address a line as file:/etc/isogrid/members;
+    /// repeatable, or by commas [key: cluster.join] [default: off]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Cluster")]
     join: Vec<String>,
     /// How nodes find each other beside --join: off or multicast [key: cluster.discover]
@@ -266,8 +267,11 @@ mod tests {
             ("--role spectator --bootstrap-expect 3", "one of data, witness"),
             ("--role witness", "cluster.role = witness, and the node belongs to no cluster"),
             ("--role witness --bootstrap-expect 1", "founds no cluster alone"),
+            ("--ephemeral --set cluster.discarded_dir=auto", "there is no data directory"),
             ("--ack async", "has no copies that could come later"),
             ("--join nowhere", "HOST:PORT or HOST:FIRST-LAST"),
+            ("--join srv:isogrid.example.org", "srv:_SERVICE._tcp.DOMAIN"),
+            ("--join 10.0.0.1:7401,file:", "file:PATH"),
             ("--http 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
             ("--native 0.0.0.0:1", "0.0.0.0:1 can be reached from other machines"),
             ("--http 127.0.0.1:7400", "two listeners have the address 127.0.0.1:7400"),

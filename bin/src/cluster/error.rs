@@ -38,6 +38,16 @@ pub enum ClusterError {
         /// Why.
         source: std::io::Error,
     },
+    /// What a failover loses cannot be kept.
+    #[error(
+        "cluster.discarded_dir = {folder}: {source}\n  help: name a folder that this process may write to"
+    )]
+    Discarded {
+        /// The folder.
+        folder: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Peers cannot speak TLS.
     #[error("cluster.tls_cert, cluster.tls_key and cluster.tls_ca: {0}")]
     Tls(#[from] TlsError),

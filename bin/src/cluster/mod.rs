@@ -9,6 +9,7 @@
 //! | `status.rs`, `balance.rs`, `remove.rs` | what there is to say of the cluster, and what is left to be moved; members that do not come back |
 //! | `shared.rs` | caches of the cluster, and the structures, on this node |
 //! | `search/`, `seeds.rs` | where other nodes may be |
+//! | `discards.rs` | writes that were acknowledged at once and that a failover has lost |
 //! | `stale.rs` | copies that have fallen behind, and serve if an operator says so |
 //! | `requests.rs`, `executed.rs` | requests that are passed on, and those that others pass on |
 //! | `invalidated.rs` | invalidated caches, and what members tell each other for them |
@@ -21,6 +22,7 @@
 mod balance;
 mod confirm;
 mod copies;
+mod discards;
 mod driver;
 mod ears;
 mod error;
@@ -52,7 +54,7 @@ use isogrid_grid::copies::Out;
 use isogrid_grid::id::{GroupId, NodeId, SegmentId};
 use isogrid_grid::membership::Now;
 use isogrid_grid::message::{Envelope, Message, ToCopy};
-use isogrid_grid::replica::OpId;
+use isogrid_grid::replica::{Op, OpId};
 use isogrid_grid::structures::Structures;
 use isogrid_grid::tx::Open;
 use tokio::sync::mpsc::UnboundedSender;
@@ -61,6 +63,7 @@ use tokio::sync::{oneshot, watch};
 use crate::security::random;
 pub use balance::{Left, Speed};
 use copies::CopyDisk;
+use discards::{Discards, Lost};
 use driver::Input;
 pub use error::ClusterError;
 pub use executed::{Executed, Later};
@@ -73,7 +76,7 @@ use mail::Mail;
 pub use requests::{Answer, Asked, Outgoing};
 use requests::{Bundle, Requests};
 pub use search::Heard;
-pub use seeds::seeds;
+pub use seeds::{Sources, seeds};
 pub use shared::{Shared, object_number};
 pub use stale::{Promoted, StaleStatus};
 pub use status::{CacheStatus, MemberStatus, SegmentStatus, Status};
@@ -126,6 +129,7 @@ pub struct Cluster {
     heard: Heard,
     /// Where copies are kept, if they are.
     copy_disk: OnceLock<Arc<CopyDisk>>,
+    discards: Discards,
     /// The process is about to end, and says nothing more of its copies.
     is_silent: AtomicBool,
     clock: SystemClock,
@@ -379,7 +383,7 @@ impl Cluster {
                     let _ = self.inputs.send(Input::Ask(request));
                 }
                 Out::Wake(waker) => waiting.push(waker),
-                Out::Discarded(group, segment, count) => self.discarded(group, segment, count),
+                Out::Discarded(group, segment, ops) => self.discarded(group, segment, ops),
                 Out::Resolve(group, segment, open) => self.resolve(group, segment, open),
             }
         }
@@ -387,16 +391,11 @@ impl Cluster {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    fn discarded(&self, group: GroupId, segment: SegmentId, count: u64) {
-        let shared = self.of_group(group);
-        let cache = shared.map_or("", |shared| &*shared.name);
-        tracing::warn!(
-            event = "async_discarded",
-            cache,
-            %segment,
-            count,
-            "writes that were acknowledged at once are lost: a failover came before the copies had them"
-        );
+    fn discarded(&self, group: GroupId, segment: SegmentId, ops: Vec<Op>) {
+        if let Some(shared) = self.of_group(group) {
+            let (cache, copies) = (shared.name.clone(), shared.copies().cloned());
+            self.discards.take(Lost { cache, copies, segment, ops, time: self.clock.now() });
+        }
     }
 
     /// Only who may serve asks: one that was expelled and has not heard of it could not do what it is

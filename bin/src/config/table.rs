@@ -19,7 +19,7 @@ const YEAR: u64 = 365 * 24 * HOUR;
 const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 
 /// Keys at the top and in `[node]`, `[cluster]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 56] = [
+pub static ROOT: [Key<ServerConfig>; 57] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -135,11 +135,16 @@ pub static ROOT: [Key<ServerConfig>; 56] = [
     ),
     Key::new(
         "cluster.join",
-        Form::OrOff(&Form::Text("HOST:PORT or HOST:FIRST-LAST, by commas", is_join)),
+        Form::OrOff(&Form::Text(
+            "HOST:PORT or HOST:FIRST-LAST, srv:_SERVICE._tcp.DOMAIN or file:PATH, by commas",
+            is_join,
+        )),
         field!(ServerConfig, cluster.join),
         "Where other nodes of the cluster may be. A name is looked up each second until the node is a \
-         member, and stands for all addresses that it has then. With it, `cluster.discover` or \
-         `cluster.bootstrap_expect` the node belongs to a cluster.",
+         member, and stands for all addresses that it has then; `srv:` is a service whose DNS SRV records \
+         name hosts and ports (`srv:_isogrid._tcp.example.org`, asked of the system's resolver, or of \
+         another one with `@IP:PORT` behind it), and `file:` a file with an address a line, read as often. \
+         With it, `cluster.discover` or `cluster.bootstrap_expect` the node belongs to a cluster.",
     ),
     Key::new(
         "cluster.discover",
@@ -180,6 +185,14 @@ pub static ROOT: [Key<ServerConfig>; 56] = [
          wait before they take over from one that is gone. Fixed when the cluster is founded. 600ms \
          is the fast profile, for machines that never stand still for half a second; below 1500ms \
          the members' clock ticks faster as well.",
+    ),
+    Key::new(
+        "cluster.discarded_dir",
+        Form::OrOff(&PATH),
+        field!(ServerConfig, cluster.discarded_dir),
+        "The folder for writes that `ack` = async had acknowledged here and that a failover has lost, as \
+         this node finds when it comes back: a line of JSON each in `discarded-<epoch>.log`, 64 MiB in \
+         all. auto is `discarded` in the data directory; off counts them only.",
     ),
     Key::new(
         "cluster.tls_cert",
@@ -455,7 +468,7 @@ fn is_multicast(text: &str) -> bool {
 }
 
 fn is_join(text: &str) -> bool {
-    crate::cluster::seeds(text).is_some()
+    crate::cluster::Sources::of(text).is_some()
 }
 
 fn is_path(text: &str) -> bool {

@@ -25,6 +25,7 @@ pub fn validate(config: &ServerConfig) -> Result<(), Problems> {
     check_listeners(config, &mut found);
     check_security(config, &mut found);
     check_role(config, &mut found);
+    check_discarded(config, &mut found);
     check_peers(config, &mut found);
     if found.is_empty() { Ok(()) } else { Err(Problems(found)) }
 }
@@ -188,6 +189,13 @@ fn check_role(config: &ServerConfig, found: &mut Vec<Problem>) {
         let what = "cluster.role = witness with cluster.bootstrap_expect = 1: a witness has no data, \
                     and founds no cluster alone";
         found.push(problem(what, "say how many nodes found it together, or role = data"));
+    }
+}
+
+fn check_discarded(config: &ServerConfig, found: &mut Vec<Problem>) {
+    if config.cluster.discarded_dir.is_some() && config.discarded_folder().is_none() {
+        let what = "cluster.discarded_dir = auto, and there is no data directory";
+        found.push(problem(what, "give --data-dir, or name a folder"));
     }
 }
 

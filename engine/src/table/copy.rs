@@ -214,6 +214,13 @@ pub fn decode_change(bytes: &[u8]) -> Option<Change<'_>> {
     change::single(bytes)
 }
 
+/// Visits the changes of a record, in order; `None`, behind those before, when the bytes are none of
+/// [`encode_change`].
+#[must_use]
+pub fn each_change<'a>(record: &'a [u8], mut visit: impl FnMut(Change<'a>)) -> Option<()> {
+    change::each(record, |_, change| visit(change))
+}
+
 /// Says of each entry that a change removes its key and number.
 pub fn removals(record: &[u8], mut visit: impl FnMut(&[u8], u64)) {
     change::each(record, |_, change| {

@@ -27,7 +27,7 @@ use std::sync::{Arc, OnceLock};
 pub(crate) use account::Account;
 pub(crate) use away::Compared;
 pub use away::{Back, Backing, Leaving};
-pub use copy::{ChunkError, SegmentCopy, decode_change, encode_change, removals};
+pub use copy::{ChunkError, SegmentCopy, decode_change, each_change, encode_change, removals};
 use sha2::{Digest, Sha256};
 
 pub use defragment::Pass;

@@ -142,10 +142,7 @@ impl Fragment {
                     self.confirmed.store(round, Ordering::Release);
                     self.answer(state, out);
                 }
-                Action::Discarded(count) => {
-                    of.stats.discarded(count);
-                    out.push(Out::Discarded(group, at, count));
-                }
+                Action::Discarded(ops) => out.push(Out::Discarded(group, at, ops)),
                 Action::Filled(filled) => of.stats.filled(filled),
                 Action::Active(from) => {
                     of.stats.taken_up(state.replica.takes_up_torn());

@@ -13,6 +13,7 @@ mod base;
 mod confirm;
 mod fragment;
 mod keep;
+mod lost;
 mod once;
 mod part;
 mod stats;
@@ -29,7 +30,7 @@ use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use crate::membership::Now;
 use crate::metadata::{Acks, GroupSettings, Segment};
 use crate::mutant::is_planted;
-use crate::replica::{Action, Budget, Event, Peer, Record, Replica, TAIL_BYTES};
+use crate::replica::{Action, Budget, Event, Op, Peer, Record, Replica, TAIL_BYTES};
 use crate::segment::Request;
 use crate::tx;
 
@@ -37,6 +38,7 @@ use self::base::TableBase;
 pub use self::confirm::Mark;
 use self::fragment::{Fragment, State};
 pub use self::keep::{Keeper, NotACopy};
+pub use self::lost::changes;
 pub use self::once::Once;
 use self::once::Withheld;
 pub use self::stats::{CopyStats, FillStats};
@@ -50,8 +52,9 @@ pub enum Out {
     Ask(Request),
     /// What this one waits for is committed, or nobody here knows whether it will be.
     Wake(Waker),
-    /// So many writes of a segment were answered here at once, and are lost (R37).
-    Discarded(GroupId, SegmentId, u64),
+    /// These writes of a segment were answered here at once, and are lost (R37): to be counted with
+    /// [`CopyStats::discarded`].
+    Discarded(GroupId, SegmentId, Vec<Op>),
     /// Find out how a transaction ends that has waited for too long, or tell those who took part.
     Resolve(GroupId, SegmentId, tx::Open),
 }

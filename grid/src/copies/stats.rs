@@ -8,6 +8,7 @@ use crate::replica::Filled;
 #[derive(Debug, Default)]
 pub struct CopyStats {
     discarded: AtomicU64,
+    discarded_kept: AtomicU64,
     torn: AtomicU64,
     /// How many of these nobody has been told of.
     untold: AtomicU64,
@@ -34,8 +35,16 @@ impl CopyStats {
         self.discarded.load(Ordering::Relaxed)
     }
 
-    pub(super) fn discarded(&self, count: u64) {
+    /// Of those, how many are in a file.
+    #[must_use]
+    pub fn discards_kept(&self) -> u64 {
+        self.discarded_kept.load(Ordering::Relaxed)
+    }
+
+    /// So many more are known, of which so many are in a file.
+    pub fn discarded(&self, count: u64, kept: u64) {
         self.discarded.fetch_add(count, Ordering::Relaxed);
+        self.discarded_kept.fetch_add(kept, Ordering::Relaxed);
     }
 
     /// Segments that were taken up from disks that are written behind, when no process was left that

@@ -112,8 +112,9 @@ pub enum Action {
     Shown(u64),
     /// The round of this number is over: what was read before it began may be answered (R25).
     Confirmed(u64),
-    /// So many operations were answered here at once, and no other copy has them: they are lost.
-    Discarded(u64),
+    /// These operations were answered here at once, or may have been, and no other copy has them as
+    /// far as its log tells: they are lost.
+    Discarded(Vec<Op>),
     /// Another copy has been filled from here.
     Filled(Filled),
     /// The copy serves: what follows gets numbers from this on.

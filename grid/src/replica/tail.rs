@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Action, Base, Replica, Role};
+use super::{Action, Base, Op, Replica, Role};
 use crate::membership::Monotonic;
 use crate::mutant::is_planted;
 
@@ -131,12 +131,13 @@ impl Replica {
     }
 
     /// Of this copy only what it has up to `same` is on the others: what was answered beyond is
-    /// lost, and is counted once.
+    /// lost, and is told once: it is in the overlay still.
     pub(super) fn discard(&mut self, same: u64, out: &mut Vec<Action>) {
-        let committed = self.log.committed();
         let Some(tail) = &mut self.tail else { return };
-        let lost = std::mem::take(&mut tail.shown).saturating_sub(same.max(committed));
-        if lost > 0 {
+        let shown = std::mem::take(&mut tail.shown);
+        let lost = self.log.overlay().filter(|op| op.seq > same && op.seq <= shown);
+        let lost: Vec<Op> = lost.cloned().collect();
+        if !lost.is_empty() {
             out.push(Action::Discarded(lost));
         }
     }

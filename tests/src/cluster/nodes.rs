@@ -61,6 +61,8 @@ pub struct Setup {
     pub witnesses: usize,
     /// Whether writes are acknowledged before the copies have them (`ack = async`).
     pub at_once: bool,
+    /// Whether what a failover loses of them is written to files (`cluster.discarded_dir = auto`).
+    pub keeps_lost: bool,
     /// Whether reads are confirmed by the other copies (`read_mode = confirm`).
     pub confirm: bool,
     /// Whether each node has a small disk of its own, which can be full. That takes a user who may
@@ -82,6 +84,7 @@ impl Setup {
         behind: false,
         witnesses: 0,
         at_once: false,
+        keeps_lost: false,
         confirm: false,
         small_disks: false,
         lease_ms: 1_500,
@@ -396,6 +399,10 @@ fn arguments(
         (
             "--set",
             format!("cache.default.read_mode={}", if setup.confirm { "confirm" } else { "lease" }),
+        ),
+        (
+            "--set",
+            format!("cluster.discarded_dir={}", if setup.keeps_lost { "auto" } else { "off" }),
         ),
         ("--persist", setup.persist().into()),
         // So small that checkpoints are written.

@@ -7,6 +7,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::{Driver, Input};
+use crate::cluster::discards::Discards;
 use crate::cluster::ears::Ears;
 use crate::cluster::invalidated::Invalidations;
 use crate::cluster::requests::Requests;
@@ -50,6 +51,7 @@ impl Cluster {
             intake: crate::cluster::intake::Intake::default(),
             heard: crate::cluster::Heard::default(),
             copy_disk: std::sync::OnceLock::new(),
+            discards: open_discards(config)?,
             is_silent: std::sync::atomic::AtomicBool::new(false),
             clock: SystemClock::new(),
         });
@@ -67,6 +69,12 @@ impl Cluster {
     pub fn address(&self) -> &str {
         self.transport.get().map_or("", Transport::address)
     }
+}
+
+fn open_discards(config: &ServerConfig) -> Result<Discards, ClusterError> {
+    let Some(folder) = config.discarded_folder() else { return Ok(Discards::default()) };
+    let folder_name = folder.display().to_string();
+    Discards::open(folder).map_err(|source| ClusterError::Discarded { folder: folder_name, source })
 }
 
 fn open_storage(

@@ -10,7 +10,7 @@ use isogrid_grid::raft::{Log, Save};
 use super::{Core, Driver, Input};
 use crate::cluster::frame::Frame;
 use crate::cluster::transport::Lane;
-use crate::cluster::{SEGMENTS, seeds};
+use crate::cluster::{SEGMENTS, Sources};
 use crate::security::random;
 
 impl Driver {
@@ -32,15 +32,15 @@ impl Driver {
             segments: u16::try_from(SEGMENTS).unwrap_or(u16::MAX),
             lease_ms: u32::try_from(of.lease.as_millis()).unwrap_or(u32::MAX),
         };
-        let seeds = of.join.as_deref().and_then(seeds).unwrap_or_default();
+        let sources = of.join.as_deref().and_then(Sources::of).unwrap_or_default();
         let expect = u8::try_from(of.bootstrap_expect).unwrap_or(0);
         tracing::info!(
             event = "looking_for_cluster",
             cluster = of.name,
-            seeds = seeds.join(","),
+            join = of.join.as_deref().unwrap_or_default(),
             expect
         );
-        let others = seeds.iter().filter(|seed| *seed != address).count();
+        let others = sources.seeds.iter().filter(|seed| *seed != address).count();
         if expect > 0 && others >= FoundingConfig::founders_max(expect) {
             let max = FoundingConfig::founders_max(expect);
             tracing::warn!(

@@ -1,15 +1,19 @@
 //! Where other nodes of the cluster may be: as the operator has it (`cluster.join`), its names looked
-//! up again and again, and as they say themselves (`cluster.discover = multicast`). All of this only
+//! up and its files read again and again, and as they say themselves (`cluster.discover = multicast`). All of this only
 //! says whom to greet: who belongs to the cluster the handshake of peers decides, and Raft.
 //!
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the task |
 //! | `names.rs` | names that are looked up |
+//! | `service.rs` | services, by SRV records of the DNS |
+//! | `file.rs` | files of addresses |
 //! | `multicast.rs` | announcements over UDP |
 
+mod file;
 mod multicast;
 mod names;
+mod service;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,17 +24,23 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::driver::Input;
-use super::{Cluster, ClusterError, seeds};
+use super::seeds::Sources;
+use super::{Cluster, ClusterError};
 use crate::config::{Address, ClusterConfig, Discover};
+use file::MembersFile;
 pub use multicast::Heard;
 use multicast::Multicast;
 use names::Names;
+pub use service::Service;
 
-/// How often names are looked up, and a node says where it is.
+/// How often names are looked up and files read, and a node says where it is.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What the task has to look for others with.
 pub(super) struct Search {
+    /// Names and addresses that the configuration has, and services.
+    named: Vec<String>,
+    files: Vec<MembersFile>,
     names: Names,
     multicast: Option<Multicast>,
 }
@@ -41,18 +51,27 @@ impl Search {
     /// # Errors
     /// There can be no announcements on this machine, or not from the address of `cluster.peer`.
     pub(super) fn new(config: &ClusterConfig, address: &str) -> Result<Search, ClusterError> {
-        let names = Names::new(config.join.as_deref().and_then(seeds).unwrap_or_default());
-        if config.discover == Discover::Off {
-            return Ok(Search { names, multicast: None });
-        }
+        let sources = config.join.as_deref().and_then(Sources::of).unwrap_or_default();
+        let multicast = match config.discover {
+            Discover::Off => None,
+            Discover::Multicast => Some(Search::announce(config, address)?),
+        };
+        Ok(Search {
+            named: sources.seeds.into_iter().chain(sources.services).collect(),
+            files: sources.files.into_iter().map(MembersFile::new).collect(),
+            names: Names::default(),
+            multicast,
+        })
+    }
+
+    fn announce(config: &ClusterConfig, address: &str) -> Result<Multicast, ClusterError> {
         let group = &config.multicast;
         let refused = |source| ClusterError::Multicast { group: group.clone(), source };
         let Address::Tcp(SocketAddr::V4(peer)) = &config.peer else {
             let why = io::Error::other("announcements go over IPv4, and cluster.peer does not");
             return Err(refused(why));
         };
-        let open = Multicast::open(group, *peer.ip(), (&config.name, address));
-        Ok(Search { names, multicast: Some(open.map_err(refused)?) })
+        Multicast::open(group, *peer.ip(), (&config.name, address)).map_err(refused)
     }
 
     /// Tells the driver whom to greet, until the node is a member, and others where it is for as long
@@ -82,7 +101,11 @@ impl Search {
     }
 
     async fn look(&mut self) -> Vec<String> {
-        let named = self.names.look_up(async |name| lookup(name).await).await;
+        let mut names: BTreeSet<String> = self.named.iter().cloned().collect();
+        for file in &mut self.files {
+            names.extend(file.read().await);
+        }
+        let named = self.names.look_up(&names, async |name| lookup(name).await).await;
         let announced = self.multicast.iter_mut().flat_map(Multicast::announced);
         let all: BTreeSet<String> = named.into_iter().chain(announced).collect();
         all.into_iter().collect()
@@ -90,5 +113,8 @@ impl Search {
 }
 
 async fn lookup(name: &str) -> io::Result<Vec<SocketAddr>> {
+    if let Some(service) = Service::parse(name) {
+        return service.look_up().await;
+    }
     Ok(tokio::net::lookup_host(name).await?.collect())
 }

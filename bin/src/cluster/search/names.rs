@@ -8,26 +8,24 @@ use std::net::SocketAddr;
 /// Addresses that the names may stand for, at the most.
 const ADDRESSES_MAX: usize = 256;
 
-/// Names, and addresses, each with its port.
-#[derive(Debug)]
+/// What is known of names.
+#[derive(Debug, Default)]
 pub struct Names {
-    all: Vec<String>,
     /// Those of which it was said that they stand for nothing.
     told: BTreeSet<String>,
 }
 
 impl Names {
-    pub fn new(all: Vec<String>) -> Self {
-        Names { all, told: BTreeSet::new() }
-    }
-
-    /// All addresses that they stand for now; a name that cannot be looked up stands for none.
+    /// All addresses that these names, and addresses, each with its port, stand for now; a name that
+    /// cannot be looked up stands for none.
     pub async fn look_up(
         &mut self,
+        all: &BTreeSet<String>,
         resolve: impl AsyncFn(&str) -> io::Result<Vec<SocketAddr>>,
     ) -> Vec<String> {
         let mut found = BTreeSet::new();
-        for name in &self.all {
+        self.told.retain(|name| all.contains(name));
+        for name in all {
             if name.parse::<SocketAddr>().is_ok() {
                 found.insert(name.clone());
                 continue;
@@ -57,8 +55,8 @@ mod tests {
     /// What names stand for, look after look, and who is greeted then.
     #[tokio::test]
     async fn a_name_stands_for_all_its_addresses_of_the_moment() {
-        let mut names =
-            Names::new(["10.0.0.9:7401", "grid:7401", "[::1]:1"].map(str::to_owned).into());
+        let all = ["10.0.0.9:7401", "grid:7401", "[::1]:1"].map(str::to_owned).into();
+        let mut names = Names::default();
         let table: [(&[&str], &[&str]); 4] = [
             (&[], &["10.0.0.9:7401", "[::1]:1"]),
             (&["10.0.0.1:7401"], &["10.0.0.1:7401", "10.0.0.9:7401", "[::1]:1"]),
@@ -70,7 +68,7 @@ mod tests {
         ];
         for (known, expected) in table {
             let zone = BTreeMap::from([("grid:7401", known)]);
-            let found = names.look_up(async |name| {
+            let found = names.look_up(&all, async |name| {
                 let all = zone.get(name).filter(|all| !all.is_empty());
                 let all = all.ok_or_else(|| io::Error::other("no such name"))?;
                 Ok(all.iter().map(|one| one.parse().unwrap()).collect())
@@ -81,11 +79,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_stands_for_the_whole_world_does_not_fill_memory() {
-        let mut names = Names::new(vec!["world:1".to_owned()]);
+        let all = BTreeSet::from(["world:1".to_owned()]);
         let world = async |_: &str| {
             let address = |n: u32| SocketAddr::from((std::net::Ipv4Addr::from(n), 1));
             Ok((0..10_000).map(address).collect())
         };
-        assert_eq!(names.look_up(world).await.len(), ADDRESSES_MAX);
+        assert_eq!(Names::default().look_up(&all, world).await.len(), ADDRESSES_MAX);
     }
 }

@@ -27,7 +27,8 @@ pub struct ClusterConfig {
     /// What clients are told to reach this node at, over the native protocol; `None`: its listener.
     /// Default: none.
     pub endpoint: Option<String>,
-    /// Where other members may be: `HOST:PORT` and `HOST:FIRST-LAST`, by commas. Default: none.
+    /// Where other members may be: `HOST:PORT`, `HOST:FIRST-LAST`, `srv:NAME` and `file:PATH`, by
+    /// commas. Default: none.
     pub join: Option<String>,
     /// How others are found beside that. Default: off.
     pub discover: Discover,
@@ -39,6 +40,9 @@ pub struct ClusterConfig {
     pub bootstrap_expect: u64,
     /// How long a member may serve without hearing from the leader. Default: 1.5 s.
     pub lease: Duration,
+    /// Where writes are kept that were acknowledged at once and that a failover has lost; `auto` =
+    /// `discarded` in the data directory, `None` = nowhere. Default: none.
+    pub discarded_dir: Option<String>,
     /// This node's certificate among its peers; `None`: they speak without TLS. Default: none.
     pub tls_cert: Option<String>,
     /// Its private key. Default: none.
@@ -67,6 +71,7 @@ impl Default for ClusterConfig {
             role: Role::Data,
             bootstrap_expect: 0,
             lease: Duration::from_millis(1_500),
+            discarded_dir: None,
             tls_cert: None,
             tls_key: None,
             tls_ca: None,

@@ -132,9 +132,18 @@ impl ServerConfig {
 
     /// The folder of backups, if there is one.
     pub fn backup_folder(&self) -> Option<PathBuf> {
-        let said = self.node.backup_dir.as_ref()?;
+        self.folder(self.node.backup_dir.as_ref()?, "backups")
+    }
+
+    /// The folder of writes that a failover has lost, if there is one.
+    pub fn discarded_folder(&self) -> Option<PathBuf> {
+        self.folder(self.cluster.discarded_dir.as_ref()?, "discarded")
+    }
+
+    /// The folder as it is said; auto: this one in the data directory, if there is one.
+    fn folder(&self, said: &str, name: &str) -> Option<PathBuf> {
         if said == AuthConfig::AUTO {
-            return Some(Path::new(self.node.data_dir.as_ref()?).join("backups"));
+            return Some(Path::new(self.node.data_dir.as_ref()?).join(name));
         }
         Some(PathBuf::from(said))
     }

@@ -123,6 +123,9 @@ families! {
         "Writes that this member had acknowledged at once and that a failover has lost, as it found when \
          it came back",
         |s| cluster::of_copies(s, |copies| copies.stats().discards());
+    Counter "isogrid_cluster_async_discarded_kept" ["cache"]
+        "Of those, how many are in a file of `cluster.discarded_dir`",
+        |s| cluster::of_copies(s, |copies| copies.stats().discards_kept());
     Gauge "isogrid_cluster_async_tail_bytes" ["cache"]
         "Bytes of writes that this member has acknowledged at once and that not all copies have",
         |s| cluster::of_copies(s, |copies| copies.tail_bytes() as u64);
