@@ -12,7 +12,7 @@ use isogrid_wire::native::catalog::ObjectKind;
 use serde_json::{Value, json};
 
 use super::confirm::confirm;
-use super::{Failure, Outcome, RemoteArgs, cluster, entry, map, object, pair, show, span};
+use super::{Failure, Outcome, RemoteArgs, cluster, entry, map, object, pair, show, span, watch};
 use crate::cli::complete;
 use crate::cli::output::{OutputArgs, say};
 use crate::cli::table::table;
@@ -26,6 +26,7 @@ Examples:
   isogrid cache put orders picture < picture.png
   isogrid cache keys orders --glob 'user:*'
   isogrid cache incr orders visits 1 --initial 1
+  isogrid cache watch orders                    # what changes, as it does, until Ctrl-C
   isogrid cache map set carts ann colour=red size=10
   isogrid cache map get carts ann colour
   isogrid cache set orders ttl=20m max_bytes=128MiB
@@ -152,6 +153,8 @@ enum Command {
         #[arg(long, value_name = "NUMBER")]
         limit: Option<usize>,
     },
+    /// Print what changes in a cache as it happens, until Ctrl-C.
+    Watch(watch::WatchArgs),
     /// Show which members of the cluster have a key, whether there is such an entry or not.
     Locate {
         /// The key.
@@ -259,6 +262,7 @@ async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
         Command::Keys { cache, glob, limit } => {
             entry::keys(client, cache, glob.as_deref(), limit.unwrap_or(usize::MAX), out).await
         }
+        Command::Watch(args) => watch::watch(client, args, out).await,
         Command::Locate { key, cache } => cluster::locate(client, cache, key, out).await,
     }
 }

@@ -67,8 +67,7 @@ pub async fn get(client: &Client, entry: &Entry, out: &OutputArgs) -> Outcome {
     let cache = open(client, &entry.cache).await?;
     let found = cache.get(entry.key()).await?.ok_or_else(|| entry.missing())?;
     if out.output == Format::Json {
-        let mut document = described(entry.key(), &found);
-        put_bytes(&mut document, "value", &found.value);
+        let document = described(entry.key(), &found, true);
         return Ok(out.say(String::new, || document.into()));
     }
     let mut stdout = std::io::stdout().lock();
@@ -78,8 +77,12 @@ pub async fn get(client: &Client, entry: &Entry, out: &OutputArgs) -> Outcome {
     Ok(said(written.and_then(|()| stdout.flush())))
 }
 
-/// What there is to say of an entry but its value.
-fn described(key: &[u8], entry: &client::cache::Entry) -> Map<String, Value> {
+/// What there is to say of an entry, with its value or without.
+pub(super) fn described(
+    key: &[u8],
+    entry: &client::cache::Entry,
+    value: bool,
+) -> Map<String, Value> {
     let millis =
         |span: Option<Duration>| span.and_then(|span| u64::try_from(span.as_millis()).ok());
     let mut document = Map::new();
@@ -88,6 +91,9 @@ fn described(key: &[u8], entry: &client::cache::Entry) -> Map<String, Value> {
     document.insert("flags".to_owned(), json!(entry.flags));
     document.insert("ttl_ms".to_owned(), json!(millis(entry.ttl)));
     document.insert("max_idle_ms".to_owned(), json!(millis(entry.idle)));
+    if value {
+        put_bytes(&mut document, "value", &entry.value);
+    }
     document
 }
 
@@ -225,7 +231,7 @@ pub async fn keys(
         let Some(Scanned { key, entry }) = scan.next().await? else { break };
         let line = match out.output {
             Format::Table => line(&key),
-            Format::Json => Value::from(described(&key, &entry)).to_string(),
+            Format::Json => Value::from(described(&key, &entry, false)).to_string(),
         };
         if let Err(error) = writeln!(stdout, "{line}") {
             return Ok(said(Err(error)));

@@ -15,6 +15,7 @@ mod place;
 pub mod queue;
 pub mod show;
 mod target;
+mod watch;
 
 use std::process::ExitCode;
 use std::time::Duration;
