@@ -98,7 +98,7 @@ enum Command {
     Counter(remote::counter::CounterArgs),
     /// Publish, consume and show messages of queues of a server.
     Queue(Box<remote::queue::QueueArgs>),
-    /// Run a command while holding a lock.
+    /// Run a command while holding a lock; show who holds one.
     Lock(remote::lock::LockArgs),
     /// Run a whole cluster on this machine, to try things out.
     Dev(Box<dev::DevArgs>),

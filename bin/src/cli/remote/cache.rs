@@ -12,7 +12,9 @@ use isogrid_wire::native::catalog::ObjectKind;
 use serde_json::{Value, json};
 
 use super::confirm::confirm;
-use super::{Failure, Outcome, RemoteArgs, cluster, entry, map, object, pair, show, span, watch};
+use super::{
+    Failure, Outcome, RemoteArgs, cluster, entry, map, object, pair, scan, show, span, watch,
+};
 use crate::cli::complete;
 use crate::cli::output::{OutputArgs, say};
 use crate::cli::table::table;
@@ -142,16 +144,22 @@ enum Command {
     #[command(subcommand)]
     Map(map::MapCommand),
     /// Print all keys, one a line; with -o json one document a line.
-    Keys {
-        /// The cache's name.
+    #[command(visible_alias = "scan")]
+    Keys(scan::KeysArgs),
+    /// Print how many entries a cache has.
+    Size {
+        /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::caches))]
-        cache: String,
-        /// Only keys that match: *, ? and [..].
+        name: String,
+        /// Count them one by one, those that have expired left out; without it it is an estimate.
         #[arg(long)]
-        glob: Option<String>,
-        /// So many at most.
-        #[arg(long, value_name = "NUMBER")]
-        limit: Option<usize>,
+        exact: bool,
+    },
+    /// Show what the server has counted of a cache: entries, bytes, hits, misses, evictions.
+    Stats {
+        /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::caches))]
+        name: String,
     },
     /// Print what changes in a cache as it happens, until Ctrl-C.
     Watch(watch::WatchArgs),
@@ -259,9 +267,12 @@ async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
             entry::incr(client, entry, *delta, *initial, out).await
         }
         Command::Map(command) => map::run(client, command, out).await,
-        Command::Keys { cache, glob, limit } => {
-            entry::keys(client, cache, glob.as_deref(), limit.unwrap_or(usize::MAX), out).await
+        Command::Keys(args) => scan::keys(client, args, out).await,
+        Command::Size { name, exact } => {
+            let entries = open(client, name).await?.size(*exact).await?;
+            Ok(out.say(|| format!("{entries}\n"), || json!({ "entries": entries })))
         }
+        Command::Stats { name } => stats(client, name, out).await,
         Command::Watch(args) => watch::watch(client, args, out).await,
         Command::Locate { key, cache } => cluster::locate(client, cache, key, out).await,
     }
@@ -317,6 +328,16 @@ async fn set(
         }
         None => Err(no_cache(client, name).await),
     }
+}
+
+/// What the server that is asked tells of a cache but its options, which `describe` shows.
+async fn stats(client: &Client, name: &str, out: &OutputArgs) -> Outcome {
+    open(client, name).await?;
+    let mut told = client.admin("caches.describe", &json!({ "cache": name })).await?;
+    if let Value::Object(fields) = &mut told {
+        fields.remove("config");
+    }
+    Ok(out.say(|| show::lines(&told), || told.clone()))
 }
 
 async fn clear(client: &Client, name: &str, yes: bool) -> Outcome {

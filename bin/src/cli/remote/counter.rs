@@ -15,7 +15,8 @@ Examples:
   isogrid counter add visits           # prints the new value
   isogrid counter add stock -3
   isogrid counter get visits -o json
-  isogrid counter set visits 0
+  isogrid counter set visits 100
+  isogrid counter reset visits
 
 A counter has 64 bits and a sign, and survives a restart where the server keeps data.
 
@@ -53,6 +54,11 @@ enum Command {
         #[arg(allow_negative_numbers = true)]
         value: i64,
     },
+    /// Set a counter to what it begins with, as if it had never been written, and print that.
+    Reset {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// Runs `isogrid counter`.
@@ -86,5 +92,6 @@ async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
             let prev = counters.set(name, *value).await?;
             told(*value, Some(prev))
         }
+        Command::Reset { name } => told(counters.reset(name).await?, None),
     }
 }

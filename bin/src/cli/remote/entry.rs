@@ -1,4 +1,4 @@
-//! The entries of a cache: `get`, `put`, `rm`, `touch`, `incr`, `keys`.
+//! The entries of a cache: `get`, `put`, `rm`, `touch`, `incr`.
 
 use std::ffi::OsStr;
 use std::io::{IsTerminal as _, Read as _, Write as _};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use isogrid_wire::client::Client;
-use isogrid_wire::client::cache::{Changed, Counted, Removed, Scanned, Written};
+use isogrid_wire::client::cache::{Changed, Counted, Removed, Written};
 use isogrid_wire::client::{self};
 use serde_json::{Map, Value, json};
 
@@ -211,31 +211,4 @@ pub async fn incr(
         Counted::NotFound => Err(entry.missing().help("say what to begin with: --initial 1")),
         Counted::Mismatch { version } => Err(entry.mismatch(version)),
     }
-}
-
-/// Prints keys as they come.
-pub async fn keys(
-    client: &Client,
-    cache: &str,
-    glob: Option<&str>,
-    limit: usize,
-    out: &OutputArgs,
-) -> Outcome {
-    let cache = open(client, cache).await?;
-    let mut scan = cache.scan().keys_only();
-    if let Some(glob) = glob {
-        scan = scan.glob(glob);
-    }
-    let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    for _ in 0..limit {
-        let Some(Scanned { key, entry }) = scan.next().await? else { break };
-        let line = match out.output {
-            Format::Table => line(&key),
-            Format::Json => Value::from(described(&key, &entry, false)).to_string(),
-        };
-        if let Err(error) = writeln!(stdout, "{line}") {
-            return Ok(said(Err(error)));
-        }
-    }
-    Ok(said(stdout.flush()))
 }
