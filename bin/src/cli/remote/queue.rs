@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::ArgValueCompleter;
 use isogrid_wire::client::{Cause, Client, Error, Queue};
 use isogrid_wire::native::catalog::ObjectKind;
 use isogrid_wire::native::queue::MessageState;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::confirm::confirm;
 use super::{Failure, Outcome, RemoteArgs, object, show, span};
+use crate::cli::complete;
 use crate::cli::output::{OutputArgs, say};
 use crate::cli::table::table;
 
@@ -58,6 +60,7 @@ enum Command {
     #[command(visible_alias = "drop")]
     Delete {
         /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
         /// Without asking for the name.
         #[arg(long)]
@@ -71,6 +74,7 @@ enum Command {
     /// Print messages, and acknowledge them.
     Pull {
         /// The queue.
+        #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
         /// How many at the most: 1 to 64.
         #[arg(short, long, value_name = "N", default_value_t = 1)]
@@ -82,6 +86,7 @@ enum Command {
     /// Print messages as they come, and acknowledge them, until Ctrl-C.
     Consume {
         /// The queue.
+        #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
         /// End after so many.
         #[arg(long, value_name = "N")]
@@ -93,6 +98,7 @@ enum Command {
     /// Show messages; nothing is changed.
     Browse {
         /// The queue.
+        #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
         /// Only those in this state.
         #[arg(long, value_enum, default_value_t = State::Any)]
@@ -101,11 +107,13 @@ enum Command {
     /// Show what is in a queue, and what went through.
     Stats {
         /// The queue.
+        #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
     },
     /// Remove messages, but none that a consumer has.
     Purge {
         /// The queue.
+        #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
         /// Only those in this state.
         #[arg(long, value_enum, default_value_t = State::Any)]
@@ -117,6 +125,7 @@ enum Command {
     /// Bring dead messages back.
     Redrive {
         /// The queue.
+        #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
         /// So many at the most, the oldest first; without it all.
         #[arg(short, long, value_name = "N", default_value_t = 0)]
