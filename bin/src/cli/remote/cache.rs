@@ -53,6 +53,10 @@ pub struct CacheArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Make a cache, or check that it is there with these options.
+    #[command(after_help = examples!(
+        "isogrid cache create orders",
+        "isogrid cache create orders --ttl 10m --max-bytes 64MiB --eviction s3-fifo --persist async",
+    ))]
     Create {
         /// Its name.
         name: String,
@@ -61,6 +65,10 @@ enum Command {
     },
     /// List the caches.
     #[command(visible_alias = "list")]
+    #[command(after_help = examples!(
+        "isogrid cache ls",
+        "isogrid cache ls --glob 'user*' -o json",
+    ))]
     Ls {
         /// Only names that match: *, ? and [..].
         #[arg(long, default_value = "")]
@@ -68,6 +76,10 @@ enum Command {
     },
     /// Show the options, the size and the state of a cache.
     #[command(visible_alias = "show")]
+    #[command(after_help = examples!(
+        "isogrid cache describe orders",
+        "isogrid cache describe orders -o json | jq .props.ttl",
+    ))]
     Describe {
         /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::caches))]
@@ -75,6 +87,10 @@ enum Command {
     },
     /// Change options of a cache while it is in use: memory, ttl, max_idle, preload, behind_delay,
     /// behind_queue.
+    #[command(after_help = examples!(
+        "isogrid cache set orders ttl=20m",
+        "isogrid cache set orders memory=128MiB max_idle=off",
+    ))]
     Set {
         /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::caches))]
@@ -84,6 +100,10 @@ enum Command {
         options: Vec<(String, String)>,
     },
     /// Remove all entries of a cache.
+    #[command(after_help = examples!(
+        "isogrid cache clear orders              # asks for the name",
+        "isogrid cache clear orders --yes",
+    ))]
     Clear {
         /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::caches))]
@@ -93,6 +113,10 @@ enum Command {
         yes: bool,
     },
     /// Drop a cache with all that is in it.
+    #[command(after_help = examples!(
+        "isogrid cache drop orders               # asks for the name",
+        "isogrid cache drop orders --yes",
+    ))]
     Drop {
         /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::caches))]
@@ -102,8 +126,18 @@ enum Command {
         yes: bool,
     },
     /// Print the value of an entry, byte for byte.
+    #[command(after_help = examples!(
+        "isogrid cache get orders 42",
+        "isogrid cache get orders picture > picture.png",
+        "isogrid cache get orders 42 -o json     # with version, flags and lifetime",
+    ))]
     Get(Entry),
     /// Store a value; without one, what stdin has.
+    #[command(after_help = examples!(
+        "isogrid cache put orders 42 'two apples' --ttl 60s",
+        "isogrid cache put orders picture < picture.png",
+        "isogrid cache put orders 42 'three apples' --if-version 17",
+    ))]
     Put {
         #[command(flatten)]
         entry: Entry,
@@ -114,6 +148,10 @@ enum Command {
     },
     /// Remove an entry.
     #[command(visible_alias = "remove")]
+    #[command(after_help = examples!(
+        "isogrid cache rm orders 42",
+        "isogrid cache rm orders 42 --if-version 17",
+    ))]
     Rm {
         #[command(flatten)]
         entry: Entry,
@@ -122,6 +160,7 @@ enum Command {
         if_version: Option<u64>,
     },
     /// Give an entry a new lifetime.
+    #[command(after_help = examples!("isogrid cache touch orders 42 --ttl 1h"))]
     Touch {
         #[command(flatten)]
         entry: Entry,
@@ -130,6 +169,10 @@ enum Command {
         ttl: Option<Duration>,
     },
     /// Add to an entry whose value is a number, and print it; below 0 it stays at 0.
+    #[command(after_help = examples!(
+        "isogrid cache incr orders visits 1 --initial 1",
+        "isogrid cache incr orders stock -3",
+    ))]
     Incr {
         #[command(flatten)]
         entry: Entry,
@@ -147,6 +190,10 @@ enum Command {
     #[command(visible_alias = "scan")]
     Keys(scan::KeysArgs),
     /// Print how many entries a cache has.
+    #[command(after_help = examples!(
+        "isogrid cache size orders",
+        "isogrid cache size orders --exact",
+    ))]
     Size {
         /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::caches))]
@@ -156,6 +203,10 @@ enum Command {
         exact: bool,
     },
     /// Show what the server has counted of a cache: entries, bytes, hits, misses, evictions.
+    #[command(after_help = examples!(
+        "isogrid cache stats orders",
+        "isogrid cache stats orders -o json | jq .stats.hits",
+    ))]
     Stats {
         /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::caches))]
@@ -164,6 +215,7 @@ enum Command {
     /// Print what changes in a cache as it happens, until Ctrl-C.
     Watch(watch::WatchArgs),
     /// Show which members of the cluster have a key, whether there is such an entry or not.
+    #[command(after_help = examples!("isogrid cache locate 42 --cache orders"))]
     Locate {
         /// The key.
         key: OsString,

@@ -42,6 +42,10 @@ pub struct ContextArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Note a server under a name, or change it.
+    #[command(after_help = examples!(
+        "isogrid context add test --server 127.0.0.1:7400",
+        "isogrid context add prod --server grid-1.example.org:7400 --tls --user anna",
+    ))]
     Add {
         /// The name.
         name: String,
@@ -52,6 +56,10 @@ enum Command {
         access: Box<Target>,
     },
     /// Use a server from now on.
+    #[command(after_help = examples!(
+        "isogrid context use prod",
+        "isogrid context use -                   # the one that was in use before",
+    ))]
     Use {
         /// Its name; - is the one that was in use before.
         #[arg(add = ArgValueCompleter::new(complete::contexts))]
@@ -59,12 +67,14 @@ enum Command {
     },
     /// List the servers; * marks the one in use.
     #[command(visible_alias = "list")]
+    #[command(after_help = examples!("isogrid context ls", "isogrid context ls -o json"))]
     Ls {
         #[command(flatten)]
         output: OutputArgs,
     },
     /// Forget a server.
     #[command(visible_alias = "remove")]
+    #[command(after_help = examples!("isogrid context rm test"))]
     Rm {
         /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::contexts))]

@@ -34,11 +34,19 @@ pub struct CounterArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Print the value of a counter.
+    #[command(after_help = examples!(
+        "isogrid counter get visits",
+        "isogrid counter get visits -o json",
+    ))]
     Get {
         /// Its name.
         name: String,
     },
     /// Add to a counter, and print its value.
+    #[command(after_help = examples!(
+        "isogrid counter add visits              # prints the new value",
+        "isogrid counter add stock -3",
+    ))]
     Add {
         /// Its name.
         name: String,
@@ -47,6 +55,7 @@ enum Command {
         delta: i64,
     },
     /// Set a counter.
+    #[command(after_help = examples!("isogrid counter set visits 100"))]
     Set {
         /// Its name.
         name: String,
@@ -55,6 +64,7 @@ enum Command {
         value: i64,
     },
     /// Set a counter to what it begins with, as if it had never been written, and print that.
+    #[command(after_help = examples!("isogrid counter reset visits"))]
     Reset {
         /// Its name.
         name: String,

@@ -48,6 +48,10 @@ enum Command {
     #[command(after_help = EXAMPLES)]
     Hold(HoldArgs),
     /// Show who holds a lock, with what token, and how many wait for it.
+    #[command(after_help = examples!(
+        "isogrid lock info nightly",
+        "isogrid lock info nightly -o json | jq .waiting",
+    ))]
     Info {
         /// The lock's name.
         key: String,

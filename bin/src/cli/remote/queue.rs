@@ -47,6 +47,10 @@ pub struct QueueArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Make a queue, or check that it is there with these options.
+    #[command(after_help = examples!(
+        "isogrid queue create jobs --visible 2m --attempts 5",
+        "isogrid queue create events --strict --max-bytes 1GiB",
+    ))]
     Create {
         /// Its name.
         name: String,
@@ -55,9 +59,14 @@ enum Command {
     },
     /// List the queues.
     #[command(visible_alias = "ls")]
+    #[command(after_help = examples!("isogrid queue list", "isogrid queue ls -o json"))]
     List,
     /// Drop a queue with all that is in it.
     #[command(visible_alias = "drop")]
+    #[command(after_help = examples!(
+        "isogrid queue delete jobs               # asks for the name",
+        "isogrid queue delete jobs --yes",
+    ))]
     Delete {
         /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::queues))]
@@ -67,11 +76,19 @@ enum Command {
         yes: bool,
     },
     /// Publish a message: the argument, or what stdin has.
+    #[command(after_help = examples!(
+        "isogrid queue publish jobs 'resize 7.png' --header to=100x100 --dedup 7.png",
+        "isogrid queue publish jobs --delay 10m < message.json",
+    ))]
     Publish {
         #[command(flatten)]
         message: messages::PublishArgs,
     },
     /// Print messages, and acknowledge them.
+    #[command(after_help = examples!(
+        "isogrid queue pull jobs --wait 5s",
+        "isogrid queue pull jobs -n 10 -o json",
+    ))]
     Pull {
         /// The queue.
         #[arg(add = ArgValueCompleter::new(complete::queues))]
@@ -84,6 +101,10 @@ enum Command {
         wait: Duration,
     },
     /// Print messages as they come, and acknowledge them, until Ctrl-C.
+    #[command(after_help = examples!(
+        "isogrid queue consume jobs",
+        "isogrid queue consume jobs --count 100 -o json > messages.ndjson",
+    ))]
     Consume {
         /// The queue.
         #[arg(add = ArgValueCompleter::new(complete::queues))]
@@ -96,6 +117,10 @@ enum Command {
         credit: u32,
     },
     /// Show messages; nothing is changed.
+    #[command(after_help = examples!(
+        "isogrid queue browse jobs",
+        "isogrid queue browse jobs --state dead  # what was delivered in vain, and why",
+    ))]
     Browse {
         /// The queue.
         #[arg(add = ArgValueCompleter::new(complete::queues))]
@@ -105,12 +130,20 @@ enum Command {
         state: State,
     },
     /// Show what is in a queue, and what went through.
+    #[command(after_help = examples!(
+        "isogrid queue stats jobs",
+        "isogrid queue stats jobs -o json",
+    ))]
     Stats {
         /// The queue.
         #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
     },
     /// Remove messages, but none that a consumer has.
+    #[command(after_help = examples!(
+        "isogrid queue purge jobs --state dead   # asks for the name",
+        "isogrid queue purge jobs --yes",
+    ))]
     Purge {
         /// The queue.
         #[arg(add = ArgValueCompleter::new(complete::queues))]
@@ -123,6 +156,10 @@ enum Command {
         yes: bool,
     },
     /// Bring dead messages back.
+    #[command(after_help = examples!(
+        "isogrid queue redrive jobs",
+        "isogrid queue redrive jobs -n 10",
+    ))]
     Redrive {
         /// The queue.
         #[arg(add = ArgValueCompleter::new(complete::queues))]
