@@ -50,28 +50,3 @@ fn a_misspelled_command_names_the_right_one() {
         assert!(error.contains(near), "{args:?}: {error}");
     }
 }
-
-#[test]
-fn help_begins_with_the_purpose_and_has_examples() {
-    for command in [
-        "serve",
-        "cache",
-        "counter",
-        "queue",
-        "lock",
-        "node",
-        "admin",
-        "context",
-        "doctor",
-        "explain",
-        "proto",
-        "completion",
-        "man",
-    ] {
-        let (code, out, _) = said(&[command, "--help"]);
-        assert_eq!(code, Some(0), "{command}");
-        let examples = out.split_once("Examples:").map(|(_, examples)| examples);
-        let shown = examples.unwrap_or_default().matches("isogrid ").count();
-        assert!(shown >= 2, "{command} shows {shown} examples\n{out}");
-    }
-}

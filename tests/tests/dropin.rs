@@ -281,3 +281,17 @@ fn files_that_cannot_be_written_are_named_and_survived() {
     server.connect().ask("mn\r\n", "MN\r\n");
     wait_until("the log names it", || server.log().contains("/nonexistent/pid"));
 }
+
+/// Programs that start a memcached wait for a line of `-vv`; ours was never there.
+#[test]
+fn listeners_are_told_as_memcached_tells_them() {
+    let told = |server: &Server| server.log().matches(" server listening (auto-negotiate)").count();
+    let two = ["-l", "127.0.0.1,127.0.0.2"];
+    for (flag, listeners) in [("-v", 0), ("-vv", 2), ("-vvv", 2)] {
+        let server = Server::dropin(&[&two[..], &[flag]].concat());
+        server.connect().ask("mn\r\n", "MN\r\n");
+        wait_until("the listeners are told", || told(&server) == listeners);
+        // What each socket asks of the kernel is nobody's business.
+        assert!(!server.log().contains("event source"), "{flag}: {}", server.log());
+    }
+}

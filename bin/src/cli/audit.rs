@@ -19,6 +19,7 @@ pub struct AuditArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Check that no line was changed, left out or put in. Exit code 1 when one was.
+    #[command(after_help = examples!("isogrid audit verify /var/log/isogrid/audit.log"))]
     Verify {
         /// The audit log.
         file: PathBuf,

@@ -13,10 +13,19 @@ use super::remote::{context, kept};
 
 /// Names of caches that begin with `current`.
 pub fn caches(current: &OsStr) -> Vec<CompletionCandidate> {
+    objects(ObjectKind::Cache, current)
+}
+
+/// Names of queues that begin with `current`.
+pub fn queues(current: &OsStr) -> Vec<CompletionCandidate> {
+    objects(ObjectKind::Queue, current)
+}
+
+fn objects(kind: ObjectKind, current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(begin) = current.to_str() else { return Vec::new() };
-    let found = kept::soon(async |client| Ok(client.catalog().list(ObjectKind::Cache, "").await?));
+    let found = kept::soon(async |client| Ok(client.catalog().list(kind, "").await?));
     let found = found.unwrap_or_default();
-    let names = found.iter().filter_map(|cache| cache.get("name")?.as_str());
+    let names = found.iter().filter_map(|object| object.get("name")?.as_str());
     names.filter(|name| name.starts_with(begin)).map(CompletionCandidate::new).collect()
 }
 

@@ -21,6 +21,10 @@ pub struct ConfigArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Print the configuration that `serve` would start with, as TOML.
+    #[command(after_help = examples!(
+        "isogrid config show",
+        "isogrid config show -c isogrid.toml --origin",
+    ))]
     Show {
         #[command(flatten)]
         file: FileArgs,
@@ -29,11 +33,16 @@ enum Command {
         origin: bool,
     },
     /// Check a file alone, without the environment; exit code 78 when it is refused.
+    #[command(after_help = examples!("isogrid config check /etc/isogrid/isogrid.toml"))]
     Check {
         /// The file.
         file: PathBuf,
     },
     /// Explain a key, or all of them.
+    #[command(after_help = examples!(
+        "isogrid config explain cache.memory",
+        "isogrid config explain all",
+    ))]
     Explain {
         /// A key like limits.max_item_size or cache.memory, or `all`.
         key: String,
@@ -42,6 +51,7 @@ enum Command {
         markdown: bool,
     },
     /// Write a commented file with every key and its default.
+    #[command(after_help = examples!("isogrid config init", "isogrid config init - | less"))]
     Init {
         /// The file to write; `-` for stdout.
         #[arg(default_value = "isogrid.toml")]

@@ -24,6 +24,7 @@ pub struct LogArgs {
 enum Command {
     /// Read a log from end to end and say what is whole and what is lost; exit code 1 when a
     /// server would not start on it. Nothing is changed.
+    #[command(after_help = examples!("isogrid log verify /var/lib/isogrid"))]
     Verify {
         /// The data directory.
         dir: PathBuf,
@@ -31,6 +32,10 @@ enum Command {
     /// Make a damaged log fit to start on again: every whole record stays, damaged files are kept
     /// beside the new ones. Without --yes it only says what it would do, with exit code 1 where
     /// there is something to do.
+    #[command(after_help = examples!(
+        "isogrid log repair /var/lib/isogrid         # says what it would do",
+        "isogrid log repair /var/lib/isogrid --yes",
+    ))]
     Repair {
         /// The data directory.
         dir: PathBuf,

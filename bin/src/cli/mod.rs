@@ -1,5 +1,8 @@
 //! The command line: arguments to configuration to run to exit code.
 
+#[macro_use]
+mod examples;
+
 mod audit;
 mod bench;
 mod complete;
@@ -87,6 +90,10 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Run a server with memcached's own flags (`isogrid memcached -h` lists them).
     #[command(disable_help_flag = true, disable_version_flag = true)]
+    #[command(after_help = examples!(
+        "isogrid memcached -m 1024 -c 4096",
+        "isogrid memcached -s /run/memcached.sock -a 0770",
+    ))]
     Memcached {
         /// memcached's flags.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -98,7 +105,7 @@ enum Command {
     Counter(remote::counter::CounterArgs),
     /// Publish, consume and show messages of queues of a server.
     Queue(Box<remote::queue::QueueArgs>),
-    /// Run a command while holding a lock.
+    /// Run a command while holding a lock; show who holds one.
     Lock(remote::lock::LockArgs),
     /// Run a whole cluster on this machine, to try things out.
     Dev(Box<dev::DevArgs>),
@@ -137,6 +144,7 @@ enum Command {
     /// Print the manual page, or write all of them.
     Man(pages::ManArgs),
     /// Print the version.
+    #[command(after_help = examples!("isogrid version"))]
     Version,
 }
 

@@ -17,7 +17,7 @@ Examples:
   isogrid completion fish > ~/.config/fish/completions/isogrid.fish
 
 The script asks this program what may come next, and the program asks the server for the names of
-its caches, for 300 ms at most.";
+its caches and queues, for 300 ms at most.";
 
 const MAN_EXAMPLES: &str = "\
 Examples:

@@ -34,13 +34,21 @@ pub struct ProtoArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Frames as JSON, one document a line; fragments are put together, prefaces are shown.
+    #[command(after_help = examples!(
+        "isogrid proto decode 0000000d 02 00 0101 00000003 00000000 01",
+        "xxd -p capture | isogrid proto decode",
+    ))]
     Decode {
         /// Hexadecimal digits, with white space as you like; without them stdin is read.
         hex: Vec<String>,
     },
     /// JSON documents as `decode` prints them, one a line on stdin, as hexadecimal digits.
+    #[command(after_help = examples!(
+        "isogrid proto decode 0000000d020001010000000300000000 01 | isogrid proto encode",
+    ))]
     Encode,
     /// What an operation takes and answers.
+    #[command(after_help = examples!("isogrid proto op", "isogrid proto op cache.PUT"))]
     Op {
         /// Its name or number: cache.PUT, 0x0102; without it all are listed.
         op: Option<String>,

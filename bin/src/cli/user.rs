@@ -49,6 +49,10 @@ pub struct UserArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Add a user; the password is read from standard input, or asked for on a terminal.
+    #[command(after_help = examples!(
+        "isogrid user add app --role read,write,delete@*     # asks for the password",
+        "isogrid user add ci --role read@* --token           # prints a token, once",
+    ))]
     Add {
         /// The user's name.
         name: String,
@@ -60,6 +64,10 @@ enum Command {
         token: bool,
     },
     /// Change a user's password, or make a new token.
+    #[command(after_help = examples!(
+        "isogrid user passwd app                 # asks for the new one",
+        "isogrid user passwd ci --token",
+    ))]
     Passwd {
         /// The user's name.
         name: String,
@@ -68,6 +76,7 @@ enum Command {
         token: bool,
     },
     /// Change what a user may do.
+    #[command(after_help = examples!("isogrid user role app read,write@orders*"))]
     Role {
         /// The user's name.
         name: String,
@@ -76,11 +85,13 @@ enum Command {
         roles: Vec<String>,
     },
     /// Remove a user; connections that it has are closed.
+    #[command(after_help = examples!("isogrid user rm app"))]
     Rm {
         /// The user's name.
         name: String,
     },
     /// List the users and what they may do.
+    #[command(after_help = examples!("isogrid user ls"))]
     Ls,
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -99,6 +100,20 @@ impl Listener {
     /// Where the native protocol is spoken here over TCP.
     pub fn native_address(&self) -> Option<std::net::SocketAddr> {
         self.address.parse().ok().filter(|_| self.config.accept.native)
+    }
+
+    /// What memcached's `-vv` says of a listener; programs that start it wait for this line.
+    pub fn as_memcached_tells(&self) -> String {
+        let number = match &self.socket {
+            Bound::Tcp(listener) => listener.as_raw_fd(),
+            Bound::Unix(listener) => listener.as_raw_fd(),
+        };
+        let protocol = match self.config.protocol {
+            ProtocolChoice::Auto => "auto-negotiate",
+            ProtocolChoice::Ascii => "ascii",
+            ProtocolChoice::Binary => "binary",
+        };
+        format!("<{number} server listening ({protocol})")
     }
 
     /// Whether HTTP is all that is spoken here.

@@ -273,6 +273,9 @@ async fn serve(node: Arc<Node>, http: Vec<String>, listeners: Vec<Listener>) -> 
     }
     node.health.start();
     announce(&node, &http, &listeners);
+    if node.config.protocol.drop_in && node.config.protocol.verbosity > 1 {
+        listeners.iter().for_each(|listener| eprintln!("{}", listener.as_memcached_tells()));
+    }
     let accepting = accept(&node, listeners);
     let maintenance = tokio::spawn(maintenance::run(Arc::clone(&node)));
     let locks = tokio::spawn(locks::run(Arc::clone(&node)));

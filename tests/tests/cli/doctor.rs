@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
 
+use isogrid_tests::harness::tls::Authority;
 use isogrid_tests::harness::{Server, isogrid, temporary};
 use serde_json::Value;
 
@@ -79,6 +80,44 @@ fn what_the_configuration_asks_too_much_of_is_found() {
     }
     let ((exit, ..), checks) = doctor(&["limits.backlog=0"]);
     assert_eq!((exit, state(&checks, "D00").as_str()), (Some(1), "FAIL"));
+}
+
+/// Whatever was named, the doctor said that all was well, and the server did not start.
+#[test]
+fn files_of_tls_are_read_and_their_end_is_seen() {
+    let authority = Authority::new();
+    authority.sign("good", "grid", 2099);
+    authority.sign("other", "grid", 2099);
+    authority.sign("old", "grid", 2020);
+    let tls = |mode: &str, cert: &str, key: &str| {
+        let [cert, key] = [cert, key].map(|file| authority.path(file));
+        doctor(&[
+            &format!("tls.mode={mode}"),
+            &format!("tls.cert={cert}"),
+            &format!("tls.key={key}"),
+        ])
+    };
+    for (mode, cert, key, states, part) in [
+        ("off", "none", "none", ["SKIP", "SKIP"], "TLS is not spoken"),
+        ("on", "good.pem", "good.key", ["OK", "OK"], "tls.cert has "),
+        ("optional", "good.pem", "good.key", ["OK", "WARN"], "may travel in the clear"),
+        ("on", "none.pem", "good.key", ["FAIL", "OK"], "none.pem: No such file"),
+        ("on", "good.pem", "ca.pem", ["FAIL", "OK"], "ca.pem: there is none in it"),
+        ("on", "good.pem", "other.key", ["FAIL", "OK"], "cannot be used"),
+        ("on", "old.pem", "old.key", ["FAIL", "OK"], "days ago"),
+    ] {
+        let ((exit, out, _), checks) = tls(mode, cert, key);
+        assert_eq!(["D12", "D13"].map(|code| state(&checks, code)), states, "{cert} {key}: {out}");
+        assert_eq!(exit, Some(i32::from(states[0] == "FAIL")), "{cert} {key}");
+        assert!(out.contains(part), "{cert} {key}: {out}");
+    }
+    // The certificates of peers are others.
+    let peers = ["cert=old.pem", "key=old.key", "ca=ca.pem"].map(|pair| {
+        let (name, file) = pair.split_once('=').unwrap();
+        format!("cluster.tls_{name}={}", authority.path(file))
+    });
+    let (_, checks) = doctor(&peers.each_ref().map(String::as_str));
+    assert_eq!(state(&checks, "D12"), "FAIL", "{checks:?}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ fn names_of_caches_and_contexts_are_those_that_there_are() {
     let place = Place::new();
     place.said("cache create orders");
     place.said("cache create order-lines");
+    place.said("queue create jobs");
     let folder = temporary("completion");
     let settings = ("XDG_CONFIG_HOME", folder.to_str().unwrap());
     for name in ["prod", "test"] {
@@ -35,6 +36,15 @@ fn names_of_caches_and_contexts_are_those_that_there_are() {
         ("isogrid cache drop orders", &["orders"]),
         ("isogrid cache keys none", &[]),
         ("isogrid cache get orders ke", &[]),
+        ("isogrid queue delete j", &["jobs"]),
+        ("isogrid queue publish j", &["jobs"]),
+        ("isogrid queue pull j", &["jobs"]),
+        ("isogrid queue consume j", &["jobs"]),
+        ("isogrid queue browse j", &["jobs"]),
+        ("isogrid queue stats j", &["jobs"]),
+        ("isogrid queue purge j", &["jobs"]),
+        ("isogrid queue redrive j", &["jobs"]),
+        ("isogrid queue stats ord", &[]),
         ("isogrid context use p", &["prod"]),
         ("isogrid cache ls --context t", &["test"]),
         ("isogrid cac", &["cache"]),

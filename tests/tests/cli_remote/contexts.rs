@@ -42,7 +42,15 @@ fn servers_are_noted_chosen_and_forgotten() {
         let said = run(&["cache", "keys", "only-there"], &[settings, (variable, text)], b"");
         assert_eq!(said.code, Some(code), "{variable}: {said:?}");
     }
+    // Back to the one before, and back again; one that is forgotten is none before either.
+    holds("context use -", 3, "", "no context was in use before");
+    holds("context use test", 0, "", "");
+    holds("context use -", 0, "prod\n", "");
+    holds("context use prod", 0, "", "");
+    holds("context use -", 0, "test\n", "");
+    holds(found, 3, "", "there is no cache");
     holds("context rm prod", 0, "", "");
+    holds("context use -", 3, "", "no context was in use before");
     holds("context rm prod", 3, "", "there is no context \"prod\"");
     fs::write(folder.join("isogrid/contexts.toml"), "use = 1").unwrap();
     holds("cache ls", 1, "", "contexts.toml: ");

@@ -99,11 +99,35 @@ fn keys_are_listed_one_a_line() {
     assert_eq!(keys("cache keys default"), [r"a\nb", "cart:1", "user:1", "user:2"]);
     assert_eq!(keys("cache keys default --glob user:*"), ["user:1", "user:2"]);
     assert_eq!(keys("cache keys default --limit 3").len(), 3);
-    for line in keys("cache keys default -o json") {
-        let told: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert!(told["key"].is_string() && told["version"].is_u64(), "{line}");
-        assert_eq!(told.get("value"), None);
+    assert_eq!(keys("cache scan default --glob user:* --values"), ["user:1  x", "user:2  x"]);
+    for (words, value) in [("", None), (" --values", Some(&json!("x")))] {
+        for line in keys(&format!("cache keys default -o json{words}")) {
+            let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert!(told["key"].is_string() && told["version"].is_u64(), "{line}");
+            assert_eq!(told.get("value"), value);
+        }
     }
+}
+
+#[test]
+fn a_cache_is_counted() {
+    let place = Place::new();
+    for words in ["put default a x", "put default b x", "get default a", "get default none"] {
+        place.said(&format!("cache {words}"));
+    }
+    place.holds(&[
+        ("cache size default", 0, "2\n", ""),
+        ("cache size default --exact", 0, "2\n", ""),
+        ("cache size defualt", 3, "", "did you mean \"default\"?"),
+        ("cache stats defualt", 3, "", "did you mean \"default\"?"),
+    ]);
+    assert_eq!(place.said("cache size default -o json").json(), json!({"entries": 2}));
+    let told = place.said("cache stats default -o json").json();
+    assert_eq!((&told["entries"], told.get("config")), (&json!(2), None));
+    for (name, count) in [("sets", 2), ("hits", 1), ("misses", 1), ("evicted", 0)] {
+        assert_eq!(told["stats"][name], json!(count), "{name}: {told}");
+    }
+    assert!(place.said("cache stats default").out.contains("\nstats.hits"), "{told}");
 }
 
 #[test]
@@ -120,10 +144,12 @@ fn numbers_are_counted() {
         ("counter get visits", 0, "-4\n", ""),
         ("counter set visits -9223372036854775808", 0, "-9223372036854775808\n", ""),
         ("counter add visits -1", 4, "", "would go beyond -9223372036854775808"),
+        ("counter reset visits", 0, "0\n", ""),
+        ("counter get visits", 3, "", "never written"),
         ("counter get visits x", 2, "", "unexpected argument"),
     ]);
     let told = place.said("counter set visits 7 -o json").json();
-    assert_eq!(told, json!({"value": 7, "prev": i64::MIN}));
+    assert_eq!(told, json!({"value": 7, "prev": 0}));
 }
 
 /// Where the disk was full, a value was gone and the exit code said that all was well.

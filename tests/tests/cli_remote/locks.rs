@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use isogrid_tests::harness::{isogrid, run as must};
+use serde_json::json;
 
 use crate::Place;
 
@@ -57,10 +58,16 @@ fn one_at_a_time() {
     assert_eq!((busy.code, busy.out.as_str()), (Some(4), ""), "{busy:?}");
     assert!(busy.error.contains(&format!("\"pid\":{}", holder.id())), "{busy:?}");
     assert_eq!(place.said("lock hold other -- echo mine").out, "mine\n");
+    let told = place.said("lock info k -o json").json();
+    assert_eq!((&told["mode"], &told["waiting"]), (&json!("EXCLUSIVE"), &json!(0)));
+    assert_eq!(told["holders"][0]["info"]["pid"], json!(holder.id()), "{told}");
+    assert!(told["fence"].as_str().unwrap().parse::<u64>().unwrap() > 0, "{told}");
+    assert!(place.said("lock info k").out.contains("\nholders.0.info.pid"), "{told}");
     signal("TERM", &holder);
     assert_eq!(lines.next().unwrap().unwrap(), "told");
     assert_eq!(holder.wait().unwrap().code(), Some(5));
     assert_eq!(place.said("lock hold k -- echo mine").out, "mine\n");
+    place.holds(&[("lock info k", 3, "", "nobody holds the lock \"k\"")]);
 }
 
 /// A command that does not heed the first signal could not be ended by a second one.

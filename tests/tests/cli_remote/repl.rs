@@ -22,6 +22,7 @@ fn a_script_ends_at_the_first_failure_with_its_exit_code() {
         ("cache gte default k\ncache create unmade\n", 2, "", "unrecognized subcommand 'gte'"),
         ("serve\n", 2, "", "a process of its own"),
         ("lock hold k -- true\n", 2, "", "a process of its own"),
+        ("lock info k\n", 3, "", "nobody holds"),
         ("cache get default 'k\n", 2, "", "a quote is open"),
         ("exit\ncache get default none\n", 0, "", ""),
         ("cache drop orders\norders\n", 0, "dropped orders\n", ""),

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use super::Client;
 use super::error::{Cause, Error};
-use super::handle::{Handle, UNBOUNDED, decode};
+use super::handle::{Handle, UNBOUNDED, decode, parsed};
 use super::stream::{Forward, Piece};
 use crate::native::admin::{Call, CallReply, Progress, Stream, StreamReply};
 use crate::native::catalog::{
@@ -198,8 +198,4 @@ impl Catalog {
         let reply = self.handle.call(self.handle.request(&Drop { kind, name })).await?;
         Ok(decode::<Drop<'_>>(&reply)? == DropReply::Ok {})
     }
-}
-
-fn parsed(document: &Json<'_>) -> Result<Value, Error> {
-    document.parse().map_err(|malformed| Error::failed(Cause::Malformed(malformed)))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -11,7 +12,7 @@ use super::core::{By, CallId, Reply, Request, Routing};
 use super::error::{Cause, Error};
 use super::shell::{Command, Consumer, Waiter};
 use crate::native::schema::Repeat;
-use crate::native::{Answer, Call, Codec, Limits, Malformed, Reader};
+use crate::native::{Answer, Call, Codec, Json, Limits, Malformed, Reader};
 
 /// Cheap to clone; the task ends when the last one is gone.
 #[derive(Debug, Clone)]
@@ -149,6 +150,11 @@ pub fn decode<T: Call>(reply: &Reply) -> Result<T::Reply<'_>, Error> {
         if reads { Error::failed(cause) } else { Error::unknown(cause) }
     };
     <T::Reply<'_>>::decode_all(Reader::new(&reply.payload, &UNBOUNDED)).map_err(unreadable)
+}
+
+/// A document of an answer that only tells.
+pub fn parsed(document: &Json<'_>) -> Result<Value, Error> {
+    document.parse().map_err(|malformed| Error::failed(Cause::Malformed(malformed)))
 }
 
 /// What is left until then.

@@ -24,16 +24,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Client;
 use super::core::Fencing;
 use super::error::{Cause, Error};
-use super::handle::{decode, left, millis};
+use super::handle::{decode, left, millis, parsed};
 use super::lease::{Lease, forget_if_gone};
 use super::object::{Make, Object};
 use crate::native::catalog::ObjectKind;
-use crate::native::lease::{self, LockMode, LockReply, SemAcquire, SemAcquireReply};
+use crate::native::lease::{
+    self, LeaseInfo, LeaseInfoReply, LockInfo, LockInfoReply, LockMode, LockReply, SemAcquire,
+    SemAcquireReply,
+};
 use crate::native::{ErrorCode, Key, Ms};
 
 /// A space of locks and semaphores. Cheap to clone.
@@ -116,6 +120,36 @@ impl Locks {
     /// has to name the same `of` as long as any is taken.
     pub fn permits<'l>(&'l self, key: &'l [u8], permits: u32, of: u32) -> Take<'l> {
         self.take(key, What::Permits(permits, of))
+    }
+
+    /// What is known of a lock, a JSON object: `mode`, `fence`, `holders` (each with its `lease`) and
+    /// how many are `waiting`; `None` if nobody holds it.
+    ///
+    /// # Errors
+    ///
+    /// No answer in time, or the server refused.
+    pub async fn info(&self, key: &[u8]) -> Result<Option<Value>, Error> {
+        let (handle, key) = (&self.object.handle, Key(key));
+        let reply = self.object.call(|| handle.request(&LockInfo { key })).await?;
+        match decode::<LockInfo<'_>>(&reply)? {
+            LockInfoReply::Ok { lock } => parsed(&lock).map(Some),
+            LockInfoReply::NotFound {} => Ok(None),
+        }
+    }
+
+    /// What is known of the lease that a lock hangs on, a JSON object: `ttl_ms`, `left_ms`, `info`
+    /// ([`Take::info`]) and `locks`; `None` if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Locks::info`].
+    pub async fn lease(&self, lease: u64) -> Result<Option<Value>, Error> {
+        let handle = &self.object.handle;
+        let reply = self.object.call(|| handle.request(&LeaseInfo { lease })).await?;
+        match decode::<LeaseInfo>(&reply)? {
+            LeaseInfoReply::Ok { lease } => parsed(&lease).map(Some),
+            LeaseInfoReply::NotFound {} => Ok(None),
+        }
     }
 
     fn take<'l>(&'l self, key: &'l [u8], what: What) -> Take<'l> {

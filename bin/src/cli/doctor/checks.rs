@@ -5,11 +5,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use isogrid_engine::persist::PersistMode;
+use isogrid_engine::{Clock as _, SystemClock};
 use isogrid_grid::unit::show_size;
 
 use super::disk::{Place, look};
 use super::machine::Machine;
-use super::{Finding, State};
+use super::{Finding, State, tls};
 use crate::config::{Address, Exposure, ServerConfig, refuse_exposure};
 use crate::server::open_files;
 
@@ -35,6 +36,7 @@ pub fn all(machine: &Machine, config: &ServerConfig) -> Vec<Finding> {
     }
     findings.push(accept_queue(machine, config.limits.backlog));
     findings.extend(of_machine(machine));
+    findings.extend([tls::files(config, SystemClock::new().now()), tls::mode(config)]);
     findings
 }
 
@@ -50,12 +52,13 @@ fn data_dir(config: &ServerConfig) -> Option<&str> {
     config.node.data_dir.as_deref().filter(|_| kept)
 }
 
-fn skip(code: &'static str, check: &'static str, found: &str) -> Finding {
+/// A check that does not apply.
+pub fn skip(code: &'static str, check: &'static str, found: &str) -> Finding {
     Finding { code, check, state: State::Skip, found: found.to_owned(), help: String::new() }
 }
 
 /// A finding; the help is only for those that are not OK.
-fn found(
+pub fn found(
     code: &'static str,
     check: &'static str,
     state: State,

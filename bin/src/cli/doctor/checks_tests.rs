@@ -135,6 +135,6 @@ fn every_check_has_a_code_of_its_own() {
     let config =
         ServerConfig { memcached: vec![], native: vec![], http: vec![], ..ServerConfig::default() };
     let codes: Vec<_> = all(&machine, &config).iter().map(|finding| finding.code).collect();
-    let expected: Vec<_> = (1..=11).map(|number| format!("D{number:02}")).collect();
+    let expected: Vec<_> = (1..=13).map(|number| format!("D{number:02}")).collect();
     assert_eq!(codes, expected);
 }

@@ -6,6 +6,7 @@
 mod checks;
 mod disk;
 mod machine;
+mod tls;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ Examples:
   isogrid doctor
   isogrid doctor -c /etc/isogrid/isogrid.toml
   isogrid doctor --set cache.default.memory=32GiB -o json
+  isogrid doctor --set tls.mode=on --set tls.cert=cert.pem --set tls.key=key.pem
 
 Exit codes: 0 nothing failed (there may be warnings), 1 something failed.
 

@@ -330,7 +330,8 @@ fn level(verbosity: u32) -> &'static str {
     match verbosity {
         0 | 1 => "info",
         2 => "debug",
-        _ => "trace",
+        // What every poll of the kernel tells would bury the rest.
+        _ => "trace,mio=info",
     }
 }
 

@@ -38,12 +38,19 @@ pub struct NodeArgs {
 #[derive(Subcommand)]
 enum Node {
     /// Show what the node is: name, version, process, listeners.
+    #[command(after_help = examples!(
+        "isogrid node info",
+        "isogrid node info --server 127.0.0.1:7410 -o json",
+    ))]
     Info,
     /// Show what the node has counted: connections and operations.
+    #[command(after_help = examples!("isogrid node stats", "isogrid node stats -o json"))]
     Stats,
     /// Say not ready from now on, so that load balancers send new clients elsewhere.
+    #[command(after_help = examples!("isogrid node drain"))]
     Drain,
     /// Take `drain` back.
+    #[command(after_help = examples!("isogrid node undrain"))]
     Undrain,
 }
 

@@ -12,7 +12,9 @@ use isogrid_wire::native::catalog::ObjectKind;
 use serde_json::{Value, json};
 
 use super::confirm::confirm;
-use super::{Failure, Outcome, RemoteArgs, cluster, entry, map, object, pair, show, span};
+use super::{
+    Failure, Outcome, RemoteArgs, cluster, entry, map, object, pair, scan, show, span, watch,
+};
 use crate::cli::complete;
 use crate::cli::output::{OutputArgs, say};
 use crate::cli::table::table;
@@ -26,6 +28,7 @@ Examples:
   isogrid cache put orders picture < picture.png
   isogrid cache keys orders --glob 'user:*'
   isogrid cache incr orders visits 1 --initial 1
+  isogrid cache watch orders                    # what changes, as it does, until Ctrl-C
   isogrid cache map set carts ann colour=red size=10
   isogrid cache map get carts ann colour
   isogrid cache set orders ttl=20m max_bytes=128MiB
@@ -50,6 +53,10 @@ pub struct CacheArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Make a cache, or check that it is there with these options.
+    #[command(after_help = examples!(
+        "isogrid cache create orders",
+        "isogrid cache create orders --ttl 10m --max-bytes 64MiB --eviction s3-fifo --persist async",
+    ))]
     Create {
         /// Its name.
         name: String,
@@ -58,6 +65,10 @@ enum Command {
     },
     /// List the caches.
     #[command(visible_alias = "list")]
+    #[command(after_help = examples!(
+        "isogrid cache ls",
+        "isogrid cache ls --glob 'user*' -o json",
+    ))]
     Ls {
         /// Only names that match: *, ? and [..].
         #[arg(long, default_value = "")]
@@ -65,6 +76,10 @@ enum Command {
     },
     /// Show the options, the size and the state of a cache.
     #[command(visible_alias = "show")]
+    #[command(after_help = examples!(
+        "isogrid cache describe orders",
+        "isogrid cache describe orders -o json | jq .props.ttl",
+    ))]
     Describe {
         /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::caches))]
@@ -72,6 +87,10 @@ enum Command {
     },
     /// Change options of a cache while it is in use: memory, ttl, max_idle, preload, behind_delay,
     /// behind_queue.
+    #[command(after_help = examples!(
+        "isogrid cache set orders ttl=20m",
+        "isogrid cache set orders memory=128MiB max_idle=off",
+    ))]
     Set {
         /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::caches))]
@@ -81,6 +100,10 @@ enum Command {
         options: Vec<(String, String)>,
     },
     /// Remove all entries of a cache.
+    #[command(after_help = examples!(
+        "isogrid cache clear orders              # asks for the name",
+        "isogrid cache clear orders --yes",
+    ))]
     Clear {
         /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::caches))]
@@ -90,6 +113,10 @@ enum Command {
         yes: bool,
     },
     /// Drop a cache with all that is in it.
+    #[command(after_help = examples!(
+        "isogrid cache drop orders               # asks for the name",
+        "isogrid cache drop orders --yes",
+    ))]
     Drop {
         /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::caches))]
@@ -99,8 +126,18 @@ enum Command {
         yes: bool,
     },
     /// Print the value of an entry, byte for byte.
+    #[command(after_help = examples!(
+        "isogrid cache get orders 42",
+        "isogrid cache get orders picture > picture.png",
+        "isogrid cache get orders 42 -o json     # with version, flags and lifetime",
+    ))]
     Get(Entry),
     /// Store a value; without one, what stdin has.
+    #[command(after_help = examples!(
+        "isogrid cache put orders 42 'two apples' --ttl 60s",
+        "isogrid cache put orders picture < picture.png",
+        "isogrid cache put orders 42 'three apples' --if-version 17",
+    ))]
     Put {
         #[command(flatten)]
         entry: Entry,
@@ -111,6 +148,10 @@ enum Command {
     },
     /// Remove an entry.
     #[command(visible_alias = "remove")]
+    #[command(after_help = examples!(
+        "isogrid cache rm orders 42",
+        "isogrid cache rm orders 42 --if-version 17",
+    ))]
     Rm {
         #[command(flatten)]
         entry: Entry,
@@ -119,6 +160,7 @@ enum Command {
         if_version: Option<u64>,
     },
     /// Give an entry a new lifetime.
+    #[command(after_help = examples!("isogrid cache touch orders 42 --ttl 1h"))]
     Touch {
         #[command(flatten)]
         entry: Entry,
@@ -127,6 +169,10 @@ enum Command {
         ttl: Option<Duration>,
     },
     /// Add to an entry whose value is a number, and print it; below 0 it stays at 0.
+    #[command(after_help = examples!(
+        "isogrid cache incr orders visits 1 --initial 1",
+        "isogrid cache incr orders stock -3",
+    ))]
     Incr {
         #[command(flatten)]
         entry: Entry,
@@ -141,18 +187,35 @@ enum Command {
     #[command(subcommand)]
     Map(map::MapCommand),
     /// Print all keys, one a line; with -o json one document a line.
-    Keys {
-        /// The cache's name.
+    #[command(visible_alias = "scan")]
+    Keys(scan::KeysArgs),
+    /// Print how many entries a cache has.
+    #[command(after_help = examples!(
+        "isogrid cache size orders",
+        "isogrid cache size orders --exact",
+    ))]
+    Size {
+        /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::caches))]
-        cache: String,
-        /// Only keys that match: *, ? and [..].
+        name: String,
+        /// Count them one by one, those that have expired left out; without it it is an estimate.
         #[arg(long)]
-        glob: Option<String>,
-        /// So many at most.
-        #[arg(long, value_name = "NUMBER")]
-        limit: Option<usize>,
+        exact: bool,
     },
+    /// Show what the server has counted of a cache: entries, bytes, hits, misses, evictions.
+    #[command(after_help = examples!(
+        "isogrid cache stats orders",
+        "isogrid cache stats orders -o json | jq .stats.hits",
+    ))]
+    Stats {
+        /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::caches))]
+        name: String,
+    },
+    /// Print what changes in a cache as it happens, until Ctrl-C.
+    Watch(watch::WatchArgs),
     /// Show which members of the cluster have a key, whether there is such an entry or not.
+    #[command(after_help = examples!("isogrid cache locate 42 --cache orders"))]
     Locate {
         /// The key.
         key: OsString,
@@ -256,9 +319,13 @@ async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
             entry::incr(client, entry, *delta, *initial, out).await
         }
         Command::Map(command) => map::run(client, command, out).await,
-        Command::Keys { cache, glob, limit } => {
-            entry::keys(client, cache, glob.as_deref(), limit.unwrap_or(usize::MAX), out).await
+        Command::Keys(args) => scan::keys(client, args, out).await,
+        Command::Size { name, exact } => {
+            let entries = open(client, name).await?.size(*exact).await?;
+            Ok(out.say(|| format!("{entries}\n"), || json!({ "entries": entries })))
         }
+        Command::Stats { name } => stats(client, name, out).await,
+        Command::Watch(args) => watch::watch(client, args, out).await,
         Command::Locate { key, cache } => cluster::locate(client, cache, key, out).await,
     }
 }
@@ -313,6 +380,16 @@ async fn set(
         }
         None => Err(no_cache(client, name).await),
     }
+}
+
+/// What the server that is asked tells of a cache but its options, which `describe` shows.
+async fn stats(client: &Client, name: &str, out: &OutputArgs) -> Outcome {
+    open(client, name).await?;
+    let mut told = client.admin("caches.describe", &json!({ "cache": name })).await?;
+    if let Value::Object(fields) = &mut told {
+        fields.remove("config");
+    }
+    Ok(out.say(|| show::lines(&told), || told.clone()))
 }
 
 async fn clear(client: &Client, name: &str, yes: bool) -> Outcome {

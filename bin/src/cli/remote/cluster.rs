@@ -45,10 +45,22 @@ pub struct ClusterArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Show who leads, and what of the caches is served and has all its copies.
+    #[command(after_help = examples!(
+        "isogrid cluster status",
+        "isogrid cluster status --server 127.0.0.1:7410 -o json",
+    ))]
     Status,
     /// List the members: where they are, whether they vote, what they have.
+    #[command(after_help = examples!(
+        "isogrid cluster members",
+        "isogrid cluster members -o json",
+    ))]
     Members,
     /// Show who has which segment.
+    #[command(after_help = examples!(
+        "isogrid cluster topology --cache default",
+        "isogrid cluster topology -o json",
+    ))]
     Topology {
         /// Only of this cache.
         #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::caches))]
@@ -56,14 +68,23 @@ enum Command {
     },
     /// Show what is left until every copy is where it should be, and when that will be. The cluster
     /// moves copies unasked when members come, go or are lost.
+    #[command(after_help = examples!(
+        "isogrid cluster rebalance",
+        "isogrid cluster rebalance --wait",
+    ))]
     Rebalance {
         /// Wait until nothing is left, and say how far it is.
         #[arg(long)]
         wait: bool,
     },
     /// Have the server hand what it has to others, leave the cluster and end.
+    #[command(after_help = examples!("isogrid cluster leave --server 127.0.0.1:7420"))]
     Leave,
     /// Have the cluster forget a member that does not come back, with all that it had.
+    #[command(after_help = examples!(
+        "isogrid cluster remove 3",
+        "isogrid cluster remove 10.0.0.3:7401 --accept-data-loss",
+    ))]
     Remove {
         /// Its number or peer address.
         #[arg(value_name = "MEMBER")]
@@ -75,6 +96,10 @@ enum Command {
     /// Have copies serve that have fallen behind, where none in sync is left: what was acknowledged
     /// since is lost.
     #[command(group(clap::ArgGroup::new("which").required(true).args(["segment", "all_unserved"])))]
+    #[command(after_help = examples!(
+        "isogrid cluster force-promote --cache default --all-unserved    # says what would be lost",
+        "isogrid cluster force-promote --cache default --segment 17 --to 2 --accept-data-loss",
+    ))]
     ForcePromote {
         /// The cache.
         #[arg(long, value_name = "NAME", add = ArgValueCompleter::new(complete::caches))]
@@ -94,6 +119,10 @@ enum Command {
     },
     /// End all nodes of the cluster. Caches with `persist = sync` are there with all their copies
     /// when the nodes are started again, in any order; what is in memory alone is gone.
+    #[command(after_help = examples!(
+        "isogrid cluster shutdown                # asks for the cluster's name",
+        "isogrid cluster shutdown --yes",
+    ))]
     Shutdown {
         /// Do not ask for the cluster's name.
         #[arg(long)]

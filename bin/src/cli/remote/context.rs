@@ -23,6 +23,7 @@ Examples:
   isogrid context add prod --server grid-1.example.org:7400 --tls --user anna
   isogrid context add ci --server grid-1.example.org:7400 --tls --token-file ~/.isogrid-token
   isogrid context use prod
+  isogrid context use -                # the one that was in use before
   isogrid cache ls                     # asks prod
   isogrid cache ls --context test      # asks another one, this once
   isogrid context ls
@@ -41,6 +42,10 @@ pub struct ContextArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Note a server under a name, or change it.
+    #[command(after_help = examples!(
+        "isogrid context add test --server 127.0.0.1:7400",
+        "isogrid context add prod --server grid-1.example.org:7400 --tls --user anna",
+    ))]
     Add {
         /// The name.
         name: String,
@@ -51,19 +56,25 @@ enum Command {
         access: Box<Target>,
     },
     /// Use a server from now on.
+    #[command(after_help = examples!(
+        "isogrid context use prod",
+        "isogrid context use -                   # the one that was in use before",
+    ))]
     Use {
-        /// Its name.
+        /// Its name; - is the one that was in use before.
         #[arg(add = ArgValueCompleter::new(complete::contexts))]
         name: String,
     },
     /// List the servers; * marks the one in use.
     #[command(visible_alias = "list")]
+    #[command(after_help = examples!("isogrid context ls", "isogrid context ls -o json"))]
     Ls {
         #[command(flatten)]
         output: OutputArgs,
     },
     /// Forget a server.
     #[command(visible_alias = "remove")]
+    #[command(after_help = examples!("isogrid context rm test"))]
     Rm {
         /// Its name.
         #[arg(add = ArgValueCompleter::new(complete::contexts))]
@@ -78,6 +89,9 @@ pub struct Contexts {
     /// The one in use.
     #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
     used: Option<String>,
+    /// The one that was in use before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<String>,
     #[serde(default, rename = "context")]
     by_name: BTreeMap<String, Target>,
 }
@@ -141,6 +155,20 @@ impl Contexts {
         self.used.is_some()
     }
 
+    /// Uses the server of this name, `-` being the one that was in use before; its name.
+    fn choose(&mut self, name: &str) -> Result<String, Failure> {
+        let name = match (name, &self.before) {
+            ("-", Some(before)) => before.clone(),
+            ("-", None) => return Err(Failure::not_found("no context was in use before")),
+            _ => name.to_owned(),
+        };
+        self.named(&name)?;
+        if self.used.as_ref() != Some(&name) {
+            self.before = self.used.replace(name.clone());
+        }
+        Ok(name)
+    }
+
     fn list(&self) -> String {
         let head = ["", "NAME", "SERVER", "LOGIN", "TLS"].map(str::to_owned);
         let row = |(name, target): (&String, &Target)| {
@@ -187,8 +215,9 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
             contexts.by_name.insert(name.clone(), target);
         }
         Command::Use { name } => {
-            contexts.named(name)?;
-            contexts.used = Some(name.clone());
+            let chosen = contexts.choose(name)?;
+            contexts.write()?;
+            return Ok(say(&if name == "-" { format!("{chosen}\n") } else { String::new() }));
         }
         Command::Ls { output } => {
             let document = || json!({ "use": contexts.used, "contexts": contexts.by_name });
@@ -198,6 +227,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
             contexts.named(name)?;
             contexts.by_name.remove(name);
             contexts.used.take_if(|used| used == name);
+            contexts.before.take_if(|before| before == name);
         }
     }
     contexts.write()?;

@@ -15,7 +15,8 @@ Examples:
   isogrid counter add visits           # prints the new value
   isogrid counter add stock -3
   isogrid counter get visits -o json
-  isogrid counter set visits 0
+  isogrid counter set visits 100
+  isogrid counter reset visits
 
 A counter has 64 bits and a sign, and survives a restart where the server keeps data.
 
@@ -33,11 +34,19 @@ pub struct CounterArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Print the value of a counter.
+    #[command(after_help = examples!(
+        "isogrid counter get visits",
+        "isogrid counter get visits -o json",
+    ))]
     Get {
         /// Its name.
         name: String,
     },
     /// Add to a counter, and print its value.
+    #[command(after_help = examples!(
+        "isogrid counter add visits              # prints the new value",
+        "isogrid counter add stock -3",
+    ))]
     Add {
         /// Its name.
         name: String,
@@ -46,12 +55,19 @@ enum Command {
         delta: i64,
     },
     /// Set a counter.
+    #[command(after_help = examples!("isogrid counter set visits 100"))]
     Set {
         /// Its name.
         name: String,
         /// Its value from now on.
         #[arg(allow_negative_numbers = true)]
         value: i64,
+    },
+    /// Set a counter to what it begins with, as if it had never been written, and print that.
+    #[command(after_help = examples!("isogrid counter reset visits"))]
+    Reset {
+        /// Its name.
+        name: String,
     },
 }
 
@@ -86,5 +102,6 @@ async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
             let prev = counters.set(name, *value).await?;
             told(*value, Some(prev))
         }
+        Command::Reset { name } => told(counters.reset(name).await?, None),
     }
 }

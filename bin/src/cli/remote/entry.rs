@@ -1,4 +1,4 @@
-//! The entries of a cache: `get`, `put`, `rm`, `touch`, `incr`, `keys`.
+//! The entries of a cache: `get`, `put`, `rm`, `touch`, `incr`.
 
 use std::ffi::OsStr;
 use std::io::{IsTerminal as _, Read as _, Write as _};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use isogrid_wire::client::Client;
-use isogrid_wire::client::cache::{Changed, Counted, Removed, Scanned, Written};
+use isogrid_wire::client::cache::{Changed, Counted, Removed, Written};
 use isogrid_wire::client::{self};
 use serde_json::{Map, Value, json};
 
@@ -67,8 +67,7 @@ pub async fn get(client: &Client, entry: &Entry, out: &OutputArgs) -> Outcome {
     let cache = open(client, &entry.cache).await?;
     let found = cache.get(entry.key()).await?.ok_or_else(|| entry.missing())?;
     if out.output == Format::Json {
-        let mut document = described(entry.key(), &found);
-        put_bytes(&mut document, "value", &found.value);
+        let document = described(entry.key(), &found, true);
         return Ok(out.say(String::new, || document.into()));
     }
     let mut stdout = std::io::stdout().lock();
@@ -78,8 +77,12 @@ pub async fn get(client: &Client, entry: &Entry, out: &OutputArgs) -> Outcome {
     Ok(said(written.and_then(|()| stdout.flush())))
 }
 
-/// What there is to say of an entry but its value.
-fn described(key: &[u8], entry: &client::cache::Entry) -> Map<String, Value> {
+/// What there is to say of an entry, with its value or without.
+pub(super) fn described(
+    key: &[u8],
+    entry: &client::cache::Entry,
+    value: bool,
+) -> Map<String, Value> {
     let millis =
         |span: Option<Duration>| span.and_then(|span| u64::try_from(span.as_millis()).ok());
     let mut document = Map::new();
@@ -88,6 +91,9 @@ fn described(key: &[u8], entry: &client::cache::Entry) -> Map<String, Value> {
     document.insert("flags".to_owned(), json!(entry.flags));
     document.insert("ttl_ms".to_owned(), json!(millis(entry.ttl)));
     document.insert("max_idle_ms".to_owned(), json!(millis(entry.idle)));
+    if value {
+        put_bytes(&mut document, "value", &entry.value);
+    }
     document
 }
 
@@ -205,31 +211,4 @@ pub async fn incr(
         Counted::NotFound => Err(entry.missing().help("say what to begin with: --initial 1")),
         Counted::Mismatch { version } => Err(entry.mismatch(version)),
     }
-}
-
-/// Prints keys as they come.
-pub async fn keys(
-    client: &Client,
-    cache: &str,
-    glob: Option<&str>,
-    limit: usize,
-    out: &OutputArgs,
-) -> Outcome {
-    let cache = open(client, cache).await?;
-    let mut scan = cache.scan().keys_only();
-    if let Some(glob) = glob {
-        scan = scan.glob(glob);
-    }
-    let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
-    for _ in 0..limit {
-        let Some(Scanned { key, entry }) = scan.next().await? else { break };
-        let line = match out.output {
-            Format::Table => line(&key),
-            Format::Json => Value::from(described(&key, &entry)).to_string(),
-        };
-        if let Err(error) = writeln!(stdout, "{line}") {
-            return Ok(said(Err(error)));
-        }
-    }
-    Ok(said(stdout.flush()))
 }

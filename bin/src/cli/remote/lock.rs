@@ -1,4 +1,4 @@
-//! `isogrid lock hold`: runs a command while this process holds a lock.
+//! `isogrid lock`: runs a command while this process holds a lock, and shows who holds one.
 
 use std::ffi::OsString;
 use std::pin::pin;
@@ -9,18 +9,21 @@ use clap::{Args, Subcommand};
 use isogrid_wire::client::Client;
 use isogrid_wire::client::lock::{Guard, Taken};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tokio::process::Command as Process;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
-use super::{Failure, Outcome, RemoteArgs, span};
+use super::{Failure, Outcome, RemoteArgs, show, span};
 use crate::cli::LOCK_LOST;
+use crate::cli::output::OutputArgs;
 
 const EXAMPLES: &str = "\
 Examples:
   isogrid lock hold nightly -- ./report.sh
   isogrid lock hold deploy --wait 5m -- make deploy
   isogrid lock hold shard-3 --ttl 30s -- sh -c 'echo holds with token $ISOGRID_FENCE'
+  isogrid lock info nightly              # who holds it, and how many wait
 
 At most one of all who hold KEY runs its command at a time. When this process dies the lock is free
 after --ttl. When the lock is lost this is said, the command gets SIGTERM, and SIGKILL if it is still
@@ -43,31 +46,75 @@ pub struct LockArgs {
 enum Command {
     /// Run a command while holding a lock.
     #[command(after_help = EXAMPLES)]
-    Hold {
+    Hold(HoldArgs),
+    /// Show who holds a lock, with what token, and how many wait for it.
+    #[command(after_help = examples!(
+        "isogrid lock info nightly",
+        "isogrid lock info nightly -o json | jq .waiting",
+    ))]
+    Info {
         /// The lock's name.
         key: String,
-        /// How long to wait for it; without it, not at all.
-        #[arg(long, value_name = "TIME", value_parser = span, default_value = "0s")]
-        wait: Duration,
-        /// So long after this process has died somebody else may have it: 1s to 1d.
-        #[arg(long, value_name = "TIME", value_parser = span, default_value = "10s")]
-        ttl: Duration,
-        /// How long the command may take to end when the lock is lost.
-        #[arg(long, value_name = "TIME", value_parser = span, default_value = "10s")]
-        grace: Duration,
-        /// The command, with its arguments.
-        #[arg(last = true, required = true)]
-        command: Vec<OsString>,
     },
+}
+
+#[derive(Args)]
+struct HoldArgs {
+    /// The lock's name.
+    key: String,
+    /// How long to wait for it; without it, not at all.
+    #[arg(long, value_name = "TIME", value_parser = span, default_value = "0s")]
+    wait: Duration,
+    /// So long after this process has died somebody else may have it: 1s to 1d.
+    #[arg(long, value_name = "TIME", value_parser = span, default_value = "10s")]
+    ttl: Duration,
+    /// How long the command may take to end when the lock is lost.
+    #[arg(long, value_name = "TIME", value_parser = span, default_value = "10s")]
+    grace: Duration,
+    /// The command, with its arguments.
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+impl LockArgs {
+    /// Whether a command runs beside this one, which heeds signals.
+    pub fn holds(&self) -> bool {
+        matches!(self.command, Command::Hold(_))
+    }
 }
 
 /// Runs `isogrid lock`.
 pub fn main(args: &LockArgs) -> ExitCode {
-    args.remote.run(async |client| hold(&client, &args.command).await)
+    args.remote.run(async |client| match &args.command {
+        Command::Hold(args) => hold(&client, args).await,
+        Command::Info { key } => info(&client, key, &args.remote.out()).await,
+    })
 }
 
-async fn hold(client: &Client, hold: &Command) -> Outcome {
-    let Command::Hold { key, wait, ttl, grace, command } = hold;
+/// Each holder with what it has said of itself.
+async fn info(client: &Client, key: &str, out: &OutputArgs) -> Outcome {
+    let locks = client.locks("default").await?;
+    let Some(mut lock) = locks.info(key.as_bytes()).await? else {
+        return Err(Failure::not_found(format!("nobody holds the lock {key:?}")));
+    };
+    let holders = lock.get_mut("holders").and_then(Value::as_array_mut);
+    for holder in holders.into_iter().flatten() {
+        let lease = holder.get("lease").and_then(|lease| lease.as_str()?.parse().ok());
+        // One that has ended since says no more of itself.
+        let told = match lease {
+            Some(lease) => locks.lease(lease).await?,
+            None => None,
+        };
+        if let (Some(Value::Object(told)), Some(holder)) = (told, holder.as_object_mut()) {
+            let parts = told.into_iter().filter(|(name, _)| name != "locks");
+            holder.extend(parts);
+        }
+    }
+    Ok(out.say(|| show::lines(&lock), || lock.clone()))
+}
+
+async fn hold(client: &Client, args: &HoldArgs) -> Outcome {
+    let HoldArgs { key, wait, ttl, grace, command } = args;
     let locks = client.locks("default").await?;
     let info = serde_json::json!({ "pid": std::process::id() }).to_string();
     let guard = match locks.lock(key.as_bytes()).wait(*wait).ttl(*ttl).info(&info).acquire().await?

@@ -17,6 +17,10 @@ use crate::cli::table::table;
 #[derive(Subcommand)]
 pub enum MapCommand {
     /// Print fields with their values; without names all of them.
+    #[command(after_help = examples!(
+        "isogrid cache map get carts ann",
+        "isogrid cache map get carts ann colour",
+    ))]
     Get {
         #[command(flatten)]
         entry: Entry,
@@ -24,6 +28,7 @@ pub enum MapCommand {
         fields: Vec<String>,
     },
     /// Set fields; those that are not named stay.
+    #[command(after_help = examples!("isogrid cache map set carts ann colour=red size=10"))]
     Set {
         #[command(flatten)]
         entry: Entry,
@@ -35,6 +40,7 @@ pub enum MapCommand {
         if_version: Option<u64>,
     },
     /// Remove fields.
+    #[command(after_help = examples!("isogrid cache map del carts ann colour"))]
     Del {
         #[command(flatten)]
         entry: Entry,

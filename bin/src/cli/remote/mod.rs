@@ -13,8 +13,10 @@ pub mod lock;
 mod map;
 mod place;
 pub mod queue;
+mod scan;
 pub mod show;
 mod target;
+mod watch;
 
 use std::process::ExitCode;
 use std::time::Duration;

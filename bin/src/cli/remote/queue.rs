@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::ArgValueCompleter;
 use isogrid_wire::client::{Cause, Client, Error, Queue};
 use isogrid_wire::native::catalog::ObjectKind;
 use isogrid_wire::native::queue::MessageState;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::confirm::confirm;
 use super::{Failure, Outcome, RemoteArgs, object, show, span};
+use crate::cli::complete;
 use crate::cli::output::{OutputArgs, say};
 use crate::cli::table::table;
 
@@ -45,6 +47,10 @@ pub struct QueueArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Make a queue, or check that it is there with these options.
+    #[command(after_help = examples!(
+        "isogrid queue create jobs --visible 2m --attempts 5",
+        "isogrid queue create events --strict --max-bytes 1GiB",
+    ))]
     Create {
         /// Its name.
         name: String,
@@ -53,24 +59,39 @@ enum Command {
     },
     /// List the queues.
     #[command(visible_alias = "ls")]
+    #[command(after_help = examples!("isogrid queue list", "isogrid queue ls -o json"))]
     List,
     /// Drop a queue with all that is in it.
     #[command(visible_alias = "drop")]
+    #[command(after_help = examples!(
+        "isogrid queue delete jobs               # asks for the name",
+        "isogrid queue delete jobs --yes",
+    ))]
     Delete {
         /// Its name.
+        #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
         /// Without asking for the name.
         #[arg(long)]
         yes: bool,
     },
     /// Publish a message: the argument, or what stdin has.
+    #[command(after_help = examples!(
+        "isogrid queue publish jobs 'resize 7.png' --header to=100x100 --dedup 7.png",
+        "isogrid queue publish jobs --delay 10m < message.json",
+    ))]
     Publish {
         #[command(flatten)]
         message: messages::PublishArgs,
     },
     /// Print messages, and acknowledge them.
+    #[command(after_help = examples!(
+        "isogrid queue pull jobs --wait 5s",
+        "isogrid queue pull jobs -n 10 -o json",
+    ))]
     Pull {
         /// The queue.
+        #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
         /// How many at the most: 1 to 64.
         #[arg(short, long, value_name = "N", default_value_t = 1)]
@@ -80,8 +101,13 @@ enum Command {
         wait: Duration,
     },
     /// Print messages as they come, and acknowledge them, until Ctrl-C.
+    #[command(after_help = examples!(
+        "isogrid queue consume jobs",
+        "isogrid queue consume jobs --count 100 -o json > messages.ndjson",
+    ))]
     Consume {
         /// The queue.
+        #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
         /// End after so many.
         #[arg(long, value_name = "N")]
@@ -91,21 +117,36 @@ enum Command {
         credit: u32,
     },
     /// Show messages; nothing is changed.
+    #[command(after_help = examples!(
+        "isogrid queue browse jobs",
+        "isogrid queue browse jobs --state dead  # what was delivered in vain, and why",
+    ))]
     Browse {
         /// The queue.
+        #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
         /// Only those in this state.
         #[arg(long, value_enum, default_value_t = State::Any)]
         state: State,
     },
     /// Show what is in a queue, and what went through.
+    #[command(after_help = examples!(
+        "isogrid queue stats jobs",
+        "isogrid queue stats jobs -o json",
+    ))]
     Stats {
         /// The queue.
+        #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
     },
     /// Remove messages, but none that a consumer has.
+    #[command(after_help = examples!(
+        "isogrid queue purge jobs --state dead   # asks for the name",
+        "isogrid queue purge jobs --yes",
+    ))]
     Purge {
         /// The queue.
+        #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
         /// Only those in this state.
         #[arg(long, value_enum, default_value_t = State::Any)]
@@ -115,8 +156,13 @@ enum Command {
         yes: bool,
     },
     /// Bring dead messages back.
+    #[command(after_help = examples!(
+        "isogrid queue redrive jobs",
+        "isogrid queue redrive jobs -n 10",
+    ))]
     Redrive {
         /// The queue.
+        #[arg(add = ArgValueCompleter::new(complete::queues))]
         name: String,
         /// So many at the most, the oldest first; without it all.
         #[arg(short, long, value_name = "N", default_value_t = 0)]

@@ -156,16 +156,15 @@ impl Repl {
     }
 }
 
+const OF_ITS_OWN: &str = "that is a process of its own: run it in a shell";
+
 fn parsed(words: Vec<String>) -> ExitCode {
     match Cli::try_parse_from(std::iter::once("isogrid".to_owned()).chain(words)) {
         Ok(Cli {
             command:
-                Command::Serve(_)
-                | Command::Dev(_)
-                | Command::Memcached { .. }
-                | Command::Repl(_)
-                | Command::Lock(_),
-        }) => fail("that is a process of its own: run it in a shell", USAGE),
+                Command::Serve(_) | Command::Dev(_) | Command::Memcached { .. } | Command::Repl(_),
+        }) => fail(OF_ITS_OWN, USAGE),
+        Ok(Cli { command: Command::Lock(lock) }) if lock.holds() => fail(OF_ITS_OWN, USAGE),
         Ok(cli) => execute(cli.command),
         Err(error) => {
             // A terminal that has gone hears nothing.

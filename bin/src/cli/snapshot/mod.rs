@@ -42,6 +42,10 @@ pub struct SnapshotArgs {
 enum Command {
     /// Save a running server's caches, or what a data directory holds that no server uses, to one
     /// file. Nothing in the directory is changed.
+    #[command(after_help = examples!(
+        "isogrid snapshot save nightly.snapshot --server 127.0.0.1:7400",
+        "isogrid snapshot save all.snapshot --data-dir /var/lib/isogrid",
+    ))]
     Save {
         /// The file; it appears under this name once it is whole and durable. Of a running server
         /// its name alone.
@@ -54,6 +58,10 @@ enum Command {
     },
     /// Load a file into a running server, or into a data directory that no server uses; it is made
     /// where there is none. The file is checked from end to end before anything is changed.
+    #[command(after_help = examples!(
+        "isogrid snapshot load nightly.snapshot --server 127.0.0.1:7400 --cache orders",
+        "isogrid snapshot load all.snapshot --data-dir /var/lib/isogrid --mode replace",
+    ))]
     Load {
         /// The file; of a running server its name alone.
         file: PathBuf,
@@ -65,6 +73,7 @@ enum Command {
     },
     /// Read a snapshot file from end to end and say what is in it; exit code 1 when it is not
     /// whole. The file must not be cut meanwhile.
+    #[command(after_help = examples!("isogrid snapshot verify all.snapshot"))]
     Verify {
         /// The file.
         file: PathBuf,

@@ -63,8 +63,11 @@ fn find(
 ) -> Result<(&'static Method, Map<String, Value>), Failure> {
     let unknown = || {
         let near = crate::config::nearest(name, METHODS.iter().map(|method| method.name));
-        let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-        Failure::new(ErrorCode::NoSuchObject, format!("there is no method `{name}`{hint}"))
+        let help = near.map_or("`isogrid admin` lists them all".to_owned(), |near| {
+            format!("did you mean `{near}`?")
+        });
+        let why = format!("there is no method `{name}`\n  help: {help}");
+        Failure::new(ErrorCode::NoSuchObject, why)
     };
     let method = admin::find(name).ok_or_else(unknown)?;
     let params: Map<String, Value> = arguments.parse()?;

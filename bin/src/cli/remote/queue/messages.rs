@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 use isogrid_wire::client::queue::{Delivery, Message, Published, Shown};
 use isogrid_wire::client::{Client, Queue};
 use isogrid_wire::native::queue::MessageState;
@@ -11,12 +12,14 @@ use serde_json::{Map, Value, json};
 
 use super::super::pair;
 use super::{Failure, Outcome, open, show, span};
+use crate::cli::complete;
 use crate::cli::output::{Format, OutputArgs, say};
 
 /// A message to be published.
 #[derive(Args)]
 pub struct PublishArgs {
     /// The queue.
+    #[arg(add = ArgValueCompleter::new(complete::queues))]
     name: String,
     /// The message; without it what stdin has.
     body: Option<String>,
