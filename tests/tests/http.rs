@@ -4,6 +4,8 @@
 
 #[path = "http/abuse.rs"]
 mod abuse;
+#[path = "http/caches.rs"]
+mod caches;
 #[path = "http/detection.rs"]
 mod detection;
 #[path = "http/durability.rs"]

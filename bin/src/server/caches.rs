@@ -186,6 +186,11 @@ pub fn from_json(options: &Value) -> Result<Vec<(String, String)>, Refused> {
     fields.iter().map(text).collect()
 }
 
+/// The same, borrowed.
+pub fn pairs(options: &[(String, String)]) -> Vec<(&str, &str)> {
+    options.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect()
+}
+
 /// Adds what to do.
 fn refused(node: &Node, error: CatalogError) -> Refused {
     let help = match &error {

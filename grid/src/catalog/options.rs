@@ -296,6 +296,12 @@ impl CacheOptions {
         FIELDS.iter().map(|field| field.name)
     }
 
+    /// What an option may be, in words; `None` when there is none of that name.
+    #[must_use]
+    pub fn allowed(name: &str) -> Option<&'static str> {
+        FIELDS.iter().find(|field| field.name == name).map(|field| field.allowed)
+    }
+
     /// Sets an option from its text.
     ///
     /// # Errors

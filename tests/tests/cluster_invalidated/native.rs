@@ -121,6 +121,17 @@ fn a_cache_is_made_while_the_servers_run() {
     assert_eq!(dev.asks(1, "DELETE", path, &[], b"").status, 404);
     assert_eq!(dev.http(0, path).status, 404);
     dev.refuses(0, "cache create no --mode replicated", 2, "mode");
+    // Over HTTP as well.
+    let (other, entry) = ("/v1/caches/other", "/v1/caches/other/entries/k");
+    for node in 0..3 {
+        let made = dev.asks(node, "PUT", other, &[], b"{\"mode\":\"invalidated\"}");
+        assert_eq!(made.status, 201, "{}", made.text());
+    }
+    assert_eq!(dev.asks(0, "PUT", entry, &[], b"1").status, 201);
+    assert_eq!(dev.asks(1, "PUT", entry, &[], b"2").status, 201);
+    assert_eq!(dev.http(0, entry).status, 404, "what the other one wrote is dropped here");
+    assert_eq!(dev.asks(0, "DELETE", "/v1/caches/other?confirm=other", &[], b"").status, 204);
+    assert_eq!(dev.http(0, other).status, 404);
     assert!(dev.metric(0, "isogrid_invalidation_listeners") == 2);
     assert!(dev.metric(1, "isogrid_invalidation_messages_total") >= 1);
 }

@@ -31,7 +31,9 @@ fn example(path: &str, declared: &Value, with_options: bool) -> (String, Vec<Str
         let (name, example) = (text("name"), text("example"));
         match text("in").as_str() {
             "path" => path = path.replace(&format!("{{{name}}}"), &example),
-            "query" if with_options => query.push(format!("{name}={example}")),
+            "query" if with_options || parameter["required"] == true => {
+                query.push(format!("{name}={example}"))
+            }
             // Conditions exclude each other, and are tested elsewhere.
             _ => headers.push(format!("{name}: {example}")),
         }
@@ -65,11 +67,13 @@ fn every_route_answers_as_it_is_described() {
             let schema = &body["application/json"]["schema"];
             let params = schema["examples"][0].to_string();
             let body = if schema.is_object() { params.as_bytes() } else { b"7" };
-            let body = if method == "PUT" || method == "POST" { body } else { b"" };
+            let body = if matches!(&*method, "PUT" | "PATCH" | "POST") { body } else { b"" };
             for with_options in [true, false] {
                 // What was stored before is there for the reads and removals to come.
                 let key = "/v1/caches/default/entries/some%2Fkey";
                 server.http("PUT", key, &[], b"7");
+                let options = br#"{"memory":"16MiB","ttl":"10m"}"#;
+                server.http("PUT", "/v1/caches/orders", &[], options);
                 let (path, headers) = example(path, declared, with_options);
                 let answer = call(&server, &method, &path, &headers, body);
                 let what = format!("{method} {path} {headers:?}");
@@ -85,8 +89,10 @@ fn every_route_answers_as_it_is_described() {
             let (wrong, pages) = (format!("{path}?no=such"), ["origin: http://x".to_owned()]);
             check(&wrong, declared, &call(&server, &method, &wrong, &[], b"{\"no\":1}"));
             check(&path, declared, &call(&server, &method, &path, &pages, b""));
-            let missing = path.replace("/default", "/missing").replace("some", "missing");
-            if missing != path {
+            let missing = path.replace("/default", "/missing").replace("/orders", "/missing");
+            let missing = missing.replace("some", "missing");
+            // A cache that is missing is made.
+            if missing != path && (method != "PUT" || path.contains("entries")) {
                 let answer = call(&server, &method, &missing, &[], b"");
                 assert_eq!(answer.status, 404, "{missing}");
                 check(&missing, declared, &answer);

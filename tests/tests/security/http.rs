@@ -9,33 +9,40 @@ const ENTRY: &str = "/v1/caches/default/entries/own";
 const ALIEN: &str = "/v1/caches/default/entries/alien";
 
 /// With what each user of the tables asks: nobody; a reader, a writer and a deleter of keys that
-/// begin with `own`, a monitor, an administrator.
-const ROLES: [(&str, &[&str]); 5] = [
+/// begin with `own`, a monitor, the administrator of one cache, and that of everything.
+const ROLES: [(&str, &[&str]); 6] = [
     ("reader", &["read@default/own"]),
     ("writer", &["read@default/own", "write@default/own"]),
     ("deleter", &["delete@default/own"]),
     ("monitor", &["monitor@*"]),
+    ("keeper", &["admin@own"]),
     ("boss", &["all@*"]),
 ];
 
 /// What is asked, and what nobody and each of [`ROLES`] is answered.
-const TABLE: [(&str, &str, [u16; 6]); 15] = [
-    ("GET", "/health/live", [200, 200, 200, 200, 200, 200]),
-    ("GET", "/health/ready", [200, 200, 200, 200, 200, 200]),
-    ("GET", "/v1/openapi.json", [200, 200, 200, 200, 200, 200]),
-    ("GET", "/metrics", [401, 403, 403, 403, 200, 200]),
-    ("GET", "/v1/caches", [401, 403, 403, 403, 200, 200]),
-    ("GET", "/v1/caches/default", [401, 403, 403, 403, 200, 200]),
-    ("PUT", ENTRY, [401, 403, 204, 403, 403, 204]),
-    ("PUT", ALIEN, [401, 403, 403, 403, 403, 204]),
-    ("GET", ENTRY, [401, 200, 200, 403, 403, 200]),
-    ("GET", ALIEN, [401, 403, 403, 403, 403, 200]),
-    ("POST", "/v1/caches/default/entries/own/incr", [401, 403, 200, 403, 403, 200]),
-    ("POST", "/v1/admin/node.info", [401, 403, 403, 403, 200, 200]),
-    ("POST", "/v1/admin/caches.list", [401, 403, 403, 403, 200, 200]),
+const TABLE: [(&str, &str, [u16; 7]); 21] = [
+    ("GET", "/health/live", [200, 200, 200, 200, 200, 200, 200]),
+    ("GET", "/health/ready", [200, 200, 200, 200, 200, 200, 200]),
+    ("GET", "/v1/openapi.json", [200, 200, 200, 200, 200, 200, 200]),
+    ("GET", "/metrics", [401, 403, 403, 403, 200, 403, 200]),
+    ("GET", "/v1/caches", [401, 403, 403, 403, 200, 403, 200]),
+    ("GET", "/v1/caches/default", [401, 403, 403, 403, 200, 403, 200]),
+    ("PUT", "/v1/caches/own", [401, 403, 403, 403, 403, 201, 201]),
+    ("PATCH", "/v1/caches/own", [401, 403, 403, 403, 403, 200, 200]),
+    ("DELETE", "/v1/caches/own?confirm=own", [401, 403, 403, 403, 403, 204, 204]),
+    ("PUT", ENTRY, [401, 403, 204, 403, 403, 403, 204]),
+    ("PUT", ALIEN, [401, 403, 403, 403, 403, 403, 204]),
+    ("GET", ENTRY, [401, 200, 200, 403, 403, 403, 200]),
+    ("GET", ALIEN, [401, 403, 403, 403, 403, 403, 200]),
+    ("POST", "/v1/caches/default/entries/own/incr", [401, 403, 200, 403, 403, 403, 200]),
+    ("POST", "/v1/admin/node.info", [401, 403, 403, 403, 200, 403, 200]),
+    ("POST", "/v1/admin/caches.list", [401, 403, 403, 403, 200, 403, 200]),
     // Who may is told what is missing.
-    ("POST", "/v1/admin/snapshot.save", [401, 403, 403, 403, 403, 400]),
-    ("POST", "/v1/admin/snapshot.load", [401, 403, 403, 403, 403, 400]),
+    ("POST", "/v1/admin/snapshot.save", [401, 403, 403, 403, 403, 403, 400]),
+    ("POST", "/v1/admin/snapshot.load", [401, 403, 403, 403, 403, 403, 400]),
+    ("PUT", "/v1/caches/other", [401, 403, 403, 403, 403, 403, 201]),
+    ("PATCH", "/v1/caches/other", [401, 403, 403, 403, 403, 403, 200]),
+    ("DELETE", "/v1/caches/other?confirm=other", [401, 403, 403, 403, 403, 403, 204]),
 ];
 
 fn basic(user: &str, password: &str) -> String {
@@ -49,7 +56,7 @@ fn serve(users: &Users) -> Server {
 
 fn status(client: &mut Client, verb: &str, path: &str, header: Option<&str>) -> u16 {
     let headers: Vec<&str> = header.into_iter().collect();
-    let body: &[u8] = if verb == "PUT" { b"1" } else { b"" };
+    let body: &[u8] = if verb == "PUT" && path.contains("/entries/") { b"1" } else { b"" };
     client.http(verb, path, &headers, body).status
 }
 
@@ -128,14 +135,18 @@ fn denials_and_what_administrators_do_are_recorded() {
         &[&basic("boss", PASSWORD)],
         b"{\"cache\":\"default\"}",
     );
+    server.http("PUT", "/v1/caches/orders", &[&basic("boss", PASSWORD)], b"{\"ttl\":\"77s\"}");
+    server.http("DELETE", "/v1/caches/orders?confirm=orders", &[&basic("writer", PASSWORD)], b"");
     server.signal("TERM");
     assert!(server.wait().success());
     let text = std::fs::read_to_string(users.path("audit.jsonl")).unwrap();
     for said in [
         "\"event\":\"denied\",\"user\":\"writer\",\"peer\":\"127.0.0.1\",\"command\":\"PUT /v1/caches/{name}/entries/{key}\",\"cache\":\"default\",\"key_sha256\":\"",
         "\"event\":\"admin\",\"user\":\"boss\",\"peer\":\"127.0.0.1\",\"command\":\"POST /v1/admin/caches.clear\"",
+        "\"event\":\"admin\",\"user\":\"boss\",\"peer\":\"127.0.0.1\",\"command\":\"PUT /v1/caches/orders\",\"cache\":\"orders\"",
+        "\"event\":\"denied\",\"user\":\"writer\",\"peer\":\"127.0.0.1\",\"command\":\"DELETE /v1/caches/orders\",\"cache\":\"orders\"",
     ] {
         assert!(text.contains(said), "{said}\n{text}");
     }
-    assert!(!text.contains("alien-key"), "{text}");
+    assert!(!text.contains("alien-key") && !text.contains("77s"), "{text}");
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use isogrid_grid::Cache;
+use isogrid_grid::catalog::Kind;
 use serde_json::{Value, json};
 
 use super::{Fault, Invocation};
 use crate::config::CacheMode;
+use crate::server::caches;
 use crate::server::counters::Counts;
 use crate::server::invalidated::Gate;
 use crate::server::keeper::Keeper;
@@ -42,6 +44,8 @@ pub fn describe(node: &Node, cache: &Cache) -> Value {
     }
     let config = cache.config();
     let kept = node.config.caches.iter().find(|kept| kept.name == cache.name());
+    let object = caches::describe(node, Kind::Cache, cache.name());
+    let options = object.map(|found| caches::to_json(&found)["options"].take());
     json!({
         "name": cache.name(),
         "entries": usage.entries,
@@ -57,6 +61,7 @@ pub fn describe(node: &Node, cache: &Cache) -> Value {
             "max_idle_ms": config.default_max_idle,
             "persist": kept.map(|kept| kept.persist.as_str()),
         },
+        "options": options.ok(),
         "stats": {
             "hits": counts.get_hits,
             "misses": counts.get_misses,

@@ -19,8 +19,6 @@ use crate::server::admin::{Fault, Invocation, Method, Progress, find};
 
 /// The media type of a stream of documents.
 pub const NDJSON: &str = "application/x-ndjson";
-/// Bytes of a method's parameters at the most.
-const PARAMS_LEN_MAX: usize = 64 << 10;
 /// Lines of progress that wait for a client to read them; more are left out.
 const LINES_MAX: usize = 16;
 const PREFIX: &str = "/v1/admin/";
@@ -31,14 +29,7 @@ pub async fn call(call: Call) -> Result<Response<Body>, Problem> {
     let method = method(request.uri().path())?;
     let streams = accepts_stream(&request);
     let (parts, body) = request.into_parts();
-    let bytes = body::read(&parts.headers, body, PARAMS_LEN_MAX).await?;
-    let params = match bytes.trim_ascii() {
-        [] => json!({}),
-        text => serde_json::from_slice(text).map_err(|e| Problem::invalid(format!("{e}")))?,
-    };
-    let Value::Object(params) = params else {
-        return Err(Problem::invalid("the parameters are no JSON object"));
-    };
+    let params = body::object(&parts.headers, body).await?;
     method.check(&params).map_err(problem)?;
     let invoke = |progress| (method.handler)(Invocation { node, params, progress });
     if !streams {

@@ -2,12 +2,13 @@
 
 use axum::body::Body;
 use axum::http::Response;
+use isogrid_grid::catalog::CacheOptions;
 use serde_json::{Map, Value, json};
 
 use super::json::json as answer;
 use super::problem::Problem;
 use super::query::Query;
-use super::route::{Call, In, Route};
+use super::route::{Access, Call, In, Route, Verb};
 use super::routes::{PROBLEM, ROUTES};
 use crate::server::admin::{METHODS, Method};
 
@@ -48,10 +49,28 @@ fn operation(route: &Route) -> Value {
         "responses": responses(route),
     });
     if !route.body.is_empty() {
-        let body = json!({ "required": true, "content": { route.body: {} } });
+        let is_of_cache = matches!(route.access, Access::Cache(_));
+        let media = if is_of_cache { json!({ "schema": options(route.verb) }) } else { json!({}) };
+        let body = json!({ "required": true, "content": { route.body: media } });
         insert(&mut operation, "requestBody", body);
     }
     operation
+}
+
+/// The options of a cache: those that a new one has, or those that change.
+fn options(verb: Verb) -> Value {
+    let fits = |name: &&str| verb != Verb::Patch || CacheOptions::is_live(name);
+    let property = |name| {
+        let doc = CacheOptions::allowed(name).unwrap_or_default();
+        (name.to_owned(), json!({ "type": ["string", "number", "null"], "description": doc }))
+    };
+    let properties: Map<String, Value> = CacheOptions::names().filter(fits).map(property).collect();
+    json!({
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+        "examples": [{ "memory": "16MiB", "ttl": "10m" }],
+    })
 }
 
 fn invocation(route: &Route, method: &Method) -> Value {
@@ -84,7 +103,11 @@ fn invocation(route: &Route, method: &Method) -> Value {
 fn parameters(route: &Route) -> Vec<Value> {
     let of_path = route.path.split('/').filter_map(|part| {
         let name = part.strip_prefix('{')?.strip_suffix('}')?;
-        let example = if name == "name" { "default" } else { "some%2Fkey" };
+        let example = match name {
+            "name" if matches!(route.access, Access::Cache(_)) => "orders",
+            "name" => "default",
+            _ => "some%2Fkey",
+        };
         Some(json!({
             "name": name,
             "in": "path",
@@ -97,7 +120,7 @@ fn parameters(route: &Route) -> Vec<Value> {
         json!({
             "name": param.name,
             "in": if param.place == In::Query { "query" } else { "header" },
-            "required": false,
+            "required": param.required,
             "description": param.doc,
             "schema": { "type": "string" },
             "example": param.example,

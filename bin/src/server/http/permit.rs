@@ -50,7 +50,7 @@ pub async fn check(node: &Arc<Node>, route: &Route, asked: Asked<'_>) -> Result<
     let (class, cache, key) = what(route, asked.path)?;
     let event = match allow(Some(&identity), class, &cache, key.as_deref()) {
         false => "denied",
-        true if class == OpClass::Admin => "admin",
+        true if matches!(class, OpClass::Admin | OpClass::Configure) => "admin",
         true => return Ok(()),
     };
     record(node, caller, &identity, event, (asked, &cache, key.as_deref()));
@@ -67,6 +67,7 @@ fn what(route: &Route, path: &str) -> Result<(OpClass, String, Option<Vec<u8>>),
     match route.access {
         Access::Open => Ok((OpClass::Open, String::new(), None)),
         Access::Node(class) => Ok((class, String::new(), None)),
+        Access::Cache(class) => Ok((class, target::cache_name(path)?, None)),
         Access::Entry(class, suffix) => {
             Ok((class, target::cache_name(path)?, Some(target::key(path, suffix)?)))
         }

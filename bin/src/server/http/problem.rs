@@ -33,8 +33,12 @@ macro_rules! codes {
         }
 
         impl Code {
-            #[cfg(test)]
             const ALL: &[Code] = &[$(Code::$name,)*];
+
+            /// That of an error, if HTTP answers with it.
+            pub fn of(error: ErrorCode) -> Option<Code> {
+                Self::ALL.iter().copied().find(|code| code.entry().0 == error)
+            }
 
             /// The error, status and next step.
             fn entry(self) -> (ErrorCode, StatusCode, &'static str) {
@@ -53,14 +57,17 @@ codes! {
     Forbidden FORBIDDEN "`isogrid user ls` says what a user may do; where nobody logs in, ask from this machine, by its address or as localhost",
     InvalidArgument BAD_REQUEST "see /v1/openapi.json for what is allowed",
     NoSuchObject NOT_FOUND "GET /v1/caches lists the caches, /v1/openapi.json the paths",
+    ObjectExists CONFLICT "leave out what differs, alter the cache, or choose another name",
     KeyTooLarge BAD_REQUEST "keys have 1 to 65535 bytes",
     ValueTooLarge PAYLOAD_TOO_LARGE "raise limits.max_item_size, or store less",
     NotANumber CONFLICT "only decimal text can be counted up and down",
+    QuotaExceeded INSUFFICIENT_STORAGE "remove what is not needed, or raise the limit",
     SegmentUnavailable SERVICE_UNAVAILABLE "ask again in a moment; `isogrid cluster status` says what nobody serves",
     Overloaded SERVICE_UNAVAILABLE "ask again in a moment",
     OutOfMemory INSUFFICIENT_STORAGE "raise the cache's memory, or let its policy evict",
     NotReady SERVICE_UNAVAILABLE "GET /health/ready says when",
     OutcomeUnknown INTERNAL_SERVER_ERROR "read the entry to see what became of it",
+    Internal INTERNAL_SERVER_ERROR "see the server's log, and look what became of it",
     Storage SERVICE_UNAVAILABLE "see the server's log and its disk; reads go on",
 }
 
@@ -71,17 +78,27 @@ pub struct Problem {
     /// `None` where the status says all there is to say.
     code: Option<Code>,
     detail: String,
+    /// Facts for programs, and the next step where it is another than the code's.
+    members: Vec<(&'static str, Value)>,
 }
 
 impl Problem {
     /// A problem of the catalogue.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Problem { status: code.entry().1, code: Some(code), detail: detail.into() }
+        let (_, status, _) = code.entry();
+        Problem { status, code: Some(code), detail: detail.into(), members: Vec::new() }
     }
 
     /// The expected outcomes that are no errors of the catalogue: no such entry, condition failed.
     pub fn outcome(status: StatusCode, detail: impl Into<String>) -> Self {
-        Problem { status, code: None, detail: detail.into() }
+        Problem { status, code: None, detail: detail.into(), members: Vec::new() }
+    }
+
+    /// With a member more, or another value of one.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.members.push((name, value.into()));
+        self
     }
 
     /// A value of the request that cannot be used.
@@ -106,6 +123,8 @@ impl Problem {
             fields.insert("code".into(), number.into());
             fields.insert("retry".into(), retry_name(error.retry()).into());
             fields.insert("help".into(), help.into());
+            let members = self.members.iter().map(|(name, value)| ((*name).into(), value.clone()));
+            fields.extend(members);
         }
         document
     }

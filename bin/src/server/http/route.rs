@@ -37,6 +37,8 @@ pub enum Verb {
     Options,
     /// Stores.
     Put,
+    /// Changes a part.
+    Patch,
     /// Does something.
     Post,
     /// Removes.
@@ -50,6 +52,7 @@ impl Verb {
             Verb::Get => "get",
             Verb::Options => "options",
             Verb::Put => "put",
+            Verb::Patch => "patch",
             Verb::Post => "post",
             Verb::Delete => "delete",
         }
@@ -60,6 +63,7 @@ impl Verb {
             Verb::Get => MethodFilter::GET,
             Verb::Options => MethodFilter::OPTIONS,
             Verb::Put => MethodFilter::PUT,
+            Verb::Patch => MethodFilter::PATCH,
             Verb::Post => MethodFilter::POST,
             Verb::Delete => MethodFilter::DELETE,
         }
@@ -75,7 +79,7 @@ pub enum In {
     Header,
 }
 
-/// A parameter that may be left out.
+/// A parameter.
 #[derive(Debug)]
 pub struct Param {
     /// Where it stands.
@@ -84,6 +88,8 @@ pub struct Param {
     pub name: &'static str,
     /// What it does.
     pub doc: &'static str,
+    /// Whether it must be there.
+    pub required: bool,
     /// A value that it may have.
     pub example: &'static str,
 }
@@ -106,6 +112,8 @@ pub enum Access {
     Open,
     /// Something of the node.
     Node(OpClass),
+    /// Something of the cache in the path, all of it.
+    Cache(OpClass),
     /// Something of the entry in the path, without this suffix.
     Entry(OpClass, &'static str),
     /// What the method in the path says.

@@ -19,11 +19,11 @@ const fn reply(status: u16, media: &'static [&'static str], doc: &'static str) -
 }
 
 const fn query(name: &'static str, doc: &'static str, example: &'static str) -> Param {
-    Param { place: In::Query, name, doc, example }
+    Param { place: In::Query, name, doc, required: false, example }
 }
 
 const fn header(name: &'static str, doc: &'static str, example: &'static str) -> Param {
-    Param { place: In::Header, name, doc, example }
+    Param { place: In::Header, name, doc, required: false, example }
 }
 
 const INVALID: Reply = reply(400, &[PROBLEM], "the request is malformed");
@@ -38,6 +38,8 @@ const UNAVAILABLE: Reply = reply(503, &[PROBLEM], "starting, or writes are refus
 const FULL: Reply = reply(507, &[PROBLEM], "there is no room and nothing may be evicted");
 const VERBOSE: Param = query("verbose", "List every check.", "1");
 const TTL: Param = query("ttl", "Lifespan, 1ms to 36500d; without it the cache's default.", "60s");
+const CONFIRM: Param =
+    Param { required: true, ..query("confirm", "The cache's name once more.", "orders") };
 const IF_MATCH: Param = header("if-match", "Only when the version is one of these; * any.", "*");
 
 const PROBE: &[Reply] = &[
@@ -150,6 +152,68 @@ pub static ROUTES: &[Route] = &[
             UNAVAILABLE,
         ],
         handler: |call| Box::pin(caches::one(call)),
+    },
+    Route {
+        verb: Verb::Put,
+        path: "/v1/caches/{name}",
+        access: Access::Cache(OpClass::Configure),
+        doc: "Makes a cache with these options, or checks that it is there with them.",
+        anytime: false,
+        params: &[],
+        body: JSON,
+        replies: &[
+            reply(200, &[JSON], "it was there, with these options"),
+            reply(201, &[JSON], "it was made"),
+            INVALID,
+            UNAUTHORIZED,
+            FORBIDDEN,
+            reply(409, &[PROBLEM], "it is there with other options: `differences`"),
+            TOO_LARGE,
+            UNKNOWN,
+            UNAVAILABLE,
+            reply(507, &[PROBLEM], "there are too many caches, or too much memory is given"),
+        ],
+        handler: |call| Box::pin(caches::put(call)),
+    },
+    Route {
+        verb: Verb::Patch,
+        path: "/v1/caches/{name}",
+        access: Access::Cache(OpClass::Configure),
+        doc: "Changes options of a cache while it is in use.",
+        anytime: false,
+        params: &[],
+        body: JSON,
+        replies: &[
+            reply(200, &[JSON], "the cache as it is now"),
+            INVALID,
+            UNAUTHORIZED,
+            FORBIDDEN,
+            ABSENT,
+            TOO_LARGE,
+            UNKNOWN,
+            UNAVAILABLE,
+            reply(507, &[PROBLEM], "too much memory would be given"),
+        ],
+        handler: |call| Box::pin(caches::patch(call)),
+    },
+    Route {
+        verb: Verb::Delete,
+        path: "/v1/caches/{name}",
+        access: Access::Cache(OpClass::Configure),
+        doc: "Drops a cache with all that is in it.",
+        anytime: false,
+        params: &[CONFIRM],
+        body: "",
+        replies: &[
+            reply(204, &[], "dropped"),
+            INVALID,
+            UNAUTHORIZED,
+            FORBIDDEN,
+            ABSENT,
+            UNKNOWN,
+            UNAVAILABLE,
+        ],
+        handler: |call| Box::pin(caches::delete(call)),
     },
     Route {
         verb: Verb::Put,

@@ -22,7 +22,7 @@ use super::request::{At, Flow};
 use super::session::Session;
 use super::topology::Watching;
 use crate::security::{Identity, OpClass};
-use crate::server::caches;
+use crate::server::caches::{self, pairs};
 use crate::server::health::{State, live, ready};
 use crate::server::node::Node;
 
@@ -184,11 +184,6 @@ fn known(of: ObjectKind) -> Result<Kind, Failure> {
 /// They are none.
 pub fn options(options: &Json<'_>) -> Result<Vec<(String, String)>, Failure> {
     Ok(caches::from_json(&options.parse::<Value>()?)?)
-}
-
-/// The same, borrowed.
-pub fn pairs(options: &[(String, String)]) -> Vec<(&str, &str)> {
-    options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 fn props(node: &Node, object: &Object) -> String {

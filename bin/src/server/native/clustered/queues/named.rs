@@ -19,6 +19,7 @@ use super::super::spread::{Fate, Spread, Unit};
 use super::{answer_of, only, unit, with_name};
 use crate::cluster::SEGMENTS;
 use crate::security::OpClass;
+use crate::server::caches::pairs;
 use crate::server::native::catalog;
 use crate::server::native::failure::Failure;
 use crate::server::native::permit::permissions;
@@ -228,7 +229,7 @@ pub(super) fn execute(
         Request::Create(create) => {
             let options = catalog::options(&create.options)?;
             let known = of_cluster(node).map_or(0, |way| node.hosted_queues.all(&way).len());
-            let (created, options) = named::create(&here, known, name, &catalog::pairs(&options))?;
+            let (created, options) = named::create(&here, known, name, &pairs(&options))?;
             if !created && create.mode == CreateMode::CreateNew {
                 return Err(Failure::new(ErrorCode::ObjectExists, format!("{name:?} is there")));
             }
