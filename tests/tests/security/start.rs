@@ -118,7 +118,9 @@ fn a_refusal_of_the_drop_in_names_its_flags() {
         Server::memcached_like(command, &args.concat())
     };
     let (login, secured) = (["-Y", &file], ["-Z", "-o", &tls]);
-    let table: [(&[&[&str]], &[&str], &[&str]); 5] = [
+    // What is said, and the words that the refusal has and has not.
+    type Words<'a> = &'a [&'a str];
+    let table: [(&[Words<'_>], Words<'_>, Words<'_>); 5] = [
         (&[&everywhere], &["`-Y FILE`", "`-Z -o ssl_chain_cert=FILE,ssl_key=FILE`"], &["--set"]),
         (&[&everywhere, &login], &["-Z -o"], &["-Y FILE", "--set"]),
         (&[&everywhere, &secured], &["-Y FILE"], &["-Z -o", "--set"]),
