@@ -116,6 +116,9 @@ struct Sum {
     told: u64,
     steps: u64,
     simulated_ms: u64,
+    /// Those with queues, and what became of messages in them.
+    with_queues: u64,
+    queues: BTreeMap<&'static str, u64>,
 }
 
 impl Sum {
@@ -123,6 +126,10 @@ impl Sum {
     fn add(&mut self, arguments: &Arguments, seed: u64, report: Report) {
         self.steps += report.steps;
         self.simulated_ms += report.simulated_ms;
+        self.with_queues += u64::from(!report.queues.is_empty());
+        for (what, count) in &report.queues {
+            *self.queues.entry(what).or_default() += count;
+        }
         self.reports.insert(seed, report);
         while let Some(report) = self.reports.remove(&(arguments.seed + self.told)) {
             let (seed, count) = (arguments.seed + self.told, arguments.count);
@@ -157,9 +164,11 @@ fn seeds(arguments: &Arguments) -> ExitCode {
     if failed.into_inner() {
         return ExitCode::FAILURE;
     }
-    let Sum { told, steps, simulated_ms, .. } = sum.into_inner().expect("no panic");
+    let Sum { told, steps, simulated_ms, with_queues, queues, .. } =
+        sum.into_inner().expect("no panic");
     let minutes = simulated_ms / 60_000;
     println!("{told} seeds, {minutes} simulated minutes, {steps} events: all good");
+    println!("{with_queues} with queues: {queues:?}");
     ExitCode::SUCCESS
 }
 

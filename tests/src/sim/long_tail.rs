@@ -4,6 +4,7 @@
 use isogrid_grid::id::NodeId;
 
 use super::chance::Chance;
+use super::clients::keys_of;
 use super::queue::What;
 use super::server::{Ask, answers_at_once};
 use super::world::World;
@@ -45,6 +46,9 @@ impl World {
             self.schedule(0, What::Way(from, to, false));
             self.schedule(CUT, What::Way(from, to, true));
         }
+        // What counts is not written over.
+        let key = keys_of(segment).find(|one| *one == key).or_else(|| keys_of(segment).next());
+        let Some(key) = key else { return };
         for _ in 0..WRITES {
             let value = self.clients.new_value();
             self.ask_of(at, (group, segment, key), Ask::Put(value), false);
