@@ -15,6 +15,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use dns::Zone;
+use isogrid_tests::cluster::free_address;
 use isogrid_tests::harness::{Server, temporary};
 use serde_json::Value;
 
@@ -46,8 +47,12 @@ fn begin(port: u16, cluster: &str, expect: u8) -> Server {
 }
 
 fn begin_with(how: &[&str], expect: u8) -> Server {
+    begin_at("127.0.0.1:0", how, expect)
+}
+
+fn begin_at(peer: &str, how: &[&str], expect: u8) -> Server {
     let expect = expect.to_string();
-    let fixed = ["--peer", "127.0.0.1:0", "--http", "127.0.0.1:0", "--mode", "distributed"];
+    let fixed = ["--peer", peer, "--http", "127.0.0.1:0", "--mode", "distributed"];
     Server::begin_isogrid(&[&fixed[..], &["--bootstrap-expect", &expect], how].concat())
 }
 
@@ -125,6 +130,11 @@ fn nodes_that_announce_themselves_are_one_cluster() {
     servers.iter().for_each(|one| one.signal("KILL"));
 }
 
+fn until_served(servers: &[Server]) {
+    let is_ready = |one: &Server| one.http("GET", "/health/ready", &[], b"").status == 200;
+    until("it serves", servers, || servers.iter().all(is_ready));
+}
+
 /// Nodes that know of nobody, and how they are told of each other: they become one cluster, and one
 /// that comes later is let in.
 fn they_find_each_other(join: &str, missing: &str, tell: impl Fn(&[String])) {
@@ -140,10 +150,7 @@ fn they_find_each_other(join: &str, missing: &str, tell: impl Fn(&[String])) {
     servers.push(begin_with(&["--join", join], 0));
     servers.last_mut().unwrap().until_ready().unwrap();
     until("the fourth is let in", &servers, || servers.iter().all(|one| members(one) == 4));
-    until("it serves", &servers, || {
-        let ready = |one: &Server| one.http("GET", "/health/ready", &[], b"").status == 200;
-        servers.iter().all(ready)
-    });
+    until_served(&servers);
     servers[0].connect().ask("set a 0 0 1\r\nx\r\n", "STORED\r\n");
     servers[3].connect().ask("get a\r\n", "VALUE a 0 1\r\nx\r\nEND\r\n");
     // A bad line is said once by each that read it, and hurt nobody.
@@ -180,4 +187,45 @@ fn nodes_of_a_service_in_the_dns_are_one_cluster() {
     let zone = Zone::serve("_isogrid._tcp.grid.test");
     let join = format!("srv:_isogrid._tcp.grid.test@{}", zone.address());
     they_find_each_other(&join, "no SRV record: NXDOMAIN", |peers| zone.publish(peers));
+}
+
+/// All nodes stop, and come back where no other one knows them to be: first each at the address that
+/// another one had, then at new ones, of which the file is told when they run.
+#[test]
+fn nodes_that_come_back_elsewhere_find_each_other_again() {
+    let [file, data] = ["members", "elsewhere"].map(temporary);
+    let join = format!("file:{}", file.display());
+    let start = |addresses: &[String]| {
+        let begin = |(node, address): (usize, &String)| {
+            let data = data.join(node.to_string()).display().to_string();
+            begin_at(address, &["--join", &join, "--data-dir", &data, "--persist", "sync"], 3)
+        };
+        let mut servers: Vec<Server> = addresses.iter().enumerate().map(begin).collect();
+        servers.iter_mut().for_each(|server| server.until_ready().unwrap());
+        servers
+    };
+    let addresses: Vec<String> = (0..6).map(|_| free_address().to_string()).collect();
+    let rotated: Vec<String> = [1, 2, 0].map(|at| addresses[at].clone()).into();
+    for (life, addresses) in [&addresses[..3], &rotated, &addresses[3..]].into_iter().enumerate() {
+        let servers = start(addresses);
+        fs::write(&file, addresses.join("\n")).unwrap();
+        until("all are where they are now", &servers, || {
+            let known = |one: &Server| {
+                let told = status(one)["members"].clone();
+                let known = told.as_array().unwrap().iter().map(|one| one["address"].clone());
+                let known: Vec<Value> = known.collect();
+                known.len() == 3 && addresses.iter().all(|one| known.contains(&one.as_str().into()))
+            };
+            servers.iter().all(known)
+        });
+        until_served(&servers);
+        let mut client = servers[life].connect();
+        if life == 0 {
+            client.ask("set a 0 0 1\r\nx\r\n", "STORED\r\n");
+        }
+        client.ask("get a\r\n", "VALUE a 0 1\r\nx\r\nEND\r\n");
+        servers.iter().for_each(|one| one.signal("KILL"));
+    }
+    fs::remove_dir_all(data).unwrap();
+    fs::remove_file(file).unwrap();
 }

@@ -73,8 +73,8 @@ impl Cluster {
             return;
         }
         let Message::Copies(all) = envelope.message else {
-            let is_stranger = self.view.load().address(envelope.from).is_none();
-            let reached_at = is_stranger.then(|| from.to_owned());
+            let is_elsewhere = self.view.load().address(envelope.from) != Some(from);
+            let reached_at = is_elsewhere.then(|| from.to_owned());
             if let Some(waiting) = self.intake.take(bytes.len()) {
                 let _ = self.inputs.send(Input::Core(envelope, reached_at, waiting));
             }

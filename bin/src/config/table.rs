@@ -141,7 +141,7 @@ pub static ROOT: [Key<ServerConfig>; 57] = [
         )),
         field!(ServerConfig, cluster.join),
         "Where other nodes of the cluster may be. A name is looked up each second until the node is a \
-         member, and stands for all addresses that it has then; `srv:` is a service whose DNS SRV records \
+         member, and while it knows no leader, and stands for all addresses that it has then; `srv:` is a service whose DNS SRV records \
          name hosts and ports (`srv:_isogrid._tcp.example.org`, asked of the system's resolver, or of \
          another one with `@IP:PORT` behind it), and `file:` a file with an address a line, read as often. \
          With it, `cluster.discover` or `cluster.bootstrap_expect` the node belongs to a cluster.",

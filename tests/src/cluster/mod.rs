@@ -44,6 +44,7 @@ pub use load::Load;
 pub use namespaces::may_make_namespaces;
 pub use network::{Link, Network};
 pub use nodes::{Cluster, Mode, Setup};
+pub use ports::free_address;
 pub use round::{play, round};
 pub use script::{Script, Step, script};
 pub use small_disk::may_mount;

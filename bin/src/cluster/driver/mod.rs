@@ -2,6 +2,7 @@
 //! for. Before the process is a member it runs the founding in its place.
 
 mod keep;
+mod places;
 mod promote;
 mod roles;
 mod start;
@@ -25,6 +26,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use self::places::Places;
 use super::balance::{Left, Pace};
 use super::intake::Waiting;
 use super::storage::{Opened, Storage, StorageError};
@@ -42,8 +44,7 @@ const TELL_MS: u64 = 200;
 
 /// What happens to the task.
 pub(super) enum Input {
-    /// Of a peer; where it is reached, when it is no member that this one knows; and the room that it
-    /// takes.
+    /// Of a peer; where it is reached, when the metadata do not say so; and the room that it takes.
     Core(Envelope, Option<String>, Waiting),
     Hello(Hello, Waiting),
     Ask(Request),
@@ -51,7 +52,7 @@ pub(super) enum Input {
     Unreachable(String),
     Saved(u64),
     Promised,
-    /// Where others may be, while this process is no member.
+    /// Where others may be, while this process is no member or knows no leader.
     Seeds(Vec<String>),
     Member(NodeId, Settings, Log),
     Status(oneshot::Sender<Status>),
@@ -101,8 +102,7 @@ pub struct Driver {
     ending: Ending,
     since: u64,
     asked_at: u64,
-    /// Who is no member and said something last, and where it is reached.
-    stranger: Option<(NodeId, String)>,
+    places: Places,
     /// When it was last told what there is to say of the cluster.
     told_at: u64,
     /// How fast copies are filled.
@@ -145,7 +145,7 @@ impl Driver {
             ending: Ending::No,
             since,
             asked_at: 0,
-            stranger: None,
+            places: Places::default(),
             told_at: 0,
             pace: Pace::default(),
             told: BTreeSet::new(),
@@ -225,8 +225,8 @@ impl Driver {
     fn take(&mut self, input: Input) {
         match input {
             Input::Core(envelope, reached_at, waiting) => {
-                // One that has left is told so when it asks, and is in no list any more.
-                self.stranger = reached_at.map(|address| (envelope.from, address));
+                let view = self.cluster.view.load();
+                self.places.heard(envelope.from, view.address(envelope.from), reached_at);
                 self.step(Event::Received(envelope));
                 drop(waiting);
             }
@@ -376,10 +376,10 @@ impl Driver {
     }
 
     fn send(&self, envelope: &Envelope) {
-        let view = self.cluster.view.load();
-        let stranger = self.stranger.as_ref().filter(|(node, _)| *node == envelope.to);
-        let address = view.address(envelope.to).or(stranger.map(|(_, address)| &**address));
-        if let Some(address) = address {
+        let Core::Member(control) = &self.core else { return };
+        let (view, has_leader) = (self.cluster.view.load(), control.leader().1.is_some());
+        let known = view.address(envelope.to);
+        for address in self.places.of(envelope.to, known, has_leader) {
             self.cluster.send_envelope(address, envelope, Lane::Control);
         }
     }

@@ -59,8 +59,9 @@ impl Driver {
     /// Others may be here now.
     pub(super) fn look_at(&mut self, mut seeds: Vec<String>) {
         seeds.retain(|seed| *seed != self.cluster.address());
-        if let Core::Stranger(stranger) = &mut self.core {
-            stranger.look_at(seeds);
+        match &mut self.core {
+            Core::Stranger(stranger) => stranger.look_at(seeds),
+            Core::Becoming | Core::Member(_) => self.places.look_at(seeds),
         }
     }
 

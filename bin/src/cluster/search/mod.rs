@@ -74,9 +74,12 @@ impl Search {
         Multicast::open(group, *peer.ip(), (&config.name, address)).map_err(refused)
     }
 
-    /// Tells the driver whom to greet, until the node is a member, and others where it is for as long
-    /// as it runs.
+    /// Tells the driver where others may be, until the node is a member and whenever it knows no leader
+    /// then, and others where it is for as long as it runs.
     pub(super) async fn run(mut self, cluster: Weak<Cluster>) {
+        if self.named.is_empty() && self.files.is_empty() && self.multicast.is_none() {
+            return;
+        }
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -87,11 +90,10 @@ impl Search {
                 },
                 None => drop(ticks.tick().await),
             }
-            let is_member = cluster.upgrade().is_none_or(|one| one.identity().is_some());
-            if is_member && self.multicast.is_none() {
-                return;
-            }
-            if !is_member {
+            let Some(one) = cluster.upgrade() else { return };
+            let has_contact = one.identity().is_some() && one.told().leader.is_some();
+            drop(one);
+            if !has_contact {
                 let found = self.look().await;
                 if let Some(cluster) = cluster.upgrade() {
                     let _ = cluster.inputs.send(Input::Seeds(found));
