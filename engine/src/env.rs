@@ -43,6 +43,25 @@ impl Clock for SystemClock {
     }
 }
 
+/// Measures how long something takes. For figures alone: nothing is decided by it.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    /// One that runs from now on.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the seam that reads the real clock")]
+    pub fn start() -> Self {
+        Stopwatch(std::time::Instant::now())
+    }
+
+    /// Microseconds since it was started.
+    #[must_use]
+    pub fn micros(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
 /// Milliseconds of a clock that never goes back and goes on while the machine sleeps: what leases
 /// are counted on (DATA_PATH R11).
 #[must_use]

@@ -317,7 +317,9 @@ fn who_belongs_to_no_cluster_says_so() {
     }
     let said = asked(&["cache", "locate", "x"], &[("ISOGRID_SERVER", &native)]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert_eq!(server.http("GET", "/health/cluster", &[], b"").status, 404);
+    for method in ["GET", "OPTIONS"] {
+        assert_eq!(server.http(method, "/health/cluster", &[], b"").status, 404, "{method}");
+    }
     assert_eq!(server.http("GET", "/health/ready", &[], b"").status, 200);
     let metrics = server.http("GET", "/metrics", &[], b"").text();
     assert!(!metrics.contains("isogrid_cluster"), "{metrics}");

@@ -6,6 +6,8 @@
 mod abuse;
 #[path = "native/durability.rs"]
 mod durability;
+#[path = "native/figures.rs"]
+mod figures;
 #[path = "native/flow.rs"]
 mod flow;
 #[path = "native/overflow.rs"]

@@ -48,6 +48,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use isogrid_engine::wal::Syncs;
 use isogrid_engine::{Clock, SystemClock, env};
 use isogrid_grid::control::Identity;
 use isogrid_grid::copies::Out;
@@ -329,6 +330,12 @@ impl Cluster {
     #[must_use]
     pub fn unwritten(&self) -> Option<u64> {
         self.copy_disk.get().map(|disk| disk.unwritten())
+    }
+
+    /// How often the log of its copies was synced since the start, if it keeps any.
+    #[must_use]
+    pub fn copy_syncs(&self) -> Option<Syncs> {
+        self.copy_disk.get().map(|disk| disk.syncs())
     }
 
     /// The certificates of this node among its peers, if those speak TLS.

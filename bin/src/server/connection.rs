@@ -140,6 +140,9 @@ pub trait Conversation: Unpin {
         None
     }
 
+    /// Requests that wait to be answered: for a lock, a message, the disk, another member.
+    fn in_flight(&self) -> usize;
+
     /// Whether more requests may be taken; if not, the task is woken when that changes.
     fn has_room(&self) -> bool {
         true
@@ -163,6 +166,8 @@ pub struct Connection<C> {
     unflushed: bool,
     /// Why the connection ends once `unsent` is written.
     closing: Option<&'static str>,
+    /// Since when it is not read for want of room, ms.
+    held_since: Option<u64>,
 }
 
 /// Why a connection is over, for the log.
@@ -183,6 +188,7 @@ impl<C: Conversation> Connection<C> {
             unsent: Output::new(),
             unflushed: false,
             closing: None,
+            held_since: None,
         }
     }
 
@@ -218,7 +224,7 @@ impl<C: Conversation> Connection<C> {
                 if said {
                     continue;
                 }
-                return Poll::Pending;
+                return self.hold();
             }
             ready!(self.conversation.poll_loaded(cx));
             if self.end - self.start < self.needed && !self.conversation.is_streaming() {
@@ -287,7 +293,27 @@ impl<C: Conversation> Connection<C> {
         }
     }
 
+    /// Nothing is read until there is room.
+    #[cold]
+    fn hold<T>(&mut self) -> Poll<T> {
+        self.held_since = Some(self.conversation.now());
+        Poll::Pending
+    }
+
+    /// Counts how long nothing was read.
+    #[cold]
+    fn go_on(&mut self, since: u64) {
+        let now = self.conversation.now();
+        self.conversation.counts().held_ms += now.saturating_sub(since);
+        self.held_since = None;
+    }
+
     fn write(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<io::Result<()>> {
+        let written = self.write_all(cx, output);
+        if written.is_pending() { self.hold() } else { written }
+    }
+
+    fn write_all(&mut self, cx: &mut Context<'_>, output: &mut Output) -> Poll<io::Result<()>> {
         while !output.is_empty() {
             let written = match output.contiguous() {
                 Some(bytes) => ready!(self.stream.poll_write(cx, bytes)),
@@ -376,6 +402,9 @@ impl<C: Conversation> Future for Connection<C> {
         let polled = BUFFERS.with_borrow_mut(|buffers| {
             this.take_buffers(buffers);
             this.conversation.begin();
+            if let Some(since) = this.held_since {
+                this.go_on(since);
+            }
             let polled = this.turns(cx, &mut buffers.output);
             this.conversation.end();
             this.give_buffers(buffers);
@@ -388,6 +417,7 @@ impl<C: Conversation> Future for Connection<C> {
             }
             Poll::Pending => {
                 this.note_state();
+                this.place.info.set_in_flight(this.conversation.in_flight());
                 Poll::Pending
             }
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -96,6 +96,8 @@ pub struct Info {
     state: AtomicU8,
     /// When the state began, or the last answer made progress, ms.
     since: AtomicU64,
+    /// Requests that wait to be answered.
+    in_flight: AtomicU32,
     ended: OnceLock<&'static str>,
     waker: OnceLock<Waker>,
 }
@@ -108,6 +110,7 @@ impl Info {
             spoken: AtomicU8::new(spoken as u8),
             state: AtomicU8::new(State::Idle as u8),
             since: AtomicU64::new(now),
+            in_flight: AtomicU32::new(0),
             ended: OnceLock::new(),
             waker: OnceLock::new(),
         }
@@ -151,6 +154,12 @@ impl Info {
             _ => State::Writing,
         };
         (state, self.since.load(Ordering::Relaxed))
+    }
+
+    /// Says how many requests wait to be answered.
+    #[inline]
+    pub fn set_in_flight(&self, requests: usize) {
+        self.in_flight.store(u32::try_from(requests).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// Why the connection has to end, when it has.
@@ -236,12 +245,21 @@ impl Connections {
 
     /// Connections open now that speak each protocol.
     pub fn by_spoken(&self) -> [(Spoken, u64); 4] {
-        let mut counts = Spoken::ALL.map(|spoken| (spoken, 0));
+        self.sums(|_| 1)
+    }
+
+    /// Requests that wait to be answered now, by protocol.
+    pub fn in_flight(&self) -> [(Spoken, u64); 4] {
+        self.sums(|info| info.in_flight.load(Ordering::Relaxed).into())
+    }
+
+    fn sums(&self, read: fn(&Info) -> u64) -> [(Spoken, u64); 4] {
+        let mut sums = Spoken::ALL.map(|spoken| (spoken, 0));
         for info in self.lock().by_id.values() {
-            let spoken = info.spoken();
-            counts.iter_mut().filter(|(one, _)| *one == spoken).for_each(|(_, n)| *n += 1);
+            let (spoken, value) = (info.spoken(), read(info));
+            sums.iter_mut().filter(|(one, _)| *one == spoken).for_each(|(_, n)| *n += value);
         }
-        counts
+        sums
     }
 
     /// Takes a place for a connection that speaks `spoken`, as far as the listener tells.

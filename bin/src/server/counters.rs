@@ -101,6 +101,8 @@ counts! {
     bytes_written,
     /// Turns that ended before the connection's input did.
     conn_yields,
+    /// Milliseconds that connections were not read for want of room.
+    held_ms,
     /// Requests of clients for keys of a cache of the cluster that were executed here.
     cluster_here,
     /// Requests that no decoder could read.

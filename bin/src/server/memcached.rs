@@ -7,6 +7,8 @@ use isogrid_wire::memcached::Decoder;
 
 use super::connection::{Conversation, Done};
 use super::counters::Counts;
+use super::keeper::Keeper;
+use super::loading::Loading;
 use super::session::Session;
 
 /// Writes whose outcome nobody knows were under way.
@@ -99,6 +101,17 @@ impl Conversation for Memcached {
             Some(_) => self.session.poll_guard(cx, out),
             None => Poll::Ready(Ok(None)),
         }
+    }
+
+    /// What waits of a turn waits together, and is one.
+    #[inline]
+    fn in_flight(&self) -> usize {
+        let session = &self.session;
+        let waits = session.keeper.as_ref().is_some_and(Keeper::waits)
+            || session.loading.as_ref().is_some_and(Loading::waits)
+            || session.clustered.as_ref().is_some_and(|all| all.has_parts())
+            || session.invalidated.as_ref().is_some_and(|turns| turns.has_parts());
+        usize::from(waits)
     }
 
     #[inline]

@@ -30,6 +30,7 @@ use super::log_limit::LogLimit;
 use super::native::once::Answers;
 use super::native::open_tx::Transactions;
 use super::native::queue::named;
+use super::native::waits::Waits;
 use super::newcomers::Newcomers;
 use super::queues::{self, LocalQueues};
 use super::secure::HANDSHAKES_MAX;
@@ -51,6 +52,8 @@ pub struct Node {
     pub structures: Structures,
     /// Who waits for a lock or a semaphore.
     pub waiting: Waiting,
+    /// How long that took for those who did.
+    pub lock_waits: Waits,
     /// Leases, locks and semaphores of the cluster, while this member serves them.
     pub hosting: Hosting,
     /// Its queues, if it stands alone.
@@ -158,6 +161,7 @@ impl Node {
             catalog,
             structures,
             waiting: Waiting::default(),
+            lock_waits: Waits::default(),
             hosting: Hosting::default(),
             queues: LocalQueues::new(queues),
             hosted_queues: queues::Hosting::default(),

@@ -66,7 +66,7 @@ use crate::disk::Disk;
 use crate::env::Clock;
 use crate::load::{Flight, LoadError, Loader, Loads, Source};
 use crate::table::Table;
-use crate::wal::{Log, LogConfig, Lsn, WalConfig, WalError, WalKind};
+use crate::wal::{Log, LogConfig, Lsn, Syncs, WalConfig, WalError, WalKind};
 use checkpoint::Checkpoints;
 use journal::{Hook, TableJournal};
 use overflow::{Feeder, Overflow};
@@ -305,6 +305,12 @@ impl Persistence {
     #[must_use]
     pub fn log_bytes(&self) -> u64 {
         self.log.bytes()
+    }
+
+    /// How often the log was synced since the start.
+    #[must_use]
+    pub fn syncs(&self) -> Syncs {
+        self.log.syncs()
     }
 
     /// Checkpoints written since the start.

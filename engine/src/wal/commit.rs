@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::group::{Shared, Step};
 use super::{Lsn, WalError};
+use crate::env::Stopwatch;
 
 /// What the owner of a log is told, always on the commit thread and in the order of the records.
 ///
@@ -104,7 +105,9 @@ fn commit(shared: &Shared) {
     shared.written_waiters.wake(shared.settled());
     let result = sync.and_then(|sync| {
         let Some(sync) = sync else { return Ok(()) };
+        let watch = Stopwatch::start();
         let result = sync.run();
+        shared.syncs.add(watch.micros());
         shared.io.lock().writer.end_sync(&sync, result)
     });
     match result {

@@ -62,7 +62,32 @@ pub(crate) struct Shared {
     /// The commit thread came to its end as it should.
     pub ended: AtomicBool,
     pub hook: Arc<dyn CommitHook>,
+    pub syncs: SyncCounts,
     buffer_bytes: usize,
+}
+
+/// Syncs of the commit thread, failed ones too.
+#[derive(Default)]
+pub(crate) struct SyncCounts {
+    count: AtomicU64,
+    micros: AtomicU64,
+}
+
+impl SyncCounts {
+    /// One was done, and took so long.
+    pub fn add(&self, micros: u64) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+}
+
+/// How often a log was synced, and how long that took together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Syncs {
+    /// Syncs.
+    pub count: u64,
+    /// Microseconds.
+    pub micros: u64,
 }
 
 struct Waiting {
@@ -396,6 +421,13 @@ impl Log {
         self.0.shared.refused.count.load(Ordering::Acquire)
     }
 
+    /// How often its commit thread has synced since it was opened.
+    #[must_use]
+    pub fn syncs(&self) -> Syncs {
+        let SyncCounts { count, micros } = &self.0.shared.syncs;
+        Syncs { count: count.load(Ordering::Relaxed), micros: micros.load(Ordering::Relaxed) }
+    }
+
     /// The number that the next record gets.
     #[must_use]
     pub fn next(&self) -> Lsn {
@@ -464,6 +496,7 @@ impl Shared {
             unmarked: AtomicBool::new(writer.wants_mark()),
             ended: AtomicBool::new(false),
             hook,
+            syncs: SyncCounts::default(),
             buffer_bytes: config.buffer_bytes,
             io: Mutex::new(Io { writer, spare: Vec::new() }),
         }

@@ -53,7 +53,7 @@ mod writer;
 pub use commit::CommitHook;
 pub use config::{LogConfig, WalConfig, WalKind};
 pub use error::{Damage, WalError, WalErrorKind};
-pub use group::Log;
+pub use group::{Log, Syncs};
 pub use lsn::Lsn;
 pub use recovery::{Recovery, Torn, Visit, read};
 pub use repair::{FileReport, FileState, Lost, Report, Suspect, repair, survey};

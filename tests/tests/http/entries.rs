@@ -42,7 +42,17 @@ fn conditions_hold_or_nothing_is_done() {
         let answer = client.http(method, &path(key), &[condition], b"");
         assert_eq!(answer.status, status, "{method} {key} {condition}: {}", answer.text());
         if status >= 400 && method != "HEAD" {
-            assert_eq!(json(&answer)["status"], status);
+            let problem = json(&answer);
+            let code = if status == 412 {
+                3
+            } else if status == 404 {
+                1
+            } else {
+                3001
+            };
+            assert_eq!((&problem["status"], &problem["code"]), (&status.into(), &code.into()));
+            assert!(problem["type"].as_str().unwrap().starts_with("urn:isogrid:"), "{problem}");
+            assert!(!problem["help"].as_str().unwrap().is_empty(), "{problem}");
             assert_eq!(answer.header("content-type"), "application/problem+json");
         }
     }

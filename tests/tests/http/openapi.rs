@@ -17,7 +17,7 @@ fn check(what: &str, declared: &Value, answer: &Answer) {
     assert!(media.is_empty() || media.iter().any(|media| *media == is), "{what}: {is}, {media:?}");
     if is == "application/problem+json" {
         let problem = json(answer);
-        for field in ["type", "title", "status", "detail"] {
+        for field in ["type", "title", "status", "detail", "code", "retry", "help"] {
             assert!(!problem[field].is_null(), "{what}: {problem} has no {field}");
         }
     }

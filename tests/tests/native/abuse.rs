@@ -1,7 +1,7 @@
 //! Bad input, cut input, and clients that say nothing.
 
 use isogrid_tests::harness::native::{bytes_of, error_name, hello_frame, last_error, request};
-use isogrid_tests::harness::raise_open_files;
+use isogrid_tests::harness::{raise_open_files, wait_until};
 use isogrid_wire::native::ErrorCode::{self, *};
 use isogrid_wire::native::dynamic::from_hex;
 use isogrid_wire::native::preface::ClientPreface;
@@ -140,6 +140,47 @@ fn a_bad_request_is_answered_and_nothing_else_suffers() {
         assert_eq!(frame, (7, code.to_owned()), "{head:02x?} {body:02x?}");
     }
     assert_eq!(client.call("conn.PING", 0, json!({})), json!(["OK", {}]));
+}
+
+/// What cannot be read counts, on a stream and within another request as on the connection; what
+/// is refused for what it asks does not.
+#[test]
+fn what_cannot_be_read_is_counted() {
+    let server = server(&[]);
+    let (mut stats, mut client) = (server.connect(), server.native());
+    let cache = client.cache("default");
+    let frame = |head: &str, body: &[u8]| {
+        let len = u32::try_from(12 + body.len()).unwrap().to_be_bytes();
+        [&len[..], &hex(head), &hex("00000007 00000000"), body].concat()
+    };
+    let too_large = vec![frame("0101 0102", &vec![0; 1 << 19]); 33].concat();
+    let of_batch = json!({"requests": [{"op": 0x0101, "object": cache, "body": {"hex": "ff"}}]});
+    let mut counted = 0;
+    for (bytes, code, counts) in [
+        (frame("0100 0001", &hex("00000000 00000000 00")), "BAD_ENCODING", 1),
+        (frame("0102 0001", &hex("0c 0300 0300 00000000 00000000")), "BAD_ENCODING", 1),
+        (too_large, "FRAME_TOO_LARGE", 1),
+        (frame("0100 0009", &hex("00000000 00000000")), "UNSUPPORTED_OP", 0),
+        (frame("0100 0101", &hex("00000000 00000010 00 0000")), "INVALID_ARGUMENT", 0),
+    ] {
+        client.raw.send(bytes);
+        assert_eq!(client.receive_any(), (7, code.to_owned()));
+        // The message that was refused comes to its end.
+        if code == "FRAME_TOO_LARGE" {
+            client.raw.send(frame("0100 0102", b""));
+        }
+        counted += counts;
+        wait_until(code, || stats.stat("protocol_errors") == counted);
+    }
+    let events = json!({"CREATE": true});
+    let listen =
+        json!({"events": events, "read": {}, "glob": null, "flags": {}, "credit": u32::MAX});
+    let stream = client.ask("cache.LISTEN", cache, listen);
+    client.credit(stream, 1);
+    assert_eq!(client.answer(stream), json!(["ERR", "OUT_OF_RANGE"]));
+    wait_until("too much credit", || stats.stat("protocol_errors") == counted + 1);
+    let _ = client.call("batch.BATCH", 0, of_batch);
+    wait_until("one in a batch", || stats.stat("protocol_errors") == counted + 2);
 }
 
 #[test]

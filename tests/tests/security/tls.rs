@@ -38,6 +38,22 @@ fn authority() -> Authority {
 }
 
 #[test]
+fn metrics_tell_how_long_the_certificate_lasts() {
+    let authority = authority();
+    let mut flags = flags(&authority, "on", &[]);
+    flags.extend(["--http", "127.0.0.1:0"].map(str::to_owned));
+    let server = Server::isogrid(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+    let address = server.bound_for("http").remove(0);
+    let mut client = Client::tls(address.parse().unwrap(), &authority.client(None)).unwrap();
+    let text = client.http("GET", "/metrics", &[], b"").text();
+    let series = "isogrid_tls_cert_expiry_seconds{use=\"clients\"} ";
+    let left = text.lines().find_map(|line| line.strip_prefix(series)).unwrap();
+    let years = left.parse::<f64>().unwrap() / (365.25 * 86_400.0);
+    assert!((70.0..75.0).contains(&years), "{years} years until 2100");
+    assert!(!text.contains("use=\"peers\""), "there are none");
+}
+
+#[test]
 fn text_and_binary_and_large_values_over_tls() {
     let authority = authority();
     let server = serve(&authority, "on", &[]);

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use isogrid_engine::disk::Disk;
 use isogrid_engine::table::Unrecorded;
-use isogrid_engine::wal::{Log, WalError};
+use isogrid_engine::wal::{Log, Syncs, WalError};
 use isogrid_grid::copies::{Copies, Keeper};
 use isogrid_grid::id::{GroupId, SegmentId, StorageId};
 use isogrid_grid::membership::Now;
@@ -196,6 +196,11 @@ impl CopyDisk {
     /// Bytes of changes that are not durable yet.
     pub fn unwritten(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How often its log was synced since the start.
+    pub fn syncs(&self) -> Syncs {
+        self.log.get().map(Log::syncs).unwrap_or_default()
     }
 
     fn refused(&self, found: String) -> CopiesError {

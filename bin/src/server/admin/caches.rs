@@ -45,7 +45,7 @@ pub fn describe(node: &Node, cache: &Cache) -> Value {
     let config = cache.config();
     let kept = node.config.caches.iter().find(|kept| kept.name == cache.name());
     let object = caches::describe(node, Kind::Cache, cache.name());
-    let options = object.ok().and_then(|found| caches::to_json(&found).get("options").cloned());
+    let options = object.map(|found| caches::to_json(&found).get("options").cloned());
     json!({
         "name": cache.name(),
         "entries": usage.entries,
@@ -61,7 +61,7 @@ pub fn describe(node: &Node, cache: &Cache) -> Value {
             "max_idle_ms": config.default_max_idle,
             "persist": kept.map(|kept| kept.persist.as_str()),
         },
-        "options": options,
+        "options": options.ok().flatten(),
         "stats": {
             "hits": counts.get_hits,
             "misses": counts.get_misses,

@@ -451,7 +451,7 @@ pub fn failed(error: &Error) -> Problem {
 
 /// There is nothing at the key.
 pub fn absent() -> Problem {
-    Problem::outcome(StatusCode::NOT_FOUND, "there is no such entry")
+    Problem::absent("there is no such entry")
 }
 
 /// A condition does not hold: what is there.
@@ -460,7 +460,7 @@ pub fn conflict(there: Option<u64>) -> Problem {
         Some(version) => format!("the entry's version is \"{version}\""),
         None => "there is no such entry".to_owned(),
     };
-    Problem::outcome(StatusCode::PRECONDITION_FAILED, why)
+    Problem::other_version(why)
 }
 
 #[cfg(test)]

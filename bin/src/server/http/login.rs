@@ -20,7 +20,17 @@ use crate::server::node::Node;
 pub struct Caller {
     /// Where it is.
     pub client: Client,
+    info: Arc<Info>,
     known: Mutex<Known>,
+}
+
+/// A request that is being answered.
+pub struct Asking(Arc<Info>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.set_in_flight(0);
+    }
 }
 
 #[derive(Default)]
@@ -40,7 +50,14 @@ impl Caller {
         let certificate = login::certificate(node, &client).filter(|_| required);
         let newcomer = required && certificate.is_none();
         let stay = newcomer.then(|| node.unauthenticated.enter(info, node.now()));
-        Caller { client, known: Mutex::new(Known { certificate, header: None, stay }) }
+        let known = Mutex::new(Known { certificate, header: None, stay });
+        Caller { client, info: Arc::clone(info), known }
+    }
+
+    /// Its request is being answered until this is dropped.
+    pub fn asks(&self) -> Asking {
+        self.info.set_in_flight(1);
+        Asking(Arc::clone(&self.info))
     }
 
     /// Who asks with these headers; `None` for nobody.

@@ -149,7 +149,7 @@ fn problem() -> Value {
     let text = json!({ "type": "string" });
     json!({
         "type": "object",
-        "description": "RFC 9457; code, retry and help are there for problems of the catalogue.",
+        "description": "RFC 9457; code is the native protocol's, of an error or of an outcome.",
         "properties": {
             "type": text,
             "title": text,
@@ -159,7 +159,7 @@ fn problem() -> Value {
             "retry": { "enum": ["never", "same", "other", "unknown-outcome"] },
             "help": text,
         },
-        "required": ["type", "title", "status", "detail"],
+        "required": ["type", "title", "status", "detail", "code", "retry", "help"],
     })
 }
 

@@ -1,11 +1,12 @@
 //! Errors as RFC 9457 has them: `application/problem+json` with the code, the retry class and the
-//! next step, the same as the native protocol would say.
+//! next step, the same as the native protocol would say. What that has as an expected outcome and
+//! HTTP as an error (no such entry, another version) is a problem of the same form.
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
-use isogrid_wire::native::{ErrorCode, Retry};
+use isogrid_wire::native::{ErrorCode, Retry, Status};
 use serde_json::{Value, json};
 
 use crate::server::invalidated::Closed;
@@ -71,12 +72,26 @@ codes! {
     Storage SERVICE_UNAVAILABLE "see the server's log and its disk; reads go on",
 }
 
+/// What somebody is told of an outcome that is expected.
+const ABSENT: &str = "PUT stores an entry";
+const OTHER_VERSION: &str = "read the entry, and ask again with its ETag";
+
+/// What is told of all problems of a kind.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    /// `urn:isogrid:KIND:CODE`.
+    namespace: &'static str,
+    code: u16,
+    retry: Retry,
+    help: &'static str,
+}
+
 /// Why a request was not done.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
-    /// `None` where the status says all there is to say.
-    code: Option<Code>,
+    kind: Kind,
+    title: String,
     detail: String,
     /// Facts for programs, and the next step where it is another than the code's.
     members: Vec<(&'static str, Value)>,
@@ -85,13 +100,29 @@ pub struct Problem {
 impl Problem {
     /// A problem of the catalogue.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        let (_, status, _) = code.entry();
-        Problem { status, code: Some(code), detail: detail.into(), members: Vec::new() }
+        let (error, status, help) = code.entry();
+        let kind = Kind { namespace: "error", code: error as u16, retry: error.retry(), help };
+        Problem::of(status, kind, format!("{code:?}"), detail.into())
     }
 
-    /// The expected outcomes that are no errors of the catalogue: no such entry, condition failed.
-    pub fn outcome(status: StatusCode, detail: impl Into<String>) -> Self {
-        Problem { status, code: None, detail: detail.into(), members: Vec::new() }
+    /// There is no such entry.
+    pub fn absent(detail: impl Into<String>) -> Self {
+        Problem::outcome(StatusCode::NOT_FOUND, Status::NotFound, ABSENT, detail.into())
+    }
+
+    /// A condition does not hold.
+    pub fn other_version(detail: impl Into<String>) -> Self {
+        let status = StatusCode::PRECONDITION_FAILED;
+        Problem::outcome(status, Status::VersionMismatch, OTHER_VERSION, detail.into())
+    }
+
+    fn outcome(status: StatusCode, outcome: Status, help: &'static str, detail: String) -> Self {
+        let kind = Kind { namespace: "status", code: outcome as u16, retry: Retry::Never, help };
+        Problem::of(status, kind, format!("{outcome:?}"), detail)
+    }
+
+    fn of(status: StatusCode, kind: Kind, title: String, detail: String) -> Self {
+        Problem { status, kind, title, detail, members: Vec::new() }
     }
 
     /// With a member more, or another value of one.
@@ -108,21 +139,17 @@ impl Problem {
 
     /// As a document.
     pub fn document(&self) -> Value {
-        let title = self.status.canonical_reason().unwrap_or_default();
+        let Kind { namespace, code, retry, help } = self.kind;
         let mut document = json!({
-            "type": "about:blank",
-            "title": title,
+            "type": format!("urn:isogrid:{namespace}:{code}"),
+            "title": self.title,
             "status": self.status.as_u16(),
             "detail": self.detail,
+            "code": code,
+            "retry": retry_name(retry),
+            "help": help,
         });
-        if let (Some(code), Some(fields)) = (self.code, document.as_object_mut()) {
-            let (error, _, help) = code.entry();
-            let number = error as u16;
-            fields.insert("type".into(), format!("urn:isogrid:error:{number}").into());
-            fields.insert("title".into(), format!("{code:?}").into());
-            fields.insert("code".into(), number.into());
-            fields.insert("retry".into(), retry_name(error.retry()).into());
-            fields.insert("help".into(), help.into());
+        if let Some(fields) = document.as_object_mut() {
             let members = self.members.iter().map(|(name, value)| ((*name).into(), value.clone()));
             fields.extend(members);
         }
@@ -146,7 +173,7 @@ impl IntoResponse for Problem {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.code.is_some_and(|code| code.entry().0.retry() == Retry::Same) {
+        if self.kind.retry == Retry::Same {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
@@ -164,14 +191,20 @@ mod tests {
     fn a_code_has_one_meaning_and_says_what_to_do() {
         let numbers: Vec<u16> = Code::ALL.iter().map(|code| code.entry().0 as u16).collect();
         assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
-        for code in Code::ALL {
-            let document = Problem::new(*code, "why").document();
-            for field in ["type", "title", "status", "detail", "code", "retry", "help"] {
+        let of_codes = Code::ALL.iter().map(|code| Problem::new(*code, "why"));
+        let outcomes = [Problem::absent("why"), Problem::other_version("why")];
+        let mut types = std::collections::BTreeSet::new();
+        for problem in of_codes.chain(outcomes) {
+            let document = problem.document();
+            for field in ["title", "status", "detail", "code", "retry", "help"] {
                 assert!(document.get(field).is_some(), "{field} of {document}");
             }
+            assert!(types.insert(document["type"].to_string()), "{document} has another's type");
         }
-        let blank = Problem::outcome(StatusCode::NOT_FOUND, "no such entry").document();
-        assert_eq!(blank["type"], "about:blank");
-        assert_eq!(blank["title"], "Not Found");
+        let other = Problem::other_version("why").with("help", "else").document();
+        assert_eq!(
+            (&other["type"], &other["help"]),
+            (&"urn:isogrid:status:3".into(), &"else".into())
+        );
     }
 }

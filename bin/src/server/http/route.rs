@@ -10,6 +10,7 @@ use axum::http::{HeaderValue, Request, Response, header};
 use axum::response::IntoResponse;
 use axum::routing::{MethodFilter, on};
 
+use super::login::Caller;
 use super::permit::Asked;
 use super::problem::{Code, Problem};
 use super::routes::ROUTES;
@@ -159,6 +160,7 @@ pub fn router(node: &Arc<Node>) -> Router {
 }
 
 async fn answer(node: Arc<Node>, route: &Route, request: Request<Body>) -> Response<Body> {
+    let _until_then = request.extensions().get::<Arc<Caller>>().map(|caller| caller.asks());
     let checked = match guard::check(&node, request.headers(), route.anytime) {
         Ok(()) => permit::check(&node, route, Asked::of(&request)).await,
         Err(problem) => Err(problem),

@@ -73,6 +73,22 @@ macro_rules! probe {
     };
 }
 
+macro_rules! cluster {
+    ($verb:ident $doc:literal) => {
+        Route {
+            verb: Verb::$verb,
+            path: "/health/cluster",
+            access: Access::Open,
+            doc: $doc,
+            anytime: true,
+            params: &[query(health::SAFE_TO_STOP, "The number or peer address of a member.", "1")],
+            body: "",
+            replies: CLUSTER,
+            handler: |call| Box::pin(health::cluster(call)),
+        }
+    };
+}
+
 /// Everything.
 pub static ROUTES: &[Route] = &[
     probe!(Get "/health/live" "Whether the server does its work." live),
@@ -85,18 +101,10 @@ pub static ROUTES: &[Route] = &[
     probe!(Options "/readyz" "As GET." ready),
     probe!(Get "/health/startup" "Whether the server has ever been ready." startup),
     probe!(Options "/health/startup" "As GET." startup),
-    Route {
-        verb: Verb::Get,
-        path: "/health/cluster",
-        access: Access::Open,
-        doc: "Whether every segment of the cluster is served and every copy complete, for alerts; \
-              with `safe-to-stop`, whether a member can be stopped without losing anything.",
-        anytime: true,
-        params: &[query(health::SAFE_TO_STOP, "The number or peer address of a member.", "1")],
-        body: "",
-        replies: CLUSTER,
-        handler: |call| Box::pin(health::cluster(call)),
-    },
+    cluster!(Get "Whether every segment of the cluster is served and every copy complete, for \
+                  alerts; with `safe-to-stop`, whether a member can be stopped without losing \
+                  anything."),
+    cluster!(Options "As GET."),
     Route {
         verb: Verb::Get,
         path: "/metrics",

@@ -1,8 +1,10 @@
 //! The table of every family.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use isogrid_engine::persist::Persistence;
+use isogrid_engine::wal::Syncs;
 
 use super::cluster;
 use super::family::{Family, Kind, Number, Sample, by, one};
@@ -12,6 +14,7 @@ use crate::config::exposed;
 use crate::server::connections::Spoken;
 use crate::server::counters::Counts;
 use crate::server::health::{State, ready};
+use crate::server::tls::Tls;
 
 use Kind::{Counter, Gauge, Info};
 
@@ -80,12 +83,33 @@ families! {
         "Bytes read from and written to memcached clients", network;
     Counter "isogrid_protocol_errors" ["protocol"] "Requests that could not be read",
         |s| by(by_protocol(s, |counts| counts.protocol_errors));
+    Gauge "isogrid_inflight_requests" ["protocol"]
+        "Requests that wait to be answered: for a lock, a message, the disk or other members; those of \
+         one memcached connection are one",
+        |s| by(s.node.connections.in_flight().map(|(spoken, n)| (spoken.name(), n)));
+    Counter "isogrid_backpressure_seconds" ["protocol"]
+        "How long connections were not read, since their answers were not taken or as many requests \
+         as they may have were under way; counted when they go on", backpressure;
+    Counter "isogrid_lock_waits" [] "Requests that waited for a lock or for permits, whatever came of it",
+        |s| one(s.node.lock_waits.count.load(Relaxed));
+    Counter "isogrid_lock_wait_seconds" [] "How long those waited together",
+        |s| seconds(Duration::from_millis(s.node.lock_waits.ms.load(Relaxed)));
+    Counter "isogrid_listener_resync" ["cache"]
+        "How often a listener or a near cache was told to read anew, since more had changed than is kept for it",
+        |s| by(s.of_caches(|cache| cache.resyncs));
+    Gauge "isogrid_tls_cert_expiry_seconds" ["use"]
+        "Seconds until the certificate ends that this node shows to clients, or to peers; negative once it has",
+        certificates;
     Gauge "isogrid_insecure_listeners" []
         "Listeners that other machines reach without authentication and TLS",
         |s| one(exposed(&s.node.config).len() as u64);
     Gauge "isogrid_storage_log_bytes" [] "Bytes of the write-ahead log", |s| kept(s, Persistence::log_bytes);
     Counter "isogrid_storage_checkpoints" [] "Checkpoints written",
         |s| kept(s, Persistence::checkpoints);
+    Counter "isogrid_wal_fsyncs" [] "Syncs of the write-ahead logs of caches and copies",
+        |s| syncs(s, |syncs| Number::Whole(syncs.count));
+    Counter "isogrid_wal_fsync_seconds" [] "How long those took together",
+        |s| syncs(s, |syncs| Number::Real(Duration::from_micros(syncs.micros).as_secs_f64()));
     Gauge "isogrid_storage_full" [] "1 while writes are refused because the disk is full",
         |s| kept(s, |persistence| u64::from(persistence.is_out_of_space()));
     Gauge "isogrid_storage_failed" [] "1 once the log has failed: writes are refused until a restart",
@@ -180,6 +204,47 @@ families! {
     Gauge "process_threads" [] "Threads", |s| one(s.process.threads);
     Gauge "process_start_time_seconds" [] "When the process began, in Unix seconds",
         |s| one(s.node.started / 1_000);
+}
+
+fn seconds(span: Duration) -> Vec<Sample> {
+    vec![Sample { labels: Vec::new(), value: Number::Real(span.as_secs_f64()) }]
+}
+
+fn backpressure(scrape: &Scrape) -> Vec<Sample> {
+    let held = by_protocol(scrape, |counts| counts.held_ms).into_iter();
+    let sample = |(protocol, ms): (&str, u64)| Sample {
+        labels: vec![protocol.to_owned()],
+        value: Number::Real(Duration::from_millis(ms).as_secs_f64()),
+    };
+    held.map(sample).collect()
+}
+
+/// The certificates that there are, with the time that each has left.
+fn certificates(scrape: &Scrape) -> Vec<Sample> {
+    let node = &scrape.node;
+    let (now, cluster) = (node.now(), node.cluster.get());
+    let peers = cluster.and_then(|cluster| cluster.peer_tls()?.expires());
+    let ends = [("clients", node.tls.as_ref().and_then(Tls::expires)), ("peers", peers)];
+    let left = |end: u64| {
+        let span = Duration::from_millis(end.abs_diff(now)).as_secs_f64();
+        Number::Real(if end < now { -span } else { span })
+    };
+    let sample =
+        |(name, end): (&str, u64)| Sample { labels: vec![name.to_owned()], value: left(end) };
+    ends.into_iter().filter_map(|(name, end)| Some(sample((name, end?)))).collect()
+}
+
+/// A figure of all logs together; nothing when there is none.
+fn syncs(scrape: &Scrape, read: fn(Syncs) -> Number) -> Vec<Sample> {
+    let node = &scrape.node;
+    let own = node.data.get().map(|data| data.persistence.syncs());
+    let copies = node.cluster.get().and_then(|cluster| cluster.copy_syncs());
+    let both = own
+        .into_iter()
+        .chain(copies)
+        .reduce(|a, b| Syncs { count: a.count + b.count, micros: a.micros + b.micros });
+    let sample = |all| Sample { labels: Vec::new(), value: read(all) };
+    both.map(sample).into_iter().collect()
 }
 
 fn node_state(scrape: &Scrape) -> Vec<Sample> {

@@ -30,6 +30,8 @@ pub struct CacheFigures {
     pub garbage_bytes: u64,
     /// Bytes of the index.
     pub index_bytes: u64,
+    /// Listeners and near caches that were told to read anew.
+    pub resyncs: u64,
     /// What the table counts.
     pub table: MetricsSnapshot,
 }
@@ -68,6 +70,7 @@ impl Scrape {
             sum.limit_bytes += usage.max_bytes;
             sum.garbage_bytes += usage.retired_bytes;
             sum.index_bytes += table.index_bytes() as u64;
+            sum.resyncs += cache.event_metrics().resyncs;
             sum.table = sum.table.plus(table.metrics());
         }
         for (cache, spoken, counts) in node.counters.sums() {

@@ -9,7 +9,7 @@ use isogrid_wire::native::{
 use super::clustered::batch::Together;
 use super::failure::Failure;
 use super::reply::{Given, Reply, To};
-use super::request::{At, Flow};
+use super::request::{At, Flow, is_unreadable};
 use super::session::Session;
 
 impl Session {
@@ -31,6 +31,9 @@ impl Session {
         let mut together = Together::default();
         for sub in batch.requests {
             if let Err(failure) = self.sub(&index, at, &sub, (&mut all, &mut together)) {
+                if is_unreadable(&failure) {
+                    self.count_malformed();
+                }
                 all.push(Given::failure(&failure));
             }
         }

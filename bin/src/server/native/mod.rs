@@ -58,6 +58,7 @@ mod track;
 mod tx;
 mod tx_local;
 mod under_way;
+pub mod waits;
 mod window;
 
 use std::sync::Arc;

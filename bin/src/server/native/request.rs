@@ -18,6 +18,7 @@ use super::reply::{Given, Reply, To};
 use super::session::Session;
 use super::tx_local::invalidated;
 use super::under_way::{Awaited, Later};
+use super::waits;
 
 /// How long a request may wait that does not say so.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -111,7 +112,7 @@ impl Session {
             return false;
         }
         let to = self.to(&header);
-        let mut reply = Reply::sent(to, out);
+        let (mut reply, mut cannot_be_read) = (Reply::sent(to, out), false);
         let free = if silent { Ok(()) } else { self.streams.check(header.stream) };
         let flow = match free {
             Ok(()) => self.admit(index, frame, to, &mut reply),
@@ -128,9 +129,12 @@ impl Session {
                 self.go_on(to, flow, patience);
                 return false;
             }
-            Err(failure) => reply.fail(&failure),
+            Err(failure) => {
+                cannot_be_read = is_unreadable(&failure);
+                reply.fail(&failure);
+            }
         }
-        if silent && reply.failed {
+        if cannot_be_read || silent && reply.failed {
             self.count_malformed();
         }
         self.window.answered(to);
@@ -150,6 +154,7 @@ impl Session {
             Flow::Said | Flow::Stopped => {}
             Flow::Later(later) => self.under_way.begin(to, later, None, patience),
             Flow::Waits(later, awaited) => {
+                let later = waits::counted(&self.node, to.op, later);
                 self.under_way.begin(to, later, Some(awaited), patience);
             }
             Flow::Live(live, _) => self.lives.add(to, *live),
@@ -314,6 +319,11 @@ impl Session {
             Request::Batch(request) => self.batch(at, request, reply),
         }
     }
+}
+
+/// Whether the request is not what its operation takes: then its client has a fault.
+pub fn is_unreadable(failure: &Failure) -> bool {
+    matches!(failure.code, ErrorCode::FrameTooLarge | ErrorCode::BadEncoding)
 }
 
 /// An extension that the request cannot have.

@@ -256,6 +256,7 @@ impl Session {
             }
             Assembled::Incomplete => {}
             Assembled::Refused(header, code) => {
+                self.count_malformed();
                 let to = self.to(&header);
                 to.fail(&Failure::of(code), out);
                 self.window.answered(to);
@@ -308,6 +309,7 @@ impl Session {
         match self.streams.credit(stream, credit.items) {
             Ok(()) => {}
             Err(ErrorCode::OutOfRange) => {
+                self.count_malformed();
                 self.end_stream(stream, &Failure::of(ErrorCode::OutOfRange), out);
             }
             Err(code) => self.broken(&Failure::of(code), out),
@@ -533,6 +535,10 @@ impl Conversation for Session {
             self.say_more(cx, out);
         }
         self.close
+    }
+
+    fn in_flight(&self) -> usize {
+        self.under_way.len() + self.window.len()
     }
 
     fn has_room(&self) -> bool {

@@ -57,6 +57,11 @@ impl Window {
         }
     }
 
+    /// Answers that wait.
+    pub fn len(&self) -> usize {
+        self.said.len()
+    }
+
     /// Whether no answer waits, and nothing for one.
     #[inline]
     pub fn is_empty(&self) -> bool {
