@@ -77,6 +77,9 @@ fn what_destroys_asks_for_the_name() {
     place.holds(&[
         ("cache drop orders", 2, "", "not done: orders was not typed"),
         ("cache clear orders", 2, "", "say --yes"),
+        ("cache drop orders --dry-run", 0, "would drop orders: about 1 entries\n", ""),
+        ("cache clear orders --dry-run --yes", 0, "would clear orders: about 1 entries\n", ""),
+        ("cache drop nothing --dry-run", 3, "", "there is no cache"),
         ("cache get orders 1", 0, "x", ""),
         ("cache clear orders --yes", 0, "cleared orders\n", ""),
         ("cache get orders 1", 3, "", "there is no entry \"1\" in orders"),

@@ -103,28 +103,16 @@ enum Command {
     #[command(after_help = examples!(
         "isogrid cache clear orders              # asks for the name",
         "isogrid cache clear orders --yes",
+        "isogrid cache clear orders --dry-run    # says what would be lost",
     ))]
-    Clear {
-        /// Its name.
-        #[arg(add = ArgValueCompleter::new(complete::caches))]
-        name: String,
-        /// Do not ask for the name.
-        #[arg(long)]
-        yes: bool,
-    },
+    Clear(Doomed),
     /// Drop a cache with all that is in it.
     #[command(after_help = examples!(
         "isogrid cache drop orders               # asks for the name",
         "isogrid cache drop orders --yes",
+        "isogrid cache drop orders --dry-run     # says what would be lost",
     ))]
-    Drop {
-        /// Its name.
-        #[arg(add = ArgValueCompleter::new(complete::caches))]
-        name: String,
-        /// Do not ask for the name.
-        #[arg(long)]
-        yes: bool,
-    },
+    Drop(Doomed),
     /// Print the value of an entry, byte for byte.
     #[command(after_help = examples!(
         "isogrid cache get orders 42",
@@ -225,6 +213,20 @@ enum Command {
     },
 }
 
+/// A cache that is to lose what it has.
+#[derive(Args)]
+struct Doomed {
+    /// Its name.
+    #[arg(add = ArgValueCompleter::new(complete::caches))]
+    name: String,
+    /// Do not ask for the name.
+    #[arg(long)]
+    yes: bool,
+    /// Say what would be lost, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
 /// Which entry.
 #[derive(Args)]
 pub struct Entry {
@@ -307,8 +309,8 @@ async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
             Ok(out.say(|| show::lines(&told), || told.clone()))
         }
         Command::Set { name, options } => set(client, name, options, out).await,
-        Command::Clear { name, yes } => clear(client, name, *yes).await,
-        Command::Drop { name, yes } => drop_it(client, name, *yes).await,
+        Command::Clear(doomed) => clear(client, doomed).await,
+        Command::Drop(doomed) => drop_it(client, doomed).await,
         Command::Get(entry) => entry::get(client, entry, out).await,
         Command::Put { entry, value, how } => {
             entry::put(client, entry, value.as_deref(), how, out).await
@@ -392,8 +394,11 @@ async fn stats(client: &Client, name: &str, out: &OutputArgs) -> Outcome {
     Ok(out.say(|| show::lines(&told), || told.clone()))
 }
 
-async fn clear(client: &Client, name: &str, yes: bool) -> Outcome {
+async fn clear(client: &Client, Doomed { name, yes, dry_run }: &Doomed) -> Outcome {
     let cache = open(client, name).await?;
+    if *dry_run {
+        return Ok(say(&format!("would clear {name}: {}\n", entries(&cache).await)));
+    }
     if !yes {
         let entries = entries(&cache).await;
         confirm(&format!("{entries} of the cache {name} will be removed"), name)?;
@@ -402,8 +407,11 @@ async fn clear(client: &Client, name: &str, yes: bool) -> Outcome {
     Ok(say(&format!("cleared {name}\n")))
 }
 
-async fn drop_it(client: &Client, name: &str, yes: bool) -> Outcome {
+async fn drop_it(client: &Client, Doomed { name, yes, dry_run }: &Doomed) -> Outcome {
     let cache = open(client, name).await?;
+    if *dry_run {
+        return Ok(say(&format!("would drop {name}: {}\n", entries(&cache).await)));
+    }
     if !yes {
         let entries = entries(&cache).await;
         confirm(&format!("the cache {name} and {entries} will be gone"), name)?;
