@@ -70,6 +70,21 @@ fn caches_are_listed_and_described() {
 }
 
 #[test]
+fn a_quiet_command_says_no_word_of_success() {
+    let place = Place::new();
+    assert_eq!(place.said("cache create orders -q -o json").json()["created"], json!(true));
+    place.holds(&[
+        ("cache create orders -q", 0, "", ""),
+        ("cache put orders k apples --quiet", 0, "", ""),
+        ("cache get orders k -q", 0, "apples", ""),
+        ("cache touch orders k --ttl 1h -q", 0, "", ""),
+        ("cache rm orders k -q", 0, "", ""),
+        ("cache rm orders k -q", 3, "", "there is no entry"),
+        ("cache drop orders --yes -q", 0, "", ""),
+    ]);
+}
+
+#[test]
 fn what_destroys_asks_for_the_name() {
     let place = Place::new();
     place.holds(&[("cache create orders", 0, "created orders\n", "")]);

@@ -16,7 +16,7 @@ use super::{
     Failure, Outcome, RemoteArgs, cluster, entry, map, object, pair, scan, show, span, watch,
 };
 use crate::cli::complete;
-use crate::cli::output::{OutputArgs, say};
+use crate::cli::output::{OutputArgs, done, say};
 use crate::cli::table::table;
 use crate::config::nearest;
 
@@ -336,7 +336,7 @@ async fn create(client: &Client, name: &str, options: &CreateOptions, out: &Outp
     let made = client.catalog().create(ObjectKind::Cache, name, &options.document()).await?;
     let said = if made.created { "created" } else { "there already:" };
     let document = || json!({ "name": name, "created": made.created, "props": made.props });
-    Ok(out.say(|| format!("{said} {name}\n"), document))
+    Ok(out.done(|| format!("{said} {name}\n"), document))
 }
 
 async fn list(client: &Client, glob: &str, out: &OutputArgs) -> Outcome {
@@ -404,7 +404,7 @@ async fn clear(client: &Client, Doomed { name, yes, dry_run }: &Doomed) -> Outco
         confirm(&format!("{entries} of the cache {name} will be removed"), name)?;
     }
     cache.clear().await?;
-    Ok(say(&format!("cleared {name}\n")))
+    Ok(done(&format!("cleared {name}\n")))
 }
 
 async fn drop_it(client: &Client, Doomed { name, yes, dry_run }: &Doomed) -> Outcome {
@@ -417,7 +417,7 @@ async fn drop_it(client: &Client, Doomed { name, yes, dry_run }: &Doomed) -> Out
         confirm(&format!("the cache {name} and {entries} will be gone"), name)?;
     }
     if client.catalog().drop_object(ObjectKind::Cache, name).await? {
-        return Ok(say(&format!("dropped {name}\n")));
+        return Ok(done(&format!("dropped {name}\n")));
     }
     Err(no_cache(client, name).await)
 }
