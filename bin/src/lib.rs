@@ -4,6 +4,7 @@
 pub mod checker;
 pub mod cli;
 pub mod cluster;
+pub mod colour;
 pub mod config;
 pub mod security;
 pub mod server;

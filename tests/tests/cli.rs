@@ -5,6 +5,8 @@
 mod doctor;
 #[path = "cli/errors.rs"]
 mod errors;
+#[path = "cli/manner.rs"]
+mod manner;
 #[path = "cli/pages.rs"]
 mod pages;
 #[path = "cli/proto.rs"]

@@ -28,7 +28,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 use isogrid_engine::persist::PersistError;
 
@@ -80,6 +80,8 @@ Exit codes: 0 ok, 1 failed, 2 wrong use, 3 not found, 4 a condition does not hol
 #[command(name = "isogrid", version, about = "A data grid that speaks memcached.")]
 #[command(after_help = EXAMPLES, propagate_version = true, arg_required_else_help = true)]
 struct Cli {
+    #[command(flatten)]
+    manner: output::Manner,
     #[command(subcommand)]
     command: Command,
 }
@@ -163,7 +165,21 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.len() < 2 && repl::is_wanted() {
         return repl::begin();
     }
-    execute(Cli::parse_from(args).command)
+    parse(args).run()
+}
+
+/// Reads the command line; what is said of one that is wrong has colours or not, as it asks itself.
+fn parse(args: Vec<OsString>) -> Cli {
+    let is_plain = args.iter().any(|word| word == "--no-color");
+    let colours = if is_plain { ColorChoice::Never } else { ColorChoice::Auto };
+    let matches = Cli::command().color(colours).get_matches_from(args);
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+impl Cli {
+    fn run(self) -> ExitCode {
+        self.manner.during(|| execute(self.command))
+    }
 }
 
 /// Runs one command.

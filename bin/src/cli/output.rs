@@ -2,9 +2,13 @@
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, ValueEnum};
+use indicatif::ProgressDrawTarget;
 use serde_json::Value;
+
+use crate::colour;
 
 /// How a command prints its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -23,6 +27,14 @@ pub struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// Says that it is done, in words or as data.
+    pub fn done(&self, words: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> ExitCode {
+        match self.output {
+            Format::Table => done(&words()),
+            Format::Json => self.say(String::new, json),
+        }
+    }
+
     /// Prints one of the two.
     pub fn say(&self, table: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> ExitCode {
         match self.output {
@@ -30,6 +42,54 @@ impl OutputArgs {
             Format::Json => say(&format!("{:#}\n", json())),
         }
     }
+}
+
+/// How much is told to people.
+#[derive(Args)]
+pub struct Manner {
+    /// Leave out progress, notes and words of success; data, warnings and errors stay
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Leave out colours [env: NO_COLOR]
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+
+impl Manner {
+    /// Does `work` in this manner. A command of a quiet REPL is quiet, too.
+    pub fn during(&self, work: impl FnOnce() -> ExitCode) -> ExitCode {
+        if self.no_color {
+            colour::leave_out();
+        }
+        let before = IS_QUIET.fetch_or(self.quiet, Ordering::Relaxed);
+        let code = work();
+        IS_QUIET.store(before, Ordering::Relaxed);
+        code
+    }
+}
+
+/// Whether people want to hear of nothing but data and trouble.
+pub fn is_quiet() -> bool {
+    IS_QUIET.load(Ordering::Relaxed)
+}
+
+/// Tells people how it goes, on stderr.
+pub fn note(text: &str) {
+    if !is_quiet() {
+        eprintln!("{text}");
+    }
+}
+
+/// Where a bar of progress is drawn.
+pub fn bars() -> ProgressDrawTarget {
+    if is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
+}
+
+/// Says that it is done.
+pub fn done(words: &str) -> ExitCode {
+    if is_quiet() { ExitCode::SUCCESS } else { say(words) }
 }
 
 /// Data goes to stdout.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use sha2::{Digest, Sha256};
 
-use super::output::say;
+use super::output::{note, say};
 use super::secret::{LEN_MAX, ask, line};
 use super::serve::FileArgs;
 use super::{REFUSED, refuse};
@@ -210,7 +210,7 @@ impl Secret {
 
     /// The token on standard output, where a script can take it; all else is for people.
     fn said(&self, path: &Path) -> String {
-        eprintln!("written to {}", path.display());
+        note(&format!("written to {}", path.display()));
         match self {
             Secret::Password(_) => String::new(),
             Secret::Token { text, .. } => format!("{text}\n"),

@@ -5,6 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing_subscriber::EnvFilter;
 
+use crate::colour;
 use crate::config::{LogConfig, LogFormat};
 
 /// Puts another filter in the place of the one in force.
@@ -18,7 +19,7 @@ pub fn start(config: &LogConfig) {
     let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(std::io::stderr().is_terminal() && colour::is_wanted())
         .with_writer(std::io::stderr);
     let change: Change = match config.format {
         LogFormat::Pretty => {

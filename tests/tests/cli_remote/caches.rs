@@ -70,6 +70,21 @@ fn caches_are_listed_and_described() {
 }
 
 #[test]
+fn a_quiet_command_says_no_word_of_success() {
+    let place = Place::new();
+    assert_eq!(place.said("cache create orders -q -o json").json()["created"], json!(true));
+    place.holds(&[
+        ("cache create orders -q", 0, "", ""),
+        ("cache put orders k apples --quiet", 0, "", ""),
+        ("cache get orders k -q", 0, "apples", ""),
+        ("cache touch orders k --ttl 1h -q", 0, "", ""),
+        ("cache rm orders k -q", 0, "", ""),
+        ("cache rm orders k -q", 3, "", "there is no entry"),
+        ("cache drop orders --yes -q", 0, "", ""),
+    ]);
+}
+
+#[test]
 fn what_destroys_asks_for_the_name() {
     let place = Place::new();
     place.holds(&[("cache create orders", 0, "created orders\n", "")]);
@@ -77,6 +92,9 @@ fn what_destroys_asks_for_the_name() {
     place.holds(&[
         ("cache drop orders", 2, "", "not done: orders was not typed"),
         ("cache clear orders", 2, "", "say --yes"),
+        ("cache drop orders --dry-run", 0, "would drop orders: about 1 entries\n", ""),
+        ("cache clear orders --dry-run --yes", 0, "would clear orders: about 1 entries\n", ""),
+        ("cache drop nothing --dry-run", 3, "", "there is no cache"),
         ("cache get orders 1", 0, "x", ""),
         ("cache clear orders --yes", 0, "cleared orders\n", ""),
         ("cache get orders 1", 3, "", "there is no entry \"1\" in orders"),

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
@@ -14,6 +14,7 @@ use super::codec::Broken;
 use super::connection::{self, Connection, Shape, Target, Work};
 use super::schedule::{Arrivals, Limit, Schedule};
 use super::tally::Tally;
+use crate::cli::output::bars;
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -221,7 +222,7 @@ impl Phase {
             (None, Phase::Fill) => plan.traffic.keys,
             (None, _) => plan.limit.requests.unwrap_or(1),
         };
-        let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(Some(length), bars());
         // A template that does not parse would only cost the bar its looks.
         let style = ProgressStyle::with_template("{msg:9} {bar:40} {percent}% {eta} left");
         bar.set_style(style.unwrap_or(ProgressStyle::default_bar()));

@@ -11,6 +11,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::{sleep, timeout};
 
 use super::plan::{Node, Plan};
+use crate::colour;
 
 /// How long after it died a node is started again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -135,7 +136,7 @@ async fn stop(child: &mut Child, input: Option<ChildStdin>, phase: &mut Receiver
 
 /// What stands before each line of a node.
 fn prefix(name: &str, at: usize) -> String {
-    let is_plain = !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some();
+    let is_plain = !std::io::stderr().is_terminal() || !colour::is_wanted();
     match COLOURS.get(at % COLOURS.len()) {
         Some(colour) if !is_plain => format!("\x1b[{colour}m{name} |\x1b[0m "),
         _ => format!("{name} | "),

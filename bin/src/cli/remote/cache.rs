@@ -16,7 +16,7 @@ use super::{
     Failure, Outcome, RemoteArgs, cluster, entry, map, object, pair, scan, show, span, watch,
 };
 use crate::cli::complete;
-use crate::cli::output::{OutputArgs, say};
+use crate::cli::output::{OutputArgs, done, say};
 use crate::cli::table::table;
 use crate::config::nearest;
 
@@ -103,28 +103,16 @@ enum Command {
     #[command(after_help = examples!(
         "isogrid cache clear orders              # asks for the name",
         "isogrid cache clear orders --yes",
+        "isogrid cache clear orders --dry-run    # says what would be lost",
     ))]
-    Clear {
-        /// Its name.
-        #[arg(add = ArgValueCompleter::new(complete::caches))]
-        name: String,
-        /// Do not ask for the name.
-        #[arg(long)]
-        yes: bool,
-    },
+    Clear(Doomed),
     /// Drop a cache with all that is in it.
     #[command(after_help = examples!(
         "isogrid cache drop orders               # asks for the name",
         "isogrid cache drop orders --yes",
+        "isogrid cache drop orders --dry-run     # says what would be lost",
     ))]
-    Drop {
-        /// Its name.
-        #[arg(add = ArgValueCompleter::new(complete::caches))]
-        name: String,
-        /// Do not ask for the name.
-        #[arg(long)]
-        yes: bool,
-    },
+    Drop(Doomed),
     /// Print the value of an entry, byte for byte.
     #[command(after_help = examples!(
         "isogrid cache get orders 42",
@@ -225,6 +213,20 @@ enum Command {
     },
 }
 
+/// A cache that is to lose what it has.
+#[derive(Args)]
+struct Doomed {
+    /// Its name.
+    #[arg(add = ArgValueCompleter::new(complete::caches))]
+    name: String,
+    /// Do not ask for the name.
+    #[arg(long)]
+    yes: bool,
+    /// Say what would be lost, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
 /// Which entry.
 #[derive(Args)]
 pub struct Entry {
@@ -307,8 +309,8 @@ async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
             Ok(out.say(|| show::lines(&told), || told.clone()))
         }
         Command::Set { name, options } => set(client, name, options, out).await,
-        Command::Clear { name, yes } => clear(client, name, *yes).await,
-        Command::Drop { name, yes } => drop_it(client, name, *yes).await,
+        Command::Clear(doomed) => clear(client, doomed).await,
+        Command::Drop(doomed) => drop_it(client, doomed).await,
         Command::Get(entry) => entry::get(client, entry, out).await,
         Command::Put { entry, value, how } => {
             entry::put(client, entry, value.as_deref(), how, out).await
@@ -334,7 +336,7 @@ async fn create(client: &Client, name: &str, options: &CreateOptions, out: &Outp
     let made = client.catalog().create(ObjectKind::Cache, name, &options.document()).await?;
     let said = if made.created { "created" } else { "there already:" };
     let document = || json!({ "name": name, "created": made.created, "props": made.props });
-    Ok(out.say(|| format!("{said} {name}\n"), document))
+    Ok(out.done(|| format!("{said} {name}\n"), document))
 }
 
 async fn list(client: &Client, glob: &str, out: &OutputArgs) -> Outcome {
@@ -392,24 +394,30 @@ async fn stats(client: &Client, name: &str, out: &OutputArgs) -> Outcome {
     Ok(out.say(|| show::lines(&told), || told.clone()))
 }
 
-async fn clear(client: &Client, name: &str, yes: bool) -> Outcome {
+async fn clear(client: &Client, Doomed { name, yes, dry_run }: &Doomed) -> Outcome {
     let cache = open(client, name).await?;
+    if *dry_run {
+        return Ok(say(&format!("would clear {name}: {}\n", entries(&cache).await)));
+    }
     if !yes {
         let entries = entries(&cache).await;
         confirm(&format!("{entries} of the cache {name} will be removed"), name)?;
     }
     cache.clear().await?;
-    Ok(say(&format!("cleared {name}\n")))
+    Ok(done(&format!("cleared {name}\n")))
 }
 
-async fn drop_it(client: &Client, name: &str, yes: bool) -> Outcome {
+async fn drop_it(client: &Client, Doomed { name, yes, dry_run }: &Doomed) -> Outcome {
     let cache = open(client, name).await?;
+    if *dry_run {
+        return Ok(say(&format!("would drop {name}: {}\n", entries(&cache).await)));
+    }
     if !yes {
         let entries = entries(&cache).await;
         confirm(&format!("the cache {name} and {entries} will be gone"), name)?;
     }
     if client.catalog().drop_object(ObjectKind::Cache, name).await? {
-        return Ok(say(&format!("dropped {name}\n")));
+        return Ok(done(&format!("dropped {name}\n")));
     }
     Err(no_cache(client, name).await)
 }

@@ -13,7 +13,7 @@ use super::confirm::confirm;
 use super::show::{self, field};
 use super::{Outcome, RemoteArgs, object};
 use crate::cli::complete;
-use crate::cli::output::OutputArgs;
+use crate::cli::output::{OutputArgs, note};
 use crate::cli::table::table;
 
 const EXAMPLES: &str = "\
@@ -200,7 +200,7 @@ async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
 fn tell(step: &Value) {
     let left = step.pointer("/progress/segments_left").or(step.get("segments_left"));
     if let Some(left) = left {
-        eprintln!("leaving: {left} segments left to hand over");
+        note(&format!("leaving: {left} segments left to hand over"));
     }
 }
 
@@ -227,7 +227,7 @@ fn promoted(told: &Value) -> String {
 
 /// How far a rebalance is that is waited for.
 fn tell_balance(step: &Value) {
-    eprintln!("{}", left(step.get("progress").unwrap_or(step)));
+    note(&left(step.get("progress").unwrap_or(step)));
 }
 
 /// What is left, in a sentence.

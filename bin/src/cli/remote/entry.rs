@@ -128,7 +128,7 @@ pub async fn put(
         write = write.if_version(version);
     }
     match write.await? {
-        Written::Stored { version, .. } => Ok(out.say(
+        Written::Stored { version, .. } => Ok(out.done(
             || format!("stored, version {version}\n"),
             || entry.document(json!({ "version": version })),
         )),
@@ -162,7 +162,7 @@ pub async fn remove(
     }
     match write.await? {
         Removed::Removed { .. } => {
-            Ok(out.say(|| "removed\n".to_owned(), || entry.document(json!({ "removed": true }))))
+            Ok(out.done(|| "removed\n".to_owned(), || entry.document(json!({ "removed": true }))))
         }
         Removed::NotFound => Err(entry.missing()),
         Removed::Mismatch { version, .. } => Err(entry.mismatch(version)),
@@ -183,7 +183,8 @@ pub async fn touch(
     }
     match write.await? {
         Changed::Done { version } => {
-            Ok(out.say(|| "touched\n".to_owned(), || entry.document(json!({ "version": version }))))
+            Ok(out
+                .done(|| "touched\n".to_owned(), || entry.document(json!({ "version": version }))))
         }
         Changed::NotFound => Err(entry.missing()),
         Changed::Mismatch { version } => Err(entry.mismatch(version)),

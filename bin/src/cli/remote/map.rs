@@ -128,5 +128,5 @@ async fn change(
 
 fn stored(entry: &Entry, version: u64, out: &OutputArgs) -> ExitCode {
     let document = || entry.document(json!({ "version": version }));
-    out.say(|| format!("stored, version {version}\n"), document)
+    out.done(|| format!("stored, version {version}\n"), document)
 }

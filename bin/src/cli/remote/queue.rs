@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::confirm::confirm;
 use super::{Failure, Outcome, RemoteArgs, object, show, span};
 use crate::cli::complete;
-use crate::cli::output::{OutputArgs, say};
+use crate::cli::output::{OutputArgs, done};
 use crate::cli::table::table;
 
 const EXAMPLES: &str = "\
@@ -283,7 +283,7 @@ async fn create(client: &Client, name: &str, options: &CreateOptions, out: &Outp
     let made = client.catalog().create(ObjectKind::Queue, name, &options.document()).await?;
     let said = if made.created { "created" } else { "there already:" };
     let document = || json!({ "name": name, "created": made.created, "props": made.props });
-    Ok(out.say(|| format!("{said} {name}\n"), document))
+    Ok(out.done(|| format!("{said} {name}\n"), document))
 }
 
 async fn list(client: &Client, out: &OutputArgs) -> Outcome {
@@ -313,7 +313,7 @@ async fn delete(client: &Client, name: &str, yes: bool) -> Outcome {
         confirm(&format!("the queue {name} and all its messages will be gone"), name)?;
     }
     match client.catalog().drop_object(ObjectKind::Queue, name).await? {
-        true => Ok(say(&format!("deleted {name}\n"))),
+        true => Ok(done(&format!("deleted {name}\n"))),
         false => Err(no_queue(name)),
     }
 }

@@ -13,7 +13,7 @@ use clap::{Args, Parser as _};
 use super::bench::Clock;
 use super::output::{fail, say};
 use super::remote::{PlaceArgs, kept};
-use super::{Cli, Command, USAGE, execute};
+use super::{Cli, Command, USAGE};
 use terminal::Terminal;
 
 const EXAMPLES: &str = "\
@@ -163,9 +163,10 @@ fn parsed(words: Vec<String>) -> ExitCode {
         Ok(Cli {
             command:
                 Command::Serve(_) | Command::Dev(_) | Command::Memcached { .. } | Command::Repl(_),
+            ..
         }) => fail(OF_ITS_OWN, USAGE),
-        Ok(Cli { command: Command::Lock(lock) }) if lock.holds() => fail(OF_ITS_OWN, USAGE),
-        Ok(cli) => execute(cli.command),
+        Ok(Cli { command: Command::Lock(lock), .. }) if lock.holds() => fail(OF_ITS_OWN, USAGE),
+        Ok(cli) => cli.run(),
         Err(error) => {
             // A terminal that has gone hears nothing.
             let _ = error.print();

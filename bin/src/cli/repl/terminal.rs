@@ -14,6 +14,7 @@ use super::hint::{Shown, hint};
 use super::is_open;
 use crate::cli::complete;
 use crate::cli::remote::settings;
+use crate::colour;
 
 /// Lines that are remembered.
 const HISTORY_LEN: usize = 1_000;
@@ -81,7 +82,7 @@ impl Helper for Help {}
 
 impl Highlighter for Help {
     fn highlight_hint<'h>(&self, hint: &'h str) -> Cow<'h, str> {
-        if std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty()) {
+        if !colour::is_wanted() {
             return hint.into();
         }
         format!("\x1b[2m{hint}\x1b[22m").into()

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use isogrid_engine::snapshot_file::ImportMode;
 
+use super::output::note;
 use super::remote::{Failure, RemoteArgs};
 
 const EXAMPLES: &str = "\
@@ -111,12 +112,12 @@ impl Of {
             }
             Some(directory) => directory.as_path(),
             None if place.is_said()? => {
-                eprintln!("the server {}", place.target()?.server);
+                note(&format!("the server {}", place.target()?.server));
                 return Ok(Whose::Server);
             }
             None => Path::new(DIRECTORY),
         };
-        eprintln!("the data directory {}", directory.display());
+        note(&format!("the data directory {}", directory.display()));
         Ok(Whose::Directory(directory))
     }
 }

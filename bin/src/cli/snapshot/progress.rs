@@ -1,8 +1,9 @@
 //! How far it has got, on stderr: a bar on a terminal, else a line for each quarter.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use isogrid_engine::snapshot_file::Progress;
 
+use crate::cli::output::{bars, note};
 use crate::server::backup::Phase;
 
 const BAR: &str = "{msg:8} {bar:40} {pos}/{len} entries {per_sec} {eta} left";
@@ -35,14 +36,14 @@ impl Show {
         }
         let (step, last) = (entries * STEPS / total, if begins { 0 } else { step });
         if step > last && self.bar.as_ref().is_none_or(ProgressBar::is_hidden) {
-            eprintln!("{}: {} of {total} entries", phase.name(), entries);
+            note(&format!("{}: {entries} of {total} entries", phase.name()));
         }
         self.now = Some((phase, step.max(last)));
     }
 
     fn begin(&mut self, phase: Phase) {
         self.end();
-        let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(Some(1), bars());
         // A template that does not parse would only cost the bar its looks.
         bar.set_style(ProgressStyle::with_template(BAR).unwrap_or(ProgressStyle::default_bar()));
         bar.set_message(phase.name());

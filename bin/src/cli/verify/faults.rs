@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::nodes::Nodes;
 use crate::cli::bench::clock::Clock;
+use crate::cli::output::note;
 
 /// Nothing begins that late: clients are to see its end.
 const LAST: Duration = Duration::from_secs(5);
@@ -66,14 +67,16 @@ impl Faults {
             let (at, number) = (clock.now().as_secs_f32(), node + 1);
             match fault {
                 Fault::Kill => {
-                    eprintln!("{at:5.1} s: node {number} is killed, and started {away} ms later");
+                    note(&format!(
+                        "{at:5.1} s: node {number} is killed, and started {away} ms later"
+                    ));
                     nodes.kill(node).await;
                     sleep(Duration::from_millis(away)).await;
                     nodes.run(node)?;
                     self.kills += 1;
                 }
                 Fault::Pause => {
-                    eprintln!("{at:5.1} s: node {number} is paused for {away} ms");
+                    note(&format!("{at:5.1} s: node {number} is paused for {away} ms"));
                     nodes.signal(node, Signal::STOP);
                     sleep(Duration::from_millis(away)).await;
                     nodes.signal(node, Signal::CONT);

@@ -29,7 +29,7 @@ use self::faults::Faults;
 use self::load::Load;
 use self::nodes::Nodes;
 use self::report::Report;
-use super::output::{OutputArgs, fail};
+use super::output::{OutputArgs, fail, note};
 use crate::checker::{Ask, Operation, Told, by_key, verdict};
 
 const EXAMPLES: &str = "\
@@ -155,7 +155,7 @@ pub fn main(args: &VerifyArgs) -> ExitCode {
 
 async fn play(round: Round) -> Result<Report, String> {
     let mut nodes = Nodes::start(&round)?;
-    eprintln!("seed {}: three nodes in {}", round.seed, nodes.folder().display());
+    note(&format!("seed {}: three nodes in {}", round.seed, nodes.folder().display()));
     nodes.whole().await?;
     nodes.tell();
     let load = Load::start(&nodes.natives(), round.seed).await.map_err(cannot)?;
@@ -176,7 +176,7 @@ async fn play(round: Round) -> Result<Report, String> {
 
 /// Reads all that there is, and checks everything.
 async fn check(nodes: &Nodes, history: &mut Vec<Operation>) -> Result<verdict::Verdict, String> {
-    eprintln!("reading every key, and checking {} operations", history.len());
+    note(&format!("reading every key, and checking {} operations", history.len()));
     let found = audit(nodes, history).await?;
     verdict::check(history, &found, load::kind_of, SEARCH_STEPS)
 }

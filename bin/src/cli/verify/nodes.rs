@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::{Round, name};
 use crate::checker::Operation;
 use crate::cli::dev::is_good;
+use crate::cli::output::note;
 
 /// How many there are.
 const COUNT: usize = 3;
@@ -85,7 +86,7 @@ impl Nodes {
     pub fn tell(&self) {
         for (at, node) in self.nodes.iter().enumerate() {
             let pid = node.child.as_ref().and_then(Child::id).unwrap_or(0);
-            eprintln!("node {}: {}, pid {pid}", at + 1, node.native);
+            note(&format!("node {}: {}, pid {pid}", at + 1, node.native));
         }
     }
 
