@@ -93,6 +93,7 @@ const WORDS: [(&str, &[&str]); 9] = [
             "bin/src/server/mod.rs",
             "bin/src/cli/bench/clock.rs",
             "wire/src/client/",
+            "wire/tests/common/fuzzing.rs",
         ],
     ),
     ("SystemTime::now", &["engine/src/env.rs", "tests/src/durability/"]),
@@ -153,6 +154,8 @@ fn crates_import_only_what_is_below_them() {
     for (name, may) in FLOORS {
         let inside = format!("{name}/");
         let breaches = lines(&files, |file, line| {
+            // Addresses begin with the name of a crate.
+            let line = &line.replace("isogrid://", "");
             let strange = |word: &&&str| !may.contains(word) && has_word(line, word);
             file.path.starts_with(&inside) && !file.is_tidy() && ours.iter().any(|w| strange(&w))
         });
