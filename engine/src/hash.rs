@@ -83,3 +83,46 @@ impl Hasher {
         rapidhash_v3_seeded(key, &self.secrets)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// What rustc hashes with, of keys of two words: anybody can turn it around.
+    fn fx(first: u64, second: u64) -> u64 {
+        let add = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(FX);
+        add(add(0, first), second)
+    }
+
+    const FX: u64 = 0x517c_c1b7_2722_0a95;
+
+    /// SECURITY S7.10: keys that are chosen to collide in a hash without a secret are keys like any
+    /// others here, in lines of the index and in segments alike, with every seed.
+    #[test]
+    fn keys_that_collide_elsewhere_are_spread() {
+        const KEYS: u32 = 1 << 17;
+        const LINES: usize = 1 << 15;
+        let key = |n: u32| {
+            let first = u64::from(n);
+            let second = first.wrapping_mul(FX).rotate_left(5);
+            assert_eq!(fx(first, second), 0);
+            [first.to_le_bytes(), second.to_le_bytes()].concat()
+        };
+        for (seed, stable) in [(1, false), (u64::MAX, false), (7, true)] {
+            let hasher = Hasher::new(256, stable, seed);
+            let mut all = BTreeSet::new();
+            let (mut lines, mut segments) = (vec![0_u32; LINES], vec![0_u32; 256]);
+            for hash in (0..KEYS).map(|n| hasher.hash(&key(n))) {
+                all.insert(hash.index);
+                lines[usize::try_from(hash.index >> 32).unwrap() % LINES] += 1;
+                segments[hash.segment as usize] += 1;
+            }
+            assert_eq!(all.len(), KEYS as usize, "{seed}: two have the same hash");
+            // Four a line and 512 a segment in the mean; of random keys no line in a million has 20.
+            let (fullest, largest) = (lines.iter().max(), segments.iter().max());
+            assert!(fullest < Some(&20) && largest < Some(&700), "{seed}: {fullest:?} {largest:?}");
+        }
+    }
+}

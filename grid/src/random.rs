@@ -182,3 +182,10 @@ pub fn assert_calm<T>(front: &[u8], decode: impl Fn(&[u8]) -> Option<T>) {
         drop(decode(&bytes));
     }
 }
+
+/// The rounds of a fuzz loop: from `ISOGRID_FUZZ_SEED` on, as many as `ISOGRID_FUZZ_ROUNDS` says.
+pub fn fuzz_rounds() -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().map(|text| text.parse().expect(name));
+    let first = number("ISOGRID_FUZZ_SEED").unwrap_or(1);
+    first..first + number("ISOGRID_FUZZ_ROUNDS").unwrap_or(20_000)
+}

@@ -25,8 +25,9 @@ fn unittest(modules: &[&str], environment: &[(&str, &str)]) -> Option<u32> {
 }
 
 #[test]
-fn every_vector_both_ways_and_the_refused_ones_refused() {
-    assert!(unittest(&["tests.test_vectors"], &[]).is_none_or(|ran| ran >= 9));
+fn every_vector_both_ways_the_refused_ones_refused_and_urls() {
+    let modules = ["tests.test_vectors", "tests.test_url"];
+    assert!(unittest(&modules, &[]).is_none_or(|ran| ran >= 13));
 }
 
 #[test]
@@ -56,5 +57,5 @@ fn scram_plain_and_token_at_a_server_that_wants_logins() {
         ("ISOGRID_PASSWORD", password),
         ("ISOGRID_TOKEN", token.trim()),
     ];
-    assert!(unittest(&["tests.test_login"], &environment).is_none_or(|ran| ran >= 2));
+    assert!(unittest(&["tests.test_login"], &environment).is_none_or(|ran| ran >= 3));
 }

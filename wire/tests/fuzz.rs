@@ -1,13 +1,14 @@
 //! Random commands, whole, mutated and cut anywhere: the decoder neither panics nor hangs, and
 //! understands the same however the bytes arrive.
 //!
-//! `ISOGRID_FUZZ_ROUNDS=1000000 ISOGRID_FUZZ_SEED=7 cargo test -p isogrid-wire --test fuzz` looks
-//! longer; a failure names the seed of its round.
+//! `ISOGRID_FUZZ_SECONDS=60 ISOGRID_FUZZ_SEED=7 cargo test -p isogrid-wire --test fuzz` looks longer,
+//! `ISOGRID_FUZZ_ROUNDS` so often; a failure names the seed of its round.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
 mod common;
 
 use common::escape::escape;
+use common::fuzzing::{Random, rounds};
 use common::{Reader, decode_all};
 use isogrid_wire::Limits;
 
@@ -15,38 +16,20 @@ use isogrid_wire::Limits;
 const LIMITS: Limits =
     Limits { key_len_max: 12, item_size_max: 120, line_len_max: 90, get_line_len_max: 150 };
 
-const ROUNDS: u64 = 20_000;
-
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
-        usize::try_from(number).unwrap() % n
-    }
-
-    fn of<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
-        choices[self.below(choices.len())]
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| u8::try_from(self.below(256)).unwrap()).collect()
-    }
+#[test]
+fn text_is_understood_the_same_in_all_pieces() {
+    understood_in_all_pieces(line);
 }
 
 #[test]
-fn whatever_arrives_is_understood_the_same_in_all_pieces() {
-    let from_env =
-        |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let rounds: u64 = from_env("ISOGRID_FUZZ_ROUNDS", ROUNDS);
-    let seed: u64 = from_env("ISOGRID_FUZZ_SEED", 1);
-    for round in seed..seed + rounds {
-        let mut random = Random(round.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let input = conversation(&mut random);
+fn binary_is_understood_the_same_in_all_pieces() {
+    understood_in_all_pieces(packet);
+}
+
+fn understood_in_all_pieces(command: fn(&mut Random) -> Vec<u8>) {
+    for round in rounds() {
+        let mut random = Random::of_round(round);
+        let input = conversation(&mut random, command);
         let story =
             || format!("ISOGRID_FUZZ_SEED={round} ISOGRID_FUZZ_ROUNDS=1: {}", escape(&input));
         let whole = decode_all(Reader::new(LIMITS), [input.as_slice()]);
@@ -67,12 +50,10 @@ fn pieces<'a>(mut input: &'a [u8], random: &mut Random) -> Vec<&'a [u8]> {
     pieces
 }
 
-fn conversation(random: &mut Random) -> Vec<u8> {
-    let binary = random.below(3) == 0;
+fn conversation(random: &mut Random, command: fn(&mut Random) -> Vec<u8>) -> Vec<u8> {
     let mut input = Vec::new();
     for _ in 0..1 + random.below(4) {
-        let command = if binary { packet(random) } else { line(random) };
-        input.extend(command);
+        input.extend(command(random));
     }
     for _ in 0..random.below(3) {
         mutate(&mut input, random);

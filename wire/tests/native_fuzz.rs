@@ -1,24 +1,26 @@
 //! Random frames, whole, mutated and cut: the decoders never panic, types and schema agree, what
 //! is decoded is encoded to what it was, and fragments come to the same wherever they are cut.
 //!
-//! `ISOGRID_FUZZ_ROUNDS=1000000 ISOGRID_FUZZ_SEED=7 cargo test -p isogrid-wire --test native_fuzz`
-//! looks longer; a failure names the seed of its round.
+//! `ISOGRID_FUZZ_SECONDS=60 ISOGRID_FUZZ_SEED=7 cargo test -p isogrid-wire --test native_fuzz` looks
+//! longer, `ISOGRID_FUZZ_ROUNDS` so often; a failure names the seed of its round.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
 #[path = "common/by_types.rs"]
 mod by_types;
+#[path = "common/fuzzing.rs"]
+mod fuzzing;
 
 use std::fs;
 use std::path::Path;
 
 use by_types::by_types;
+use fuzzing::{Random, rounds};
 use isogrid_wire::native::dynamic::{decode_frame, from_hex, to_hex};
 use isogrid_wire::native::frame::EXT;
 use isogrid_wire::native::{
     Assembled, Frame, GROUPS, Header, Kind, Limits, Reassembly, Refused, handshake, put_fragments,
 };
-
-const ROUNDS: u64 = 20_000;
+use isogrid_wire::scram::{Client, Hello, Verifier};
 
 /// Small, so that every limit is met often.
 fn limits() -> Limits {
@@ -32,23 +34,10 @@ fn limits() -> Limits {
     }
 }
 
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
-        usize::try_from(number).unwrap() % n.max(1)
-    }
-
-    fn byte(&mut self) -> u8 {
-        // The bytes that lengths, counts and choices are made of come often.
-        let of = [0, 1, 2, 3, 4, 8, 0x7f, 0x80, 0xff];
-        if self.below(2) == 0 { of[self.below(of.len())] } else { self.below(256).to_le_bytes()[0] }
-    }
+/// The bytes that lengths, counts and choices are made of come often.
+fn byte(random: &mut Random) -> u8 {
+    let of = [0, 1, 2, 3, 4, 8, 0x7f, 0x80, 0xff];
+    if random.below(2) == 0 { of[random.below(of.len())] } else { random.bytes(1)[0] }
 }
 
 /// The frames of all vectors, the refused ones too.
@@ -70,20 +59,17 @@ fn seeds() -> Vec<Vec<u8>> {
 
 #[test]
 fn whatever_arrives_is_understood_or_refused() {
-    let from_env =
-        |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let rounds: u64 = from_env("ISOGRID_FUZZ_ROUNDS", ROUNDS);
-    let seed: u64 = from_env("ISOGRID_FUZZ_SEED", 1);
     let seeds = seeds();
-    let mut understood = 0;
-    for round in seed..seed + rounds {
-        let mut random = Random(round.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let (mut understood, mut count) = (0, 0);
+    for round in rounds() {
+        let mut random = Random::of_round(round);
         let input = frame(&mut random, &seeds);
         let story = format!("ISOGRID_FUZZ_SEED={round} ISOGRID_FUZZ_ROUNDS=1: {}", to_hex(&input));
         understood += u64::from(check(&input, &story));
+        count += 1;
         cut(&input, &mut random, &story);
     }
-    assert!(rounds < 1000 || understood > rounds / 20, "only {understood} of {rounds} understood");
+    assert!(count < 1000 || understood > count / 20, "only {understood} of {count} understood");
 }
 
 /// A frame of a vector or of random bytes, with a few bytes changed behind its header.
@@ -95,9 +81,9 @@ fn frame(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
     for _ in 0..random.below(4) {
         let at = random.below(bytes.len());
         match random.below(4) {
-            0 => bytes.insert(at, random.byte()),
+            0 => bytes.insert(at, byte(random)),
             1 => drop(bytes.remove(at)),
-            _ => bytes[at] = random.byte(),
+            _ => bytes[at] = byte(random),
         }
         if bytes.len() < 16 {
             return bytes;
@@ -115,7 +101,7 @@ fn invented(random: &mut Random) -> Vec<u8> {
     let groups = GROUPS[random.below(GROUPS.len())].operations;
     let op = groups[random.below(groups.len())].code;
     let kind = Kind::ALL[random.below(Kind::ALL.len())];
-    let payload: Vec<_> = (0..random.below(60)).map(|_| random.byte()).collect();
+    let payload: Vec<_> = (0..random.below(60)).map(|_| byte(random)).collect();
     let flags = if random.below(4) == 0 { EXT } else { 0 };
     let header = Header { flags, ..Header::new(kind, op, 1, 0) };
     let mut bytes = Vec::new();
@@ -172,4 +158,43 @@ fn cut(input: &[u8], random: &mut Random, story: &str) {
             Assembled::Refused(..) => panic!("{story}"),
         }
     }
+}
+
+/// What a client may say in the course of a login, damaged: it is refused, or it is a proof, and none
+/// fits a verifier that has no password.
+#[test]
+fn nobody_logs_in_by_chance() {
+    let verifier = Verifier::decoy(b"secret", "app");
+    for round in rounds() {
+        let mut random = Random::of_round(round);
+        let story = format!("ISOGRID_FUZZ_SEED={round} ISOGRID_FUZZ_ROUNDS=1");
+        let exporter = (random.below(2) == 0).then_some(&[7_u8; 32][..]);
+        let client = Client::new("a,=b", b"pencil", &[3; 18], exporter, random.below(2) == 0);
+        let plus = exporter.is_some() != (random.below(8) == 0);
+        let first = damaged(client.first().into_bytes(), &mut random);
+        let Ok(hello) = Hello::read(&first, plus, exporter) else { continue };
+        let challenge = hello.challenge(verifier.clone(), &[9; 18]);
+        let nonce = challenge.message().split(',').next().unwrap().to_owned();
+        let proof = random.of(&[KEY, "", "=", "AAAA", "x"]);
+        let last = format!("{},{nonce},p={proof}", random.of(&["c=biws", "c=eSws", "c=", "biws"]));
+        let answer = challenge.finish(&damaged(last.into_bytes(), &mut random));
+        assert!(answer.is_err(), "{story}: {}", String::from_utf8_lossy(&first));
+    }
+}
+
+/// A key of zeros, as base64.
+const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+fn damaged(mut message: Vec<u8>, random: &mut Random) -> Vec<u8> {
+    for _ in 0..random.below(3) {
+        let at = random.below(message.len());
+        match random.below(4) {
+            0 => message.truncate(at),
+            1 => drop(message.splice(at..at, random.of(&[",", "=", "a=", "m=x", "é"]).bytes())),
+            2 => message.insert(at, random.bytes(1)[0]),
+            _ if message.is_empty() => {}
+            _ => message[at] = random.bytes(1)[0],
+        }
+    }
+    message
 }

@@ -4,7 +4,7 @@ use isogrid_grid::id::NodeId;
 use isogrid_grid::metadata::Role;
 use thiserror::Error;
 
-use super::{copies, storage, transport};
+use super::{copies, storage};
 use crate::server::tls::TlsError;
 
 /// Why a node cannot take part in a cluster.
@@ -24,9 +24,6 @@ pub enum ClusterError {
     /// What it keeps of its caches cannot be used.
     #[error(transparent)]
     Copies(#[from] copies::CopiesError),
-    /// Others than its peers could reach it.
-    #[error(transparent)]
-    Exposed(#[from] transport::ExposedPeer),
     /// Peers are reached over TCP alone.
     #[error("peers are reached over TCP: cluster.peer = {0} is no IP:PORT")]
     NotTcp(String),

@@ -19,7 +19,7 @@ const YEAR: u64 = 365 * 24 * HOUR;
 const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 
 /// Keys at the top and in `[node]`, `[cluster]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 55] = [
+pub static ROOT: [Key<ServerConfig>; 56] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -75,6 +75,13 @@ pub static ROOT: [Key<ServerConfig>; 55] = [
         field!(ServerConfig, node.behind_timeout),
         "How long a SIGTERM waits until the changes of caches with `persist` = behind are written; \
          off waits for all of them. What is left then, or at a second SIGTERM, is lost and said.",
+    ),
+    Key::new(
+        "node.core_dumps",
+        Form::Flag,
+        field!(ServerConfig, node.core_dumps),
+        "Whether a crash may leave an image of the memory, and other processes of the same user may \
+         look into it, where users log in or caches persist (memcached's -r says yes).",
     ),
     Key::new(
         "memcached",

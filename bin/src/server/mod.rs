@@ -7,6 +7,7 @@ pub mod caches;
 mod clustered;
 pub mod connection;
 pub mod connections;
+mod core_dumps;
 pub mod counters;
 pub mod data;
 mod defragment;
@@ -105,7 +106,10 @@ pub enum Error {
     #[error(transparent)]
     Structures(isogrid_grid::structures::ReserveError),
     /// The users or the audit log cannot be used.
-    #[error("{0}\n  help: `isogrid user ls` checks the file of users")]
+    #[error(
+        "{0}\n  help: `isogrid user ls` checks a file of users, `isogrid user add` makes one; memcached's has \
+         user:password in each line"
+    )]
     Users(crate::security::users_file::UsersFileError),
     /// The node cannot take part in its cluster.
     #[error(transparent)]
@@ -153,6 +157,7 @@ impl Error {
 pub fn run(mut loaded: Loaded) -> Result<(), Error> {
     let config = &mut loaded.config;
     telemetry::start(&config.log);
+    core_dumps::restrict(config);
     let connections = open_files::connections_max(config.limits.max_connections);
     config.limits.max_connections = connections;
     let runtime = tokio::runtime::Builder::new_multi_thread()

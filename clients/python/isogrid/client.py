@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
 from . import auth as mechanisms
+from . import url
 from .cache import Cache
 from .codec import DEFAULT_LIMITS, Malformed
 from .connection import Connection, Reply
@@ -64,6 +65,14 @@ class Client:
         self._connecting = threading.Lock()
         self._idem = itertools.count(1)
         self._closed = False
+
+    @classmethod
+    def from_url(cls, text: Optional[str] = None) -> "Client":
+        """Where and how a URL says, or ISOGRID_URL; see isogrid/url.py. Raises ValueError."""
+        told = url.of_environment() if text is None else url.parse(text)
+        who = told.login
+        login = (lambda: mechanisms.Scram(*who)) if who is not None else None
+        return cls(*told.addresses, login=login, **told.options)
 
     def __enter__(self) -> "Client":
         return self

@@ -4,6 +4,7 @@ password of its user `app`, ISOGRID_TOKEN the token of its user `ci`."""
 import os
 import unittest
 from typing import Any
+from urllib.parse import quote
 
 from isogrid import Client, Failed, Scram, plain, token
 
@@ -34,6 +35,10 @@ class Logins(unittest.TestCase):
         with self.assertRaises(Failed) as caught:
             cache.put("k", "2")
         self.assertEqual(caught.exception.name, "FORBIDDEN")
+
+    def test_a_url_logs_in(self) -> None:
+        with Client.from_url(f"isogrid://app:{quote(PASSWORD, '')}@{ADDRESS}?timeout=30s") as client:
+            client.cache("default").put("u", "1")
 
     def test_what_is_wrong_stays_out(self) -> None:
         self.refused("AUTH_FAILED", lambda: Scram("app", "wrong"))

@@ -30,7 +30,7 @@ def vectors(*names: str) -> list[dict[str, Any]]:
 
 
 def frame_files() -> Iterator[str]:
-    special = {"refused", "primitives", "preface", "segments", "fragments"}
+    special = {"refused", "primitives", "preface", "segments", "fragments", "misuse"}
     for path in sorted(VECTORS.glob("*.json")):
         if path.stem not in special:
             yield path.stem
@@ -186,6 +186,14 @@ class Refused(unittest.TestCase):
                 if expect["scope"] != "preface":
                     self.assertEqual(found, (expect["scope"], expect["error"]))
                     self.assertEqual(tables.ERRORS[expect["code"]][0], expect["error"])
+
+    def test_fragments_that_do_not_fit(self) -> None:
+        for vector in vectors("misuse"):
+            if vector["name"].startswith("fragments/"):
+                with self.subTest(vector["name"]):
+                    with self.assertRaises(Malformed) as caught:
+                        whole(bytes.fromhex("".join(vector["hex"])), 3)
+                    self.assertEqual(caught.exception.code, vector["expect"]["error"])
 
     def refusal(self, scope: str, data: bytes) -> tuple[str, str]:
         """Where it was refused: a frame ends the connection, a request only itself."""

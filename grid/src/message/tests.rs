@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::invalidation::Item;
-use crate::random::{Random, assert_calm, assert_strict};
+use crate::random::{Random, assert_calm, assert_strict, fuzz_rounds};
 use crate::replica::{Begin, FillId, Op};
 
 fn envelope(message: Message) -> Envelope {
@@ -91,6 +91,34 @@ fn all_messages_come_as_they_were_sent_or_not_at_all() {
             let envelope = envelope(message);
             assert_strict(&envelope, &envelope.encode(), Envelope::decode);
         }
+    }
+}
+
+/// `ISOGRID_FUZZ_ROUNDS=9000000 cargo test --release -p isogrid-grid --lib fuzz_` looks longer.
+#[test]
+fn fuzz_damaged_messages_are_refused_or_mean_something_else() {
+    for round in fuzz_rounds() {
+        let mut random = Random(round);
+        let all = messages(&mut random);
+        let at = usize::try_from(random.below(all.len() as u64)).unwrap();
+        let mut bytes = envelope(all[at].clone()).encode();
+        for _ in 0..=random.below(3) {
+            damage(&mut bytes, &mut random);
+        }
+        // What is understood is said again with as many bytes, whatever it says.
+        let Some(known) = Envelope::decode(&bytes) else { continue };
+        let again = known.encode();
+        assert_eq!(Envelope::decode(&again).as_ref(), Some(&known), "ISOGRID_FUZZ_SEED={round}");
+    }
+}
+
+fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
+    let at = usize::try_from(random.below(bytes.len() as u64 + 1)).unwrap();
+    match (random.below(4), bytes.get_mut(at)) {
+        (0, _) => bytes.truncate(at),
+        (1, _) => bytes.splice(at..at, random.bytes(9)).for_each(drop),
+        (_, Some(byte)) => *byte = random.next().to_le_bytes()[0],
+        (_, None) => {}
     }
 }
 

@@ -9,6 +9,27 @@ pub(super) const ABOUT: &str = "What must be refused. `scope` request: an ERR of
     0, then the connection is closed; `preface`: closed without a word. A client that gets one of \
     these from a server closes the connection.";
 
+pub(super) const MISUSE: &str = "What a client must not send on a connection that is open, each frame \
+    right by itself: `hex` has them in order. The server answers with an ERR of the code on stream 0 \
+    and closes.";
+
+/// What is wrong only because of what came before; the frames are in `misuse.txt`.
+pub(super) fn misuse() -> Vec<Value> {
+    let written = include_str!("misuse.txt").lines().filter(|line| !line.starts_with('#'));
+    written.map(conversation).collect()
+}
+
+/// A vector of a line `name | error | frame / frame`.
+fn conversation(line: &str) -> Value {
+    let columns: Vec<_> = line.split(" | ").collect();
+    let [name, error, frames] = columns[..] else { panic!("{line}") };
+    let code = ErrorCode::find(error).unwrap_or_else(|| panic!("{line}"));
+    let expect = json!({ "scope": "connection", "code": code as u16, "error": code.name() });
+    let hex = |frame| to_hex(&from_hex(frame).unwrap_or_else(|| panic!("{line}")));
+    let frames: Vec<_> = frames.split(" / ").map(hex).collect();
+    json!({ "name": name, "since": 1, "dir": "c2s", "hex": frames, "expect": expect })
+}
+
 pub(super) fn vectors() -> Vec<Value> {
     let prefaces = [
         ("preface/of TLS", "c2s", "1603010200"),

@@ -31,6 +31,7 @@ pub fn files() -> Vec<(String, String)> {
         files.push((name.to_owned(), text(about, &vectors)));
     }
     files.push(("refused".to_owned(), text(refused::ABOUT, &refused::vectors())));
+    files.push(("misuse".to_owned(), text(refused::MISUSE, &refused::misuse())));
     files
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use isogrid_tests::harness::tls::Authority;
 use isogrid_tests::harness::{Server, Users};
-use isogrid_wire::client::{Cause, Client, Error, Options, TlsOptions};
+use isogrid_wire::client::{Cause, Client, Error, Options, TlsOptions, Url};
 use isogrid_wire::native::ErrorCode;
 
 use crate::{Place, options};
@@ -62,6 +62,23 @@ impl Door {
             _ => tls,
         }
     }
+}
+
+#[tokio::test]
+async fn a_url_says_the_server_the_login_and_the_authority() {
+    let door = Door::new();
+    door.users.add("a@b", "p:a/s%s?", &["read,write@*"]);
+    let (_server, address) = door.open();
+    let ca = door.authority.path("ca.pem").replace('/', "%2F");
+    let with = |password: &str| {
+        format!("isogrid://a%40b:{password}@127.0.0.1:1,{address}/default?ca={ca}&timeout=20s")
+    };
+    let url: Url = with("p%3Aa%2Fs%25s%3F").parse().unwrap();
+    let client = Client::open(&url).await.unwrap();
+    let cache = client.cache(url.cache().unwrap()).must_exist().open().await.unwrap();
+    cache.put(b"k", b"1").await.unwrap();
+    let wrong = Client::open(&with("p").parse().unwrap()).await.unwrap_err();
+    assert_eq!(wrong.code(), Some(ErrorCode::AuthFailed), "{wrong}");
 }
 
 /// Waits as the client's own task can go on meanwhile.

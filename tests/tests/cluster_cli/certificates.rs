@@ -96,5 +96,7 @@ fn certificates_that_cannot_be_used_are_named() {
         ["serve", "-c", "/dev/null", "--ephemeral", "--memcached", "off", "--native", "off"];
     let rest = ["--http", "off", "--peer", "0.0.0.0:0", "--bootstrap-expect", "1"];
     let said = asked(&[&beyond[..], &rest].concat(), &[]);
-    assert!(said.code != Some(0) && said.error.contains("cluster.tls_cert"), "{said:?}");
+    assert_eq!(said.code, Some(78), "{said:?}");
+    assert!(said.error.contains("--set cluster.tls_cert=FILE"), "{said:?}");
+    assert!(said.error.contains("--insecure-i-know"), "{said:?}");
 }

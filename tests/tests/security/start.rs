@@ -1,9 +1,10 @@
 //! Who may start: each address with each way of logging in and each way of TLS.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use isogrid_tests::harness::tls::Authority;
-use isogrid_tests::harness::{Client, Server, Users};
+use isogrid_tests::harness::{Client, Server, Users, isogrid};
 
 const REFUSED: i32 = 78;
 
@@ -81,4 +82,54 @@ fn a_server_without_users_makes_one() {
     let server = super::guarded(&users, &[]);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), password, "the first user stays");
     assert_eq!(server.connect().log_in("admin", password.trim()), "STORED");
+}
+
+/// Memory is not written to a file where somebody logs in, unless `-r` asks for that.
+#[test]
+fn a_crash_leaves_no_image_of_secrets() {
+    let users = Users::new();
+    let file = users.path("authfile");
+    std::fs::write(&file, "app:some-password\n").unwrap();
+    let table: [(&[&str], &str); 3] =
+        [(&[], "1000000"), (&["-Y", &file], "0"), (&["-Y", &file, "-r"], "1000000")];
+    for (args, limit) in table {
+        let mut command = Command::new("prlimit");
+        command.arg("--core=1000000").arg(isogrid()).arg("memcached");
+        let server = Server::memcached_like(command, args).unwrap();
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(line.split_whitespace().nth(4), Some(limit), "{args:?}: {line}");
+    }
+}
+
+/// Whoever replaces memcached is told what to do in memcached's words, and that helps.
+#[test]
+fn a_refusal_of_the_drop_in_names_its_flags() {
+    let (authority, users) = (Authority::new(), Users::new());
+    authority.sign("server", "server", 2100);
+    let file = users.path("authfile");
+    std::fs::write(&file, "app:some-password\n").unwrap();
+    let (cert, key) = (authority.path("server.pem"), authority.path("server.key"));
+    let tls = format!("ssl_chain_cert={cert},ssl_key={key}");
+    let everywhere = ["-l", "0.0.0.0"];
+    let start = |args: &[&[&str]]| {
+        let mut command = Command::new(isogrid());
+        command.arg("memcached");
+        Server::memcached_like(command, &args.concat())
+    };
+    let (login, secured) = (["-Y", &file], ["-Z", "-o", &tls]);
+    let table: [(&[&[&str]], &[&str], &[&str]); 5] = [
+        (&[&everywhere], &["`-Y FILE`", "`-Z -o ssl_chain_cert=FILE,ssl_key=FILE`"], &["--set"]),
+        (&[&everywhere, &login], &["-Z -o"], &["-Y FILE", "--set"]),
+        (&[&everywhere, &secured], &["-Y FILE"], &["-Z -o", "--set"]),
+        (&[&["-Z"]], &["-o ssl_chain_cert=FILE,ssl_key=FILE"], &["tls.cert"]),
+        (&[&["-Y", "/nonexistent"]], &["/nonexistent", "user:password"], &[]),
+    ];
+    for (args, said, not) in table {
+        let error = start(args).err().unwrap_or_else(|| panic!("{args:?} starts"));
+        assert_eq!(error.code, Some(REFUSED), "{args:?}: {error:?}");
+        assert!(said.iter().all(|word| error.log.contains(word)), "{args:?}: {error:?}");
+        assert!(!not.iter().any(|word| error.log.contains(word)), "{args:?}: {error:?}");
+    }
+    start(&[&everywhere, &login, &secured]).unwrap();
 }

@@ -224,7 +224,7 @@ fn half_handshakes_end_and_keep_nobody_out() {
     let authority = authority();
     let server = serve(&authority, "on", &[]);
     // 0x16: the beginning of a handshake, and then nothing.
-    let halves: Vec<TcpStream> = (0..400)
+    let halves: Vec<TcpStream> = (0..1_000)
         .map(|_| {
             let mut half = TcpStream::connect(server.address()).unwrap();
             half.write_all(&[0x16, 3]).unwrap();
@@ -233,7 +233,7 @@ fn half_handshakes_end_and_keep_nobody_out() {
         .collect();
     let mut client = Client::tls(server.address(), &authority.client(None)).unwrap();
     client.ask("mn\r\n", "MN\r\n");
-    // All of them are gone: 144 for want of room, the others after 5 s.
+    // All of them are gone: 744 for want of room, the others after 5 s.
     wait_until("half handshakes are ended", || client.stat("curr_connections") == 1);
     drop(halves);
     client.ask("mn\r\n", "MN\r\n");

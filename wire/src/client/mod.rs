@@ -61,6 +61,7 @@ mod core;
 mod options;
 #[cfg(feature = "client-tls")]
 mod tls;
+mod url;
 
 mod dial;
 mod handle;
@@ -103,6 +104,7 @@ pub use queue::Queue;
 #[cfg(feature = "client-tls")]
 pub use tls::TlsOptions;
 pub use transaction::{ConflictKey, Transaction};
+pub use url::{BadUrl, URL_ENV, Url};
 
 /// A client: one pipelined connection to a server, and to each member of a cluster, kept for as long
 /// as a clone of it lives.
@@ -138,6 +140,19 @@ impl Client {
         let client = Client { handle: Handle::new(commands, options.timeout, options.tag_writes) };
         client.ping().await?;
         Ok(client)
+    }
+
+    /// Connects to where a URL says, as it says; [`Url::of_environment`] is that of `ISOGRID_URL`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Client::connect`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub async fn open(url: &Url) -> Result<Client, Error> {
+        Client::connect(url.seeds().iter().cloned(), url.options().clone()).await
     }
 
     /// How requests about keys of caches of a cluster found the members that serve them, since the

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
 pub mod escape;
+pub mod fuzzing;
 pub mod model;
 
 use isogrid_wire::Limits;

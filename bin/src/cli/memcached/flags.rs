@@ -133,7 +133,10 @@ impl Launch {
             'd' => self.daemon = true,
             'P' => self.config.pid_file = Some(PathBuf::from(value)),
             'o' => suboption::apply(value, self)?,
-            'r' => self.keep_directory = true,
+            'r' => {
+                self.keep_directory = true;
+                self.config.node.core_dumps = true;
+            }
             'S' => self.sasl = true,
             'Y' => self.config.auth.passwords = Some(PathBuf::from(value)),
             'Z' => self.config.tls.mode = TlsMode::On,

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use self::flags::{Launch, Parsed};
 use super::{refuse, run};
-use crate::config::{Exposure, Problems, refuse_exposure, validate};
+use crate::config::{Exposure, Origin, Problem, Problems, TlsMode, refuse_exposure, validate};
 
 /// Exit codes of `sysexits.h` that memcached uses.
 mod exit {
@@ -70,8 +70,14 @@ fn start(mut launch: Launch, args: &[String]) -> ExitCode {
 }
 
 fn check(launch: &Launch) -> Result<(), Problems> {
+    let tls = &launch.config.tls;
+    if tls.mode != TlsMode::Off && (tls.cert.is_none() || tls.key.is_none()) {
+        let help =
+            "add -o ssl_chain_cert=FILE,ssl_key=FILE, PEM files; docs/SECURITY.md makes some";
+        return Err(Problem::new("-Z without a certificate", &Origin::Default, help).into());
+    }
     validate(&launch.config)?;
-    Ok(refuse_exposure(&launch.config, Exposure::new(true))?)
+    Ok(refuse_exposure(&launch.config, Exposure::of_memcached())?)
 }
 
 /// Becomes the user and the daemon that the flags ask for; false in the process that stays behind.

@@ -12,7 +12,6 @@
 
 mod config;
 mod envelope;
-mod exposure;
 mod frame;
 mod handshake;
 mod lane;
@@ -39,7 +38,6 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 pub use config::{Bounds, TransportConfig};
-pub use exposure::{ExposedPeer, check_exposure};
 pub use lane::Lane;
 pub use stats::{Stats, Traffic};
 pub use tls::PeerTls;
@@ -104,7 +102,7 @@ struct Shared {
 
 impl Transport {
     /// Listens on `listen` and gives `sink` what comes. Whether `listen` may be reached from other
-    /// machines is [`check_exposure`]'s to say.
+    /// machines is for [`refuse_exposure`](crate::config::refuse_exposure) to say.
     ///
     /// # Errors
     /// When the address cannot be bound, and `InvalidInput` for names that are too long or an

@@ -29,6 +29,8 @@ pub struct NodeConfig {
     /// How long a SIGTERM waits for changes that are written behind; `None` = until all are
     /// written. Default: none.
     pub behind_timeout: Option<Duration>,
+    /// Whether a crash may leave an image of the memory, with what is secret in it. Default: off.
+    pub core_dumps: bool,
 }
 
 impl Default for NodeConfig {
@@ -42,6 +44,7 @@ impl Default for NodeConfig {
             backup_dir: Some(AuthConfig::AUTO.to_owned()),
             log_size: LOG_BYTES_DEFAULT,
             behind_timeout: None,
+            core_dumps: false,
         }
     }
 }
