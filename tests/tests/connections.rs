@@ -166,7 +166,7 @@ fn whose_request_comes_too_slowly_is_closed() {
     silent.ask("mn\r\n", "MN\r\n");
     let mut native = server.native();
     native.raw.send([0, 0, 1, 0, 1, 0, 0, 1]);
-    let mut slow = vec![native.raw, server.connect(), server.connect(), server.connect_http()];
+    let mut slow = [native.raw, server.connect(), server.connect(), server.connect_http()];
     slow[1].send("get a");
     slow[2].send("get a\r\nset a 0 0 100\r\nhalf");
     assert_eq!(slow[2].line(), "END");
