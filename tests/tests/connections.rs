@@ -137,3 +137,47 @@ fn a_server_that_other_machines_reach_warns() {
     let server = Server::isogrid(&[]);
     assert_eq!(served(&server, "127.0.0.1").stat("insecure_listeners"), 0);
 }
+
+/// The value of a series of `/metrics` without labels.
+fn metric(server: &Server, series: &str) -> u64 {
+    let text = server.http("GET", "/metrics", &[], b"").text();
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {series} in {text}")).parse().unwrap()
+}
+
+#[test]
+fn who_comes_too_fast_waits_and_is_served() {
+    const DELAYED: &str = "isogrid_connections_delayed_total";
+    let server = Server::isogrid(&["--http", "127.0.0.1:0", "--set", "limits.accept_rate=1"]);
+    // Two may come at once.
+    let mut clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
+    wait_until("one has to wait", || metric(&server, DELAYED) >= 1);
+    clients.iter_mut().for_each(|client| client.ask("mn\r\n", "MN\r\n"));
+    assert!(metric(&server, DELAYED) <= 4);
+    assert_eq!(clients[0].stat("rejected_connections"), 0);
+}
+
+/// Not one that says nothing, nor one whose request is long.
+#[test]
+fn whose_request_comes_too_slowly_is_closed() {
+    const CLOSED: &str = "isogrid_connections_slow_closed_total";
+    let server = Server::isogrid(&["--http", "127.0.0.1:0", "--native", "127.0.0.1:0"]);
+    let (mut silent, mut long) = (server.connect(), server.connect());
+    silent.ask("mn\r\n", "MN\r\n");
+    let mut native = server.native();
+    native.raw.send([0, 0, 1, 0, 1, 0, 0, 1]);
+    let mut slow = [native.raw, server.connect(), server.connect(), server.connect_http()];
+    slow[1].send("get a");
+    slow[2].send("get a\r\nset a 0 0 100\r\nhalf");
+    assert_eq!(slow[2].line(), "END");
+    slow[3].send("GET /metrics HTTP/1.1\r\nhost: ");
+    let value = "v".repeat(900_000);
+    long.send(format!("set long 0 0 900001\r\n{value}"));
+    let slow_ones = slow.len() as u64;
+    wait_until("they are closed", || metric(&server, CLOSED) == slow_ones);
+    slow.iter_mut().for_each(Client::closed);
+    assert!(server.log().contains("a request slower than request_rate"), "{}", server.log());
+    long.ask("v\r\n", "STORED\r\n");
+    silent.ask("get a\r\n", "END\r\n");
+    assert_eq!(metric(&server, CLOSED), slow_ones);
+}

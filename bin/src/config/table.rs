@@ -19,7 +19,7 @@ const YEAR: u64 = 365 * 24 * HOUR;
 const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 
 /// Keys at the top and in `[node]`, `[cluster]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 57] = [
+pub static ROOT: [Key<ServerConfig>; 59] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -285,6 +285,13 @@ pub static ROOT: [Key<ServerConfig>; 57] = [
         "Connections that the kernel may hold before they are accepted (memcached's -b).",
     ),
     Key::new(
+        "limits.accept_rate",
+        Form::OrOff(&Form::Count(1, 1_000_000)),
+        field!(ServerConfig, limits.accept_rate),
+        "Connections accepted a second, by all listeners but those for HTTP alone, after twice as \
+         many at once; the others wait in the backlog.",
+    ),
+    Key::new(
         "limits.idle_timeout",
         TIMEOUT,
         field!(ServerConfig, limits.idle_timeout),
@@ -295,6 +302,13 @@ pub static ROOT: [Key<ServerConfig>; 57] = [
         TIMEOUT,
         field!(ServerConfig, limits.request_timeout),
         "A connection whose request is half read for so long is closed.",
+    ),
+    Key::new(
+        "limits.request_rate",
+        Form::OrOff(&Form::Size(1, 1 << 20)),
+        field!(ServerConfig, limits.request_rate),
+        "A connection whose request has been coming for 5 s or more, and slower than so many bytes \
+         a second, is closed; over HTTP only its headers count.",
     ),
     Key::new(
         "limits.write_timeout",

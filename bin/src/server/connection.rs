@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use isogrid_wire::Output;
 
-use super::connections::{Place, State};
+use super::connections::{Place, State, WHOLE};
 use super::counters::Counts;
 use super::listener::Arrival;
 use super::stream::Stream;
@@ -166,6 +166,9 @@ pub struct Connection<C> {
     unflushed: bool,
     /// Why the connection ends once `unsent` is written.
     closing: Option<&'static str>,
+    /// Bytes ever read, and those before what is being read now.
+    read: u64,
+    read_before: u64,
     /// Since when it is not read for want of room, ms.
     held_since: Option<u64>,
 }
@@ -177,6 +180,7 @@ impl<C: Conversation> Connection<C> {
     /// A connection that was just accepted.
     pub fn new(arrival: Arrival, conversation: C) -> Self {
         let Arrival { stream, first, place, .. } = arrival;
+        let first_len = first.len() as u64;
         Connection {
             stream,
             conversation,
@@ -188,6 +192,8 @@ impl<C: Conversation> Connection<C> {
             unsent: Output::new(),
             unflushed: false,
             closing: None,
+            read: first_len,
+            read_before: 0,
             held_since: None,
         }
     }
@@ -271,6 +277,7 @@ impl<C: Conversation> Connection<C> {
             Poll::Ready(read) => {
                 let read = read?;
                 self.end += read;
+                self.read += read as u64;
                 self.conversation.counts().bytes_read += read as u64;
                 self.conversation.was_read();
                 Poll::Ready(Ok(read))
@@ -378,10 +385,11 @@ impl<C: Conversation> Connection<C> {
         }
     }
 
-    fn note_state(&self) {
+    fn note_state(&mut self) {
+        let there = self.end - self.start;
         let state = if !self.unsent.is_empty() || self.unflushed {
             State::Writing
-        } else if self.end > self.start || self.needed > 1 {
+        } else if there > 0 || self.needed > 1 {
             State::Reading
         } else {
             State::Idle
@@ -389,7 +397,10 @@ impl<C: Conversation> Connection<C> {
         let (before, _) = self.place.info.state();
         if state == State::Idle || state != before {
             self.place.info.set_state(state, self.conversation.now());
+            self.read_before = self.read - there as u64;
         }
+        let is_half = there < self.needed;
+        self.place.info.set_received(if is_half { self.read - self.read_before } else { WHOLE });
     }
 }
 

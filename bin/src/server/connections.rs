@@ -17,6 +17,11 @@ use crate::config::LimitsConfig;
 /// get in when its clients have taken every place.
 const OPERATOR_PLACES: usize = 32;
 
+/// What is received where no request is half read: nobody is too slow with that.
+pub const WHOLE: u64 = u64::MAX;
+/// How long a request may come slowly.
+const SLOW_AFTER: Duration = Duration::from_secs(5);
+
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -96,6 +101,8 @@ pub struct Info {
     state: AtomicU8,
     /// When the state began, or the last answer made progress, ms.
     since: AtomicU64,
+    /// Bytes that came since then; [`WHOLE`] when no request is half read.
+    received: AtomicU64,
     /// Requests that wait to be answered.
     in_flight: AtomicU32,
     ended: OnceLock<&'static str>,
@@ -110,6 +117,7 @@ impl Info {
             spoken: AtomicU8::new(spoken as u8),
             state: AtomicU8::new(State::Idle as u8),
             since: AtomicU64::new(now),
+            received: AtomicU64::new(WHOLE),
             in_flight: AtomicU32::new(0),
             ended: OnceLock::new(),
             waker: OnceLock::new(),
@@ -156,6 +164,24 @@ impl Info {
         (state, self.since.load(Ordering::Relaxed))
     }
 
+    /// Says how many bytes have come since the state began, of a request that is half read.
+    #[inline]
+    pub fn set_received(&self, bytes: u64) {
+        self.received.store(bytes, Ordering::Relaxed);
+    }
+
+    /// More has come of a request that is half read.
+    pub fn add_received(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether what came in this time is less than it should be.
+    fn is_slower(&self, rate: Option<u64>, span: Duration) -> bool {
+        let received = self.received.load(Ordering::Relaxed);
+        let due = |rate| u128::from(received) * 1_000 < u128::from(rate) * span.as_millis();
+        span >= SLOW_AFTER && rate.is_some_and(due)
+    }
+
     /// Says how many requests wait to be answered.
     #[inline]
     pub fn set_in_flight(&self, requests: usize) {
@@ -197,6 +223,8 @@ pub struct Connections {
     pub paused_ms: AtomicU64,
     /// Connections ended for being silent.
     pub idle_kicks: AtomicU64,
+    /// Connections ended since their request came too slowly.
+    pub slow_kicks: AtomicU64,
     /// Connections ended before anything was served.
     pub unserved: Unserved,
     present: Mutex<Present>,
@@ -232,6 +260,7 @@ impl Connections {
             paused: AtomicU64::new(0),
             paused_ms: AtomicU64::new(0),
             idle_kicks: AtomicU64::new(0),
+            slow_kicks: AtomicU64::new(0),
             unserved: Unserved::default(),
             present: Mutex::new(Present { next: 0, by_id: BTreeMap::new(), addresses }),
             freed: Notify::new(),
@@ -357,6 +386,11 @@ impl Connections {
                 }
                 info.end(why);
             }
+            let is_slow = state == State::Reading && info.is_slower(limits.request_rate, silent);
+            if is_slow && info.ended().is_none() {
+                self.slow_kicks.fetch_add(1, Ordering::Relaxed);
+                info.end("a request slower than request_rate");
+            }
         }
     }
 }
@@ -377,5 +411,30 @@ impl Drop for Place {
         drop(present);
         this.open.fetch_sub(1, Ordering::AcqRel);
         this.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_too_slow_when_less_came_than_is_due() {
+        for (rate, ms, received, is_slower) in [
+            (Some(1_024), 4_999, 0, false),
+            (Some(1_024), 5_000, 5 * 1_024, false),
+            (Some(1_024), 5_000, 5 * 1_024 - 1, true),
+            (Some(1_024), 60_000, 60 * 1_024, false),
+            (Some(1_024), 60_001, 60 * 1_024, true),
+            (Some(1), 6_000, 6, false),
+            (Some(1), 7_000, 6, true),
+            (None, 60_000, 0, false),
+            (Some(1 << 20), 60_000, WHOLE, false),
+        ] {
+            let info = Info::of_test();
+            info.set_received(received);
+            let slower = info.is_slower(rate, Duration::from_millis(ms));
+            assert_eq!(slower, is_slower, "{rate:?} {ms} ms {received} bytes");
+        }
     }
 }

@@ -147,13 +147,32 @@ impl Listener {
                 biased;
                 () = self.over(&node) => return,
                 accepted = self.accept() => match accepted {
-                    Ok((stream, peer)) => self.serve(&node, stream, peer),
+                    Ok((stream, peer)) => {
+                        if !self.is_its_turn(&node).await {
+                            return;
+                        }
+                        self.serve(&node, stream, peer);
+                    }
                     Err(error) => {
                         self.log_failure(&node, &error);
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
             }
+        }
+    }
+
+    /// Waits until one more may be accepted; `false` when the node stops meanwhile. Whoever looks
+    /// after the server need not wait.
+    async fn is_its_turn(&self, node: &Node) -> bool {
+        if self.is_http_alone() {
+            return true;
+        }
+        let Some(wait) = node.accept_rate.take(node.now()) else { return true };
+        tokio::select! {
+            biased;
+            () = self.over(node) => false,
+            () = tokio::time::sleep(wait) => true,
         }
     }
 

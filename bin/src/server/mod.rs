@@ -1,5 +1,6 @@
 //! The server: listeners, connections, maintenance, and an orderly end.
 
+pub mod accept_rate;
 pub mod addresses;
 pub mod admin;
 pub mod backup;

@@ -18,6 +18,7 @@ use isogrid_grid::structures::queues::Queues;
 use isogrid_grid::{Catalog, Structures};
 use tokio::sync::Notify;
 
+use super::accept_rate::AcceptRate;
 use super::connections::Connections;
 use super::counters::AllCounters;
 use super::data::Data;
@@ -66,6 +67,8 @@ pub struct Node {
     pub transactions: Transactions,
     /// What it counts.
     pub counters: AllCounters,
+    /// How fast connections are accepted.
+    pub accept_rate: AcceptRate,
     /// Who is connected.
     pub connections: Connections,
     /// Connections whose TLS handshake is not done.
@@ -142,6 +145,7 @@ impl Node {
             detail: Detail::new(config.protocol.detail, config.protocol.prefix_delimiter),
             verbosity: AtomicU32::new(config.protocol.verbosity),
             memory_limit: AtomicU64::new(limit),
+            accept_rate: AcceptRate::new(config.limits.accept_rate, started),
             connections: Connections::new(&config.limits),
             handshakes: Newcomers::new(
                 HANDSHAKES_MAX,

@@ -90,6 +90,8 @@ fn memcached_defaults() -> ServerConfig {
             max_connections_per_address: None,
             idle_timeout: None,
             request_timeout: None,
+            accept_rate: None,
+            request_rate: None,
             write_timeout: None,
             requests_per_turn: 20,
             login_timeout: None,

@@ -18,11 +18,17 @@ pub struct LimitsConfig {
     pub refuse_fast: bool,
     /// The listen backlog. Default: 1,024.
     pub backlog: u32,
+    /// Connections accepted a second, after twice as many at once; `None` = as they come. Default:
+    /// 2,000 (drop-in: none). Bounds: 1..=1,000,000.
+    pub accept_rate: Option<u64>,
     /// Close a connection that sent nothing for so long; `None` = never. Default: 1 h (drop-in:
     /// never).
     pub idle_timeout: Option<Duration>,
     /// Close a connection whose request is half read for so long. Default: 30 s (drop-in: never).
     pub request_timeout: Option<Duration>,
+    /// Close a connection whose request has been coming for 5 s or more, and slower than so many
+    /// bytes a second; `None` = never. Default: 1 KiB (drop-in: never). Bounds: 1..=1 MiB.
+    pub request_rate: Option<u64>,
     /// Close a connection that does not read its answers for so long. Default: 30 s (drop-in:
     /// never).
     pub write_timeout: Option<Duration>,
@@ -51,8 +57,10 @@ impl Default for LimitsConfig {
             max_connections_per_address: Some(1_000),
             refuse_fast: true,
             backlog: 1_024,
+            accept_rate: Some(2_000),
             idle_timeout: Some(Duration::from_secs(3_600)),
             request_timeout: Some(Duration::from_secs(30)),
+            request_rate: Some(1 << 10),
             write_timeout: Some(Duration::from_secs(30)),
             handshake_timeout: Duration::from_secs(10),
             requests_per_turn: 32,

@@ -28,10 +28,12 @@ impl Tracked {
 
     /// A request has begun. What follows of it does not begin it anew: whoever sends a byte now
     /// and then gets no more time for that.
-    fn note_read(&self) {
+    fn note_read(&self, bytes: usize) {
         if self.info.state().0 == State::Idle {
+            self.info.set_received(0);
             self.info.set_state(State::Reading, self.node.now());
         }
+        self.info.add_received(bytes as u64);
     }
 
     fn note_write(&self, written: &Poll<io::Result<usize>>) {
@@ -53,13 +55,13 @@ impl AsyncRead for Tracked {
             let read = ready!(this.stream.poll_read(cx, buffer.initialize_unfilled()))?;
             buffer.advance(read);
             if read > 0 {
-                this.note_read();
+                this.note_read(read);
             }
         } else {
             let len = this.first.len().min(buffer.remaining());
             let rest = this.first.split_off(len);
             buffer.put_slice(&std::mem::replace(&mut this.first, rest));
-            this.note_read();
+            this.note_read(len);
         }
         Poll::Ready(Ok(()))
     }

@@ -11,7 +11,7 @@ use isogrid_wire::base64;
 
 use super::problem::{Code, Problem};
 use crate::security::Identity;
-use crate::server::connections::Info;
+use crate::server::connections::{Info, WHOLE};
 use crate::server::login::{self, Client, LoggedIn};
 use crate::server::newcomers::Stay;
 use crate::server::node::Node;
@@ -57,6 +57,8 @@ impl Caller {
     /// Its request is being answered until this is dropped.
     pub fn asks(&self) -> Asking {
         self.info.set_in_flight(1);
+        // Its headers have come, and nobody knows how long the answer takes.
+        self.info.set_received(WHOLE / 2);
         Asking(Arc::clone(&self.info))
     }
 

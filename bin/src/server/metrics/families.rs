@@ -79,6 +79,12 @@ families! {
         "Connections closed before anything was served", rejected;
     Counter "isogrid_connections_idle_closed" [] "Connections closed for being silent",
         |s| one(s.node.connections.idle_kicks.load(Relaxed));
+    Counter "isogrid_connections_slow_closed" []
+        "Connections closed since a request came slower than limits.request_rate",
+        |s| one(s.node.connections.slow_kicks.load(Relaxed));
+    Counter "isogrid_connections_delayed" []
+        "Connections that waited in the backlog, since more came than limits.accept_rate",
+        |s| one(s.node.accept_rate.delayed.load(Relaxed));
     Counter "isogrid_network_bytes" ["direction" "protocol"]
         "Bytes read from and written to memcached clients", network;
     Counter "isogrid_protocol_errors" ["protocol"] "Requests that could not be read",
