@@ -79,10 +79,12 @@ fn sessions_are_the_same_behind_every_node_and_race_as_documented() {
 /// logged out.
 #[test]
 fn nobody_is_taken_for_logged_out_where_no_server_is_reached() {
+    let grid = Grid::start();
     each(|framework| {
+        let browser = Browser::logged_in(&App::start(framework, &grid.servers()));
         let app = App::start(framework, &[free_address().to_string()]);
         // A client may take a server for dead at the second time only.
-        let answers = [(); 3].map(|()| Browser::default().ask(&app, "show"));
+        let answers = [(); 3].map(|()| browser.clone().ask(&app, "show"));
         let is_forgotten = answers.iter().any(Result::is_ok);
         let expected = framework.unreached == Unreached::Forgotten;
         assert_eq!(is_forgotten, expected, "{}: {answers:?}", framework.name);

@@ -37,8 +37,9 @@ fn race(
     let path = format!("{slow}hold={}", held.display());
     let has_waited = std::thread::scope(|scope| {
         // Django refuses to save what was logged out.
-        scope.spawn(|| slower.ask(&apps[0], &path).is_ok());
-        wait_until("the slow request has its session", || held.exists());
+        let slow = scope.spawn(|| slower.ask(&apps[0], &path));
+        wait_until("the slow request has its session", || held.exists() || slow.is_finished());
+        assert!(held.exists(), "{}: {:?}", framework.name, slow.join());
         let (sender, ended) = mpsc::channel();
         scope.spawn(move || sender.send(faster.session(&apps[1], fast)).is_ok());
         let has_waited = ended.recv_timeout(FAST).is_err();
