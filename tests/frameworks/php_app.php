@@ -1,10 +1,11 @@
 <?php
 // PHP's own sessions in Isogrid, by php-memcached: `php -S HOST:PORT php_app.php`, SERVERS in the
-// environment. A session is locked from its start to its end.
+// environment, and STRICT = 1 for session.use_strict_mode. A session is locked from its start to its end.
 foreach ([
     'session.save_handler' => 'memcached',
     'session.save_path' => getenv('SERVERS'),
-    'session.use_strict_mode' => 1,
+    'session.use_strict_mode' => (int) getenv('STRICT'),
+    'memcached.sess_persistent' => 1,
     'memcached.sess_remove_failed_servers' => 1,
     'memcached.sess_server_failure_limit' => 1,
     'memcached.sess_connect_timeout' => 1000,

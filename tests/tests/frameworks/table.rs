@@ -31,7 +31,7 @@ pub enum End {
 }
 use End::{Kept, Lost, Waited};
 
-/// What an application answers when none of its servers can be reached.
+/// What an application answers when a server of its session cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreached {
     /// That it cannot.
@@ -147,7 +147,7 @@ const RACK: (Runtime, &str) = (Runtime::Ruby, "rack_app.rb");
 const STOCK_ENGINE: (&str, &str) = ("ENGINE", "django.contrib.sessions.backends.cache");
 
 /// The table: two writers, a writer and a logout, a reader and a writer.
-pub const FRAMEWORKS: [Framework; 9] = [
+pub const FRAMEWORKS: [Framework; 10] = [
     Framework::new("Django", DJANGO, &[], [Lost, Kept, Kept], Refused),
     Framework::new("Django's own engine", DJANGO, &[STOCK_ENGINE], [Lost, Kept, Kept], Forgotten),
     Framework::new("Flask-Session", FLASK, &[], [Lost, Lost, Kept], Refused),
@@ -161,6 +161,7 @@ pub const FRAMEWORKS: [Framework; 9] = [
         Refused,
     ),
     Framework::new("PHP", PHP, &[], [Waited; 3], Refused),
+    Framework::new("PHP, strict", PHP, &[("STRICT", "1")], [Waited; 3], Forgotten),
     Framework::new("Rack", RACK, &[], [Lost; 3], Refused),
     Framework::new("Rack's own store", RACK, &[("STOCK", "1")], [Lost; 3], Forgotten),
 ];
