@@ -1,13 +1,29 @@
 <?php
 // PHP's own sessions in Isogrid, by php-memcached: `php -S HOST:PORT php_app.php`, SERVERS in the
-// environment, and STRICT = 1 for session.use_strict_mode. A session is locked from its start to its end.
+// environment. A session is locked from its start to its end. LIST = 1 leaves it to php-memcached
+// what to do when a server is dead, with session.use_strict_mode.
+
+/** The first server that answers: each one serves every session. */
+function one_of(string $servers): string
+{
+    foreach (explode(',', $servers) as $server) {
+        $connection = @stream_socket_client("tcp://$server", timeout: 1);
+        if ($connection) {
+            fclose($connection);
+            break;
+        }
+    }
+    return $server;
+}
+
+$list = (bool) getenv('LIST');
 foreach ([
     'session.save_handler' => 'memcached',
-    'session.save_path' => getenv('SERVERS'),
-    'session.use_strict_mode' => (int) getenv('STRICT'),
-    'memcached.sess_persistent' => 1,
-    'memcached.sess_remove_failed_servers' => 1,
-    'memcached.sess_server_failure_limit' => 1,
+    'session.save_path' => $list ? getenv('SERVERS') : one_of(getenv('SERVERS')),
+    'session.use_strict_mode' => (int) $list,
+    'memcached.sess_persistent' => (int) $list,
+    'memcached.sess_remove_failed_servers' => (int) $list,
+    'memcached.sess_server_failure_limit' => (int) $list,
     'memcached.sess_connect_timeout' => 1000,
     'memcached.sess_lock_expire' => 30,
     'memcached.sess_lock_wait_min' => 20,
@@ -35,7 +51,7 @@ function failed(string $why): void
 
 $what = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
 ob_start();
-session_start(['read_and_close' => $what === '/peek']) || failed('the session cannot be read');
+session_start() || failed('the session cannot be read');
 hold($_GET['hold'] ?? null);
 if ($what === '/login') {
     session_regenerate_id(true);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::app::{App, Browser};
 use super::table::Framework;
 
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What the users of one session were told.
 #[derive(Debug, Default)]

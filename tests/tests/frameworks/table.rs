@@ -161,7 +161,7 @@ pub const FRAMEWORKS: [Framework; 10] = [
         Refused,
     ),
     Framework::new("PHP", PHP, &[], [Waited; 3], Refused),
-    Framework::new("PHP, strict", PHP, &[("STRICT", "1")], [Waited; 3], Forgotten),
+    Framework::new("PHP's own failover", PHP, &[("LIST", "1")], [Waited; 3], Forgotten),
     Framework::new("Rack", RACK, &[], [Lost; 3], Refused),
     Framework::new("Rack's own store", RACK, &[("STOCK", "1")], [Lost; 3], Forgotten),
 ];
