@@ -99,7 +99,7 @@ fn nobody_is_taken_for_logged_out_where_a_server_is_not_reached() {
 /// both of its owners.
 #[test]
 fn a_session_goes_on_while_one_node_after_the_other_is_killed() {
-    let mut grid = Grid::start();
+    let mut grid = Grid::start_to_fail();
     let frameworks = FRAMEWORKS.iter().filter(|one| one.fails_over && one.is_here());
     let rows: Vec<_> = frameworks
         .map(|framework| (framework, App::start(framework, &grid.servers()), AtomicU64::new(0)))

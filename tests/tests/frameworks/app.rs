@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::table::Framework;
 
 /// How long a browser waits for an answer: longer than any of the clients does for a node.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An application's process; dropped, it is killed.
 pub struct App {

@@ -39,11 +39,21 @@ struct Node {
 pub struct Grid(Vec<Node>);
 
 impl Grid {
-    /// Starts it, and waits until every copy is there.
+    /// One whose nodes stay: no busy machine makes them doubt that.
     pub fn start() -> Grid {
+        Grid::with_lease("10s")
+    }
+
+    /// One whose nodes are to be killed.
+    pub fn start_to_fail() -> Grid {
+        Grid::with_lease("1500ms")
+    }
+
+    /// Starts it, and waits until every copy is there.
+    fn with_lease(lease: &str) -> Grid {
         let peers = [(); 3].map(|()| free_address());
         let join = peers.map(|peer| peer.to_string()).join(",");
-        let mut grid = Grid(peers.iter().map(|peer| Node::new(*peer, &join)).collect());
+        let mut grid = Grid(peers.iter().map(|peer| Node::new(*peer, &join, lease)).collect());
         grid.0.iter_mut().for_each(Node::begin);
         grid.settle();
         grid
@@ -92,13 +102,13 @@ impl Grid {
 }
 
 impl Node {
-    fn new(peer: SocketAddr, join: &str) -> Node {
+    fn new(peer: SocketAddr, join: &str, lease: &str) -> Node {
         let [sessions, default, http] = [(); 3].map(|()| free_address());
         let folder = temporary("frameworks").with_extension(peer.port().to_string());
         std::fs::create_dir_all(&folder).unwrap();
         let own = format!(
             "[node]\nthreads = 1\ndata_dir = '{}'\n\
-             [cluster]\npeer = '{peer}'\njoin = '{join}'\nbootstrap_expect = 3\n\
+             [cluster]\npeer = '{peer}'\njoin = '{join}'\nbootstrap_expect = 3\nlease = '{lease}'\n\
              [[listener]]\naddress = '{default}'\n\
              [[listener]]\naddress = '{sessions}'\ncache = 'sessions'\nflush = false\n",
             folder.join("data").display()
