@@ -147,7 +147,7 @@ const RACK: (Runtime, &str) = (Runtime::Ruby, "rack_app.rb");
 const STOCK_ENGINE: (&str, &str) = ("ENGINE", "django.contrib.sessions.backends.cache");
 
 /// The table: two writers, a writer and a logout, a reader and a writer.
-pub const FRAMEWORKS: [Framework; 10] = [
+pub static FRAMEWORKS: [Framework; 10] = [
     Framework::new("Django", DJANGO, &[], [Lost, Kept, Kept], Refused),
     Framework::new("Django's own engine", DJANGO, &[STOCK_ENGINE], [Lost, Kept, Kept], Forgotten),
     Framework::new("Flask-Session", FLASK, &[], [Lost, Lost, Kept], Refused),
