@@ -11,6 +11,7 @@ mod found;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use isogrid_engine::persist::{KeptTable, PersistMode, Preload};
 use isogrid_engine::{Cursor, Error, NewEntry, Table, Timestamp};
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -18,6 +19,11 @@ use thiserror::Error;
 pub use self::found::{Ended, Found};
 use crate::structure::session::{Change, Record, SessionOp, SessionReply, Stored, apply};
 
+/// Bytes of sessions that a node takes which stands alone. None is evicted to make room: that would
+/// log somebody out.
+pub const BYTES_MAX: u64 = 256 << 20;
+/// ... that a member of a cluster takes, copies of those that others serve included.
+pub const SHARED_BYTES_MAX: u64 = 1 << 30;
 /// The first byte of the key of a session.
 const SESSION: u8 = b's';
 /// The first byte of the key of what can be found by a name.
@@ -98,6 +104,13 @@ impl Sessions {
         &self.table
     }
 
+    /// The table, to be kept in this mode.
+    #[must_use]
+    pub fn kept_table(&self, mode: PersistMode) -> KeptTable {
+        let (name, table) = (Self::TABLE.to_owned(), Arc::clone(&self.table));
+        KeptTable { name, table, mode, preload: Preload::All }
+    }
+
     /// What was done here.
     #[must_use]
     pub fn counts(&self) -> SessionCounts {
@@ -108,8 +121,8 @@ impl Sessions {
 
     /// In which segment the session of this id is, in a space of sessions.
     #[must_use]
-    pub fn segment_of(&self, space: &str, id: &[u8]) -> u32 {
-        self.table.hash(&session_key(space, id)).segment()
+    pub fn segment_of(table: &Table, space: &str, id: &[u8]) -> u32 {
+        table.hash(&session_key(space, id)).segment()
     }
 
     /// Does an operation on one session; `say` hears what comes of it, and the version that the
