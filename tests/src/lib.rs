@@ -8,6 +8,7 @@ pub mod invariant;
 pub mod model;
 pub mod protocol;
 pub mod queues;
+pub mod sessions;
 pub mod seeds;
 pub mod sim;
 pub mod tidy;

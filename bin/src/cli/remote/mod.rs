@@ -13,6 +13,7 @@ pub mod lock;
 mod map;
 mod place;
 pub mod queue;
+pub mod session;
 mod scan;
 pub mod show;
 mod target;

@@ -66,6 +66,7 @@ use std::sync::Arc;
 
 pub use self::failure::Failure;
 pub use self::session::Session;
+pub use self::sessions::mask as session_mask;
 use super::connection::Connection;
 use super::listener::Arrival;
 use super::node::Node;

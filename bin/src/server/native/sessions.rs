@@ -23,7 +23,7 @@ use isogrid_wire::native::session::Request;
 use isogrid_wire::native::{ErrorCode, Json};
 
 pub use self::errand::{Errand, Next};
-pub use self::execute::{execute, is_in_steps};
+pub use self::execute::{execute, is_in_steps, mask};
 use super::clustered::spread::Fate;
 use super::failure::Failure;
 use super::reply::{Given, Reply};
