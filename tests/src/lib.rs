@@ -8,8 +8,8 @@ pub mod invariant;
 pub mod model;
 pub mod protocol;
 pub mod queues;
-pub mod sessions;
 pub mod seeds;
+pub mod sessions;
 pub mod sim;
 pub mod tidy;
 

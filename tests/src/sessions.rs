@@ -41,7 +41,8 @@ pub fn texts(session: &Session) -> Vec<(String, String)> {
 pub async fn goes_its_way(at: &[Sessions]) {
     let mut turn = (0..at.len()).cycle();
     let mut next = || &at[turn.next().unwrap_or(0)];
-    let start = start().set("user", "ann").found_by("user:ann").lifetime(Duration::from_secs(9_000));
+    let start =
+        start().set("user", "ann").found_by("user:ann").lifetime(Duration::from_secs(9_000));
     let first = next().create(&id(1), &start).await.unwrap().unwrap();
     assert_eq!(next().create(&id(1), &start).await.unwrap(), None, "it is there");
     let session = loaded(next(), 1).await;
@@ -72,7 +73,11 @@ pub async fn goes_its_way(at: &[Sessions]) {
     let Renewed::Done(of_new) = renewed else { panic!("{renewed:?}") };
     assert_eq!(next().renew(&id(1), &id(2), Duration::ZERO).await.unwrap(), Renewed::Done(of_new));
     assert_eq!(loaded(next(), 2).await.version, of_new);
-    assert_eq!(texts(&loaded(next(), 1).await), texts(&loaded(next(), 2).await), "within the grace");
+    assert_eq!(
+        texts(&loaded(next(), 1).await),
+        texts(&loaded(next(), 2).await),
+        "within the grace"
+    );
     let late = next().save(&id(1), &Change::since(version).set("cart", "3")).await.unwrap_err();
     assert_eq!(late.code(), Some(ErrorCode::SessionGone), "{late}");
     let third = next().renew(&id(1), &id(3), Duration::ZERO).await.unwrap_err();

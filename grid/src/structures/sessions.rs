@@ -8,6 +8,8 @@
 
 mod found;
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,7 +19,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 pub use self::found::{Ended, Found};
-use crate::structure::session::{Change, Record, SessionOp, SessionReply, Stored, apply};
+use crate::structure::session::{Change, Kept, Record, SessionOp, SessionReply, Stored, apply};
 
 /// Bytes of sessions that a node takes which stands alone. None is evicted to make room: that would
 /// log somebody out.
@@ -77,6 +79,17 @@ pub struct Sessions {
     turns: Vec<Mutex<()>>,
     counts: [AtomicU64; 7],
 }
+
+/// Where a session is.
+#[derive(Debug, Clone, Copy)]
+struct Place<'p> {
+    segment: u32,
+    space: &'p str,
+    id: &'p [u8],
+}
+
+/// What a session can be found by.
+type Names<'a> = BTreeSet<Cow<'a, str>>;
 
 /// A session as it is shown.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,8 +152,8 @@ impl Sessions {
         say: impl FnOnce(&SessionReply<'_>, u64) -> R,
     ) -> Result<R, SessionError> {
         let key = session_key(space, id);
-        let segment = self.table.hash(&key).segment();
-        let _turn = self.turn(segment);
+        let place = Place { segment: self.table.hash(&key).segment(), space, id };
+        let _turn = self.turn(place.segment);
         let pinned = self.table.pin();
         let entry = pinned.entry(self.table.hash(&key), &key, now);
         let before = entry.ok_or(Error::KeyLength { len: key.len() })?.get();
@@ -153,34 +166,57 @@ impl Sessions {
         };
         let had = there.as_ref().map(Stored::index).unwrap_or_default();
         let (reply, change) = apply(now, op, there);
-        let mut version = before.map_or(0, |entry| entry.version());
-        match change {
-            Change::Keep => {}
+        let version = before.map_or(0, |entry| entry.version());
+        let version = match change {
+            Change::Keep => version,
             Change::Touch(record) => {
-                self.lead(now, segment, (space, id), &Stored::Live(record.clone()), &had)?;
-                let (flags, deadline) = (record.flags(), record.expires());
                 let value = before.map_or(&b""[..], |entry| entry.value());
-                let new = NewEntry { value: [value, b""], flags, deadline, ..NewEntry::default() };
-                let entry = pinned.entry(self.table.hash(&key), &key, now);
-                entry.ok_or(Error::KeyLength { len: key.len() })?.rewrite(&new)?;
+                self.touch(now, place, (&key, value), record)?;
+                version
             }
-            Change::Put(stored) => {
-                self.lead(now, segment, (space, id), &stored, &had)?;
-                let kept = stored.encode();
-                let (flags, deadline) = (kept.flags, kept.deadline);
-                let value = [&*kept.value, b""];
-                let new = NewEntry { value, flags, deadline, ..NewEntry::default() };
-                let entry = pinned.entry(self.table.hash(&key), &key, now);
-                version = entry.ok_or(Error::KeyLength { len: key.len() })?.put(&new)?;
-                let index = stored.index();
-                for name in had.iter().filter(|name| !index.contains(*name)) {
-                    // Whoever finds it there looks whether it is so.
-                    let _ = self.lead_away(now, segment, (space, id), name);
-                }
-            }
-        }
+            Change::Put(stored) => self.put(now, place, &key, (&stored, &had))?,
+        };
         self.count(op, &reply);
         Ok(say(&reply, version))
+    }
+
+    /// Writes that a session was used.
+    fn touch(
+        &self,
+        now: Timestamp,
+        place: Place<'_>,
+        (key, value): (&[u8], &[u8]),
+        record: Record<'_>,
+    ) -> Result<(), SessionError> {
+        let (flags, deadline) = (record.flags(), record.expires());
+        let stored = Stored::Live(record);
+        self.lead(now, place, (&stored, &stored.index()))?;
+        let new = NewEntry { value: [value, b""], flags, deadline, ..NewEntry::default() };
+        let pinned = self.table.pin();
+        let entry = pinned.entry(self.table.hash(key), key, now);
+        Ok(entry.ok_or(Error::KeyLength { len: key.len() })?.rewrite(&new)?)
+    }
+
+    /// Writes what is under an id now, and what leads to it, which it had other names for before; its
+    /// version.
+    fn put(
+        &self,
+        now: Timestamp,
+        place: Place<'_>,
+        key: &[u8],
+        (stored, had): (&Stored<'_>, &Names<'_>),
+    ) -> Result<u64, SessionError> {
+        self.lead(now, place, (stored, had))?;
+        let Kept { value, flags, deadline } = stored.encode();
+        let new = NewEntry { value: [&value, b""], flags, deadline, ..NewEntry::default() };
+        let pinned = self.table.pin();
+        let entry = pinned.entry(self.table.hash(key), key, now);
+        let version = entry.ok_or(Error::KeyLength { len: key.len() })?.put(&new)?;
+        for name in had.difference(&stored.index()) {
+            // Whoever finds it there looks whether it is so.
+            let _ = self.lead_away(now, place, name);
+        }
+        Ok(version)
     }
 
     /// How many sessions of a space there are in a segment, of those that are committed.

@@ -324,20 +324,15 @@ impl Sessions {
         Ok(match decode::<Load<'_>>(&reply)? {
             LoadReply::NotFound {} => Loaded::Gone,
             LoadReply::Unchanged {} => Loaded::Unchanged,
-            LoadReply::Ok {
-                version,
-                created_ms,
-                idle_left,
-                absolute_left,
-                attributes,
-                index,
-            } => Loaded::Changed(Session {
-                version,
-                created_ms,
-                left: [idle_left, absolute_left].into_iter().filter_map(some_span).min(),
-                attributes: owned(attributes),
-                index: index.iter().map(str::to_owned).collect(),
-            }),
+            LoadReply::Ok { version, created_ms, idle_left, absolute_left, attributes, index } => {
+                Loaded::Changed(Session {
+                    version,
+                    created_ms,
+                    left: [idle_left, absolute_left].into_iter().filter_map(some_span).min(),
+                    attributes: owned(attributes),
+                    index: index.iter().map(str::to_owned).collect(),
+                })
+            }
         })
     }
 

@@ -130,9 +130,7 @@ async fn run(command: &Command, client: &Client, out: &OutputArgs) -> Outcome {
             Ok(out.say(|| format!("{count}\n"), || json!({ "count": count })))
         }
         Command::Show { space, id } => show(&client.sessions(space).await?, &bytes(id)?, out).await,
-        Command::Find { space, name } => {
-            find(&client.sessions(space).await?, name, out).await
-        }
+        Command::Find { space, name } => find(&client.sessions(space).await?, name, out).await,
         Command::Destroy { space, id, reason } => {
             match client.sessions(space).await?.destroy(&bytes(id)?, reason).await? {
                 true => Ok(done("destroyed\n")),
@@ -200,8 +198,7 @@ fn document(id: &[u8], session: &Session) -> Value {
 
 async fn find(sessions: &Sessions, name: &str, out: &OutputArgs) -> Outcome {
     let found = sessions.find(name).await?;
-    let rows: Vec<_> =
-        found.iter().map(|one| [session_mask(&one.id), ago(one.last_ms)]).collect();
+    let rows: Vec<_> = found.iter().map(|one| [session_mask(&one.id), ago(one.last_ms)]).collect();
     let head = ["MASK", "USED"].map(str::to_owned);
     let rows = || table(&std::iter::once(head.clone()).chain(rows.clone()).collect::<Vec<_>>());
     let one = |(id, last): (&[u8], u64)| json!({ "mask": session_mask(id), "last_ms": last });

@@ -90,7 +90,9 @@ impl Session {
                     return Err(Failure::new(ErrorCode::ObjectExists, why));
                 }
                 if create.options.0.trim() != Json::EMPTY.0 {
-                    return Err(Failure::invalid("a space of sessions has no options: each session has"));
+                    return Err(Failure::invalid(
+                        "a space of sessions has no options: each session has",
+                    ));
                 }
                 let (id, props) = (space(&self.node, create.name)?.id, Json::EMPTY);
                 reply.say(&CreateReply::Ok { id, created, props });

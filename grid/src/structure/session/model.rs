@@ -14,6 +14,7 @@ use super::*;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const OLD: &[u8] = b"an older id";
+const GRACE: u64 = 9_000;
 
 /// The session as a map.
 #[derive(Default)]
@@ -100,132 +101,173 @@ fn act<R>(
     check(reply)
 }
 
+/// What is asked in one step, and with what.
+struct Drawn {
+    text: String,
+    changes: Vec<(&'static str, FieldOp)>,
+    removals: Vec<&'static str>,
+    lives: (u64, u64),
+    base: u64,
+    mode: SaveMode,
+    touch: bool,
+    kind: u64,
+}
+
+impl Drawn {
+    fn new(step: u64, version: u64, below: &mut impl FnMut(u64) -> u64) -> Drawn {
+        const OPS: [FieldOp; 3] = [FieldOp::Set, FieldOp::Append, FieldOp::SetIfAbsent];
+        const MODES: [SaveMode; 3] = [SaveMode::Merge, SaveMode::Strict, SaveMode::Replace];
+        let named: Vec<_> = NAMES.into_iter().filter(|_| below(2) == 0).collect();
+        Drawn {
+            text: step.to_string(),
+            changes: named.into_iter().map(|name| (name, OPS[below(3) as usize])).collect(),
+            removals: NAMES.into_iter().filter(|_| below(6) == 0).collect(),
+            lives: ([0, 5_000, 60_000, 600_000][below(4) as usize], below(2) * 1_500_000),
+            base: below(2) * version,
+            mode: MODES[below(3) as usize],
+            touch: below(2) == 0,
+            // To end it is rare.
+            kind: if below(24) == 0 { 8 + below(2) } else { below(8) },
+        }
+    }
+
+    fn changes(&self) -> Vec<FieldChange<'_>> {
+        let value = || Value::Inline(self.text.as_bytes());
+        let one =
+            |(name, op): &(&'static str, FieldOp)| FieldChange { name, op: *op, value: value() };
+        self.changes.iter().map(one).collect()
+    }
+
+    fn op<'a>(&'a self, changes: &'a [FieldChange<'a>], version: u64) -> SessionOp<'a> {
+        let (base, mode, (idle, absolute)) = (self.base, self.mode, self.lives);
+        let (none, index) = (List::of(&[]), List::of(&[]));
+        match self.kind {
+            0 => SessionOp::Create { idle, absolute, attributes: none, index },
+            1..=3 => {
+                let (changes, removals) = (List::of(changes), List::of(&self.removals));
+                SessionOp::Save { base, mode, changes, removals }
+            }
+            4 => SessionOp::Touch,
+            8 => SessionOp::Destroy,
+            9 => SessionOp::Retire { to: OLD, version, grace: GRACE },
+            _ => SessionOp::Load { known: base, touch: self.touch },
+        }
+    }
+}
+
+impl Model {
+    /// What may come of an operation to what is not there.
+    fn check_gone(&self, now: u64, op: &SessionOp<'_>, reply: &SessionReply<'_>) {
+        let is_known = now < self.gone_until;
+        match (op, reply) {
+            (SessionOp::Create { .. }, SessionReply::Created) => assert!(!is_known),
+            (SessionOp::Create { .. }, SessionReply::Exists) => assert!(is_known),
+            (_, SessionReply::Renewed { to, follows }) => {
+                assert!(is_known && *to == OLD);
+                assert_eq!(*follows, self.renewed.is_some_and(|until| now < until));
+            }
+            (SessionOp::Retire { .. }, SessionReply::Done) => {
+                assert!(is_known && self.renewed.is_some(), "asked again it is done");
+            }
+            (SessionOp::Save { .. } | SessionOp::Retire { .. }, SessionReply::Destroyed) => {
+                assert!(is_known && self.renewed.is_none());
+            }
+            (SessionOp::Save { .. } | SessionOp::Retire { .. }, SessionReply::Absent) => {
+                assert!(!is_known, "what was destroyed is known");
+            }
+            (_, reply) => assert_eq!(*reply, SessionReply::Absent, "{op:?}"),
+        }
+    }
+
+    /// What may come of it to a session that is there.
+    fn check_live(&self, now: u64, drawn: &Drawn, reply: &SessionReply<'_>) {
+        let conflicts = self.newer(drawn.base, &drawn.changes(), &drawn.removals);
+        match (drawn.kind, reply) {
+            (0, reply) => assert_eq!(*reply, SessionReply::Exists),
+            (1..=3, SessionReply::Differs { names, .. }) => {
+                assert_eq!((drawn.mode, names), (SaveMode::Strict, &conflicts));
+                assert!(!conflicts.is_empty());
+            }
+            (1..=3, SessionReply::Saved { conflicts: told }) => match drawn.mode {
+                SaveMode::Merge => assert_eq!(*told, conflicts),
+                SaveMode::Strict => assert!(conflicts.is_empty()),
+                SaveMode::Replace => assert!(conflicts.iter().all(|name| told.contains(name))),
+            },
+            (4, SessionReply::Touched(left)) => {
+                let used = Model {
+                    last: now,
+                    lives: self.lives,
+                    created: self.created,
+                    ..Model::default()
+                };
+                let least = used.end().0.saturating_sub(now);
+                assert_eq!(*left, (self.lives != (0, 0)).then_some(least));
+            }
+            (8 | 9, SessionReply::Done) => {}
+            (_, SessionReply::Unchanged) => assert_eq!(drawn.base, self.version),
+            (_, SessionReply::Loaded(record)) => {
+                let have =
+                    record.attributes.0.iter().map(|(name, field)| {
+                        (name.to_string(), (field.value.to_vec(), field.version))
+                    });
+                assert_eq!(have.collect::<BTreeMap<_, _>>(), self.attributes);
+            }
+            (kind, reply) => panic!("{kind}: {reply:?}"),
+        }
+    }
+
+    /// What is there then.
+    fn follow(&mut self, (now, step): (u64, u64), drawn: &Drawn, reply: &SessionReply<'_>) {
+        match (drawn.kind, reply) {
+            (_, SessionReply::Created) => {
+                let (lives, version) = (drawn.lives, step);
+                *self = Model {
+                    created: now,
+                    last: now,
+                    lives,
+                    version,
+                    is_live: true,
+                    ..Model::default()
+                };
+            }
+            (1..=3, SessionReply::Saved { .. }) => {
+                self.save(step, drawn.mode, &drawn.changes(), &drawn.removals);
+                self.last = now;
+            }
+            (8 | 9, SessionReply::Done) if self.is_live => {
+                (self.is_live, self.gone_until) = (false, now + TOMBSTONE);
+                self.renewed = (drawn.kind == 9).then_some(now + GRACE);
+            }
+            (4, SessionReply::Touched(_)) => self.last = now,
+            (_, SessionReply::Loaded(_) | SessionReply::Unchanged) if drawn.touch => {
+                self.last = now
+            }
+            _ => {}
+        }
+    }
+}
+
 fn run(seed: u64) {
     let mut state = seed;
-    let mut below = move |most: u64| {
-        split_mix(&mut state) % most
-    };
+    let mut below = move |most: u64| split_mix(&mut state) % most;
     let (mut model, mut entry, mut now) = (Model::default(), None, 1_000_000);
     for step in 1..=120u64 {
         now += [1, 900, 5_000, 70_000, 400_000][below(5) as usize];
         let (earliest, latest) = model.end();
-        let gone = now < model.gone_until;
-        let is_over = model.is_live && now >= latest;
-        let may_be_over = model.is_live && now >= earliest && !is_over;
-        if is_over {
-            model.is_live = false;
-        }
-        let names: Vec<&str> = NAMES.into_iter().filter(|_| below(2) == 0).collect();
-        let text = step.to_string();
-        let changes: Vec<_> = names
-            .iter()
-            .map(|name| FieldChange {
-                name,
-                op: [FieldOp::Set, FieldOp::Append, FieldOp::SetIfAbsent][below(3) as usize],
-                value: Value::Inline(text.as_bytes()),
-            })
-            .collect();
-        let lives = ([0, 5_000, 60_000, 600_000][below(4) as usize], below(2) * 1_500_000);
-        let base = below(2) * model.version;
-        let mode = [SaveMode::Merge, SaveMode::Strict, SaveMode::Replace][below(3) as usize];
-        let removals: Vec<&str> = NAMES.into_iter().filter(|_| below(6) == 0).collect();
-        let kind = below(8);
-        let op = match kind {
-            0 => SessionOp::Create {
-                idle: lives.0,
-                absolute: lives.1,
-                attributes: List::of(&[]),
-                index: List::of(&[]),
-            },
-            1..=3 => SessionOp::Save {
-                base,
-                mode,
-                changes: List::of(&changes),
-                removals: List::of(&removals),
-            },
-            4 => SessionOp::Touch,
-            5 if below(8) == 0 => SessionOp::Destroy,
-            6 if below(8) == 0 => SessionOp::Retire { to: OLD, version: model.version, grace: 9_000 },
-            _ => SessionOp::Load { known: base, touch: below(2) == 0 },
-        };
-        let used_at = now / 1_000 * 1_000;
+        let drawn = Drawn::new(step, model.version, &mut below);
+        let changes = drawn.changes();
+        let op = drawn.op(&changes, model.version);
         act((now, step), &mut entry, &op, |reply| {
-            // Whether the last part of its life is given depends on what was written.
-            if may_be_over && matches!(reply, SessionReply::Absent) {
+            // Whether it has the last part of its life depends on which uses were written.
+            let says_gone = matches!(reply, SessionReply::Absent | SessionReply::Created);
+            if model.is_live && (now >= latest || now >= earliest && says_gone) {
                 model.is_live = false;
             }
-            match (&op, reply) {
-                (SessionOp::Create { .. }, SessionReply::Created) => {
-                    assert!(!model.is_live && (!gone || may_be_over), "step {step}");
-                    model = Model { created: now, last: now, lives, is_live: true, ..Model::default() };
-                    model.version = step;
-                }
-                (SessionOp::Create { .. }, reply) => {
-                    assert_eq!(reply, SessionReply::Exists, "step {step}");
-                    assert!(model.is_live || gone, "step {step}");
-                }
-                (_, SessionReply::Renewed { to, follows }) => {
-                    assert!(gone && to == OLD && !model.is_live);
-                    assert_eq!(follows, model.renewed.is_some_and(|until| now < until));
-                }
-                (SessionOp::Save { .. }, SessionReply::Destroyed) => {
-                    assert!(gone && model.renewed.is_none(), "step {step}");
-                }
-                (SessionOp::Retire { .. }, SessionReply::Destroyed) => assert!(gone),
-                (SessionOp::Retire { .. }, SessionReply::Done) if !model.is_live => {
-                    assert!(gone && model.renewed.is_some(), "asked again it is done");
-                }
-                (_, SessionReply::Absent) => assert!(!model.is_live, "step {step} {op:?}"),
-                (_, reply) => {
-                    assert!(model.is_live, "step {step} {op:?} {reply:?}");
-                    let conflicts = model.newer(base, &changes, &removals);
-                    match (&op, reply) {
-                        (SessionOp::Load { touch, .. }, reply) => {
-                            let attributes = match reply {
-                                SessionReply::Loaded(record) => record.attributes,
-                                other => {
-                                    assert_eq!(other, SessionReply::Unchanged);
-                                    assert_eq!(base, model.version);
-                                    return model.last = if *touch { now } else { model.last };
-                                }
-                            };
-                            let have = attributes.0.iter().map(|(name, field)| {
-                                (name.to_string(), (field.value.to_vec(), field.version))
-                            });
-                            assert_eq!(have.collect::<BTreeMap<_, _>>(), model.attributes);
-                            model.last = if *touch { now } else { model.last };
-                        }
-                        (SessionOp::Touch, SessionReply::Touched(left)) => {
-                            model.last = now;
-                            let most = model.end().0.saturating_sub(now);
-                            assert_eq!(left, (model.lives != (0, 0)).then_some(most), "step {step}");
-                        }
-                        (SessionOp::Save { .. }, SessionReply::Differs { names, .. }) => {
-                            assert_eq!((mode, names), (SaveMode::Strict, conflicts));
-                        }
-                        (SessionOp::Save { .. }, SessionReply::Saved { conflicts: told }) => {
-                            match mode {
-                                SaveMode::Merge => assert_eq!(told, conflicts, "step {step}"),
-                                SaveMode::Strict => assert!(conflicts.is_empty(), "step {step}"),
-                                SaveMode::Replace => {
-                                    assert!(conflicts.iter().all(|name| told.contains(name)));
-                                }
-                            }
-                            model.save(step, mode, &changes, &removals);
-                            model.last = now;
-                        }
-                        (SessionOp::Destroy, SessionReply::Done) => {
-                            (model.is_live, model.renewed) = (false, None);
-                            model.gone_until = now + TOMBSTONE;
-                        }
-                        (SessionOp::Retire { .. }, SessionReply::Done) => {
-                            (model.is_live, model.renewed) = (false, Some(now + 9_000));
-                            model.gone_until = now + TOMBSTONE;
-                        }
-                        (op, reply) => panic!("step {step}: {op:?} {reply:?} at {used_at}"),
-                    }
-                }
+            match model.is_live {
+                true => model.check_live(now, &drawn, &reply),
+                false => model.check_gone(now, &op, &reply),
             }
+            model.follow((now, step), &drawn, &reply);
         });
     }
 }

@@ -7,9 +7,7 @@ use std::collections::BTreeSet;
 
 use isogrid_engine::Timestamp;
 
-use super::{
-    ATTRIBUTE_MAX, ATTRIBUTES_MAX, INDEX_MAX, NAME_MAX, Refusal, SESSION_MAX,
-};
+use super::{ATTRIBUTE_MAX, ATTRIBUTES_MAX, INDEX_MAX, NAME_MAX, Refusal, SESSION_MAX};
 use crate::bytes::{Input, put_bytes, put_many, put_u8, put_u64};
 use crate::structure::cache::{Field, Map};
 

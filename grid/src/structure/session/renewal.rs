@@ -112,6 +112,12 @@ impl Renewal {
         }
     }
 
+    /// Whether the session may be there under the new id by now.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        self.tries > 0 || !matches!(self.step, Asked::Take | Asked::Adopt)
+    }
+
     fn look(&mut self) -> Step {
         self.step = Asked::Look;
         Step::Look

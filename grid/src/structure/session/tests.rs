@@ -30,7 +30,10 @@ fn a_session_that_is_used_never_ends_early_and_is_seldom_written() {
         for _ in 0..400 {
             now += 1 + split_mix(&mut state) % (idle * 99 / 100).min(40_000);
             let (reply, then) = after(&SessionOp::Touch, now, there.clone());
-            assert!(matches!(reply, SessionReply::Touched(Some(left)) if left == idle), "{reply:?}");
+            assert!(
+                matches!(reply, SessionReply::Touched(Some(left)) if left == idle),
+                "{reply:?}"
+            );
             writes += u32::from(then != there);
             (there, last) = (then, now);
         }
@@ -91,7 +94,9 @@ fn every_limit_is_named() {
     ] {
         let (attributes, index) = (List::of(&[]), List::of(&index));
         let create = SessionOp::Create { idle, absolute: 0, attributes, index };
-        let SessionReply::Refused(refusal) = apply(0, &create, None).0 else { panic!("{expected}") };
+        let SessionReply::Refused(refusal) = apply(0, &create, None).0 else {
+            panic!("{expected}")
+        };
         assert!(refusal.to_string().contains(expected), "{refusal} has no {expected:?}");
     }
 }
@@ -171,75 +176,92 @@ impl Ids {
     }
 }
 
-/// Two who renew the same id, of which steps are repeated, come late, or never end, while others save
-/// and destroy: what was saved under either id is there in the end, and what was destroyed stays so.
-#[test]
-fn a_renewal_loses_nothing_however_its_steps_come() {
-    let (mut ended, mut undone) = (0, 0);
-    for seed in 0..2_000u64 {
-        let mut state = seed << 20;
-        let mut below = move |most: u64| {
-            split_mix(&mut state) % most
-        };
+/// Two who renew the same id, while others save and destroy.
+struct Renewals {
+    ids: Ids,
+    renewals: [Renewal; 2],
+    steps: [Step; 2],
+    sent: Vec<Step>,
+    saved: Vec<String>,
+    destroyed: bool,
+}
+
+impl Renewals {
+    fn new() -> Renewals {
         let mut ids = Ids::default();
         let (attributes, index) = (List::of(&[]), List::of(&[]));
         let create = SessionOp::Create { idle: 0, absolute: 0, attributes, index };
         ids.act(A, &create, |reply, _| assert_eq!(reply, SessionReply::Created));
         let mut renewals = [Renewal::default(), Renewal::default()];
-        let mut steps = [Step::Take, Step::Take];
-        renewals.iter_mut().for_each(|renewal| drop(renewal.begin()));
-        let (mut saved, mut sent, mut destroyed) = (Vec::new(), Vec::new(), false);
+        let steps = renewals.each_mut().map(Renewal::begin);
+        Renewals { ids, renewals, steps, sent: Vec::new(), saved: Vec::new(), destroyed: false }
+    }
+
+    fn go_on(&mut self, who: usize) {
+        let heard = self.ids.step(&self.steps[who]);
+        self.sent.push(self.steps[who].clone());
+        if !matches!(self.steps[who], Step::End(_)) {
+            self.steps[who] = self.renewals[who].next(heard, B);
+        }
+    }
+
+    /// A step that was on its way for long.
+    fn repeat(&mut self, at: u64) {
+        let late = usize::try_from(at).ok().and_then(|at| self.sent.get(at)).cloned();
+        if let Some(late) = late.filter(|late| *late != Step::Undo) {
+            self.ids.step(&late);
+        }
+    }
+
+    fn save(&mut self, name: String) {
+        let is_saved = self.ids.save(A, &name);
+        // Nobody knows the new id before the old one was given up.
+        let is_renewed = matches!(self.ids.step(&Step::Take), Heard::Renewed(_));
+        if is_saved || is_renewed && self.ids.save(B, &name) {
+            self.saved.push(name);
+        }
+    }
+
+    fn destroy(&mut self) {
+        let is_done = |reply: SessionReply<'_>, _| reply == SessionReply::Done;
+        self.destroyed |= self.ids.act(A, &SessionOp::Destroy, is_done);
+    }
+}
+
+/// Steps are repeated, come late, or are never answered: what was saved under either id is there in
+/// the end, and what was destroyed stays so.
+#[test]
+fn a_renewal_loses_nothing_however_its_steps_come() {
+    let (mut ended, mut undone) = (0, 0);
+    for seed in 0..2_000u64 {
+        let mut state = seed << 20;
+        let mut below = move |most: u64| split_mix(&mut state) % most;
+        let mut all = Renewals::new();
         for number in 0..40 {
             match below(10) {
-                0..=5 => {
-                    let who = below(2) as usize;
-                    let step = steps[who].clone();
-                    let heard = ids.step(&step);
-                    sent.push(step);
-                    if !matches!(steps[who], Step::End(_)) {
-                        steps[who] = renewals[who].next(heard, B);
-                    }
-                }
-                // A step that was on its way for long.
-                6 if !sent.is_empty() => {
-                    let late = sent[below(sent.len() as u64) as usize].clone();
-                    if late != Step::Undo {
-                        ids.step(&late);
-                    }
-                }
-                7 | 8 => {
-                    let name = number.to_string();
-                    // Nobody knows the new id before the old one was given up.
-                    let id = if ids.save(A, &name) { Some(A) } else { None };
-                    let is_renewed = matches!(ids.step(&Step::Take), Heard::Renewed(_));
-                    if id.is_some() || is_renewed && ids.save(B, &name) {
-                        saved.push(name);
-                    }
-                }
-                9 if below(12) == 0 => {
-                    destroyed |= ids.act(A, &SessionOp::Destroy, |reply, _| reply == SessionReply::Done);
-                }
+                0..=5 => all.go_on(below(2) as usize),
+                6 => all.repeat(below(8)),
+                7 | 8 => all.save(number.to_string()),
+                _ if below(12) == 0 => all.destroy(),
                 _ => {}
             }
         }
         for who in 0..2 {
-            while !matches!(steps[who], Step::End(_)) {
-                let heard = ids.step(&steps[who]);
-                steps[who] = renewals[who].next(heard, B);
+            while !matches!(all.steps[who], Step::End(_)) {
+                all.go_on(who);
             }
         }
-        saved.sort();
-        let mut there = ids.names(B).unwrap_or_default();
-        there.sort();
-        if destroyed {
+        if all.destroyed {
             undone += 1;
-            assert_eq!((ids.names(A), ids.names(B)), (None, None), "seed {seed}");
+            assert_eq!((all.ids.names(A), all.ids.names(B)), (None, None), "seed {seed}");
             continue;
         }
         ended += 1;
-        assert_eq!(there, saved, "seed {seed}");
-        assert_eq!(ids.names(A), None, "seed {seed}");
-        assert!(steps.iter().all(|step| matches!(step, Step::End(Heard::Done(_)))), "{steps:?}");
+        all.saved.sort();
+        assert_eq!(all.ids.names(B), Some(all.saved), "seed {seed}");
+        assert_eq!(all.ids.names(A), None, "seed {seed}");
+        let is_done = |step: &Step| matches!(step, Step::End(Heard::Done(_)));
+        assert!(all.steps.iter().all(is_done), "seed {seed}: {:?}", all.steps);
     }
     assert!(ended > 500 && undone > 50, "{ended} {undone}");
 }

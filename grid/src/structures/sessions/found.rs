@@ -1,12 +1,9 @@
 //! What sessions can be found by. The entry of a name ends when the last of its sessions does, or
 //! later: each that is used puts that off, and not each time.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
-
 use isogrid_engine::{Error, NewEntry, Timestamp};
 
-use super::{NAME, SessionError, Sessions, session_key};
+use super::{NAME, Names, Place, SessionError, Sessions, session_key};
 use crate::bytes::{put_bytes, put_many, whole};
 use crate::structure::session::{SessionOp, SessionReply, Stored};
 
@@ -105,10 +102,8 @@ impl Sessions {
     pub(super) fn lead(
         &self,
         now: Timestamp,
-        segment: u32,
-        (space, id): (&str, &[u8]),
-        stored: &Stored<'_>,
-        had: &BTreeSet<Cow<'_, str>>,
+        Place { segment, space, id }: Place<'_>,
+        (stored, had): (&Stored<'_>, &Names<'_>),
     ) -> Result<(), SessionError> {
         let until = stored.deadline();
         for name in &stored.index() {
@@ -141,8 +136,7 @@ impl Sessions {
     pub(super) fn lead_away(
         &self,
         now: Timestamp,
-        segment: u32,
-        (space, id): (&str, &[u8]),
+        Place { segment, space, id }: Place<'_>,
         name: &str,
     ) -> Result<(), Error> {
         let (mut ids, deadline) = self.led_to(now, segment, (space, name))?;

@@ -41,7 +41,9 @@ fn sessions_are_found_by_the_names_that_they_have() {
     assert_eq!(found(&sessions, 0, "odd").len(), 20);
     let (add, remove) = (List::of(&["user:9"]), List::of(&["odd", "user:1"]));
     let op = SessionOp::Index { add, remove };
-    sessions.apply(1, (SPACE, &id(5)), &op, |reply, _| assert_eq!(*reply, SessionReply::Done)).unwrap();
+    sessions
+        .apply(1, (SPACE, &id(5)), &op, |reply, _| assert_eq!(*reply, SessionReply::Done))
+        .unwrap();
     assert_eq!(found(&sessions, 1, "odd").len(), 19);
     assert_eq!(found(&sessions, 1, "user:9"), [id(5)]);
     assert!(found(&sessions, 1, "user:").is_empty(), "a part is no name");

@@ -115,12 +115,7 @@ fn absent(request: &Request<'_>) -> Result<Given, Failure> {
     })
 }
 
-fn loaded(
-    now: u64,
-    record: &Record<'_>,
-    version: u64,
-    is_wanted: impl Fn(&str) -> bool,
-) -> Given {
+fn loaded(now: u64, record: &Record<'_>, version: u64, is_wanted: impl Fn(&str) -> bool) -> Given {
     let attributes = fields(record, version, is_wanted);
     let index: Vec<&str> = record.index.iter().map(|name| &**name).collect();
     Given::answer(&LoadReply::Ok {
@@ -139,7 +134,10 @@ fn fields<'r>(
     is_wanted: impl Fn(&str) -> bool,
 ) -> Vec<MapField<'r>> {
     let all = record.attributes.0.iter().filter(|(name, _)| is_wanted(name));
-    let field = |(name, field): (&'r std::borrow::Cow<'_, str>, &'r isogrid_grid::structure::cache::Field<'_>)| {
+    let field = |(name, field): (
+        &'r std::borrow::Cow<'_, str>,
+        &'r isogrid_grid::structure::cache::Field<'_>,
+    )| {
         let of = if field.version == 0 { version } else { field.version };
         MapField { name, value: Value::Inline(&field.value), version: of }
     };

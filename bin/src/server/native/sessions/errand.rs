@@ -1,13 +1,16 @@
 //! What units a request asks for, and what is made of their answers.
 
+use std::sync::Arc;
+
+use isogrid_engine::Table;
 use isogrid_grid::replica::OpId;
 use isogrid_grid::structures::sessions::Sessions;
 use isogrid_wire::native::session::{
-    CountReply, Destroy, DestroyByReply, FindReply, FoundSession, Load, Request,
+    CountReply, Destroy, DestroyBy, DestroyByReply, FindReply, FoundSession, Load, Request,
 };
-use isogrid_wire::native::{Codec, ErrorCode, Key, List, SubKind};
+use isogrid_wire::native::{Call, Codec, ErrorCode, Key, List, SubKind};
 
-use super::execute::{self, ENDED, FOUND, RENEWED, SPACE, Ids};
+use super::execute::{self, ENDED, FOUND, Ids, RENEWED, SPACE};
 use super::list::Listing;
 use super::renew::Renewing;
 use crate::server::native::clustered::spread::{Fate, Unit};
@@ -41,9 +44,7 @@ pub enum Next {
 pub struct Space {
     /// The space.
     pub name: String,
-    segments: Vec<u32>,
-    /// Segments of ids, as they are needed.
-    table: std::sync::Arc<isogrid_engine::Table>,
+    table: Arc<Table>,
 }
 
 impl Space {
@@ -54,7 +55,7 @@ impl Space {
 
     /// How many segments there are.
     pub fn segment_count(&self) -> u32 {
-        u32::try_from(self.segments.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.table.segment_count()).unwrap_or(u32::MAX)
     }
 
     /// A unit of one segment.
@@ -64,7 +65,7 @@ impl Space {
     }
 
     fn everywhere(&self, op: u16, body: &[u8]) -> Vec<Unit> {
-        self.segments.iter().map(|segment| self.unit(*segment, op, SPACE, body)).collect()
+        (0..self.segment_count()).map(|segment| self.unit(segment, op, SPACE, body)).collect()
     }
 }
 
@@ -75,9 +76,7 @@ pub fn of(
     request: &Request<'_>,
     name: Option<OpId>,
 ) -> Box<dyn Errand> {
-    let table = std::sync::Arc::clone(sessions.table());
-    let count = u32::try_from(table.segment_count()).unwrap_or(0);
-    let space = Space { name: space.to_owned(), segments: (0..count).collect(), table };
+    let space = Space { name: space.to_owned(), table: Arc::clone(sessions.table()) };
     let (op, body) = (at.to.op, at.body.to_vec());
     let id = match request {
         Request::Create(create) => create.id,
@@ -119,7 +118,9 @@ impl One {
         let (key, mut out) = (Key(to), Vec::new());
         match execute::decode(self.op, &self.body)? {
             Request::Load(load) if self.hops == 0 => Load { id: key, ..load }.encode(&mut out),
-            Request::Destroy(destroy) if self.hops < HOPS_MAX => Destroy { id: key, ..destroy }.encode(&mut out),
+            Request::Destroy(destroy) if self.hops < HOPS_MAX => {
+                Destroy { id: key, ..destroy }.encode(&mut out)
+            }
             _ => return None,
         }
         (self.body, self.id, self.hops) = (out, to.to_vec(), self.hops + 1);
@@ -159,7 +160,8 @@ impl Errand for All {
     }
 
     fn next(&mut self, fates: Vec<Fate>) -> Next {
-        let parts = match every(&fates) {
+        let begun = (self.op == DestroyBy::CODE).then_some(!self.renewed.is_empty());
+        let parts = match every(&fates, begun) {
             Ok(parts) => parts,
             Err(failure) => return Next::End(Given::failure(&failure)),
         };
@@ -203,8 +205,7 @@ impl All {
 pub fn destroy(space: &Space, id: &[u8]) -> Unit {
     let mut body = Vec::new();
     Destroy { id: Key(id), reason: "" }.encode(&mut body);
-    let op = <Destroy<'_> as isogrid_wire::native::Call>::CODE;
-    space.unit(space.segment_of(id), op, SPACE, &body)
+    space.unit(space.segment_of(id), Destroy::CODE, SPACE, &body)
 }
 
 fn found(parts: &[&[u8]]) -> Given {
@@ -231,30 +232,34 @@ pub fn only(fates: Vec<Fate>) -> Result<Given, Failure> {
     }
 }
 
-/// The answers of all units.
+/// The answers of all units; of a request that changes something it may have been `begun` before.
 ///
 /// # Errors
 /// Of one there is none: what the others say is not all.
-fn every(fates: &[Fate]) -> Result<Vec<&[u8]>, Failure> {
-    let mut all = Vec::with_capacity(fates.len());
-    for fate in fates {
-        match fate {
-            Fate::Given(given) if given.kind == SubKind::Res => all.push(&*given.payload),
-            Fate::Given(given) => return Err(Failure::of_given(given)),
-            Fate::Undone | Fate::Unknown => {
-                let is_doubtful = fates.iter().any(|fate| matches!(fate, Fate::Unknown));
-                let is_begun = fates.iter().any(|fate| matches!(fate, Fate::Given(_)));
-                return Err(if is_doubtful || is_begun { partly(fates) } else { nowhere() });
-            }
-        }
+fn every(fates: &[Fate], begun: Option<bool>) -> Result<Vec<&[u8]>, Failure> {
+    let is_answer = |fate: &Fate| matches!(fate, Fate::Given(given) if given.kind == SubKind::Res);
+    let Some(missing) = fates.iter().find(|fate| !is_answer(fate)) else {
+        return Ok(fates.iter().filter_map(payload).collect());
+    };
+    let is_doubtful = |fate: &Fate| is_answer(fate) || matches!(fate, Fate::Unknown);
+    Err(match missing {
+        _ if begun.is_some_and(|begun| begun || fates.iter().any(is_doubtful)) => partly(fates),
+        Fate::Given(given) => Failure::of_given(given),
+        Fate::Undone | Fate::Unknown => nowhere(),
+    })
+}
+
+fn payload(fate: &Fate) -> Option<&[u8]> {
+    match fate {
+        Fate::Given(given) => Some(&given.payload),
+        Fate::Undone | Fate::Unknown => None,
     }
-    Ok(all)
 }
 
 fn partly(fates: &[Fate]) -> Failure {
     let done = fates.iter().filter(|fate| matches!(fate, Fate::Given(_))).count();
     let why = format!(
-        "of {} segments {done} have answered, and nobody serves the others now: ask again; \
+        "of {} segments {done} have answered: some of it is done, ask again for the rest; \
          `isogrid cluster status` says why",
         fates.len()
     );

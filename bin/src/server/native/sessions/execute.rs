@@ -177,7 +177,8 @@ fn renew(
         _ => (old, SessionOp::Retire { to: new, version, grace }),
     };
     sessions.apply(now, (space, id), &op, |reply, version| {
-        let with = |said: u8, record: &[u8]| raw([&[said][..], &version.to_le_bytes(), record].concat());
+        let with =
+            |said: u8, record: &[u8]| raw([&[said][..], &version.to_le_bytes(), record].concat());
         Ok(match reply {
             SessionReply::Loaded(_) if step == LOOK => with(said::DONE, b""),
             SessionReply::Loaded(record) => with(said::TAKEN, &record.encode()),

@@ -5,7 +5,7 @@ use isogrid_wire::native::session::{RenewId, RenewIdReply};
 use isogrid_wire::native::{Call, ErrorCode, SubKind};
 
 use super::errand::{Errand, Next, Space, destroy, only};
-use super::execute::{ADOPT, LOOK, RETIRE, RENEWED, TAKE, Adoption, gone, renewed};
+use super::execute::{ADOPT, Adoption, LOOK, RENEWED, RETIRE, TAKE, gone, renewed};
 use crate::server::native::clustered::spread::{Fate, Unit};
 use crate::server::native::failure::Failure;
 use crate::server::native::reply::Given;
@@ -64,6 +64,13 @@ impl Errand for Renewing {
             Ok(heard) => {
                 let step = self.renewal.next(heard, &self.new);
                 self.go(&step)
+            }
+            // It may be there under both ids.
+            Err(failure)
+                if self.renewal.is_begun() && failure.code != ErrorCode::OutcomeUnknown =>
+            {
+                let why = format!("{}: ask again for the same two ids", failure.message());
+                Next::End(Given::failure(&Failure::new(ErrorCode::OutcomeUnknown, why)))
             }
             Err(failure) => Next::End(Given::failure(&failure)),
         }
