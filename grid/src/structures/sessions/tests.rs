@@ -67,11 +67,23 @@ fn names_lead_to_sessions_as_long_as_they_live() {
         let touched = |reply: &SessionReply<'_>, _| *reply == SessionReply::Touched(Some(60_000));
         assert!(sessions.apply(now, (SPACE, &id(1)), &SessionOp::Touch, touched).unwrap());
         assert_eq!(found(&sessions, now, "user:1"), [id(1)]);
+        assert_eq!(found(&sessions, now + 58_000, "user:1"), [id(1)], "until it is used again");
     }
     assert!(found(&sessions, now + 63_000, "user:1").is_empty());
     while sessions.table().maintain(now + 200_000, 1_000) {}
     sessions.table().maintain(now + 400_000, 1_000);
     assert_eq!(sessions.table().usage().entries, 0, "nothing of it is left");
+}
+
+#[test]
+fn a_name_that_leads_nowhere_takes_no_room() {
+    let sessions = sessions();
+    create(&sessions, 0, 1, &["user:1"]);
+    let op = SessionOp::Index { add: List::of(&["user:2"]), remove: List::of(&["user:1"]) };
+    sessions.apply(0, (SPACE, &id(1)), &op, |reply, _| assert_eq!(*reply, SessionReply::Done)).unwrap();
+    assert_eq!(sessions.table().usage().entries, 2, "the session and its name");
+    sessions.apply(0, (SPACE, &id(1)), &SessionOp::Destroy, |_, _| ()).unwrap();
+    assert_eq!(sessions.table().usage().entries, 1, "what is known of it");
 }
 
 #[test]
