@@ -155,7 +155,7 @@ fn list(all: &[Shown], out: &OutputArgs) -> Outcome {
             "mask": one.mask,
             "created_ms": one.created_ms,
             "last_ms": one.last_ms,
-            "left_ms": one.left.map(|left| ms(left)),
+            "left_ms": one.left.map(ms),
             "attributes": one.attributes,
             "bytes": one.bytes,
             "index": one.index,

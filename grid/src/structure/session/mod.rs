@@ -248,11 +248,10 @@ pub fn apply<'a>(
         }
         (SessionOp::Create { .. }, Some(_)) => (Reply::Exists, Change::Keep),
         (_, None) => (Reply::Absent, Change::Keep),
-        (SessionOp::Load { .. } | SessionOp::Touch | SessionOp::Destroy, Some(gone))
-            if matches!(gone, Stored::Destroyed { .. }) =>
-        {
-            (Reply::Absent, Change::Keep)
-        }
+        (
+            SessionOp::Load { .. } | SessionOp::Touch | SessionOp::Destroy,
+            Some(Stored::Destroyed { .. }),
+        ) => (Reply::Absent, Change::Keep),
         (_, Some(Stored::Destroyed { .. })) => (Reply::Destroyed, Change::Keep),
         (SessionOp::Retire { to, .. }, Some(Stored::Renewed { to: have, .. })) if *to == have => {
             (Reply::Done, Change::Keep)
@@ -333,14 +332,14 @@ fn adopt<'a>(
     (from, version, bytes): (&'a [u8], u64, &'a [u8]),
     there: Option<Stored<'a>>,
 ) -> Decided<'a> {
-    match there {
-        Some(Stored::Live(have)) if have.origin.is_some_and(|(id, _)| id == from) => {
-            if have.origin.is_some_and(|(_, had)| had >= version) {
-                return Ok((SessionReply::Done, Change::Keep));
-            }
-        }
-        Some(_) => return Ok((SessionReply::Exists, Change::Keep)),
-        None => {}
+    let had = match &there {
+        Some(Stored::Live(have)) => have.origin.filter(|(id, _)| *id == from),
+        _ => None,
+    };
+    match had {
+        Some((_, had)) if had >= version => return Ok((SessionReply::Done, Change::Keep)),
+        None if there.is_some() => return Ok((SessionReply::Exists, Change::Keep)),
+        _ => {}
     }
     let mut record = Record::decode(bytes, 0).ok_or(Refusal::Unreadable)?;
     record.origin = Some((from, version));

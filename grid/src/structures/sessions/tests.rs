@@ -80,7 +80,9 @@ fn a_name_that_leads_nowhere_takes_no_room() {
     let sessions = sessions();
     create(&sessions, 0, 1, &["user:1"]);
     let op = SessionOp::Index { add: List::of(&["user:2"]), remove: List::of(&["user:1"]) };
-    sessions.apply(0, (SPACE, &id(1)), &op, |reply, _| assert_eq!(*reply, SessionReply::Done)).unwrap();
+    sessions
+        .apply(0, (SPACE, &id(1)), &op, |reply, _| assert_eq!(*reply, SessionReply::Done))
+        .unwrap();
     assert_eq!(sessions.table().usage().entries, 2, "the session and its name");
     sessions.apply(0, (SPACE, &id(1)), &SessionOp::Destroy, |_, _| ()).unwrap();
     assert_eq!(sessions.table().usage().entries, 1, "what is known of it");
