@@ -1,4 +1,5 @@
 //! Web sessions as stories that hold for a server alone and for a cluster, asked of any of its nodes.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
 use std::time::Duration;
 
