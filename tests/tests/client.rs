@@ -13,6 +13,8 @@ mod memo;
 mod near;
 #[path = "client/queues.rs"]
 mod queues;
+#[path = "client/sessions.rs"]
+mod sessions;
 #[path = "client/transfers.rs"]
 mod transfers;
 

@@ -110,6 +110,11 @@ fn the_page_of_queues_is_true() {
 }
 
 #[test]
+fn the_page_of_sessions_is_true() {
+    assert!(walk("docs/SESSIONS.md").len() >= 3);
+}
+
+#[test]
 fn the_page_of_http_is_true() {
     if tools() {
         assert!(walk("docs/HTTP.md").len() >= 4);

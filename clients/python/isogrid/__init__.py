@@ -16,6 +16,7 @@ from .errors import Conflict, Failed, IsogridError, Unknown
 from .locks import Held, Lease, Locks
 from .queues import Delivery, Queue, Shown
 from .segment import segment_of
+from .sessions import Saved, Session, Sessions
 from .streams import Event, Listener
 from .transaction import Condition, Executed, Step, Transaction
 
@@ -37,7 +38,10 @@ __all__ = [
     "Listener",
     "Locks",
     "Queue",
+    "Saved",
     "Scram",
+    "Session",
+    "Sessions",
     "Shown",
     "Step",
     "Transaction",

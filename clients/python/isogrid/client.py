@@ -20,6 +20,7 @@ from .errors import CODES, Failed, IsogridError, Unknown
 from .locks import Locks
 from .message import OPERATIONS, Message
 from .queues import Queue
+from .sessions import Sessions
 from .retry import Attempts, repeat_of, wants_idem
 from .target import Target, with_numbers
 from .transaction import Condition, Executed, Step, Transaction, execute, transact
@@ -107,6 +108,10 @@ class Client:
     def queue(self, name: str, options: Optional[Mapping[str, Any]] = None) -> Queue:
         """The queue of this name; `options` as for `cache`."""
         return Queue(self, self._target("QUEUE", name, options))
+
+    def sessions(self, name: str = "default") -> Sessions:
+        """The space of web sessions of this name; it is there as soon as somebody names it."""
+        return Sessions(self, self._target("SESSIONS", name, None))
 
     def create(
         self, kind: str, name: str, options: Mapping[str, Any], only_new: bool = False

@@ -258,6 +258,41 @@ class Queues(Live):
         self.assertEqual(jobs.purge(), 68)
 
 
+class Sessions(Live):
+    def test_two_requests_change_different_attributes_and_a_logout_stays(self) -> None:
+        web = self.client.sessions(self.name)
+        (a, b) = (os.urandom(16), os.urandom(16))
+        self.assertIsNotNone(web.create(a, {"user": "ann"}, lifetime=9000, index=["user:1"]))
+        self.assertIsNone(web.create(a))
+        first = web.load(a)
+        assert first is not None
+        self.assertEqual((first.attributes, first.index), ({"user": b"ann"}, ["user:1"]))
+        self.assertEqual(first.idle_left, 1800)
+        one = web.save(a, {"cart": "1"}, base=first.version, add={"hits": 2})
+        two = web.save(a, {"theme": b"\0dark"}, base=first.version, merge={"j": '{"a":1}'})
+        assert one is not None and two is not None
+        self.assertEqual((one.conflicts, two.conflicts), ([], []))
+        three = web.save(a, {"cart": "2"}, delete=["j"], base=first.version, default={"user": "x"})
+        assert three is not None
+        self.assertEqual(three.conflicts, ["cart", "j"])
+        self.assertIsNone(web.save(a, {"cart": "3"}, base=first.version, mode="STRICT"))
+        now = web.load(a, names=["cart", "hits"], touch=False)
+        assert now is not None
+        self.assertEqual(now.attributes, {"cart": b"2", "hits": (2).to_bytes(8, "big")})
+        self.assertIsNone(web.load(a, known=now.version))
+        self.assertEqual(web.touch(a), 1800)
+        self.assertIsNotNone(web.renew(a, b))
+        self.refused("SESSION_GONE", web.save, a, {"cart": "4"})
+        self.assertTrue(web.index(b, add=["team:7"]))
+        self.assertEqual((web.find("team:7"), web.count()), ([b], 1))
+        (shown,) = web.list()
+        self.assertEqual((int(shown["attributes"]), shown["index"]), (4, ["team:7", "user:1"]))
+        self.assertEqual(web.destroy_by("user:1"), 1)
+        self.refused("SESSION_GONE", web.save, b, {"cart": "5"})
+        self.assertIsNone(web.load(b))
+        self.assertFalse(web.destroy(b))
+
+
 class CountersAndLocks(Live):
     def test_counters(self) -> None:
         counters = self.client.counters()

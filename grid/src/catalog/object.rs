@@ -19,11 +19,14 @@ pub enum Kind {
     Locks = 3,
     /// A queue.
     Queue = 4,
+    /// A space of sessions.
+    Sessions = 6,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 4] = [Kind::Cache, Kind::Counters, Kind::Locks, Kind::Queue];
+    pub const ALL: [Kind; 5] =
+        [Kind::Cache, Kind::Counters, Kind::Locks, Kind::Queue, Kind::Sessions];
 
     /// The kind's name.
     #[must_use]
@@ -33,6 +36,7 @@ impl Kind {
             Kind::Counters => "counters",
             Kind::Locks => "locks",
             Kind::Queue => "queue",
+            Kind::Sessions => "sessions",
         }
     }
 

@@ -38,6 +38,11 @@ fn queue() {
 }
 
 #[test]
+fn session() {
+    run(include_str!("../../vectors/native/session.txt"));
+}
+
+#[test]
 fn catalog() {
     run(include_str!("../../vectors/native/catalog.txt"));
 }

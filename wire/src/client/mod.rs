@@ -81,6 +81,7 @@ pub mod lock;
 pub mod memo;
 mod open_tx;
 pub mod queue;
+pub mod session;
 pub mod transaction;
 
 use tokio::sync::mpsc;
@@ -101,6 +102,7 @@ pub use memo::Memo;
 pub use open_tx::OpenTransaction;
 pub use options::Options;
 pub use queue::Queue;
+pub use session::Sessions;
 #[cfg(feature = "client-tls")]
 pub use tls::TlsOptions;
 pub use transaction::{ConflictKey, Transaction};

@@ -14,6 +14,7 @@ mod map;
 mod place;
 pub mod queue;
 mod scan;
+pub mod session;
 pub mod show;
 mod target;
 mod watch;

@@ -37,6 +37,9 @@ impl Session {
         request: &Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Failure> {
+        if self.session_space(at, request, reply)? {
+            return Ok(Flow::Said);
+        }
         if let Some(flow) = self.clustered_catalog(at, request)? {
             return Ok(flow);
         }
@@ -132,7 +135,7 @@ impl Session {
         caches::describe(&self.node, kind, name).ok().map(|found| document(&found))
     }
 
-    fn say_resolved(&self, object: &Object, reply: &mut Reply<'_>) {
+    pub(super) fn say_resolved(&self, object: &Object, reply: &mut Reply<'_>) {
         let text = props(&self.node, object);
         let permissions = permissions(&self.node, self.login.identity(), object);
         reply.say(&ResolveReply::Ok { id: object.id, props: Json(&text), permissions });
