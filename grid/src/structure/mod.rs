@@ -8,6 +8,7 @@ pub mod lock;
 mod number;
 pub mod numbers;
 pub mod queue;
+pub mod topic;
 
 use isogrid_engine::Timestamp;
 
