@@ -17,13 +17,15 @@ pub enum Kind {
     Counters = 2,
     /// A space of leases, locks and semaphores.
     Locks = 3,
-    /// A queue.
+    /// A queue, or a group of a topic.
     Queue = 4,
+    /// A topic.
+    Topic = 5,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 4] = [Kind::Cache, Kind::Counters, Kind::Locks, Kind::Queue];
+    pub const ALL: [Kind; 5] = [Kind::Cache, Kind::Counters, Kind::Locks, Kind::Queue, Kind::Topic];
 
     /// The kind's name.
     #[must_use]
@@ -33,6 +35,7 @@ impl Kind {
             Kind::Counters => "counters",
             Kind::Locks => "locks",
             Kind::Queue => "queue",
+            Kind::Topic => "topic",
         }
     }
 

@@ -49,6 +49,12 @@ impl Queue {
         }
     }
 
+    /// Passes over messages up to this one, itself included, that it has not taken.
+    pub fn pass_over(&mut self, id: u64) {
+        self.cursor = self.cursor.map(|cursor| cursor.max(id));
+        self.changed.insert(Part::Cursor);
+    }
+
     /// The topic has a message no more; whether it was to be delivered here still.
     pub fn lose(&mut self, id: u64) {
         let is_ahead = self.cursor.is_some_and(|cursor| cursor < id);

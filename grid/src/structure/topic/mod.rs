@@ -157,7 +157,14 @@ impl Topic {
             _ => 0,
         };
         feed(&self.log, group, self.now, more);
-        Some(group.apply(self.now, op, out))
+        let reply = group.apply(self.now, op, out);
+        Some(match (op, reply) {
+            (
+                QueueOp::Purge { which: Which::All | Which::Ready, most },
+                QueueReply::Count(count),
+            ) => QueueReply::Count(count + pass_over(&self.log, group, most.saturating_sub(count))),
+            (_, reply) => reply,
+        })
     }
 
     /// Does an operation on the topic itself; those that are of a consumer are of its groups.
@@ -258,6 +265,19 @@ impl Topic {
         let shown = found.by_ref().take(most).map(show).collect();
         QueueReply::Shown(shown, found.next().is_some())
     }
+}
+
+/// Has a group pass over messages that it has not taken, up to so many; how many.
+fn pass_over(log: &Log, group: &mut Queue, most: usize) -> usize {
+    let behind: Vec<u64> = group
+        .cursor()
+        .into_iter()
+        .flat_map(|at| log.behind(at))
+        .map(|(id, _)| id)
+        .take(most)
+        .collect();
+    behind.last().into_iter().for_each(|last| group.pass_over(*last));
+    behind.len()
 }
 
 /// Lets a group take messages for those who wait, and so many more.
