@@ -81,6 +81,7 @@ pub mod lock;
 pub mod memo;
 mod open_tx;
 pub mod queue;
+pub mod topic;
 pub mod transaction;
 
 use tokio::sync::mpsc;
@@ -103,6 +104,7 @@ pub use options::Options;
 pub use queue::Queue;
 #[cfg(feature = "client-tls")]
 pub use tls::TlsOptions;
+pub use topic::Topic;
 pub use transaction::{ConflictKey, Transaction};
 pub use url::{BadUrl, URL_ENV, Url};
 

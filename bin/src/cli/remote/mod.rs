@@ -16,6 +16,7 @@ pub mod queue;
 mod scan;
 pub mod show;
 mod target;
+pub mod topic;
 mod watch;
 
 use std::process::ExitCode;
