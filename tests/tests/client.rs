@@ -13,6 +13,8 @@ mod memo;
 mod near;
 #[path = "client/queues.rs"]
 mod queues;
+#[path = "client/topics.rs"]
+mod topics;
 #[path = "client/transfers.rs"]
 mod transfers;
 

@@ -17,6 +17,7 @@ from .locks import Held, Lease, Locks
 from .queues import Delivery, Queue, Shown
 from .segment import segment_of
 from .streams import Event, Listener
+from .topics import Logged, Lost, Page, Topic
 from .transaction import Condition, Executed, Step, Transaction
 
 __all__ = [
@@ -36,10 +37,14 @@ __all__ = [
     "Lease",
     "Listener",
     "Locks",
+    "Logged",
+    "Lost",
+    "Page",
     "Queue",
     "Scram",
     "Shown",
     "Step",
+    "Topic",
     "Transaction",
     "Unknown",
     "Written",

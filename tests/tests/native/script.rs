@@ -38,6 +38,11 @@ fn queue() {
 }
 
 #[test]
+fn topic() {
+    run(include_str!("../../vectors/native/topic.txt"));
+}
+
+#[test]
 fn catalog() {
     run(include_str!("../../vectors/native/catalog.txt"));
 }

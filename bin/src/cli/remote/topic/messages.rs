@@ -31,8 +31,8 @@ pub struct PublishArgs {
     #[arg(long, value_name = "TIME", value_parser = span, default_value = "0s")]
     ttl: Duration,
     /// Each group of consumers gets messages with the same key one by one, in order.
-    #[arg(long)]
-    key: Option<String>,
+    #[arg(long, value_name = "KEY")]
+    ordered_by: Option<String>,
     /// A second message with this id within five minutes is none.
     #[arg(long, value_name = "ID")]
     dedup: Option<String>,
@@ -68,7 +68,7 @@ pub async fn publish(client: &Client, args: &PublishArgs, out: &OutputArgs) -> O
     for (name, value) in &args.headers {
         message = message.header(name, value);
     }
-    if let Some(key) = &args.key {
+    if let Some(key) = &args.ordered_by {
         message = message.group(key.as_str());
     }
     if let Some(id) = &args.dedup {
