@@ -1,5 +1,6 @@
 use isogrid_engine::Allocator;
 
+use super::names::Options;
 use super::*;
 use crate::structure::queue::{Puller, QueueOptions, Receipt};
 use crate::structure::topic::TopicOptions;
