@@ -10,9 +10,10 @@
 mod dev;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use dev::Dev;
+use isogrid_engine::env::{Clock as _, SystemClock};
 use isogrid_engine::hash::stable_segment;
 use isogrid_tests::queues::{id_of, text};
 use isogrid_wire::client::queue::{Message, Settled};
@@ -114,7 +115,7 @@ async fn one_topic_answers_behind_every_node() {
     // Who waits at any node is told.
     let waits = tokio::spawn(async move { message(&mut reader).await });
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    let time = SystemTime::now();
+    let time = SystemClock::new().now();
     // Clocks of members may be half a second apart (R90); these are of one machine.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let next = publish(&all[1], 3).await;

@@ -10,6 +10,7 @@ mod by_name;
 mod hosted;
 pub mod names;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use isogrid_engine::hash::stable_segment;
@@ -256,8 +257,11 @@ impl Queues {
     #[must_use]
     pub fn payload(&self, table: &Table, now: Timestamp, name: &str, id: u64) -> Option<Vec<u8>> {
         // Those of a group are the topic's.
-        let of_topic = self.group(name).map(|_| of_topic(home(name)));
-        let key = self.key(table, of_topic.as_deref().unwrap_or(name), &Part::Message(id));
+        let owner = match Name::of(name) {
+            Name::Group(topic, _) => Cow::Owned(of_topic(topic)),
+            Name::Queue(_) | Name::Topic(_) => Cow::Borrowed(name),
+        };
+        let key = self.key(table, &owner, &Part::Message(id));
         let pinned = table.pin();
         let mut entry = pinned.entry(table.hash(&key), &key, now)?;
         Some(Head::payload(entry.get()?.value())?.to_vec())

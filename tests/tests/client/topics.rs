@@ -1,12 +1,14 @@
 //! Topics: each group gets each message, who reads gets all in order, and a kill loses nothing.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use isogrid_engine::env::{Clock as _, SystemClock};
 use isogrid_tests::harness::Server;
 use isogrid_tests::queues::{counts, id_of, one, stat, text};
 use isogrid_wire::client::queue::{Message, Published, Settled};
 use isogrid_wire::client::topic::{Event, From, Topic};
 use isogrid_wire::native::ErrorCode;
+use isogrid_wire::native::catalog::ObjectKind;
 use isogrid_wire::native::queue::MessageState;
 use serde_json::json;
 
@@ -40,20 +42,8 @@ async fn a_group_that_was_away_gets_all_in_order() {
         assert_eq!((delivery.id, text(&delivery)), (*id, &*at.to_string()));
     }
     // Two of one group share.
-    let mut two =
-        [shared.pull(64, NOW).await.unwrap(), shared.pull(64, NOW).await.unwrap()].concat_ids();
-    two.sort_unstable();
-    assert_eq!(two, ids[..128]);
-}
-
-trait Ids {
-    fn concat_ids(self) -> Vec<u64>;
-}
-
-impl Ids for [Vec<isogrid_wire::client::queue::Delivery>; 2] {
-    fn concat_ids(self) -> Vec<u64> {
-        self.iter().flatten().map(|one| one.id).collect()
-    }
+    let two = [shared.pull(64, NOW).await.unwrap(), shared.pull(64, NOW).await.unwrap()];
+    assert!(two.iter().flatten().map(|one| one.id).eq(ids[..128].iter().copied()));
 }
 
 #[tokio::test]
@@ -105,13 +95,7 @@ async fn a_group_is_a_queue_and_a_topic_is_none() {
     assert_eq!(group.purge(MessageState::Any).await.unwrap(), 3);
     assert!(group.pull(1, NOW).await.unwrap().is_empty());
     assert_eq!(news.purge().await.unwrap(), 5);
-    assert!(
-        client
-            .catalog()
-            .drop_object(isogrid_wire::native::catalog::ObjectKind::Topic, "news")
-            .await
-            .unwrap()
-    );
+    assert!(client.catalog().drop_object(ObjectKind::Topic, "news").await.unwrap());
     assert!(client.queue_that_is("news/g").await.is_err(), "its groups are gone too");
 }
 
@@ -127,7 +111,7 @@ async fn a_subscriber_reads_all_or_is_told_how_many_are_lost() {
         assert_eq!(message.id, *id);
     }
     let waits = tokio::spawn(async move { (late.next().await.unwrap(), late) });
-    let since = SystemTime::now() + Duration::from_millis(20);
+    let since = SystemClock::new().now() + 20;
     tokio::time::sleep(Duration::from_millis(50)).await;
     let more = publish(&news, 30..200).await;
     let (event, mut late) = waits.await.unwrap();

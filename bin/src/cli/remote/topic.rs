@@ -3,10 +3,11 @@
 mod messages;
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use clap_complete::ArgValueCompleter;
+use isogrid_engine::env::{Clock as _, SystemClock};
 use isogrid_wire::client::topic::From;
 use isogrid_wire::client::{Cause, Client, Error, Topic};
 use isogrid_wire::native::catalog::ObjectKind;
@@ -142,7 +143,10 @@ pub struct Begin {
 
 impl Begin {
     fn from(&self) -> From {
-        let ago = |span| SystemTime::now().checked_sub(span).map_or(From::First, From::Time);
+        let ago = |span: Duration| {
+            let ago = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+            From::Time(SystemClock::new().now().saturating_sub(ago))
+        };
         self.since.map_or(self.from, ago)
     }
 }

@@ -217,90 +217,113 @@ impl Chance {
     }
 }
 
-fn ids(messages: &[crate::structure::queue::Delivery]) -> Vec<Receipt> {
-    messages.iter().map(|one| one.receipt).collect()
+/// A topic, what it should be, and what was kept of it.
+struct Both {
+    topic: Topic,
+    model: Model,
+    entries: Entries,
+    now: u64,
+    told: Vec<(&'static str, Receipt)>,
+    replay: String,
+}
+
+impl Both {
+    fn begin() -> Self {
+        let topic = Topic::new(OPTIONS, 0, FIRST);
+        let model = Model { next: FIRST, ..Model::default() };
+        let mut entries = Entries::default();
+        entries.put("", &Part::Options, topic.part(&Part::Options));
+        Both { topic, model, entries, now: 0, told: Vec::new(), replay: String::new() }
+    }
+
+    fn step(&mut self, chance: &mut Chance) {
+        self.now += chance.of(&[0, 0, 1, 50, 300, 1_200]);
+        if chance.below(25) == 0 {
+            self.topic = self.entries.load(self.now, self.topic.next_id());
+        }
+        self.model.advance(self.now);
+        let mut wakes = Vec::new();
+        self.topic.advance(self.now, &mut wakes);
+        assert!(wakes.is_empty(), "nobody waits; {}", self.replay);
+        let (name, mut published) = (chance.of(&NAMES), None);
+        let is_there = self.model.groups.contains_key(name);
+        match chance.below(20) {
+            0..8 => published = Some(self.publish(chance)),
+            _ if !is_there => self.join(chance, name),
+            8..13 => self.pull(chance, name),
+            13..18 if !self.told.is_empty() => self.settle(chance),
+            _ => self.read(chance),
+        }
+        self.entries.keep(&mut self.topic, published);
+        let has: Vec<u64> = self.topic.log.behind(0).map(|(id, _)| id).collect();
+        assert!(has.iter().eq(self.model.log.iter().map(|m| &m.id)), "{has:?}, {}", self.replay);
+    }
+
+    fn publish(&mut self, chance: &mut Chance) -> u64 {
+        let (group, ttl) = (chance.of(&KEYS), chance.of(&[0, 0, 2_500]));
+        let new = NewMessage { group, ttl, len: 5, ..NewMessage::default() };
+        let reply = self.topic.apply(self.now, QueueOp::Publish(new), &mut Vec::new());
+        let id = self.model.publish(group, ttl);
+        assert_eq!(reply, QueueReply::Published { id }, "{}", self.replay);
+        id
+    }
+
+    fn join(&mut self, chance: &mut Chance, name: &'static str) {
+        let start = chance.of(&[Start::First, Start::New, Start::Position(FIRST + 3)]);
+        let Ok((behind, _)) = self.topic.begin(start) else { return };
+        assert_eq!(self.topic.join(self.now, (name, of_groups()), start), Ok(true));
+        self.model.join(name, behind);
+        for part in [Part::Options, Part::Cursor] {
+            let bytes = self.topic.group(name).and_then(|group| group.part(&part));
+            self.entries.put(name, &part, bytes);
+        }
+    }
+
+    fn pull(&mut self, chance: &mut Chance, name: &'static str) {
+        let most = chance.of(&[1, 2, 5]);
+        let puller = Puller { consumer: 1, most, visible: 0, auto: false, place: 0 };
+        let pull = QueueOp::Pull { puller, wait: 0 };
+        let reply = self.topic.apply_to(self.now, (name, pull), &mut Vec::new());
+        let Some(QueueReply::Deliveries(all)) = reply else { panic!("{reply:?}, {}", self.replay) };
+        let got: Vec<Receipt> = all.iter().map(|one| one.receipt).collect();
+        assert_eq!(got, self.model.pull(name, most), "{}", self.replay);
+        self.told.extend(got.into_iter().map(|receipt| (name, receipt)));
+    }
+
+    fn settle(&mut self, chance: &mut Chance) {
+        let (name, receipt) = chance.of(&self.told);
+        let delay = chance.of(&[None, None, Some(300)]);
+        let op = match delay {
+            None => QueueOp::Ack(receipt),
+            Some(delay) => {
+                let refusal = Refusal::Requeue(delay);
+                QueueOp::Nack { receipt, refusal, reason: "no" }
+            }
+        };
+        let reply = self.topic.apply_to(self.now, (name, op), &mut Vec::new());
+        assert_eq!(reply, Some(self.model.settle(name, receipt, delay)), "{}", self.replay);
+    }
+
+    fn read(&mut self, chance: &mut Chance) {
+        let next = self.model.next;
+        let ways = [
+            Start::First,
+            Start::New,
+            Start::Position(FIRST + chance.below(next + 1 - FIRST)),
+            Start::Time(self.now.saturating_sub(chance.below(50_000))),
+        ];
+        let (start, most) = (chance.of(&ways), chance.of(&[1, 7, 64]));
+        let page = self.topic.read(self.now, start, most).unwrap();
+        let got = page.messages.iter().map(|one| one.receipt.id).collect();
+        assert_eq!((page.lost, got), self.model.read(start, most), "{start:?}, {}", self.replay);
+    }
 }
 
 fn run(seed: u64) {
-    let mut chance = Chance(seed);
-    let mut topic = Topic::new(OPTIONS, 0, FIRST);
-    let mut model = Model { next: FIRST, ..Model::default() };
-    let mut entries = Entries::default();
-    entries.put("", &Part::Options, topic.part(&Part::Options));
-    let mut told: Vec<(&str, Receipt)> = Vec::new();
-    let mut now = 0;
+    let (mut chance, mut both) = (Chance(seed), Both::begin());
     for step in 0..500 {
-        let replay = format!("step {step}; replay: ISOGRID_SEED={seed}");
-        now += chance.of(&[0, 0, 1, 50, 300, 1_200]);
-        if chance.below(25) == 0 {
-            topic = entries.load(now, topic.next_id());
-        }
-        model.advance(now);
-        let mut wakes = Vec::new();
-        topic.advance(now, &mut wakes);
-        assert!(wakes.is_empty(), "nobody waits; {replay}");
-        let (name, mut published) = (chance.of(&NAMES), None);
-        let is_there = model.groups.contains_key(name);
-        match chance.below(20) {
-            0..8 => {
-                let (group, ttl) = (chance.of(&KEYS), chance.of(&[0, 0, 2_500]));
-                let new = NewMessage { group, ttl, len: 5, ..NewMessage::default() };
-                let reply = topic.apply(now, QueueOp::Publish(new), &mut Vec::new());
-                let id = model.publish(group, ttl);
-                assert_eq!(reply, QueueReply::Published { id }, "{replay}");
-                published = Some(id);
-            }
-            _ if !is_there => {
-                let start = chance.of(&[Start::First, Start::New, Start::Position(FIRST + 3)]);
-                let Ok((behind, _)) = topic.begin(start) else { continue };
-                assert_eq!(topic.join(now, (name, of_groups()), start), Ok(true));
-                model.join(name, behind);
-                for part in [Part::Options, Part::Cursor] {
-                    let bytes = topic.group(name).and_then(|group| group.part(&part));
-                    entries.put(name, &part, bytes);
-                }
-            }
-            8..13 => {
-                let most = chance.of(&[1, 2, 5]);
-                let puller = Puller { consumer: 1, most, visible: 0, auto: false, place: 0 };
-                let pull = QueueOp::Pull { puller, wait: 0 };
-                let reply = topic.apply_to(now, (name, pull), &mut Vec::new());
-                let Some(QueueReply::Deliveries(all)) = reply else {
-                    panic!("{reply:?}, {replay}")
-                };
-                assert_eq!(ids(&all), model.pull(name, most), "{replay}");
-                told.extend(all.iter().map(|one| (name, one.receipt)));
-            }
-            13..18 if !told.is_empty() => {
-                let (name, receipt) = chance.of(&told);
-                let delay = chance.of(&[None, None, Some(300)]);
-                let op = match delay {
-                    None => QueueOp::Ack(receipt),
-                    Some(delay) => {
-                        let refusal = Refusal::Requeue(delay);
-                        QueueOp::Nack { receipt, refusal, reason: "no" }
-                    }
-                };
-                let reply = topic.apply_to(now, (name, op), &mut Vec::new());
-                assert_eq!(reply, Some(model.settle(name, receipt, delay)), "{replay}");
-            }
-            _ => {
-                let next = model.next;
-                let ways = [
-                    Start::First,
-                    Start::New,
-                    Start::Position(FIRST + chance.below(next + 1 - FIRST)),
-                    Start::Time(now.saturating_sub(chance.below(50_000))),
-                ];
-                let (start, most) = (chance.of(&ways), chance.of(&[1, 7, 64]));
-                let page = topic.read(now, start, most).unwrap();
-                let got = page.messages.iter().map(|one| one.receipt.id).collect();
-                assert_eq!((page.lost, got), model.read(start, most), "{start:?}, {replay}");
-            }
-        }
-        entries.keep(&mut topic, published);
-        let has: Vec<u64> = topic.log.behind(0).map(|(id, _)| id).collect();
-        assert!(has.iter().eq(model.log.iter().map(|m| &m.id)), "{has:?}, {replay}");
+        both.replay = format!("step {step}; replay: ISOGRID_SEED={seed}");
+        both.step(&mut chance);
     }
 }
 

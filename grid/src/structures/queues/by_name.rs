@@ -24,6 +24,16 @@ pub enum Made {
 }
 
 impl Queues {
+    /// The queue of this name, or the group of a topic, which is one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Queue> {
+        match Name::of(name) {
+            Name::Queue(name) => self.all.get(name),
+            Name::Group(topic, group) => self.topics.get(topic)?.group(group),
+            Name::Topic(_) => None,
+        }
+    }
+
     /// What is set to what, and what there is in it.
     #[must_use]
     pub fn look(&self, name: &str) -> Option<(Options, QueueStats)> {
@@ -140,24 +150,17 @@ impl Queues {
 
     pub(super) fn parts(&self, name: &str) -> Vec<Part> {
         match Name::of(name) {
-            Name::Queue(name) => self.all.get(name).map(|queue| queue.parts().collect()),
             Name::Topic(name) => self.topics.get(name).map(|topic| topic.parts().collect()),
-            Name::Group(..) => self.group(name).map(|queue| queue.parts().collect()),
+            Name::Queue(_) | Name::Group(..) => self.get(name).map(|queue| queue.parts().collect()),
         }
         .unwrap_or_default()
     }
 
     pub(super) fn part(&self, name: &str, part: &Part) -> Option<Vec<u8>> {
         match Name::of(name) {
-            Name::Queue(name) => self.all.get(name)?.part(part),
             Name::Topic(name) => self.topics.get(name)?.part(part),
-            Name::Group(..) => self.group(name)?.part(part),
+            Name::Queue(_) | Name::Group(..) => self.get(name)?.part(part),
         }
-    }
-
-    pub(super) fn group(&self, name: &str) -> Option<&Queue> {
-        let Name::Group(topic, group) = Name::of(name) else { return None };
-        self.topics.get(topic)?.group(group)
     }
 
     pub(super) fn take_changed(&mut self, name: &str) -> BTreeSet<Part> {

@@ -27,7 +27,7 @@
 
 mod subscriber;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value as Document, json};
 
@@ -58,8 +58,8 @@ pub enum From {
     First,
     /// With the message of this id, or the next one.
     Position(u64),
-    /// With what was published at this time or later.
-    Time(SystemTime),
+    /// With what was published at this time or later, ms since 1970.
+    Time(u64),
 }
 
 /// A message that was read.
@@ -227,7 +227,7 @@ impl From {
             From::New => (ReadFrom::New, 0),
             From::First => (ReadFrom::First, 0),
             From::Position(id) => (ReadFrom::Position, id),
-            From::Time(time) => (ReadFrom::Time, since_1970(time)),
+            From::Time(time) => (ReadFrom::Time, time),
         }
     }
 
@@ -237,15 +237,9 @@ impl From {
             From::New => "new".to_owned(),
             From::First => "first".to_owned(),
             From::Position(id) => id.to_string(),
-            From::Time(time) => format!("@{}", since_1970(time)),
+            From::Time(time) => format!("@{time}"),
         }
     }
-}
-
-/// A time before 1970 is 1970.
-fn since_1970(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Logged {
