@@ -15,6 +15,8 @@ mod near;
 mod queues;
 #[path = "client/sessions.rs"]
 mod sessions;
+#[path = "client/topics.rs"]
+mod topics;
 #[path = "client/transfers.rs"]
 mod transfers;
 

@@ -18,6 +18,7 @@ from .queues import Delivery, Queue, Shown
 from .segment import segment_of
 from .sessions import Saved, Session, Sessions
 from .streams import Event, Listener
+from .topics import Logged, Lost, Page, Topic
 from .transaction import Condition, Executed, Step, Transaction
 
 __all__ = [
@@ -37,6 +38,9 @@ __all__ = [
     "Lease",
     "Listener",
     "Locks",
+    "Logged",
+    "Lost",
+    "Page",
     "Queue",
     "Saved",
     "Scram",
@@ -44,6 +48,7 @@ __all__ = [
     "Sessions",
     "Shown",
     "Step",
+    "Topic",
     "Transaction",
     "Unknown",
     "Written",

@@ -9,6 +9,7 @@ mod number;
 pub mod numbers;
 pub mod queue;
 pub mod session;
+pub mod topic;
 
 use isogrid_engine::Timestamp;
 

@@ -43,6 +43,11 @@ fn session() {
 }
 
 #[test]
+fn topic() {
+    run(include_str!("../../vectors/native/topic.txt"));
+}
+
+#[test]
 fn catalog() {
     run(include_str!("../../vectors/native/catalog.txt"));
 }

@@ -82,6 +82,7 @@ pub mod memo;
 mod open_tx;
 pub mod queue;
 pub mod session;
+pub mod topic;
 pub mod transaction;
 
 use tokio::sync::mpsc;
@@ -105,6 +106,7 @@ pub use queue::Queue;
 pub use session::Sessions;
 #[cfg(feature = "client-tls")]
 pub use tls::TlsOptions;
+pub use topic::Topic;
 pub use transaction::{ConflictKey, Transaction};
 pub use url::{BadUrl, URL_ENV, Url};
 

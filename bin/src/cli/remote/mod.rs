@@ -17,6 +17,7 @@ mod scan;
 pub mod session;
 pub mod show;
 mod target;
+pub mod topic;
 mod watch;
 
 use std::process::ExitCode;

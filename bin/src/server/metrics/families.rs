@@ -64,7 +64,7 @@ families! {
     Counter "isogrid_queue_delivered" ["queue" "attempt"] "Deliveries: the first ones, and again",
         queue::delivered;
     Counter "isogrid_queue_settled" ["queue" "how"]
-        "How deliveries and messages ended: acked, nacked, timed_out, expired, died or redriven",
+        "How deliveries and messages ended: acked, nacked, timed_out, expired, died, redriven or lost",
         queue::settled;
     Counter "isogrid_queue_stale_receipts" ["queue"]
         "Receipts that came after their message was delivered again", |s| queue::of_all(s, |stats| stats.went.stale);

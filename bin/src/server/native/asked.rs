@@ -150,7 +150,7 @@ fn of_queue(request: &Queue<'_>) -> OpClass {
         Queue::Publish(_) | Queue::Redrive(_) => OpClass::Write,
         Queue::Consume(_) | Queue::Pull(_) => OpClass::ReadWrite,
         Queue::Ack(_) | Queue::Nack(_) | Queue::Extend(_) => OpClass::ReadWrite,
-        Queue::Browse(_) | Queue::Stats(_) => OpClass::Read,
+        Queue::Browse(_) | Queue::Stats(_) | Queue::Read(_) => OpClass::Read,
         Queue::Purge(_) => OpClass::Clear,
     }
 }

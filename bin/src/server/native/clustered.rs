@@ -524,7 +524,7 @@ impl Unsent {
         self.cluster.get_or_insert_with(|| Arc::clone(cluster));
     }
 
-    fn send(&mut self, cluster: &Cluster) {
+    pub(in crate::server::native) fn send(&mut self, cluster: &Cluster) {
         self.touched.sort_by_key(|(shared, _)| shared.group);
         for written in self.touched.chunk_by(|(a, _), (b, _)| a.group == b.group) {
             let segments: Vec<u32> = written.iter().map(|(_, segment)| *segment).collect();
