@@ -27,14 +27,8 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 6] = [
-        Kind::Cache,
-        Kind::Counters,
-        Kind::Locks,
-        Kind::Queue,
-        Kind::Topic,
-        Kind::Sessions,
-    ];
+    pub const ALL: [Kind; 6] =
+        [Kind::Cache, Kind::Counters, Kind::Locks, Kind::Queue, Kind::Topic, Kind::Sessions];
 
     /// The kind's name.
     #[must_use]
