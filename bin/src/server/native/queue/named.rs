@@ -76,7 +76,7 @@ pub fn served(kind: Kind, name: &str) -> Option<String> {
     match kind {
         Kind::Queue => Some(name.to_owned()),
         Kind::Topic => Some(of_topic(name)),
-        Kind::Cache | Kind::Counters | Kind::Locks => None,
+        Kind::Cache | Kind::Counters | Kind::Locks | Kind::Sessions => None,
     }
 }
 
