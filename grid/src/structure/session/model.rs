@@ -113,6 +113,10 @@ struct Drawn {
     kind: u64,
 }
 
+fn one_of<T: Copy>(all: &[T], below: &mut impl FnMut(u64) -> u64) -> T {
+    all[usize::try_from(below(all.len() as u64)).unwrap_or(0)]
+}
+
 impl Drawn {
     fn new(step: u64, version: u64, below: &mut impl FnMut(u64) -> u64) -> Drawn {
         const OPS: [FieldOp; 3] = [FieldOp::Set, FieldOp::Append, FieldOp::SetIfAbsent];
@@ -120,11 +124,11 @@ impl Drawn {
         let named: Vec<_> = NAMES.into_iter().filter(|_| below(2) == 0).collect();
         Drawn {
             text: step.to_string(),
-            changes: named.into_iter().map(|name| (name, OPS[below(3) as usize])).collect(),
+            changes: named.into_iter().map(|name| (name, one_of(&OPS, below))).collect(),
             removals: NAMES.into_iter().filter(|_| below(6) == 0).collect(),
-            lives: ([0, 5_000, 60_000, 600_000][below(4) as usize], below(2) * 1_500_000),
+            lives: (one_of(&[0, 5_000, 60_000, 600_000], below), below(2) * 1_500_000),
             base: below(2) * version,
-            mode: MODES[below(3) as usize],
+            mode: one_of(&MODES, below),
             touch: below(2) == 0,
             // To end it is rare.
             kind: if below(24) == 0 { 8 + below(2) } else { below(8) },
@@ -252,7 +256,7 @@ fn run(seed: u64) {
     let mut below = move |most: u64| split_mix(&mut state) % most;
     let (mut model, mut entry, mut now) = (Model::default(), None, 1_000_000);
     for step in 1..=120u64 {
-        now += [1, 900, 5_000, 70_000, 400_000][below(5) as usize];
+        now += one_of(&[1, 900, 5_000, 70_000, 400_000], &mut below);
         let (earliest, latest) = model.end();
         let drawn = Drawn::new(step, model.version, &mut below);
         let changes = drawn.changes();

@@ -239,7 +239,7 @@ fn a_renewal_loses_nothing_however_its_steps_come() {
         let mut all = Renewals::new();
         for number in 0..40 {
             match below(10) {
-                0..=5 => all.go_on(below(2) as usize),
+                0..=5 => all.go_on(usize::from(below(2) == 1)),
                 6 => all.repeat(below(8)),
                 7 | 8 => all.save(number.to_string()),
                 _ if below(12) == 0 => all.destroy(),

@@ -137,10 +137,12 @@ impl Model {
             return QueueReply::Stale;
         }
         match (nack, open.stands) {
-            (None, _) => drop(all.remove(at)),
+            (None, _) => {
+                all.remove(at);
+            }
             (Some(_), Stands::Held(_)) if open.attempts >= 3 => open.stands = Stands::Dead,
             (Some(_), Stands::Held(_)) if open.of.expires != 0 && open.of.expires <= now => {
-                drop(all.remove(at));
+                all.remove(at);
             }
             (Some(delay), Stands::Held(_)) => open.stands = Stands::Later(now + delay),
             _ => {}
