@@ -7,7 +7,7 @@ use isogrid_engine::table::{SegmentCopy, removals};
 use super::once::Open;
 use crate::replica::answers::split;
 use crate::replica::{Answers, Base, Op, OpId};
-use crate::tx::{self, Ledger};
+use crate::tx::{self, Ledger, Note};
 
 /// Bytes of a chunk, about (R41).
 const CHUNK_BYTES: usize = 256 << 10;
@@ -69,6 +69,10 @@ impl Base for TableBase<'_, '_> {
                     changes.into_iter().for_each(change);
                     // Its keys are let go when what it wrote is seen.
                     ledger.apply(&note);
+                    if let Note::Decide(.., Some(answered)) = note {
+                        open.remove(&answered.id);
+                        answers.note(answered);
+                    }
                 }
                 Err(_) => *is_broken = true,
             }

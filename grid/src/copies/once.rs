@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use isogrid_engine::Timestamp;
 
+use super::base::Beside;
 use super::{Copies, Fragment, SCRATCH, State};
 use crate::id::GroupId;
 use crate::mutant::is_planted;
@@ -96,18 +97,25 @@ impl Fragment {
         if is_planted("queue-again") {
             return None;
         }
-        match state.beside.open.get(&id) {
-            Some(Open::UnderWay) => return Some(Once::UnderWay),
-            Some(Open::Answered(answer)) => return Some(known(answer)),
-            None => {}
-        }
-        match state.beside.answers.seen(now, id) {
-            Seen::Answered(answer) => Some(known(&answer)),
-            Seen::Forgotten => Some(Once::Forgotten),
-            Seen::New => {
+        match state.beside.seen(now, id) {
+            None => Some(Once::UnderWay),
+            Some(Seen::Answered(answer)) => Some(known(&answer)),
+            Some(Seen::Forgotten) => Some(Once::Forgotten),
+            Some(Seen::New) => {
                 state.beside.open.insert(id, Open::UnderWay);
                 None
             }
+        }
+    }
+}
+
+impl Beside {
+    /// What is known of a request, what is not committed yet included; `None`: it is being executed.
+    pub(super) fn seen(&self, now: Timestamp, id: OpId) -> Option<Seen> {
+        match self.open.get(&id) {
+            Some(Open::UnderWay) => None,
+            Some(Open::Answered(answer)) => Some(Seen::Answered(answer.clone())),
+            None => Some(self.answers.seen(now, id)),
         }
     }
 }

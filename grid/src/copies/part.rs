@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 use isogrid_engine::table::{Change, Unrecorded, decode_change};
 use isogrid_engine::{Error, NewEntry, Timestamp};
 
-use super::once::Withheld;
+use super::once::{Open, Withheld};
 use super::{Copies, Fragment, SCRATCH, State};
 use crate::membership::Now;
-use crate::replica::{OpId, Record};
+use crate::replica::{Answered, OpId, Record, Seen};
 use crate::tx::{
-    Deciding, Decision, Intent, Known, Ledger, Note, Part, Preparing, Settling, TxId, Vote, join,
+    Deciding, Decision, Intent, Known, Ledger, Note, Part, Preparing, Ruling, Settling, TxId, Vote,
+    join,
 };
 
 impl Copies {
@@ -90,7 +91,7 @@ impl Copies {
     }
 
     /// The decision of a transaction whose home this segment is: the first one that is recorded,
-    /// or now this one. True when what was recorded is committed.
+    /// or now this one, with what is answered by it. True when what was recorded is committed.
     ///
     /// # Errors
     /// [`Unrecorded`]: nothing was.
@@ -98,20 +99,26 @@ impl Copies {
         &self,
         now: Timestamp,
         segment: u32,
-        note: (TxId, Decision, Vec<Part>),
-    ) -> Result<Decision, Unrecorded> {
+        (tx, wish, parts): (TxId, Decision, Vec<Part>),
+        answered: Option<Answered>,
+    ) -> Result<Ruling, Unrecorded> {
         let fragment = self.fragments.get(segment as usize).ok_or(Unrecorded::Elsewhere)?;
         let mut state = fragment.lock_active()?;
-        let (tx, wish, parts) = note;
-        match state.beside.ledger.decide(now, tx, wish) {
-            Deciding::Unknown => Err(Unrecorded::Elsewhere),
-            Deciding::Known(decision) => Ok(decision),
-            Deciding::New(decision) => {
-                let parts = if decision == Decision::Commit { parts } else { Vec::new() };
-                self.note(fragment, &mut state, &Note::Decide(tx, decision, parts))?;
-                Ok(decision)
-            }
+        let seen = match &answered {
+            Some(answered) => state.beside.seen(now, answered.id).ok_or(Unrecorded::Busy)?,
+            None => Seen::New,
+        };
+        let decision = match state.beside.ledger.decide(now, tx, wish, seen) {
+            Deciding::Unknown => return Err(Unrecorded::Elsewhere),
+            Deciding::Known(ruling) => return Ok(ruling),
+            Deciding::New(decision) => decision,
+        };
+        let note = Note::deciding(now, (tx, wish, parts, answered), decision);
+        self.note(fragment, &mut state, &note)?;
+        if let Note::Decide(.., Some(Answered { id, answer, .. })) = note {
+            state.beside.open.insert(id, Open::Answered(answer));
         }
+        Ok(Ruling::Decided(decision))
     }
 
     /// All that took part know the decision of a transaction whose home this segment is.

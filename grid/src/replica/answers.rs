@@ -106,14 +106,14 @@ impl Answered {
         Answered { id, at, answer: fits.then(|| answer.into()) }
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.id.client);
         put_u64(out, self.id.number);
         put_u64(out, self.at);
         put_option(out, self.answer.as_deref(), put_bytes);
     }
 
-    fn decode(input: &mut Input<'_>) -> Option<Self> {
+    pub(crate) fn decode(input: &mut Input<'_>) -> Option<Self> {
         let client = input.u128()?.to_le_bytes();
         let (id, at) = (OpId { client, number: input.u64()? }, input.u64()?);
         let answer = input.option(|input| input.bytes().map(Arc::from))?;

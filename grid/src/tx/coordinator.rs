@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Decision, Part, Vote};
+use super::{Decision, Part, Ruling, Vote};
 use crate::mutant::is_planted;
+use crate::replica::answers::Answer;
 
 /// What came of something that was asked for; `None`: nobody knows whether it was done.
 pub type Heard<T> = Option<T>;
@@ -17,7 +18,7 @@ pub enum Event {
     /// A segment has voted.
     Voted(Part, Heard<Vote>),
     /// The home has a decision.
-    Decided(Heard<Decision>),
+    Decided(Heard<Ruling>),
     /// A segment knows the decision.
     Settled(Part),
 }
@@ -46,8 +47,23 @@ pub enum Outcome {
     Conflict(Vec<(Part, Vec<u8>)>),
     /// Nothing of it is: a segment was not there, or had no room.
     Failed,
+    /// Nothing of it is, but the request that it is was answered so before; `None` when nobody
+    /// remembers how.
+    Before(Answer),
     /// Nobody here knows. All of it is done, or nothing.
     Unknown,
+}
+
+/// Which decision a transaction needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// None, since it writes nothing: that all hold their keys at one moment is the answer.
+    Nothing,
+    /// One, which is the vote where it has one segment.
+    Decision,
+    /// One that an answer is recorded with, whatever it writes and however many segments it has:
+    /// what is answered is known when all have voted.
+    Answer,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +77,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Coordinator {
     home: Part,
-    /// Those that have something to write, or nobody has.
-    writes: bool,
+    needs: Needs,
     phase: Phase,
     parts: BTreeSet<Part>,
     /// Who is waited for in this phase.
@@ -73,21 +88,33 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// One over these segments, with its decision at `home`, which is one of them. One that writes
-    /// nothing needs no decision: that all hold their keys at one moment is the answer.
-    pub fn begin(home: Part, parts: BTreeSet<Part>, writes: bool, out: &mut Vec<Action>) -> Self {
-        let alone = parts.len() == 1;
-        out.extend(parts.iter().map(|part| Action::Prepare(*part, alone)));
-        Coordinator {
+    /// One over these segments, with its decision at `home`: one of them, or where the answer is
+    /// looked for.
+    pub fn begin(home: Part, parts: BTreeSet<Part>, needs: Needs, out: &mut Vec<Action>) -> Self {
+        let coordinator = Coordinator {
             home,
-            writes,
+            needs,
             phase: Phase::Voting,
             waits_for: parts.clone(),
             parts,
             versions: BTreeMap::new(),
             conflicts: Vec::new(),
             has_failed: false,
-        }
+        };
+        let alone = coordinator.is_alone();
+        out.extend(coordinator.parts.iter().map(|part| Action::Prepare(*part, alone)));
+        coordinator
+    }
+
+    /// Whether its one segment decides alone.
+    fn is_alone(&self) -> bool {
+        self.parts.len() == 1 && self.needs != Needs::Answer
+    }
+
+    /// The versions of what it writes, of the segments that have voted for it.
+    #[must_use]
+    pub fn versions(&self) -> &BTreeMap<Part, u64> {
+        &self.versions
     }
 
     /// Where the decision is.
@@ -105,7 +132,8 @@ impl Coordinator {
             (Phase::Deciding, Event::Decided(heard)) => self.decided(heard, out),
             (Phase::Settling(decision), Event::Settled(part)) => {
                 let is_last = self.waits_for.remove(&part) && self.waits_for.is_empty();
-                if is_last && self.writes && decision == Decision::Commit {
+                let is_decided = self.needs != Needs::Nothing;
+                if is_last && is_decided && decision == Decision::Commit {
                     out.push(Action::Close);
                 }
             }
@@ -115,7 +143,7 @@ impl Coordinator {
     }
 
     fn hear(&mut self, part: Part, vote: Heard<Vote>, out: &mut Vec<Action>) {
-        if self.parts.len() == 1 {
+        if self.is_alone() {
             return out.push(Action::Answer(alone(part, vote)));
         }
         match vote {
@@ -133,7 +161,7 @@ impl Coordinator {
             // Nobody else ever asks for a COMMIT: it is surely not done.
             self.settle(Decision::Abort, out);
             out.push(Action::Answer(self.refused()));
-        } else if self.writes {
+        } else if self.needs != Needs::Nothing {
             self.phase = Phase::Deciding;
             if is_planted("tx-early-answer") {
                 out.push(Action::Answer(Outcome::Committed(self.versions.clone())));
@@ -145,15 +173,19 @@ impl Coordinator {
         }
     }
 
-    fn decided(&mut self, heard: Heard<Decision>, out: &mut Vec<Action>) {
-        let outcome = match heard {
-            Some(Decision::Commit) => Outcome::Committed(self.versions.clone()),
-            Some(Decision::Abort) => Outcome::Failed,
+    fn decided(&mut self, heard: Heard<Ruling>, out: &mut Vec<Action>) {
+        let (outcome, decision) = match heard {
+            Some(Ruling::Decided(Decision::Commit)) => {
+                (Outcome::Committed(self.versions.clone()), Decision::Commit)
+            }
+            Some(Ruling::Decided(Decision::Abort)) => (Outcome::Failed, Decision::Abort),
+            // Nobody else ever asks for its COMMIT, and for its ABORT whoever waits.
+            Some(Ruling::Before(answer)) => (Outcome::Before(answer), Decision::Abort),
             // The segments find out what it was.
             None => return out.push(Action::Answer(Outcome::Unknown)),
         };
         out.push(Action::Answer(outcome));
-        heard.into_iter().for_each(|decision| self.settle(decision, out));
+        self.settle(decision, out);
     }
 
     fn settle(&mut self, decision: Decision, out: &mut Vec<Action>) {

@@ -11,12 +11,12 @@ use isogrid_engine::Timestamp;
 
 use super::{
     Decision, INTENTS_BYTES, Intent, Note, PATIENCE_MS, Part, REMEMBERED_BYTES, REMEMBERED_MS,
-    TAKEN_MS, TxId,
+    Ruling, TAKEN_MS, TxId,
 };
 use crate::bytes::{Input, put_many, put_u64, whole};
 use crate::membership::Monotonic;
 use crate::mutant::is_planted;
-use crate::replica::OpId;
+use crate::replica::{OpId, Seen};
 
 /// What a segment says to a transaction that wants to hold keys of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +50,8 @@ pub enum Preparing {
 pub enum Deciding {
     /// There was one perhaps, and nobody here knows any more.
     Unknown,
-    /// Nothing: this one stands.
-    Known(Decision),
+    /// Nothing: this is the answer.
+    Known(Ruling),
     /// This is to be recorded.
     New(Decision),
 }
@@ -206,19 +206,31 @@ impl Ledger {
         Preparing::New
     }
 
-    /// What is to be done about a decision that somebody wants: the first one stands. ABORT is
-    /// recorded too, so that a COMMIT that is on its way is refused.
+    /// What is to be done about a decision that somebody wants: the first one stands, and of all
+    /// transactions that were made of one request only one is decided. ABORT is recorded too, so
+    /// that a COMMIT that is on its way is refused. `seen` is what is known of the request; one
+    /// that cannot come again is new.
     #[must_use]
-    pub fn decide(&self, now: Timestamp, tx: TxId, wish: Decision) -> Deciding {
-        match self.decisions.get(&tx) {
-            Some(decided) => Deciding::Known(decided.decision),
-            None if wish == Decision::Abort && is_planted("tx-guess-abort") => {
-                Deciding::Known(Decision::Abort)
+    pub fn decide(&self, now: Timestamp, tx: TxId, wish: Decision, seen: Seen) -> Deciding {
+        match (self.decision(tx), seen) {
+            // What was seen is its own answer.
+            (Some(Decision::Commit), _) => Deciding::Known(Ruling::Decided(Decision::Commit)),
+            (_, Seen::Answered(answer)) => Deciding::Known(Ruling::Before(answer)),
+            (_, Seen::Forgotten) => Deciding::Known(Ruling::Before(None)),
+            (Some(decision), Seen::New) => Deciding::Known(Ruling::Decided(decision)),
+            (None, Seen::New) => self.decide_first(now, tx, wish),
+        }
+    }
+
+    fn decide_first(&self, now: Timestamp, tx: TxId, wish: Decision) -> Deciding {
+        match wish {
+            Decision::Abort if is_planted("tx-guess-abort") => {
+                Deciding::Known(Ruling::Decided(Decision::Abort))
             }
             // Who waits for one holds keys: then none was forgotten.
-            None if wish == Decision::Commit && self.may_be_forgotten(tx) => Deciding::Unknown,
-            None if self.is_late(now, tx) => Deciding::New(Decision::Abort),
-            None => Deciding::New(wish),
+            Decision::Commit if self.may_be_forgotten(tx) => Deciding::Unknown,
+            _ if self.is_late(now, tx) => Deciding::New(Decision::Abort),
+            _ => Deciding::New(wish),
         }
     }
 
@@ -308,7 +320,9 @@ impl Ledger {
                 self.hold(*tx, intent.clone(), State::Noted);
                 self.decided(*tx, Decision::Commit, Vec::new(), true);
             }
-            Note::Decide(tx, decision, parts) => self.decided(*tx, *decision, parts.clone(), true),
+            Note::Decide(tx, decision, parts, _) => {
+                self.decided(*tx, *decision, parts.clone(), true);
+            }
             // They hold until it is committed: what they wrote is not to be seen before.
             Note::End(tx) if self.intents.contains_key(tx) => self.ending(*tx, true),
             Note::End(tx) => drop(self.refused.insert(*tx)),
@@ -324,7 +338,9 @@ impl Ledger {
                 self.hold(*tx, intent.clone(), State::Known);
                 self.decided(*tx, Decision::Commit, Vec::new(), false);
             }
-            Note::Decide(tx, decision, parts) => self.decided(*tx, *decision, parts.clone(), false),
+            Note::Decide(tx, decision, parts, _) => {
+                self.decided(*tx, *decision, parts.clone(), false);
+            }
             Note::End(tx) => self.end(*tx),
             Note::Close(tx) => {
                 self.decisions.get_mut(tx).into_iter().for_each(|one| one.parts.clear());
@@ -478,7 +494,7 @@ impl Ledger {
             self.decisions
                 .iter()
                 .filter(|(_, one)| !one.is_noted)
-                .map(|(tx, one)| Note::Decide(*tx, one.decision, one.parts.clone())),
+                .map(|(tx, one)| Note::Decide(*tx, one.decision, one.parts.clone(), None)),
         );
         put_many(out, notes.iter(), |out, note| note.encode(out));
         put_many(out, self.over.iter(), |out, (tx, version)| {

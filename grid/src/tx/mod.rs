@@ -14,6 +14,10 @@
 //! | `coordinator.rs` | the two phases, as the member that was asked goes through them |
 //! | `note.rs` | what of it stands in the log |
 //!
+//! A transaction that is a request which may come again (R34) is named by it in its decision, and
+//! its answer is in the same record. So home has both or neither, whoever it is that asks: of all
+//! transactions that were made of one request, the first that is decided is the only one.
+//!
 //! Who dies leaves nothing in doubt: an intent that has waited for [`PATIENCE_MS`] asks its home,
 //! which records ABORT when it has nothing, so that a COMMIT that comes later is refused.
 
@@ -26,10 +30,11 @@ use isogrid_engine::Timestamp;
 use crate::bytes::{Input, put_u64};
 use crate::id::{GroupId, SegmentId};
 use crate::replica::OpId;
+use crate::replica::answers::Answer;
 
-pub use self::coordinator::Coordinator;
+pub use self::coordinator::{Coordinator, Needs};
 pub use self::ledger::{Deciding, Known, Ledger, Open, Preparing, Settling, Vote};
-pub use self::note::{Note, join, split};
+pub use self::note::{Note, Wanted, join, split};
 
 /// How long an intent waits for its decision before its home is asked, and a COMMIT for those who
 /// took part before they are told again, ms.
@@ -89,6 +94,16 @@ pub enum Decision {
     Commit,
     /// Nothing of it is.
     Abort,
+}
+
+/// What home says to who wants a decision of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling {
+    /// This one stands.
+    Decided(Decision),
+    /// Nothing of it is done: the request that it is was answered so before; `None` when nobody
+    /// remembers how.
+    Before(Answer),
 }
 
 impl TxId {

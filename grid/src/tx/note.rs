@@ -1,10 +1,12 @@
 //! What of transactions stands in the log of a segment.
 
-use super::{Decision, Hold, Intent, Known, Part, TxId, Vote};
+use isogrid_engine::Timestamp;
+
+use super::{Decision, Hold, Intent, Known, Part, Ruling, TxId, Vote};
 use crate::bytes::{Input, put_bytes, put_many, put_option, put_u8, put_u64, whole};
 use crate::id::{GroupId, SegmentId};
 use crate::mutant::is_planted;
-use crate::replica::Record;
+use crate::replica::{Answered, Record};
 
 /// The first byte of a record that has a note; no change of entries begins so.
 const NOTED: u8 = 254;
@@ -16,8 +18,9 @@ pub enum Note {
     Prepare(TxId, Intent),
     /// All its keys are in this segment: it holds them, and it is committed.
     Alone(TxId, Intent),
-    /// This is its decision, and here others took part.
-    Decide(TxId, Decision, Vec<Part>),
+    /// This is its decision, and here others took part; and this is what was answered by that to a
+    /// request that may come again.
+    Decide(TxId, Decision, Vec<Part>, Option<Answered>),
     /// It holds nothing any more. What it wrote is in the same record.
     End(TxId),
     /// All that took part know the decision.
@@ -60,7 +63,23 @@ pub fn split(record: &[u8]) -> Option<Result<Noted<'_>, NotANote>> {
 #[error("a record of a transaction that is none")]
 pub struct NotANote;
 
+/// A decision that somebody wants: that, for these who took part, and what is answered by it.
+pub type Wanted = (TxId, Decision, Vec<Part>, Option<Answered>);
+
 impl Note {
+    /// What is recorded where somebody wants a decision now: this one. Parts wait for a COMMIT
+    /// alone, and an answer is one to what was wanted.
+    #[must_use]
+    pub fn deciding(
+        now: Timestamp,
+        (tx, wish, parts, answered): Wanted,
+        decision: Decision,
+    ) -> Note {
+        let parts = if decision == Decision::Commit { parts } else { Vec::new() };
+        let answered = answered.filter(|_| decision == wish);
+        Note::Decide(tx, decision, parts, answered.map(|one| Answered { at: now, ..one }))
+    }
+
     /// Which transaction it is about.
     #[must_use]
     pub fn tx(&self) -> TxId {
@@ -92,17 +111,19 @@ impl Note {
         let kind = match self {
             Note::Prepare(..) => 0,
             Note::Alone(..) => 1,
-            Note::Decide(..) => 2,
+            Note::Decide(.., None) => 2,
             Note::End(_) => 3,
             Note::Close(_) => 4,
+            Note::Decide(.., Some(_)) => 5,
         };
         put_u8(out, kind);
         self.tx().encode(out);
         match self {
             Note::Prepare(_, intent) | Note::Alone(_, intent) => intent.encode(out),
-            Note::Decide(_, decision, parts) => {
-                put_u8(out, u8::from(*decision == Decision::Commit));
+            Note::Decide(_, decision, parts, answered) => {
+                put_decision(out, *decision);
                 put_many(out, parts.iter(), |out, part| put_part(out, *part));
+                answered.iter().for_each(|answered| answered.encode(out));
             }
             Note::End(_) | Note::Close(_) => {}
         }
@@ -113,16 +134,24 @@ impl Note {
         Some(match kind {
             0 => Note::Prepare(tx, Intent::decode(input)?),
             1 => Note::Alone(tx, Intent::decode(input)?),
-            2 => {
-                let is_commit = input.bool()?;
-                let decision = if is_commit { Decision::Commit } else { Decision::Abort };
-                Note::Decide(tx, decision, input.many(part)?)
-            }
+            2 => Note::Decide(tx, decision(input)?, input.many(part)?, None),
             3 => Note::End(tx),
             4 => Note::Close(tx),
+            5 => {
+                let (decision, parts) = (decision(input)?, input.many(part)?);
+                Note::Decide(tx, decision, parts, Some(Answered::decode(input)?))
+            }
             _ => return None,
         })
     }
+}
+
+fn put_decision(out: &mut Vec<u8>, decision: Decision) {
+    put_u8(out, u8::from(decision == Decision::Commit));
+}
+
+fn decision(input: &mut Input<'_>) -> Option<Decision> {
+    Some(if input.bool()? { Decision::Commit } else { Decision::Abort })
 }
 
 fn put_part(out: &mut Vec<u8>, (group, segment): Part) {
@@ -193,6 +222,35 @@ impl Vote {
     }
 }
 
+impl Ruling {
+    /// As bytes, for [`Ruling::of_bytes`].
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Ruling::Decided(decision) => put_decision(&mut out, *decision),
+            Ruling::Before(answer) => {
+                put_u8(&mut out, 2);
+                put_option(&mut out, answer.as_deref(), put_bytes);
+            }
+        }
+        out
+    }
+
+    /// What these bytes say; `None` when they say nothing.
+    #[must_use]
+    pub fn of_bytes(bytes: &[u8]) -> Option<Ruling> {
+        whole(bytes, |input| {
+            Some(match input.u8()? {
+                0 => Ruling::Decided(Decision::Abort),
+                1 => Ruling::Decided(Decision::Commit),
+                2 => Ruling::Before(input.option(|input| input.bytes().map(Into::into))?),
+                _ => return None,
+            })
+        })
+    }
+}
+
 impl Known {
     /// As a byte, for [`Known::of_byte`].
     #[must_use]
@@ -233,6 +291,7 @@ mod tests {
         };
         let holds = vec![hold(b"a", Some(5), None), hold(b"b", None, Some(b"x"))];
         let intent = Intent { home: (GroupId(2), SegmentId(4)), version: 11, holds };
+        let answered = Answered::new(OpId { client: [5; 16], number: 6 }, 8, b"done");
         let changes = [Record::from(&b"one"[..]), Record::from(&b""[..])];
         for note in [
             Note::Prepare(tx, intent.clone()),
@@ -241,8 +300,10 @@ mod tests {
                 tx,
                 Decision::Commit,
                 vec![(GroupId(1), SegmentId(1)), (GroupId(7), SegmentId(9))],
+                None,
             ),
-            Note::Decide(tx, Decision::Abort, Vec::new()),
+            Note::Decide(tx, Decision::Abort, Vec::new(), None),
+            Note::Decide(tx, Decision::Commit, vec![(GroupId(1), SegmentId(1))], Some(answered)),
             Note::End(tx),
             Note::Close(tx),
         ] {
@@ -252,6 +313,18 @@ mod tests {
             assert_eq!(split(cut), Some(Err(NotANote)), "a record that was cut");
         }
         assert_eq!(split(b"another record"), None);
+    }
+
+    #[test]
+    fn rulings_come_as_they_went() {
+        let decided = [Decision::Commit, Decision::Abort].map(Ruling::Decided);
+        let before = [Some((&b"so"[..]).into()), None].map(Ruling::Before);
+        for ruling in decided.into_iter().chain(before) {
+            let bytes = ruling.to_bytes();
+            assert_eq!(Ruling::of_bytes(&bytes[..bytes.len() - 1]), None);
+            assert_eq!(Ruling::of_bytes(&bytes), Some(ruling));
+        }
+        assert_eq!(Ruling::of_bytes(&[3]), None);
     }
 
     #[test]

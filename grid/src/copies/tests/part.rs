@@ -1,8 +1,9 @@
 //! A transaction over two segments of real tables, whose primary goes while it is in doubt.
 
 use super::*;
-use crate::replica::OpId;
-use crate::tx::{self, Decision, Hold, Intent, Open as Doubt, PATIENCE_MS, TxId, Vote};
+use crate::replica::answers::WINDOW_MS;
+use crate::replica::{Answered, OpId};
+use crate::tx::{self, Decision, Hold, Intent, Open as Doubt, PATIENCE_MS, Ruling, TxId, Vote};
 use isogrid_engine::Error;
 use isogrid_engine::table::{Unrecorded, encode_change};
 
@@ -99,8 +100,8 @@ fn who_takes_over_holds_what_was_held() {
     for (wish, stands) in
         [(Decision::Commit, Decision::Commit), (Decision::Abort, Decision::Commit)]
     {
-        let decided = world.members[&3].decide(now.wall, 0, (tx(9), wish, vec![HOME]));
-        assert_eq!(decided, Ok(stands));
+        let decided = world.members[&3].decide(now.wall, 0, (tx(9), wish, vec![HOME]), None);
+        assert_eq!(decided, Ok(Ruling::Decided(stands)));
     }
     assert_eq!(world.members[&3].settle(now, at, tx(9), Decision::Commit), Ok(()));
     world.settle();
@@ -136,4 +137,62 @@ fn one_segment_commits_in_one_step() {
     }
     assert_eq!(world.hold(1, 1, holds, true), Vote::Prepared(version), "the same answer again");
     assert_eq!(world.members[&1].doubts(at), 0);
+}
+
+/// What a transaction was answered by is at home's copies with its decision, in sync, filled or
+/// restarted: whoever serves home says the first answer, to whichever transaction is made of the
+/// request next.
+#[test]
+fn the_first_answer_is_known_to_who_takes_over() {
+    let mut world = World::new(1);
+    world.view(&[1, 2], &segment(1, &[1, 2], &[]));
+    world.settle();
+    let decide = |world: &mut World, node: u64, number, said: &[u8]| {
+        let answered = Answered::new(OpId { client: [7; 16], number: 5 }, 0, said);
+        let wanted = (tx(number), Decision::Commit, vec![HOME]);
+        let ruling = world.members[&node].decide(world.now.wall, 0, wanted, Some(answered));
+        world.on(node, |copies, now, out| copies.flush(now, 0, out));
+        ruling.unwrap()
+    };
+    let first = Ruling::Before(Some((&b"first"[..]).into()));
+    let commit = Ruling::Decided(Decision::Commit);
+    assert_eq!(decide(&mut world, 1, 1, b"first"), commit);
+    assert_eq!(decide(&mut world, 1, 2, b"second"), first, "also before it is committed");
+    assert_eq!(decide(&mut world, 1, 1, b"first"), commit, "the same transaction, once more");
+    world.settle();
+    assert_eq!(decide(&mut world, 1, 2, b"second"), first);
+
+    // 1 dies; 3 is filled by 2, and takes over from it.
+    world.view(&[2, 3], &segment(2, &[2], &[3]));
+    world.settle();
+    world.view(&[2, 3], &segment(3, &[3, 2], &[]));
+    world.settle();
+    assert_eq!(decide(&mut world, 3, 3, b"third"), first);
+    assert_eq!(decide(&mut world, 3, 1, b"first"), commit);
+    world.now.wall += WINDOW_MS + 1;
+    assert_eq!(decide(&mut world, 3, 4, b"fourth"), Ruling::Before(None), "it may have been done");
+}
+
+/// What was not committed is no answer: whoever asks again has it done.
+#[test]
+fn an_answer_that_is_lost_was_none() {
+    let mut world = World::new(1);
+    world.view(&[1, 2], &segment(1, &[1, 2], &[]));
+    world.settle();
+    let answered = || Some(Answered::new(OpId { client: [7; 16], number: 5 }, 0, b"so"));
+    let wanted = |number| (tx(number), Decision::Commit, vec![HOME]);
+    let commit = Ok(Ruling::Decided(Decision::Commit));
+    let now = world.now.wall;
+    // It never reaches the other copy.
+    assert_eq!(world.members[&1].decide(now, 0, wanted(1), answered()), commit);
+    world.view(&[2], &segment(2, &[2], &[]));
+    world.settle();
+    assert_eq!(world.members[&2].decide(now, 0, wanted(2), answered()), commit);
+    // One that is refused answers nothing: it may be tried again.
+    let late = now + 60_000;
+    let other = Some(Answered::new(OpId { client: [7; 16], number: 6 }, 0, b"so"));
+    let refused = world.members[&2].decide(late, 0, wanted(3), other.clone());
+    assert_eq!(refused, Ok(Ruling::Decided(Decision::Abort)), "it is too old");
+    let again = (TxId { begun: late, ..tx(4) }, Decision::Commit, vec![HOME]);
+    assert_eq!(world.members[&2].decide(late, 0, again, other), commit);
 }

@@ -15,9 +15,9 @@ fn voted(number: u16, vote: Heard<Vote>) -> Event {
 }
 
 /// What a coordinator over two segments says to these events, beside asking for the votes.
-fn play(writes: bool, events: Vec<Event>) -> Vec<Action> {
+fn play(needs: Needs, events: Vec<Event>) -> Vec<Action> {
     let (home, mut out) = (part(1), Vec::new());
-    let mut core = Coordinator::begin(home, parts(&[1, 2]), writes, &mut out);
+    let mut core = Coordinator::begin(home, parts(&[1, 2]), needs, &mut out);
     assert_eq!(out, [1, 2].map(|number| Action::Prepare(part(number), false)));
     out.clear();
     events.into_iter().for_each(|event| core.step(event, &mut out));
@@ -36,6 +36,7 @@ fn two_phases() {
     let versions = BTreeMap::from([(part(1), 10), (part(2), 20)]);
     let done = Action::Answer(Outcome::Committed(versions));
     let decide = Action::Decide(vec![part(1), part(2)]);
+    let before = Some((&b"so"[..]).into());
     let answer = |outcome: Outcome| vec![Action::Answer(outcome)];
     let conflict = Some(Vote::Conflict(vec![b"k".to_vec()]));
     let both = [1, 2].map(|number| (part(number), b"k".to_vec())).to_vec();
@@ -45,7 +46,7 @@ fn two_phases() {
         ("nothing is said before the decision is recorded", all().to_vec(), vec![decide.clone()]),
         (
             "it is committed when it is, and forgotten when all know",
-            [&all()[..], &[Event::Decided(Some(Commit))]]
+            [&all()[..], &[Event::Decided(Some(Ruling::Decided(Commit)))]]
                 .concat()
                 .into_iter()
                 .chain([1, 2].map(|number| Event::Settled(part(number))))
@@ -54,8 +55,13 @@ fn two_phases() {
         ),
         (
             "somebody else was first, with ABORT",
-            [&all()[..], &[Event::Decided(Some(Abort))]].concat(),
+            [&all()[..], &[Event::Decided(Some(Ruling::Decided(Abort)))]].concat(),
             [&[decide.clone()][..], &answer(Outcome::Failed), &settle(Abort)].concat(),
+        ),
+        (
+            "the request was answered before, by another transaction",
+            [&all()[..], &[Event::Decided(Some(Ruling::Before(before.clone())))]].concat(),
+            [&[decide.clone()][..], &answer(Outcome::Before(before)), &settle(Abort)].concat(),
         ),
         (
             "nobody knows the decision, and nobody is told one",
@@ -73,7 +79,7 @@ fn two_phases() {
             [&settle(Abort)[..], &answer(Outcome::Failed)].concat(),
         ),
     ] {
-        assert_eq!(play(true, events), said, "{what}");
+        assert_eq!(play(Needs::Decision, events), said, "{what}");
     }
 }
 
@@ -83,7 +89,7 @@ fn what_writes_nothing_needs_no_decision() {
     let versions = BTreeMap::from([(part(1), 0), (part(2), 0)]);
     let mut said = vec![Action::Answer(Outcome::Committed(versions))];
     said.extend(settle(Decision::Abort));
-    assert_eq!(play(false, vec![yes(1), yes(2)]), said);
+    assert_eq!(play(Needs::Nothing, vec![yes(1), yes(2)]), said);
 }
 
 #[test]
@@ -96,8 +102,26 @@ fn one_segment_decides_alone() {
         (None, Outcome::Unknown),
     ] {
         let mut out = Vec::new();
-        let mut core = Coordinator::begin(part(4), parts(&[4]), true, &mut out);
+        let mut core = Coordinator::begin(part(4), parts(&[4]), Needs::Decision, &mut out);
         core.step(voted(4, vote), &mut out);
         assert_eq!(out, [Action::Prepare(part(4), true), Action::Answer(outcome)]);
     }
+}
+
+/// What is answered has the versions in it, so it cannot be recorded with the vote; and home may be
+/// a segment that has nothing else to do with it.
+#[test]
+fn an_answer_that_is_remembered_is_recorded_behind_the_votes() {
+    let mut out = Vec::new();
+    let mut core = Coordinator::begin(part(1), parts(&[4]), Needs::Answer, &mut out);
+    core.step(voted(4, Some(Vote::Prepared(9))), &mut out);
+    assert_eq!(out, [Action::Prepare(part(4), false), Action::Decide(vec![part(4)])]);
+    let versions = BTreeMap::from([(part(4), 9)]);
+    assert_eq!((core.home(), core.versions()), (part(1), &versions));
+    out.clear();
+    core.step(Event::Decided(Some(Ruling::Decided(Decision::Commit))), &mut out);
+    core.step(Event::Settled(part(4)), &mut out);
+    let done = Action::Answer(Outcome::Committed(versions));
+    let settled = Action::Settle(part(4), Decision::Commit);
+    assert_eq!(out, [done, settled, Action::Close]);
 }

@@ -41,8 +41,8 @@ fn what_is_known_of_a_name() {
     let mut ledger = Ledger::default();
     let known = |ledger: &Ledger, number| ledger.known(tx(number).name);
     ledger.apply(&Note::Prepare(tx(1), intent("+a")));
-    ledger.apply(&Note::Decide(tx(2), Decision::Commit, vec![HOME]));
-    ledger.apply(&Note::Decide(tx(3), Decision::Abort, Vec::new()));
+    ledger.apply(&Note::Decide(tx(2), Decision::Commit, vec![HOME], None));
+    ledger.apply(&Note::Decide(tx(3), Decision::Abort, Vec::new(), None));
     ledger.apply(&Note::Alone(tx(4), intent("+b")));
     use Known::{Decided, Nothing, Open};
     let (abort, commit) = (Decided(Decision::Abort), Decided(Decision::Commit));
@@ -90,12 +90,38 @@ fn the_first_decision_stands() {
         [(Commit, Abort, Commit), (Abort, Commit, Abort), (Commit, Commit, Commit)]
     {
         let mut ledger = Ledger::default();
-        assert_eq!(ledger.decide(1_000, tx(1), first), Deciding::New(first));
-        ledger.noted(&Note::Decide(tx(1), first, vec![HOME]));
-        assert_eq!(ledger.decide(1_000, tx(1), second), Deciding::Known(stands));
+        assert_eq!(ledger.decide(1_000, tx(1), first, Seen::New), Deciding::New(first));
+        ledger.noted(&Note::Decide(tx(1), first, vec![HOME], None));
+        let again = ledger.decide(1_000, tx(1), second, Seen::New);
+        assert_eq!(again, Deciding::Known(Ruling::Decided(stands)));
     }
     let late = 1_000 + TAKEN_MS + 1;
-    assert_eq!(Ledger::default().decide(late, tx(1), Commit), Deciding::New(Abort));
+    assert_eq!(Ledger::default().decide(late, tx(1), Commit, Seen::New), Deciding::New(Abort));
+}
+
+/// Of several transactions that were made of one request the first one is it.
+#[test]
+fn a_request_that_was_answered_is_not_decided_again() {
+    use Decision::{Abort, Commit};
+    let answered = || Seen::Answered(Some((&b"so"[..]).into()));
+    let before = || Deciding::Known(Ruling::Before(Some((&b"so"[..]).into())));
+    let decided = |decision| Deciding::Known(Ruling::Decided(decision));
+    let mut ledger = Ledger::default();
+    ledger.noted(&Note::Decide(tx(1), Commit, vec![HOME], None));
+    ledger.noted(&Note::Decide(tx(2), Abort, Vec::new(), None));
+    for (number, wish, seen, is) in [
+        (1, Commit, answered(), decided(Commit)),
+        (1, Commit, Seen::Forgotten, decided(Commit)),
+        (2, Commit, answered(), before()),
+        (2, Commit, Seen::New, decided(Abort)),
+        (3, Commit, answered(), before()),
+        (3, Abort, answered(), before()),
+        (3, Commit, Seen::Answered(None), Deciding::Known(Ruling::Before(None))),
+        (3, Commit, Seen::Forgotten, Deciding::Known(Ruling::Before(None))),
+        (3, Commit, Seen::New, Deciding::New(Commit)),
+    ] {
+        assert_eq!(ledger.decide(1_000, tx(number), wish, seen.clone()), is, "{number} {seen:?}");
+    }
 }
 
 #[test]
@@ -103,7 +129,7 @@ fn what_is_not_committed_is_taken_back() {
     let mut ledger = Ledger::default();
     ledger.apply(&Note::Prepare(tx(1), intent("+a")));
     ledger.noted(&Note::Prepare(tx(2), intent("+b")));
-    ledger.noted(&Note::Decide(tx(2), Decision::Commit, vec![HOME]));
+    ledger.noted(&Note::Decide(tx(2), Decision::Commit, vec![HOME], None));
     ledger.noted(&Note::End(tx(1)));
     assert_eq!(ledger.settle(tx(1)), Settling::UnderWay);
     ledger.passive();
@@ -136,8 +162,8 @@ fn what_waits_too_long_is_looked_after() {
     let mut ledger = Ledger::default();
     let parts = vec![HOME, (GroupId(2), SegmentId(5))];
     ledger.apply(&Note::Prepare(tx(1), intent("+a")));
-    ledger.apply(&Note::Decide(tx(2), Decision::Commit, parts.clone()));
-    ledger.noted(&Note::Decide(tx(3), Decision::Commit, parts.clone()));
+    ledger.apply(&Note::Decide(tx(2), Decision::Commit, parts.clone(), None));
+    ledger.noted(&Note::Decide(tx(3), Decision::Commit, parts.clone(), None));
     let late = 1_000 + TAKEN_MS + REMEMBERED_MS + 1;
     let open = [Open::Ask(tx(1), HOME), Open::Tell(tx(2), parts)];
     for (monotonic, expected) in [
@@ -161,7 +187,7 @@ fn a_copy_that_is_filled_knows_the_same() {
     let mut ledger = Ledger::default();
     ledger.apply(&Note::Prepare(tx(1), intent("+a b=6")));
     ledger.apply(&Note::Prepare(tx(2), intent("+c")));
-    ledger.apply(&Note::Decide(tx(3), Decision::Commit, vec![HOME]));
+    ledger.apply(&Note::Decide(tx(3), Decision::Commit, vec![HOME], None));
     ledger.apply(&Note::Prepare(tx(4), intent("+d")));
     ledger.apply(&Note::End(tx(4)));
     ledger.noted(&Note::Prepare(tx(5), intent("+e")));
@@ -225,7 +251,7 @@ fn what_is_over_takes_so_much_room() {
     let at = |begun| TxId { begun, ..tx(begun) };
     let mut ledger = Ledger::default();
     ledger.apply(&Note::Prepare(at(1), intent("+held")));
-    ledger.apply(&Note::Decide(at(2), Decision::Commit, vec![HOME]));
+    ledger.apply(&Note::Decide(at(2), Decision::Commit, vec![HOME], None));
     for begun in 3..100_000 {
         ledger.apply(&Note::Alone(at(begun), intent("+a")));
         ledger.apply(&Note::End(at(begun)));
@@ -237,8 +263,9 @@ fn what_is_over_takes_so_much_room() {
     assert_eq!(ask(&ledger, 99_999, true), Preparing::Known(Vote::Prepared(77)), "remembered");
     assert_eq!(ask(&ledger, 3, true), Preparing::Unknown, "it may have been committed");
     assert_eq!(ask(&ledger, 3, false), Preparing::Known(Vote::Over), "it was surely not");
-    assert_eq!(ledger.decide(100_000, at(3), Decision::Commit), Deciding::Unknown);
-    assert_eq!(ledger.decide(100_000, at(3), Decision::Abort), Deciding::New(Decision::Abort));
+    let decide = |wish| ledger.decide(100_000, at(3), wish, Seen::New);
+    assert_eq!(decide(Decision::Commit), Deciding::Unknown);
+    assert_eq!(decide(Decision::Abort), Deciding::New(Decision::Abort));
     assert_eq!((ledger.intents(), ledger.decision(at(2))), (1, Some(Decision::Commit)));
     let mut bytes = Vec::new();
     ledger.encode(&mut bytes);
