@@ -7,6 +7,8 @@
     reason = "a failing test may panic, and it waits for real processes on the real clock"
 )]
 
+#[path = "cluster_tx/again.rs"]
+mod again;
 #[path = "cluster_tx/caches.rs"]
 mod caches;
 #[path = "cluster_cli/dev.rs"]

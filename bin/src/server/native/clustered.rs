@@ -8,11 +8,12 @@
 //! | `spread.rs`, `here.rs` | those of several segments: cut into units, and units executed here |
 //! | `many.rs`, `batch.rs`, `whole.rs`, `walk.rs` | those of many keys; BATCH; CLEAR, SIZE, PART_SEQ; SCAN |
 //! | `tx.rs`, `scratch.rs`, `scratches.rs` | transactions, and what they see and do in one cache and in all |
-//! | `phases.rs` | their two phases |
+//! | `phases.rs`, `answered.rs` | their two phases, and answers that are remembered |
 //! | `counters.rs`, `locks.rs`, `queues/` | counters; leases, locks and semaphores; queues of the cluster |
 //! | `order.rs` | the order of what a connection asks |
 //! | `tracked.rs`, `hear.rs`, `follow.rs` | LISTEN and TRACK, and what members tell each other for them |
 
+mod answered;
 pub mod batch;
 mod counters;
 pub mod follow;
@@ -282,10 +283,17 @@ impl Session {
         Ok(Some(OpId { client, number }))
     }
 
-    /// Whether the copies of a request's segment keep its answer for who asks again.
+    /// Whether the copies of a request's segment keep its answer for who asks again, or those of a
+    /// transaction's home.
     pub fn is_kept_by_copies(&self, at: &At<'_>, request: &Any<'_>) -> bool {
-        let Any::Cache(request) = request else { return false };
-        self.clustered(at.object).is_some() && matches!(self.key_of(request), Ok((_, true)))
+        match request {
+            Any::Cache(request) => {
+                let is_shared = self.clustered(at.object).is_some();
+                is_shared && matches!(self.key_of(request), Ok((_, true)))
+            }
+            Any::Tx(request) => self.is_kept_by_home(request),
+            _ => false,
+        }
     }
 }
 

@@ -249,6 +249,13 @@ impl Session {
         at: &At<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Failure> {
+        if at.ext.idem.is_some()
+            && let Some(cluster) = self.node.cluster.get().filter(|_| self.is_elsewhere(number))
+        {
+            self.check_wait(at)?;
+            let patience = at.patience.saturating_sub(MARGIN);
+            return Ok(self.commit_again(Arc::clone(cluster), number, patience));
+        }
         let open = self.transactions.take(number)?;
         let over = match open.over {
             Some(Over::Local(over)) => over,
@@ -276,6 +283,13 @@ impl Session {
                 Err(failure)
             }
         }
+    }
+
+    /// Whether a transaction is none of this node, as far as it knows, and may be one of another node
+    /// of the cluster.
+    pub fn is_elsewhere(&self, number: u64) -> bool {
+        let is_unknown = self.node.transactions.state(number) == TxState::Unknown;
+        is_unknown && self.node.cluster.get().is_some()
     }
 
     /// ROLLBACK.

@@ -9,16 +9,19 @@ use std::time::Duration;
 use isogrid_engine::NewEntry;
 use isogrid_engine::table::{Change, encode_change};
 use isogrid_grid::id::{GroupId, SegmentId};
-use isogrid_grid::replica::OpId;
+use isogrid_grid::replica::{Answered, OpId};
 use isogrid_grid::structures::is_of_structures;
 use isogrid_grid::tx::coordinator::{Action, Event, Outcome};
-use isogrid_grid::tx::{Coordinator, Decision, Hold, Intent, Known, Note, Open, Part, TxId, Vote};
+use isogrid_grid::tx::{
+    Coordinator, Decision, Hold, Intent, Known, Needs, Note, Open, Part, Ruling, TxId, Vote,
+};
 use isogrid_wire::native::SubKind;
 use isogrid_wire::native::tx::TxState;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::answered::Named;
 use super::spread::{Begun, Fate, Spread, Unit, after};
 use crate::cluster::{Cluster, Shared};
 use crate::server::native::reply::Given;
@@ -53,10 +56,49 @@ pub async fn commit(
     holds: Vec<(Part, Hold)>,
     patience: Duration,
 ) -> Outcome {
-    let (sender, receiver) = oneshot::channel();
-    let tx = TxId { begun: cluster.now().wall, name };
-    tokio::spawn(Phases::begin(cluster, tx, holds, after(patience)).go(sender));
-    receiver.await.unwrap_or(Outcome::Unknown)
+    let phases = Phases::begin(cluster, name, None, holds, after(patience));
+    phases.spawn().await.unwrap_or(Outcome::Unknown)
+}
+
+/// The same, of one that may come again: what `answer` makes of the versions of its writes is
+/// recorded with the decision. When nobody waits for it any more before that, it is not done.
+pub async fn commit_once(
+    cluster: Arc<Cluster>,
+    (name, request): (OpId, Named),
+    holds: Vec<(Part, Hold)>,
+    patience: Duration,
+    answer: impl FnOnce(&BTreeMap<Part, u64>) -> Vec<u8>,
+) -> Outcome {
+    let ((asks, asked), (tells, told)) = (oneshot::channel(), oneshot::channel());
+    let mut phases = Phases::begin(cluster, name, Some(request), holds, after(patience));
+    phases.answering = Some(Answering { id: request.id, asks, told });
+    let outcome = phases.spawn();
+    if let Ok(versions) = asked.await {
+        let _ = tells.send(answer(&versions));
+    }
+    outcome.await.unwrap_or(Outcome::Unknown)
+}
+
+/// Records what is answered to a request that changes nothing, as a transaction that is not done;
+/// what home says to that, `None` when nobody knows.
+pub async fn record(
+    cluster: &Arc<Cluster>,
+    Named { id, home }: Named,
+    answer: &[u8],
+    patience: Duration,
+) -> Option<Ruling> {
+    let tx = TxId { begun: cluster.now().wall, name: cluster.name() };
+    let answered = Answered::new(id, tx.begun, answer);
+    let note = Note::Decide(tx, Decision::Abort, Vec::new(), Some(answered));
+    let said = ask(cluster, vec![noted(home, &note)], patience).await.pop().flatten();
+    said.and_then(|bytes| Ruling::of_bytes(&bytes))
+}
+
+/// Who knows what is to be answered when all have voted.
+struct Answering {
+    id: OpId,
+    asks: oneshot::Sender<BTreeMap<Part, u64>>,
+    told: oneshot::Receiver<Vec<u8>>,
 }
 
 /// A transaction with its coordinator.
@@ -67,21 +109,44 @@ struct Phases {
     intents: BTreeMap<Part, Intent>,
     todo: Vec<Action>,
     until: Instant,
+    /// Who says what is to be recorded with the decision, if anything is.
+    answering: Option<Answering>,
+    answered: Option<Answered>,
 }
 
 impl Phases {
-    fn begin(cluster: Arc<Cluster>, tx: TxId, holds: Vec<(Part, Hold)>, until: Instant) -> Phases {
+    fn begin(
+        cluster: Arc<Cluster>,
+        name: OpId,
+        request: Option<Named>,
+        holds: Vec<(Part, Hold)>,
+        until: Instant,
+    ) -> Phases {
+        let tx = TxId { begun: cluster.now().wall, name };
         let writes = holds.iter().find(|(_, hold)| hold.write.is_some());
-        let home = writes.or(holds.first()).map_or(Part::default(), |(part, _)| *part);
-        let is_writing = writes.is_some();
+        let first = writes.or(holds.first()).map_or(Part::default(), |(part, _)| *part);
+        let home = request.map_or(first, |request| request.home);
+        let needs = match (request, writes) {
+            (Some(_), _) => Needs::Answer,
+            (None, Some(_)) => Needs::Decision,
+            (None, None) => Needs::Nothing,
+        };
         let mut intents: BTreeMap<Part, Intent> = BTreeMap::new();
         for (part, hold) in holds {
             let new = || Intent { home, version: 0, holds: Vec::new() };
             intents.entry(part).or_insert_with(new).holds.push(hold);
         }
         let (parts, mut todo) = (intents.keys().copied().collect(), Vec::new());
-        let core = Coordinator::begin(home, parts, is_writing, &mut todo);
-        Phases { cluster, tx, core, intents, todo, until }
+        let core = Coordinator::begin(home, parts, needs, &mut todo);
+        let (answering, answered) = (None, None);
+        Phases { cluster, tx, core, intents, todo, until, answering, answered }
+    }
+
+    /// Does all of it beside whoever waits for this.
+    fn spawn(self) -> oneshot::Receiver<Outcome> {
+        let (sender, receiver) = oneshot::channel();
+        tokio::spawn(self.go(sender));
+        receiver
     }
 
     /// Does what is to be done until nothing is.
@@ -92,7 +157,13 @@ impl Phases {
             for action in std::mem::take(&mut self.todo) {
                 match action {
                     Action::Answer(outcome) => {
+                        self.answering = None;
                         let _ = sender.take().map(|sender| sender.send(outcome));
+                    }
+                    Action::Decide(_) if !self.learn_answer().await => {
+                        // Who asked is gone: it is surely not done.
+                        let abort = Ruling::Decided(Decision::Abort);
+                        self.core.step(Event::Decided(Some(abort)), &mut self.todo);
                     }
                     action => asked.push(action),
                 }
@@ -109,6 +180,15 @@ impl Phases {
         }
     }
 
+    /// Learns what is to be recorded with the decision; whether it may be asked for.
+    async fn learn_answer(&mut self) -> bool {
+        let Some(Answering { id, asks, told }) = self.answering.take() else { return true };
+        let _ = asks.send(self.core.versions().clone());
+        let Ok(answer) = told.await else { return false };
+        self.answered = Some(Answered::new(id, self.tx.begun, &answer));
+        true
+    }
+
     fn unit(&self, action: &Action) -> Addressed {
         let (tx, home) = (self.tx, self.core.home());
         let intent = |part| {
@@ -119,7 +199,8 @@ impl Phases {
             Action::Prepare(part, true) => noted(*part, &Note::Alone(tx, intent(part))),
             Action::Prepare(part, false) => noted(*part, &Note::Prepare(tx, intent(part))),
             Action::Decide(parts) => {
-                noted(home, &Note::Decide(tx, Decision::Commit, parts.clone()))
+                let answered = self.answered.clone();
+                noted(home, &Note::Decide(tx, Decision::Commit, parts.clone(), answered))
             }
             Action::Settle(part, decision) => settling(*part, tx, *decision),
             Action::Close | Action::Answer(_) => noted(home, &Note::Close(tx)),
@@ -131,7 +212,7 @@ impl Phases {
             Action::Prepare(part, _) => {
                 Event::Voted(*part, said.and_then(|bytes| Vote::of_bytes(&bytes)))
             }
-            Action::Decide(_) => Event::Decided(said.and_then(|bytes| decision(&bytes))),
+            Action::Decide(_) => Event::Decided(said.and_then(|bytes| Ruling::of_bytes(&bytes))),
             Action::Settle(part, _) if said.is_some() => Event::Settled(*part),
             Action::Settle(..) | Action::Close | Action::Answer(_) => return,
         };
@@ -144,9 +225,10 @@ impl Phases {
 pub async fn resolve(cluster: Arc<Cluster>, at: Part, open: Open) {
     match open {
         Open::Ask(tx, home) => {
-            let abort = noted(home, &Note::Decide(tx, Decision::Abort, Vec::new()));
+            let abort = noted(home, &Note::Decide(tx, Decision::Abort, Vec::new(), None));
             let said = ask(&cluster, vec![abort], TELL).await.pop().flatten();
-            if let Some(decision) = said.and_then(|bytes| decision(&bytes)) {
+            let ruling = said.and_then(|bytes| Ruling::of_bytes(&bytes));
+            if let Some(Ruling::Decided(decision)) = ruling {
                 ask(&cluster, vec![settling(at, tx, decision)], TELL).await;
             }
         }
@@ -237,15 +319,7 @@ fn noted(part: Part, note: &Note) -> Addressed {
 }
 
 fn settling(part: Part, tx: TxId, decision: Decision) -> Addressed {
-    addressed(part, SETTLE, Note::Decide(tx, decision, Vec::new()).to_bytes())
-}
-
-fn decision(bytes: &[u8]) -> Option<Decision> {
-    match bytes {
-        [0] => Some(Decision::Abort),
-        [1] => Some(Decision::Commit),
-        _ => None,
-    }
+    addressed(part, SETTLE, Note::Decide(tx, decision, Vec::new(), None).to_bytes())
 }
 
 impl Session {
@@ -268,7 +342,7 @@ impl Session {
             vec![copies.known_tx(segment, opened(number)).ok()?.to_byte()]
         } else {
             let done = match (Note::of_bytes(&unit.body)?, unit.op) {
-                (Note::Decide(tx, decision, _), SETTLE) => {
+                (Note::Decide(tx, decision, ..), SETTLE) => {
                     copies.settle(now, segment, tx, decision).map(|()| Vec::new())
                 }
                 (Note::Prepare(tx, intent), NOTE) => {
@@ -277,9 +351,9 @@ impl Session {
                 (Note::Alone(tx, intent), NOTE) => {
                     copies.prepare(now, segment, tx, intent, true).map(|vote| vote.to_bytes())
                 }
-                (Note::Decide(tx, wish, parts), NOTE) => {
-                    let decided = copies.decide(now.wall, segment, (tx, wish, parts));
-                    decided.map(|decision| vec![u8::from(decision == Decision::Commit)])
+                (Note::Decide(tx, wish, parts, answered), NOTE) => {
+                    let decided = copies.decide(now.wall, segment, (tx, wish, parts), answered);
+                    decided.map(|ruling| ruling.to_bytes())
                 }
                 (Note::Close(tx), NOTE) => copies.close_tx(segment, tx).map(|()| Vec::new()),
                 _ => return None,

@@ -54,7 +54,8 @@ impl Partner {
         self.cache.hash(key).segment()
     }
 
-    fn part(&self, key: &[u8]) -> Part {
+    /// The same, and which cache it is of.
+    pub fn part(&self, key: &[u8]) -> Part {
         (self.shared.group, SegmentId(u16::try_from(self.segment(key)).unwrap_or(u16::MAX)))
     }
 }

@@ -2,7 +2,7 @@
 //! executed here ([`Scratches`]), and is committed in two phases if all that it saw still holds
 //! (`phases.rs`): every one of them is serializable, whatever its client asks for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,12 +21,13 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
+use super::answered::{Named, Said, before};
 use super::order::{Does, Turn};
-use super::phases::{Way, commit, opened, read};
+use super::phases::{Way, commit, commit_once, opened, read};
 use super::scratch::version;
 use super::scratches::{Kept, Partner, Scratches};
 use super::spread::after;
-use super::unknown;
+use super::{pack, unknown};
 use crate::cluster::Cluster;
 use crate::server::native::batch::sub_replies;
 use crate::server::native::failure::Failure;
@@ -63,6 +64,8 @@ struct On {
     limits: Limits,
     to: To,
     until: Instant,
+    /// What the request is that may come again.
+    named: Option<Named>,
 }
 
 impl On {
@@ -82,7 +85,7 @@ impl On {
 impl Session {
     fn on(&self, (cluster, caches): (Arc<Cluster>, Vec<Partner>), at: &At<'_>) -> On {
         let until = after(at.patience.saturating_sub(MARGIN));
-        On { cluster, caches, limits: self.limits, to: at.to, until }
+        On { cluster, caches, limits: self.limits, to: at.to, until, named: None }
     }
 
     /// Executes EXEC or COMMIT_OCC over caches of the cluster.
@@ -97,6 +100,7 @@ impl Session {
     ) -> Result<Flow, Failure> {
         self.check_wait(at)?;
         let on = self.on(over, at);
+        let on = On { named: self.named(at, &on.caches)?, ..on };
         // It must not overtake what was asked for before it.
         self.unsent.send(&on.cluster);
         let place = |(object, key)| {
@@ -190,15 +194,16 @@ fn in_turn(scratches: &Kept) -> Pin<Box<dyn Future<Output = OwnedMutexGuard<Scra
 }
 
 async fn execute(on: &On, body: &[u8]) -> Result<Given, Failure> {
-    match Any::decode(on.to.op, Reader::new(body, &on.limits))? {
-        Any::Tx(Request::Exec(exec)) => self::exec(on, &exec).await,
-        Any::Tx(Request::CommitOcc(commit)) => commit_occ(on, &commit).await,
-        _ => Err(Failure::of(ErrorCode::Internal)),
-    }
+    let said = match Any::decode(on.to.op, Reader::new(body, &on.limits))? {
+        Any::Tx(Request::Exec(exec)) => self::exec(on, &exec).await?,
+        Any::Tx(Request::CommitOcc(commit)) => commit_occ(on, &commit).await?,
+        _ => return Err(Failure::of(ErrorCode::Internal)),
+    };
+    said.remembered(&on.cluster, on.named, on.left()).await
 }
 
 /// Executes one of two lists of requests, again when others were first.
-async fn exec(on: &On, exec: &Exec<'_>) -> Result<Given, Failure> {
+async fn exec(on: &On, exec: &Exec<'_>) -> Result<Said, Failure> {
     let compared = exec.compare.iter().map(|compare| (compare.object, compare.key.0));
     let compared: Vec<(u32, &[u8])> = compared.collect();
     let then = decode_subs(exec.then, &on.limits)?;
@@ -216,7 +221,7 @@ async fn exec(on: &On, exec: &Exec<'_>) -> Result<Given, Failure> {
             Ok((held, parts, done))
         })?;
         if !done {
-            return Ok(answer_exec(on, held, &parts, None));
+            return Ok(Said::Refused(answer_exec(on, held, &parts, None)));
         }
         // What only the other list is about was not looked at.
         let chosen = if held { &then } else { &otherwise };
@@ -224,8 +229,9 @@ async fn exec(on: &On, exec: &Exec<'_>) -> Result<Given, Failure> {
         let needed: BTreeSet<(u32, &[u8])> = compared.iter().copied().chain(chosen).collect();
         let others = keys.iter().filter(|place| !needed.contains(*place));
         others.for_each(|(object, key)| scratches.saw(*object, key, None));
-        if let Ended::Done(versions) = outcome(on, on.cluster.name(), &scratches).await? {
-            return Ok(answer_exec(on, held, &parts, Some(versions)));
+        let answer = |versions| answer_exec(on, held, &parts, Some(versions));
+        if let Ended::Done(said) = outcome(on, on.cluster.name(), &scratches, answer).await? {
+            return Ok(said);
         }
         wait(turn).await;
     }
@@ -233,7 +239,7 @@ async fn exec(on: &On, exec: &Exec<'_>) -> Result<Given, Failure> {
 }
 
 /// Commits what a client has kept to itself, again when others hold its keys.
-async fn commit_occ(on: &On, commit: &CommitOcc<'_>) -> Result<Given, Failure> {
+async fn commit_occ(on: &On, commit: &CommitOcc<'_>) -> Result<Said, Failure> {
     // What a put does is known without the entry.
     let looked_at = commit.writes.iter().filter(|write| write.op != WriteOp::Put);
     let looked_at: Vec<(u32, &[u8])> = looked_at.map(|write| (write.object, write.key.0)).collect();
@@ -245,13 +251,14 @@ async fn commit_occ(on: &On, commit: &CommitOcc<'_>) -> Result<Given, Failure> {
         scratches.run(work.now, |running| work.write_all(running, commit))?;
         let reads = commit.reads.iter();
         reads.for_each(|read| scratches.saw(read.object, read.key.0, Some(read.version)));
-        last = match outcome(on, on.cluster.name(), &scratches).await? {
-            Ended::Done(versions) => {
-                let written = commit.writes.iter();
-                let versions: Vec<u64> =
-                    written.map(|write| versions.get(write.object, write.key.0)).collect();
-                return Ok(Given::answer(&CommitOccReply::Ok { versions: List::of(&versions) }));
-            }
+        let answer = |versions: Versions| {
+            let written = commit.writes.iter();
+            let versions: Vec<u64> =
+                written.map(|write| versions.get(write.object, write.key.0)).collect();
+            Given::answer(&CommitOccReply::Ok { versions: List::of(&versions) })
+        };
+        last = match outcome(on, on.cluster.name(), &scratches, answer).await? {
+            Ended::Done(said) => return Ok(said),
             Ended::Conflict(keys) => versions_now(on, keys).await,
         };
         let is_stale = |(object, key, now): &Now| {
@@ -265,7 +272,8 @@ async fn commit_occ(on: &On, commit: &CommitOcc<'_>) -> Result<Given, Failure> {
         wait(turn).await;
     }
     let conflicts = conflicts(&last);
-    Ok(Given::answer(&CommitOccReply::VersionMismatch { conflicts: List::of(&conflicts) }))
+    let refused = CommitOccReply::VersionMismatch { conflicts: List::of(&conflicts) };
+    Ok(Said::Refused(Given::answer(&refused)))
 }
 
 /// Others hold its keys, or were first: a little later they may have ended.
@@ -293,8 +301,9 @@ async fn join(
 }
 
 async fn commit_open(on: &On, name: OpId, scratches: &Scratches) -> (Option<TxState>, Given) {
-    match outcome(on, name, scratches).await {
-        Ok(Ended::Done(_)) => (Some(TxState::Committed), Given::answer(&CommitReply::Ok {})),
+    let answer = |_| Given::answer(&CommitReply::Ok {});
+    match outcome(on, name, scratches, answer).await {
+        Ok(Ended::Done(said)) => (Some(TxState::Committed), said.given()),
         Ok(Ended::Conflict(keys)) => {
             let now = versions_now(on, keys).await;
             let conflicts = conflicts(&now);
@@ -310,20 +319,38 @@ async fn commit_open(on: &On, name: OpId, scratches: &Scratches) -> (Option<TxSt
 
 /// How a commit ended.
 enum Ended {
-    /// It is in force; the versions of what was put.
-    Done(Versions),
+    /// It is in force, or it was before, and this is the answer.
+    Done(Said),
     /// Nothing of it is, because of these keys.
     Conflict(Vec<(Part, Vec<u8>)>),
 }
 
-/// Commits what scratches have.
-async fn outcome(on: &On, name: OpId, scratches: &Scratches) -> Result<Ended, Failure> {
-    let holds = scratches.holds()?;
+/// Commits what scratches have. `answer` says what is answered if it is in force, of the versions of
+/// what was put.
+async fn outcome(
+    on: &On,
+    name: OpId,
+    scratches: &Scratches,
+    answer: impl Fn(Versions) -> Given,
+) -> Result<Ended, Failure> {
+    let (holds, cluster) = (scratches.holds()?, Arc::clone(&on.cluster));
     if holds.is_empty() {
-        return Ok(Ended::Done(Versions::default()));
+        return Ok(Ended::Done(Said::Refused(answer(Versions::default()))));
     }
-    match commit(Arc::clone(&on.cluster), name, holds, on.left()).await {
-        Outcome::Committed(versions) => Ok(Ended::Done(scratches.versions(&versions))),
+    let answer = |versions: &BTreeMap<Part, u64>| answer(scratches.versions(versions));
+    let mut given = None;
+    let outcome = match on.named {
+        Some(named) => {
+            let packed = |versions: &_| pack(given.insert(answer(versions)));
+            commit_once(cluster, (name, named), holds, on.left(), packed).await
+        }
+        None => commit(cluster, name, holds, on.left()).await,
+    };
+    match outcome {
+        Outcome::Committed(versions) => {
+            Ok(Ended::Done(Said::Recorded(given.unwrap_or_else(|| answer(&versions)))))
+        }
+        Outcome::Before(answer) => Ok(Ended::Done(Said::Recorded(before(answer)))),
         Outcome::Conflict(keys) => Ok(Ended::Conflict(keys)),
         Outcome::Failed => {
             let why = "a segment of the transaction is not served now, or has no room: nothing \
@@ -368,6 +395,12 @@ fn answer_exec(on: &On, held: bool, parts: &[Done<'_>], versions: Option<Version
 }
 
 impl<'a> Sub<'a> {
+    /// The same, if it may write.
+    pub fn written(&self) -> Option<(u32, &'a [u8])> {
+        let reads = matches!(self.request, cache::Request::Get(_) | cache::Request::MapGet(_));
+        if reads { None } else { self.place() }
+    }
+
     /// Its cache and its key.
     pub fn place(&self) -> Option<(u32, &'a [u8])> {
         key_of(&self.request).map(|key| (self.object, key))
