@@ -70,6 +70,7 @@ mutants! {
     "tx-not-taken-over" "whoever takes a segment over does not have its intents"
     "tx-group-forgotten" "copies know the segment of a decision's home, and not which cache that is of"
     "tx-half-read" "a key is read though a transaction that writes it may be committed"
+    "tx-answer-forgotten" "the answer of a transaction that may come again is not a part of its decision (R34)"
     "unconfirmed-write" "a write is answered before the others have heard of it (R38)"
     "over-a-gap" "an invalidated cache is served though a number is missing (R38)"
     "stale-after-lapse" "an invalidated cache is kept though the lease was over (R38)"

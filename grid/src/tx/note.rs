@@ -76,7 +76,8 @@ impl Note {
         decision: Decision,
     ) -> Note {
         let parts = if decision == Decision::Commit { parts } else { Vec::new() };
-        let answered = answered.filter(|_| decision == wish);
+        let is_answer = decision == wish && !is_planted("tx-answer-forgotten");
+        let answered = answered.filter(|_| is_answer);
         Note::Decide(tx, decision, parts, answered.map(|one| Answered { at: now, ..one }))
     }
 

@@ -52,6 +52,8 @@ enum Fate {
 
 #[derive(Debug)]
 struct Transfer {
+    /// What a client asked for: several transactions may be made of it.
+    request: u64,
     /// What it found, and what it was to make of that.
     accounts: BTreeMap<Place, (Account, Account)>,
     fate: Fate,
@@ -64,12 +66,32 @@ pub struct Bank {
     /// How many transfers of each account were acknowledged, at least.
     floors: BTreeMap<Place, u64>,
     told: BTreeMap<&'static str, u64>,
+    /// Which transaction was said to have done a request; 0: none, nor will any.
+    answers: BTreeMap<u64, u64>,
 }
 
 impl Bank {
-    /// A transfer is about to be committed.
-    pub fn plan(&mut self, number: u64, accounts: BTreeMap<Place, (Account, Account)>) {
-        self.transfers.insert(number, Transfer { accounts, fate: Fate::Open });
+    /// A transfer is about to be committed, for a request.
+    pub fn plan(
+        &mut self,
+        number: u64,
+        request: u64,
+        accounts: BTreeMap<Place, (Account, Account)>,
+    ) {
+        self.transfers.insert(number, Transfer { request, accounts, fate: Fate::Open });
+    }
+
+    /// A client was told which transfer did its request; 0: none.
+    ///
+    /// # Errors
+    /// It was told otherwise before.
+    pub fn answered(&mut self, request: u64, by: u64) -> Result<(), String> {
+        match *self.answers.entry(request).or_insert(by) {
+            first if first == by => Ok(()),
+            first => {
+                Err(format!("R34: {request} was said to be done by {first}, and then by {by}"))
+            }
+        }
     }
 
     /// What a transfer was to make of an account.
@@ -153,10 +175,30 @@ impl Bank {
             };
             return Err(format!("transfer {number} {broken}: {transfer:?}"));
         }
+        self.check_requests(&histories)?;
         let sum: u64 = all.values().map(|account| account.balance).sum();
         let expected = OPENING * all.len() as u64;
         if sum != expected {
             return Err(format!("the sum of all accounts is {sum}, and not {expected}: {all:?}"));
+        }
+        Ok(())
+    }
+
+    /// Each request is done once, by who was said to have done it.
+    fn check_requests(&self, histories: &BTreeMap<Place, BTreeSet<u64>>) -> Result<(), String> {
+        let done: BTreeSet<u64> = histories.values().flatten().copied().collect();
+        let mut doers = BTreeMap::new();
+        for number in done {
+            let Some(request) = self.transfers.get(&number).map(|one| one.request) else {
+                continue;
+            };
+            let said = self.answers.get(&request).copied().unwrap_or(number);
+            let other = doers.insert(request, number).or(Some(said)).filter(|one| *one != number);
+            if let Some(other) = other {
+                return Err(format!(
+                    "R34: {request} is done by {number}, and by {other} (0: none)"
+                ));
+            }
         }
         Ok(())
     }
@@ -205,7 +247,7 @@ mod tests {
         ] {
             let mut bank = Bank::default();
             let plan = both.iter().map(|(key, after)| (place(*key), (opened, *after)));
-            bank.plan(7, plan.collect());
+            bank.plan(7, 7, plan.collect());
             bank.ended(7, done);
             let said = bank.check(&[(place(40), a), (place(41), b)].into());
             match is {
@@ -215,5 +257,40 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Two transfers of one request, both whole, and no sum says so.
+    #[test]
+    fn what_is_done_twice_is_found() {
+        let opened = Account::of(None);
+        let step = |before: Account, by, amount: i64| {
+            let balance = before.balance.strict_add_signed(amount);
+            (before, Account { by, count: before.count + 1, balance })
+        };
+        let first = [(40, step(opened, 7, -5)), (41, step(opened, 7, 5))];
+        let second =
+            first.map(|(key, (_, after))| (key, step(after, 8, if key == 40 { -5 } else { 5 })));
+        for (request, told, broken) in [
+            (8, None, None),
+            (7, None, Some("R34: 7 is done by 8, and by 7")),
+            (8, Some((7, 0)), Some("R34: 7 is done by 7, and by 0")),
+            (8, Some((8, 8)), None),
+        ] {
+            let mut bank = Bank::default();
+            let of =
+                |all: [(Key, (Account, Account)); 2]| all.map(|(key, plan)| (place(key), plan));
+            bank.plan(7, 7, of(first).into());
+            bank.plan(8, request, of(second).into());
+            told.into_iter().for_each(|(request, by)| bank.answered(request, by).unwrap());
+            let said = bank.check(&second.map(|(key, (_, after))| (place(key), after)).into());
+            match broken {
+                None => assert_eq!(said, Ok(())),
+                Some(why) => assert!(said.as_ref().is_err_and(|s| s.contains(why)), "{said:?}"),
+            }
+        }
+        let mut bank = Bank::default();
+        assert_eq!(bank.answered(1, 5), Ok(()));
+        assert_eq!(bank.answered(1, 5), Ok(()));
+        assert!(bank.answered(1, 6).is_err(), "it was told otherwise");
     }
 }

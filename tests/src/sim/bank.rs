@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use isogrid_grid::id::{GroupId, NodeId, SegmentId};
 use isogrid_grid::replica::OpId;
 use isogrid_grid::tx::coordinator::{Action, Event, Outcome};
-use isogrid_grid::tx::{Coordinator, Decision, Hold, Intent, Open, Part, TxId};
+use isogrid_grid::tx::{Coordinator, Decision, Hold, Intent, Needs, Open, Part, Ruling, TxId};
 
+use super::again::{Request, Requests};
 use super::chance::Chance;
 use super::groups::persist_of;
 use super::kv::State;
@@ -26,13 +27,15 @@ const PATIENCE_US: u64 = 4_000_000;
 
 /// Who asked for something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Caller {
+pub(super) enum Caller {
     /// A transaction that is under way.
     Coordinator(u64),
     /// An intent in this segment that waited for too long.
     Intent(TxId, Part),
     /// A COMMIT of this segment, of which others have to hear.
     Home(TxId, Part),
+    /// A member that tells the client of a transaction that nothing is done.
+    Refusal(u64),
     /// Nobody waits for what comes of it.
     Nobody,
 }
@@ -56,6 +59,8 @@ struct Transaction {
     boot: u64,
     tx: TxId,
     audits: bool,
+    /// The request that it is, which may come again.
+    request: Option<Request>,
     accounts: Vec<Place>,
     seen: BTreeMap<Place, State>,
     core: Option<Coordinator>,
@@ -64,7 +69,8 @@ struct Transaction {
 /// Those who move money.
 #[derive(Debug)]
 pub struct Bank {
-    chance: Chance,
+    pub(super) chance: Chance,
+    requests: Requests,
     next: u64,
     asked: BTreeMap<u64, Asked>,
     under_way: BTreeMap<u64, Transaction>,
@@ -87,6 +93,7 @@ impl Bank {
     pub fn new(seed: u64) -> Bank {
         Bank {
             chance: Chance::new(seed, 3),
+            requests: Requests::default(),
             next: 0,
             asked: BTreeMap::new(),
             under_way: BTreeMap::new(),
@@ -94,9 +101,16 @@ impl Bank {
         }
     }
 
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// Where a transaction runs that may come again, where its home is, and which request it is.
+    pub(super) fn request_of(&self, number: u64) -> Option<(usize, Part, Request)> {
+        let one = self.under_way.get(&number)?;
+        let home = part_of(*one.accounts.first()?);
+        Some((one.at, home, one.request.clone()?))
     }
 }
 
@@ -120,14 +134,41 @@ impl World {
         let others: Vec<Place> = all.iter().copied().filter(|place| *place != from).collect();
         let Some(to) = bank.chance.pick(&others).copied() else { return };
         let accounts = if audits { all } else { vec![from, to] };
-        let number = bank.number();
+        let request = self.request(&accounts).filter(|_| !audits);
+        let accounts = request.as_ref().map_or(accounts, |request| request.accounts.clone());
+        self.begin_transaction(at, audits, request, accounts);
+    }
+
+    /// What a transfer is in runs in which they come again: a new request, or one that came before.
+    fn request(&mut self, accounts: &[Place]) -> Option<Request> {
+        if !self.options.transfers_again || self.is_bank_lost(accounts.first()?.0) {
+            return None;
+        }
+        let bank = &mut self.bank;
+        let again = bank.requests.again(&mut bank.chance);
+        again.or_else(|| {
+            let (amount, accounts) = (bank.chance.between(1, 9), accounts.to_vec());
+            let request = Request { number: bank.number(), accounts, amount };
+            bank.requests.begin(request.clone());
+            Some(request)
+        })
+    }
+
+    fn begin_transaction(
+        &mut self,
+        at: usize,
+        audits: bool,
+        request: Option<Request>,
+        accounts: Vec<Place>,
+    ) {
+        let number = self.bank.number();
         let boot = self.boots(at);
         let begun = self.machines.get(at).map_or(0, |m| m.clock.now(self.now).wall);
         let tx = TxId { begun, name: OpId { client: [9; 16], number } };
         self.note(format_args!("bank {number}: {accounts:?} at m{at}, audits {audits}"));
         let (seen, core) = (BTreeMap::new(), None);
         let reads = accounts.clone();
-        let transaction = Transaction { at, boot, tx, audits, accounts, seen, core };
+        let transaction = Transaction { at, boot, tx, audits, request, accounts, seen, core };
         self.bank.under_way.insert(number, transaction);
         for place in reads {
             self.call((Caller::Coordinator(number), at), part_of(place), Call::Read(place.2));
@@ -145,7 +186,7 @@ impl World {
     }
 
     /// Asks a segment for something, from a machine.
-    fn call(&mut self, (caller, at): (Caller, usize), place: Part, call: Call) {
+    pub(super) fn call(&mut self, (caller, at): (Caller, usize), place: Part, call: Call) {
         let floor = match call {
             Call::Read(key) => self.invariants.bank.floor((place.0, place.1, key)),
             _ => 0,
@@ -252,7 +293,8 @@ impl World {
     fn go_on(&mut self, asked: &Asked, said: Option<Said>) {
         match (asked.caller, said) {
             (Caller::Coordinator(number), said) => self.coordinate(number, asked, said),
-            (Caller::Intent(tx, place), Some(Said::Decision(decision))) => {
+            (Caller::Refusal(number), Some(Said::Ruling(ruling))) => self.refused(number, &ruling),
+            (Caller::Intent(tx, place), Some(Said::Ruling(Ruling::Decided(decision)))) => {
                 self.call((Caller::Nobody, asked.at), place, Call::Settle(tx, decision));
             }
             (Caller::Home(tx, home), Some(Said::Done)) => {
@@ -271,7 +313,7 @@ impl World {
         self.note(format_args!("m{at} {place:?} resolves {open:?}"));
         match open {
             Open::Ask(tx, home) => {
-                let call = Call::Decide(tx, Decision::Abort, Vec::new());
+                let call = Call::Decide(tx, Decision::Abort, Vec::new(), None);
                 self.call((Caller::Intent(tx, place), at), home, call);
             }
             Open::Tell(tx, parts) => {
@@ -307,11 +349,11 @@ impl World {
                 core.step(Event::Voted(part, vote), &mut out);
             }
             (Some(core), Call::Decide(..), said) => {
-                let decision = match said {
-                    Some(Said::Decision(decision)) => Some(decision),
+                let ruling = match said {
+                    Some(Said::Ruling(ruling)) => Some(ruling),
                     _ => None,
                 };
-                core.step(Event::Decided(decision), &mut out);
+                core.step(Event::Decided(ruling), &mut out);
             }
             (Some(core), Call::Settle(..), Some(_)) => core.step(Event::Settled(part), &mut out),
             _ => {}
@@ -323,6 +365,7 @@ impl World {
     fn commit(&mut self, number: u64, out: &mut Vec<Action>) {
         let amount = self.bank.chance.between(1, 9);
         let Some(one) = self.bank.under_way.get_mut(&number) else { return };
+        let amount = one.request.as_ref().map_or(amount, |request| request.amount);
         let mut plan = BTreeMap::new();
         for (place, sign) in one.accounts.iter().zip([-1, 1]).filter(|_| !one.audits) {
             let before = Account::of(one.seen.get(place).and_then(|state| state.0));
@@ -337,9 +380,15 @@ impl World {
         }
         let parts: BTreeSet<Part> = one.accounts.iter().map(|place| part_of(*place)).collect();
         let Some(home) = one.accounts.first().map(|place| part_of(*place)) else { return };
-        one.core = Some(Coordinator::begin(home, parts, !one.audits, out));
+        let needs = match (&one.request, one.audits) {
+            (Some(_), _) => Needs::Answer,
+            (None, true) => Needs::Nothing,
+            (None, false) => Needs::Decision,
+        };
+        one.core = Some(Coordinator::begin(home, parts, needs, out));
+        let request = one.request.as_ref().map_or(number, |request| request.number);
         if !one.audits {
-            self.invariants.bank.plan(number, plan);
+            self.invariants.bank.plan(number, request, plan);
         }
     }
 
@@ -353,7 +402,10 @@ impl World {
             Action::Prepare(part, alone) => {
                 (part, Call::Prepare(tx, self.intent(number, part, home), alone))
             }
-            Action::Decide(parts) => (home, Call::Decide(tx, Decision::Commit, parts)),
+            Action::Decide(parts) => {
+                let answered = one.request.as_ref().map(|request| request.answered(number));
+                (home, Call::Decide(tx, Decision::Commit, parts, answered))
+            }
             Action::Settle(part, decision) => (part, Call::Settle(tx, decision)),
             Action::Close => (home, Call::Close(tx)),
             Action::Answer(outcome) => return self.told(number, &outcome),
@@ -382,11 +434,13 @@ impl World {
         let Some(one) = self.bank.under_way.get(&number) else { return };
         let done = match outcome {
             Outcome::Committed(_) => Some(true),
-            Outcome::Conflict(_) | Outcome::Failed => Some(false),
+            Outcome::Conflict(_) | Outcome::Failed | Outcome::Before(_) => Some(false),
             Outcome::Unknown => None,
         };
         if !one.audits {
-            return self.invariants.bank.ended(number, done);
+            let request = one.request.clone();
+            self.invariants.bank.ended(number, done);
+            return request.into_iter().for_each(|one| self.told_again(number, &one, outcome));
         }
         let seen = one.seen.iter();
         let all = seen.map(|(place, state)| (*place, Account::of(state.0))).collect();
@@ -396,6 +450,21 @@ impl World {
         {
             self.fail(&broken);
         }
+    }
+
+    /// The client of a request that may come again is told what became of it.
+    fn told_again(&mut self, number: u64, request: &Request, outcome: &Outcome) {
+        match outcome {
+            Outcome::Committed(_) => self.done_by(request, number),
+            Outcome::Before(answer) => self.answered_before(request, answer),
+            Outcome::Conflict(_) => self.refuse(number),
+            Outcome::Failed | Outcome::Unknown => {}
+        }
+    }
+
+    /// Whether some was declared lost of the groups between which money of this one moves.
+    pub(super) fn is_bank_lost(&self, group: GroupId) -> bool {
+        self.together(group).iter().any(|group| self.is_lost(*group))
     }
 
     /// Whether some of a group was declared lost: then so are transactions.

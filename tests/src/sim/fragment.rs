@@ -6,7 +6,7 @@ use std::sync::Arc;
 use isogrid_grid::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use isogrid_grid::metadata::{Persist, Segment};
 use isogrid_grid::mutant::is_planted;
-use isogrid_grid::replica::answers::join;
+use isogrid_grid::replica::answers::{self, join};
 use isogrid_grid::replica::{
     Action, Answered, Base, Budget, Event, Kept, OpId, Record, Replica, Seen,
 };
@@ -33,6 +33,8 @@ pub(super) struct Fragment {
     confirming: BTreeMap<u64, Vec<Out>>,
     /// What operations that may come again were answered, and when that is committed.
     open: BTreeMap<OpId, (u64, Answer)>,
+    /// The same of transactions.
+    pub(super) decided: BTreeMap<OpId, (u64, answers::Answer)>,
     /// It answers at once what its copies get behind that.
     at_once: bool,
     persist: Persist,
@@ -62,6 +64,7 @@ impl Fragment {
             confirms,
             confirming: BTreeMap::new(),
             open: BTreeMap::new(),
+            decided: BTreeMap::new(),
             at_once,
             persist,
             leaving: None,
@@ -163,6 +166,7 @@ impl Fragment {
                 }
                 Action::Committed(seq) => {
                     self.open.retain(|_, (at, _)| *at > seq);
+                    self.decided.retain(|_, (at, _)| *at > seq);
                     if self.at_once && self.replica.is_active() {
                         out.push(Out::Tail(self.place, Tail::Settled(seq)));
                     }
@@ -186,6 +190,7 @@ impl Fragment {
                 Action::Passive => {
                     self.head.clear();
                     self.open.clear();
+                    self.decided.clear();
                     self.calls.clear();
                     self.base.ledger.passive();
                     self.give_up(out);

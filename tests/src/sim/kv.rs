@@ -141,7 +141,12 @@ impl Base for Kv {
     fn apply(&mut self, op: &Op) {
         if let Some(noted) = tx::split(&op.record) {
             changes(op, |key, value| self.put(key, value, version(op)));
-            return self.ledger.apply(&noted.expect("a record").0);
+            let (note, _) = noted.expect("a record");
+            self.ledger.apply(&note);
+            if let Note::Decide(.., Some(answered)) = note {
+                self.answers.note(answered);
+            }
+            return;
         }
         let is_shown = op.seq <= self.shown;
         let answered = split(&op.record, |record| {

@@ -34,6 +34,7 @@
 //! | `world` | all machines, and what happens to them |
 //! | `run` | the phases: faults, healing, liveness, audit |
 
+mod again;
 mod ambush;
 pub mod bank;
 pub mod chance;

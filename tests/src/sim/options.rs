@@ -75,6 +75,8 @@ pub struct Options {
     pub confirm: bool,
     /// Copies of each queue; 0: there are no queues.
     pub queue_owners: u64,
+    /// Transfers are asked for under numbers, and again.
+    pub transfers_again: bool,
 }
 
 /// Messages that come late where members leave soon, in a million, and how late, ms.
@@ -124,6 +126,7 @@ impl Options {
             behind: often(&[0, 0, 1]) == 1,
             confirm: false,
             queue_owners: 0,
+            transfers_again: false,
         };
         let confirm = often(&[0, 0, 1, 2]);
         // What a failover may lose is another thing than what disks may.
@@ -149,6 +152,13 @@ impl Options {
     pub fn with_queues(self, seed: u64) -> Self {
         let owners = Chance::new(seed, 6).pick(&[0, 0, 0, 2, 3]).copied().unwrap_or(0);
         Options { queue_owners: if self.confirm { 0 } else { owners }, ..self }
+    }
+
+    /// The same with transfers that come again, in some runs, drawn as queues are.
+    #[must_use]
+    pub fn with_transfers_again(self, seed: u64) -> Self {
+        let transfers_again = Chance::new(seed, 8).hits(333_333);
+        Options { transfers_again, ..self }
     }
 
     /// A cluster to which nothing happens.
@@ -190,6 +200,7 @@ impl Options {
             behind: false,
             confirm: false,
             queue_owners: 0,
+            transfers_again: false,
         }
     }
 

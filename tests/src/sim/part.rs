@@ -1,7 +1,9 @@
 //! A copy of a segment that takes part in transactions.
 
+use isogrid_grid::replica::{Answered, Seen};
 use isogrid_grid::tx::{
-    Deciding, Decision, Intent, Note, Open, Part, Preparing, Settling, TxId, Vote, join,
+    Deciding, Decision, Intent, Note, Open, Part, Preparing, Ruling, Settling, TxId, Vote, Wanted,
+    join,
 };
 
 use super::fragment::Fragment;
@@ -15,8 +17,8 @@ pub enum Call {
     Read(Key),
     /// To hold keys for a transaction, which may be alone.
     Prepare(TxId, Intent, bool),
-    /// To record a decision, unless there is one.
-    Decide(TxId, Decision, Vec<Part>),
+    /// To record a decision, and what is answered by it, unless there is one.
+    Decide(TxId, Decision, Vec<Part>, Option<Answered>),
     /// To do what was decided.
     Settle(TxId, Decision),
     /// To forget a decision that all know.
@@ -30,8 +32,8 @@ pub enum Said {
     Read(State),
     /// Its vote.
     Vote(Vote),
-    /// The decision that stands.
-    Decision(Decision),
+    /// The decision that stands, or what was answered before.
+    Ruling(Ruling),
     /// It is done.
     Done,
 }
@@ -47,7 +49,9 @@ impl Fragment {
             }
             _ if !self.serves(at) => None,
             Call::Prepare(tx, intent, alone) => self.prepare(at, tx, intent, alone).map(Said::Vote),
-            Call::Decide(tx, wish, parts) => self.decide(at, tx, wish, parts).map(Said::Decision),
+            Call::Decide(tx, wish, parts, answered) => {
+                self.decide(at, (tx, wish, parts, answered)).map(Said::Ruling)
+            }
             Call::Settle(tx, decision) => self.settle(tx, decision).map(|()| Said::Done),
             Call::Close(tx) => {
                 let is_open = self.base.ledger.is_open(tx);
@@ -102,20 +106,25 @@ impl Fragment {
         Some(Vote::Prepared(version))
     }
 
-    fn decide(
-        &mut self,
-        at: Moment<'_>,
-        tx: TxId,
-        wish: Decision,
-        parts: Vec<Part>,
-    ) -> Option<Decision> {
-        match self.base.ledger.decide(at.now.wall, tx, wish) {
+    fn decide(&mut self, at: Moment<'_>, wanted: Wanted) -> Option<Ruling> {
+        let (tx, wish, _, answered) = &wanted;
+        let seen = match answered.as_ref().map(|answered| answered.id) {
+            None => Seen::New,
+            Some(id) => match self.decided.get(&id) {
+                Some((_, answer)) => Seen::Answered(answer.clone()),
+                None => self.base.answers.seen(at.now.wall, id),
+            },
+        };
+        match self.base.ledger.decide(at.now.wall, *tx, *wish, seen) {
             Deciding::Unknown => None,
-            Deciding::Known(decision) => Some(decision),
+            Deciding::Known(ruling) => Some(ruling),
             Deciding::New(decision) => {
-                let parts = if decision == Decision::Commit { parts } else { Vec::new() };
-                self.note(&Note::Decide(tx, decision, parts))?;
-                Some(decision)
+                let note = Note::deciding(at.now.wall, wanted, decision);
+                self.note(&note)?;
+                if let Note::Decide(.., Some(Answered { id, answer, .. })) = note {
+                    self.decided.insert(id, (self.replica.last(), answer));
+                }
+                Some(Ruling::Decided(decision))
             }
         }
     }

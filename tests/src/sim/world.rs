@@ -63,7 +63,8 @@ impl World {
     /// A cluster that was just founded.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        World::with(seed, Options::draw(&mut Chance::new(seed, 1)).with_queues(seed))
+        let options = Options::draw(&mut Chance::new(seed, 1));
+        World::with(seed, options.with_queues(seed).with_transfers_again(seed))
     }
 
     /// One of this seed that is like this.
