@@ -30,11 +30,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::cache::{Cache, Entry};
-use super::core::{Life, Reply, Request};
+use super::core::{By, Life, Reply, Request};
 use super::error::{Cause, Error};
 use super::handle::{decode, left, millis};
 use super::lease::forget_if_gone;
 use super::{Client, handle::Handle};
+use crate::native::topology::is_of_cluster;
 use crate::native::tx::{CommitOcc, CommitOccReply, ReadVersion, TxWrite, WriteOp};
 use crate::native::{ErrorCode, Key, List, Ms, Value, WriteOptions};
 
@@ -211,7 +212,12 @@ impl Work {
         loop {
             let (life, numbers) = self.numbers(deadline).await?;
             let mut request = self.request(handle, &numbers);
-            (request.life, request.timeout) = (Some(life), Some(left(deadline)));
+            request.timeout = Some(left(deadline));
+            if self.is_shared(&numbers) {
+                request.by = By::Shared;
+            } else {
+                request.life = Some(life);
+            }
             let error = match handle.call(request).await {
                 Ok(reply) => return self.outcome(&reply, &numbers),
                 Err(error) => error,
@@ -249,6 +255,12 @@ impl Work {
                 cache.object.forget((*life, *number));
             }
         }
+    }
+
+    /// Whether any member gives the first answer again: the segments of a cluster keep it, of what
+    /// writes something.
+    fn is_shared(&self, numbers: &BTreeMap<&str, u32>) -> bool {
+        !self.writes.is_empty() && numbers.values().all(|number| is_of_cluster(*number))
     }
 
     fn request(&self, handle: &Handle, numbers: &BTreeMap<&str, u32>) -> Request {

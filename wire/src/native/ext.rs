@@ -183,8 +183,8 @@ extensions! {
         0x01 trace: Trace<'a>,
         /// A number that the client's instance uses once; they rise. The server keeps the answers for
         /// a while (10 minutes, 64 k per instance) and answers the same number with the first answer;
-        /// for a key of a cluster's cache its copies keep them (5 minutes, 64 per instance and
-        /// segment), and any member answers.
+        /// for a key of a cluster's cache, and for a transaction, copies keep them (5 minutes, 64 per
+        /// instance and segment), and any member answers.
         0x02 idem: u64,
         /// Where the request comes from, in words for the slow log.
         0x03 origin: &'a str,

@@ -59,6 +59,9 @@ pub enum By {
     Key,
     /// The hash of a key.
     Hash(u64),
+    /// Any member takes it: a transaction over caches of the cluster, of which the copies of a key
+    /// that it writes keep the answer.
+    Shared,
 }
 
 /// [`Fence`] that is kept.
@@ -145,7 +148,7 @@ impl Request {
     /// Whether the copies of its key keep the answer under its tag, for whoever is asked next. Else
     /// the server that executes it does.
     pub fn is_kept_by_copies(&self) -> bool {
-        self.by == By::Key && is_of_cluster(self.object)
+        self.by == By::Shared || self.by == By::Key && is_of_cluster(self.object)
     }
 
     /// Appends the frames of the request.

@@ -155,7 +155,7 @@ impl Topology {
         let hash = match request.by {
             _ if self.caches.is_empty() => return Way::Any,
             _ if request.over.is_some() => return Way::Any,
-            By::Nothing => return Way::Any,
+            By::Nothing | By::Shared => return Way::Any,
             By::Hash(hash) => hash,
             By::Key => match Reader::new(&request.body, &UNBOUNDED).bytes() {
                 Ok(key) => hash(key),

@@ -186,6 +186,7 @@ fn a_tagged_request_goes_to_another_member_where_copies_keep_its_answer() {
     for (object, by, goes) in [
         (CLUSTER_OBJECTS, By::Key, true),
         (CLUSTER_OBJECTS, By::Nothing, false),
+        (0, By::Shared, true),
         (1, By::Key, false),
     ] {
         let mut script = script(&["a:1", "b:1"]);
