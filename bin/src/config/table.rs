@@ -19,7 +19,7 @@ const YEAR: u64 = 365 * 24 * HOUR;
 const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 
 /// Keys at the top and in `[node]`, `[cluster]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 59] = [
+pub static ROOT: [Key<ServerConfig>; 60] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -347,6 +347,13 @@ pub static ROOT: [Key<ServerConfig>; 59] = [
         field!(ServerConfig, limits.login_tries),
         "A connection is closed after so many failed logins, and when it sends or gets more than \
          4 KiB before it has logged in; off allows both without end, as memcached does.",
+    ),
+    Key::new(
+        "limits.waiting_per_user",
+        Form::OrOff(&Form::Count(1, 1_000_000)),
+        field!(ServerConfig, limits.waiting_per_user),
+        "Requests of one user that wait at once, for locks, permits or messages. One over it is \
+         refused; who has not logged in is bounded for the node alone.",
     ),
     Key::new(
         "auth.mode",

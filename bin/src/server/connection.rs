@@ -96,6 +96,12 @@ pub trait Conversation: Unpin {
     /// Decodes, executes and answers what is in `input`.
     fn turn(&mut self, input: &[u8], out: &mut Output) -> Done;
 
+    /// Whether nothing but input is waited for, and nothing is to be said without it: then no
+    /// `poll_` below has anything to do, and none is asked.
+    fn is_calm(&self) -> bool {
+        false
+    }
+
     /// Whether a turn has something to say without more input.
     fn is_streaming(&self) -> bool {
         false
@@ -204,12 +210,10 @@ impl<C: Conversation> Connection<C> {
             if let Some(why) = self.place.info.ended() {
                 return Poll::Ready(Ok(why));
             }
-            if let Err(why) = ready!(self.conversation.poll_kept(cx, output)) {
+            if !self.conversation.is_calm()
+                && let Some(why) = ready!(self.poll_answers(cx, output))
+            {
                 return Poll::Ready(Ok(why));
-            }
-            match ready!(self.conversation.poll_login(cx, output)) {
-                Ok(why) => self.closing = self.closing.or(why),
-                Err(why) => return Poll::Ready(Ok(why)),
             }
             if !output.is_empty() || self.unflushed {
                 ready!(self.write(cx, output))?;
@@ -218,21 +222,24 @@ impl<C: Conversation> Connection<C> {
                 ready!(self.stream.poll_farewell(cx))?;
                 return Poll::Ready(Ok(why));
             }
-            self.closing = self.conversation.poll_more(cx, output);
-            let said = !output.is_empty();
-            if said || self.closing.is_some() {
-                ready!(self.write(cx, output))?;
-            }
-            if self.closing.is_some() {
-                continue;
-            }
-            if !self.conversation.has_room() {
-                if said {
+            let mut said = false;
+            if !self.conversation.is_calm() {
+                self.closing = self.conversation.poll_more(cx, output);
+                said = !output.is_empty();
+                if said || self.closing.is_some() {
+                    ready!(self.write(cx, output))?;
+                }
+                if self.closing.is_some() {
                     continue;
                 }
-                return self.hold();
+                if !self.conversation.has_room() {
+                    if said {
+                        continue;
+                    }
+                    return self.hold();
+                }
+                ready!(self.conversation.poll_loaded(cx));
             }
-            ready!(self.conversation.poll_loaded(cx));
             if self.end - self.start < self.needed && !self.conversation.is_streaming() {
                 match self.read(cx)? {
                     Poll::Ready(0) => return Poll::Ready(Ok(CLOSED_BY_CLIENT)),
@@ -253,6 +260,23 @@ impl<C: Conversation> Connection<C> {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Waits until the answers may be sent, and it is decided who the client is. Why the connection
+    /// ends at once, if it does.
+    fn poll_answers(
+        &mut self,
+        cx: &mut Context<'_>,
+        output: &mut Output,
+    ) -> Poll<Option<&'static str>> {
+        if let Err(why) = ready!(self.conversation.poll_kept(cx, output)) {
+            return Poll::Ready(Some(why));
+        }
+        match ready!(self.conversation.poll_login(cx, output)) {
+            Ok(why) => self.closing = self.closing.or(why),
+            Err(why) => return Poll::Ready(Some(why)),
+        }
+        Poll::Ready(None)
     }
 
     /// Decodes and executes what is there.

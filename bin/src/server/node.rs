@@ -54,7 +54,7 @@ pub struct Node {
     /// Who waits for a lock or a semaphore.
     pub waiting: Waiting,
     /// How long that took for those who did.
-    pub lock_waits: Waits,
+    pub waits: Waits,
     /// Leases, locks and semaphores of the cluster, while this member serves them.
     pub hosting: Hosting,
     /// Its queues, if it stands alone.
@@ -165,7 +165,7 @@ impl Node {
             catalog,
             structures,
             waiting: Waiting::default(),
-            lock_waits: Waits::default(),
+            waits: Waits::default(),
             hosting: Hosting::default(),
             queues: LocalQueues::new(queues),
             hosted_queues: queues::Hosting::default(),

@@ -69,7 +69,7 @@ impl Catalog {
         state.next_id = state.next_id.max(own(id).unwrap_or(0) + 1);
         let (kind, origin) = (Kind::Cache, Origin::Declared);
         let object = Arc::new(Object { id, kind, name, origin, options, cache });
-        self.index.store(Arc::new(self.index.load().with(Arc::clone(&object))));
+        self.index.store(self.index.load().with(Arc::clone(&object)));
         Ok(object)
     }
 
@@ -107,7 +107,7 @@ impl Catalog {
         }
         state.dropped.clone_from(&contents.dropped);
         state.dropped_behind.clone_from(&contents.dropped_behind);
-        self.index.store(Arc::new(Index::of(objects)));
+        self.index.store(Index::of(objects));
         Ok(())
     }
 

@@ -31,7 +31,6 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, Guard};
 use isogrid_engine::persist::behind::BehindTable;
 use isogrid_engine::persist::{KeptTable, PersistMode, discard};
 use isogrid_engine::{Allocator, ConfigError, TableConfig, Timestamp};
@@ -39,6 +38,7 @@ use parking_lot::Mutex;
 
 pub use error::CatalogError;
 pub use file::{CatalogFile, Contents, Record};
+use index::Current;
 pub use index::Index;
 use keep::Keep;
 pub use object::{Description, Kind, Object, Origin};
@@ -76,7 +76,7 @@ impl Default for CatalogLimits {
 
 /// The objects of a node.
 pub struct Catalog {
-    index: ArcSwap<Index>,
+    index: Current,
     limits: CatalogLimits,
     allocator: Allocator,
     /// What the seeds of the caches are made from.
@@ -130,7 +130,7 @@ impl Catalog {
             keep: None,
             unsure: false,
         };
-        let index = ArcSwap::from_pointee(Index::of(objects.to_vec()));
+        let index = Current::new(Index::of(objects.to_vec()));
         let (event_budget, state) = (Arc::default(), Mutex::new(state));
         Catalog { index, limits, allocator, seed, event_budget, state }
     }
@@ -141,11 +141,12 @@ impl Catalog {
         self.index.load_full()
     }
 
-    /// The same for a moment: to be dropped before anything is waited for.
+    /// The same for the thread that asks, which has it at hand if it was given back with
+    /// [`Index::give_back`] since the last change.
     #[must_use]
     #[inline]
-    pub fn glance(&self) -> Guard<Arc<Index>> {
-        self.index.load()
+    pub fn lend(&self) -> Arc<Index> {
+        self.index.lend()
     }
 
     /// The object of this id.
@@ -219,7 +220,7 @@ impl Catalog {
         let object = Arc::new(object);
         let index = self.index.load().with(Arc::clone(&object));
         state.kept_made(&object, &index, now)?;
-        self.index.store(Arc::new(index));
+        self.index.store(index);
         Ok(object)
     }
 
@@ -310,7 +311,7 @@ impl Catalog {
         if let Some((keep, table)) = state.keep.as_ref().zip(behind_table(&altered)) {
             keep.behind.alter_table(&table);
         }
-        self.index.store(Arc::new(index));
+        self.index.store(index);
         Ok(altered)
     }
 
@@ -327,7 +328,7 @@ impl Catalog {
         };
         let index = self.index.load().without(object.id);
         state.kept_dropping(&object, &index)?;
-        self.index.store(Arc::new(index));
+        self.index.store(index);
         if let Some(keep) = &state.keep {
             keep.remove(name, now);
         }
@@ -346,7 +347,7 @@ impl Catalog {
         }
         let (name, options, origin) = (name.to_owned(), CacheOptions::default(), Origin::Created);
         let object = Arc::new(Object { id, kind, name, origin, options, cache: None });
-        self.index.store(Arc::new(index.with(object)));
+        self.index.store(index.with(object));
         true
     }
 
@@ -355,7 +356,7 @@ impl Catalog {
         let _state = self.state.lock();
         let index = self.index.load();
         if let Some(object) = index.by_name(kind, name).filter(|object| object.cache.is_none()) {
-            self.index.store(Arc::new(index.without(object.id)));
+            self.index.store(index.without(object.id));
         }
     }
 

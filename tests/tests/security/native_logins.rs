@@ -364,6 +364,46 @@ fn who_waits_for_a_lock_waits_under_the_roles_of_now() {
     assert_eq!(app.answer(kept)[0], "OK");
 }
 
+/// A user takes no more of the places for those who wait than a share, however many connections it
+/// has; and gives each back when its wait is over.
+#[test]
+fn as_many_requests_of_a_user_wait_as_may() {
+    let users = users();
+    users.add("other", PASSWORD, &["read,write@*"]);
+    let server = serve(&users, &["--set", "limits.waiting_per_user=2"]);
+    let mut clients = ["app", "app", "app", "other"].map(|user| server.native_as(user, PASSWORD));
+    let leases = clients.each_mut().map(|client| {
+        let lease = client.call("lease.LEASE_GRANT", LOCKS, json!({"ttl": 60_000, "info": "{}"}));
+        json!({"ext": {"lease": lease[1]["lease"]}})
+    });
+    let lock = |wait: u32| json!({"key": "l", "mode": "EXCLUSIVE", "wait": wait});
+    let wait = |client: &mut Native, at: usize| {
+        let stream = client.ask_with("lease.LOCK", LOCKS, lock(60_000), &leases[at]);
+        assert_eq!(client.call("conn.PING", 0, json!({}))[0], "OK");
+        stream
+    };
+    let held = clients[0].call_with("lease.LOCK", LOCKS, lock(0), &leases[0]);
+    let mut waiting = vec![(1, wait(&mut clients[1], 1)), (2, wait(&mut clients[2], 2))];
+    let refused = clients[0].call_with("lease.LOCK", LOCKS, lock(60_000), &leases[0]);
+    assert_eq!(refused, err("QUOTA_EXCEEDED"));
+    let at_once = clients[2].call_with("lease.LOCK", LOCKS, lock(0), &leases[2]);
+    assert_ne!(at_once, err("QUOTA_EXCEEDED"), "who does not wait needs no place");
+    waiting.push((3, wait(&mut clients[3], 3)));
+    let unlock = |client: &mut Native, held: &Value| {
+        let unlock = json!({"key": "l", "fence": held[1]["fence"]});
+        assert_eq!(client.call("lease.UNLOCK", LOCKS, unlock)[0], "OK");
+    };
+    unlock(&mut clients[0], &held);
+    for (at, stream) in waiting {
+        let held = clients[at].answer(stream);
+        assert_eq!(held[0], "OK", "{at}");
+        if at == 1 {
+            wait(&mut clients[0], 0);
+        }
+        unlock(&mut clients[at], &held);
+    }
+}
+
 /// New roles hold for what comes, for streams that are open, and for what was begun.
 #[test]
 fn other_roles_hold_at_once() {

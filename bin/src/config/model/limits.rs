@@ -47,6 +47,9 @@ pub struct LimitsConfig {
     /// Close a connection after so many failed logins, and one that sends or gets more than 4 KiB
     /// before it has logged in; `None` = never. Default: 3 (drop-in: never).
     pub login_tries: Option<u64>,
+    /// Requests of one user that wait at once, for locks, permits or messages; `None` = as many as
+    /// the node takes. Default: 1,000. Bounds: 1..=1,000,000.
+    pub waiting_per_user: Option<usize>,
 }
 
 impl Default for LimitsConfig {
@@ -67,6 +70,7 @@ impl Default for LimitsConfig {
             unauthenticated: 512,
             login_timeout: Some(Duration::from_secs(10)),
             login_tries: Some(3),
+            waiting_per_user: Some(1_000),
         }
     }
 }

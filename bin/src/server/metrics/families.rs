@@ -97,9 +97,9 @@ families! {
         "How long connections were not read, since their answers were not taken or as many requests \
          as they may have were under way; counted when they go on", backpressure;
     Counter "isogrid_lock_waits" [] "Requests that waited for a lock or for permits, whatever came of it",
-        |s| one(s.node.lock_waits.count.load(Relaxed));
+        |s| one(s.node.waits.count.load(Relaxed));
     Counter "isogrid_lock_wait_seconds" [] "How long those waited together",
-        |s| seconds(Duration::from_millis(s.node.lock_waits.ms.load(Relaxed)));
+        |s| seconds(Duration::from_millis(s.node.waits.ms.load(Relaxed)));
     Counter "isogrid_listener_resync" ["cache"]
         "How often a listener or a near cache was told to read anew, since more had changed than is kept for it",
         |s| by(s.of_caches(|cache| cache.resyncs));

@@ -154,7 +154,6 @@ impl Session {
             Flow::Said | Flow::Stopped => {}
             Flow::Later(later) => self.under_way.begin(to, later, None, patience),
             Flow::Waits(later, awaited) => {
-                let later = waits::counted(&self.node, to.op, later);
                 self.under_way.begin(to, later, Some(awaited), patience);
             }
             Flow::Live(live, _) => self.lives.add(to, *live),
@@ -212,6 +211,7 @@ impl Session {
         if self.lacks(index, asked.object, &request)? {
             return Ok((Flow::Stopped, None));
         }
+        let seat = waits::seat(&self.node, self.login.identity(), &request)?;
         let idem = at.ext.idem.filter(|_| operation.repeat != Repeat::Read);
         let flow = match idem.filter(|_| !self.is_kept_by_copies(&at, &request)) {
             Some(number) => self.once(number, &at, &request, reply),
@@ -221,6 +221,9 @@ impl Session {
             (Err(failure), Some(object)) if failure.is_behind => {
                 self.wait_for_room(object)?;
                 return Ok((Flow::Stopped, None));
+            }
+            (Ok(Flow::Waits(later, awaited)), _) => {
+                Flow::Waits(waits::counted(&self.node, to.op, seat, later), awaited)
             }
             (flow, _) => flow?,
         };

@@ -68,6 +68,7 @@ struct Run<'i> {
 
 impl Session {
     /// Answers the requests that the input begins with, up to `max`, as far as they are a run.
+    #[inline(always)]
     pub fn run(&mut self, index: &Index, input: &[u8], max: usize, out: &mut Output) -> Went {
         let mut went = Went::default();
         let Some(mut run) = object(input).and_then(|id| self.run_of(index, id)) else {

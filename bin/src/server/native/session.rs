@@ -116,6 +116,8 @@ pub struct Session {
     /// When requests are refused, since the node stops, ms.
     pub(super) refuse_at: Option<u64>,
     pub(super) close: Option<&'static str>,
+    /// All requests of this run were answered at once, and there is nothing else to do.
+    is_calm: bool,
 }
 
 impl Session {
@@ -164,6 +166,7 @@ impl Session {
             idle: None,
             refuse_at: None,
             close: None,
+            is_calm: false,
             limits,
             node,
         }
@@ -419,11 +422,40 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Whether no answer waits until it is kept, and no request for what is on the disk or its fence.
+    #[inline]
+    fn owes_nothing(&self) -> bool {
+        self.window.is_empty() && self.loading.is_empty() && !self.fencing.waits()
+    }
+
+    /// Whether the next request may be taken.
+    fn takes_more(&self) -> bool {
+        self.close.is_none() && self.has_room() && !self.is_loading() && !self.login.is_pending()
+    }
+
+    /// Tries a message again that had to wait.
+    #[cold]
+    fn go_on_with_stopped(&mut self, index: &Index, out: &mut Output) {
+        if let Some((header, payload)) = self.stopped.take()
+            && self.whole(index, &Frame { header, payload: &payload }, out)
+        {
+            self.stopped = Some((header, payload));
+        }
+    }
+}
+
 impl Conversation for Session {
     fn begin(&mut self) {
         self.now = self.node.now();
         let cluster = self.node.cluster.get();
         self.epoch = cluster.map_or(0, |cluster| cluster.view().short_epoch());
+        self.is_calm = matches!(self.stage, Stage::Open)
+            && self.stopped.is_none()
+            && self.close.is_none()
+            && self.login.rests()
+            && self.owes_nothing()
+            && self.has_no_more();
     }
 
     fn end(&mut self) {
@@ -449,19 +481,14 @@ impl Conversation for Session {
 
     fn turn(&mut self, input: &[u8], out: &mut Output) -> Done {
         let mut done = Done { consumed: 0, needed: 1, close: None, turn: Turn::Go };
-        let index = self.node.catalog.glance();
+        let index = self.node.catalog.lend();
         let mut quota = self.node.config.limits.requests_per_turn * FRAMES_PER_REQUEST;
-        if let Some((header, payload)) = self.stopped.take()
-            && self.whole(&index, &Frame { header, payload: &payload }, out)
-        {
-            self.stopped = Some((header, payload));
+        if self.stopped.is_some() {
+            self.go_on_with_stopped(&index, out);
         }
         while quota > 0
             && done.consumed < input.len()
-            && self.close.is_none()
-            && self.has_room()
-            && !self.is_loading()
-            && !self.login.is_pending()
+            && (self.is_calm || self.takes_more())
             && out.len() < OUTPUT_LEN_MAX
         {
             let rest = input.get(done.consumed..).unwrap_or_default();
@@ -469,8 +496,10 @@ impl Conversation for Session {
             if went.requests > 0 {
                 done.consumed += went.len;
                 quota -= went.requests;
+                self.is_calm &= self.owes_nothing();
                 continue;
             }
+            self.is_calm = false;
             match self.step(&index, rest, out) {
                 Ok(len) => done.consumed += len,
                 Err(needed) => {
@@ -480,6 +509,7 @@ impl Conversation for Session {
             }
             quota -= 1;
         }
+        index.give_back();
         self.send_clustered();
         done.close = self.close;
         if quota == 0 && self.close.is_none() && done.consumed < input.len() {
@@ -517,6 +547,11 @@ impl Conversation for Session {
         out: &mut Output,
     ) -> Poll<Result<Option<&'static str>, &'static str>> {
         if self.login.rests() { Poll::Ready(Ok(None)) } else { self.go_on_with_login(cx, out) }
+    }
+
+    #[inline(always)]
+    fn is_calm(&self) -> bool {
+        self.is_calm
     }
 
     /// A whole message waits that was stopped.

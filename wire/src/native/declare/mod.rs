@@ -226,7 +226,7 @@ macro_rules! options {
                 } )*
             }
 
-            #[inline]
+            #[inline(always)]
             fn decode(
                 input: &mut $crate::native::reader::Reader<'a>,
             ) -> Result<Self, $crate::native::reader::Malformed> {
