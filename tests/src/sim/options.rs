@@ -154,11 +154,11 @@ impl Options {
         Options { queue_owners: if self.confirm { 0 } else { owners }, ..self }
     }
 
-    /// The same with transfers that come again, in some runs, drawn as queues are.
+    /// The same with transfers that come again, in some runs without queues, drawn as those are.
     #[must_use]
     pub fn with_transfers_again(self, seed: u64) -> Self {
-        let transfers_again = Chance::new(seed, 8).hits(333_333);
-        Options { transfers_again, ..self }
+        let is_drawn = Chance::new(seed, 16).hits(333_333);
+        Options { transfers_again: is_drawn && self.queue_owners == 0, ..self }
     }
 
     /// A cluster to which nothing happens.
