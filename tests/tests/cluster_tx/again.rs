@@ -32,7 +32,7 @@ fn incr(cache: u64, key: String) -> Value {
 /// Counts a key up, and for some numbers one of another segment with it.
 fn count(cache: u64, number: u64) -> Value {
     let mut then = vec![incr(cache, format!("a{}", number % KEYS))];
-    then.extend((number % 3 > 0).then(|| incr(cache, format!("b{}", number % KEYS))));
+    then.extend((!number.is_multiple_of(3)).then(|| incr(cache, format!("b{}", number % KEYS))));
     json!({"compare": [], "then": then, "otherwise": []})
 }
 
@@ -58,7 +58,7 @@ fn is_counted(dev: &Dev, node: usize, asked: u64) {
     let mut client = named(dev, node);
     for key in 0..KEYS {
         let numbers: Vec<u64> = (1..=asked).filter(|number| number % KEYS == key).collect();
-        let both = numbers.iter().filter(|number| **number % 3 > 0).count() as u64;
+        let both = numbers.iter().filter(|number| !number.is_multiple_of(3)).count() as u64;
         let is = ["a", "b"].map(|name| value(&mut client, &format!("{name}{key}")).unwrap_or(0));
         assert_eq!(is, [numbers.len() as u64, both], "{key} at {node}");
     }
