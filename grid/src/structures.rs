@@ -9,6 +9,7 @@
 pub mod counted;
 pub mod hosted;
 pub mod queues;
+pub mod sessions;
 
 use std::sync::{Arc, OnceLock};
 

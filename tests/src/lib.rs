@@ -9,6 +9,7 @@ pub mod model;
 pub mod protocol;
 pub mod queues;
 pub mod seeds;
+pub mod sessions;
 pub mod sim;
 pub mod tidy;
 

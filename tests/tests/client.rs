@@ -13,6 +13,10 @@ mod memo;
 mod near;
 #[path = "client/queues.rs"]
 mod queues;
+#[path = "client/sessions.rs"]
+mod sessions;
+#[path = "client/topics.rs"]
+mod topics;
 #[path = "client/transfers.rs"]
 mod transfers;
 

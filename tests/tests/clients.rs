@@ -6,9 +6,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
-use isogrid_tests::harness::{Server, has, isogrid, run, wait_until};
+use isogrid_tests::harness::{Server, has, must_work, node_with, python_with, wait_until};
 
 #[test]
 fn pymemcache_text() {
@@ -26,11 +25,7 @@ fn memjs_binary() {
         return;
     }
     let server = Server::isogrid(&[]);
-    let mut command = Command::new("node");
-    if !works(Command::new("node").args(["-e", "require('memjs')"])) {
-        command.env("NODE_PATH", node_modules());
-    }
-    check(command.arg(script("binary.js")).arg(server.port()));
+    must_work(node_with(&["memjs"]).arg(script("binary.js")).arg(server.port()));
 }
 
 fn python(name: &str) {
@@ -38,59 +33,12 @@ fn python(name: &str) {
         return;
     }
     let server = Server::isogrid(&[]);
-    check(Command::new(python_with_clients()).arg(script(name)).arg(server.port()));
+    let python = python_with("pymemcache, bmemcached", &["pymemcache", "python-binary-memcached"]);
+    must_work(Command::new(python).arg(script(name)).arg(server.port()));
 }
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
-}
-
-fn works(command: &mut Command) -> bool {
-    command.output().is_ok_and(|output| output.status.success())
-}
-
-fn check(command: &mut Command) {
-    let output = run(command);
-    let [stdout, stderr] =
-        [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    assert!(output.status.success(), "{command:?}\n{stdout}\n{stderr}");
-}
-
-/// One test installs, the others wait.
-static INSTALLING: Mutex<()> = Mutex::new(());
-
-/// The folder for what is installed: beside the binary's profile folder.
-fn installed() -> PathBuf {
-    isogrid().parent().unwrap().parent().unwrap().join("clients")
-}
-
-fn python_with_clients() -> PathBuf {
-    const IMPORTS: [&str; 2] = ["-c", "import pymemcache, bmemcached"];
-    let named = std::env::var_os("ISOGRID_TEST_PYTHON").map(PathBuf::from);
-    let python = named.unwrap_or_else(|| PathBuf::from("python3"));
-    if works(Command::new(&python).args(IMPORTS)) {
-        return python;
-    }
-    let _guard = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let venv = installed().join("venv");
-    let own = venv.join("bin/python");
-    if !works(Command::new(&own).args(IMPORTS)) {
-        check(Command::new(&python).args(["-m", "venv"]).arg(&venv));
-        let packages = ["pymemcache", "python-binary-memcached"];
-        check(Command::new(&own).args(["-m", "pip", "install", "--quiet"]).args(packages));
-    }
-    own
-}
-
-fn node_modules() -> PathBuf {
-    let _guard = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let node = installed().join("node");
-    let modules = node.join("node_modules");
-    if !modules.join("memjs").is_dir() {
-        let quiet = ["install", "--silent", "--no-audit", "--no-fund", "memjs", "--prefix"];
-        check(Command::new("npm").args(quiet).arg(&node));
-    }
-    modules
 }
 
 /// An add whose expiry is more than 30 days is an absolute time, here in 1970: the answer is that

@@ -96,7 +96,7 @@ fn a_stale_copy_serves_when_an_operator_says_so() {
     let one = &said["promoted"][0];
     assert_eq!((status, &one["segment"], &one["member"]), (200, &json!(7), member), "{said}");
     assert!(one["copy_epoch"].as_u64() < one["epoch"].as_u64(), "{said}");
-    for cache in ["default", "$structures", "$queues"] {
+    for cache in ["default", "$structures", "$queues", "$sessions"] {
         let params = format!(r#"{{"cache": "{cache}", "all_unserved": "yes", {ACCEPTED}}}"#);
         assert_eq!(force(&cluster, &params).0, 200);
     }

@@ -36,11 +36,11 @@ fn outcomes_retries_streams_and_locks_against_a_server_that_misbehaves() {
 }
 
 #[test]
-fn caches_queues_counters_locks_transactions_and_streams_of_a_live_server() {
+fn caches_queues_topics_sessions_counters_locks_transactions_and_streams_of_a_live_server() {
     let server = Server::isogrid(&["--native", "127.0.0.1:0", "--memcached", "off"]);
     let address = server.bound_for("native").remove(0);
     let environment = [("ISOGRID_ADDRESS", &*address)];
-    assert!(unittest(&["tests.test_live"], &environment).is_none_or(|ran| ran >= 27));
+    assert!(unittest(&["tests.test_live"], &environment).is_none_or(|ran| ran >= 28));
 }
 
 #[test]

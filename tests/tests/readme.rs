@@ -110,6 +110,16 @@ fn the_page_of_queues_is_true() {
 }
 
 #[test]
+fn the_page_of_sessions_is_true() {
+    assert!(walk("docs/SESSIONS.md").len() >= 3);
+}
+
+#[test]
+fn the_page_of_topics_is_true() {
+    assert!(walk("docs/TOPICS.md").len() >= 8);
+}
+
+#[test]
 fn the_page_of_http_is_true() {
     if tools() {
         assert!(walk("docs/HTTP.md").len() >= 4);

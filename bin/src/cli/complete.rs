@@ -21,6 +21,11 @@ pub fn queues(current: &OsStr) -> Vec<CompletionCandidate> {
     objects(ObjectKind::Queue, current)
 }
 
+/// Names of topics that begin with `current`.
+pub fn topics(current: &OsStr) -> Vec<CompletionCandidate> {
+    objects(ObjectKind::Topic, current)
+}
+
 fn objects(kind: ObjectKind, current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(begin) = current.to_str() else { return Vec::new() };
     let found = kept::soon(async |client| Ok(client.catalog().list(kind, "").await?));

@@ -107,6 +107,10 @@ enum Command {
     Counter(remote::counter::CounterArgs),
     /// Publish, consume and show messages of queues of a server.
     Queue(Box<remote::queue::QueueArgs>),
+    /// Show, find and end web sessions of a server.
+    Session(remote::session::SessionArgs),
+    /// Publish, consume and read messages of topics of a server.
+    Topic(Box<remote::topic::TopicArgs>),
     /// Run a command while holding a lock; show who holds one.
     Lock(remote::lock::LockArgs),
     /// Run a whole cluster on this machine, to try things out.
@@ -190,6 +194,8 @@ fn execute(command: Command) -> ExitCode {
         Command::Cache(args) => remote::cache::main(&args),
         Command::Counter(args) => remote::counter::main(&args),
         Command::Queue(args) => remote::queue::main(&args),
+        Command::Session(args) => remote::session::main(&args),
+        Command::Topic(args) => remote::topic::main(&args),
         Command::Lock(args) => remote::lock::main(&args),
         Command::Dev(args) => dev::main(&args),
         Command::Cluster(args) => remote::cluster::main(&args),

@@ -1,4 +1,4 @@
-//! The caches of a cluster, and the structures, which are two: each is a group of the metadata.
+//! The caches of a cluster, and the structures, which are three: each is a group of the metadata.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,12 +8,13 @@ use isogrid_grid::id::GroupId;
 use isogrid_grid::metadata::{Acks, GroupSettings, Owners, Persist};
 use isogrid_grid::structures::Structures;
 use isogrid_grid::structures::queues::Queues;
+use isogrid_grid::structures::sessions::Sessions;
 use isogrid_wire::native::topology::CLUSTER_OBJECTS;
 
 use super::ClusterError;
 use crate::config::{CacheConfig, CacheMode, ServerConfig};
 
-/// Copies of each counter, lock and queue.
+/// Copies of each counter, lock, queue and session.
 const STRUCTURE_OWNERS: u8 = 3;
 
 /// A cache of the cluster, on this node.
@@ -119,7 +120,7 @@ pub(super) fn shared_caches(
         let Some(table) = table(&cache.name) else { continue };
         all.push(Arc::new(Shared::new(cache, table)));
     }
-    for name in [Structures::TABLE, Queues::TABLE] {
+    for name in [Structures::TABLE, Queues::TABLE, Sessions::TABLE] {
         all.extend(table(name).map(|table| Arc::new(Shared::structures(name, table))));
     }
     for (at, shared) in all.iter().enumerate() {

@@ -153,6 +153,8 @@ pub fn save(
     tables.push((&structures.name, &structures.table));
     let queues = node.queues.kept_table(PersistMode::default());
     tables.push((&queues.name, &queues.table));
+    let sessions = node.sessions.kept_table(PersistMode::default());
+    tables.push((&sessions.name, &sessions.table));
     let tables = chosen(&tables, caches)?;
     let data = node.data.get();
     let header = export_header(data.map_or([0; 16], |data| data.storage_id()), node.now());

@@ -58,6 +58,7 @@ impl Data {
         let mut tables = node.catalog.kept_tables();
         tables.push(node.structures.kept_table(mode));
         tables.push(node.queues.kept_table(mode));
+        tables.push(node.sessions.kept_table(mode));
         let opened = open_tables(node, &directory, tables);
         let (persistence, recovered) = opened.map_err(failed)?;
         tell(path, &recovered, node.now() - begun);

@@ -38,6 +38,7 @@ pub async fn run(node: Arc<Node>) {
                 tokio::task::yield_now().await;
             }
         }
+        node.sessions.table().maintain(node.now(), BUDGET);
         defragment.step(&caches, node.now());
         let of_cluster = node.cluster.get().into_iter().flat_map(|cluster| cluster.caches());
         for shared in of_cluster.filter(|shared| is_of_structures(&shared.name)) {

@@ -61,6 +61,7 @@ use data::Data;
 use isogrid_grid::catalog::{CacheMode, Kind};
 use isogrid_grid::structures::is_of_structures;
 use isogrid_grid::structures::queues::Queues;
+use isogrid_grid::structures::sessions::{SHARED_BYTES_MAX, Sessions};
 use listener::Listener;
 pub use node::Node;
 
@@ -205,7 +206,12 @@ async fn join(
             if name == Queues::TABLE {
                 queues::bound_shared(&table);
             }
-            return Some(Arc::new(table));
+            let table = Arc::new(table);
+            if name == Sessions::TABLE {
+                table.set_max_bytes(SHARED_BYTES_MAX);
+                let _ = node.shared_sessions.set(Sessions::new(Arc::clone(&table)));
+            }
+            return Some(table);
         }
         let found = node.catalog.find(Kind::Cache, name).ok()?;
         found.cache.as_ref().map(|cache| cache.shared_table())

@@ -15,6 +15,7 @@ use isogrid_grid::catalog::{
 };
 use isogrid_grid::structures::new_table;
 use isogrid_grid::structures::queues::Queues;
+use isogrid_grid::structures::sessions::{self, Sessions};
 use isogrid_grid::{Catalog, Structures};
 use tokio::sync::Notify;
 
@@ -61,6 +62,10 @@ pub struct Node {
     pub queues: LocalQueues,
     /// Those of the cluster that this member serves.
     pub hosted_queues: queues::Hosting,
+    /// Its web sessions, if it stands alone.
+    pub sessions: Sessions,
+    /// Those of the cluster; set before it takes part in one.
+    pub shared_sessions: OnceLock<Sessions>,
     /// Answers to requests that may come twice.
     pub answers: Answers,
     /// How transactions stand.
@@ -140,6 +145,9 @@ impl Node {
         let structures = Structures::new(allocator(), started).map_err(refused)?;
         let refused = |source| super::Error::Cache { name: Queues::TABLE.to_owned(), source };
         let queues = new_table(1, allocator(), started).map_err(refused)?;
+        let refused = |source| super::Error::Cache { name: Sessions::TABLE.to_owned(), source };
+        let sessions = new_table(1, allocator(), started).map_err(refused)?;
+        sessions.set_max_bytes(sessions::BYTES_MAX);
         let limit = config.caches.first().map_or(0, |cache| cache.limits.max_bytes);
         Ok(Arc::new(Node {
             detail: Detail::new(config.protocol.detail, config.protocol.prefix_delimiter),
@@ -169,6 +177,8 @@ impl Node {
             hosting: Hosting::default(),
             queues: LocalQueues::new(queues),
             hosted_queues: queues::Hosting::default(),
+            sessions: Sessions::new(Arc::new(sessions)),
+            shared_sessions: OnceLock::new(),
             answers: Answers::default(),
             transactions: Transactions::default(),
             counters: AllCounters::default(),

@@ -2,6 +2,7 @@
 //! [`Pending`] and is woken. Those of a cluster are in `hosting.rs`.
 
 mod hosting;
+mod reading;
 mod slot;
 
 use std::future::Future;
@@ -13,13 +14,15 @@ use std::time::Duration;
 
 use isogrid_engine::persist::{KeptTable, PersistMode, Preload};
 use isogrid_engine::{Table, Timestamp};
-use isogrid_grid::structure::queue::{Puller, QueueOp, QueueOptions, QueueStats, Refusal};
+use isogrid_grid::structure::queue::{Puller, QueueOp, QueueStats, Refusal};
+use isogrid_grid::structures::queues::names::Options;
 use isogrid_grid::structures::queues::{Given, Queues};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::node::Node;
 pub use hosting::{Here, Hosting, Way};
+pub use reading::read;
 use slot::BYTES_MAX;
 pub use slot::{Place, Pulled, Slot, Trouble, Turn};
 
@@ -93,7 +96,7 @@ impl LocalQueues {
     }
 
     /// What a queue is set to, and what there is in it.
-    pub fn look(&self, name: &str) -> Option<(QueueOptions, QueueStats)> {
+    pub fn look(&self, name: &str) -> Option<(Options, QueueStats)> {
         self.state.lock().slot.look(name)
     }
 

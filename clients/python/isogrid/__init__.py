@@ -16,7 +16,9 @@ from .errors import Conflict, Failed, IsogridError, Unknown
 from .locks import Held, Lease, Locks
 from .queues import Delivery, Queue, Shown
 from .segment import segment_of
+from .sessions import Saved, Session, Sessions
 from .streams import Event, Listener
+from .topics import Logged, Lost, Page, Topic
 from .transaction import Condition, Executed, Step, Transaction
 
 __all__ = [
@@ -36,10 +38,17 @@ __all__ = [
     "Lease",
     "Listener",
     "Locks",
+    "Logged",
+    "Lost",
+    "Page",
     "Queue",
+    "Saved",
     "Scram",
+    "Session",
+    "Sessions",
     "Shown",
     "Step",
+    "Topic",
     "Transaction",
     "Unknown",
     "Written",

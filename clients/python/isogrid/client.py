@@ -20,8 +20,10 @@ from .errors import CODES, Failed, IsogridError, Unknown
 from .locks import Locks
 from .message import OPERATIONS, Message
 from .queues import Queue
+from .sessions import Sessions
 from .retry import Attempts, repeat_of, wants_idem
 from .target import Target, with_numbers
+from .topics import Topic
 from .transaction import Condition, Executed, Step, Transaction, execute, transact
 
 VERSION = "0.1.0"
@@ -107,6 +109,14 @@ class Client:
     def queue(self, name: str, options: Optional[Mapping[str, Any]] = None) -> Queue:
         """The queue of this name; `options` as for `cache`."""
         return Queue(self, self._target("QUEUE", name, options))
+
+    def topic(self, name: str, options: Optional[Mapping[str, Any]] = None) -> Topic:
+        """The topic of this name; `options` as for `cache`."""
+        return Topic(self, name, self._target("TOPIC", name, options))
+
+    def sessions(self, name: str = "default") -> Sessions:
+        """The space of web sessions of this name; it is there as soon as somebody names it."""
+        return Sessions(self, self._target("SESSIONS", name, None))
 
     def create(
         self, kind: str, name: str, options: Mapping[str, Any], only_new: bool = False

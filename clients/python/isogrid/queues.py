@@ -37,12 +37,12 @@ class Delivery:
         """The message comes again after `delay` seconds, or when the backoff of the queue is over;
         with `refusal` DEAD_LETTER it is dead, with DROP gone. False if it was delivered again
         before."""
-        one = {"receipt": self.receipt, "delay": _ms(delay), "refusal": refusal, "reason": reason}
+        one = {"receipt": self.receipt, "delay": ms(delay), "refusal": refusal, "reason": reason}
         return self.queue._settle("NACK", {"deliveries": [one]})
 
     def extend(self, seconds: float) -> bool:
         """More time, from now. False if the time was over."""
-        return self.queue._settle("EXTEND", {"receipts": [self.receipt], "wait": _ms(seconds)})
+        return self.queue._settle("EXTEND", {"receipts": [self.receipt], "wait": ms(seconds)})
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,7 @@ class Queue:
         """Publishes a message once, however often it has to be sent. Its id; that of the first one
         if there was one with the same `dedup`. Raises Failed (QUOTA_EXCEEDED) when the queue is
         full."""
-        said = [{"name": name, "value": value} for name, value in (headers or {}).items()]
-        message = {
-            "dedup": None if dedup is None else octets(dedup),
-            "group": None if group is None else octets(group),
-            "delay": _ms(delay),
-            "ttl": _ms(ttl),
-            "priority": priority,
-            "content": {"headers": said, "body": octets(body)},
-        }
+        message = new_message(body, headers, dedup, group, delay, ttl, priority)
         asked = {"ack": "DEFAULT", "messages": [message]}
         return int(self._call("PUBLISH", asked).result["results"][0]["id"])
 
@@ -97,7 +89,7 @@ class Queue:
         """Up to `n` messages, 1 to 64; it waits for one so long, and gives none if there is
         none."""
         timeout = self._client.timeout + wait
-        asked = {"group": "", "n": n, "wait": _ms(wait)}
+        asked = {"group": "", "n": n, "wait": ms(wait)}
         answer = self._client.call("queue.PULL", asked, self.target, timeout=timeout)
         return [self._delivery(one) for one in answer.result["deliveries"]]
 
@@ -132,7 +124,7 @@ class Queue:
 
     def _delivery(self, one: Mapping[str, Any]) -> Delivery:
         told = one["receipt"], int(one["id"]), int(one["attempt"]), int(one["published_ms"])
-        return Delivery(self, *told, *_content(one))
+        return Delivery(self, *told, *content(one))
 
     def _settle(self, op: str, body: Mapping[str, Any]) -> bool:
         try:
@@ -146,17 +138,39 @@ class Queue:
         return self._client.call(f"queue.{op}", body, self.target)
 
 
+def new_message(
+    body: Data,
+    headers: Optional[Mapping[str, str]],
+    dedup: Optional[Data],
+    group: Optional[Data],
+    delay: float = 0,
+    ttl: float = 0,
+    priority: int = 4,
+) -> dict[str, Any]:
+    """A message as PUBLISH has it."""
+    said = [{"name": name, "value": value} for name, value in (headers or {}).items()]
+    return {
+        "dedup": None if dedup is None else octets(dedup),
+        "group": None if group is None else octets(group),
+        "delay": ms(delay),
+        "ttl": ms(ttl),
+        "priority": priority,
+        "content": {"headers": said, "body": octets(body)},
+    }
+
+
 def _shown(one: Mapping[str, Any]) -> Shown:
     reasons = [cause["reason"] for cause in one["causes"]]
     told = int(one["id"]), one["state"], int(one["attempts"]), int(one["priority"])
-    return Shown(*told, one["group"], int(one["published_ms"]), reasons, *_content(one))
+    return Shown(*told, one["group"], int(one["published_ms"]), reasons, *content(one))
 
 
-def _content(one: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
+def content(one: Mapping[str, Any]) -> tuple[dict[str, str], bytes]:
+    """The headers and the body of a message."""
     headers = {header["name"]: header["value"] for header in one["content"]["headers"]}
     return headers, one["content"]["body"]
 
 
-def _ms(seconds: float) -> int:
+def ms(seconds: float) -> int:
     """A span that is not nothing is at least a millisecond."""
     return 0 if seconds == 0 else max(1, round(seconds * 1000))

@@ -6,7 +6,7 @@ import unittest
 import uuid
 from typing import Any
 
-from isogrid import Client, Condition, Conflict, Failed, Step
+from isogrid import Client, Condition, Conflict, Failed, Logged, Lost, Step
 
 ADDRESS = os.environ.get("ISOGRID_ADDRESS", "")
 
@@ -256,6 +256,74 @@ class Queues(Live):
         self.assertTrue(first.ack())
         self.assertEqual([one.body for one in jobs.pull(64)], [b"1"], "one of a group at a time")
         self.assertEqual(jobs.purge(), 68)
+
+
+class Topics(Live):
+    def test_groups_get_each_message_and_who_reads_does_too(self) -> None:
+        self.addCleanup(self.client.drop, "TOPIC", self.name)
+        news = self.client.topic(self.name, {"max_len": 3})
+        group = news.group("g", options={"attempts": 2})
+        reader = news.subscribe()
+        first = news.publish("one", headers={"to": "all"}, dedup="1")
+        self.assertEqual(news.publish("one", dedup="1"), first)
+        one = group.pull(5)
+        self.assertEqual([(each.id, each.body) for each in one], [(first, b"one")])
+        self.assertTrue(one[0].ack())
+        read = next(reader)
+        assert isinstance(read, Logged)
+        self.assertEqual((read.id, read.body, read.headers), (first, b"one", {"to": "all"}))
+        later = threading.Timer(0.1, news.publish, ["two"])
+        later.start()
+        self.assertEqual([each.body for each in news.read(first + 1, wait=10).messages], [b"two"])
+        later.join()
+        for body in ("three", "four", "five"):
+            news.publish(body)
+        self.assertEqual(next(reader), Lost(1))
+        read = next(reader)
+        assert isinstance(read, Logged)
+        self.assertEqual(read.body, b"three")
+        self.assertEqual(news.read(first, 1).lost, 2)
+        self.assertEqual(len(news.read(f"@{read.published_ms}").messages), 3)
+        late = news.group("late", "first")
+        self.assertEqual([each.body for each in late.pull(9)], [b"three", b"four", b"five"])
+        self.assertEqual((group.stats()["ready"], news.stats()["lost"]), (3, 2))
+        self.refused("OUT_OF_RANGE", news.read, news.read("new").next + 1)
+        self.assertEqual(news.purge(), 3)
+
+
+class Sessions(Live):
+    def test_two_requests_change_different_attributes_and_a_logout_stays(self) -> None:
+        web = self.client.sessions(self.name)
+        (a, b) = (os.urandom(16), os.urandom(16))
+        self.assertIsNotNone(web.create(a, {"user": "ann"}, lifetime=9000, index=["user:1"]))
+        self.assertIsNone(web.create(a))
+        first = web.load(a)
+        assert first is not None
+        self.assertEqual((first.attributes, first.index), ({"user": b"ann"}, ["user:1"]))
+        self.assertEqual(first.idle_left, 1800)
+        one = web.save(a, {"cart": "1"}, base=first.version, add={"hits": 2})
+        two = web.save(a, {"theme": b"\0dark"}, base=first.version, merge={"j": '{"a":1}'})
+        assert one is not None and two is not None
+        self.assertEqual((one.conflicts, two.conflicts), ([], []))
+        three = web.save(a, {"cart": "2"}, delete=["j"], base=first.version, default={"user": "x"})
+        assert three is not None
+        self.assertEqual(three.conflicts, ["cart", "j"])
+        self.assertIsNone(web.save(a, {"cart": "3"}, base=first.version, mode="STRICT"))
+        now = web.load(a, names=["cart", "hits"], touch=False)
+        assert now is not None
+        self.assertEqual(now.attributes, {"cart": b"2", "hits": (2).to_bytes(8, "big")})
+        self.assertIsNone(web.load(a, known=now.version))
+        self.assertEqual(web.touch(a), 1800)
+        self.assertIsNotNone(web.renew(a, b))
+        self.refused("SESSION_GONE", web.save, a, {"cart": "4"})
+        self.assertTrue(web.index(b, add=["team:7"]))
+        self.assertEqual((web.find("team:7"), web.count()), ([b], 1))
+        (shown,) = web.list()
+        self.assertEqual((int(shown["attributes"]), shown["index"]), (4, ["team:7", "user:1"]))
+        self.assertEqual(web.destroy_by("user:1"), 1)
+        self.refused("SESSION_GONE", web.save, b, {"cart": "5"})
+        self.assertIsNone(web.load(b))
+        self.assertFalse(web.destroy(b))
 
 
 class CountersAndLocks(Live):

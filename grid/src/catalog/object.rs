@@ -17,13 +17,18 @@ pub enum Kind {
     Counters = 2,
     /// A space of leases, locks and semaphores.
     Locks = 3,
-    /// A queue.
+    /// A queue, or a group of a topic.
     Queue = 4,
+    /// A topic.
+    Topic = 5,
+    /// A space of sessions.
+    Sessions = 6,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 4] = [Kind::Cache, Kind::Counters, Kind::Locks, Kind::Queue];
+    pub const ALL: [Kind; 6] =
+        [Kind::Cache, Kind::Counters, Kind::Locks, Kind::Queue, Kind::Topic, Kind::Sessions];
 
     /// The kind's name.
     #[must_use]
@@ -33,6 +38,8 @@ impl Kind {
             Kind::Counters => "counters",
             Kind::Locks => "locks",
             Kind::Queue => "queue",
+            Kind::Topic => "topic",
+            Kind::Sessions => "sessions",
         }
     }
 

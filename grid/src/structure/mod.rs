@@ -8,6 +8,8 @@ pub mod lock;
 mod number;
 pub mod numbers;
 pub mod queue;
+pub mod session;
+pub mod topic;
 
 use isogrid_engine::Timestamp;
 

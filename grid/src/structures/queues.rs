@@ -3,32 +3,37 @@
 //! the segment over, makes the queues anew of the entries.
 //!
 //! A message that is published is one entry, with its bytes; what becomes of it is a second, small one.
-//! All entries of a queue are in its segment: they have one log and one order.
+//! All entries of a queue are in its segment: they have one log and one order. So are those of a topic
+//! and of its groups, which are queues that have no messages of their own.
 
+mod by_name;
 mod hosted;
+pub mod names;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use isogrid_engine::hash::stable_segment;
 use isogrid_engine::{Cursor, Error, NewEntry, Table, Timestamp};
 
+pub use self::by_name::Made;
 pub use self::hosted::Hosted;
+use self::names::{Name, home, of_topic};
 use super::NotKept;
 use crate::id::Epoch;
 use crate::structure::Structure;
-use crate::structure::queue::{
-    Delivery, Head, NewMessage, Part, Queue, QueueOp, QueueOptions, QueueReply, Wake,
-};
+use crate::structure::queue::{Delivery, Head, NewMessage, Part, Queue, QueueOp, QueueReply, Wake};
+use crate::structure::topic::{Ahead, Start, Topic};
 
 /// Bits of an id that are counted; in a cluster the epoch is in front of them.
 const COUNTED_BITS: u32 = 40;
 /// The first byte of all keys.
 const QUEUE: u8 = b'q';
 
-/// The segment of all entries of a queue.
+/// The segment of all entries of a queue, or of a topic and its groups.
 #[must_use]
 pub fn segment_of(table: &Table, name: &str) -> u32 {
-    u32::try_from(stable_segment(name.as_bytes(), table.segment_count())).unwrap_or(0)
+    u32::try_from(stable_segment(home(name).as_bytes(), table.segment_count())).unwrap_or(0)
 }
 
 /// A message that is handed out, and its bytes.
@@ -60,6 +65,17 @@ pub struct Done {
     pub given: Vec<Given>,
 }
 
+/// Messages that are read from a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Read {
+    /// How many between the asked position and the first one are gone.
+    pub lost: u64,
+    /// Where to read on.
+    pub next: u64,
+    /// The messages.
+    pub given: Vec<Given>,
+}
+
 /// Parts, by name.
 type Parts = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -70,6 +86,7 @@ pub struct Queues {
     /// The ids of a queue that is new begin here.
     first: u64,
     all: BTreeMap<String, Queue>,
+    topics: BTreeMap<String, Topic>,
 }
 
 impl Queues {
@@ -91,11 +108,30 @@ impl Queues {
                 true
             });
         }
-        let queue = |(name, parts): (String, Parts)| {
-            let parts = parts.iter().map(|(name, bytes)| (&**name, &**bytes));
-            Some((name, Queue::of_parts(parts, now, first)?))
-        };
-        Queues { segment, first, all: parts.into_iter().filter_map(queue).collect() }
+        let (all, topics) = (BTreeMap::new(), BTreeMap::new());
+        let mut queues = Queues { segment, first, all, topics };
+        // A topic comes ahead of its groups.
+        parts.iter().for_each(|(name, parts)| queues.put_back(name, parts, now));
+        queues
+    }
+
+    /// What these parts are comes back. A group whose topic is not there is none.
+    fn put_back(&mut self, name: &str, parts: &Parts, now: Timestamp) {
+        let (parts, first) = (parts.iter().map(|(name, bytes)| (&**name, &**bytes)), self.first);
+        match Name::of(name) {
+            Name::Queue(name) => {
+                let queue = Queue::of_parts(parts, now, first);
+                self.all.extend(queue.map(|queue| (name.to_owned(), queue)));
+            }
+            Name::Topic(name) => {
+                let topic = Topic::of_parts(parts, now, first);
+                self.topics.extend(topic.map(|topic| (name.to_owned(), topic)));
+            }
+            Name::Group(topic, group) => {
+                let topic = self.topics.get_mut(topic);
+                topic.map(|topic| topic.put_back(group, parts, now));
+            }
+        }
     }
 
     /// The first id of those that are given out in an epoch: above all of those before it (R3).
@@ -107,61 +143,12 @@ impl Queues {
     /// No id from this one on was given out yet.
     #[must_use]
     pub fn next_id(&self) -> u64 {
-        self.first.max(self.all.values().map(Queue::next_id).max().unwrap_or(0))
-    }
-
-    /// The queue of this name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Queue> {
-        self.all.get(name)
-    }
-
-    /// All queues, by name.
-    pub fn all(&self) -> impl Iterator<Item = (&str, &Queue)> {
-        self.all.iter().map(|(name, queue)| (&**name, queue))
-    }
-
-    /// Makes a queue; `false` when there is one of this name.
-    ///
-    /// # Errors
-    /// It could not be kept, and is not there.
-    pub fn create(
-        &mut self,
-        table: &Table,
-        now: Timestamp,
-        name: &str,
-        options: QueueOptions,
-    ) -> Result<bool, Error> {
-        if self.all.contains_key(name) {
-            return Ok(false);
-        }
-        let queue = Queue::new(options, now, self.next_id());
-        let bytes = queue.part(&Part::Options).unwrap_or_default();
-        put(table, &self.key(table, name, &Part::Options), [&bytes, b""], now)?;
-        self.all.insert(name.to_owned(), queue);
-        Ok(true)
-    }
-
-    /// Removes a queue and all that is in it; `false` when there is none. What it is set to goes last:
-    /// as long as anything of it is left, the queue is there.
-    ///
-    /// # Errors
-    /// As [`Queues::apply`].
-    pub fn remove(&mut self, table: &Table, now: Timestamp, name: &str) -> Result<bool, NotKept> {
-        let Some(queue) = self.all.get(name) else { return Ok(false) };
-        let next = queue.next_id();
-        let parts = queue.parts().filter(|part| *part != Part::Options).chain([Part::Options]);
-        for (done, part) in parts.enumerate() {
-            remove(table, &self.key(table, name, &part), now)
-                .map_err(|why| NotKept { why, done })?;
-        }
-        self.first = self.first.max(next);
-        self.all.remove(name);
-        Ok(true)
+        let topics = self.topics.values().map(Topic::next_id);
+        self.first.max(self.all.values().map(Queue::next_id).chain(topics).max().unwrap_or(0))
     }
 
     /// Publishes a message with these bytes. It is dealt with the next operation: see [`Queues::deal`].
-    /// `None`: there is no such queue.
+    /// `None`: there is no such queue or topic.
     ///
     /// # Errors
     /// It could not be kept, and is not published.
@@ -171,17 +158,38 @@ impl Queues {
         now: Timestamp,
         (name, new, bytes): (&str, &NewMessage<'_>, &[u8]),
     ) -> Option<Result<QueueReply, Error>> {
-        let queue = self.all.get_mut(name)?;
-        let reply = queue.apply(now, QueueOp::Publish(*new), &mut Vec::new());
+        let (reply, _) = self.tell(now, name, QueueOp::Publish(*new))?;
         let QueueReply::Published { id } = reply else { return Some(Ok(reply)) };
-        let head = queue.head(id).map(Head::to_bytes).unwrap_or_default();
-        let key = self.key(table, name, &Part::Message(id));
-        let kept = put(table, &key, [&head, bytes], now);
+        let part = Part::Message(id);
+        let head = self.part(name, &part).unwrap_or_default();
+        let kept = put(table, &self.key(table, name, &part), [&head, bytes], now);
         if kept.is_err() {
-            let retract = QueueOp::Retract { id };
-            self.all.get_mut(name)?.apply(now, retract, &mut Vec::new());
+            self.tell(now, name, QueueOp::Retract { id });
         }
         Some(kept.map(|()| reply))
+    }
+
+    /// Up to so many messages of a topic from there on. `None`: there is no such topic.
+    ///
+    /// # Errors
+    /// [`Ahead`].
+    pub fn read(
+        &mut self,
+        table: &Table,
+        now: Timestamp,
+        (name, start, most): (&str, Start, usize),
+    ) -> Option<Result<Read, Ahead>> {
+        let Name::Topic(of) = Name::of(name) else { return None };
+        let page = match self.topics.get_mut(of)?.read(now, start, most) {
+            Ok(page) => page,
+            Err(ahead) => return Some(Err(ahead)),
+        };
+        let give = |delivery: Delivery| {
+            let payload = self.payload(table, now, name, delivery.receipt.id)?;
+            Some(Given { delivery, payload })
+        };
+        let given = page.messages.into_iter().filter_map(give).collect();
+        Some(Ok(Read { lost: page.lost, next: page.next, given }))
     }
 
     /// Deals, behind so many messages that were published and are kept. `None`: there is no such queue.
@@ -213,9 +221,8 @@ impl Queues {
         (name, op): (&str, QueueOp<'_>),
         told: &mut Vec<Told>,
     ) -> Option<Result<Done, NotKept>> {
-        let mut wakes = Vec::new();
-        let reply = self.all.get_mut(name)?.apply(now, op, &mut wakes);
-        Some(self.keep(table, now, name, (reply, wakes), told))
+        let told_now = self.tell(now, name, op)?;
+        Some(self.keep(table, now, name, told_now, told))
     }
 
     /// Does what is due by time.
@@ -228,9 +235,11 @@ impl Queues {
         now: Timestamp,
         told: &mut Vec<Told>,
     ) -> Result<(), NotKept> {
-        let is_due = |queue: &Queue| queue.next_deadline().is_some_and(|at| at <= now);
-        let due = self.all.iter().filter(|(_, queue)| is_due(queue));
-        let due: Vec<String> = due.map(|(name, _)| name.clone()).collect();
+        let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        let queues = self.all.iter().filter(|(_, queue)| is_due(queue.next_deadline()));
+        let topics = self.topics.iter().filter(|(_, topic)| is_due(topic.next_deadline()));
+        let topics = topics.map(|(name, _)| of_topic(name));
+        let due: Vec<String> = queues.map(|(name, _)| name.clone()).chain(topics).collect();
         for name in due {
             self.apply(table, now, (&name, QueueOp::Deal), told).transpose()?;
         }
@@ -240,13 +249,20 @@ impl Queues {
     /// When something is due by time.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.all.values().filter_map(Queue::next_deadline).min()
+        let topics = self.topics.values().filter_map(Topic::next_deadline);
+        self.all.values().filter_map(Queue::next_deadline).chain(topics).min()
     }
 
     /// The bytes of a message.
     #[must_use]
     pub fn payload(&self, table: &Table, now: Timestamp, name: &str, id: u64) -> Option<Vec<u8>> {
-        let (key, pinned) = (self.key(table, name, &Part::Message(id)), table.pin());
+        // Those of a group are the topic's.
+        let owner = match Name::of(name) {
+            Name::Group(topic, _) => Cow::Owned(of_topic(topic)),
+            Name::Queue(_) | Name::Topic(_) => Cow::Borrowed(name),
+        };
+        let key = self.key(table, &owner, &Part::Message(id));
+        let pinned = table.pin();
         let mut entry = pinned.entry(table.hash(&key), &key, now)?;
         Some(Head::payload(entry.get()?.value())?.to_vec())
     }
@@ -257,32 +273,45 @@ impl Queues {
         table: &Table,
         now: Timestamp,
         name: &str,
-        (mut reply, wakes): (QueueReply, Vec<Wake>),
+        (mut reply, wakes): (QueueReply, Vec<(String, Wake)>),
         told: &mut Vec<Told>,
     ) -> Result<Done, NotKept> {
-        let give = |delivery: Delivery| {
-            let payload = self.payload(table, now, name, delivery.receipt.id).unwrap_or_default();
+        let give = |queue: &str, delivery: Delivery| {
+            let payload = self.payload(table, now, queue, delivery.receipt.id).unwrap_or_default();
             Given { delivery, payload }
         };
         let mut given = Vec::new();
         if let QueueReply::Deliveries(all) = &mut reply {
-            given = all.drain(..).map(give).collect();
+            given = all.drain(..).map(|one| give(name, one)).collect();
         }
-        told.extend(wakes.into_iter().map(|Wake { ticket, deliveries }| {
-            let given = deliveries.into_iter().map(give).collect();
-            Told { queue: name.to_owned(), ticket, given }
+        told.extend(wakes.into_iter().map(|(queue, Wake { ticket, deliveries })| {
+            let given = deliveries.into_iter().map(|one| give(&queue, one)).collect();
+            Told { queue, ticket, given }
         }));
-        let changed = self.all.get_mut(name).map(Queue::take_changed).unwrap_or_default();
-        for (done, part) in changed.iter().enumerate() {
-            let key = self.key(table, name, part);
-            let bytes = self.all.get(name).and_then(|queue| queue.part(part));
-            let kept = match bytes {
+        let mut done = 0;
+        for name in self.groups_of(name).into_iter().chain([name.to_owned()]) {
+            self.keep_changed(table, now, &name, &mut done)?;
+        }
+        Ok(Done { reply, given })
+    }
+
+    fn keep_changed(
+        &mut self,
+        table: &Table,
+        now: Timestamp,
+        name: &str,
+        done: &mut usize,
+    ) -> Result<(), NotKept> {
+        for part in self.take_changed(name) {
+            let key = self.key(table, name, &part);
+            let kept = match self.part(name, &part) {
                 Some(bytes) => put(table, &key, [&bytes, b""], now),
                 None => remove(table, &key, now),
             };
-            kept.map_err(|why| NotKept { why, done })?;
+            kept.map_err(|why| NotKept { why, done: *done })?;
+            *done += 1;
         }
-        Ok(Done { reply, given })
+        Ok(())
     }
 
     /// The key of a part: behind its name the first number with which it is in the queue's segment.

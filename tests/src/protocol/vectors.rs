@@ -57,8 +57,8 @@ pub(super) fn frame(name: &str, told: Value) -> Value {
 
 fn of_operation(operation: &Operation) -> Vec<Value> {
     let op = format!("{}.{}", operation.group, operation.name);
-    let object =
-        if matches!(operation.group, "cache" | "counter" | "lease" | "queue") { OBJECT } else { 0 };
+    let groups = ["cache", "counter", "lease", "queue", "session"];
+    let object = if groups.contains(&operation.group) { OBJECT } else { 0 };
     let mut vectors = Vec::new();
     for sample in Sample::BOTH {
         let timeout_ms = if sample == Sample::Full { 250 } else { 0 };

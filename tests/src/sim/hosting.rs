@@ -15,6 +15,7 @@ use isogrid_grid::replica::Peer;
 use isogrid_grid::segment::Request;
 use isogrid_grid::structure::queue::{NewMessage, Puller, QueueOp, QueueReply};
 use isogrid_grid::structures::NotKept;
+use isogrid_grid::structures::queues::names::Options;
 use isogrid_grid::structures::queues::{Given, Hosted, Queues, Told};
 
 use super::groups::QUEUES;
@@ -317,7 +318,7 @@ impl Hosting {
             let (name, now) = (name_of(asked.queue), at.now.wall);
             match asked.job {
                 Job::Make => {
-                    let options = options_of(asked.queue);
+                    let options = Options::Queue(options_of(asked.queue));
                     let made = slot.queues.create(table, now, &name, options);
                     Ok(made.map_or(Said::Failed, |_| Said::Done))
                 }

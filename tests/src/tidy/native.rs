@@ -47,6 +47,7 @@ fn group(code: u16) -> &'static str {
         0x03 => "counter",
         0x04 => "lease",
         0x05 => "queue",
+        0x06 => "session",
         0x09 => "catalog",
         0x0a => "admin",
         0x0b => "batch",

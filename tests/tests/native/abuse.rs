@@ -123,7 +123,7 @@ fn a_bad_request_is_answered_and_nothing_else_suffers() {
     for (head, body, code) in [
         ("0100 0301", "00000000 00000001 01", "BAD_ENCODING"),
         ("0100 0009", ping, "UNSUPPORTED_OP"),
-        ("0100 0601", ping, "UNSUPPORTED_OP"),
+        ("0100 0701", ping, "UNSUPPORTED_OP"),
         ("0100 010b", ping, "UNSUPPORTED_OP"),
         ("0102 0001", "02 ff00 00000000 00000000", "UNSUPPORTED_EXT"),
         ("0102 0001", "0c 0300 0300 00000000 00000000", "BAD_ENCODING"),

@@ -38,6 +38,16 @@ fn queue() {
 }
 
 #[test]
+fn session() {
+    run(include_str!("../../vectors/native/session.txt"));
+}
+
+#[test]
+fn topic() {
+    run(include_str!("../../vectors/native/topic.txt"));
+}
+
+#[test]
 fn catalog() {
     run(include_str!("../../vectors/native/catalog.txt"));
 }

@@ -1,4 +1,4 @@
-//! Every operation of the native protocol, by nobody and each of six identities, on an own
+//! Every operation of the native protocol, by nobody and each of seven identities, on an own
 //! object, on another one, and on keys with another prefix; alone, within a batch, and within a
 //! transaction. The table of what each needs is in `tests/vectors/security/native.txt`; an
 //! operation without a row fails.
@@ -14,13 +14,14 @@ use super::PASSWORD;
 const TABLE: &str = include_str!("../../vectors/security/native.txt");
 
 /// Nobody; one who may read what is own; one who may write there and not read; one who may read,
-/// write and delete keys of one prefix there; one who may look at the node; one who may change what
-/// is own; one who may do everything. Those who may make something come last.
-const ROLES: [(&str, &[&str]); 7] = [
+/// write and delete keys of one prefix there; one who may keep sessions there; one who may look at
+/// the node; one who may change what is own; one who may do everything. Those who may make something come last.
+const ROLES: [(&str, &[&str]); 8] = [
     ("", &[]),
     ("reader", &["read@default*"]),
     ("filler", &["write@default*"]),
     ("writer", &["read,write,delete@default*/app:"]),
+    ("keeper", &["session@default*"]),
     ("watcher", &["monitor@*"]),
     ("owner", &["admin@default*"]),
     ("boss", &["all@*"]),
@@ -71,6 +72,7 @@ impl Row {
             "reader" => "read",
             "filler" => "write",
             "writer" => "read,write,delete",
+            "keeper" => "session",
             "owner" => "admin",
             _ => "",
         };
@@ -92,12 +94,13 @@ impl Row {
     }
 }
 
-/// The caches and the queues `default` and `other`; of counters and of locks there is one space,
+/// The caches, the queues and the spaces of sessions `default` and `other`; of counters and of locks there is one space,
 /// `default`.
 struct Objects {
     other: u64,
     default: u64,
     queues: [u64; 2],
+    sessions: [u64; 2],
 }
 
 impl Objects {
@@ -108,7 +111,8 @@ impl Objects {
         };
         let other = made("CACHE", "other");
         let queues = [made("QUEUE", "default"), made("QUEUE", "other")];
-        Objects { other, default: boss.cache("default"), queues }
+        let sessions = [made("SESSIONS", "default"), made("SESSIONS", "other")];
+        Objects { other, default: boss.cache("default"), queues, sessions }
     }
 
     /// Where a request of that name goes; `None` if there is nothing of its kind.
@@ -118,6 +122,8 @@ impl Objects {
             ("cache", _) => Some(self.other),
             ("queue", "default") => Some(self.queues[0]),
             ("queue", _) => Some(self.queues[1]),
+            ("session", "default") => Some(self.sessions[0]),
+            ("session", _) => Some(self.sessions[1]),
             ("counter", "default") => Some(COUNTERS),
             ("lease", "default") => Some(LOCKS),
             ("counter" | "lease", _) => None,

@@ -81,6 +81,8 @@ pub mod lock;
 pub mod memo;
 mod open_tx;
 pub mod queue;
+pub mod session;
+pub mod topic;
 pub mod transaction;
 
 use tokio::sync::mpsc;
@@ -101,8 +103,10 @@ pub use memo::Memo;
 pub use open_tx::OpenTransaction;
 pub use options::Options;
 pub use queue::Queue;
+pub use session::Sessions;
 #[cfg(feature = "client-tls")]
 pub use tls::TlsOptions;
+pub use topic::Topic;
 pub use transaction::{ConflictKey, Transaction};
 pub use url::{BadUrl, URL_ENV, Url};
 

@@ -46,6 +46,7 @@ pub mod conn;
 pub mod counter;
 pub mod lease;
 pub mod queue;
+pub mod session;
 pub mod topology;
 pub mod tx;
 

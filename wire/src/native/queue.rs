@@ -1,4 +1,4 @@
-//! Group 0x05: queues.
+//! Group 0x05: queues and topics.
 
 use super::blob::{Json, Value};
 use super::codec::Ms;
@@ -25,7 +25,7 @@ choices! {
     ConsumeMode {
         /// One of them.
         0 Competing "COMPETING",
-        /// Each: of topics, which this version does not have.
+        /// Each: that is READ, of a topic.
         1 Broadcast "BROADCAST",
     }
 }
@@ -65,6 +65,20 @@ choices! {
         3 InFlight "IN_FLIGHT",
         /// Those that were delivered in vain too often.
         4 Dead "DEAD",
+    }
+}
+
+choices! {
+    /// Where reading begins.
+    ReadFrom {
+        /// With what is published from now on.
+        0 New "NEW",
+        /// With the oldest message that there is.
+        1 First "FIRST",
+        /// With the message of this id, or the next one.
+        2 Position "POSITION",
+        /// With what was published at this time or later.
+        3 Time "TIME",
     }
 }
 
@@ -181,11 +195,27 @@ record! {
     }
 }
 
+record! {
+    /// A message of a topic.
+    LogMessage<'a> {
+        /// Its id, which is its position.
+        id: u64,
+        /// When it was published, ms since 1970.
+        published_ms: u64,
+        /// What it carries.
+        content: Content<'a>,
+    }
+}
+
 group! {
-    /// Queues. The object is a queue. A message is delivered to one consumer, which says with the
+    /// Queues and topics. The object is a queue. A message is delivered to one consumer, which says with the
     /// receipt of the delivery when it is done; until then it comes again, and after so many
     /// deliveries in vain it is dead, which is where REDRIVE finds it. Delivered means at least once;
     /// what was acknowledged with OK is never delivered again.
+    ///
+    /// A topic keeps its messages until its retention takes them. PUBLISH, READ, BROWSE, PURGE and STATS
+    /// are for topics too. A group of consumers of the topic `news` is the queue `news/NAME`, which gets
+    /// each message of the topic; all but PUBLISH is for it.
     0x05 "queue";
     reserved {}
 
@@ -212,7 +242,7 @@ group! {
     /// more messages than the credit that it began with. What it has comes again at once when the
     /// stream or its connection ends.
     0x0502 CONSUME Consume<'a> (Stream, Write, none) {
-        /// For topics; of a queue it is empty.
+        /// Empty: a group of a topic is a queue of its own.
         group: &'a str,
         /// The consumer's name, for people.
         consumer: &'a str,
@@ -286,7 +316,7 @@ group! {
 
     /// Delivers messages, and waits for one if there is none.
     0x0506 PULL Pull<'a> (Dedup, Write, none) {
-        /// For topics; of a queue it is empty.
+        /// Empty, as in CONSUME.
         group: &'a str,
         /// How many at the most: 1 to 64.
         n: u16,
@@ -318,7 +348,7 @@ group! {
         }
     }
 
-    /// Removes messages, but none that a consumer has.
+    /// Removes messages, but none that a consumer has. A group passes over them.
     0x0508 PURGE Purge (Idempotent, Admin, none) {
         /// Which.
         state: MessageState,
@@ -336,7 +366,8 @@ group! {
         Ok {
             /// `ready`, `delayed`, `in_flight`, `dead`, `bytes`, `waiting`, `published`, `duplicates`,
             /// `refused`, `delivered`, `redelivered`, `acked`, `nacked`, `timed_out`, `expired`, `died`,
-            /// `redriven`, `stale`.
+            /// `redriven`, `stale`, `lost`. Of a topic `ready` is what it keeps, and `lost` what its
+            /// retention took; of a group `lost` is what was taken before it was done.
             stats: Json<'a>,
         }
     }
@@ -350,6 +381,31 @@ group! {
         Ok {
             /// How many.
             count: u64,
+        }
+    }
+
+    /// Reads messages of a topic in their order, and waits for one if there is none. Nothing is changed
+    /// by it, and the server knows nothing of who reads: who reads on says `next`. A position that the
+    /// topic has not come to is `OUT_OF_RANGE`.
+    0x050b READ Read (Read, Read, none) {
+        /// Where.
+        from: ReadFrom,
+        /// With POSITION an id, with TIME ms since 1970, else 0.
+        at: u64,
+        /// How many at the most: 1 to 64.
+        n: u16,
+        /// How long to wait; 0: not at all.
+        wait: Ms,
+    } => ReadReply<'a> {
+        /// Those that there are; none, if it has waited long enough.
+        Ok {
+            /// So many from the position on were taken by retention before they were read here. It is
+            /// exact if the topic was served by one member all along, else it is at the most that.
+            lost: u64,
+            /// The position to read on from.
+            next: u64,
+            /// In their order.
+            messages: List<'a, LogMessage<'a>>,
         }
     }
 }

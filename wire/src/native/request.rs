@@ -4,7 +4,7 @@ use super::error::ErrorCode;
 use super::reader::{Malformed, Reader};
 use super::schema::{Group, Operation};
 use super::sink::Sink;
-use super::{admin, batch, cache, catalog, conn, counter, lease, queue, tx};
+use super::{admin, batch, cache, catalog, conn, counter, lease, queue, session, tx};
 
 /// The groups, in the order of their numbers.
 pub const GROUPS: &[&Group] = &[
@@ -14,13 +14,14 @@ pub const GROUPS: &[&Group] = &[
     counter::GROUP,
     lease::GROUP,
     queue::GROUP,
+    session::GROUP,
     catalog::GROUP,
     admin::GROUP,
     batch::GROUP,
 ];
 
 /// Groups whose numbers are kept for what is to come.
-pub const RESERVED_GROUPS: &[(u8, &str)] = &[(0x06, "session"), (0x07, "job"), (0x08, "naming")];
+pub const RESERVED_GROUPS: &[(u8, &str)] = &[(0x07, "job"), (0x08, "naming")];
 
 /// The operation of this opcode.
 #[must_use]
@@ -45,6 +46,8 @@ pub enum Request<'a> {
     Lease(lease::Request<'a>),
     /// Group 0x05.
     Queue(queue::Request<'a>),
+    /// Group 0x06.
+    Session(session::Request<'a>),
     /// Group 0x09.
     Catalog(catalog::Request<'a>),
     /// Group 0x0A.
@@ -100,6 +103,7 @@ impl<'a> Request<'a> {
             0x03 => counter::Request::decode(code, body).map(|body| body.map(Request::Counter)),
             0x04 => lease::Request::decode(code, body).map(|body| body.map(Request::Lease)),
             0x05 => queue::Request::decode(code, body).map(|body| body.map(Request::Queue)),
+            0x06 => session::Request::decode(code, body).map(|body| body.map(Request::Session)),
             0x09 => catalog::Request::decode(code, body).map(|body| body.map(Request::Catalog)),
             0x0a => admin::Request::decode(code, body).map(|body| body.map(Request::Admin)),
             0x0b => batch::Request::decode(code, body).map(|body| body.map(Request::Batch)),
@@ -118,6 +122,7 @@ impl<'a> Request<'a> {
             Request::Counter(body) => body.operation(),
             Request::Lease(body) => body.operation(),
             Request::Queue(body) => body.operation(),
+            Request::Session(body) => body.operation(),
             Request::Catalog(body) => body.operation(),
             Request::Admin(body) => body.operation(),
             Request::Batch(body) => body.operation(),
@@ -133,6 +138,7 @@ impl<'a> Request<'a> {
             Request::Counter(body) => body.encode(out),
             Request::Lease(body) => body.encode(out),
             Request::Queue(body) => body.encode(out),
+            Request::Session(body) => body.encode(out),
             Request::Catalog(body) => body.encode(out),
             Request::Admin(body) => body.encode(out),
             Request::Batch(body) => body.encode(out),

@@ -14,8 +14,10 @@ mod map;
 mod place;
 pub mod queue;
 mod scan;
+pub mod session;
 pub mod show;
 mod target;
+pub mod topic;
 mod watch;
 
 use std::process::ExitCode;

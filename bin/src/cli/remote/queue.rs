@@ -1,6 +1,6 @@
 //! `isogrid queue`: queues of a running server.
 
-mod messages;
+pub mod messages;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -10,6 +10,7 @@ use super::cluster;
 use super::family::{Family, Kind, Number, Sample, by, one};
 use super::queue;
 use super::scrape::Scrape;
+use super::session;
 use crate::config::exposed;
 use crate::server::connections::Spoken;
 use crate::server::counters::Counts;
@@ -63,10 +64,22 @@ families! {
     Counter "isogrid_queue_delivered" ["queue" "attempt"] "Deliveries: the first ones, and again",
         queue::delivered;
     Counter "isogrid_queue_settled" ["queue" "how"]
-        "How deliveries and messages ended: acked, nacked, timed_out, expired, died or redriven",
+        "How deliveries and messages ended: acked, nacked, timed_out, expired, died, redriven or lost",
         queue::settled;
     Counter "isogrid_queue_stale_receipts" ["queue"]
         "Receipts that came after their message was delivered again", |s| queue::of_all(s, |stats| stats.went.stale);
+    Counter "isogrid_session_operations" ["what"]
+        "What was done to web sessions here: created, saved, touched, destroyed or renewed", session::done;
+    Counter "isogrid_session_conflicts" ["how"]
+        "Attributes that two requests had changed at once: overwritten, or refused by a strict save",
+        session::conflicts;
+    Counter "isogrid_session_expirations" []
+        "Web sessions, and what was known of those that had ended, removed because their time was over",
+        |s| one(session::expired(s));
+    Gauge "isogrid_session_bytes" [] "Bytes that web sessions take here, copies included",
+        |s| one(session::bytes(s));
+    Gauge "isogrid_session_limit_bytes" [] "Bytes that web sessions may take here",
+        |s| one(session::limit(s));
     Gauge "isogrid_memory_bytes" ["kind"]
         "Memory of all caches: entries, their index, garbage that readers may still look at", memory;
     Gauge "isogrid_connections" ["protocol"] "Open connections",

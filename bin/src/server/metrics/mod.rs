@@ -8,6 +8,7 @@ mod process;
 mod queue;
 mod render;
 mod scrape;
+mod session;
 
 pub use families::FAMILIES;
 pub use family::{Family, Kind};

@@ -40,7 +40,8 @@ pub fn settled(scrape: &Scrape) -> Vec<Sample> {
     split(scrape, |QueueStats { went, .. }| {
         let (acked, nacked) = (("acked", went.acked), ("nacked", went.nacked));
         let (late, expired) = (("timed_out", went.timed_out), ("expired", went.expired));
-        vec![acked, nacked, late, expired, ("died", went.died), ("redriven", went.redriven)]
+        let (died, redriven) = (("died", went.died), ("redriven", went.redriven));
+        vec![acked, nacked, late, expired, died, redriven, ("lost", went.lost)]
     })
 }
 

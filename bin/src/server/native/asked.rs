@@ -7,6 +7,7 @@ use isogrid_wire::native::catalog::Request as Catalog;
 use isogrid_wire::native::counter::Request as Counter;
 use isogrid_wire::native::lease::Request as Lease;
 use isogrid_wire::native::queue::Request as Queue;
+use isogrid_wire::native::session::Request as Web;
 use isogrid_wire::native::tx::WriteOp;
 use isogrid_wire::native::{Key, Request, WriteOptions};
 
@@ -38,6 +39,7 @@ pub fn all(request: &Request<'_>, ask: &mut Ask<'_>) -> Result<(), Failure> {
         Request::Counter(request) => of_counter(request, ask),
         Request::Lease(request) => of_lease(request, ask),
         Request::Queue(request) => of_all(of_queue(request), ask),
+        Request::Session(request) => of_session(request, ask),
         Request::Catalog(request) => of_catalog(request, ask),
         Request::Admin(Admin::Call(call)) => of_all(of_method(call.method), ask),
         Request::Admin(Admin::Stream(stream)) => of_all(of_method(stream.method), ask),
@@ -148,8 +150,29 @@ fn of_queue(request: &Queue<'_>) -> OpClass {
         Queue::Publish(_) | Queue::Redrive(_) => OpClass::Write,
         Queue::Consume(_) | Queue::Pull(_) => OpClass::ReadWrite,
         Queue::Ack(_) | Queue::Nack(_) | Queue::Extend(_) => OpClass::ReadWrite,
-        Queue::Browse(_) | Queue::Stats(_) => OpClass::Read,
+        Queue::Browse(_) | Queue::Stats(_) | Queue::Read(_) => OpClass::Read,
         Queue::Purge(_) => OpClass::Clear,
+    }
+}
+
+/// A session's id is its key; who gives it another one needs both. What is about more than one
+/// session is about all of the space.
+fn of_session(request: &Web<'_>, ask: &mut Ask<'_>) -> Result<(), Failure> {
+    let class = OpClass::Session;
+    match request {
+        Web::Create(create) => of(class, create.id.0, ask),
+        Web::Load(load) => of(class, load.id.0, ask),
+        Web::Save(save) => of(class, save.id.0, ask),
+        Web::Touch(touch) => of(class, touch.id.0, ask),
+        Web::Destroy(destroy) => of(class, destroy.id.0, ask),
+        Web::Index(index) => of(class, index.id.0, ask),
+        Web::RenewId(renew) => {
+            of(class, renew.old.0, ask)?;
+            of(class, renew.new.0, ask)
+        }
+        Web::Find(_) | Web::Count(_) | Web::ListSessions(_) | Web::DestroyBy(_) => {
+            of_all(class, ask)
+        }
     }
 }
 

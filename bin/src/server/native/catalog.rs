@@ -37,6 +37,9 @@ impl Session {
         request: &Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Failure> {
+        if self.session_space(at, request, reply)? {
+            return Ok(Flow::Said);
+        }
         if let Some(flow) = self.clustered_catalog(at, request)? {
             return Ok(flow);
         }
@@ -126,13 +129,13 @@ impl Session {
     }
 
     fn describe(&self, kind: Kind, name: &str) -> Option<Value> {
-        if kind == Kind::Queue {
-            return self.node.queues.look(name).map(|found| named::document(name, &found));
+        if let Some(name) = named::served(kind, name) {
+            return self.node.queues.look(&name).map(|found| named::document(&name, &found));
         }
         caches::describe(&self.node, kind, name).ok().map(|found| document(&found))
     }
 
-    fn say_resolved(&self, object: &Object, reply: &mut Reply<'_>) {
+    pub(super) fn say_resolved(&self, object: &Object, reply: &mut Reply<'_>) {
         let text = props(&self.node, object);
         let permissions = permissions(&self.node, self.login.identity(), object);
         reply.say(&ResolveReply::Ok { id: object.id, props: Json(&text), permissions });
@@ -187,8 +190,8 @@ pub fn options(options: &Json<'_>) -> Result<Vec<(String, String)>, Failure> {
 }
 
 fn props(node: &Node, object: &Object) -> String {
-    if object.kind == Kind::Queue {
-        let found = node.queues.look(&object.name);
+    if let Some(name) = named::served(object.kind, &object.name) {
+        let found = node.queues.look(&name);
         return found.map_or_else(|| "{}".to_owned(), |(of, _)| named::props(&of).to_string());
     }
     let all = caches::to_json(&caches::told(node, object.describe()));
@@ -206,8 +209,8 @@ fn open(
     name: &str,
     options: &[(&str, &str)],
 ) -> Result<(Arc<Object>, bool), Failure> {
-    if kind == Kind::Queue {
-        return named::open(node, name, options);
+    if let Some(name) = named::served(kind, name) {
+        return named::open(node, &name, options);
     }
     let made = caches::resolve(node, kind, name, Some(options))?;
     Ok((made.object, made.created))
@@ -260,9 +263,9 @@ fn drop_it(node: &Arc<Node>, kind: Kind, name: &str) -> Given {
     if node.catalog.find(kind, name).is_err() {
         return Given::answer(&DropReply::NotFound {});
     }
-    if kind == Kind::Queue {
-        let removed = named::remove(node, name);
-        node.catalog.forget(kind, name);
+    if let Some(name) = named::served(kind, name) {
+        let removed = named::remove(node, &name);
+        named::forget(node, &name);
         return match removed {
             Ok(true) => Given::answer(&DropReply::Ok {}),
             Ok(false) => Given::answer(&DropReply::NotFound {}),

@@ -9,7 +9,7 @@
 //! | `many.rs`, `batch.rs`, `whole.rs`, `walk.rs` | those of many keys; BATCH; CLEAR, SIZE, PART_SEQ; SCAN |
 //! | `tx.rs`, `scratch.rs`, `scratches.rs` | transactions, and what they see and do in one cache and in all |
 //! | `phases.rs`, `answered.rs` | their two phases, and answers that are remembered |
-//! | `counters.rs`, `locks.rs`, `queues/` | counters; leases, locks and semaphores; queues of the cluster |
+//! | `counters.rs`, `locks.rs`, `queues/`, `sessions.rs` | counters; leases, locks and semaphores; queues; sessions of the cluster |
 //! | `order.rs` | the order of what a connection asks |
 //! | `tracked.rs`, `hear.rs`, `follow.rs` | LISTEN and TRACK, and what members tell each other for them |
 
@@ -26,6 +26,7 @@ pub mod phases;
 pub mod queues;
 mod scratch;
 mod scratches;
+mod sessions;
 pub mod spread;
 mod tracked;
 mod tx;
@@ -277,7 +278,7 @@ impl Session {
     }
 
     /// Under what a request may come again, if its client says so.
-    fn name_of(&self, at: &At<'_>) -> Result<Option<OpId>, Failure> {
+    pub(super) fn name_of(&self, at: &At<'_>) -> Result<Option<OpId>, Failure> {
         let Some(number) = at.ext.idem else { return Ok(None) };
         let client = self.instance.ok_or_else(no_instance)?;
         Ok(Some(OpId { client, number }))
@@ -531,7 +532,7 @@ impl Unsent {
         self.cluster.get_or_insert_with(|| Arc::clone(cluster));
     }
 
-    fn send(&mut self, cluster: &Cluster) {
+    pub(in crate::server::native) fn send(&mut self, cluster: &Cluster) {
         self.touched.sort_by_key(|(shared, _)| shared.group);
         for written in self.touched.chunk_by(|(a, _), (b, _)| a.group == b.group) {
             let segments: Vec<u32> = written.iter().map(|(_, segment)| *segment).collect();

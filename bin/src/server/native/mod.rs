@@ -18,7 +18,7 @@
 //! | `tx.rs`, `tx_local.rs`, `open_tx.rs` | group 0x02 |
 //! | `queue.rs`, `consume.rs` | group 0x05 |
 //! | `clustered.rs` | requests for caches of the cluster |
-//! | `conn.rs`, `counter.rs`, `lease.rs`, `catalog.rs`, `admin.rs`, `batch.rs` | the other groups |
+//! | `conn.rs`, `counter.rs`, `lease.rs`, `sessions.rs`, `catalog.rs`, `admin.rs`, `batch.rs` | the other groups |
 
 mod admin;
 mod admission;
@@ -52,6 +52,7 @@ mod request;
 mod run;
 mod scan;
 mod session;
+mod sessions;
 mod time;
 mod topology;
 mod track;
@@ -65,6 +66,7 @@ use std::sync::Arc;
 
 pub use self::failure::Failure;
 pub use self::session::Session;
+pub use self::sessions::mask as session_mask;
 use super::connection::Connection;
 use super::listener::Arrival;
 use super::node::Node;

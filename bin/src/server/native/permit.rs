@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use isogrid_grid::catalog::{Index, Object};
+use isogrid_grid::catalog::{Index, Kind, Object};
 use isogrid_wire::native::admin::Request as Admin;
 use isogrid_wire::native::schema::Operation;
 use isogrid_wire::native::{ErrorCode, Request};
@@ -28,8 +28,15 @@ const BITS: [(OpClass, u32); 5] = [
     (OpClass::Keys, 16),
 ];
 
+/// The same of who may keep sessions.
+const SESSION_BITS: u32 = 1 | 2;
+
 /// All that somebody may do with an object, as `catalog.RESOLVE` tells it.
 pub fn permissions(node: &Node, who: Option<&Identity>, object: &Object) -> u32 {
+    if object.kind == Kind::Sessions {
+        // One permission is for all that is done to them.
+        return if may_some(node, who, OpClass::Session, object) { SESSION_BITS } else { 0 };
+    }
     let may = |(class, _): &&(OpClass, u32)| may_some(node, who, *class, object);
     BITS.iter().filter(may).map(|(_, bit)| bit).sum()
 }

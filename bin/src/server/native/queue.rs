@@ -1,16 +1,19 @@
-//! Group 0x05: queues. A change is answered when it is kept, and a message is handed out when it is
+//! Group 0x05: queues and topics. A change is answered when it is kept, and a message is handed out when it is
 //! kept that it is (DATA_PATH R86).
 
 mod answer;
 pub mod message;
 pub mod named;
+mod read;
 mod shown;
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::sync::Arc;
 
 use isogrid_grid::catalog::Kind;
 use isogrid_grid::structure::queue::{BATCH_MAX, Puller};
+use isogrid_grid::structures::queues::names::of_topic;
 use isogrid_wire::native::ErrorCode;
 use isogrid_wire::native::queue::{Pull, Request};
 
@@ -38,8 +41,18 @@ impl Session {
         request: &Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Failure> {
-        let name = &*at.object(Kind::Queue)?.name;
+        let (is_topic, name) = match at.object {
+            Some(object) if object.kind == Kind::Topic => {
+                (true, Cow::Owned(of_topic(&object.name)))
+            }
+            _ => (false, Cow::Borrowed(&*at.object(Kind::Queue)?.name)),
+        };
+        let name = &*name;
+        check_kind(is_topic, name, request)?;
         let way = self.queues_of_cluster();
+        if let Request::Read(read) = request {
+            return self.read(way, at, name, read);
+        }
         if let Request::Consume(consume) = request {
             check_group(consume.group)?;
             let source = Source::of(&self.node, way, name);
@@ -97,19 +110,55 @@ impl Session {
 
 async fn pulled(node: Arc<Node>, object: u32, pending: Pending) -> Given {
     let given = pending.await.unwrap_or_default();
+    match kept(&node, !given.is_empty()).await {
+        Ok(()) => say_pulled(object, &given, |answer| Given::answer(answer)),
+        Err(failure) => Given::failure(&failure),
+    }
+}
+
+/// Waits until all is kept that was done with queues until now, if there is `any` to be told.
+///
+/// # Errors
+/// It is unknown whether it is.
+pub async fn kept(node: &Node, any: bool) -> Result<(), Failure> {
     let mut keeper = Keeper::of_any(node.data.get().map(|data| &data.persistence));
-    if let Some(keeper) = keeper.as_mut().filter(|_| !given.is_empty()) {
+    if let Some(keeper) = keeper.as_mut().filter(|_| any) {
         keeper.wrote_to(node.structures_mode());
         if let Err(error) = poll_fn(|cx| keeper.poll_kept(cx)).await {
             let why = format!("it is unknown whether the delivery is kept: {error}");
-            return Given::failure(&Failure::new(ErrorCode::OutcomeUnknown, why));
+            return Err(Failure::new(ErrorCode::OutcomeUnknown, why));
         }
     }
-    say_pulled(object, &given, |answer| Given::answer(answer))
+    Ok(())
 }
 
-/// Groups of consumers are of topics.
+/// A group of consumers is a queue of its own.
 fn check_group(group: &str) -> Result<(), Failure> {
     let is_none = group.is_empty();
-    is_none.then_some(()).ok_or_else(|| Failure::invalid("`group` of a queue is empty"))
+    let why = "`group` is empty: a group of a topic is the queue TOPIC/GROUP";
+    is_none.then_some(()).ok_or_else(|| Failure::invalid(why))
+}
+
+/// What is for a topic, and what is for a queue.
+fn check_kind(is_topic: bool, name: &str, request: &Request<'_>) -> Result<(), Failure> {
+    let is_wrong = match request {
+        Request::Publish(_) | Request::Browse(_) | Request::Purge(_) | Request::Stats(_) => false,
+        Request::Read(_) => !is_topic,
+        Request::Consume(_)
+        | Request::Pull(_)
+        | Request::Ack(_)
+        | Request::Nack(_)
+        | Request::Extend(_)
+        | Request::Redrive(_) => is_topic,
+    };
+    match (is_wrong, is_topic) {
+        (false, _) => Ok(()),
+        (true, false) => {
+            Err(Failure::new(ErrorCode::WrongType, "a queue is not READ but consumed"))
+        }
+        (true, true) => {
+            let why = format!("a topic is consumed by its groups, the queues {name}GROUP");
+            Err(Failure::new(ErrorCode::WrongType, why))
+        }
+    }
 }

@@ -317,6 +317,7 @@ impl Session {
             Request::Counter(request) => self.counter(at, request, reply),
             Request::Lease(request) => self.lease(at, request, reply),
             Request::Queue(request) => self.queue(at, request, reply),
+            Request::Session(request) => self.web_session(at, request, reply),
             Request::Catalog(request) => self.catalog(at, request, reply),
             Request::Admin(request) => self.admin(request),
             Request::Batch(request) => self.batch(at, request, reply),

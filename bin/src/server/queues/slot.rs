@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use isogrid_engine::{Error, Table, Timestamp};
-use isogrid_grid::structure::queue::{
-    NewMessage, Puller, QueueOp, QueueOptions, QueueReply, QueueStats,
-};
+use isogrid_grid::structure::queue::{NewMessage, Puller, QueueOp, QueueReply, QueueStats};
+use isogrid_grid::structure::topic::{Ahead, Start};
 use isogrid_grid::structures::NotKept;
-use isogrid_grid::structures::queues::{Done, Given, Queues, Told};
-use tokio::sync::oneshot;
+use isogrid_grid::structures::queues::names::Options;
+use isogrid_grid::structures::queues::{Done, Given, Made, Queues, Read, Told};
+use tokio::sync::{oneshot, watch};
 
 /// Bytes of messages of all queues that a node takes. The table has room for more, so that what
 /// becomes of those that are there can always be noted.
@@ -29,6 +29,8 @@ pub enum Trouble {
     Elsewhere,
     /// It ceased to serve the queue meanwhile.
     Unknown,
+    /// A topic has not come to the position that was asked for.
+    Ahead(Ahead),
 }
 
 /// Where queues are: the node's own, or those of a cluster in a segment that this member serves.
@@ -57,6 +59,9 @@ pub enum Pulled {
     Later(u64, oneshot::Receiver<Vec<Given>>),
 }
 
+/// Who reads topics, by their names: each is told that there is something new.
+type Readers = BTreeMap<String, watch::Sender<()>>;
+
 type Waiting = BTreeMap<(String, u64), oneshot::Sender<Vec<Given>>>;
 
 /// Queues, and who waits.
@@ -64,12 +69,13 @@ pub struct Slot {
     /// The queues.
     pub queues: Queues,
     waiting: Waiting,
+    readers: Readers,
 }
 
 impl Slot {
     /// Nobody waits yet.
     pub fn new(queues: Queues) -> Slot {
-        Slot { queues, waiting: Waiting::new() }
+        Slot { queues, waiting: Waiting::new(), readers: Readers::new() }
     }
 
     /// Does something, and tells those whom it wakes; none is told before it is known who it is.
@@ -82,8 +88,8 @@ impl Slot {
         now: Timestamp,
         act: impl FnOnce(&mut Turn<'_>) -> Result<R, Trouble>,
     ) -> Result<R, Trouble> {
-        let Slot { queues, waiting } = self;
-        let mut turn = Turn { queues, waiting, table, now, told: Vec::new() };
+        let Slot { queues, waiting, readers } = self;
+        let mut turn = Turn { queues, waiting, readers, table, now, told: Vec::new() };
         let done = act(&mut turn);
         // What could not be kept is not handed out.
         if !matches!(done, Err(Trouble::NotKept(_))) {
@@ -93,13 +99,17 @@ impl Slot {
     }
 
     /// What a queue is set to, and what there is in it.
-    pub fn look(&self, name: &str) -> Option<(QueueOptions, QueueStats)> {
-        self.queues.get(name).map(|queue| (*queue.options(), queue.stats()))
+    pub fn look(&self, name: &str) -> Option<(Options, QueueStats)> {
+        self.queues.look(name)
     }
 
     /// What there is in all queues.
     pub fn all(&self) -> Vec<(String, QueueStats)> {
-        self.queues.all().map(|(name, queue)| (name.to_owned(), queue.stats())).collect()
+        let stats = |name: String| {
+            let (_, stats) = self.queues.look(&name)?;
+            Some((name, stats))
+        };
+        self.queues.names().filter_map(stats).collect()
     }
 
     /// When something is due by time.
@@ -113,24 +123,21 @@ pub struct Turn<'t> {
     /// The queues.
     pub queues: &'t mut Queues,
     waiting: &'t mut Waiting,
+    readers: &'t mut Readers,
     table: &'t Table,
     now: Timestamp,
     told: Vec<Told>,
 }
 
 impl Turn<'_> {
-    /// Makes a queue. `Err` with the options of the one that is there.
+    /// Makes a queue, a topic or a group; what came of it, and what it is set to now.
     ///
     /// # Errors
     /// It was not made.
-    pub fn create(
-        &mut self,
-        name: &str,
-        options: QueueOptions,
-    ) -> Result<Result<(), QueueOptions>, Trouble> {
+    pub fn create(&mut self, name: &str, options: Options) -> Result<(Made, Options), Trouble> {
         let made = self.queues.create(self.table, self.now, name, options);
-        let known = self.queues.get(name).map_or(options, |queue| *queue.options());
-        Ok(if made.map_err(Trouble::Undone)? { Ok(()) } else { Err(known) })
+        let known = self.queues.look(name).map_or(options, |(options, _)| options);
+        Ok((made.map_err(Trouble::Undone)?, known))
     }
 
     /// Drops a queue with all that is in it; `false` when there is none.
@@ -138,9 +145,11 @@ impl Turn<'_> {
     /// # Errors
     /// It was not dropped.
     pub fn remove(&mut self, name: &str) -> Result<bool, Trouble> {
+        let groups = self.queues.groups_of(name);
         let removed = self.queues.remove(self.table, self.now, name).map_err(Trouble::NotKept)?;
         // Who waits is told that there is nothing to wait for.
-        self.waiting.retain(|(queue, _), _| queue != name);
+        self.waiting.retain(|(queue, _), _| queue != name && !groups.contains(queue));
+        self.readers.remove(name);
         Ok(removed)
     }
 
@@ -168,6 +177,8 @@ impl Turn<'_> {
         let published = (name, replies.iter().filter(is_kept).count());
         let dealt = self.queues.deal(self.table, self.now, published, &mut self.told);
         dealt.ok_or(Trouble::Absent)?.map_err(Trouble::NotKept)?;
+        // Nobody has to be there.
+        self.readers.get(name).into_iter().for_each(|readers| readers.send_replace(()));
         Ok(replies)
     }
 
@@ -178,6 +189,22 @@ impl Turn<'_> {
     pub fn apply(&mut self, name: &str, op: QueueOp<'_>) -> Result<Done, Trouble> {
         let done = self.queues.apply(self.table, self.now, (name, op), &mut self.told);
         done.ok_or(Trouble::Absent)?.map_err(Trouble::NotKept)
+    }
+
+    /// Messages of a topic from there on, and how to hear of more.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn read(
+        &mut self,
+        name: &str,
+        start: Start,
+        most: usize,
+    ) -> Result<(Read, watch::Receiver<()>), Trouble> {
+        let read = self.queues.read(self.table, self.now, (name, start, most));
+        let read = read.ok_or(Trouble::Absent)?.map_err(Trouble::Ahead)?;
+        let readers = self.readers.entry(name.to_owned());
+        Ok((read, readers.or_insert_with(|| watch::channel(()).0).subscribe()))
     }
 
     /// Asks for messages, and waits for some so long, ms.

@@ -94,7 +94,11 @@ impl<'a> Map<'a> {
         self.0.iter().filter(move |(_, field)| field.version > base).map(|(name, _)| &**name)
     }
 
-    fn change(&mut self, change: &FieldChange<'a>) -> Result<(), Refusal> {
+    /// Changes one field.
+    ///
+    /// # Errors
+    /// [`Refusal`]: it is as it was.
+    pub fn change(&mut self, change: &FieldChange<'a>) -> Result<(), Refusal> {
         let name = Cow::Borrowed(change.name);
         let there = self.0.get(&name).map(|field| &*field.value);
         let value: Cow<'a, [u8]> = match (change.op, there) {

@@ -9,7 +9,7 @@ use super::options::{DEDUP_MAX, DEDUP_MS};
 
 /// The ids that are known.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Window {
+pub(in crate::structure) struct Window {
     ids: BTreeMap<Arc<[u8]>, (u64, Timestamp)>,
     order: BTreeSet<(Timestamp, u64)>,
     names: BTreeMap<u64, (Arc<[u8]>, Timestamp)>,

@@ -49,6 +49,11 @@ impl Line {
         first(&self.ready).map(|(_, id)| *id)
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ready.len()
+    }
+
     /// A message is in the queue, and this is its turn.
     pub fn set(&mut self, stand: &Stand, turn: Turn) {
         self.change(stand, Some(turn));

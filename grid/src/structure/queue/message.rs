@@ -38,7 +38,7 @@ impl Head {
     }
 
     /// Whether its time is over.
-    pub(super) fn is_over(&self, now: Timestamp) -> bool {
+    pub(in crate::structure) fn is_over(&self, now: Timestamp) -> bool {
         self.expires != 0 && self.expires <= now
     }
 
@@ -53,7 +53,7 @@ impl Head {
         put_u32(out, self.len);
     }
 
-    pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {
+    pub(in crate::structure) fn decode(input: &mut Input<'_>) -> Option<Self> {
         let (published, due, expires) = (input.u64()?, input.u64()?, input.u64()?);
         let priority = input.u8()?;
         let mut name = || match input.bool()? {

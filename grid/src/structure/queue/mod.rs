@@ -20,10 +20,12 @@
 //! | `waiters.rs`, `deal.rs` | who waits for messages, and who gets which |
 //! | `settle.rs` | how a delivery ends, and what ends by time alone |
 //! | `dedup.rs` | ids that publishers gave |
+//! | `follow.rs` | messages that are taken from a topic |
 //! | `parts.rs` | the state as parts that are kept |
 
 mod deal;
 mod dedup;
+mod follow;
 mod line;
 mod message;
 mod operation;
@@ -45,7 +47,7 @@ use isogrid_engine::Timestamp;
 
 use super::Structure;
 use crate::mutant::is_planted;
-use dedup::Window;
+pub(super) use dedup::Window;
 pub use message::{Cause, Head, Place, State};
 pub use operation::{
     Delivery, NewMessage, Puller, QueueOp, QueueReply, QueueStats, Receipt, Refusal, Shown, Wake,
@@ -55,6 +57,7 @@ pub use options::{BATCH_MAX, NAME_LEN_MAX, PRIORITY_MAX, QueueOptions, REASON_LE
 pub use parts::Part;
 use shelf::{Message, Shelf};
 pub use texts::QueueOptionError;
+pub(super) use texts::{Field, above_zero, changed, differences, millis, put, shown};
 use waiters::Waiters;
 
 /// A queue.
@@ -70,6 +73,8 @@ pub struct Queue {
     /// The one consumer of a queue for one, and when it asked last.
     holder: Option<(u128, Timestamp)>,
     went: Went,
+    /// The last message of the topic that it has taken, if it follows one.
+    cursor: Option<u64>,
     changed: BTreeSet<Part>,
 }
 
@@ -86,6 +91,7 @@ impl Queue {
             waiters: Waiters::default(),
             holder: None,
             went: Went::default(),
+            cursor: None,
             changed: BTreeSet::new(),
         }
     }
@@ -116,6 +122,9 @@ impl Queue {
     }
 
     fn publish(&mut self, new: &NewMessage<'_>) -> QueueReply {
+        if self.cursor.is_some() {
+            return QueueReply::Invalid("it is published to the topic");
+        }
         if let Some(why) = refuse(new) {
             return QueueReply::Invalid(why);
         }
@@ -176,10 +185,10 @@ impl Queue {
         {
             self.changed.insert(Part::Dedup(name));
         }
-        if !is_planted("queue-acks-lost") {
+        if self.cursor.is_none() && !is_planted("queue-acks-lost") {
             self.changed.insert(Part::Message(id));
         }
-        if !message.state.is_new() {
+        if self.cursor.is_some() || !message.state.is_new() {
             self.changed.insert(Part::State(id));
         }
     }
@@ -219,7 +228,7 @@ impl Queue {
 }
 
 /// Why a message cannot be one.
-fn refuse(new: &NewMessage<'_>) -> Option<&'static str> {
+pub(super) fn refuse(new: &NewMessage<'_>) -> Option<&'static str> {
     let is_name = |name: Option<&[u8]>| name.is_none_or(|n| (1..=NAME_LEN_MAX).contains(&n.len()));
     if !is_name(new.dedup) {
         Some("`dedup` has 1 to 255 bytes")

@@ -266,4 +266,6 @@ pub struct Went {
     pub redriven: u64,
     /// Receipts that were not the latest ones.
     pub stale: u64,
+    /// Messages that the retention of a topic took: of a group those that were not done.
+    pub lost: u64,
 }

@@ -28,12 +28,16 @@ pub enum Part {
     Message(u64),
     /// What has become of a message since.
     State(u64),
+    /// Up to where a queue that follows a topic has taken its messages, or up to where a topic's are
+    /// gone.
+    Cursor,
 }
 
 const OPTIONS: u8 = b'o';
 const DEDUP: u8 = b'd';
 const MESSAGE: u8 = b'm';
 const STATE: u8 = b's';
+const CURSOR: u8 = b'c';
 
 impl Part {
     /// Its name as bytes.
@@ -54,11 +58,12 @@ impl Part {
                 put_u8(&mut out, STATE);
                 put_u64(&mut out, *id);
             }
+            Part::Cursor => put_u8(&mut out, CURSOR),
         }
         out
     }
 
-    fn of_name(bytes: &[u8]) -> Option<Part> {
+    pub(in crate::structure) fn of_name(bytes: &[u8]) -> Option<Part> {
         let (kind, rest) = bytes.split_first()?;
         let id = || <[u8; 8]>::try_from(rest).ok().map(u64::from_le_bytes);
         Some(match *kind {
@@ -66,6 +71,7 @@ impl Part {
             DEDUP => Part::Dedup(rest.into()),
             MESSAGE => Part::Message(id()?),
             STATE => Part::State(id()?),
+            CURSOR => Part::Cursor,
             _ => return None,
         })
     }
@@ -98,11 +104,12 @@ impl Queue {
         first: u64,
     ) -> Option<Self> {
         let (mut options, mut heads, mut states) = (None, BTreeMap::new(), BTreeMap::new());
-        let mut known = Vec::new();
+        let (mut known, mut cursor) = (Vec::new(), None);
         for (name, bytes) in parts {
             let mut input = Input(bytes);
             match Part::of_name(name) {
                 Some(Part::Options) => options = QueueOptions::decode(&mut input),
+                Some(Part::Cursor) => cursor = input.u64(),
                 Some(Part::Message(id)) => heads.extend(Head::decode(&mut input).map(|h| (id, h))),
                 Some(Part::State(id)) => states.extend(State::decode(&mut input).map(|s| (id, s))),
                 Some(Part::Dedup(name)) => {
@@ -111,7 +118,7 @@ impl Queue {
                 None => {}
             }
         }
-        let mut queue = Queue::new(options?, now, first);
+        let mut queue = Queue { cursor, ..Queue::new(options?, now, first) };
         for (id, head) in heads {
             queue.next_id = queue.next_id.max(id.saturating_add(1));
             let new = State { place: Place::Delayed { until: head.due }, ..State::default() };
@@ -158,11 +165,12 @@ impl Queue {
             Part::Message(id) => self.shelf.get(*id)?.head.encode(&mut out),
             Part::State(id) => {
                 let state = &self.shelf.get(*id)?.state;
-                if state.is_new() {
+                if state.is_new() && self.cursor.is_none() {
                     return None;
                 }
                 state.encode(&mut out);
             }
+            Part::Cursor => put_u64(&mut out, self.cursor?),
         }
         Some(out)
     }
@@ -171,7 +179,8 @@ impl Queue {
     pub fn parts(&self) -> impl Iterator<Item = Part> {
         let ids = || self.shelf.behind(0, super::Which::All).map(|(id, _)| id);
         let messages = ids().map(Part::Message).chain(ids().map(Part::State));
-        [Part::Options].into_iter().chain(self.window.names().map(Part::Dedup)).chain(messages)
+        let alone = [Part::Options, Part::Cursor];
+        alone.into_iter().chain(self.window.names().map(Part::Dedup)).chain(messages)
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

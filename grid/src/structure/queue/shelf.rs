@@ -64,6 +64,11 @@ impl Shelf {
         self.line.first()
     }
 
+    /// Messages that can be delivered now.
+    pub fn deliverable(&self) -> usize {
+        self.line.len()
+    }
+
     /// What a consumer has.
     pub fn held_by(&self, consumer: u128) -> Vec<u64> {
         self.held.get(&consumer).into_iter().flatten().copied().collect()

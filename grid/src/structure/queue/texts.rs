@@ -12,8 +12,13 @@ use crate::unit::{parse_size, parse_span, show_size, show_span};
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum QueueOptionError {
     /// There is none of that name.
-    #[error("a queue has no option {0:?}")]
-    Unknown(String),
+    #[error("{what} has no option {name:?}")]
+    Unknown {
+        /// What it was set of: a queue or a topic.
+        what: &'static str,
+        /// What was given.
+        name: String,
+    },
     /// The value is none of those that it takes.
     #[error("{name}: {value:?} is not {allowed}")]
     Value {
@@ -26,16 +31,17 @@ pub enum QueueOptionError {
     },
 }
 
-struct Field {
-    name: &'static str,
-    allowed: &'static str,
-    show: fn(&QueueOptions) -> String,
-    set: fn(&mut QueueOptions, &str) -> Option<()>,
+/// An option as text.
+pub(in crate::structure) struct Field<T> {
+    pub name: &'static str,
+    pub allowed: &'static str,
+    pub show: fn(&T) -> String,
+    pub set: fn(&mut T, &str) -> Option<()>,
 }
 
 const SWITCH: &str = "yes or no";
 
-const FIELDS: [Field; 8] = [
+const FIELDS: [Field<QueueOptions>; 8] = [
     Field {
         name: "max_len",
         allowed: "a number of messages from 1 on",
@@ -97,41 +103,67 @@ impl QueueOptions {
     ///
     /// # Errors
     /// [`QueueOptionError`].
-    pub fn with(mut self, changes: &[(&str, &str)]) -> Result<Self, QueueOptionError> {
-        for (name, text) in changes {
-            let field = FIELDS.iter().find(|field| field.name == *name);
-            let field = field.ok_or_else(|| QueueOptionError::Unknown((*name).to_owned()))?;
-            let (name, value, allowed) = (field.name, (*text).to_owned(), field.allowed);
-            let wrong = || QueueOptionError::Value { name, value, allowed };
-            (field.set)(&mut self, text).ok_or_else(wrong)?;
-        }
-        Ok(self)
+    pub fn with(self, changes: &[(&str, &str)]) -> Result<Self, QueueOptionError> {
+        changed("a queue", &FIELDS, self, changes)
     }
 
     /// All options as text.
     pub fn texts(&self) -> impl Iterator<Item = (&'static str, String)> {
-        FIELDS.iter().map(|field| (field.name, (field.show)(self)))
+        shown(&FIELDS, self)
     }
 
     /// The options that `want` has other than these, in words.
     #[must_use]
     pub fn differences(&self, want: &QueueOptions) -> Vec<String> {
-        let both = self.texts().zip(want.texts()).filter(|(have, want)| have != want);
-        both.map(|((name, have), (_, want))| format!("{name}: have {have}, want {want}")).collect()
+        differences(self.texts(), want.texts())
     }
 }
 
-fn put<T>(place: &mut T, value: T) -> Option<()> {
+/// Options with some changed.
+pub(in crate::structure) fn changed<T>(
+    what: &'static str,
+    fields: &[Field<T>],
+    mut options: T,
+    changes: &[(&str, &str)],
+) -> Result<T, QueueOptionError> {
+    for (name, text) in changes {
+        let unknown = || QueueOptionError::Unknown { what, name: (*name).to_owned() };
+        let field = fields.iter().find(|field| field.name == *name).ok_or_else(unknown)?;
+        let (name, value, allowed) = (field.name, (*text).to_owned(), field.allowed);
+        let wrong = || QueueOptionError::Value { name, value, allowed };
+        (field.set)(&mut options, text).ok_or_else(wrong)?;
+    }
+    Ok(options)
+}
+
+/// All options as text.
+pub(in crate::structure) fn shown<T>(
+    fields: &'static [Field<T>],
+    options: &T,
+) -> impl Iterator<Item = (&'static str, String)> {
+    fields.iter().map(move |field| (field.name, (field.show)(options)))
+}
+
+/// Where two sets of options are not the same, in words.
+pub(in crate::structure) fn differences(
+    have: impl Iterator<Item = (&'static str, String)>,
+    want: impl Iterator<Item = (&'static str, String)>,
+) -> Vec<String> {
+    let both = have.zip(want).filter(|(have, want)| have != want);
+    both.map(|((name, have), (_, want))| format!("{name}: have {have}, want {want}")).collect()
+}
+
+pub(in crate::structure) fn put<T>(place: &mut T, value: T) -> Option<()> {
     *place = value;
     Some(())
 }
 
-fn above_zero(number: u64) -> Option<u64> {
+pub(in crate::structure) fn above_zero(number: u64) -> Option<u64> {
     Some(number).filter(|number| *number > 0)
 }
 
 /// A time; a number alone is milliseconds.
-fn millis(text: &str) -> Option<u64> {
+pub(in crate::structure) fn millis(text: &str) -> Option<u64> {
     let span = || u64::try_from(parse_span(text)?.as_millis()).ok();
     text.parse().ok().or_else(span)
 }
@@ -189,6 +221,6 @@ mod tests {
             assert!(error.starts_with(&format!("{name}: {text:?} is not ")), "{error}");
         }
         let unknown = QueueOptions::default().with(&[("ttl", "1s")]);
-        assert_eq!(unknown, Err(QueueOptionError::Unknown("ttl".to_owned())));
+        assert_eq!(unknown.unwrap_err().to_string(), "a queue has no option \"ttl\"");
     }
 }

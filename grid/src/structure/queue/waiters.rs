@@ -19,6 +19,11 @@ impl Waiters {
         self.all.len()
     }
 
+    /// How many messages they take, all together.
+    pub fn demand(&self) -> usize {
+        self.all.values().map(|(puller, _)| puller.most).sum()
+    }
+
     /// Somebody waits until then; with which ticket.
     pub fn add(&mut self, puller: Puller, until: Timestamp) -> u64 {
         let is_free = |place: &u64| *place <= self.last && !self.all.contains_key(place);

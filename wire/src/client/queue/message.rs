@@ -119,7 +119,7 @@ impl Shown {
 }
 
 /// The headers of a message.
-pub(super) fn headers(content: &Content<'_>) -> Vec<(String, String)> {
+pub(in crate::client) fn headers(content: &Content<'_>) -> Vec<(String, String)> {
     let all = content.headers.iter();
     all.map(|header| (header.name.to_owned(), header.value.to_owned())).collect()
 }

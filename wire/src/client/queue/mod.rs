@@ -49,6 +49,7 @@ use crate::native::queue::{
 use crate::native::{List, Status};
 pub use consumer::{Consume, Consumer};
 pub use delivery::{Delivery, Settled};
+pub(super) use message::headers;
 pub use message::{Message, Shown};
 
 /// Messages that are asked for at a time when all are shown.
@@ -101,7 +102,16 @@ impl Client {
     }
 
     async fn queue_made(&self, name: &str, make: Make) -> Result<Queue, Error> {
-        let object = Object::new(self.handle.clone(), ObjectKind::Queue, name, make);
+        self.made(ObjectKind::Queue, name, make).await
+    }
+
+    pub(super) async fn made(
+        &self,
+        kind: ObjectKind,
+        name: &str,
+        make: Make,
+    ) -> Result<Queue, Error> {
+        let object = Object::new(self.handle.clone(), kind, name, make);
         object.number(Instant::now() + self.handle.timeout).await?;
         Ok(Queue { object: Arc::new(object) })
     }
@@ -113,6 +123,10 @@ impl Queue {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.object.name
+    }
+
+    pub(super) fn object(&self) -> &Object {
+        &self.object
     }
 
     /// Publishes a message, once, however often it has to be sent.
@@ -218,6 +232,6 @@ impl Queue {
 }
 
 /// A span of 0 stays 0.
-fn millis_or_none(span: Duration) -> crate::native::Ms {
+pub(super) fn millis_or_none(span: Duration) -> crate::native::Ms {
     crate::native::Ms(if span.is_zero() { 0 } else { millis(span) })
 }

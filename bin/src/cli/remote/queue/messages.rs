@@ -60,7 +60,12 @@ pub async fn publish(client: &Client, args: &PublishArgs, out: &OutputArgs) -> O
     if let Some(id) = &args.dedup {
         message = message.dedup(id.as_str());
     }
-    let (id, duplicate) = match queue.publish(&message).await? {
+    published(queue.publish(&message).await?, out)
+}
+
+/// Says what came of a message.
+pub fn published(published: Published, out: &OutputArgs) -> Outcome {
+    let (id, duplicate) = match published {
         Published::Done(id) => (id, false),
         Published::Duplicate(id) => (id, true),
         Published::Refused => return Err(Failure::condition("the queue is full")),
@@ -69,7 +74,8 @@ pub async fn publish(client: &Client, args: &PublishArgs, out: &OutputArgs) -> O
     Ok(out.say(text, || json!({ "id": id.to_string(), "duplicate": duplicate })))
 }
 
-fn stdin() -> Result<Vec<u8>, Failure> {
+/// All that stdin has.
+pub fn stdin() -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     let read = std::io::stdin().lock().read_to_end(&mut body);
     read.map_err(|error| Failure::general(format!("cannot read stdin: {error}")))?;
@@ -155,6 +161,7 @@ fn document(one: &Shown) -> Value {
     document.into()
 }
 
-fn headers(all: &[(String, String)]) -> Value {
+/// Headers as a document.
+pub fn headers(all: &[(String, String)]) -> Value {
     super::object(all.iter().map(|(name, value)| (name.as_str(), value.as_str())))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use isogrid_grid::catalog::{Kind, Object};
 use isogrid_grid::structures::queues::Queues;
+use isogrid_grid::structures::sessions::Sessions;
 use isogrid_wire::native::cache::{Clear, PartSeq, Scan, Size};
 use isogrid_wire::native::{Call, Reader, Request as Any};
 
@@ -57,9 +58,10 @@ impl Session {
     ) -> Option<(Begun, usize)> {
         let (cluster, shared) = way;
         let Some(object) = object else {
-            return match shared.name == Queues::TABLE {
-                true => self.queue_here(way, unit),
-                false => self.count_here(way, unit),
+            return match &*shared.name {
+                Queues::TABLE => self.queue_here(way, unit),
+                Sessions::TABLE => self.session_here(way, unit),
+                _ => self.count_here(way, unit),
             };
         };
         match unit.op {

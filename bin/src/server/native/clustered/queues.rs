@@ -5,16 +5,17 @@
 //! | file | what |
 //! |---|---|
 //! | `pull.rs`, `errand.rs` | who waits for messages, and what it asks |
+//! | `read.rs` | who reads topics |
 //! | `named.rs` | queues by name: made, found, listed and dropped |
 
 pub mod errand;
 mod named;
 pub mod pull;
+pub mod read;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use isogrid_grid::catalog::Kind;
 use isogrid_grid::structures::queues::segment_of;
 use isogrid_wire::native::queue::Request;
 use isogrid_wire::native::{Call, Codec, ErrorCode, Reader, Request as Any, SubKind};
@@ -24,8 +25,9 @@ use super::many::one as only;
 use super::once;
 use super::spread::{Begun, Fate, Unit, after, wide};
 use crate::server::native::failure::Failure;
+use crate::server::native::queue::Served;
 use crate::server::native::queue::message::say_pulled;
-use crate::server::native::queue::{Served, named::number_of};
+use crate::server::native::queue::named::{forget, number_of};
 use crate::server::native::reply::{Given, Reply, To};
 use crate::server::native::request::{At, Flow};
 use crate::server::native::session::Session;
@@ -143,7 +145,7 @@ fn is_in_steps(request: &Any<'_>) -> bool {
 fn forget_absent(node: &Node, name: &str, given: &Given) {
     let is_failure = given.kind == SubKind::Err;
     if is_failure && Failure::of_given(given).code == ErrorCode::NoSuchObject {
-        node.catalog.forget(Kind::Queue, name);
+        forget(node, name);
     }
 }
 

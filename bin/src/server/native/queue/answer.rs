@@ -67,7 +67,7 @@ impl<P: Place> Served<'_, P> {
                 let count = self.all_steps(|most| QueueOp::Redrive { most }, most)?;
                 reply.say(&RedriveReply::Ok { count });
             }
-            Request::Consume(_) | Request::Pull(_) => {
+            Request::Consume(_) | Request::Pull(_) | Request::Read(_) => {
                 return Err(Failure::of(ErrorCode::Internal));
             }
         }
@@ -217,6 +217,10 @@ impl From<Trouble> for Failure {
             Trouble::Absent => Failure::new(ErrorCode::NoSuchObject, "the queue was dropped"),
             Trouble::Undone(why) => why.into(),
             Trouble::NotKept(why) => why.into(),
+            Trouble::Ahead(ahead) => {
+                let failure = Failure::new(ErrorCode::OutOfRange, ahead.to_string());
+                failure.with("next", ahead.next.to_string())
+            }
             Trouble::Elsewhere => nowhere(),
             Trouble::Unknown => unknown(),
             Trouble::Reading => {

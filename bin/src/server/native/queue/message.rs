@@ -1,8 +1,11 @@
 //! Messages and receipts as they go over the wire.
 
 use isogrid_grid::structure::queue::Receipt;
-use isogrid_grid::structures::queues::Given as Handed;
-use isogrid_wire::native::queue::{Content, Delivery, PullReply};
+use isogrid_grid::structure::topic::Start;
+use isogrid_grid::structures::queues::{Given as Handed, Read as Seen};
+use isogrid_wire::native::queue::{
+    Content, Delivery, LogMessage, PullReply, Read, ReadFrom, ReadReply,
+};
 use isogrid_wire::native::{Codec, ErrorCode, Limits, List, Reader};
 
 use crate::server::native::failure::Failure;
@@ -66,6 +69,27 @@ pub(super) fn receipt_of(bytes: &[u8], object: u32) -> Result<Receipt, Failure> 
         Some(_) => Err(Failure::invalid("the receipt is of another queue")),
         None => Err(Failure::invalid("the receipt is none that this server has given")),
     }
+}
+
+/// Where reading begins.
+pub fn start_of(read: &Read) -> Start {
+    match read.from {
+        ReadFrom::New => Start::New,
+        ReadFrom::First => Start::First,
+        ReadFrom::Position => Start::Position(read.at),
+        ReadFrom::Time => Start::Time(read.at),
+    }
+}
+
+/// Says messages that were read.
+pub fn say_read<R>(seen: &Seen, say: impl FnOnce(&ReadReply<'_>) -> R) -> R {
+    let all: Vec<_> = seen.given.iter().map(log_message).collect();
+    say(&ReadReply::Ok { lost: seen.lost, next: seen.next, messages: List::of(&all) })
+}
+
+fn log_message(Handed { delivery, payload }: &Handed) -> LogMessage<'_> {
+    let (id, published_ms) = (delivery.receipt.id, delivery.published);
+    LogMessage { id, published_ms, content: content(payload) }
 }
 
 /// Says messages that are handed out.

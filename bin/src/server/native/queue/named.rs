@@ -1,16 +1,19 @@
-//! Queues by name: made, found, described and dropped.
+//! Queues, topics and groups by name: made, found, described and dropped. A topic has the name `TOPIC/`
+//! where it is served, and a group is the queue `TOPIC/GROUP`.
 
 use std::sync::Arc;
 
-use isogrid_grid::catalog::{Kind, Object, Origin, is_name};
-use isogrid_grid::structure::queue::{QueueOptionError, QueueOptions, QueueStats};
+use isogrid_grid::catalog::{Kind, Object, Origin};
+use isogrid_grid::structure::queue::{QueueOptionError, QueueStats};
+use isogrid_grid::structures::queues::Made;
+use isogrid_grid::structures::queues::names::{Name, Options, of_topic};
 use isogrid_wire::native::ErrorCode;
 use serde_json::{Map, Value, json};
 
 use super::Failure;
 use crate::cluster::object_number;
 use crate::server::node::Node;
-use crate::server::queues::Place;
+use crate::server::queues::{Place, Trouble};
 
 /// Queues that a node serves, at the most.
 const QUEUES_MAX: usize = 1_024;
@@ -39,26 +42,60 @@ pub fn create<P: Place>(
     known: usize,
     name: &str,
     options: &[(&str, &str)],
-) -> Result<(bool, QueueOptions), Failure> {
-    if !is_name(name) {
-        let why = format!("{name:?} cannot name a queue: 1 to 64 of a-z, A-Z, 0-9, `_`, `.`, `-`");
+) -> Result<(bool, Options), Failure> {
+    if !Name::of(name).is_good() {
+        let why = format!(
+            "{name:?} cannot name a queue: 1 to 64 of a-z, A-Z, 0-9, `_`, `.`, `-`; a group of a topic is TOPIC/GROUP"
+        );
         return Err(Failure::invalid(why));
     }
-    let wanted = QueueOptions::default().with(options)?;
+    let wanted = Options::default_of(name).with(options)?;
     if known >= QUEUES_MAX && look(place, name)?.is_none() {
         let why = format!("there are {known} queues, as many as there may be");
         let failure = Failure::new(ErrorCode::QuotaExceeded, why);
         return Err(failure.with("limit", QUEUES_MAX.to_string()));
     }
     match place.with(|turn| turn.create(name, wanted))? {
-        Ok(()) => {
+        (Made::New, _) => {
             tracing::info!(event = "queue_created", queue = name, id = number_of(name));
             Ok((true, wanted))
         }
-        Err(have) => {
+        (Made::There, have) => {
             differ(name, &have.differences(&have.with(options)?))?;
             Ok((false, have))
         }
+        (Made::NoTopic, _) => {
+            Err(Failure::invalid(format!("{name:?} is a group of a topic that is not there")))
+        }
+        (Made::Ahead(ahead), _) => Err(Trouble::Ahead(ahead).into()),
+    }
+}
+
+/// The name under which an object is served, if it is a queue, a group or a topic.
+pub fn served(kind: Kind, name: &str) -> Option<String> {
+    match kind {
+        Kind::Queue => Some(name.to_owned()),
+        Kind::Topic => Some(of_topic(name)),
+        Kind::Cache | Kind::Counters | Kind::Locks | Kind::Sessions => None,
+    }
+}
+
+/// What is served under a name, as an object.
+pub fn object_of(name: &str) -> (Kind, &str) {
+    match Name::of(name) {
+        Name::Topic(topic) => (Kind::Topic, topic),
+        Name::Queue(_) | Name::Group(..) => (Kind::Queue, name),
+    }
+}
+
+/// What was served under a name is not known here any more.
+pub fn forget(node: &Node, name: &str) {
+    let (kind, of) = object_of(name);
+    node.catalog.forget(kind, of);
+    if kind == Kind::Topic {
+        let all = node.catalog.list(Some(Kind::Queue));
+        let groups = all.iter().filter(|queue| queue.name.starts_with(name));
+        groups.for_each(|group| node.catalog.forget(Kind::Queue, &group.name));
     }
 }
 
@@ -72,10 +109,11 @@ pub fn number_of(name: &str) -> u32 {
 /// # Errors
 /// Another object has its number.
 pub fn noted(node: &Node, name: &str) -> Result<Arc<Object>, Failure> {
-    if !node.catalog.note(Kind::Queue, name, number_of(name)) {
+    let (kind, of) = object_of(name);
+    if !node.catalog.note(kind, of, number_of(name)) {
         return Err(Failure::of(ErrorCode::Internal));
     }
-    let object = node.catalog.find(Kind::Queue, name);
+    let object = node.catalog.find(kind, of);
     object.map_err(|_| Failure::of(ErrorCode::NoSuchObject))
 }
 
@@ -83,7 +121,12 @@ fn differ(name: &str, differences: &[String]) -> Result<(), Failure> {
     if differences.is_empty() {
         return Ok(());
     }
-    let why = format!("the queue {name:?} is there with other options: {}", differences.join("; "));
+    let (kind, of) = object_of(name);
+    let why = format!(
+        "the {} {of:?} is there with other options: {}",
+        kind.name(),
+        differences.join("; ")
+    );
     let failure = Failure::new(ErrorCode::ObjectExists, why);
     Err(differences.iter().fold(failure, |failure, one| failure.with("option", one.as_str())))
 }
@@ -104,29 +147,23 @@ pub fn remove<P: Place>(place: &P, name: &str) -> Result<bool, Failure> {
 ///
 /// # Errors
 /// Nobody can say.
-pub fn look<P: Place>(
-    place: &P,
-    name: &str,
-) -> Result<Option<(QueueOptions, QueueStats)>, Failure> {
-    let found = place.with(|turn| {
-        let queue = turn.queues.get(name);
-        Ok(queue.map(|queue| (*queue.options(), queue.stats())))
-    });
-    Ok(found?)
+pub fn look<P: Place>(place: &P, name: &str) -> Result<Option<(Options, QueueStats)>, Failure> {
+    Ok(place.with(|turn| Ok(turn.queues.look(name)))?)
 }
 
 /// Options as they are told.
-pub fn props(options: &QueueOptions) -> Value {
-    let options = options.texts().map(|(name, text)| (name.to_owned(), json!(text)));
+pub fn props(options: &Options) -> Value {
+    let options = options.texts().into_iter().map(|(name, text)| (name.to_owned(), json!(text)));
     Value::Object(options.collect::<Map<_, _>>())
 }
 
 /// All that there is to say of a queue.
-pub fn document(name: &str, (options, stats): &(QueueOptions, QueueStats)) -> Value {
+pub fn document(name: &str, (options, stats): &(Options, QueueStats)) -> Value {
+    let (kind, of) = object_of(name);
     json!({
         "id": number_of(name),
-        "name": name,
-        "kind": Kind::Queue.name(),
+        "name": of,
+        "kind": kind.name(),
         "origin": Origin::Created.name(),
         "props": props(options),
         "stats": numbers(stats),
@@ -142,7 +179,7 @@ pub fn numbers(stats: &QueueStats) -> Value {
         "published": went.published, "duplicates": went.duplicates, "refused": went.refused,
         "delivered": went.delivered, "redelivered": went.redelivered, "acked": went.acked,
         "nacked": went.nacked, "timed_out": went.timed_out, "expired": went.expired,
-        "died": went.died, "redriven": went.redriven, "stale": went.stale,
+        "died": went.died, "redriven": went.redriven, "stale": went.stale, "lost": went.lost,
     })
 }
 

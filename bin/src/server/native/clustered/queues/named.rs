@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use isogrid_grid::catalog::{Kind, is_name};
+use isogrid_grid::catalog::Kind;
+use isogrid_grid::structures::queues::names::Name;
 use isogrid_wire::native::catalog::{
     Create, CreateMode, CreateReply, Describe, DescribeReply, DropReply, ListObjects, ListReply,
     ObjectKind, Request, Resolve, ResolveReply,
@@ -23,7 +24,7 @@ use crate::server::caches::pairs;
 use crate::server::native::catalog;
 use crate::server::native::failure::Failure;
 use crate::server::native::permit::permissions;
-use crate::server::native::queue::named::{self, noted};
+use crate::server::native::queue::named::{self, forget, noted};
 use crate::server::native::reply::{Given, Reply};
 use crate::server::native::request::{At, Flow};
 use crate::server::native::session::Session;
@@ -44,58 +45,54 @@ impl Session {
         if let Request::ListObjects(list) = request {
             return self.list_queues(way, at, list).map(Some);
         }
-        let of_queue = |kind: ObjectKind, name: &str| kind == ObjectKind::Queue && is_name(name);
         match request {
-            Request::Resolve(asked) if of_queue(asked.kind, asked.name) => {
-                self.resolve_queue(way, at, asked).map(Some)
-            }
-            Request::Create(asked) if of_queue(asked.kind, asked.name) => {
-                self.by_name(way, at, asked.name, asked).map(Some)
-            }
-            Request::Drop(asked) if of_queue(asked.kind, asked.name) => {
-                self.by_name(way, at, asked.name, asked).map(Some)
-            }
-            Request::Describe(asked) if of_queue(asked.kind, asked.name) => {
-                self.by_name(way, at, asked.name, asked).map(Some)
-            }
+            Request::Resolve(asked) => match address(asked.kind, asked.name) {
+                Some(name) => self.resolve_queue(way, at, (name, asked)).map(Some),
+                None => Ok(None),
+            },
+            Request::Create(asked) => self.by_name(way, at, (asked.kind, asked.name), asked),
+            Request::Drop(asked) => self.by_name(way, at, (asked.kind, asked.name), asked),
+            Request::Describe(asked) => self.by_name(way, at, (asked.kind, asked.name), asked),
             _ => Ok(None),
         }
     }
 
-    /// Has a request executed where the queue of this name is, or would be.
+    /// Has a request executed where the queue of this name is, or would be; `None`: it is of none.
     fn by_name<'a, R: Call + Codec<'a>>(
         &mut self,
         way: Way,
         at: &At<'_>,
-        name: &str,
+        (kind, name): (ObjectKind, &str),
         request: &R,
-    ) -> Result<Flow, Failure> {
-        let unit = Unit { name: self.name_of(at)?, ..unit(&way, name, request) };
-        let (node, name) = (Arc::clone(&self.node), name.to_owned());
-        self.spread_out(&way, at, (None, vec![unit]), move |fates| {
+    ) -> Result<Option<Flow>, Failure> {
+        let Some(name) = address(kind, name) else { return Ok(None) };
+        let unit = Unit { name: self.name_of(at)?, ..unit(&way, &name, request) };
+        let node = Arc::clone(&self.node);
+        let flow = self.spread_out(&way, at, (None, vec![unit]), move |fates| {
             let given = only(fates);
             note(&node, R::CODE, &name, &given).unwrap_or(given)
-        })
+        });
+        flow.map(Some)
     }
 
     fn resolve_queue(
         &mut self,
         way: Way,
         at: &At<'_>,
-        asked: &Resolve<'_>,
+        (served, asked): (String, &Resolve<'_>),
     ) -> Result<Flow, Failure> {
         self.check_wait(at)?;
-        let (kind, name) = (ObjectKind::Queue, asked.name);
-        let describe = unit(&way, name, &Describe { kind, name });
+        let (kind, name) = (asked.kind, asked.name);
+        let describe = unit(&way, &served, &Describe { kind, name });
         // What there is to be made is known later, and whether it may be is known now.
-        let create = match asked.create && self.node.catalog.find(Kind::Queue, name).is_err() {
+        let create = match asked.create && !is_known(&self.node, &served) {
             true => self.permit_one(at.operation, name, OpClass::Configure, None),
             false => Ok(()),
         };
         let options = Json("{}");
         let make = Create { kind, name, mode: CreateMode::OpenOrCreate, options };
-        let make = asked.create.then(|| unit(&way, name, &make));
-        let (node, name) = (Arc::clone(&self.node), name.to_owned());
+        let make = asked.create.then(|| unit(&way, &served, &make));
+        let (node, name) = (Arc::clone(&self.node), served);
         let (who, patience) = (self.login.identity().cloned(), at.patience);
         Ok(Flow::Later(Box::pin(async move {
             let ask = |unit| Spread::new(way.clone(), vec![unit], patience).go_all();
@@ -109,7 +106,7 @@ impl Session {
             }
             let answer = || -> Result<Given, Failure> {
                 let Some(props) = props? else {
-                    node.catalog.forget(Kind::Queue, &name);
+                    forget(&node, &name);
                     return Ok(Given::answer(&ResolveReply::NotFound {}));
                 };
                 let object = noted(&node, &name)?;
@@ -131,13 +128,14 @@ impl Session {
         let (node, who) = (Arc::clone(&self.node), self.login.identity().cloned());
         let (kind, glob, patience) = (asked.kind, asked.glob.to_owned(), at.patience);
         Ok(Flow::Later(Box::pin(async move {
-            let seen = match matches!(kind, ObjectKind::Any | ObjectKind::Queue) {
+            let is_of = |kind| matches!(kind, ObjectKind::Queue | ObjectKind::Topic);
+            let seen = match kind == ObjectKind::Any || is_of(kind) {
                 true => look_around(&node, way, patience).await,
                 false => Ok(()),
             };
             // Of all objects those are listed that the node knows.
             if let Err(failure) = seen
-                && kind == ObjectKind::Queue
+                && is_of(kind)
             {
                 return Given::failure(&failure);
             }
@@ -149,7 +147,18 @@ impl Session {
     }
 }
 
-/// Learns what queues there are, of all who serve any.
+/// The name under which something is served, if it is a queue, a group or a topic.
+fn address(kind: ObjectKind, name: &str) -> Option<String> {
+    let served = named::served(Kind::of(kind as u8)?, name)?;
+    Name::of(&served).is_good().then_some(served)
+}
+
+fn is_known(node: &Node, served: &str) -> bool {
+    let (kind, name) = named::object_of(served);
+    node.catalog.find(kind, name).is_ok()
+}
+
+/// Learns what queues and topics there are, of all who serve any.
 async fn look_around(node: &Node, way: Way, patience: Duration) -> Result<(), Failure> {
     let mut body = with_name("", &[]);
     ListObjects { kind: ObjectKind::Queue, glob: "" }.encode(&mut body);
@@ -161,10 +170,9 @@ async fn look_around(node: &Node, way: Way, patience: Duration) -> Result<(), Fa
     for fate in &fates {
         all.extend(names_of(fate).ok_or_else(nowhere)?);
     }
-    let known = node.catalog.list(Some(Kind::Queue));
-    for gone in known.iter().filter(|known| !all.contains(&known.name)) {
-        node.catalog.forget(Kind::Queue, &gone.name);
-    }
+    let known = node.catalog.list(None);
+    let known = known.iter().filter_map(|known| named::served(known.kind, &known.name));
+    known.filter(|known| !all.contains(known)).for_each(|gone| forget(node, &gone));
     all.iter().try_for_each(|name| noted(node, name).map(drop))
 }
 
@@ -210,7 +218,7 @@ fn note(node: &Node, op: u16, name: &str, given: &Given) -> Option<Given> {
     if is_there? {
         return noted(node, name).err().map(|failure| Given::failure(&failure));
     }
-    node.catalog.forget(Kind::Queue, name);
+    forget(node, name);
     None
 }
 
@@ -248,9 +256,7 @@ pub(super) fn execute(
             false => reply.say(&DropReply::NotFound {}),
         },
         Request::ListObjects(_) => {
-            let names = here.with(|turn| {
-                Ok(turn.queues.all().map(|(name, _)| name.to_owned()).collect::<Vec<_>>())
-            })?;
+            let names = here.with(|turn| Ok(turn.queues.names().collect::<Vec<_>>()))?;
             let text = json!({ "names": names }).to_string();
             reply.say(&ListReply::Ok { objects: Json(&text) });
         }

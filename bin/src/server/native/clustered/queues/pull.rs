@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::super::spread::{Spread, after};
 use super::super::{LOOK_AGAIN, LOOK_ELSEWHERE, nowhere};
 use super::errand::{Errand, What, encode_failure, encode_handed, unpacked};
-use super::unit;
+use super::{read, unit};
 use crate::cluster::{Done, Later, Route};
 use crate::security::random;
 use crate::server::native::failure::Failure;
@@ -25,10 +25,10 @@ use crate::server::node::Node;
 use crate::server::queues::{Place, Pulled, Trouble, UNHEARD, Way};
 
 /// How long a request waits at the member that serves its queue before it is asked for again, ms.
-const HOLD_MS: u64 = 1_000;
+pub(super) const HOLD_MS: u64 = 1_000;
 /// How long a request that need not wait is tried while nobody serves its queue, and what a client that
 /// has gone was given is given back.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Executes what a member asks for; `None` when this one does not serve the queue.
 pub fn execute(node: &Arc<Node>, way: &Way, bytes: &[u8]) -> Option<Later> {
@@ -37,6 +37,10 @@ pub fn execute(node: &Arc<Node>, way: &Way, bytes: &[u8]) -> Option<Later> {
     let here = node.hosted_queues.here(way, segment);
     let (_, tenure) = here.tenure()?;
     let pulled = match what {
+        What::Read(start) => {
+            let asked = (queue, start, puller.most);
+            return Some(read::execute(node, way, (segment, tenure), asked, wait));
+        }
         What::Pull => here.with(|turn| turn.pull(&queue, puller, wait)),
         What::GiveUp => {
             let waits = node.hosted_queues.waits_no_more(name);
@@ -226,7 +230,7 @@ async fn give_back(way: &Way, queue: &str, handed: &[Handed]) {
     let _ = Spread::new(way.clone(), vec![unit(way, queue, &nack)], PATIENCE).go_all().await;
 }
 
-fn who((cluster, shared): &Way, queue: &str) -> Option<NodeId> {
+pub(super) fn who((cluster, shared): &Way, queue: &str) -> Option<NodeId> {
     let view = cluster.view();
     match view.route(shared.group, segment_of(shared.table(), queue)) {
         Route::Here => view.us(),
@@ -236,7 +240,7 @@ fn who((cluster, shared): &Way, queue: &str) -> Option<NodeId> {
 }
 
 /// Has an errand done by the member that serves its queue; `None` when nobody is known who does.
-fn ask(node: &Arc<Node>, way: &Way, errand: &Errand) -> Option<(NodeId, Later)> {
+pub(super) fn ask(node: &Arc<Node>, way: &Way, errand: &Errand) -> Option<(NodeId, Later)> {
     let (cluster, shared) = way;
     let (who, raw) = (who(way, &errand.queue)?, errand.encode());
     if cluster.view().us() == Some(who) {
