@@ -68,10 +68,10 @@ fn agrees(dev: &Dev) {
     assert_eq!((&status["has_lease"], &status["troubles"]), (&json!(true), &json!([])), "{status}");
     let members = &dev.said(1, "cluster members -o json").json()["members"];
     assert_eq!(numbers(members, "member"), [1, 2, 3]);
-    // Of the cache, which has two copies, of the counters and locks, which have three, and of the
-    // queues, which have as many.
-    assert_eq!(numbers(members, "primaries").iter().sum::<u64>(), 3 * 256, "{members}");
-    assert_eq!(numbers(members, "backups").iter().sum::<u64>(), 5 * 256, "{members}");
+    // Of the cache, which has two copies, and of the counters and locks, the queues, and the
+    // sessions, which have three each.
+    assert_eq!(numbers(members, "primaries").iter().sum::<u64>(), 4 * 256, "{members}");
+    assert_eq!(numbers(members, "backups").iter().sum::<u64>(), 7 * 256, "{members}");
     assert!(members.as_array().unwrap().iter().all(|m| m["state"] == "up"), "{members}");
     let topology = dev.said(2, "cluster topology --cache default -o json").json();
     let segments = topology["caches"][0]["segments"].as_array().unwrap().clone();
@@ -177,7 +177,7 @@ fn is_rebalanced(dev: &Dev) {
     assert!(said.error.contains(" copies to fill ("), "{said:?}");
     let done = said.json();
     assert_eq!((&done["balanced"], &done["copies_to_fill"]), (&json!(true), &json!(0)), "{done}");
-    assert_eq!(numbers(&done["members"], "copies").iter().sum::<u64>(), 8 * 256, "{done}");
+    assert_eq!(numbers(&done["members"], "copies").iter().sum::<u64>(), 11 * 256, "{done}");
     for kind in ["copies", "primaries"] {
         let wanted = numbers(&done["members"], &format!("{kind}_wanted"));
         assert_eq!(numbers(&done["members"], kind), wanted, "{kind} of {done}");
