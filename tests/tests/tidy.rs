@@ -144,7 +144,7 @@ const LONG_FILES: [(&str, &str); 0] = [];
 const FUNCTION_LINES_MAX: usize = 70;
 const LONG_FUNCTIONS: [(&str, &str, &str); 0] = [];
 
-const BLOB_BYTES_MAX: u64 = 128 << 10;
+const BLOB_BYTES_MAX: u64 = 100 << 10;
 const TAGS: [&str; 4] = ["[feat] ", "[fix] ", "[perf] ", "[api] "];
 
 #[test]
@@ -368,7 +368,7 @@ fn nothing_large_is_checked_in() {
         fs::metadata(path).unwrap().len() > BLOB_BYTES_MAX && !path.ends_with("Cargo.lock")
     });
     let large = large.map(|path| path.display().to_string());
-    none("files have at most 128 KiB", large.collect());
+    none("files have at most 100 KiB", large.collect());
 }
 
 #[test]

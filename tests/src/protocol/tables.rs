@@ -135,8 +135,8 @@ fn of_group(group: &Group) -> String {
 fn of_operation(operation: &Operation) -> String {
     let Operation { code, group, name, .. } = operation;
     let mut out = format!("#### {code:04x} {group}.{name}\n\n{}", text(operation.doc));
-    write!(out, " Repeat {}", operation.repeat.letter()).unwrap();
-    write!(out, ", permission: {}.\n\n", operation.permission.word()).unwrap();
+    let (repeat, permission) = (operation.repeat.letter(), operation.permission.word());
+    write!(out, " ({repeat}, {permission})\n\n").unwrap();
     let mut rows = fields_rows("request", operation.request.fields);
     for reply in operation.replies {
         let part = format!("`{}`: {}", reply.status.word(), text(reply.doc));
