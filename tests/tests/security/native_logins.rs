@@ -370,7 +370,14 @@ fn who_waits_for_a_lock_waits_under_the_roles_of_now() {
 fn as_many_requests_of_a_user_wait_as_may() {
     let users = users();
     users.add("other", PASSWORD, &["read,write@*"]);
+    users.add("boss", PASSWORD, &["all@*"]);
     let server = serve(&users, &["--set", "limits.waiting_per_user=2"]);
+    let mut boss = server.native_as("boss", PASSWORD);
+    let mut made = |kind: &str| {
+        let body = json!({"kind": kind, "name": "jobs", "create": true});
+        boss.call("catalog.RESOLVE", 0, body)[1]["id"].as_u64().unwrap()
+    };
+    let (queue, topic) = (made("QUEUE"), made("TOPIC"));
     let mut clients = ["app", "app", "app", "other"].map(|user| server.native_as(user, PASSWORD));
     let leases = clients.each_mut().map(|client| {
         let lease = client.call("lease.LEASE_GRANT", LOCKS, json!({"ttl": 60_000, "info": "{}"}));
@@ -384,8 +391,17 @@ fn as_many_requests_of_a_user_wait_as_may() {
     };
     let held = clients[0].call_with("lease.LOCK", LOCKS, lock(0), &leases[0]);
     let mut waiting = vec![(1, wait(&mut clients[1], 1)), (2, wait(&mut clients[2], 2))];
-    let refused = clients[0].call_with("lease.LOCK", LOCKS, lock(60_000), &leases[0]);
-    assert_eq!(refused, err("QUOTA_EXCEEDED"));
+    let permits = json!({"key": "s", "permits": 1, "of": 1, "wait": 60_000});
+    let read = json!({"from": "NEW", "at": "0", "n": 1, "wait": 60_000});
+    for (op, object, body, ext) in [
+        ("lease.LOCK", LOCKS, lock(60_000), &leases[0]),
+        ("lease.SEM_ACQUIRE", LOCKS, permits, &leases[0]),
+        ("queue.PULL", queue, json!({"group": "", "n": 1, "wait": 60_000}), &json!({})),
+        ("queue.READ", topic, read, &json!({})),
+    ] {
+        let refused = clients[0].call_with(op, object, body, ext);
+        assert_eq!(refused, err("QUOTA_EXCEEDED"), "{op}");
+    }
     let at_once = clients[2].call_with("lease.LOCK", LOCKS, lock(0), &leases[2]);
     assert_ne!(at_once, err("QUOTA_EXCEEDED"), "who does not wait needs no place");
     waiting.push((3, wait(&mut clients[3], 3)));
