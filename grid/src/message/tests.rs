@@ -13,11 +13,7 @@ fn envelope(message: Message) -> Envelope {
 fn peers(random: &mut Random) -> Vec<Peer> {
     let epoch = random.epoch();
     let fill = FillId { since: random.next(), begun: random.epoch() };
-    let op = |random: &mut Random| Op {
-        seq: random.next(),
-        epoch: random.epoch(),
-        record: random.bytes(9).into(),
-    };
+    let op = |random: &mut Random| Op::whole(random.next(), random.epoch(), random.bytes(9).into());
     let last = random.next();
     let (of, same, keeps) = (random.epoch(), random.next(), random.bool());
     let begin = Begin { after: last, of, same, keeps };

@@ -1,0 +1,31 @@
+//! Which changes copies get as what differs from the entry that they have.
+
+use isogrid_engine::table::{Change, encode_change};
+
+use crate::replica::{Before, Patch};
+
+/// Values that are shorter are sent as they are: what names a difference is about as long.
+const VALUE_MIN: usize = 512;
+/// A patch is worth it where it is shorter than this part of the record.
+const PART: usize = 2;
+
+/// What makes a record of a change of the one before it; `None` where that is not worth it.
+pub(super) fn over(before: &Change<'_>, change: &Change<'_>, record: &[u8]) -> Option<Patch> {
+    let (Change::Put { key, seq, entry: old, .. }, Change::Put { entry: new, .. }) =
+        (before, change)
+    else {
+        return None;
+    };
+    let (old_len, new_len) = (len(old.value), len(new.value));
+    if new_len < VALUE_MIN || old_len < new_len / PART {
+        return None;
+    }
+    let mut old = Vec::with_capacity(record.len().max(old_len) + 64);
+    encode_change(before, &mut old);
+    let patch = Patch::between(Before { key, number: *seq, record: &old }, record);
+    (patch.cost() < record.len() / PART).then_some(patch)
+}
+
+fn len(value: [&[u8]; 2]) -> usize {
+    value.iter().map(|piece| piece.len()).sum()
+}
