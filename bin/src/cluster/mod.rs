@@ -81,7 +81,7 @@ pub use seeds::{Sources, seeds};
 pub use shared::{Shared, object_number};
 pub use stale::{Promoted, StaleStatus};
 pub use status::{CacheStatus, MemberStatus, SegmentStatus, Status};
-use transport::{Lane, Transport};
+use transport::{Lane, PATCHES, Transport};
 pub use view::{Route, View};
 
 /// Segments of each cache of a cluster.
@@ -424,7 +424,7 @@ impl Cluster {
         }
     }
 
-    fn send_copies(&self, to: NodeId, all: Vec<ToCopy>) {
+    fn send_copies(&self, to: NodeId, mut all: Vec<ToCopy>) {
         if self.is_silent.load(Ordering::Acquire) {
             return;
         }
@@ -433,10 +433,20 @@ impl Cluster {
         };
         let view = self.view.load();
         if let Some(address) = view.address(to) {
+            if !self.takes_patches(address) {
+                all.iter_mut().for_each(|(.., peer)| peer.make_whole());
+            }
             let message = Message::Copies(all);
             let envelope = Envelope { cluster, from: node, boot, to, message };
             self.send_envelope(address, &envelope, Lane::Data);
         }
+    }
+
+    /// Whether the member at an address is known to be of a version that takes patches. One that was
+    /// replaced by an older one meanwhile drops what it does not know, and gets it again, whole.
+    fn takes_patches(&self, address: &str) -> bool {
+        let version = |transport: &Transport| transport.version(address, Lane::Data);
+        self.transport.get().is_some_and(|transport| version(transport) >= PATCHES)
     }
 
     /// What cannot be sent is lost, as on any network: the cores say it again.
