@@ -81,7 +81,7 @@ pub use seeds::{Sources, seeds};
 pub use shared::{Shared, object_number};
 pub use stale::{Promoted, StaleStatus};
 pub use status::{CacheStatus, MemberStatus, SegmentStatus, Status};
-use transport::{Lane, PATCHES, Transport};
+use transport::{Lane, SHORT, Transport};
 pub use view::{Route, View};
 
 /// Segments of each cache of a cluster.
@@ -433,7 +433,7 @@ impl Cluster {
         };
         let view = self.view.load();
         if let Some(address) = view.address(to) {
-            if !self.takes_patches(address) {
+            if !self.knows_short(address, Lane::Data) {
                 all.iter_mut().for_each(|(.., peer)| peer.make_whole());
             }
             let message = Message::Copies(all);
@@ -442,18 +442,18 @@ impl Cluster {
         }
     }
 
-    /// Whether the member at an address is known to be of a version that takes patches. One that was
-    /// replaced by an older one meanwhile drops what it does not know, and gets it again, whole.
-    fn takes_patches(&self, address: &str) -> bool {
-        let version = |transport: &Transport| transport.version(address, Lane::Data);
-        self.transport.get().is_some_and(|transport| version(transport) >= PATCHES)
+    /// Whether who is at an address is known to know what is short. Where an older one has taken its
+    /// place meanwhile that drops what it does not know, and gets it again.
+    fn knows_short(&self, address: &str, lane: Lane) -> bool {
+        let version = |transport: &Transport| transport.version(address, lane);
+        self.transport.get().is_some_and(|transport| version(transport) >= SHORT)
     }
 
     /// What cannot be sent is lost, as on any network: the cores say it again.
     fn send_envelope(&self, address: &str, envelope: &Envelope, lane: Lane) {
         if let Some(transport) = self.transport.get() {
             let mut frame = Vec::new();
-            put_core(envelope, &mut frame);
+            put_core(envelope, self.knows_short(address, lane), &mut frame);
             let _ = transport.send(address, lane, &frame);
         }
     }

@@ -4,7 +4,7 @@
 //! What is made of a patch is checked: it is the record that it was made for, or none. Whoever has
 //! another entry than the one that it was made from gets the record itself.
 
-use crate::bytes::{Input, put_short, put_u32, put_varint};
+use crate::bytes::{Input, put_short, put_u8, put_u32, put_varint};
 use crate::mutant::is_planted;
 
 /// As many equal bytes are left out at least: fewer cost as much to name.
@@ -12,8 +12,8 @@ const SAME_MIN: usize = 8;
 /// Within so many bytes of a difference equal ones are looked for at the same distance from the
 /// front, or from the end.
 const WINDOW: usize = 64;
-/// Runs of equal bytes that are looked for from either end.
-const RUNS_MAX: usize = 8;
+/// Runs of equal bytes that are looked for from either end: as many as attributes of a session.
+const RUNS_MAX: usize = 512;
 /// Bytes that are compared at once.
 const STRIDE: usize = 256;
 
@@ -130,7 +130,7 @@ impl Patch {
         put_varint(out, self.pieces.len() as u64);
         let mut end = 0;
         for piece in &self.pieces {
-            put_short(out, &piece.new);
+            put_packed(out, &piece.new);
             // Mostly as much is left out as comes in its place.
             put_varint(out, zigzag(piece.from.wrapping_sub(end + piece.new.len())));
             put_varint(out, piece.len as u64);
@@ -144,7 +144,7 @@ impl Patch {
         let (len, crc) = (size(input)?, input.u32()?);
         let (mut pieces, mut end) = (Vec::new(), 0_usize);
         for _ in 0..input.varint()? {
-            let new = input.short()?.to_vec();
+            let new = packed(input, len)?;
             let from = end.checked_add(new.len())?.wrapping_add(unzigzag(input.varint()?)?);
             let len = size(input)?;
             end = from.checked_add(len)?;
@@ -152,6 +152,34 @@ impl Patch {
         }
         Some(Patch { key, number, len, crc, pieces })
     }
+}
+
+/// Adds bytes with their length. Behind one that is 0 stands how many more are: numbers have many.
+fn put_packed(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    let mut rest = bytes;
+    while let Some((byte, behind)) = rest.split_first() {
+        put_u8(out, *byte);
+        rest = behind;
+        if *byte == 0 {
+            let most = behind.iter().take(u8::MAX.into());
+            let zeros = most.take_while(|byte| **byte == 0).count();
+            put_u8(out, u8::try_from(zeros).unwrap_or(u8::MAX));
+            rest = behind.get(zeros..).unwrap_or_default();
+        }
+    }
+}
+
+/// Bytes of [`put_packed`], at most so many.
+fn packed(input: &mut Input<'_>, most: usize) -> Option<Vec<u8>> {
+    let (len, mut bytes) = (size(input)?, Vec::new());
+    while bytes.len() < len.min(most) {
+        match input.u8()? {
+            0 => bytes.resize(bytes.len() + 1 + usize::from(input.u8()?), 0),
+            byte => bytes.push(byte),
+        }
+    }
+    (bytes.len() == len).then_some(bytes)
 }
 
 fn size(input: &mut Input<'_>) -> Option<usize> {

@@ -23,8 +23,8 @@ use super::lane::Lane;
 
 /// The versions of the protocol that are spoken here.
 pub const VERSIONS: (u16, u16) = (1, 2);
-/// From this version on copies may get records as patches.
-pub const PATCHES: u16 = 2;
+/// From this version on envelopes may be short, and copies get records as patches.
+pub const SHORT: u16 = 2;
 /// What somebody reads who took this port for another one.
 pub const NO_PEER: &[u8] = b"ERROR this port is for the peers of an Isogrid cluster\r\n";
 

@@ -38,7 +38,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 pub use config::{Bounds, TransportConfig};
-pub use handshake::PATCHES;
+pub use handshake::SHORT;
 pub use lane::Lane;
 pub use stats::{Stats, Traffic};
 pub use tls::PeerTls;

@@ -79,6 +79,32 @@ fn what_is_one_with_its_answer_moves_few_bytes() {
     assert_eq!(again, Once::Before(b"answer"[..].into()));
 }
 
+/// What stands beside the value of an entry is the same on all copies.
+#[test]
+fn an_entry_is_told_from_no_copy_of_it() {
+    let mut world = serving(&[1, 2], &[]);
+    let (hash, now) = (world.members[&1].table.hash(b"k"), world.now.wall);
+    for (own, flags, deadline) in [(1, 5, None), (2, 7, Some(now + 90_000)), (3, 7, None)] {
+        for max_idle in [None, Some(60_000)] {
+            let table = Arc::clone(&world.members[&1].table);
+            let pinned = table.pin();
+            let entry = NewEntry { flags, deadline, max_idle, ..NewEntry::default() };
+            let value = value(own);
+            let mut place = pinned.entry(hash, b"k", now).unwrap();
+            place.put(&NewEntry { value: [&value, b""], ..entry }).unwrap();
+            drop(place);
+            world.on(1, |copies, now, out| copies.flush(now, hash.segment(), out));
+            world.settle();
+            let there = |node: u64| {
+                let copy = world.members[&node].table.copy(hash.segment() as usize, now).unwrap();
+                copy.encode_entry(b"k").unwrap()
+            };
+            assert!(there(1) == there(2), "{own} {max_idle:?}");
+        }
+    }
+    assert_eq!(world.patches, 6);
+}
+
 #[test]
 fn what_has_little_in_common_is_sent_as_it_is() {
     let mut world = serving(&[1, 2], &[]);
