@@ -31,7 +31,7 @@ impl Replica {
         self.keep_log(out);
         self.log.commit(committed, base, out);
         if !is_made {
-            // What is sent again is sent whole.
+            // What it lacks is sent whole.
             return out.push(Action::Send(from, Peer::Lacks { epoch, last: self.log.last() }));
         }
         // Else the disk says when.

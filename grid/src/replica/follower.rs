@@ -27,8 +27,8 @@ pub(super) struct Follower {
     acked: u64,
     /// Up to where it was sent everything.
     sent: u64,
-    /// Up to where it was sent everything once: what is sent again is sent whole.
-    tried: u64,
+    /// Up to where it gets no patches: it has said that it lacks something.
+    whole: u64,
     /// What it knows to be committed, as it said last: what it was told may have got lost, have come
     /// in an epoch that was over there, or be forgotten after a restart.
     told: u64,
@@ -45,8 +45,8 @@ impl Follower {
     /// One that has everything up to `acked`, or will have when it is filled.
     pub(super) fn new(copy: Copy, acked: u64, fill: Option<Fill>) -> Self {
         let (sent_at, owes_since, confirmed) = (None, None, (0, None));
-        let (sent, tried) = (acked, acked);
-        Follower { copy, acked, sent, tried, told: 0, sent_at, owes_since, confirmed, fill }
+        let (sent, whole) = (acked, 0);
+        Follower { copy, acked, sent, whole, told: 0, sent_at, owes_since, confirmed, fill }
     }
 
     /// It has no more than this.
@@ -110,10 +110,9 @@ impl Follower {
             fill.bytes += ops.iter().map(|op| op.record.len() as u64).sum::<u64>();
         }
         let (epoch, prev, committed) = (from.epoch, self.sent, from.log.committed());
-        let is_whole = |op: &&mut Op| self.fill.is_some() || op.seq <= self.tried;
+        let is_whole = |op: &&mut Op| self.fill.is_some() || op.seq <= self.whole;
         ops.iter_mut().filter(is_whole).for_each(|op| op.patch = None);
         self.sent += ops.len() as u64;
-        self.tried = self.tried.max(self.sent);
         self.sent_at = Some(from.now);
         if is_planted("told-once") {
             self.told = committed;
@@ -169,6 +168,8 @@ impl Follower {
     /// over.
     pub(super) fn lacks(&mut self, last: u64, from: &Source<'_, impl Base>, out: &mut Vec<Action>) {
         if last >= self.acked && last < self.sent {
+            // It may have refused a patch.
+            self.whole = self.whole.max(self.sent);
             self.sent = last;
             self.send_next(from, out);
         }
