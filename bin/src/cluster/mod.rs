@@ -382,7 +382,10 @@ impl Cluster {
         let (mut mail, mut waiting) = (Mail::default(), Vec::new());
         for one in out {
             match one {
-                Out::Send(to, group, segment, peer) => {
+                Out::Send(to, group, segment, mut peer) => {
+                    if peer.has_patches() && !self.takes_patches(to) {
+                        peer.make_whole();
+                    }
                     let full = mail.put(to, (group, segment, peer));
                     full.into_iter().for_each(|all| self.send_copies(to, all));
                 }
@@ -424,7 +427,7 @@ impl Cluster {
         }
     }
 
-    fn send_copies(&self, to: NodeId, mut all: Vec<ToCopy>) {
+    fn send_copies(&self, to: NodeId, all: Vec<ToCopy>) {
         if self.is_silent.load(Ordering::Acquire) {
             return;
         }
@@ -433,13 +436,15 @@ impl Cluster {
         };
         let view = self.view.load();
         if let Some(address) = view.address(to) {
-            if !self.knows_short(address, Lane::Data) {
-                all.iter_mut().for_each(|(.., peer)| peer.make_whole());
-            }
             let message = Message::Copies(all);
             let envelope = Envelope { cluster, from: node, boot, to, message };
             self.send_envelope(address, &envelope, Lane::Data);
         }
+    }
+
+    fn takes_patches(&self, node: NodeId) -> bool {
+        let view = self.view.load();
+        view.address(node).is_some_and(|address| self.knows_short(address, Lane::Data))
     }
 
     /// Whether who is at an address is known to know what is short. Where an older one has taken its
