@@ -21,13 +21,15 @@ pub(super) fn over(before: &Change<'_>, change: &Change<'_>, record: &[u8]) -> O
     };
     let (old_len, new_len) = (len(old.value), len(new.value));
     // A record ends with its value.
-    let value = record.get(record.len().checked_sub(new_len)?..)?;
+    let head = record.len().checked_sub(new_len)?;
+    let value = record.get(head..)?;
     if new_len < VALUE_MIN || old_len < new_len / PART || !are_alike(old.value[0], value) {
         return None;
     }
     let mut old = Vec::with_capacity(record.len().max(old_len) + 64);
     encode_change(before, &mut old);
-    let patch = Patch::between(Before { key, number: *seq, record: &old }, record);
+    let before = Before { key, number: *seq, record: &old, head: old.len().checked_sub(old_len)? };
+    let patch = Patch::between(before, record, head);
     (patch.cost() < record.len() / PART).then_some(patch)
 }
 

@@ -22,8 +22,8 @@ fn short(envelope: &Envelope) -> Vec<u8> {
 fn patched(random: &mut Random) -> Op {
     let (old, number) = (random.bytes(99), random.next());
     let new = [&old[..old.len() / 2], &random.bytes(9)[..], &old[old.len() / 2..]].concat();
-    let before = Before { key: &random.bytes(9), number, record: &old };
-    let patch = Some(Arc::new(Patch::in_runs(before, &new, 1)));
+    let before = Before { key: &random.bytes(9), number, record: &old, head: 0 };
+    let patch = Some(Arc::new(Patch::in_runs(before, (&new, 0), 1)));
     Op { patch, ..Op::whole(random.next(), random.epoch(), Record::default()) }
 }
 

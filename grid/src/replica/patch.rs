@@ -26,6 +26,9 @@ pub struct Before<'a> {
     pub number: u64,
     /// That record.
     pub record: &'a [u8],
+    /// How many bytes stand ahead of the value in it. They and the value are compared each on their
+    /// own, so that both may get longer.
+    pub head: usize,
 }
 
 /// A record, as what it has of another one and what is new in it.
@@ -52,18 +55,23 @@ struct Piece {
 type Same = (usize, usize, usize);
 
 impl Patch {
-    /// What makes a record of the one before.
+    /// What makes a record, with so many bytes ahead of the value, of the one before.
     #[must_use]
-    pub fn between(before: Before<'_>, record: &[u8]) -> Patch {
-        Patch::in_runs(before, record, SAME_MIN)
+    pub fn between(before: Before<'_>, record: &[u8], head: usize) -> Patch {
+        Patch::in_runs(before, (record, head), SAME_MIN)
     }
 
     /// As [`Patch::between`], which leaves out runs of as few bytes as `same_min`: for records so
     /// short that it would leave out none.
     #[must_use]
-    pub fn in_runs(before: Before<'_>, record: &[u8], same_min: usize) -> Patch {
-        let Before { key, number, record: old } = before;
-        let pieces = pieces(record, difference(old, record, same_min.max(1)));
+    pub fn in_runs(before: Before<'_>, (record, head): (&[u8], usize), same_min: usize) -> Patch {
+        let Before { key, number, record: old, head: old_head } = before;
+        let (old_ahead, old_value) = old.split_at(old_head.min(old.len()));
+        let (ahead, value) = record.split_at(head.min(record.len()));
+        let mut same = difference(old_ahead, ahead, same_min.max(1));
+        let behind = |(from, at, len): Same| (old_ahead.len() + from, ahead.len() + at, len);
+        same.extend(difference(old_value, value, same_min.max(1)).into_iter().map(behind));
+        let pieces = pieces(record, same);
         Patch { key: key.to_vec(), number, len: record.len(), crc: crc32c::crc32c(record), pieces }
     }
 

@@ -65,7 +65,11 @@ fn written(op: &Op, key: Key) -> Option<Option<u64>> {
 #[must_use]
 pub fn patch(key: Key, (value, version): State, new: &Record) -> Option<Patch> {
     let old = record(key, Some(value?));
-    Some(Patch::in_runs(Before { key: &[key], number: version, record: &old }, new, 1))
+    Some(Patch::in_runs(
+        Before { key: &[key], number: version, record: &old, head: 0 },
+        (new, 0),
+        1,
+    ))
 }
 
 /// Whether an operation that is not committed yet makes it unsafe to read a key: it writes it, or
