@@ -127,7 +127,7 @@ impl Session {
     }
 
     /// The run of requests for a cache, if the connection can have one now.
-    #[inline]
+    #[inline(always)]
     fn run_of<'i>(&self, index: &'i Index, id: u32) -> Option<Run<'i>> {
         let found = Some(index.by_id(id)?);
         let object = found.filter(|object| object.kind == Kind::Cache)?;
