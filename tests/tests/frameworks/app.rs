@@ -73,6 +73,11 @@ impl Browser {
         browser
     }
 
+    /// Whether they have different cookies.
+    pub fn differs_from(&self, other: &Browser) -> bool {
+        self.cookie != other.cookie
+    }
+
     /// What the session has after a request that has to be answered well.
     pub fn session(&mut self, app: &App, path: &str) -> Value {
         let session = self.ask(app, path);
