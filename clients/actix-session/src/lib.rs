@@ -35,12 +35,13 @@
 //!   never begins another session, as other stores do.
 //! * `Session::clear` drops the entry: the update after it removes what is there at that moment.
 //! * `Session::renew` deletes the old session and saves another one of what this request has: what
-//!   another request changes at that moment goes with the old one.
+//!   others have saved since it loaded the session is lost with the old one.
 //!
 //! # How long sessions live
 //!
 //! As long after the last update, or each request with `TtlExtensionPolicy::OnEveryRequest`, as the
 //! middleware says when they begin.
+#![expect(clippy::disallowed_types, reason = "a state is a `HashMap`")]
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -6,7 +6,7 @@
 //! curl -c jar -b jar http://127.0.0.1:8000/login; curl -c jar -b jar http://127.0.0.1:8000/count
 //! ```
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path as File;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Failure> {
 async fn view(
     State(store): State<GridStore>,
     Path(what): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
+    Query(query): Query<BTreeMap<String, String>>,
     session: Session,
 ) -> impl IntoResponse {
     match answer(&store, &what, &query, &session).await {
@@ -47,7 +47,7 @@ async fn view(
 async fn answer(
     store: &GridStore,
     what: &str,
-    query: &HashMap<String, String>,
+    query: &BTreeMap<String, String>,
     session: &Session,
 ) -> Result<Option<Map<String, Value>>, Failure> {
     session.get_value("user").await?; // Sessions are loaded when they are first read.

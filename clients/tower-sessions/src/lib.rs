@@ -29,7 +29,7 @@
 //!   comes back.
 //! * `Session::clear` drops the key: the save after it removes what is there at that moment.
 //! * `Session::cycle_id` deletes the old session and creates another one of what this request has: what
-//!   another request changes at that moment goes with the old one.
+//!   others have saved since it loaded the session is lost with the old one.
 //! * A `CachingSessionStore` in front of this one keeps copies that nobody makes anew, and saves what
 //!   they differ in. Leave it away.
 //!
@@ -39,6 +39,7 @@
 //! has then, and each save gives it the same again. `set_expiry` may make that shorter at any time; for
 //! a longer one it takes a new session, `cycle_id`, as one has after a login anyhow: else the save is an
 //! error.
+#![expect(clippy::disallowed_types, reason = "the data of a record is a `HashMap`")]
 
 mod times;
 
@@ -201,8 +202,6 @@ fn encode(why: impl Display) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
-
     use super::*;
 
     #[test]

@@ -69,8 +69,6 @@ fn ms(at: OffsetDateTime) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
-
     use super::*;
 
     const HOUR: time::Duration = time::Duration::HOUR;

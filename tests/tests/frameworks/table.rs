@@ -108,14 +108,23 @@ impl Framework {
 
     /// Its application at this address.
     pub fn command(&self, address: SocketAddr) -> Command {
-        if let Runtime::Rust = self.runtime {
-            return Command::new(example(self.script));
-        }
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("frameworks").join(self.script);
-        let mut command = self.runtime.command();
-        if let Runtime::Php = self.runtime {
-            command.args(["-q", "-S", &address.to_string()]).env("PHP_CLI_SERVER_WORKERS", "4");
-        }
+        let mut command = match self.runtime {
+            Runtime::Python => {
+                let mut python = Command::new(python());
+                python.env("PYTHONDONTWRITEBYTECODE", "1");
+                python.env("PYTHONPATH", root().join("clients/python"));
+                python
+            }
+            Runtime::Node => node_with(&NODE),
+            Runtime::Php => {
+                let mut php = Command::new("php");
+                php.args(["-q", "-S", &address.to_string()]).env("PHP_CLI_SERVER_WORKERS", "4");
+                php
+            }
+            Runtime::Ruby => Command::new("ruby"),
+            Runtime::Rust => return Command::new(example(self.script)),
+        };
         command.arg(script).envs(self.options.iter().copied());
         command
     }
@@ -133,21 +142,6 @@ impl Framework {
 }
 
 impl Runtime {
-    fn command(self) -> Command {
-        match self {
-            Runtime::Python => {
-                let mut python = Command::new(python());
-                python.env("PYTHONDONTWRITEBYTECODE", "1");
-                python.env("PYTHONPATH", root().join("clients/python"));
-                python
-            }
-            Runtime::Node => node_with(&NODE),
-            Runtime::Php => Command::new("php"),
-            Runtime::Ruby => Command::new("ruby"),
-            Runtime::Rust => Command::new("cargo"),
-        }
-    }
-
     /// Whether it is there, and what installs it.
     fn check(self) -> (bool, &'static str) {
         let has = |program: &str, args: [&str; 2]| works(Command::new(program).args(args));
