@@ -103,22 +103,14 @@ impl GridStore {
 
     /// The session as it is: its record, without what was seen of it.
     async fn read(&self, id: &Id) -> Result<Option<(Record, Origin)>> {
-        let Some((attributes, seen)) = self.sessions.load(&cookie(id)).await.map_err(backend)?
-        else {
+        let loaded = self.sessions.load(&cookie(id)).await.map_err(backend)?;
+        let Some((attributes, seen)) = loaded else { return Ok(None) };
+        let Some((record, times)) = decoded(*id, &attributes, OffsetDateTime::now_utc())? else {
             return Ok(None);
         };
-        let times = attributes.get(TIMES);
-        let times = times.ok_or_else(|| Error::Decode(format!("`{TIMES}` is not there")))?;
-        let times: Times = serde_json::from_slice(times).map_err(decode)?;
-        let values = attributes.iter().filter(|(name, _)| *name != TIMES);
-        let data = values.map(|(name, value)| Ok((name.clone(), serde_json::from_slice(value)?)));
-        let data: HashMap<String, Value> =
-            data.collect::<serde_json::Result<_>>().map_err(decode)?;
         // In the bytes of a later save: numbers may be written otherwise once they were read.
-        let seen = self.sessions.seen_as(&seen, &encoded(&data, times)?);
-        let now = OffsetDateTime::now_utc();
-        let record = Record { id: *id, data, expiry_date: times.end(now) };
-        Ok((record.expiry_date > now).then_some((record, Origin { seen, times })))
+        let seen = self.sessions.seen_as(&seen, &encoded(&record.data, times)?);
+        Ok(Some((record, Origin { seen, times })))
     }
 }
 
@@ -184,6 +176,22 @@ fn encoded(data: &HashMap<String, Value>, times: Times) -> Result<Attributes> {
     Ok(attributes)
 }
 
+/// The other way; `None` when its time is over.
+fn decoded(
+    id: Id,
+    attributes: &Attributes,
+    now: OffsetDateTime,
+) -> Result<Option<(Record, Times)>> {
+    let times = attributes.get(TIMES);
+    let times = times.ok_or_else(|| Error::Decode(format!("`{TIMES}` is not there")))?;
+    let times: Times = serde_json::from_slice(times).map_err(decode)?;
+    let values = attributes.iter().filter(|(name, _)| *name != TIMES);
+    let data = values.map(|(name, value)| Ok((name.clone(), serde_json::from_slice(value)?)));
+    let data = data.collect::<serde_json::Result<_>>().map_err(decode)?;
+    let record = Record { id, data, expiry_date: times.end(now) };
+    Ok((record.expiry_date > now).then_some((record, times)))
+}
+
 fn ended() -> Error {
     Error::Backend("the session was ended by another request; nothing was saved".to_owned())
 }
@@ -214,6 +222,18 @@ mod tests {
         let names: Vec<_> = attributes.keys().map(String::as_str).collect();
         assert_eq!(names, [TIMES, "pi", "user"]);
         assert_eq!(attributes["user"], b"\"ann\"");
-        assert_eq!(serde_json::from_slice::<Times>(&attributes[TIMES]).unwrap(), times);
+        let (record, had) = decoded(Id(1), &attributes, now).unwrap().unwrap();
+        assert_eq!((record.data["pi"].clone(), had), (3.5.into(), times));
+        assert_eq!((record.data.len(), record.expiry_date), (2, now + time::Duration::HOUR));
+    }
+
+    #[test]
+    fn a_session_whose_time_is_over_is_none_and_one_of_others_is_refused() {
+        let (now, hour) = (OffsetDateTime::UNIX_EPOCH, time::Duration::HOUR);
+        let times = Times::begin(now + hour, now).ending(now + hour / 2, now).unwrap();
+        let attributes = encoded(&HashMap::new(), times).unwrap();
+        let at = |then| decoded(Id(1), &attributes, then).unwrap().is_some();
+        assert_eq!([at(now + hour / 4), at(now + hour / 2)], [true, false]);
+        assert!(decoded(Id(1), &Attributes::new(), now).is_err());
     }
 }
