@@ -65,6 +65,8 @@ class Django(unittest.TestCase):
 
     def test_what_a_request_has_not_changed_since_it_saved_is_not_saved_again(self) -> None:
         first = begun(a=1)
+        first["a"] = 5
+        first.save()
         second = SessionStore(first.session_key)
         second["a"] = 2
         second.save()
@@ -171,16 +173,22 @@ class FlaskSessions(unittest.TestCase):
         def change() -> str:
             self.meanwhile()
             told = request.get_json()
-            session.permanent = told.pop("permanent", False)
+            if "permanent" in told:
+                session.permanent = told.pop("permanent")
             for name in told.pop("drop", []):
                 session.pop(name)
             if "append" in told:
                 session["list"].append(told.pop("append"))
-            session.update(told)
+            if told:
+                session.update(told)
             return "done"
 
         app.add_url_rule("/show", "show", lambda: dict(session))
         app.add_url_rule("/logout", "logout", lambda: session.clear() or "")
+        everywhere = app.session_interface.log_out_everywhere
+        app.add_url_rule(
+            "/everywhere", "everywhere", lambda: str(everywhere("ann", keep=session))
+        )
         app.add_url_rule("/renew", "renew", lambda: app.session_interface.regenerate(session) or "")
         self.browser = app.test_client()
 
@@ -241,10 +249,13 @@ class FlaskSessions(unittest.TestCase):
         self.browser.post("/", json={"b": 2})
         self.assertEqual(self.shown(), {"a": 1, "b": 2})
 
-    def test_a_user_is_logged_out_everywhere(self) -> None:
-        self.browser.post("/", json={"user": "ann"})
-        self.app.test_client().post("/", json={"user": "ann"})
-        self.assertEqual(self.app.session_interface.log_out_everywhere("ann"), 2)
+    def test_a_user_is_logged_out_everywhere_but_here(self) -> None:
+        other = self.app.test_client()
+        for browser in (self.browser, other, self.app.test_client()):
+            browser.post("/", json={"user": "ann"})
+        self.assertEqual(self.browser.get("/everywhere").text, "2")
+        self.assertEqual((self.shown(), other.get("/show").get_json()), ({"user": "ann"}, {}))
+        self.assertEqual(self.app.session_interface.log_out_everywhere("ann"), 1)
         self.assertEqual(self.shown(), {})
 
     def test_an_error_is_an_answer_500_and_no_logout(self) -> None:
@@ -255,4 +266,9 @@ class FlaskSessions(unittest.TestCase):
             answer = self.browser.get("/show")
             self.assertEqual((answer.status_code, asked.call_count), (500, 1))
             self.assertNotIn("Set-Cookie", answer.headers)
+        with mock.patch(
+            "isogrid.sessions.Sessions.save", side_effect=Unknown(CODES["OUTCOME_UNKNOWN"])
+        ) as save:
+            answer = self.browser.post("/", json={"cart": 1})
+            self.assertEqual((answer.status_code, save.call_count), (500, 1))
         self.assertEqual(self.shown(), {"user": "ann"})

@@ -107,7 +107,7 @@ async fn no_server_is_no_logout() {
     hasty.load(COOKIE).await.unwrap_err();
     hasty.save(COOKIE, &seen, &Attributes::new()).await.unwrap_err();
     hasty.touch(COOKIE).await.unwrap_err();
-    let _server = place.start();
+    let mut server = place.start();
     let began = Instant::now();
     let found = loop {
         match hasty.load(COOKIE).await {
@@ -116,4 +116,8 @@ async fn no_server_is_no_logout() {
         }
     };
     assert_eq!(found.map(|(attributes, _)| attributes), Some(attributes(&[("user", "\"ann\"")])));
+    place.kill(&mut server);
+    hasty.load(COOKIE).await.unwrap_err();
+    hasty.save(COOKIE, &seen, &Attributes::new()).await.unwrap_err();
+    hasty.touch(COOKIE).await.unwrap_err();
 }
