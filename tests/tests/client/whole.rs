@@ -1,8 +1,9 @@
 //! Sessions of frameworks that load and save whole ones.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use isogrid_wire::client::session::whole::{Attributes, WholeSessions};
+use tokio::time::Instant;
 
 use super::{Place, server};
 

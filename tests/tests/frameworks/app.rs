@@ -27,6 +27,8 @@ pub struct App {
 impl App {
     /// Starts it with these servers for its sessions, and waits until it can be asked.
     pub fn start(framework: &Framework, servers: &[String]) -> App {
+        // Ahead of the address, which is free for a moment only.
+        framework.build();
         let address = free_address();
         let log = temporary("app").with_extension(address.port().to_string());
         let mut command = framework.command(address);

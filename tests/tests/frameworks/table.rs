@@ -1,9 +1,11 @@
 //! The frameworks, how they are started, and what becomes of their sessions. `docs/FRAMEWORKS.md`
 //! has the same table.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use isogrid_tests::harness::{example, node_with, python_with, works};
 use isogrid_tests::tidy::root;
@@ -106,6 +108,13 @@ impl Framework {
         self.writers == Waited
     }
 
+    /// Builds what has to be built, which may take as long as somebody else builds.
+    pub fn build(&self) {
+        if let Runtime::Rust = self.runtime {
+            built(self.script);
+        }
+    }
+
     /// Its application at this address.
     pub fn command(&self, address: SocketAddr) -> Command {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("frameworks").join(self.script);
@@ -123,7 +132,7 @@ impl Framework {
                 php
             }
             Runtime::Ruby => Command::new("ruby"),
-            Runtime::Rust => return Command::new(example(self.script)),
+            Runtime::Rust => return Command::new(built(self.script)),
         };
         command.arg(script).envs(self.options.iter().copied());
         command
@@ -163,6 +172,12 @@ impl Runtime {
             Runtime::Rust => (true, "it is built with the tests"),
         }
     }
+}
+
+/// An example of ours, built once.
+fn built(name: &'static str) -> PathBuf {
+    static BUILT: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+    BUILT.lock().unwrap().entry(name).or_insert_with(|| example(name)).clone()
 }
 
 fn python() -> PathBuf {
