@@ -1,5 +1,5 @@
 """Django with its sessions in Isogrid. PORT and SERVERS are in the environment, and ENGINE if it
-is another one than `django_engine`."""
+is another one than `django_engine`: with `isogrid.django` SERVERS are native ports."""
 
 import json
 import os
@@ -28,6 +28,7 @@ settings.configure(
     },
     SESSION_ENGINE=os.environ.get("ENGINE", "django_engine"),
     SESSION_CACHE_ALIAS="sessions",
+    ISOGRID_SESSIONS={"URL": "isogrid://" + os.environ["SERVERS"], "OWNER": "user"},
 )
 
 
@@ -52,9 +53,13 @@ def view(request, what):
         session["n"] = session.get("n", 0) + 1
     elif what == "logout":
         session.flush()
+    elif what == "everywhere":
+        from isogrid.django import log_out_everywhere
+
+        log_out_everywhere("ann", keep=session)
     return JsonResponse(dict(session.items()))
 
 
-urlpatterns = [re_path("^(login|put|show|count|logout)$", view)]
+urlpatterns = [re_path("^(login|put|show|count|logout|everywhere)$", view)]
 django.setup()
 make_server("127.0.0.1", int(os.environ["PORT"]), get_wsgi_application()).serve_forever()

@@ -1,5 +1,5 @@
 """Flask with Flask-Session in Isogrid. PORT and SERVERS are in the environment, and REFRESH = 1 if
-each request is to write the session."""
+each request is to write the session; or STORE = isogrid.flask, and SERVERS are native ports."""
 
 import os
 import time
@@ -22,7 +22,12 @@ app.config.update(
     ),
     SESSION_REFRESH_EACH_REQUEST="REFRESH" in os.environ,
 )
-Session(app)
+if "STORE" in os.environ:
+    from isogrid.flask import GridSessions
+
+    app.session_interface = GridSessions("isogrid://" + os.environ["SERVERS"], owner="user")
+else:
+    Session(app)
 
 
 def hold(path):
@@ -45,6 +50,8 @@ def view(what):
         session["n"] = session.get("n", 0) + 1
     elif what == "logout":
         session.clear()
+    elif what == "everywhere":
+        app.session_interface.log_out_everywhere("ann", keep=session)
     return jsonify({key: value for key, value in session.items() if key != "_permanent"})
 
 

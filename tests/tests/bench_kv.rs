@@ -8,7 +8,7 @@ use isogrid_tests::harness::tls::Authority;
 use isogrid_tests::harness::{Server, Users, isogrid};
 use serde_json::Value;
 
-const PROTOCOLS: [&str; 2] = ["native", "memcached"];
+const PROTOCOLS: [&str; 4] = ["native", "memcached", "memcached-meta", "memcached-binary"];
 
 fn server() -> Server {
     Server::isogrid(&["--native", "127.0.0.1:0"])
@@ -174,8 +174,9 @@ fn the_same_seed_hits_and_misses_the_same() {
         ["/gets", "/sets", "/hits", "/misses"].map(|name| number(&said, name)).map(|n| (n, keys))
     };
     let first = counts("native", "7");
-    assert_eq!(first, counts("native", "7"));
-    assert_eq!(first, counts("memcached", "7"), "whatever the protocol");
+    for protocol in PROTOCOLS {
+        assert_eq!(first, counts(protocol, "7"), "{protocol}");
+    }
     assert_ne!(first, counts("native", "8"));
 }
 
@@ -206,6 +207,7 @@ fn wrong_use_is_refused_and_names_the_flag() {
         (&["--keys", "1M", "--key-size", "11"], "--key-size"),
         (&["--protocol", "memcached", "--key-size", "251"], "--key-size"),
         (&["--protocol", "memcached", "--cache", "orders"], "--cache"),
+        (&["--protocol", "memcached-binary", "--key-size", "251"], "--key-size"),
         (&["--protocol", "http"], "--protocol"),
     ] {
         let output = bench(args);
@@ -296,6 +298,8 @@ fn servers_with_tls_and_logins_are_measured() {
         for (protocol, failed, required) in [
             ("native", "AUTH_FAILED", "AUTH_REQUIRED"),
             ("memcached", "the login was refused: CLIENT_ERROR", "CLIENT_ERROR unauthenticated"),
+            ("memcached-meta", "the login was refused: CLIENT_ERROR", "unauthenticated"),
+            ("memcached-binary", "the login was refused: status 32", "status 32"),
         ] {
             let (code, said) = measured(&server, protocol, &args);
             let hits = number(&said, "/gets");

@@ -19,6 +19,8 @@ mod sessions;
 mod topics;
 #[path = "client/transfers.rs"]
 mod transfers;
+#[path = "client/whole.rs"]
+mod whole;
 
 use std::net::TcpListener;
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! Sessions of real frameworks in a real cluster, over memcached's protocols: what is in
-//! `docs/FRAMEWORKS.md`, line by line.
+//! Sessions of real frameworks in a real cluster, over memcached's protocols and by our own stores: what
+//! is in `docs/FRAMEWORKS.md`, line by line.
 //!
-//! The applications are in `tests/frameworks`, one a framework, and know the same paths: `login`,
-//! `put?name=`, `show`, `count` and `logout`; with `hold=FILE` they stay between the load of the
+//! The applications are in `tests/frameworks`, one a framework, and those of Rust are examples of their
+//! stores. They know the same paths: `login`, `put?name=`, `show`, `count` and `logout`; with `hold=FILE` they stay between the load of the
 //! session and what they do, until the file that they make is gone. They answer with what the
 //! session has.
 #![allow(
@@ -18,6 +18,8 @@ mod app;
 mod counter;
 #[path = "frameworks/grid.rs"]
 mod grid;
+#[path = "frameworks/merged.rs"]
+mod merged;
 #[path = "frameworks/race.rs"]
 mod race;
 #[path = "frameworks/table.rs"]
@@ -48,7 +50,13 @@ fn each(framework: impl Fn(&Framework) + Sync) {
 
 /// Two applications, each of which knows one node alone, and not the same one.
 fn apart(framework: &Framework, grid: &Grid) -> [App; 2] {
-    [0, 1].map(|node| App::start(framework, &grid.servers()[node..=node]))
+    [0, 1].map(|node| App::start(framework, &grid.servers(framework)[node..=node]))
+}
+
+/// How many browsers meet each server of a list: a store of ours asks any for each session, and waits
+/// for one as long as its client says.
+fn browsers(framework: &Framework) -> usize {
+    if framework.merges() { 2 } else { 12 }
 }
 
 /// What one node was told another one knows; a logout holds everywhere; and what concurrent
@@ -72,6 +80,11 @@ fn sessions_are_the_same_behind_every_node_and_race_as_documented() {
         if framework.locks() {
             race::one_at_a_time(&apps);
         }
+        if framework.merges() {
+            merged::letters_of_many_requests_are_all_there(&apps);
+            merged::a_login_gives_a_session_another_cookie(&apps);
+            merged::everybody_else_of_a_user_is_logged_out(&apps);
+        }
     });
 }
 
@@ -81,9 +94,11 @@ fn sessions_are_the_same_behind_every_node_and_race_as_documented() {
 fn nobody_is_taken_for_logged_out_where_a_server_is_not_reached() {
     let grid = Grid::start();
     each(|framework| {
-        let app = App::start(framework, &grid.servers());
-        let mut browsers = [(); 12].map(|()| Browser::logged_in(&app));
-        let (dead, servers) = (free_address().to_string(), grid.servers());
+        let servers = grid.servers(framework);
+        let app = App::start(framework, &servers);
+        let mut browsers: Vec<_> =
+            (0..browsers(framework)).map(|_| Browser::logged_in(&app)).collect();
+        let dead = free_address().to_string();
         let apps = [vec![dead.clone()], vec![dead, servers[0].clone()]];
         let forgotten = apps.map(|servers| {
             let app = App::start(framework, &servers);
@@ -102,7 +117,9 @@ fn a_session_goes_on_while_one_node_after_the_other_is_killed() {
     let mut grid = Grid::start_to_fail();
     let frameworks = FRAMEWORKS.iter().filter(|one| one.fails_over && one.is_here());
     let rows: Vec<_> = frameworks
-        .map(|framework| (framework, App::start(framework, &grid.servers()), AtomicU64::new(0)))
+        .map(|framework| {
+            (framework, App::start(framework, &grid.servers(framework)), AtomicU64::new(0))
+        })
         .collect();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -3,9 +3,10 @@
 //! `python3 -m unittest` in `clients/python` runs them alone; `ISOGRID_ADDRESS` names a server.
 #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 
+use std::path::Path;
 use std::process::Command;
 
-use isogrid_tests::harness::{Server, Users, has};
+use isogrid_tests::harness::{Server, Users, has, python_with};
 use isogrid_tests::tidy::root;
 
 /// Runs modules of the client's tests, and says how many tests there were.
@@ -13,7 +14,11 @@ fn unittest(modules: &[&str], environment: &[(&str, &str)]) -> Option<u32> {
     if !has("python3", "apt-get install python3") {
         return None;
     }
-    let mut command = Command::new("python3");
+    Some(unittest_with(Path::new("python3"), modules, environment))
+}
+
+fn unittest_with(python: &Path, modules: &[&str], environment: &[(&str, &str)]) -> u32 {
+    let mut command = Command::new(python);
     command.args(["-m", "unittest"]).args(modules).current_dir(root().join("clients/python"));
     command.env_remove("ISOGRID_ADDRESS").env("PYTHONDONTWRITEBYTECODE", "1");
     command.envs(environment.iter().copied());
@@ -21,7 +26,7 @@ fn unittest(modules: &[&str], environment: &[(&str, &str)]) -> Option<u32> {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && !said.contains("skipped"), "{command:?}\n{said}");
     let ran = said.lines().find_map(|line| line.strip_prefix("Ran ")?.split(' ').next());
-    Some(ran.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{said}")))
+    ran.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{said}"))
 }
 
 #[test]
@@ -33,6 +38,19 @@ fn every_vector_both_ways_the_refused_ones_refused_and_urls() {
 #[test]
 fn outcomes_retries_streams_and_locks_against_a_server_that_misbehaves() {
     assert!(unittest(&["tests.test_client"], &[]).is_none_or(|ran| ran >= 30));
+}
+
+#[test]
+fn sessions_of_django_and_flask_send_what_has_changed_and_end_once() {
+    assert!(unittest(&["tests.test_web"], &[]).is_none_or(|ran| ran >= 7));
+    if !has("python3", "apt-get install python3-venv") {
+        return;
+    }
+    let server = Server::isogrid(&["--native", "127.0.0.1:0", "--memcached", "off"]);
+    let address = server.bound_for("native").remove(0);
+    let python = python_with("django, flask", &["django", "flask"]);
+    let environment = [("ISOGRID_ADDRESS", &*address)];
+    assert!(unittest_with(&python, &["tests.test_frameworks"], &environment) >= 15);
 }
 
 #[test]

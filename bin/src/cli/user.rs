@@ -18,7 +18,7 @@ use super::{REFUSED, refuse};
 use crate::security::change::{Change, Secret};
 use crate::security::role::Role;
 use crate::security::users::{check_name, documents};
-use crate::security::{hex, random, users_file};
+use crate::security::{random, users_file};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -213,10 +213,7 @@ fn secret(name: &str, token: bool) -> Result<(Secret, Option<String>), String> {
 /// The method of administration that makes the change, and its parameters.
 fn method(name: &str, change: &Change) -> (&'static str, Value) {
     let text = |roles: &[Role]| roles.iter().map(Role::to_string).collect::<Vec<_>>().join(" ");
-    let with = |secret: &Secret| match secret {
-        Secret::Password(verifier) => ("verifier", verifier.to_string()),
-        Secret::Token(hash) => ("token_sha256", hex::show(hash)),
-    };
+    let with = |secret: &Secret| ("secret", secret.to_string());
     let (method, params) = match change {
         Change::Add(roles, secret) => (
             "users.add",

@@ -1,15 +1,19 @@
 //! What can be changed about users, whoever asks for it: `isogrid user` in the file, or an operator
 //! over the network. Passwords come as verifiers: who changes them has made those.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use isogrid_wire::scram::Verifier;
 
+use super::hex;
 use super::role::Role;
 use super::users::{ROLES_MAX, USERS_MAX, User, Users, check_name};
 
-/// What a user logs in with.
-#[derive(Debug, Clone)]
+/// What a user logs in with, as the server checks it. Its text is `SCRAM-SHA-256$ROUNDS:SALT$..`
+/// (RFC 5803) of a password, `SHA-256$` and 64 hex digits of a token's secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Secret {
     /// A password.
     Password(Verifier),
@@ -65,6 +69,31 @@ impl Change {
     }
 }
 
+/// Stands before the hash of a token.
+const SHA_256: &str = "SHA-256$";
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Secret::Password(verifier) => write!(f, "{verifier}"),
+            Secret::Token(hash) => write!(f, "{SHA_256}{}", hex::show(hash)),
+        }
+    }
+}
+
+impl FromStr for Secret {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix(SHA_256) {
+            Some(digits) => hex::parse(digits)
+                .map(Secret::Token)
+                .ok_or_else(|| format!("not 64 hex digits behind {SHA_256}")),
+            None => text.parse().map(Secret::Password).map_err(str::to_owned),
+        }
+    }
+}
+
 impl Secret {
     fn put(self, user: &mut User) {
         match self {
@@ -110,6 +139,23 @@ mod tests {
         assert_eq!(users, before);
         Change::Remove.apply("app", &mut users).unwrap();
         assert_eq!(users.by_name.keys().collect::<Vec<_>>(), ["by-certificate"]);
+    }
+
+    #[test]
+    fn a_secret_reads_what_it_shows() {
+        let verifier = Verifier::derive(b"pass-phrase", &[1; 16]);
+        for secret in [Secret::Password(verifier), Secret::Token([0xab; 32])] {
+            assert_eq!(secret.to_string().parse(), Ok(secret));
+        }
+        for (text, why) in [
+            ("pass-phrase", "not SCRAM-SHA-256$"),
+            ("SHA-256$abab", "not 64 hex digits"),
+            ("", "not SCRAM-SHA-256$"),
+        ] {
+            let said = text.parse::<Secret>().unwrap_err();
+            assert!(said.starts_with(why), "{said}");
+            assert!(text.is_empty() || !said.contains(text), "{said}");
+        }
     }
 
     #[test]

@@ -10,10 +10,11 @@ pub fn isogrid() -> PathBuf {
     BINARY.get_or_init(find).clone()
 }
 
-/// An example of the binary's package, built as this test is built.
+/// An example of one of the packages, built as this test is built. All packages are named, as where
+/// everything is tested: with features of its own alone it would have its dependencies built again.
 pub fn example(name: &str) -> PathBuf {
     let profile = profile();
-    build(&profile, ["--example", name]);
+    build(&profile, &["--workspace", "--example", name]);
     profile.join("examples").join(name)
 }
 
@@ -22,7 +23,7 @@ fn find() -> PathBuf {
         return PathBuf::from(path);
     }
     let profile = profile();
-    build(&profile, ["--bin", "isogrid"]);
+    build(&profile, &["--package", "isogrid", "--bin", "isogrid"]);
     profile.join("isogrid")
 }
 
@@ -39,10 +40,10 @@ fn of_program(program: &Path) -> &Path {
 }
 
 /// Always, because a binary that is there may be older than the sources. Takes no time when fresh.
-fn build(profile: &Path, what: [&str; 2]) {
+fn build(profile: &Path, what: &[&str]) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--package", "isogrid"]).args(what);
+    command.args(["build", "--quiet"]).args(what);
     command.arg("--target-dir").arg(profile.parent().unwrap());
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     // What cargo tells this test of its package would change what a build script is told, and so
@@ -58,7 +59,7 @@ fn build(profile: &Path, what: [&str; 2]) {
         command.arg("--release");
     }
     let status = command.status().unwrap();
-    assert!(status.success(), "cannot build {what:?} of isogrid");
+    assert!(status.success(), "cannot build {what:?}");
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub struct App {
 impl App {
     /// Starts it with these servers for its sessions, and waits until it can be asked.
     pub fn start(framework: &Framework, servers: &[String]) -> App {
+        // Ahead of the address, which is free for a moment only.
+        framework.build();
         let address = free_address();
         let log = temporary("app").with_extension(address.port().to_string());
         let mut command = framework.command(address);
@@ -71,6 +73,11 @@ impl Browser {
         let mut browser = Browser::default();
         assert_eq!(browser.session(app, "login")["user"], "ann", "{}", app.name);
         browser
+    }
+
+    /// Whether they have different cookies.
+    pub fn differs_from(&self, other: &Browser) -> bool {
+        self.cookie != other.cookie
     }
 
     /// What the session has after a request that has to be answered well.

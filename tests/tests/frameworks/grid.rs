@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use isogrid_tests::cluster::free_address;
 use isogrid_tests::harness::{Client, Server, temporary};
 
+use super::table::Framework;
+
 /// How long copies may take to be filled, on a busy machine.
 const FILLED_WITHIN: Duration = Duration::from_secs(180);
 
@@ -29,6 +31,7 @@ memory = "16MiB"
 /// A node's place, and its process.
 struct Node {
     sessions: SocketAddr,
+    native: SocketAddr,
     default: SocketAddr,
     http: SocketAddr,
     folder: PathBuf,
@@ -59,9 +62,10 @@ impl Grid {
         grid
     }
 
-    /// Where sessions are reached.
-    pub fn servers(&self) -> Vec<String> {
-        self.0.iter().map(|node| node.sessions.to_string()).collect()
+    /// Where a framework reaches its sessions.
+    pub fn servers(&self, framework: &Framework) -> Vec<String> {
+        let of = |node: &Node| if framework.merges() { node.native } else { node.sessions };
+        self.0.iter().map(|node| of(node).to_string()).collect()
     }
 
     /// A connection to the sessions of a node.
@@ -103,7 +107,7 @@ impl Grid {
 
 impl Node {
     fn new(peer: SocketAddr, join: &str, lease: &str) -> Node {
-        let [sessions, default, http] = [(); 3].map(|()| free_address());
+        let [sessions, native, default, http] = [(); 4].map(|()| free_address());
         let folder = temporary("frameworks").with_extension(peer.port().to_string());
         std::fs::create_dir_all(&folder).unwrap();
         let own = format!(
@@ -114,14 +118,15 @@ impl Node {
             folder.join("data").display()
         );
         std::fs::write(folder.join("isogrid.toml"), own + CACHES).unwrap();
-        Node { sessions, default, http, folder, server: None }
+        Node { sessions, native, default, http, folder, server: None }
     }
 
     fn begin(&mut self) {
         let [file, data] = ["isogrid.toml", "data"].map(|name| self.folder.join(name));
-        let http = self.http.to_string();
+        let [http, native] = [self.http, self.native].map(|address| address.to_string());
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let args = ["--config", &path(&file), "--data-dir", &path(&data), "--http", &http];
+        let files = ["--config", &path(&file), "--data-dir", &path(&data)];
+        let args = [&files[..], &["--http", &http, "--native", &native]].concat();
         self.server = Some(Server::begin_isogrid(&args));
     }
 }

@@ -22,6 +22,8 @@
 //! # }
 //! ```
 
+pub mod whole;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

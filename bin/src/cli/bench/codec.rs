@@ -1,7 +1,8 @@
-//! One connection's requests as bytes, and bytes as its answers, in either protocol. No sockets.
+//! One connection's requests as bytes, and bytes as its answers, in whichever protocol. No sockets.
 
 use std::time::Duration;
 
+use super::binary::Binary;
 use super::native::Native;
 use super::text::Text;
 
@@ -46,8 +47,10 @@ pub enum Taken {
 
 /// The protocol of a connection, with what is under way on it.
 pub enum Codec {
-    /// memcached's text protocol.
+    /// memcached's text protocol, classic or meta.
     Text(Text),
+    /// memcached's binary protocol.
+    Binary(Binary),
     /// GNP.
     Native(Box<Native>),
 }
@@ -57,6 +60,7 @@ impl Codec {
     pub fn under_way(&self) -> usize {
         match self {
             Codec::Text(text) => text.under_way(),
+            Codec::Binary(binary) => binary.under_way(),
             Codec::Native(native) => native.under_way(),
         }
     }
@@ -65,6 +69,7 @@ impl Codec {
     pub fn get(&mut self, key: &[u8], due: Duration, out: &mut Vec<u8>) {
         match self {
             Codec::Text(text) => text.get(key, due, out),
+            Codec::Binary(binary) => binary.get(key, due, out),
             Codec::Native(native) => native.get(key, due, out),
         }
     }
@@ -73,6 +78,7 @@ impl Codec {
     pub fn set(&mut self, key: &[u8], value: &[u8], due: Duration, out: &mut Vec<u8>) {
         match self {
             Codec::Text(text) => text.set(key, value, due, out),
+            Codec::Binary(binary) => binary.set(key, value, due, out),
             Codec::Native(native) => native.set(key, value, due, out),
         }
     }
@@ -81,6 +87,7 @@ impl Codec {
     pub fn take(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<Taken, Broken> {
         match self {
             Codec::Text(text) => text.take(input),
+            Codec::Binary(binary) => binary.take(input),
             Codec::Native(native) => native.take(input, out),
         }
     }
@@ -89,6 +96,7 @@ impl Codec {
     pub fn give_up(&mut self) -> Vec<Asked> {
         match self {
             Codec::Text(text) => text.give_up(),
+            Codec::Binary(binary) => binary.give_up(),
             Codec::Native(native) => native.give_up(),
         }
     }

@@ -8,6 +8,7 @@ use isogrid_wire::client::raw::{Login, Raw};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::binary::Binary;
 use super::choose::{Choice, Requests};
 use super::clock::{Alarm, Clock};
 use super::codec::{Broken, Codec, Taken};
@@ -15,7 +16,7 @@ use super::native::Native;
 use super::schedule::{Schedule, Turn};
 use super::socket::{Output, Socket};
 use super::tally::Tally;
-use super::text::Text;
+use super::text::{Dialect, Text};
 
 /// The pause before a lost connection is made again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -27,6 +28,10 @@ pub enum Protocol {
     Native,
     /// memcached's text protocol.
     Memcached,
+    /// Its meta commands.
+    MemcachedMeta,
+    /// Its binary protocol.
+    MemcachedBinary,
 }
 
 /// Where and how to connect.
@@ -89,9 +94,16 @@ impl Connection {
                 let native = Native::begin(&target.cache, login, &mut output.bytes)?;
                 Codec::Native(Box::new(native))
             }
-            Protocol::Memcached => {
+            memcached => {
                 let login = login.as_ref().map(Login::plain).transpose().map_err(lost)?.flatten();
-                Codec::Text(Text::begin(login, &mut output.bytes))
+                let text = |dialect, out| Codec::Text(Text::begin(dialect, login, out));
+                match memcached {
+                    Protocol::MemcachedBinary => {
+                        Codec::Binary(Binary::begin(login, &mut output.bytes))
+                    }
+                    Protocol::MemcachedMeta => text(Dialect::Meta, &mut output.bytes),
+                    _ => text(Dialect::Classic, &mut output.bytes),
+                }
             }
         };
         let mut open = Connection { socket, codec, input: Vec::new(), output };
@@ -108,6 +120,7 @@ impl Connection {
         match &self.codec {
             Codec::Native(native) => native.is_ready(),
             Codec::Text(text) => text.is_ready(),
+            Codec::Binary(binary) => binary.is_ready(),
         }
     }
 

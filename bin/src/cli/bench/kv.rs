@@ -33,9 +33,10 @@ Without --rate each connection sends its next request when an answer has come: t
 much a server can do. Latencies then say little about a busy server, since whoever waits asks for
 nothing. With --rate the moments of all requests are fixed ahead, and latency counts from them.
 
-The server is that of every command (--server, a context, the environment); memcached's protocol is
+The server is that of every command (--server, a context, the environment); memcached's protocols are
 spoken at 127.0.0.1:11211 unless --server says where, over TLS as well, and with a login if --user
-says who (a `set` with user and password in it, as memcached's authfile wants it).
+says who (a `set` with user and password in it, as memcached's authfile wants it; SASL PLAIN in the
+binary protocol).
 
 Keys begin with `bench:`; what was written stays until it expires or is evicted.
 
@@ -211,10 +212,11 @@ impl KvArgs {
             return Err(format!("--key-size is at least {key_min} with {} keys", self.keys));
         }
         match self.protocol {
-            Protocol::Memcached if self.key_size > MEMCACHED_KEY_MAX => {
+            Protocol::Native => Ok(()),
+            _ if self.key_size > MEMCACHED_KEY_MAX => {
                 Err(format!("--key-size is at most {MEMCACHED_KEY_MAX} with memcached"))
             }
-            Protocol::Memcached if self.cache != "default" => {
+            _ if self.cache != "default" => {
                 Err("--cache is for --protocol native: a listener of memcached has one cache"
                     .into())
             }
@@ -229,7 +231,7 @@ impl KvArgs {
                 let to = self.place.target()?;
                 (to.server.clone(), to.options(options)?)
             }
-            Protocol::Memcached => {
+            _ => {
                 let to = self.place.other("127.0.0.1:11211").map_err(Failure::usage)?;
                 (to.server.clone(), to.plain_options(options)?)
             }

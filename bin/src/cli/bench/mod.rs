@@ -1,5 +1,6 @@
 //! `isogrid bench`: puts load on a server and says what came of it.
 
+mod binary;
 mod choose;
 pub(super) mod clock;
 mod codec;

@@ -144,6 +144,8 @@ fn protocol(plan: &Plan) -> &'static str {
     match plan.target.protocol {
         Protocol::Native => "native",
         Protocol::Memcached => "memcached",
+        Protocol::MemcachedMeta => "memcached-meta",
+        Protocol::MemcachedBinary => "memcached-binary",
     }
 }
 

@@ -1,4 +1,5 @@
-//! Gets and sets of memcached's text protocol, whose answers come in the order of the requests.
+//! Gets and sets of memcached's text protocol, classic or meta, whose answers come in the order of
+//! the requests.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -9,9 +10,20 @@ use super::codec::{Answer, Asked, Broken, Taken};
 /// A server that sends a longer line speaks something else.
 const LINE_LEN_MAX: usize = 2_048;
 
+/// Which commands are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// `get` and `set`.
+    #[default]
+    Classic,
+    /// `mg` and `ms`.
+    Meta,
+}
+
 /// What is under way on one connection.
 #[derive(Debug, Default)]
 pub struct Text {
+    dialect: Dialect,
     asked: VecDeque<Asked>,
     /// A login has no answer yet.
     logs_in: bool,
@@ -20,13 +32,13 @@ pub struct Text {
 impl Text {
     /// A connection on which this user logs in first, if there is one; what it says is appended to
     /// `out`.
-    pub fn begin(login: Option<(&str, &str)>, out: &mut Vec<u8>) -> Text {
+    pub fn begin(dialect: Dialect, login: Option<(&str, &str)>, out: &mut Vec<u8>) -> Text {
         if let Some((user, password)) = login {
             let said = format!("{user} {password}");
             // Writing to a vector cannot fail.
             let _ = write!(out, "set login 0 0 {}\r\n{said}\r\n", said.len());
         }
-        Text { logs_in: login.is_some(), ..Text::default() }
+        Text { dialect, logs_in: login.is_some(), asked: VecDeque::new() }
     }
 
     /// Whether requests may be sent.
@@ -39,17 +51,23 @@ impl Text {
     }
 
     pub fn get(&mut self, key: &[u8], due: Duration, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"get ");
-        out.extend_from_slice(key);
-        out.extend_from_slice(b"\r\n");
+        let (before, behind): (&[u8], &[u8]) = match self.dialect {
+            Dialect::Classic => (b"get ", b"\r\n"),
+            Dialect::Meta => (b"mg ", b" v\r\n"),
+        };
+        [before, key, behind].iter().for_each(|part| out.extend_from_slice(part));
         self.asked.push_back(Asked { is_set: false, due });
     }
 
     pub fn set(&mut self, key: &[u8], value: &[u8], due: Duration, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"set ");
+        let (before, flags) = match self.dialect {
+            Dialect::Classic => ("set ", "0 0 "),
+            Dialect::Meta => ("ms ", ""),
+        };
+        out.extend_from_slice(before.as_bytes());
         out.extend_from_slice(key);
         // Writing to a vector cannot fail.
-        let _ = write!(out, " 0 0 {}\r\n", value.len());
+        let _ = write!(out, " {flags}{}\r\n", value.len());
         out.extend_from_slice(value);
         out.extend_from_slice(b"\r\n");
         self.asked.push_back(Asked { is_set: true, due });
@@ -74,15 +92,19 @@ impl Text {
             };
         }
         let Some(&asked) = self.asked.front() else { return Err(strange(line)) };
-        let (len, answer) = match (asked.is_set, line) {
-            (true, b"STORED") => (line_len + 1, Answer::Stored),
-            (true, b"NOT_STORED") => (line_len + 1, Answer::Failed("NOT_STORED".to_owned())),
-            (false, b"END") => (line_len + 1, Answer::Miss),
-            (false, line) if line.starts_with(b"VALUE ") => match hit(line, input, line_len + 1)? {
+        let words = Words::of(self.dialect, line)?;
+        if !words.fit(asked.is_set) {
+            return Err(strange(line));
+        }
+        let (len, answer) = match words {
+            Words::Stored => (line_len + 1, Answer::Stored),
+            Words::NotStored => (line_len + 1, Answer::Failed("NOT_STORED".to_owned())),
+            Words::Miss => (line_len + 1, Answer::Miss),
+            Words::Hit { len, end } => match hit(len, end, input, line_len + 1)? {
                 Some(len) => (len, Answer::Hit),
                 None => return Ok(Taken::Incomplete),
             },
-            (_, line) => (line_len + 1, Answer::Failed(error(line)?)),
+            Words::Error(why) => (line_len + 1, Answer::Failed(why)),
         };
         self.asked.pop_front();
         Ok(Taken::Answer(len, asked, answer))
@@ -93,15 +115,54 @@ impl Text {
     }
 }
 
-/// The length of `VALUE key flags length`, the value and `END`, once all of it is there.
-fn hit(line: &[u8], input: &[u8], value_at: usize) -> Result<Option<usize>, Broken> {
-    const END: &[u8] = b"\r\nEND\r\n";
-    let text = std::str::from_utf8(line).map_err(|_| strange(line))?;
-    let len = text.split(' ').nth(3).and_then(|len| len.parse::<usize>().ok());
-    let end_at = len.and_then(|len| value_at.checked_add(len)).ok_or_else(|| strange(line))?;
+/// What a line says.
+enum Words {
+    Stored,
+    NotStored,
+    Miss,
+    /// A value of this length follows, and then `end`.
+    Hit {
+        len: usize,
+        end: &'static [u8],
+    },
+    Error(String),
+}
+
+impl Words {
+    fn of(dialect: Dialect, line: &[u8]) -> Result<Words, Broken> {
+        const CLASSIC_END: &[u8] = b"\r\nEND\r\n";
+        let length = |at| {
+            let text = std::str::from_utf8(line).map_err(|_| strange(line))?;
+            let len = text.split(' ').nth(at).and_then(|len| len.parse().ok());
+            len.ok_or_else(|| strange(line))
+        };
+        let word = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+        Ok(match (dialect, word) {
+            (Dialect::Classic, b"STORED") | (Dialect::Meta, b"HD") => Words::Stored,
+            (Dialect::Classic, b"NOT_STORED") | (Dialect::Meta, b"NS") => Words::NotStored,
+            (Dialect::Classic, b"END") | (Dialect::Meta, b"EN") => Words::Miss,
+            (Dialect::Classic, b"VALUE") => Words::Hit { len: length(3)?, end: CLASSIC_END },
+            (Dialect::Meta, b"VA") => Words::Hit { len: length(1)?, end: b"\r\n" },
+            _ => Words::Error(error(line)?),
+        })
+    }
+
+    /// Whether a set, or a get, is answered like that.
+    fn fit(&self, is_set: bool) -> bool {
+        match self {
+            Words::Stored | Words::NotStored => is_set,
+            Words::Miss | Words::Hit { .. } => !is_set,
+            Words::Error(_) => true,
+        }
+    }
+}
+
+/// The length of the line, the value and its end, once all of it is there.
+fn hit(len: usize, end: &[u8], input: &[u8], value_at: usize) -> Result<Option<usize>, Broken> {
+    let end_at = value_at.checked_add(len).ok_or_else(|| strange(input))?;
     match input.get(end_at..).unwrap_or_default() {
-        behind if behind.starts_with(END) => Ok(Some(end_at + END.len())),
-        behind if END.starts_with(behind) => Ok(None),
+        behind if behind.starts_with(end) => Ok(Some(end_at + end.len())),
+        behind if end.starts_with(behind) => Ok(None),
         behind => Err(strange(behind)),
     }
 }
@@ -134,28 +195,35 @@ mod tests {
     const DUE: Duration = Duration::from_millis(3);
 
     /// One request that is under way.
-    fn asked(is_set: bool) -> Text {
-        Text { asked: VecDeque::from([Asked { is_set, due: DUE }]), logs_in: false }
+    fn asked(dialect: Dialect, is_set: bool) -> Text {
+        Text { dialect, asked: VecDeque::from([Asked { is_set, due: DUE }]), logs_in: false }
     }
+
+    const CLASSIC: Dialect = Dialect::Classic;
+    const META: Dialect = Dialect::Meta;
 
     #[test]
     fn requests_are_as_memcached_wants_them() {
-        let (mut text, mut out) = (Text::default(), Vec::new());
-        text.get(b"a", DUE, &mut out);
-        text.set(b"b", b"xyz", DUE, &mut out);
-        assert_eq!(out, b"get a\r\nset b 0 0 3\r\nxyz\r\n");
-        assert_eq!(
-            text.give_up().iter().map(|asked| asked.is_set).collect::<Vec<_>>(),
-            [false, true]
-        );
-        assert_eq!(text.under_way(), 0);
+        for (dialect, wanted) in [
+            (CLASSIC, &b"get a\r\nset b 0 0 3\r\nxyz\r\n"[..]),
+            (META, b"mg a v\r\nms b 3\r\nxyz\r\n"),
+        ] {
+            let mut out = Vec::new();
+            let mut text = Text::begin(dialect, None, &mut out);
+            text.get(b"a", DUE, &mut out);
+            text.set(b"b", b"xyz", DUE, &mut out);
+            assert_eq!(out, wanted);
+            let given_up: Vec<bool> = text.give_up().iter().map(|asked| asked.is_set).collect();
+            assert_eq!(given_up, [false, true]);
+            assert_eq!(text.under_way(), 0);
+        }
     }
 
     #[test]
     fn a_login_comes_first_and_its_answer_is_no_request_s() {
         let mut out = Vec::new();
-        assert!(Text::begin(None, &mut out).is_ready() && out.is_empty());
-        let mut text = Text::begin(Some(("app", "p w")), &mut out);
+        assert!(Text::begin(CLASSIC, None, &mut out).is_ready() && out.is_empty());
+        let mut text = Text::begin(CLASSIC, Some(("app", "p w")), &mut out);
         assert_eq!(out, b"set login 0 0 7\r\napp p w\r\n");
         assert_eq!(text.take(b"STOR"), Ok(Taken::Incomplete));
         assert!(!text.is_ready());
@@ -165,7 +233,8 @@ mod tests {
             ("CLIENT_ERROR authentication failure\r\n", "the login was refused: CLIENT_ERROR"),
             ("HTTP/1.1 400\r\n", "no answer of memcached"),
         ] {
-            let Err(Broken(said)) = Text::begin(Some(("a", "b")), &mut out).take(answer.as_bytes())
+            let Err(Broken(said)) =
+                Text::begin(CLASSIC, Some(("a", "b")), &mut out).take(answer.as_bytes())
             else {
                 panic!("{answer} is taken for a login")
             };
@@ -176,35 +245,49 @@ mod tests {
     #[test]
     fn answers_are_told_apart_wherever_they_are_cut() {
         let failed = |why: &str| Answer::Failed(why.to_owned());
-        for (is_set, bytes, answer) in [
-            (true, &b"STORED\r\n"[..], Answer::Stored),
-            (true, b"NOT_STORED\r\n", failed("NOT_STORED")),
-            (true, b"SERVER_ERROR busy\r\n", failed("SERVER_ERROR busy")),
-            (false, b"ERROR\r\n", failed("ERROR")),
-            (false, b"END\r\n", Answer::Miss),
-            (false, b"VALUE a 0 4\r\nEND\r\r\nEND\r\n", Answer::Hit),
-            (false, b"VALUE a 0 0\r\n\r\nEND\r\n", Answer::Hit),
+        for (dialect, is_set, bytes, answer) in [
+            (CLASSIC, true, &b"STORED\r\n"[..], Answer::Stored),
+            (CLASSIC, true, b"NOT_STORED\r\n", failed("NOT_STORED")),
+            (CLASSIC, true, b"SERVER_ERROR busy\r\n", failed("SERVER_ERROR busy")),
+            (CLASSIC, false, b"ERROR\r\n", failed("ERROR")),
+            (CLASSIC, false, b"END\r\n", Answer::Miss),
+            (CLASSIC, false, b"VALUE a 0 4\r\nEND\r\r\nEND\r\n", Answer::Hit),
+            (CLASSIC, false, b"VALUE a 0 0\r\n\r\nEND\r\n", Answer::Hit),
+            (META, true, b"HD\r\n", Answer::Stored),
+            (META, true, b"NS\r\n", failed("NOT_STORED")),
+            (META, true, b"SERVER_ERROR busy\r\n", failed("SERVER_ERROR busy")),
+            (META, false, b"EN\r\n", Answer::Miss),
+            (META, false, b"VA 4\r\nEN\r\n\r\n", Answer::Hit),
+            (META, false, b"VA 0\r\n\r\n", Answer::Hit),
         ] {
             for len in 0..bytes.len() {
-                assert_eq!(asked(is_set).take(&bytes[..len]), Ok(Taken::Incomplete), "{bytes:?}");
+                let cut = asked(dialect, is_set).take(&bytes[..len]);
+                assert_eq!(cut, Ok(Taken::Incomplete), "{bytes:?}");
             }
             let whole = Taken::Answer(bytes.len(), Asked { is_set, due: DUE }, answer);
-            assert_eq!(asked(is_set).take(&[bytes, b"STORED\r\n"].concat()), Ok(whole));
+            let more = [bytes, b"STORED\r\n"].concat();
+            assert_eq!(asked(dialect, is_set).take(&more), Ok(whole));
         }
     }
 
     #[test]
     fn what_is_no_answer_breaks_the_connection() {
-        for (is_set, bytes) in [
-            (true, &b"END\r\n"[..]),
-            (false, b"STORED\r\n"),
-            (false, b"VALUE a 0\r\n"),
-            (false, b"VALUE a 0 1\r\nxyEND\r\n"),
-            (false, b"HTTP/1.1 400 Bad Request\r\n"),
+        for (dialect, is_set, bytes) in [
+            (CLASSIC, true, &b"END\r\n"[..]),
+            (CLASSIC, false, b"STORED\r\n"),
+            (CLASSIC, false, b"HD\r\n"),
+            (CLASSIC, false, b"VALUE a 0\r\n"),
+            (CLASSIC, false, b"VALUE a 0 1\r\nxyEND\r\n"),
+            (CLASSIC, false, b"HTTP/1.1 400 Bad Request\r\n"),
+            (META, true, b"EN\r\n"),
+            (META, true, b"STORED\r\n"),
+            (META, false, b"HD\r\n"),
+            (META, false, b"VA x\r\n"),
+            (META, false, b"VA 1\r\nxy\r\n"),
         ] {
-            assert!(asked(is_set).take(bytes).is_err(), "{bytes:?}");
+            assert!(asked(dialect, is_set).take(bytes).is_err(), "{bytes:?}");
         }
         assert!(Text::default().take(b"STORED\r\n").is_err(), "nobody asked");
-        assert!(asked(true).take(&[b'x'; 3_000]).is_err());
+        assert!(asked(CLASSIC, true).take(&[b'x'; 3_000]).is_err());
     }
 }

@@ -32,19 +32,13 @@ const ROLES: Param = Param {
     example: "read,write@orders*",
 };
 
-const VERIFIER: Param = Param {
-    name: "verifier",
-    doc: "What the password is checked with, as RFC 5803 writes it: \
-          SCRAM-SHA-256$ROUNDS:SALT$STORED_KEY:SERVER_KEY.",
+const SECRET: Param = Param {
+    name: "secret",
+    doc: "What a password is checked with, SCRAM-SHA-256$ROUNDS:SALT$STORED_KEY:SERVER_KEY as RFC \
+          5803 writes it, or SHA-256$ and 64 hex digits of a token's secret, which is what stands \
+          behind the name and a dot.",
     required: false,
-    example: "SCRAM-SHA-256$15000:c2FsdA==$...",
-};
-
-const TOKEN: Param = Param {
-    name: "token_sha256",
-    doc: "SHA-256 of the token's secret, which is what stands behind NAME and a dot: 64 hex digits.",
-    required: false,
-    example: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    example: "SHA-256$9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
 };
 
 /// Every method there is.
@@ -263,11 +257,11 @@ pub static METHODS: &[Method] = &[
     },
     Method {
         name: "users.add",
-        doc: "Adds a user, within a second; one without `verifier` and `token_sha256` logs in by a \
-              certificate alone. `isogrid user add --server` asks for the password and sends what \
+        doc: "Adds a user, within a second; one without `secret` logs in by a certificate alone. \
+              `isogrid user add --server` asks for the password and sends what \
               it is checked with.",
         permission: Permission::Admin,
-        params: &[USER, ROLES, VERIFIER, TOKEN],
+        params: &[USER, ROLES, SECRET],
         handler: |call| Box::pin(users::add(call)),
     },
     Method {
@@ -275,7 +269,7 @@ pub static METHODS: &[Method] = &[
         doc: "Changes what a user logs in with, within a second; connections that the user has are \
               closed.",
         permission: Permission::Admin,
-        params: &[USER, VERIFIER, TOKEN],
+        params: &[USER, Param { required: true, ..SECRET }],
         handler: |call| Box::pin(users::passwd(call)),
     },
     Method {

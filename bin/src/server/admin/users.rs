@@ -8,11 +8,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Fault, Invocation, blocking};
+use crate::security::Source;
 use crate::security::change::{Change, Secret};
 use crate::security::role::Role;
 use crate::security::users::documents;
 use crate::security::users_file::{self, UsersFileError};
-use crate::security::{Source, hex};
 
 /// Every user, what he logs in with and what he may do.
 ///
@@ -37,9 +37,8 @@ pub async fn add(call: Invocation) -> Result<Value, Fault> {
 /// # Errors
 /// There is no such user, or no secret in the request.
 pub async fn passwd(call: Invocation) -> Result<Value, Fault> {
-    let secret = secret(&call)?.ok_or_else(|| {
-        Fault::Invalid("`verifier` or `token_sha256` is to be there: the new one".to_owned())
-    })?;
+    let missing = || Fault::Invalid("`secret` is missing".to_owned());
+    let secret = secret(&call)?.ok_or_else(missing)?;
     make(call, "user_secret_changed", Change::Secret(secret)).await
 }
 
@@ -98,21 +97,8 @@ fn roles(call: &Invocation) -> Result<Arc<[Role]>, Fault> {
 }
 
 fn secret(call: &Invocation) -> Result<Option<Secret>, Fault> {
-    match (call.text("verifier"), call.text("token_sha256")) {
-        (None, None) => Ok(None),
-        (Some(verifier), None) => verifier
-            .parse()
-            .map(Secret::Password)
-            .map(Some)
-            .map_err(|why: &str| Fault::Invalid(format!("`verifier` is {why}"))),
-        (None, Some(hash)) => {
-            let hash = hex::parse(hash).map(Secret::Token).map(Some);
-            hash.ok_or_else(|| Fault::Invalid("`token_sha256` is not 64 hex digits".to_owned()))
-        }
-        (Some(_), Some(_)) => {
-            Err(Fault::Invalid("either `verifier` or `token_sha256`, not both".to_owned()))
-        }
-    }
+    let secret = call.text("secret").map(str::parse).transpose();
+    secret.map_err(|why: String| Fault::Invalid(format!("`secret` is {why}")))
 }
 
 fn fault(error: UsersFileError) -> Fault {

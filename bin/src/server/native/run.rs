@@ -70,19 +70,34 @@ impl Session {
     /// Answers the requests that the input begins with, up to `max`, as far as they are a run.
     #[inline(always)]
     pub fn run(&mut self, index: &Index, input: &[u8], max: usize, out: &mut Output) -> Went {
+        if Frame::needed(input) == input.len() {
+            return self.run_alone(index, input, out).unwrap_or_default();
+        }
         let mut went = Went::default();
         let Some(mut run) = object(input).and_then(|id| self.run_of(index, id)) else {
             return went;
         };
         let batch = run.cache.batch(self.now).by(self.origin);
-        if Frame::needed(input) == input.len() {
-            // Nothing else to do meanwhile: what is fetched ahead comes no sooner.
-            if let Some(alone) = self.place(&run, input) {
-                self.answer_one(&mut run, &batch, &alone, &mut went, out);
-            }
-        } else {
-            self.run_together(&mut run, &batch, input, (max, &mut went), out);
-        }
+        self.run_together(&mut run, &batch, input, (max, &mut went), out);
+        self.count_run(&run, went);
+        went
+    }
+
+    /// Answers the one request that there is: what would be fetched ahead comes no sooner.
+    #[inline(always)]
+    fn run_alone(&mut self, index: &Index, input: &[u8], out: &mut Output) -> Option<Went> {
+        let (id, plain) = self.plain(input)?;
+        let mut run = self.run_of(index, id)?;
+        let batch = run.cache.batch(self.now).by(self.origin);
+        let alone = run.place(plain);
+        let mut went = Went::default();
+        self.answer_one(&mut run, &batch, &alone, &mut went, out);
+        self.count_run(&run, went);
+        Some(went)
+    }
+
+    #[inline(always)]
+    fn count_run(&mut self, run: &Run<'_>, went: Went) {
         if went.requests > 0 {
             self.went_on(run.object);
             let counts = self.count(run.object);
@@ -91,7 +106,6 @@ impl Session {
             counts.get_misses += run.misses;
             counts.cmd_set += run.sets;
         }
-        went
     }
 
     /// Looks several up together. Apart from the rest: who asks for one at a time needs no places.
@@ -113,7 +127,7 @@ impl Session {
     }
 
     /// The run of requests for a cache, if the connection can have one now.
-    #[inline]
+    #[inline(always)]
     fn run_of<'i>(&self, index: &'i Index, id: u32) -> Option<Run<'i>> {
         let found = Some(index.by_id(id)?);
         let object = found.filter(|object| object.kind == Kind::Cache)?;
@@ -142,7 +156,11 @@ impl Session {
     ) -> usize {
         let (mut rest, mut len) = (input, 0);
         for place in places {
-            let Some(placed) = self.place(run, rest) else { break };
+            let Some((id, plain)) = self.plain(rest) else { break };
+            if id != run.id {
+                break;
+            }
+            let placed = run.place(plain);
             rest = rest.get(placed.0.len..).unwrap_or_default();
             batch.prefetch_line(placed.1);
             *place = Some(placed);
@@ -151,18 +169,10 @@ impl Session {
         len
     }
 
-    /// The request that the input begins with, if it is of the run.
-    #[inline(always)]
-    fn place<'a, 'b>(&self, run: &Run<'_>, input: &'a [u8]) -> Option<Placed<'a, 'b>> {
-        let plain = self.plain(run, input)?;
-        let hash = run.cache.hash(plain.key);
-        Some(Placed(plain, hash, Hint::NONE))
-    }
-
-    /// The request that the input begins with, if it has come whole and in time, is of the run, and
+    /// The request that the input begins with and its object, if it has come whole and in time, and
     /// nothing is said beside it.
     #[inline(always)]
-    fn plain<'a>(&self, run: &Run<'_>, input: &'a [u8]) -> Option<Plain<'a>> {
+    fn plain<'a>(&self, input: &'a [u8]) -> Option<(u32, Plain<'a>)> {
         let frame = Frame::decode(input, &self.limits).ok()??;
         let Header { kind, flags, op, stream, .. } = frame.header;
         let is_plain = kind == FrameKind::Req && flags == 0 && OF_ONE_KEY.contains(&op);
@@ -171,13 +181,13 @@ impl Session {
         }
         let (timeout_ms, id, body) = RequestFrame::split(frame.payload, &self.limits).ok()?;
         let is_late = self.now > self.read_at && self.patience(op, timeout_ms).is_zero();
-        if id != run.id || is_late {
+        if is_late {
             return None;
         }
         let mut rest = body;
         let Key(key) = Key::decode(&mut rest).ok()?;
         let (body, rest) = (body.rest(), rest.rest());
-        Some(Plain { op, stream, key, body, rest, len: frame.encoded_len() })
+        Some((id, Plain { op, stream, key, body, rest, len: frame.encoded_len() }))
     }
 
     /// Answers one after the other, as far as nothing has to be waited for.
@@ -230,6 +240,14 @@ impl Session {
         went.requests += 1;
         went.len += len;
         true
+    }
+}
+
+impl Run<'_> {
+    #[inline(always)]
+    fn place<'a, 'b>(&self, plain: Plain<'a>) -> Placed<'a, 'b> {
+        let hash = self.cache.hash(plain.key);
+        Placed(plain, hash, Hint::NONE)
     }
 }
 

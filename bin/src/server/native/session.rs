@@ -409,16 +409,31 @@ impl Session {
         self.go_away(out);
     }
 
-    /// Whether nothing waits to be said, and nothing is due by time alone.
+    /// Whether something is to be said that nobody asked for: the time is over, or the node stops.
     #[inline(always)]
+    fn is_due(&self) -> bool {
+        self.timer.is_elapsed() || self.node.is_stopping()
+    }
+
+    /// Whether nothing waits to be said, and nothing is due by time alone.
     fn has_no_more(&self) -> bool {
         self.under_way.is_idle()
             && self.lives.is_empty()
             && self.is_timed
-            && !self.timer.is_elapsed()
             && self.idle.is_none()
             && self.transactions.is_empty()
-            && !self.node.is_stopping()
+            && !self.is_due()
+    }
+
+    /// Whether nothing but requests is waited for.
+    #[inline(never)]
+    fn has_calmed_down(&self) -> bool {
+        matches!(self.stage, Stage::Open)
+            && self.stopped.is_none()
+            && self.close.is_none()
+            && self.login.rests()
+            && self.owes_nothing()
+            && self.has_no_more()
     }
 }
 
@@ -450,12 +465,9 @@ impl Conversation for Session {
         self.now = self.node.now();
         let cluster = self.node.cluster.get();
         self.epoch = cluster.map_or(0, |cluster| cluster.view().short_epoch());
-        self.is_calm = matches!(self.stage, Stage::Open)
-            && self.stopped.is_none()
-            && self.close.is_none()
-            && self.login.rests()
-            && self.owes_nothing()
-            && self.has_no_more();
+        // Of who was calm at the end of the last run nothing but this can have changed.
+        let is_as_before = || self.login.rests() && !self.is_due();
+        self.is_calm = if self.is_calm { is_as_before() } else { self.has_calmed_down() };
     }
 
     fn end(&mut self) {
