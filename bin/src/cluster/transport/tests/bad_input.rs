@@ -55,8 +55,8 @@ fn a_peer_that_does_not_fit_hears_why() {
         for (hello, why) in [
             (hello("d"), "this is cluster \"c\", and \"d\" is another one"),
             (
-                Hello { versions: (2, 4), ..hello("c") },
-                "versions 1 to 1 are spoken here, 2 to 4 there",
+                Hello { versions: (3, 4), ..hello("c") },
+                "versions 1 to 2 are spoken here, 3 to 4 there",
             ),
             (Hello { lane: 4, ..hello("c") }, "there is no lane 4 here"),
         ] {
