@@ -34,6 +34,8 @@ struct World {
     now: Now,
     /// Messages with patches that were delivered.
     patches: usize,
+    /// Bytes of records and entries in all that were.
+    moved: usize,
 }
 
 /// A message as whoever it is sent to reads it.
@@ -76,7 +78,7 @@ impl World {
         };
         let members = (1..=3).map(member).collect();
         let now = Now { monotonic: 1_000, wall: 1_000_000 };
-        World { members, net: Vec::new(), asked: BTreeSet::new(), now, patches: 0 }
+        World { members, net: Vec::new(), asked: BTreeSet::new(), now, patches: 0, moved: 0 }
     }
 
     fn on(&mut self, node: u64, act: impl FnOnce(&Copies, Now, &mut Vec<Out>)) {
@@ -112,6 +114,7 @@ impl World {
         let (from, to, segment, peer) = self.net.remove(at);
         let peer = sent(&peer);
         self.patches += usize::from(peer.has_patches());
+        self.moved += peer.payload_len();
         self.on(to, |copies, now, out| copies.receive(now, NodeId(from), segment, peer, out));
     }
 
