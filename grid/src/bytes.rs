@@ -35,6 +35,22 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Adds a number in as few bytes as it takes: seven bits each, the lowest first, and the highest bit
+/// says that more follow.
+pub fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        put_u8(out, number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    put_u8(out, number.to_le_bytes()[0]);
+}
+
+/// Adds a string of bytes, with its length in as few bytes as that takes.
+pub fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
 /// Adds how many of something follow.
 pub fn put_count(out: &mut Vec<u8>, count: usize) {
     put_u64(out, count as u64);
@@ -90,6 +106,27 @@ impl<'a> Input<'a> {
 
     pub fn u128(&mut self) -> Option<u128> {
         self.array().map(u128::from_le_bytes)
+    }
+
+    /// A number of [`put_varint`].
+    pub fn varint(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            (bits << shift >> shift == bits).then_some(())?;
+            number |= bits << shift;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// A string of [`put_short`].
+    pub fn short(&mut self) -> Option<&'a [u8]> {
+        let len = usize::try_from(self.varint()?).ok()?;
+        self.take(len)
     }
 
     pub fn bool(&mut self) -> Option<bool> {

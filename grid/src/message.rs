@@ -2,7 +2,7 @@
 
 use isogrid_engine::Timestamp;
 
-use crate::bytes::{put_many, put_u8, put_u32, put_u64, whole};
+use crate::bytes::{Input, put_many, put_u8, put_u32, put_u64, put_varint, whole};
 use crate::id::{Boot, ClusterId, Copy, Epoch, GroupId, Incarnation, NodeId, SegmentId};
 use crate::invalidation::{self, Silence};
 use crate::metadata::Command;
@@ -71,6 +71,10 @@ pub type ToCopy = (GroupId, SegmentId, Peer);
 
 /// The version of these bytes.
 const VERSION: u32 = 1;
+/// With this byte begin shorter ones, which not everybody knows.
+const SHORT: u8 = 2;
+/// The kind of what copies say where that is one thing.
+const ONE_COPY: u8 = 12;
 /// What most messages come to at most: they are encoded without growing.
 const TYPICAL_BYTES: usize = 256;
 
@@ -93,9 +97,40 @@ impl Envelope {
         self.message.encode(out);
     }
 
+    /// Adds shorter bytes of it to `out`, for who is known to know them.
+    pub fn encode_short_to(&self, out: &mut Vec<u8>) {
+        put_u8(out, SHORT);
+        self.cluster.encode(out);
+        put_varint(out, self.from.0);
+        self.boot.encode(out);
+        put_varint(out, self.to.0);
+        match &self.message {
+            Message::Copies(all) if all.len() == 1 => {
+                put_u8(out, ONE_COPY);
+                all.iter().for_each(|one| put_copy(out, one));
+            }
+            message => message.encode(out),
+        }
+    }
+
+    fn decode_short(bytes: &[u8]) -> Option<Self> {
+        whole(bytes, |input| {
+            Some(Envelope {
+                cluster: ClusterId::decode(input)?,
+                from: NodeId(input.varint()?),
+                boot: Boot::decode(input)?,
+                to: NodeId(input.varint()?),
+                message: Message::decode(input)?,
+            })
+        })
+    }
+
     /// The message of these bytes; `None` when they are none.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
+        if let Some(short) = bytes.strip_prefix(&[SHORT]) {
+            return Envelope::decode_short(short);
+        }
         whole(bytes, |input| {
             (input.u32()? == VERSION).then_some(())?;
             Some(Envelope {
@@ -146,11 +181,7 @@ impl Message {
             Message::NoMember => put_u8(out, 8),
             Message::Copies(all) => {
                 put_u8(out, 7);
-                put_many(out, all.iter(), |out, (group, segment, peer)| {
-                    group.encode(out);
-                    segment.encode(out);
-                    peer.encode(out);
-                });
+                put_many(out, all.iter(), put_copy);
             }
             Message::Invalidation(peer) => {
                 put_u8(out, 9);
@@ -167,7 +198,7 @@ impl Message {
         }
     }
 
-    fn decode(input: &mut crate::bytes::Input<'_>) -> Option<Self> {
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
         Some(match input.u8()? {
             1 => Message::Raft(RaftMessage::decode(input)?),
             2 => Message::Beat {
@@ -188,17 +219,26 @@ impl Message {
                 segment: SegmentId::decode(input)?,
                 epoch: Epoch::decode(input)?,
             }),
-            7 => Message::Copies(input.many(|input| {
-                let (group, segment) = (GroupId::decode(input)?, SegmentId::decode(input)?);
-                Some((group, segment, Peer::decode(input)?))
-            })?),
+            7 => Message::Copies(input.many(copy)?),
             8 => Message::NoMember,
             9 => Message::Invalidation(invalidation::Peer::decode(input)?),
             10 => Message::Silent(Silence::decode(input)?),
             11 => Message::Over(Silence::decode(input)?),
+            ONE_COPY => Message::Copies(vec![copy(input)?]),
             _ => return None,
         })
     }
+}
+
+fn put_copy(out: &mut Vec<u8>, (group, segment, peer): &ToCopy) {
+    group.encode(out);
+    segment.encode(out);
+    peer.encode(out);
+}
+
+fn copy(input: &mut Input<'_>) -> Option<ToCopy> {
+    let (group, segment) = (GroupId::decode(input)?, SegmentId::decode(input)?);
+    Some((group, segment, Peer::decode(input)?))
 }
 
 impl Request {
@@ -228,7 +268,7 @@ impl Request {
         }
     }
 
-    fn decode(input: &mut crate::bytes::Input<'_>) -> Option<Self> {
+    fn decode(input: &mut Input<'_>) -> Option<Self> {
         Some(Request {
             group: GroupId::decode(input)?,
             segment: SegmentId::decode(input)?,

@@ -40,6 +40,7 @@ mutants! {
     "commit-with-one" "a write is committed when one backup has it, not all (R17)"
     "old-primary" "messages of an epoch that is over are taken (R5, R17)"
     "gap" "a backup takes operations behind a gap (R17)"
+    "patch-on-any-base" "a copy makes what came as a difference of whatever it has, unchecked (R16)"
     "takeover-alone" "a new primary asks nobody what they have (R30)"
     "takeover-no-fetch" "a new primary does not fetch what it lacks (R30)"
     "serve-early" "a new primary serves before what it found is committed (R30)"

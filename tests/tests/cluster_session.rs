@@ -8,6 +8,8 @@
 
 #[path = "cluster_cli/dev.rs"]
 mod dev;
+#[path = "cluster_session/moved.rs"]
+mod moved;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -257,7 +257,7 @@ mod tests {
     fn op(epoch: u32, seq: u64, change: &Change<'_>) -> Op {
         let mut record = Vec::new();
         encode_change(change, &mut record);
-        Op { seq, epoch: Epoch(epoch), record: record.into() }
+        Op::whole(seq, Epoch(epoch), record.into())
     }
 
     fn lost(ops: Vec<Op>) -> Lost {

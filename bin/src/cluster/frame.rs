@@ -194,10 +194,13 @@ fn put(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Begins a frame of an envelope.
-pub fn put_core(envelope: &Envelope, out: &mut Vec<u8>) {
+/// Begins a frame of an envelope, in short for who knows that.
+pub fn put_core(envelope: &Envelope, is_short: bool, out: &mut Vec<u8>) {
     out.push(CORE);
-    envelope.encode_to(out);
+    match is_short {
+        true => envelope.encode_short_to(out),
+        false => envelope.encode_to(out),
+    }
 }
 
 #[cfg(test)]

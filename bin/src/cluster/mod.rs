@@ -81,7 +81,7 @@ pub use seeds::{Sources, seeds};
 pub use shared::{Shared, object_number};
 pub use stale::{Promoted, StaleStatus};
 pub use status::{CacheStatus, MemberStatus, SegmentStatus, Status};
-use transport::{Lane, Transport};
+use transport::{Lane, SHORT, Transport};
 pub use view::{Route, View};
 
 /// Segments of each cache of a cluster.
@@ -382,7 +382,10 @@ impl Cluster {
         let (mut mail, mut waiting) = (Mail::default(), Vec::new());
         for one in out {
             match one {
-                Out::Send(to, group, segment, peer) => {
+                Out::Send(to, group, segment, mut peer) => {
+                    if peer.has_patches() && !self.takes_patches(to) {
+                        peer.make_whole();
+                    }
                     let full = mail.put(to, (group, segment, peer));
                     full.into_iter().for_each(|all| self.send_copies(to, all));
                 }
@@ -439,11 +442,23 @@ impl Cluster {
         }
     }
 
+    fn takes_patches(&self, node: NodeId) -> bool {
+        let view = self.view.load();
+        view.address(node).is_some_and(|address| self.knows_short(address, Lane::Data))
+    }
+
+    /// Whether who is at an address is known to know what is short. Where an older one has taken its
+    /// place meanwhile that drops what it does not know, and gets it again.
+    fn knows_short(&self, address: &str, lane: Lane) -> bool {
+        let version = |transport: &Transport| transport.version(address, lane);
+        self.transport.get().is_some_and(|transport| version(transport) >= SHORT)
+    }
+
     /// What cannot be sent is lost, as on any network: the cores say it again.
     fn send_envelope(&self, address: &str, envelope: &Envelope, lane: Lane) {
         if let Some(transport) = self.transport.get() {
             let mut frame = Vec::new();
-            put_core(envelope, &mut frame);
+            put_core(envelope, self.knows_short(address, lane), &mut frame);
             let _ = transport.send(address, lane, &frame);
         }
     }

@@ -8,13 +8,16 @@ use thiserror::Error;
 
 use super::entry::draft;
 use super::segment::Locked;
-use super::{Change, NewEntry, Saved, Table};
+use super::{Change, Saved, Table};
 use crate::env::Timestamp;
 use crate::error::Error;
 use crate::persist::change;
 
 /// Bytes that stand ahead of the entries of a chunk, at the most, beside its epochs.
 const LEN_BYTES: usize = 4;
+
+/// What the bytes of a change have beside the value, mostly.
+const HEAD_BYTES: usize = 256;
 
 /// The bytes of a chunk or of a change are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -104,6 +107,16 @@ impl SegmentCopy<'_> {
         })
     }
 
+    /// The bytes of the change that would put a key's entry as it is, and its number; `None` where
+    /// there is none.
+    #[must_use]
+    pub fn encode_entry(&self, key: &[u8]) -> Option<(u64, Vec<u8>)> {
+        let (_, version) = self.locked.find(self.table.hash(key), key)?;
+        let mut out = Vec::with_capacity(HEAD_BYTES + version.value().len());
+        change::encode("", &self.locked.put_of(version), &mut out);
+        (!version.is_tombstone()).then(|| (version.seq(), out))
+    }
+
     /// A version above all that was written, which nothing else gets: for who writes later what it
     /// promises now.
     pub fn take_version(&mut self) -> u64 {
@@ -140,17 +153,7 @@ impl SegmentCopy<'_> {
             next = self.locked.scan_published(at, |version| {
                 let start = out.len();
                 out.extend_from_slice(&[0; LEN_BYTES]);
-                let entry = NewEntry {
-                    value: [version.value(), b""],
-                    flags: version.flags(),
-                    deadline: version.deadline(),
-                    max_idle: version.max_idle(),
-                    version: version.version(),
-                    marks: version.marks(),
-                };
-                let (key, seq) = (version.key(), version.seq());
-                let epoch = self.locked.epoch_of(seq);
-                change::encode("", &Change::Put { key, entry, epoch, seq }, out);
+                change::encode("", &self.locked.put_of(version), out);
                 let len = u32::try_from(out.len() - start - LEN_BYTES).unwrap_or(u32::MAX);
                 if let Some(place) = out.get_mut(start..start + LEN_BYTES) {
                     place.copy_from_slice(&len.to_le_bytes());

@@ -50,6 +50,16 @@ pub trait Journal: Send + Sync {
     /// [`Unrecorded`]: then the change is not done.
     fn record(&self, change: &Change<'_>) -> Result<u64, Unrecorded>;
 
+    /// As [`Journal::record`], of a change of an entry that there is: `before` is the change that would
+    /// put it as it is, and everybody who heard of all changes before this one has it so.
+    ///
+    /// # Errors
+    /// As there.
+    fn record_over(&self, before: &Change<'_>, change: &Change<'_>) -> Result<u64, Unrecorded> {
+        let _ = before;
+        self.record(change)
+    }
+
     /// Whether changes are to be seen only when [`Table::publish_upto`](super::Table::publish_upto)
     /// says that they are kept for good.
     fn publishes(&self) -> bool;

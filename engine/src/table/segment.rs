@@ -35,7 +35,7 @@ use super::epochs::Epochs;
 use super::index::{Grower, Index, Place};
 use super::slots::{Access, Accesses, ReadBuffer, SlotMap, policy_hash};
 use super::version::{Draft, Marks, Version, VersionPtr};
-use super::{Backing, Change, Journal, KeyHash, SEQ_BITS, Shared};
+use super::{Backing, Change, Journal, KeyHash, NewEntry, SEQ_BITS, Shared, Unrecorded};
 use crate::env::Timestamp;
 use crate::error::Error;
 use crate::eviction::{Entries, Policy, Reads, Slot};
@@ -325,7 +325,7 @@ impl<'t> Locked<'t> {
             None => self.take_slot(region)?,
         };
         let change = |epoch, seq| Change::Put { key: draft.key, entry: draft.entry(), epoch, seq };
-        let (visible, record) = match self.record(visible, change) {
+        let (visible, record) = match self.record(visible, found, change) {
             Ok(recorded) => recorded,
             Err(why) => {
                 if found.is_none() {
@@ -362,6 +362,7 @@ impl<'t> Locked<'t> {
     fn record<'c>(
         &self,
         visible: Visible,
+        found: Found<'t>,
         change: impl FnOnce(u32, u64) -> Change<'c>,
     ) -> Result<(Visible, u64), Error> {
         let journal = match self.journal() {
@@ -370,12 +371,41 @@ impl<'t> Locked<'t> {
         };
         let change = change(self.epoch_of(self.w.seq + 1), self.w.seq + 1);
         if visible == Visible::Later || !journal.publishes() {
-            journal.record(&change)?;
+            self.tell_journal(journal, found, &change)?;
             return Ok((visible, NO_RECORD));
         }
         self.expect_record();
-        let record = journal.record(&change).inspect_err(|_| self.note_unpublished())?;
+        let record = self.tell_journal(journal, found, &change);
+        let record = record.inspect_err(|_| self.note_unpublished())?;
         Ok((Visible::Later, record))
+    }
+
+    /// Tells a journal of a change of what was `found`. What copies have of it they hear nothing of.
+    fn tell_journal(
+        &self,
+        journal: &Arc<dyn Journal>,
+        found: Found<'t>,
+        change: &Change<'_>,
+    ) -> Result<u64, Unrecorded> {
+        let found = found.filter(|(_, old)| journal.has_copies() && self.is_alive(*old));
+        match found {
+            Some((_, old)) => journal.record_over(&self.put_of(old), change),
+            None => journal.record(change),
+        }
+    }
+
+    /// The change that would put a version as it is.
+    pub fn put_of(&self, version: Version<'t>) -> Change<'t> {
+        let entry = NewEntry {
+            value: [version.value(), b""],
+            flags: version.flags(),
+            deadline: version.deadline(),
+            max_idle: version.max_idle(),
+            version: version.version(),
+            marks: version.marks(),
+        };
+        let (key, seq) = (version.key(), version.seq());
+        Change::Put { key, entry, epoch: self.epoch_of(seq), seq }
     }
 
     /// What becomes of a version that was written over: hidden behind the new one, it counts as
@@ -518,7 +548,8 @@ impl<'t> Locked<'t> {
         let Some((place, old)) = found else { return Ok(()) };
         if let Some(journal) = self.journal() {
             let (epoch, seq) = (self.epoch_of(old.seq()), old.seq());
-            journal.record(&Change::Put { key: draft.key, entry: draft.entry(), epoch, seq })?;
+            let change = Change::Put { key: draft.key, entry: draft.entry(), epoch, seq };
+            self.tell_journal(journal, found, &change)?;
         }
         let published = old.seq() <= self.published();
         if published {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use isogrid_engine::table::{SegmentCopy, removals};
+use isogrid_engine::table::{Change, SegmentCopy, encode_change, removals};
 
+use super::changes;
 use super::once::Open;
 use crate::replica::answers::split;
 use crate::replica::{Answers, Base, Op, OpId};
@@ -15,6 +16,31 @@ const CHUNK_BYTES: usize = 256 << 10;
 const ANSWERS: &[u8] = &[0xff; 8];
 /// How one begins that has transactions, and where it comes: behind the answers.
 const LEDGER: &[u8] = &[0xfe; 8];
+
+/// What an operation makes of a key.
+enum State {
+    /// The entry of this number, which this record puts.
+    Put(u64, Vec<u8>),
+    /// There is none any more.
+    Gone,
+}
+
+/// What a record makes of a key, as far as it says anything of it.
+fn state_in(record: &[u8], key: &[u8]) -> Option<State> {
+    let mut state = None;
+    let read = changes(record, |change| match change {
+        Change::Put { key: of, seq, .. } if of == key => {
+            let mut bytes = Vec::new();
+            encode_change(&change, &mut bytes);
+            state = Some(State::Put(seq, bytes));
+        }
+        Change::Remove { key: of, .. } if of == key => state = Some(State::Gone),
+        Change::Clear | Change::Life { .. } => state = Some(State::Gone),
+        _ => {}
+    });
+    // What cannot be read may say anything of it.
+    read.map_or(Some(State::Gone), |()| state)
+}
 
 /// What a copy keeps beside its table.
 #[derive(Debug, Default)]
@@ -95,6 +121,18 @@ impl Base for TableBase<'_, '_> {
                 *is_broken |= copy.replay(change).is_err();
             }
         });
+    }
+
+    fn newest<'o>(
+        &self,
+        key: &[u8],
+        mut open: impl Iterator<Item = &'o Op>,
+    ) -> Option<(u64, Vec<u8>)> {
+        match open.find_map(|op| state_in(&op.record, key)) {
+            Some(State::Put(seq, record)) => Some((seq, record)),
+            Some(State::Gone) => None,
+            None => self.copy.encode_entry(key),
+        }
     }
 
     fn is_sound(&self) -> bool {

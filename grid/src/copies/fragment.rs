@@ -10,7 +10,7 @@ use super::base::Beside;
 use super::once::Open;
 use super::{Copies, Out, Ticket};
 use crate::id::{NodeId, SegmentId};
-use crate::replica::{Action, NotTaken, Record, Replica};
+use crate::replica::{Action, NotTaken, Patch, Record, Replica};
 use crate::segment::{Request, Wish};
 
 /// One copy, with what is read without its lock.
@@ -91,13 +91,13 @@ impl Fragment {
     pub(super) fn append(
         &self,
         state: &mut State,
-        record: Record,
+        (record, patch): (Record, Option<Patch>),
         min_insync: u8,
     ) -> Result<u64, Unrecorded> {
         if self.closed.load(Ordering::Acquire) == state.replica.epoch().0 {
             return Err(Unrecorded::Elsewhere);
         }
-        let taken = state.replica.append(record, min_insync);
+        let taken = state.replica.append_patched(record, patch, min_insync);
         let seq = taken.map_err(|why| match why {
             NotTaken::Passive => Unrecorded::Elsewhere,
             NotTaken::Busy => Unrecorded::Busy,

@@ -16,6 +16,7 @@ mod keep;
 mod lost;
 mod once;
 mod part;
+mod patch;
 mod stats;
 
 use std::cell::RefCell;
@@ -255,7 +256,7 @@ impl Copies {
         if state.holds(&Change::Clear, None) {
             return Err(Unrecorded::Held);
         }
-        fragment.append(&mut state, record.into(), self.min_insync).map(|_| ())
+        fragment.append(&mut state, (record.into(), None), self.min_insync).map(|_| ())
     }
 
     /// How many entries a segment has, those included that have expired and are not removed yet.
@@ -378,6 +379,30 @@ const SCRATCH_BYTES: usize = 64 << 10;
 
 impl Journal for Copies {
     fn record(&self, change: &Change<'_>) -> Result<u64, Unrecorded> {
+        self.put_into_log(None, change)
+    }
+
+    fn record_over(&self, before: &Change<'_>, change: &Change<'_>) -> Result<u64, Unrecorded> {
+        self.put_into_log(Some(before), change)
+    }
+
+    fn publishes(&self) -> bool {
+        true
+    }
+
+    fn has_copies(&self) -> bool {
+        true
+    }
+}
+
+impl Copies {
+    /// Puts a change into the log of its segment, made over what there was `before` where that is
+    /// known.
+    fn put_into_log(
+        &self,
+        before: Option<&Change<'_>>,
+        change: &Change<'_>,
+    ) -> Result<u64, Unrecorded> {
         let at = self.segment_of(change).ok_or(Unrecorded::Elsewhere)?;
         let fragment = self.fragments.get(at).ok_or(Unrecorded::Elsewhere)?;
         if let Some(why) = self.keeper.as_ref().and_then(|keeper| keeper.refuses()) {
@@ -391,7 +416,9 @@ impl Journal for Copies {
             if state.holds(change, withheld.as_ref().and_then(|withheld| withheld.tx)) {
                 return Err(Unrecorded::Held);
             }
-            let seq = fragment.append(&mut state, Record::from(&**record), self.min_insync)?;
+            let patch = before.and_then(|before| patch::over(before, change, record));
+            let record = (Record::from(&**record), patch);
+            let seq = fragment.append(&mut state, record, self.min_insync)?;
             let place = (self.group, at);
             if let Some(withheld) = withheld.as_mut().filter(|withheld| withheld.place == place) {
                 state.replica.withhold();
@@ -401,16 +428,6 @@ impl Journal for Copies {
         })
     }
 
-    fn publishes(&self) -> bool {
-        true
-    }
-
-    fn has_copies(&self) -> bool {
-        true
-    }
-}
-
-impl Copies {
     /// The one segment that a change is about.
     fn segment_of(&self, change: &Change<'_>) -> Option<usize> {
         let of_key = |key: &[u8]| stable_segment(key, self.fragments.len());

@@ -144,7 +144,7 @@ impl Execution<'_> {
         match seqs.split_last() {
             None => {
                 let marker = join(Some(&answered), &[]);
-                if fragment.append(&mut state, marker, copies.min_insync).is_err() {
+                if fragment.append(&mut state, (marker, None), copies.min_insync).is_err() {
                     return Once::Refused;
                 }
             }

@@ -223,7 +223,7 @@ impl Copies {
         if let Some(why) = self.keeper.as_ref().and_then(|keeper| keeper.refuses()) {
             return Err(why);
         }
-        fragment.append(state, join(note, &[]), self.min_insync)?;
+        fragment.append(state, (join(note, &[]), None), self.min_insync)?;
         state.beside.ledger.noted(note);
         fragment.count_intents(&state.beside.ledger);
         Ok(())

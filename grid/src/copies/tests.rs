@@ -2,6 +2,7 @@
 
 mod once;
 mod part;
+mod patch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
@@ -10,6 +11,7 @@ use isogrid_engine::{NewEntry, TableConfig};
 
 use self::once::Counters;
 use super::*;
+use crate::bytes::whole;
 use crate::id::{Data, Incarnation};
 use crate::metadata::{Filling, Owners, Persist};
 use crate::random::Random;
@@ -30,6 +32,15 @@ struct World {
     net: Vec<(u64, u64, SegmentId, Peer)>,
     asked: BTreeSet<Request>,
     now: Now,
+    /// Messages with patches that were delivered.
+    patches: usize,
+}
+
+/// A message as whoever it is sent to reads it.
+fn sent(peer: &Peer) -> Peer {
+    let mut bytes = Vec::new();
+    peer.encode(&mut bytes);
+    whole(&bytes, Peer::decode).unwrap()
 }
 
 fn copy(node: u64) -> Copy {
@@ -65,7 +76,7 @@ impl World {
         };
         let members = (1..=3).map(member).collect();
         let now = Now { monotonic: 1_000, wall: 1_000_000 };
-        World { members, net: Vec::new(), asked: BTreeSet::new(), now }
+        World { members, net: Vec::new(), asked: BTreeSet::new(), now, patches: 0 }
     }
 
     fn on(&mut self, node: u64, act: impl FnOnce(&Copies, Now, &mut Vec<Out>)) {
@@ -99,6 +110,8 @@ impl World {
 
     fn deliver(&mut self, at: usize) {
         let (from, to, segment, peer) = self.net.remove(at);
+        let peer = sent(&peer);
+        self.patches += usize::from(peer.has_patches());
         self.on(to, |copies, now, out| copies.receive(now, NodeId(from), segment, peer, out));
     }
 
@@ -151,11 +164,12 @@ impl World {
         self.members[&node].poll(ticket, &mut Context::from_waker(Waker::noop()))
     }
 
-    /// What readers of a member's copy see of all keys: the step that wrote it, and its version.
-    fn entries(&self, node: u64) -> BTreeMap<u8, (Vec<u8>, usize, u64)> {
+    /// What readers of a member's copy see of all keys: the step that wrote it, what stands for all
+    /// of the value, and its version.
+    fn entries(&self, node: u64) -> BTreeMap<u8, (Vec<u8>, u32, u64)> {
         let entry = |key: u8| {
             let (value, version) = self.get(node, &[key])?;
-            Some((key, (value[..4].to_vec(), value.len(), version)))
+            Some((key, (value[..4].to_vec(), crc32c::crc32c(&value), version)))
         };
         (0..60).filter_map(entry).collect()
     }
@@ -233,7 +247,7 @@ fn a_copy_that_cannot_do_what_comes_says_nothing_more() {
     world.view(&[1, 2, 3], &segment(5, &[1, 2], &[]));
     world.settle();
     let at = SegmentId(0);
-    let record = crate::replica::Op { seq: 1, epoch: Epoch(5), record: b"?"[..].into() };
+    let record = crate::replica::Op::whole(1, Epoch(5), b"?"[..].into());
     let repl = Peer::Repl { epoch: Epoch(5), prev: 0, ops: vec![record], committed: 1 };
     world.on(2, |copies, now, out| copies.receive(now, NodeId(1), at, repl, out));
     assert_eq!(world.net, []);
@@ -259,6 +273,13 @@ fn a_closed_segment_takes_nothing_and_settles() {
     world.settle();
     assert!(world.members[&1].is_settled(at));
     assert_eq!(world.poll(1, ticket), Poll::Ready(Ok(())));
+}
+
+/// Bytes that are mostly those of any other step, and somewhere its own.
+fn filler(step: u32, len: usize) -> Vec<u8> {
+    let own = usize::try_from(step % 8).unwrap() * 256;
+    let byte = |at: usize| if (own..own + 64).contains(&at) { step.to_le_bytes()[0] } else { 7 };
+    (0..len).map(byte).collect()
 }
 
 /// Writes, deletions and clears while messages come late or not at all, primaries change and
@@ -332,7 +353,7 @@ impl Run {
         let key = u8::try_from(self.random.below(60)).unwrap();
         let value = (self.random.below(4) > 0).then(|| {
             let len = usize::try_from(self.random.below(3_000)).unwrap();
-            [&step.to_le_bytes()[..], &vec![7; len]].concat()
+            [&step.to_le_bytes()[..], &filler(step, len)].concat()
         });
         if self.open.iter().any(|(_, other, _)| *other == key) {
             return;

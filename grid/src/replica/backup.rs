@@ -27,9 +27,13 @@ impl Replica {
         if prev > self.log.last() && !is_planted("gap") {
             return out.push(Action::Send(from, Peer::Lacks { epoch, last: self.log.last() }));
         }
-        self.log.extend(ops);
+        let is_made = self.log.extend_made(ops, base);
         self.keep_log(out);
         self.log.commit(committed, base, out);
+        if !is_made {
+            // What it lacks is sent whole.
+            return out.push(Action::Send(from, Peer::Lacks { epoch, last: self.log.last() }));
+        }
         // Else the disk says when.
         if self.is_durable() {
             out.push(Action::Send(from, self.ack(self.log.last())));

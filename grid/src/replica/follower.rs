@@ -2,7 +2,7 @@
 
 use super::fill::Fill;
 use super::log::OpLog;
-use super::{ANSWER_MS, Action, Base, FillId, Filled, Peer, RESEND_MS};
+use super::{ANSWER_MS, Action, Base, FillId, Filled, Op, Peer, RESEND_MS};
 use crate::id::{Copy, Epoch, GroupId, NodeId, SegmentId};
 use crate::membership::Monotonic;
 use crate::mutant::is_planted;
@@ -27,6 +27,8 @@ pub(super) struct Follower {
     acked: u64,
     /// Up to where it was sent everything.
     sent: u64,
+    /// Up to where it gets no patches: it has said that it lacks something.
+    whole: u64,
     /// What it knows to be committed, as it said last: what it was told may have got lost, have come
     /// in an epoch that was over there, or be forgotten after a restart.
     told: u64,
@@ -43,7 +45,8 @@ impl Follower {
     /// One that has everything up to `acked`, or will have when it is filled.
     pub(super) fn new(copy: Copy, acked: u64, fill: Option<Fill>) -> Self {
         let (sent_at, owes_since, confirmed) = (None, None, (0, None));
-        Follower { copy, acked, sent: acked, told: 0, sent_at, owes_since, confirmed, fill }
+        let (sent, whole) = (acked, 0);
+        Follower { copy, acked, sent, whole, told: 0, sent_at, owes_since, confirmed, fill }
     }
 
     /// It has no more than this.
@@ -92,7 +95,7 @@ impl Follower {
 
     /// Sends what follows what was sent, or only what is committed when nothing does.
     fn send_next(&mut self, from: &Source<'_, impl Base>, out: &mut Vec<Action>) {
-        let Some(ops) = from.log.batch(self.sent) else {
+        let Some(mut ops) = from.log.batch(self.sent) else {
             // What a copy in sync lacks is here, unless its disk lacks more than is kept (R62). One
             // that is filled too slowly begins anew.
             if self.fill.is_none() {
@@ -107,6 +110,8 @@ impl Follower {
             fill.bytes += ops.iter().map(|op| op.record.len() as u64).sum::<u64>();
         }
         let (epoch, prev, committed) = (from.epoch, self.sent, from.log.committed());
+        let is_whole = |op: &&mut Op| self.fill.is_some() || op.seq <= self.whole;
+        ops.iter_mut().filter(is_whole).for_each(|op| op.patch = None);
         self.sent += ops.len() as u64;
         self.sent_at = Some(from.now);
         if is_planted("told-once") {
@@ -163,6 +168,8 @@ impl Follower {
     /// over.
     pub(super) fn lacks(&mut self, last: u64, from: &Source<'_, impl Base>, out: &mut Vec<Action>) {
         if last >= self.acked && last < self.sent {
+            // It may have refused a patch.
+            self.whole = self.whole.max(self.sent);
             self.sent = last;
             self.send_next(from, out);
         }

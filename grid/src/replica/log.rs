@@ -2,9 +2,10 @@
 //! the overlay of those that are not.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::history::History;
-use super::{Action, Base, Op, Record};
+use super::{Action, Base, Op, Patch, Record};
 use crate::id::Epoch;
 use crate::mutant::is_planted;
 
@@ -118,8 +119,9 @@ impl OpLog {
     /// An operation that was withheld is whole, with this record.
     pub(super) fn seal(&mut self, seq: u64, record: Record) {
         let at = self.count_upto(seq - 1);
-        if let Some(op) = self.ops.get_mut(at) {
+        if let Some(op) = self.ops.get_mut(at).filter(|op| op.record != record) {
             self.open = self.open + record.len() - op.record.len();
+            op.patch = op.patch.take().and_then(|patch| patch.behind(&record)).map(Arc::new);
             op.record = record;
         }
         self.withheld.retain(|other| *other != seq);
@@ -135,13 +137,42 @@ impl OpLog {
         self.withheld.clear();
     }
 
-    /// Takes those that follow what is here. Others are here already, or lie behind a gap.
+    /// Whether an operation follows what is here. Others are here already, or lie behind a gap.
+    pub(super) fn is_next(&self, op: &Op) -> bool {
+        op.seq == self.last + 1 || (is_planted("gap") && op.seq > self.last)
+    }
+
+    /// Takes those that follow what is here.
     pub(super) fn extend(&mut self, ops: Vec<Op>) {
         for op in ops {
-            if op.seq == self.last + 1 || (is_planted("gap") && op.seq > self.last) {
+            if self.is_next(&op) {
                 self.push(op);
             }
         }
+    }
+
+    /// As [`OpLog::extend`], of operations that may have come as patches; whether all that follow
+    /// could be made of what is here.
+    pub(super) fn extend_made(&mut self, ops: Vec<Op>, base: &impl Base) -> bool {
+        for mut op in ops {
+            if !self.is_next(&op) {
+                continue;
+            }
+            if let Some(patch) = op.patch.take().filter(|_| op.record.is_empty()) {
+                let Some(record) = self.make(&patch, base) else { return false };
+                op.record = record;
+            }
+            self.push(op);
+        }
+        true
+    }
+
+    /// The record that a patch stands for, made of what its entry is behind all that is here.
+    fn make(&self, patch: &Patch, base: &impl Base) -> Option<Record> {
+        let is_blind = is_planted("patch-on-any-base");
+        let open = self.overlay().rev().filter(|_| !is_blind);
+        let (number, old) = base.newest(patch.key(), open)?;
+        patch.apply(number, &old).map(Record::from)
     }
 
     /// Commits up to `seq`, and not beyond what is there.
@@ -175,7 +206,7 @@ impl OpLog {
     }
 
     /// What is not committed, oldest first.
-    pub(super) fn overlay(&self) -> impl Iterator<Item = &Op> {
+    pub(super) fn overlay(&self) -> impl DoubleEndedIterator<Item = &Op> {
         self.ops.range(self.count_upto(self.committed)..)
     }
 
@@ -205,7 +236,7 @@ mod tests {
     fn a_log_is_the_front_of_another_by_its_last_operation() {
         let mut log = OpLog::default();
         log.begin((5, Epoch(3)));
-        let op = |seq, epoch| Op { seq, epoch: Epoch(epoch), record: Record::default() };
+        let op = |seq, epoch| Op::whole(seq, Epoch(epoch), Record::default());
         log.push(op(6, 4));
         for (epoch, seq, is_front) in [
             (3, 5, true),

@@ -1,7 +1,9 @@
 //! What copies of a segment say to each other, and its bytes.
 
-use super::Record;
-use crate::bytes::{Input, put_bytes, put_many, put_u8, put_u64};
+use std::sync::Arc;
+
+use super::{Patch, Record};
+use crate::bytes::{Input, put_bytes, put_many, put_short, put_u8, put_u64, put_varint};
 use crate::id::Epoch;
 
 /// One operation of the log.
@@ -11,8 +13,12 @@ pub struct Op {
     pub seq: u64,
     /// The epoch in which it was decided.
     pub epoch: Epoch,
-    /// What it does: bytes that mean something to the base alone.
+    /// What it does: bytes that mean something to the base alone. Empty where only the patch came,
+    /// and the record is to be made of that.
     pub record: Record,
+    /// The same as what differs from an entry that is there, where that is worth it. It is for copies
+    /// that have all that was before; everybody else gets the record.
+    pub patch: Option<Arc<Patch>>,
 }
 
 /// A message between copies of a segment.
@@ -183,7 +189,47 @@ impl Begin {
     }
 }
 
+/// How an operation stands among those with patches.
+const WHOLE: u8 = 0;
+const PATCH: u8 = 1;
+
 impl Op {
+    /// One that is told as it is.
+    #[must_use]
+    pub fn whole(seq: u64, epoch: Epoch, record: Record) -> Self {
+        Op { seq, epoch, record, patch: None }
+    }
+
+    /// Bytes of what is told of it.
+    fn told_len(&self) -> usize {
+        self.patch.as_ref().map_or(self.record.len(), |patch| patch.cost())
+    }
+
+    /// As one of those behind `prev`, told in this epoch: as a patch where it has one.
+    fn encode_short(&self, prev: u64, epoch: Epoch, out: &mut Vec<u8>) {
+        put_varint(out, self.seq.wrapping_sub(prev));
+        put_varint(out, u64::from(epoch.0.wrapping_sub(self.epoch.0)));
+        put_u8(out, if self.patch.is_some() { PATCH } else { WHOLE });
+        match &self.patch {
+            Some(patch) => patch.encode(out),
+            None => put_short(out, &self.record),
+        }
+    }
+
+    fn decode_short(prev: u64, epoch: Epoch, input: &mut Input<'_>) -> Option<Self> {
+        let seq = prev.wrapping_add(input.varint()?);
+        let older = u32::try_from(input.varint()?).ok()?;
+        let epoch = Epoch(epoch.0.wrapping_sub(older));
+        match input.u8()? {
+            WHOLE => Some(Op::whole(seq, epoch, input.short()?.into())),
+            PATCH => {
+                let patch = Some(Arc::new(Patch::decode(input)?));
+                Some(Op { seq, epoch, record: Record::default(), patch })
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         put_u64(out, self.seq);
         self.epoch.encode(out);
@@ -192,7 +238,7 @@ impl Op {
 
     pub(super) fn decode(input: &mut Input<'_>) -> Option<Self> {
         let (seq, epoch) = (input.u64()?, Epoch::decode(input)?);
-        Some(Op { seq, epoch, record: input.bytes()?.into() })
+        Some(Op::whole(seq, epoch, input.bytes()?.into()))
     }
 }
 
@@ -222,16 +268,28 @@ impl Peer {
     #[must_use]
     pub fn payload_len(&self) -> usize {
         match self {
-            Peer::Repl { ops, .. } | Peer::Tail { ops, .. } => {
-                ops.iter().map(|op| op.record.len()).sum()
-            }
+            Peer::Repl { ops, .. } | Peer::Tail { ops, .. } => ops.iter().map(Op::told_len).sum(),
             Peer::Chunk { bytes, .. } => bytes.len(),
             _ => 0,
         }
     }
 
+    /// Whether it has patches, which not everybody knows.
+    #[must_use]
+    pub fn has_patches(&self) -> bool {
+        matches!(self, Peer::Repl { ops, .. } if ops.iter().any(|op| op.patch.is_some()))
+    }
+
+    /// The same for who knows no patches.
+    pub fn make_whole(&mut self) {
+        if let Peer::Repl { ops, .. } = self {
+            ops.iter_mut().for_each(|op| op.patch = None);
+        }
+    }
+
     fn kind(&self) -> u8 {
         match self {
+            Peer::Repl { .. } if self.has_patches() => 15,
             Peer::Repl { .. } => 1,
             Peer::Ack { .. } => 2,
             Peer::Lacks { .. } => 3,
@@ -253,6 +311,12 @@ impl Peer {
         put_u8(out, self.kind());
         self.epoch().encode(out);
         match self {
+            Peer::Repl { epoch, prev, ops, committed } if self.has_patches() => {
+                put_varint(out, *prev);
+                put_varint(out, *committed);
+                put_varint(out, ops.len() as u64);
+                ops.iter().for_each(|op| op.encode_short(*prev, *epoch, out));
+            }
             Peer::Repl { prev, ops, committed, .. } => {
                 put_u64(out, *prev);
                 put_many(out, ops.iter(), |out, op| op.encode(out));
@@ -324,6 +388,14 @@ impl Peer {
             }
             13 => Peer::Confirm { epoch, round: input.u64()? },
             14 => Peer::Confirmed { epoch, round: input.u64()? },
+            15 => {
+                let (prev, committed) = (input.varint()?, input.varint()?);
+                let mut ops = Vec::new();
+                for _ in 0..input.varint()? {
+                    ops.push(Op::decode_short(prev, epoch, input)?);
+                }
+                Peer::Repl { epoch, prev, ops, committed }
+            }
             _ => return None,
         })
     }

@@ -18,6 +18,7 @@ mod history;
 mod keep;
 mod log;
 mod message;
+mod patch;
 mod primary;
 mod tail;
 mod takeover;
@@ -37,6 +38,7 @@ use self::keep::Keeping;
 pub use self::keep::Kept;
 use self::log::OpLog;
 pub use self::message::{Begin, FillId, Op, Peer};
+pub use self::patch::{Before, Patch};
 use self::primary::Followers;
 use self::tail::Tail;
 pub use self::tail::{Budget, TAIL_BYTES, TAIL_MS};
@@ -63,6 +65,17 @@ pub trait Base {
     /// Does an operation that is answered before it is committed (R37). It comes to
     /// [`Base::apply`] as well, when it is.
     fn show(&mut self, op: &Op);
+
+    /// The entry of a key behind these operations, the newest first, and all that is committed: its
+    /// number, and the record that would put it so; `None` where there is none, or none can be told.
+    /// Where it is not told a copy takes no patches (R16).
+    fn newest<'o>(
+        &self,
+        _key: &[u8],
+        _open: impl Iterator<Item = &'o Op>,
+    ) -> Option<(u64, Vec<u8>)> {
+        None
+    }
 
     /// Whether everything that came could be done. Else what is here is no copy of anything.
     fn is_sound(&self) -> bool {

@@ -1,10 +1,12 @@
 //! A copy that serves: it sends what it decides to all others, and commits what all in sync have.
 
+use std::sync::Arc;
+
 use super::fill::Fill;
 use super::follower::{Follower, Source};
 use super::{
-    Action, Base, FillId, NotTaken, OVERLAY_BYTES, OVERLAY_MAX, Op, Peer, Peers, Record, Replica,
-    Role,
+    Action, Base, FillId, NotTaken, OVERLAY_BYTES, OVERLAY_MAX, Op, Patch, Peer, Peers, Record,
+    Replica, Role,
 };
 use crate::id::NodeId;
 use crate::membership::Monotonic;
@@ -103,6 +105,19 @@ impl Replica {
     /// # Errors
     /// [`NotTaken`]: it is surely not done.
     pub fn append(&mut self, record: Record, min_insync: u8) -> Result<u64, NotTaken> {
+        self.append_patched(record, None, min_insync)
+    }
+
+    /// As [`Replica::append`], of a record that copies which have all before it may get as a patch.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn append_patched(
+        &mut self,
+        record: Record,
+        patch: Option<Patch>,
+        min_insync: u8,
+    ) -> Result<u64, NotTaken> {
         let Role::Primary(followers) = &self.role else { return Err(NotTaken::Passive) };
         if !followers.is_active {
             return Err(NotTaken::Passive);
@@ -115,7 +130,7 @@ impl Replica {
             return Err(NotTaken::Busy);
         }
         let seq = self.log.last() + 1;
-        self.log.push(Op { seq, epoch: self.epoch, record });
+        self.log.push(Op { seq, epoch: self.epoch, record, patch: patch.map(Arc::new) });
         Ok(seq)
     }
 

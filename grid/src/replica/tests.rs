@@ -279,7 +279,7 @@ fn writes_are_refused_beyond_the_bounds() {
 #[test]
 fn what_is_appended_in_one_batch_goes_out_in_one_message() {
     let mut world = World::serving(&[1, 2, 3]);
-    let op = |seq: u64| Op { seq, epoch: Epoch(1), record: [7, 7].into() };
+    let op = |seq: u64| Op::whole(seq, Epoch(1), [7, 7].into());
     (4..=6).for_each(|seq| {
         let taken = world.on(1, |_, replica, _, _| replica.append([7, 7].into(), 1));
         assert_eq!(taken, Ok(seq));
@@ -316,7 +316,7 @@ fn a_gap_is_told_and_closed() {
     world.deliver_all();
     assert_eq!((world.committed()[0], world.last()), (5, [5; 3]));
     // What comes again, also in part, changes nothing.
-    let op = |seq| Op { seq, epoch: Epoch(1), record: [9, 9].into() };
+    let op = |seq| Op::whole(seq, Epoch(1), [9, 9].into());
     let ops = vec![op(4), op(5)];
     world.arrive(1, 2, Peer::Repl { epoch: Epoch(1), prev: 3, ops, committed: 5 });
     assert_eq!((world.last(), world.entries(2)[&4]), ([5; 3], (4, Some(4))));

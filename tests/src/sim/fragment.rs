@@ -12,7 +12,7 @@ use isogrid_grid::replica::{
 };
 use isogrid_grid::segment::{Request, Wish};
 
-use super::kv::{Key, Kv, State, changes, record, touches, version};
+use super::kv::{Key, Kv, State, changes, patch, record, touches, version};
 use super::part::Said;
 use super::server::{Answer, Ask, Asked, Moment, Out, Tail};
 
@@ -309,7 +309,7 @@ impl Fragment {
             Ask::Put(value) => Some(value),
             Ask::Cas(expected, value) if state.1 == expected => Some(value),
             Ask::Cas(..) if id.is_some() => {
-                return self.record(at, asked, &[], Answer::Conflict(state));
+                return self.record(at, asked, (&[], state), Answer::Conflict(state));
             }
             Ask::Cas(..) => return self.conflict(number, state),
             Ask::Add => Some(state.0.unwrap_or(0) + 1),
@@ -320,7 +320,7 @@ impl Fragment {
             (Ask::Add, Some(value)) => Answer::Counted(value, version),
             _ => Answer::Written(version),
         };
-        let answer = self.record(at, asked, &[record(key, value)], answer);
+        let answer = self.record(at, asked, (&[record(key, value)], state), answer);
         if answer.is_none() {
             // A deleted key has no version.
             self.head.insert(key, value.map_or((None, 0), |value| (Some(value), version)));
@@ -328,12 +328,13 @@ impl Fragment {
         answer
     }
 
-    /// Records what was decided, as one with the answer where that may be asked for again.
+    /// Records what was decided of a key in this state, as one with the answer where that may be
+    /// asked for again.
     fn record(
         &mut self,
         at: Moment<'_>,
-        Asked { number, id, .. }: Asked,
-        changes: &[Record],
+        Asked { number, key, id, .. }: Asked,
+        (changes, before): (&[Record], State),
         answer: Answer,
     ) -> Option<Answer> {
         let answered = id.map(|id| Answered::new(id, at.now.wall, &answer.encode()));
@@ -341,7 +342,10 @@ impl Fragment {
             (None, [one]) => one.clone(),
             _ => join(answered.as_ref(), changes),
         };
-        let Ok(seq) = self.replica.append(record, 1) else { return Some(Answer::Failed) };
+        let patch = patch(key, before, &record);
+        let Ok(seq) = self.replica.append_patched(record, patch, 1) else {
+            return Some(Answer::Failed);
+        };
         self.open.extend(id.map(|id| (id, (seq, answer))));
         self.wait(seq, number, answer)
     }

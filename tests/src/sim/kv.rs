@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use isogrid_grid::replica::answers::split;
-use isogrid_grid::replica::{Answers, Base, Op, Record};
+use isogrid_grid::replica::{Answers, Base, Before, Op, Patch, Record};
 use isogrid_grid::tx::{self, Ledger, Note};
 
 /// A key.
@@ -52,6 +52,24 @@ pub fn changes(op: &Op, mut visit: impl FnMut(Key, Option<u64>)) {
         return;
     }
     split(&op.record, &mut visit).expect("a record");
+}
+
+/// What an operation makes of a key, if it writes it.
+fn written(op: &Op, key: Key) -> Option<Option<u64>> {
+    let mut written = None;
+    changes(op, |other, value| written = if other == key { Some(value) } else { written });
+    written
+}
+
+/// What a record is made from whose key is in this state, as what differs from that.
+#[must_use]
+pub fn patch(key: Key, (value, version): State, new: &Record) -> Option<Patch> {
+    let old = record(key, Some(value?));
+    Some(Patch::in_runs(
+        Before { key: &[key], number: version, record: &old, head: 0 },
+        (new, 0),
+        1,
+    ))
 }
 
 /// Whether an operation that is not committed yet makes it unsafe to read a key: it writes it, or
@@ -161,6 +179,13 @@ impl Base for Kv {
     fn show(&mut self, op: &Op) {
         changes(op, |key, value| self.put(key, value, version(op)));
         self.shown = op.seq;
+    }
+
+    fn newest<'o>(&self, key: &[u8], open: impl Iterator<Item = &'o Op>) -> Option<(u64, Vec<u8>)> {
+        let [key] = *key else { return None };
+        let mut open = open.filter_map(|op| written(op, key).map(|value| (value, version(op))));
+        let (value, version) = open.next().unwrap_or_else(|| self.get(key));
+        value.map(|value| (version, record(key, Some(value)).to_vec()))
     }
 
     fn chunk(&self, after: Option<&[u8]>) -> (Vec<u8>, Option<Vec<u8>>) {

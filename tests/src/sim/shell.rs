@@ -209,7 +209,9 @@ impl World {
             self.network.send(envelope.from, envelope.to, &self.options, &mut self.chance);
         let later = later + self.delay_of(envelope);
         for delay in arrivals {
-            self.schedule(later + delay, What::Deliver(envelope.to, envelope.encode()));
+            let mut bytes = Vec::new();
+            envelope.encode_short_to(&mut bytes);
+            self.schedule(later + delay, What::Deliver(envelope.to, bytes));
         }
     }
 

@@ -22,7 +22,9 @@ use super::envelope::{Fields, put_text, read_body, seal};
 use super::lane::Lane;
 
 /// The versions of the protocol that are spoken here.
-pub const VERSIONS: (u16, u16) = (1, 1);
+pub const VERSIONS: (u16, u16) = (1, 2);
+/// From this version on envelopes may be short, and copies get records as patches.
+pub const SHORT: u16 = 2;
 /// What somebody reads who took this port for another one.
 pub const NO_PEER: &[u8] = b"ERROR this port is for the peers of an Isogrid cluster\r\n";
 

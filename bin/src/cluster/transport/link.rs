@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use isogrid_engine::env::{os_seed, split_mix};
@@ -22,6 +23,7 @@ use super::{NotSent, Shared};
 /// A link to a peer; dropping it closes its connection.
 pub struct Link {
     queue: Arc<Queue>,
+    version: Arc<AtomicU16>,
     task: AbortHandle,
 }
 
@@ -31,10 +33,23 @@ impl Link {
         let queue = Arc::new(Queue::new(lane, &shared.config.bounds));
         let (shared, to) = (Arc::clone(shared), to.to_owned());
         let runtime = shared.runtime.clone();
-        let seed = os_seed();
-        let dialer =
-            Dialer { shared, to, lane, queue: Arc::clone(&queue), failures: 0, told: false, seed };
-        Link { queue, task: runtime.spawn(dialer.run()).abort_handle() }
+        let version = Arc::new(AtomicU16::new(0));
+        let dialer = Dialer {
+            shared,
+            to,
+            lane,
+            queue: Arc::clone(&queue),
+            version: Arc::clone(&version),
+            failures: 0,
+            told: false,
+            seed: os_seed(),
+        };
+        Link { queue, version, task: runtime.spawn(dialer.run()).abort_handle() }
+    }
+
+    /// The version that is spoken on its connection; 0: there is none.
+    pub fn version(&self) -> u16 {
+        self.version.load(Ordering::Relaxed)
     }
 
     /// Queues a frame; says how many older ones were dropped for it.
@@ -71,6 +86,8 @@ struct Dialer {
     to: String,
     lane: Lane,
     queue: Arc<Queue>,
+    /// The version that is spoken.
+    version: Arc<AtomicU16>,
     /// In a row.
     failures: u32,
     /// The sink knows that there is no connection.
@@ -84,15 +101,20 @@ impl Dialer {
         loop {
             self.queue.filled().await;
             let why = match self.connect().await {
-                Ok((stream, window)) => self.serve(stream, window, &mut batch).await.into(),
+                Ok((stream, version, window)) => {
+                    self.version.store(version, Ordering::Relaxed);
+                    self.serve(stream, window, &mut batch).await.into()
+                }
                 Err(why) => why,
             };
+            // Who answers next may be of another version.
+            self.version.store(0, Ordering::Relaxed);
             self.tell(&why);
             sleep(self.pause()).await;
         }
     }
 
-    async fn connect(&self) -> Result<(Stream, u32), Failure> {
+    async fn connect(&self) -> Result<(Stream, u16, u32), Failure> {
         let (config, bounds) = (&self.shared.config, &self.shared.config.bounds);
         let socket = timeout(bounds.connect_timeout, TcpStream::connect(&self.to));
         let socket = socket.await.map_err(|_| Failure::Connect)??;
@@ -110,7 +132,7 @@ impl Dialer {
             Ok((stream, answer))
         };
         match within(bounds.handshake_timeout, greeted).await? {
-            (stream, Answer::Welcome { window, .. }) => Ok((stream, window)),
+            (stream, Answer::Welcome { version, window }) => Ok((stream, version, window)),
             (_, Answer::Refused(why)) => Err(Failure::Refused(why)),
         }
     }

@@ -38,6 +38,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 pub use config::{Bounds, TransportConfig};
+pub use handshake::SHORT;
 pub use lane::Lane;
 pub use stats::{Stats, Traffic};
 pub use tls::PeerTls;
@@ -153,6 +154,15 @@ impl Transport {
         };
         stats::count(&shared.stats.dropped, dropped);
         Ok(())
+    }
+
+    /// The version that is spoken with a peer on a lane; 0: it is not known, since there is no
+    /// connection. Who is there when a frame goes may speak another one.
+    #[must_use]
+    pub fn version(&self, to: &str, lane: Lane) -> u16 {
+        let links = self.inner.links.read();
+        let links = links.as_ref().and_then(|links| links.get(to));
+        links.map_or(0, |links| lane.of(links).version())
     }
 
     /// Closes the connections from and to a peer and drops what waits for it: a member has gone.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use super::super::{Journal, Unrecorded};
+use super::super::{Journal, NewEntry, Unrecorded};
 use super::*;
 use crate::config::TableConfig;
 use crate::env::split_mix;

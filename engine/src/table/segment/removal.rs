@@ -24,7 +24,7 @@ impl<'t> Locked<'t> {
             return Ok(None);
         }
         let (visible, record) = if alive {
-            self.record(visible, |epoch, seq| Change::Remove { key: old.key(), epoch, seq })?
+            self.record(visible, None, |epoch, seq| Change::Remove { key: old.key(), epoch, seq })?
         } else {
             (visible, NO_RECORD)
         };

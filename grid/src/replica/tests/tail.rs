@@ -66,7 +66,7 @@ fn who_comes_back_tells_what_is_lost() {
     world.tick(20);
     let lost: Vec<_> =
         world.said.iter().filter(|(_, action)| matches!(action, Action::Discarded(_))).collect();
-    let op = |seq: u64, key: u8| Op { seq, epoch: Epoch(1), record: [key, 4].as_slice().into() };
+    let op = |seq: u64, key: u8| Op::whole(seq, Epoch(1), [key, 4].as_slice().into());
     assert_eq!(lost, [&(1, Action::Discarded(vec![op(5, 5), op(6, 6)]))]);
     assert!(world.wishes().contains(&(2, Wish::Expand(copy(1), 9))));
     assert_eq!((world.entries(1), world.last()[0]), (world.entries(2), 5));

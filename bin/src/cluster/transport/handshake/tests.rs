@@ -31,7 +31,7 @@ fn the_bytes_of_a_hello_and_of_answers_are_frozen() {
             1,
             "this is cluster \"a\", and \"b\" is another one",
         ),
-        (Refusal::NoCommonVersion((2, 3)), 2, "versions 1 to 1 are spoken here, 2 to 3 there"),
+        (Refusal::NoCommonVersion((3, 4)), 2, "versions 1 to 2 are spoken here, 3 to 4 there"),
         (Refusal::UnknownLane(9), 3, "there is no lane 9 here"),
         (Refusal::Crowded, 4, "too many connections of peers"),
     ] {
@@ -61,8 +61,9 @@ fn a_hello_is_judged_by_version_cluster_and_lane() {
     let ours = "ünder";
     for (versions, cluster, lane, judged) in [
         ((1, 1), ours, 1, Ok((1, Lane::Control))),
-        ((1, 9), ours, 3, Ok((1, Lane::Requests))),
-        ((2, 9), ours, 1, Err(Refusal::NoCommonVersion((2, 9)))),
+        ((1, 2), ours, 2, Ok((2, Lane::Data))),
+        ((1, 9), ours, 3, Ok((2, Lane::Requests))),
+        ((3, 9), ours, 1, Err(Refusal::NoCommonVersion((3, 9)))),
         ((0, 0), ours, 1, Err(Refusal::NoCommonVersion((0, 0)))),
         ((9, 1), ours, 1, Err(Refusal::NoCommonVersion((9, 1)))),
         ((1, 1), ours, 7, Err(Refusal::UnknownLane(7))),

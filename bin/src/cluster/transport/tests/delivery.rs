@@ -1,5 +1,9 @@
 //! What is sent comes, in order, at most once, and again after a restart.
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+use super::super::handshake::{Answer, Hello, VERSIONS};
 use super::super::{Lane, NotSent};
 use super::fixture::{config, peers, proxy, run, small, start, start_at, until};
 
@@ -114,6 +118,29 @@ fn whoever_is_forgotten_is_let_go_on_both_ways() {
         assert!(a.kept.unreachable.lock().is_empty(), "it was our own wish");
         a.send(&b, Lane::Requests, b"3");
         b.kept.come(Lane::Requests, 2).await;
+    });
+}
+
+#[test]
+fn the_version_is_known_while_there_is_a_connection() {
+    run(async {
+        let (a, b) = peers(&small()).await;
+        let version = |of: &str| a.transport.version(of, Lane::Data);
+        assert_eq!(version(b.address()), 0);
+        a.send(&b, Lane::Data, b"x");
+        until("the newest version", || version(b.address()) == VERSIONS.1).await;
+        assert_eq!(a.transport.version(b.address(), Lane::Control), 0);
+        b.transport.close();
+        b.transport.forget(a.address());
+        until("no version", || version(b.address()) == 0).await;
+        // An older one answers.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let older = listener.local_addr().unwrap().to_string();
+        a.transport.send(&older, Lane::Data, b"x").unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert_eq!(Hello::read(&mut stream).await.unwrap().versions, VERSIONS);
+        stream.write_all(&Answer::welcome(1, 1 << 20)).await.unwrap();
+        until("the older version", || version(&older) == 1).await;
     });
 }
 
