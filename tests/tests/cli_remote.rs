@@ -19,6 +19,8 @@ mod repl;
 mod server;
 #[path = "cli_remote/snapshots.rs"]
 mod snapshots;
+#[path = "cli_remote/users.rs"]
+mod users;
 #[path = "cli_remote/watch.rs"]
 mod watch;
 

@@ -1,21 +1,24 @@
-//! `isogrid user`: the users of a server, in its file of users.
+//! `isogrid user`: the users of a server, in its file of users or, with `--server`, over the network.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use isogrid_wire::scram::Verifier;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::output::{note, say};
+use super::remote::{RemoteArgs, kept, object};
 use super::secret::{LEN_MAX, ask, line};
 use super::serve::FileArgs;
 use super::{REFUSED, refuse};
-use crate::security::first_user;
-use crate::security::random;
+use crate::security::change::{Change, Secret};
 use crate::security::role::Role;
-use crate::security::users::{Users, check_name};
-use crate::security::users_file::{self, UsersFileError};
+use crate::security::users::{check_name, documents};
+use crate::security::{hex, random, users_file};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,12 +27,15 @@ Examples:
   isogrid user add ci --role read@* --token              # prints a token, once
   isogrid user role app read,write@orders*
   isogrid user ls
+  isogrid user ls --server 10.0.0.5:7400                 # asks a running server
 
 A role is PERMISSIONS@CACHES[/PREFIX]: permissions with commas (all, read, write, delete, admin,
 queue_send, queue_receive, job, session, monitor, cluster), a pattern of names of caches with *,
 and the beginning of the keys if not all. What no role permits is denied.
 
-A running server reads a change within a second.";
+A running server reads a change within a second. Each node has users of its own: say it to each,
+or give all the same file. With --server no password leaves this machine: the server is sent what
+passwords are checked with.";
 
 /// A password is not shorter, bytes.
 const PASSWORD_LEN_MIN: usize = 8;
@@ -42,6 +48,8 @@ pub struct UserArgs {
     /// The file of users [key: auth.users]
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
+    #[command(flatten)]
+    remote: RemoteArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -97,125 +105,152 @@ enum Command {
 
 /// Changes or shows the users.
 pub fn main(args: &UserArgs) -> ExitCode {
+    if args.remote.place().says_something() || kept::is_repl() {
+        return at_server(args);
+    }
     let path = match (&args.users, args.file.load(Vec::new())) {
         (Some(path), _) => Some(path.clone()),
         (None, Ok(loaded)) => loaded.config.users_file(),
         (None, Err(problems)) => return refuse(&problems),
     };
     let Some(path) = path else {
-        eprintln!("error: there is no file of users without a data directory: say --users FILE");
+        eprintln!(
+            "error: there is no file of users without a data directory: say --users FILE, or --server \
+             HOST:PORT to ask a running server"
+        );
         return ExitCode::from(REFUSED);
     };
-    match run(&args.command, &path) {
-        Ok(said) => say(&said),
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let outcome = match &args.command {
+        Command::Ls => users_file::read(&path).map(|users| print(&args.remote, &documents(&users))),
+        command => match asked(command, Some(&path)) {
+            Ok(asked) => users_file::edit(&path, |users| asked.change.apply(&asked.name, users))
+                .map(|()| {
+                    note(&format!("written to {}", path.display()));
+                    asked.said.map_or(ExitCode::SUCCESS, |token| say(&token))
+                }),
+            Err(why) => return failed(&why),
+        },
+    };
+    outcome.unwrap_or_else(|error| failed(&error.to_string()))
 }
 
-fn run(command: &Command, path: &Path) -> Result<String, String> {
-    match command {
-        Command::Ls => users_file::read(path).map(|users| list(&users)).map_err(|e| e.to_string()),
+fn failed(why: &str) -> ExitCode {
+    eprintln!("error: {why}");
+    ExitCode::FAILURE
+}
+
+/// The same at a running server, which is told what a password is checked with and no password.
+fn at_server(args: &UserArgs) -> ExitCode {
+    if args.users.is_some() {
+        return failed("--users names a file, --server a running server: say one of them");
+    }
+    if let Command::Ls = args.command {
+        return args.remote.run(async |client| {
+            let told = client.admin("users.list", &json!({})).await?;
+            Ok(print(&args.remote, &told))
+        });
+    }
+    let Asked { name, change, said } = match asked(&args.command, None) {
+        Ok(asked) => asked,
+        Err(why) => return failed(&why),
+    };
+    let (method, params) = method(&name, &change);
+    args.remote.run(async |client| {
+        client.admin(method, &params).await?;
+        note("the server takes it within a second");
+        Ok(said.map_or(ExitCode::SUCCESS, |token| say(&token)))
+    })
+}
+
+/// A change, and what standard output gets when it is made.
+struct Asked {
+    name: String,
+    change: Change,
+    said: Option<String>,
+}
+
+/// What the command asks for; a password is asked for when all else is right.
+fn asked(command: &Command, file: Option<&Path>) -> Result<Asked, String> {
+    let (name, change, said) = match command {
+        Command::Ls => return Err("a list changes nothing".to_owned()),
         Command::Add { name, role, token } => {
             check_name(name)?;
             let roles = roles(role)?;
-            let secret = Secret::make(name, *token)?;
-            edit(path, |users| {
-                if users.by_name.contains_key(name) {
-                    return Err(format!("there is a user `{name}` already"));
-                }
-                let mut user = first_user::without_password(roles);
-                secret.put(&mut user);
-                users.by_name.insert(name.clone(), user);
-                Ok(secret.said(path))
-            })
+            let (secret, said) = secret(name, *token)?;
+            (name, Change::Add(roles, Some(secret)), said)
         }
         Command::Passwd { name, token } => {
-            let known = users_file::read(path).map_err(|e| e.to_string())?;
-            known.by_name.get(name).ok_or_else(|| unknown(name))?;
-            let secret = Secret::make(name, *token)?;
-            edit(path, |users| {
-                secret.put(users.by_name.get_mut(name).ok_or_else(|| unknown(name))?);
-                Ok(secret.said(path))
-            })
+            let known =
+                file.map(users_file::read).transpose().map_err(|error| error.to_string())?;
+            if known.is_some_and(|users| !users.by_name.contains_key(name)) {
+                return Err(format!("there is no user `{name}`; `isogrid user ls` lists them"));
+            }
+            let (secret, said) = secret(name, *token)?;
+            (name, Change::Secret(secret), said)
         }
-        Command::Role { name, roles: words } => {
-            let roles = roles(words)?;
-            edit(path, |users| {
-                users.by_name.get_mut(name).ok_or_else(|| unknown(name))?.roles = roles;
-                Ok(String::new())
-            })
-        }
-        Command::Rm { name } => edit(path, |users| {
-            users.by_name.remove(name).map(|_| String::new()).ok_or_else(|| unknown(name))
-        }),
-    }
+        Command::Role { name, roles: words } => (name, Change::Roles(roles(words)?), None),
+        Command::Rm { name } => (name, Change::Remove, None),
+    };
+    Ok(Asked { name: name.clone(), change, said })
 }
 
-fn edit(
-    path: &Path,
-    change: impl FnOnce(&mut Users) -> Result<String, String>,
-) -> Result<String, String> {
-    users_file::edit(path, change).map_err(|error: UsersFileError| error.to_string())
-}
-
-fn unknown(name: &str) -> String {
-    format!("there is no user `{name}`; `isogrid user ls` lists them")
-}
-
-fn roles(words: &[String]) -> Result<std::sync::Arc<[Role]>, String> {
+fn roles(words: &[String]) -> Result<Arc<[Role]>, String> {
     words.iter().map(|word| Role::parse(word)).collect()
 }
 
-fn list(users: &Users) -> String {
-    let row = |(name, user): (&String, &crate::security::users::User)| {
-        let roles: Vec<String> = user.roles.iter().map(Role::to_string).collect();
-        let by = match (&user.verifier, &user.token) {
-            (Some(_), Some(_)) => "password, token",
-            (Some(_), None) => "password",
-            (None, Some(_)) => "token",
-            (None, None) => "certificate",
+/// What the user logs in with from now on; a token as standard output gets it, where a script can
+/// take it.
+fn secret(name: &str, token: bool) -> Result<(Secret, Option<String>), String> {
+    if token {
+        let secret = random::secret();
+        let hash = Sha256::digest(secret.as_bytes()).into();
+        return Ok((Secret::Token(hash), Some(format!("{name}.{secret}\n"))));
+    }
+    let (password, salt) = (password()?, random::bytes());
+    Ok((Secret::Password(Verifier::derive(password.as_bytes(), &salt)), None))
+}
+
+/// The method of administration that makes the change, and its parameters.
+fn method(name: &str, change: &Change) -> (&'static str, Value) {
+    let text = |roles: &[Role]| roles.iter().map(Role::to_string).collect::<Vec<_>>().join(" ");
+    let with = |secret: &Secret| match secret {
+        Secret::Password(verifier) => ("verifier", verifier.to_string()),
+        Secret::Token(hash) => ("token_sha256", hex::show(hash)),
+    };
+    let (method, params) = match change {
+        Change::Add(roles, secret) => (
+            "users.add",
+            secret.iter().map(with).chain([("roles", text(roles))]).collect::<Vec<_>>(),
+        ),
+        Change::Secret(secret) => ("users.passwd", vec![with(secret)]),
+        Change::Roles(roles) => ("users.role", vec![("roles", text(roles))]),
+        Change::Remove => ("users.remove", Vec::new()),
+    };
+    let params = params.iter().map(|(name, text)| (*name, text.as_str()));
+    (method, object(params.chain([("name", name)])))
+}
+
+/// The users, each on a line.
+fn print(remote: &RemoteArgs, users: &Value) -> ExitCode {
+    remote.out().say(|| list(users), || users.clone())
+}
+
+fn list(users: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let row = |user: &Value| {
+        let has = |name: &str| user.get(name).and_then(Value::as_bool).unwrap_or_default();
+        let by = match (has("password"), has("token")) {
+            (true, true) => "password, token",
+            (true, false) => "password",
+            (false, true) => "token",
+            (false, false) => "certificate",
         };
+        let name = user.get("name").map(text).unwrap_or_default();
+        let roles = user.get("roles").and_then(Value::as_array).into_iter().flatten();
+        let roles: Vec<String> = roles.map(text).collect();
         format!("{name}\t{by}\t{}\n", roles.join(" "))
     };
-    users.by_name.iter().map(row).collect()
-}
-
-/// What a user logs in with from now on.
-enum Secret {
-    Password(isogrid_wire::scram::Verifier),
-    Token { text: String, hash: [u8; 32] },
-}
-
-impl Secret {
-    fn make(name: &str, token: bool) -> Result<Self, String> {
-        if token {
-            let secret = random::secret();
-            let hash = Sha256::digest(secret.as_bytes()).into();
-            return Ok(Secret::Token { text: format!("{name}.{secret}"), hash });
-        }
-        let password = password()?;
-        let salt = random::bytes();
-        Ok(Secret::Password(isogrid_wire::scram::Verifier::derive(password.as_bytes(), &salt)))
-    }
-
-    fn put(&self, user: &mut crate::security::users::User) {
-        match self {
-            Secret::Password(verifier) => user.verifier = Some(verifier.clone()),
-            Secret::Token { hash, .. } => user.token = Some(*hash),
-        }
-    }
-
-    /// The token on standard output, where a script can take it; all else is for people.
-    fn said(&self, path: &Path) -> String {
-        note(&format!("written to {}", path.display()));
-        match self {
-            Secret::Password(_) => String::new(),
-            Secret::Token { text, .. } => format!("{text}\n"),
-        }
-    }
+    users.get("users").and_then(Value::as_array).into_iter().flatten().map(row).collect()
 }
 
 /// The password: the first line of standard input; twice, and unseen, on a terminal. Never an

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 use isogrid_wire::scram::Verifier;
 
@@ -16,12 +15,6 @@ pub const NAME: &str = "admin";
 
 /// The file beside the file of users that the password is left in.
 pub const PASSWORD_FILE: &str = "admin-password";
-
-/// A user who may do what `roles` say and has no password yet.
-#[must_use]
-pub fn without_password(roles: Arc<[Role]>) -> User {
-    User { verifier: None, token: None, roles }
-}
 
 /// Makes the user `admin` with a random password, which is left in a file that only its owner
 /// reads; nothing else says it.
@@ -38,7 +31,7 @@ pub fn create(users: &Path) -> Result<(), UsersFileError> {
     users_file::edit(users, |all| {
         let roles = [Role::parse("all@*")?].into();
         let verifier = Some(Verifier::derive(password.as_bytes(), &random::bytes()));
-        all.by_name.insert(NAME.to_owned(), User { verifier, ..without_password(roles) });
+        all.by_name.insert(NAME.to_owned(), User { verifier, token: None, roles });
         Ok(())
     })?;
     let path = path.display();

@@ -13,6 +13,7 @@ pub mod access;
 pub mod accounts;
 pub mod audit;
 pub mod chain;
+pub mod change;
 pub mod first_user;
 pub mod glob;
 pub mod hex;

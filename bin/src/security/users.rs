@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use isogrid_wire::scram::Verifier;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -14,7 +15,7 @@ use super::role::Role;
 /// Users that a node may have.
 pub const USERS_MAX: usize = 1_000;
 /// Roles that a user may have.
-const ROLES_MAX: usize = 64;
+pub const ROLES_MAX: usize = 64;
 /// Bytes of a user's name.
 const NAME_LEN_MAX: usize = 64;
 
@@ -89,6 +90,20 @@ pub fn check_name(name: &str) -> Result<(), String> {
     Err(format!(
         "`{name}` is no name of a user: 1 to {NAME_LEN_MAX} of A-Z, a-z, 0-9, _, -, @ and +"
     ))
+}
+
+/// The users as an operator is shown them: what each logs in with and may do, and no secret.
+#[must_use]
+pub fn documents(users: &Users) -> Value {
+    let user = |(name, user): (&String, &User)| {
+        json!({
+            "name": name,
+            "password": user.verifier.is_some(),
+            "token": user.token.is_some(),
+            "roles": user.roles.iter().map(Role::to_string).collect::<Vec<_>>(),
+        })
+    };
+    json!({ "users": users.by_name.iter().map(user).collect::<Vec<_>>() })
 }
 
 impl Users {

@@ -29,9 +29,11 @@ macro_rules! counts {
         struct Shard { $($name: AtomicU64,)* }
 
         impl Shard {
-            fn add(&self, counts: &Counts) {
+            /// Few are not zero: nothing is copied, and nothing but those is written.
+            fn take(&self, counts: &mut Counts) {
                 $(if counts.$name != 0 {
                     self.$name.fetch_add(counts.$name, Ordering::Relaxed);
+                    counts.$name = 0;
                 })*
             }
 
@@ -158,12 +160,12 @@ thread_local! {
 }
 
 impl Counters {
-    /// Adds what a turn counted.
-    pub fn add(&self, counts: &Counts) {
+    /// Adds what a turn counted, which is zero then.
+    pub fn take(&self, counts: &mut Counts) {
         let shard = SHARD.get();
         let shard = if shard == usize::MAX { self.choose_shard() } else { shard };
         if let Some(shard) = self.shards.get(shard % SHARDS) {
-            shard.add(counts);
+            shard.take(counts);
         }
     }
 

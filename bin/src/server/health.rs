@@ -46,6 +46,17 @@ pub enum State {
     Bad,
 }
 
+impl State {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Good => "ok",
+            State::Degraded => "degraded",
+            State::Bad => "failed",
+        }
+    }
+}
+
 /// One line of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {

@@ -35,7 +35,7 @@ impl Conversation for Memcached {
 
     #[inline]
     fn end(&mut self) {
-        self.session.counters.add(&std::mem::take(&mut self.session.counts));
+        self.session.counters.take(&mut self.session.counts);
     }
 
     #[inline]

@@ -54,16 +54,16 @@ impl Reload {
             let stamp = node.security.source().and_then(|source| stamp(source.path()));
             if stamp != self.users {
                 self.users = stamp;
-                reload_users(node);
+                let _ = reload_users(node);
             }
         }
         if now >= self.next_certificates {
             self.next_certificates = now + CERTIFICATES_PAUSE;
             if node.tls.as_ref().is_some_and(|tls| tls.is_stale()) {
-                reload_certificates(node);
+                let _ = reload_certificates(node);
             }
             if peers(node).is_some_and(PeerTls::is_stale) {
-                reload_peers(node);
+                let _ = reload_peers(node);
             }
         }
         if now >= self.next_warning {
@@ -79,6 +79,9 @@ fn stamp(path: &Path) -> Stamp {
     Some((data.modified().ok()?, data.len(), data.ino()))
 }
 
+/// What came of reading something again.
+pub type Read = Result<(), String>;
+
 /// Looks at everything at SIGHUP.
 ///
 /// # Errors
@@ -89,23 +92,38 @@ pub fn on_hangup(node: &Arc<Node>) -> Result<(), Error> {
     let node = Arc::clone(node);
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            reload_users(&node);
-            reload_certificates(&node);
-            reload_peers(&node);
-            if let Some(audit) = node.security.audit() {
-                audit.reopen();
-            }
+            everything(&node);
         }
     });
     Ok(())
 }
 
+/// Reads all again that may change while the server runs; what came of each, by its name. Where
+/// one cannot be read, the old one holds.
+pub fn everything(node: &Node) -> Vec<(&'static str, Read)> {
+    let mut all = vec![("users", reload_users(node))];
+    if node.tls.is_some() {
+        all.push(("certificates", reload_certificates(node)));
+    }
+    if peers(node).is_some() {
+        all.push(("peer_certificates", reload_peers(node)));
+    }
+    if let Some(audit) = node.security.audit() {
+        audit.reopen();
+        all.push(("audit_log", Ok(())));
+    }
+    all
+}
+
 /// Reads the users again. Those whose login is worth nothing now are closed at once, and so are
 /// all that never logged in, when logins are required from now on.
-pub fn reload_users(node: &Node) {
+///
+/// # Errors
+/// The file cannot be read.
+pub fn reload_users(node: &Node) -> Read {
     let was_required = node.security.is_required();
     match node.security.reload(node.now()) {
-        Ok(false) => {}
+        Ok(false) => Ok(()),
         Ok(true) => {
             tracing::info!(event = "users_loaded");
             if node.security.is_required() && !was_required {
@@ -114,20 +132,29 @@ pub fn reload_users(node: &Node) {
                 }
             }
             node.connections.wake_all();
+            Ok(())
         }
-        Err(error) => tracing::error!(event = "users_not_loaded", %error, "the old ones hold"),
+        Err(error) => {
+            tracing::error!(event = "users_not_loaded", %error, "the old ones hold");
+            Err(error.to_string())
+        }
     }
 }
 
 /// Reads certificate, key and authorities again.
-pub fn reload_certificates(node: &Node) {
-    let Some(tls) = &node.tls else { return };
-    match tls.reload(node.now()) {
+///
+/// # Errors
+/// They cannot be read, or do not fit together.
+pub fn reload_certificates(node: &Node) -> Read {
+    let Some(tls) = &node.tls else { return Ok(()) };
+    let read = tls.reload(node.now()).map_err(|error| error.to_string());
+    match &read {
         Ok(()) => tracing::info!(event = "certificate_loaded", expires_ms = tls.expires()),
         Err(error) => {
             tracing::error!(event = "certificate_not_loaded", %error, "the old one holds");
         }
     }
+    read
 }
 
 fn peers(node: &Node) -> Option<&PeerTls> {
@@ -135,14 +162,16 @@ fn peers(node: &Node) -> Option<&PeerTls> {
 }
 
 /// Reads certificate, key and authority of peers again.
-fn reload_peers(node: &Node) {
-    let Some(tls) = peers(node) else { return };
-    match tls.reload() {
+fn reload_peers(node: &Node) -> Read {
+    let Some(tls) = peers(node) else { return Ok(()) };
+    let read = tls.reload().map_err(|error| error.to_string());
+    match &read {
         Ok(()) => tracing::info!(event = "peer_certificate_loaded", expires_ms = tls.expires()),
         Err(error) => {
             tracing::error!(event = "peer_certificate_not_loaded", %error, "the old one holds");
         }
     }
+    read
 }
 
 fn warn_of_end(node: &Node) {

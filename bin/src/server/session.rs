@@ -414,7 +414,7 @@ impl Session {
         self.note_write();
         if matches!(request, Request::Stats { .. }) {
             // What this connection has done until now is among the figures.
-            self.counters.add(&std::mem::take(&mut self.counts));
+            self.counters.take(&mut self.counts);
         }
         let said = out.len();
         let mut dispatch = self.dispatch(batch, framing);

@@ -183,7 +183,7 @@ class Client:
         ext: Optional[Mapping[str, Any]] = None,
         timeout: Optional[float] = None,
     ) -> Message:
-        """Any operation of docs/PROTOCOL.md, its fields as there. Raises Failed or Unknown."""
+        """Any operation of docs/OPERATIONS.md, its fields as there. Raises Failed or Unknown."""
         return self.begin(op, body, target, ext, timeout).wait()
 
     def begin(

@@ -1,4 +1,4 @@
-"""Values to bytes and back, by the types of docs/PROTOCOL.md sections 1 and 8.
+"""Values to bytes and back, by the types of docs/PROTOCOL.md section 1 and docs/OPERATIONS.md.
 
 A type is named as in the tables: `u32`, `list<key>`, `opt<entry>`, `ReadItem`. In Python a record
 is a dict by field, options are a dict by bit (the operand, or True), a choice is its name, an

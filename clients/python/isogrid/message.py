@@ -1,4 +1,4 @@
-"""Messages: what whole frames mean. docs/PROTOCOL.md sections 3 and 8."""
+"""Messages: what whole frames mean. docs/PROTOCOL.md section 3, docs/OPERATIONS.md."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -5,7 +5,7 @@ from typing import Any, Callable, NamedTuple
 
 
 class Target(NamedTuple):
-    """An object: its kind, as ObjectKind in docs/PROTOCOL.md, and its name."""
+    """An object: its kind, as ObjectKind in docs/OPERATIONS.md, and its name."""
 
     kind: str
     name: str

@@ -97,7 +97,7 @@ def transact(client: "Client", work: Callable[[Transaction], Any], seconds: floa
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition of `execute` on one entry; `what` is a CompareOp of docs/PROTOCOL.md."""
+    """A condition of `execute` on one entry; `what` is a CompareOp of docs/OPERATIONS.md."""
 
     cache: Cache
     key: Data

@@ -48,6 +48,7 @@ impl<'t> Pinned<'t> {
 
     /// The same batch, with writes that the table's observer hears to be of this origin.
     #[must_use]
+    #[inline(always)]
     pub fn by(mut self, origin: u64) -> Self {
         self.origin = origin;
         self

@@ -1,5 +1,5 @@
 //! What is generated from the declarations of GNP/1 in `wire/src/native`: `protocol.json`, the
-//! tables of `docs/PROTOCOL.md`, and the vectors.
+//! tables of `docs/PROTOCOL.md` and `docs/OPERATIONS.md`, and the vectors.
 //!
 //! `cargo run -p isogrid-tests --bin protocol` writes them; a test compares.
 #![allow(
@@ -35,7 +35,7 @@ fn canonical(value: &Value) -> Value {
 }
 
 /// The specification, whose tables are generated between markers.
-const PAGE: &str = "docs/PROTOCOL.md";
+const PAGES: [&str; 2] = ["docs/PROTOCOL.md", "docs/OPERATIONS.md"];
 
 /// Each generated file: its path from the root, and what it should hold.
 pub fn generated() -> Vec<(String, String)> {
@@ -43,8 +43,8 @@ pub fn generated() -> Vec<(String, String)> {
     for (name, file) in vectors::files() {
         files.push((format!("docs/protocol/vectors/{name}.json"), file));
     }
-    let page = fs::read_to_string(root().join(PAGE)).unwrap();
-    files.push((PAGE.to_owned(), tables::filled(&page)));
+    let pages = PAGES.map(|page| fs::read_to_string(root().join(page)).unwrap());
+    files.extend(PAGES.map(str::to_owned).into_iter().zip(tables::filled(&pages)));
     files
 }
 

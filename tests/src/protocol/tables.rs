@@ -1,4 +1,4 @@
-//! The tables of `docs/PROTOCOL.md`, between `<!-- generated: name -->` and `<!-- end -->`.
+//! The tables of `docs/PROTOCOL.md` and `docs/OPERATIONS.md`, between `<!-- generated: name -->` and `<!-- end -->`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -12,20 +12,25 @@ use super::describe::text;
 const BEGIN: &str = "<!-- generated: ";
 const END: &str = "<!-- end -->";
 
-/// The page with its tables written anew. A marker that no table belongs to stops the generator.
-pub(super) fn filled(page: &str) -> String {
-    let tables = tables();
-    let mut used = 0;
+/// The pages with their tables written anew. A marker that no table belongs to stops the generator,
+/// and so does a table that no page shows.
+pub(super) fn filled(pages: &[String]) -> Vec<String> {
+    let mut tables = tables();
+    let filled = pages.iter().map(|page| page_filled(page, &mut tables)).collect();
+    assert!(tables.is_empty(), "no page shows {:?}", tables.keys());
+    filled
+}
+
+fn page_filled(page: &str, tables: &mut BTreeMap<&str, String>) -> String {
     let mut pieces = page.split(BEGIN);
     let mut filled = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
         let (name, rest) = piece.split_once(" -->").expect("a marker ends");
         let (_, behind) = rest.split_once(END).expect("a table ends");
-        let table = tables.get(name).unwrap_or_else(|| panic!("there is no table {name}"));
-        used += 1;
+        let table =
+            tables.remove(name).unwrap_or_else(|| panic!("no table {name}, or shown twice"));
         write!(filled, "{BEGIN}{name} -->\n\n{table}\n{END}{behind}").unwrap();
     }
-    assert_eq!(used, tables.len(), "the page shows every table once");
     filled
 }
 
@@ -125,7 +130,7 @@ fn opcodes() -> Vec<Vec<String>> {
 
 fn of_group(group: &Group) -> String {
     let mut out =
-        format!("### Group 0x{:02x}: {}\n\n{}\n\n", group.number, group.name, text(group.doc));
+        format!("## Group 0x{:02x}: {}\n\n{}\n\n", group.number, group.name, text(group.doc));
     for operation in group.operations {
         out += &of_operation(operation);
     }
@@ -134,7 +139,7 @@ fn of_group(group: &Group) -> String {
 
 fn of_operation(operation: &Operation) -> String {
     let Operation { code, group, name, .. } = operation;
-    let mut out = format!("#### {code:04x} {group}.{name}\n\n{}", text(operation.doc));
+    let mut out = format!("### {code:04x} {group}.{name}\n\n{}", text(operation.doc));
     let (repeat, permission) = (operation.repeat.letter(), operation.permission.word());
     write!(out, " ({repeat}, {permission})\n\n").unwrap();
     let mut rows = fields_rows("request", operation.request.fields);
@@ -199,14 +204,14 @@ fn collect(kind: &Type, found: &mut BTreeMap<String, String>) {
                 vec![format!("`{}`", field.name), format!("`{}`", field.kind), text(field.doc)]
             };
             let rows = table(&["field", "type", "meaning"], fields.iter().map(row).collect());
-            found.insert((*name).to_owned(), format!("#### {name}\n\n{}\n\n{rows}\n", text(doc)));
+            found.insert((*name).to_owned(), format!("### {name}\n\n{}\n\n{rows}\n", text(doc)));
         }
         Type::Choice(Choices { name, doc, choices }) => {
             let row = |one: &isogrid_wire::native::schema::Choice| {
                 vec![one.number.to_string(), format!("`{}`", one.name), text(one.doc)]
             };
             let rows = table(&["u8", "name", "meaning"], choices.iter().map(row).collect());
-            found.insert((*name).to_owned(), format!("#### {name}\n\n{}\n\n{rows}\n", text(doc)));
+            found.insert((*name).to_owned(), format!("### {name}\n\n{}\n\n{rows}\n", text(doc)));
         }
         Type::Options(options) => {
             let page = of_options(options, found);
@@ -227,5 +232,5 @@ fn of_options(options: &Options, found: &mut BTreeMap<String, String>) -> String
     }
     let others = if *open { "Other bits are ignored." } else { "Other bits are refused." };
     let rows = table(&["bit", "name", "operand", "meaning"], rows);
-    format!("#### {name}\n\n{} {others}\n\n{rows}\n", text(doc))
+    format!("### {name}\n\n{} {others}\n\n{rows}\n", text(doc))
 }

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{RemoteArgs, object, pair, show};
+use crate::cli::output::{Format, OutputArgs};
 use crate::cli::table::table;
 use crate::server::admin::{METHODS, Method};
 
@@ -15,6 +16,7 @@ Examples:
   isogrid node stats -o json
   isogrid node drain            # load balancers send new clients elsewhere
   isogrid node undrain
+  isogrid node diagnose > node.json
 
 See also: isogrid admin";
 
@@ -52,6 +54,10 @@ enum Node {
     /// Take `drain` back.
     #[command(after_help = examples!("isogrid node undrain"))]
     Undrain,
+    /// Print all that the node knows about itself, as JSON, for whoever looks into a problem: no
+    /// keys, no values, no secrets.
+    #[command(after_help = examples!("isogrid node diagnose > node.json"))]
+    Diagnose,
 }
 
 #[derive(Args)]
@@ -73,6 +79,7 @@ pub fn node(args: &NodeArgs) -> ExitCode {
         Node::Stats => "node.stats",
         Node::Drain => "node.drain",
         Node::Undrain => "node.undrain",
+        Node::Diagnose => return diagnose(&args.remote),
     };
     call(&args.remote, method, &[])
 }
@@ -86,6 +93,14 @@ pub fn main(args: &AdminArgs) -> ExitCode {
             json!({ "methods": METHODS.iter().map(of).collect::<Vec<_>>() })
         }),
     }
+}
+
+/// A document for a file, whatever way of printing is asked for.
+fn diagnose(remote: &RemoteArgs) -> ExitCode {
+    remote.run(async |client| {
+        let told = client.admin("node.diagnose", &json!({})).await?;
+        Ok(OutputArgs { output: Format::Json }.say(String::new, || told.clone()))
+    })
 }
 
 fn call(remote: &RemoteArgs, method: &str, params: &[(String, String)]) -> ExitCode {

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Fault, Invocation};
+use super::{Fault, Invocation, blocking};
 use crate::config;
 use crate::server::node::Node;
+use crate::server::reload;
 
 /// Every value in force at the start, and where it was said.
 pub fn show(node: &Node) -> Value {
@@ -25,4 +26,20 @@ pub fn log_level(call: &Invocation) -> Result<Value, Fault> {
     }
     let level = node.log.changed().unwrap_or_else(|| node.config.log.level.clone());
     Ok(json!({ "level": level }))
+}
+
+/// Reads again what may change while the server runs; what came of each.
+///
+/// # Errors
+/// Never: what cannot be read is told, and the old one holds.
+pub async fn reload(call: Invocation) -> Result<Value, Fault> {
+    blocking(move || {
+        let read = reload::everything(&call.node).into_iter();
+        let read = read.map(|(name, read)| match read {
+            Ok(()) => (name.to_owned(), json!("loaded")),
+            Err(why) => (name.to_owned(), json!(format!("not loaded, the old one holds: {why}"))),
+        });
+        Ok(Value::Object(read.collect()))
+    })
+    .await
 }

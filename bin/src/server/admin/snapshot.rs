@@ -8,7 +8,7 @@ use isogrid_engine::snapshot_file::{ImportMode, Progress as Done};
 use isogrid_engine::{Clock, SystemClock};
 use serde_json::{Value, json};
 
-use super::{Fault, Invocation, Progress};
+use super::{Fault, Invocation, Progress, blocking};
 use crate::security::users_file::create_private_folder;
 use crate::server::backup::{self, BackupError, Loaded, Phase};
 
@@ -85,14 +85,6 @@ pub async fn load(call: Invocation) -> Result<Value, Fault> {
         Ok(json!({ "file": file, "entries": entries, "caches": caches }))
     })
     .await
-}
-
-/// Runs what waits for the disk where that is allowed.
-async fn blocking(
-    work: impl FnOnce() -> Result<Value, Fault> + Send + 'static,
-) -> Result<Value, Fault> {
-    let ended = |error| Fault::Unknown(format!("it ended without an answer: {error}"));
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(ended(error)))
 }
 
 /// The file that is named, in the server's folder.

@@ -116,7 +116,7 @@ impl Passed {
             out.clear();
         }
         drop(batch);
-        session.counters.add(&std::mem::take(&mut session.counts));
+        session.counters.take(&mut session.counts);
         let touched = session.clustered.as_mut().map(|clustered| take(&mut clustered.touched));
         self.put_back(session, out);
         touched.unwrap_or_default()

@@ -80,7 +80,7 @@ fn read(
         let hit = entry.is_some();
         let (hits, misses) = (u64::from(hit), u64::from(!hit));
         let counts = Counts { cmd_get: 1, get_hits: hits, get_misses: misses, ..Counts::default() };
-        count(node, cache, &counts);
+        count(node, cache, counts);
     }
     let Some(entry) = entry else { return Ok(Err(absent())) };
     let mut response = match differs.filter(|tags| tags.name(entry.version())) {
@@ -177,7 +177,7 @@ pub async fn put(call: Call) -> Answered {
     let value = body::read(&parts.headers, body, len_max).await;
     let value = value.inspect_err(|_| {
         let counts = Counts { store_too_large: 1, ..Counts::default() };
-        count(&node, &cache, &counts);
+        count(&node, &cache, counts);
     })?;
     if let Some(place) = place {
         return place.put((&key, &value), (flags, ttl, idle), &conditions).await;
@@ -242,7 +242,7 @@ fn store(
             count_error(&mut counts, error);
         }
     }
-    count(node, cache, &counts);
+    count(node, cache, counts);
     Ok(match written.map_err(|error| failed(&error)) {
         Ok(Written::Done { version, .. }) => Ok(stored(version, there.is_none())),
         Ok(Written::Refused | Written::Conflict | Written::Absent) => Err(conflict(there)),
@@ -313,7 +313,7 @@ fn remove(
         Ok(_) => counts.delete_misses += 1,
         Err(error) => count_error(&mut counts, error),
     }
-    count(node, cache, &counts);
+    count(node, cache, counts);
     Ok(match removed.map_err(|error| failed(&error)) {
         Ok(Written::Done { .. }) => Ok(empty(StatusCode::NO_CONTENT)),
         Ok(_) if matches.is_some() => Err(conflict(None)),
@@ -364,7 +364,7 @@ fn step_one(node: &Node, cache: &Cache, key: &[u8], step: &Step) -> Result<Answe
         Ok(_) => {}
         Err(error) => count_error(&mut counts, error),
     }
-    count(node, cache, &counts);
+    count(node, cache, counts);
     Ok(match done.map_err(|error| failed(&error)) {
         Ok(Counted::Value { value, version, .. }) => Ok(counted(value, version)),
         Ok(Counted::NotANumber) => Err(Problem::new(Code::NotANumber, "the value is no number")),
@@ -417,9 +417,9 @@ pub async fn kept(keeper: &mut Option<Keeper>) -> Result<(), Problem> {
     kept.map_err(|error| Problem::new(Code::OutcomeUnknown, unknown(error)))
 }
 
-fn count(node: &Node, cache: &Cache, counts: &Counts) {
+fn count(node: &Node, cache: &Cache, mut counts: Counts) {
     let counters: Arc<_> = node.counters.of(cache.name(), Spoken::Http);
-    counters.add(counts);
+    counters.take(&mut counts);
 }
 
 fn count_error(counts: &mut Counts, error: &Error) {

@@ -105,14 +105,7 @@ fn line(check: &Check) -> String {
 }
 
 fn document(checks: &[Check], bad: bool) -> String {
-    let check = |check: &Check| {
-        let state = match check.state {
-            State::Good => "ok",
-            State::Degraded => "degraded",
-            State::Bad => "failed",
-        };
-        json!({ "name": check.name, "state": state, "why": check.why })
-    };
+    let check = |check: &Check| json!({ "name": check.name, "state": check.state.word(), "why": check.why });
     let checks: Vec<_> = checks.iter().map(check).collect();
     format!("{}\n", json!({ "status": if bad { "failed" } else { "ok" }, "checks": checks }))
 }

@@ -120,8 +120,8 @@ mod tests {
     #[test]
     fn labels_are_as_declared_and_escaped() {
         let node = Node::new(ServerConfig::ephemeral()).unwrap();
-        let counts = Counts { cmd_set: 7, set_failed: 1, cas_badval: 2, ..Counts::default() };
-        node.counters.of("default", Spoken::Http).add(&counts);
+        let mut counts = Counts { cmd_set: 7, set_failed: 1, cas_badval: 2, ..Counts::default() };
+        node.counters.of("default", Spoken::Http).take(&mut counts);
         let scrape = Scrape::new(&node);
         for family in FAMILIES {
             for sample in (family.read)(&scrape) {

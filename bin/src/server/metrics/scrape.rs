@@ -122,9 +122,9 @@ mod tests {
         let config =
             ServerConfig { caches: (0..300).map(cache).collect(), ..ServerConfig::ephemeral() };
         let node = Node::new(config).unwrap();
-        let counts = Counts { get_hits: 1, ..Counts::default() };
+        let counts = || Counts { get_hits: 1, ..Counts::default() };
         for n in 0..300 {
-            node.counters.of(&format!("c{n:04}"), Spoken::Http).add(&counts);
+            node.counters.of(&format!("c{n:04}"), Spoken::Http).take(&mut counts());
         }
         let scrape = Scrape::new(&node);
         assert_eq!(scrape.caches.len(), CACHES_MAX + 1);

@@ -459,10 +459,10 @@ impl Conversation for Session {
     }
 
     fn end(&mut self) {
-        self.counters.add(&std::mem::take(&mut self.counts));
+        self.counters.take(&mut self.counts);
         if !self.by_cache.is_empty() {
             for (counters, counts) in self.by_cache.values_mut() {
-                counters.add(&std::mem::take(counts));
+                counters.take(counts);
             }
         }
     }

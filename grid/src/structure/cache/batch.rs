@@ -28,6 +28,7 @@ impl<'c> Batch<'c> {
     /// The same batch with writes of this origin: consumers that ask for it are not told of their
     /// own.
     #[must_use]
+    #[inline(always)]
     pub fn by(mut self, origin: u64) -> Self {
         self.pinned = self.pinned.by(origin);
         self

@@ -54,7 +54,7 @@ catalogue! {
         "Send smaller values or fewer keys at once. `limits` in WELCOME has max_frame and max_message in bytes; before authentication a frame has at most 16 KiB.";
     1006 BadEncoding "BAD_ENCODING" Never
         "the body of the request is not what the operation takes"
-        "The client has a fault, or speaks of an operation of another release. The message says what is wrong; docs/PROTOCOL.md has the fields of each operation.";
+        "The client has a fault, or speaks of an operation of another release. The message says what is wrong; docs/OPERATIONS.md has the fields of each operation.";
     1007 StreamInUse "STREAM_IN_USE" Never
         "the stream already carries a request that is not answered"
         "The client has a fault: a stream id may be used again only after its terminal frame (RES or ERR).";
