@@ -232,6 +232,9 @@ impl Structures {
     }
 }
 
+/// The tables of structures.
+pub const TABLES: [&str; 3] = [Structures::TABLE, queues::Queues::TABLE, sessions::Sessions::TABLE];
+
 /// Whether a table is of structures: no cache has such a name.
 #[must_use]
 pub fn is_of_structures(table: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Why a node cannot take part in a cluster.
 
 use isogrid_grid::id::NodeId;
-use isogrid_grid::metadata::Role;
+use isogrid_grid::metadata::{Persist, Role};
 use thiserror::Error;
 
 use super::{copies, storage};
@@ -66,6 +66,14 @@ pub enum ClusterError {
         /// What the configuration says.
         wants: Role,
     },
+    /// The cluster keeps its structures on disks, and there is none.
+    #[error(
+        "the counters, locks, queues and sessions of this cluster are kept on its members' disks \
+         (structures.persist = {}), and this node has no data directory\n  help: give --data-dir; or say \
+         cluster.role = witness, and it serves without having any",
+        .0.name()
+    )]
+    NoDisk(Persist),
     /// Two caches would be one group.
     #[error("the caches {0:?} and {1:?} cannot be in one cluster: rename one")]
     SameGroup(String, String),

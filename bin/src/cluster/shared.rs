@@ -6,9 +6,7 @@ use isogrid_engine::Table;
 use isogrid_grid::copies::Copies;
 use isogrid_grid::id::GroupId;
 use isogrid_grid::metadata::{Acks, GroupSettings, Owners, Persist};
-use isogrid_grid::structures::Structures;
-use isogrid_grid::structures::queues::Queues;
-use isogrid_grid::structures::sessions::Sessions;
+use isogrid_grid::structures::TABLES;
 use isogrid_wire::native::topology::CLUSTER_OBJECTS;
 
 use super::ClusterError;
@@ -26,6 +24,8 @@ pub struct Shared {
     pub(super) settings: GroupSettings,
     /// Reads are confirmed by the other copies (R25).
     pub(super) confirms: bool,
+    /// What is on disks is what the cluster has, once that is known, and not what is configured here.
+    agreed: Option<OnceLock<Persist>>,
     pub(super) table: Arc<Table>,
     pub(super) copies: OnceLock<Arc<Copies>>,
 }
@@ -48,7 +48,8 @@ impl Shared {
         let persist = config.kept_by_members();
         let settings = GroupSettings { owners, persist, local_reads, min_insync, acks };
         let (name, group) = (config.name.clone(), group_of(&config.name));
-        Shared { name, group, settings, confirms, table, copies: OnceLock::new() }
+        let (agreed, copies) = (None, OnceLock::new());
+        Shared { name, group, settings, confirms, agreed, table, copies }
     }
 
     /// Whether every member answers reads from a copy of its own (R24).
@@ -70,18 +71,46 @@ impl Shared {
     }
 
     /// The structures of the cluster, which are the entries of a table as a cache is. They have
-    /// one copy more than a cache has: there are few, and to lose one hurts more.
-    fn structures(name: &str, table: Arc<Table>) -> Shared {
+    /// one copy more than a cache has: there are few, and to lose one hurts more. Where the cluster has
+    /// none yet, they are to be kept like this.
+    fn structures(name: &str, persist: Persist, table: Arc<Table>) -> Shared {
         let owners = Owners::Count(STRUCTURE_OWNERS);
-        let settings = GroupSettings {
-            owners,
-            persist: Persist::None,
-            local_reads: false,
-            min_insync: 1,
-            acks: Acks::Sync,
-        };
+        let settings =
+            GroupSettings { owners, persist, local_reads: false, min_insync: 1, acks: Acks::Sync };
         let (name, group) = (name.to_owned(), group_of(name));
-        Shared { name, group, settings, confirms: false, table, copies: OnceLock::new() }
+        let (agreed, copies) = (Some(OnceLock::new()), OnceLock::new());
+        Shared { name, group, settings, confirms: false, agreed, table, copies }
+    }
+
+    /// Whether it is structures.
+    pub(super) fn is_of_structures(&self) -> bool {
+        self.agreed.is_some()
+    }
+
+    /// With what copies begin: until it is known how the cluster keeps structures, their copies are
+    /// ready for anything ([`Copies::keep_as`]).
+    pub(super) fn first_settings(&self) -> GroupSettings {
+        let persist = if self.is_of_structures() { Persist::Async } else { self.settings.persist };
+        GroupSettings { persist, ..self.settings.clone() }
+    }
+
+    /// Whether this member's copies are what the cluster takes them for. With other disks, others would
+    /// trust it to keep what it does not, or the other way round; with other acks it would answer
+    /// writes when it must not. Structures are kept as the cluster has it, where there is a disk.
+    pub(super) fn agrees(&self, there: &GroupSettings) -> bool {
+        let persist = there.persist;
+        let Some(agreed) = &self.agreed else {
+            return (persist, there.acks) == (self.settings.persist, self.settings.acks);
+        };
+        let Some(copies) = self.copies() else { return false };
+        if persist.is_kept() && !copies.is_kept() {
+            return false;
+        }
+        agreed.get_or_init(|| {
+            copies.keep_as(persist);
+            persist
+        });
+        true
     }
 
     /// Its entries on this node.
@@ -120,8 +149,9 @@ pub(super) fn shared_caches(
         let Some(table) = table(&cache.name) else { continue };
         all.push(Arc::new(Shared::new(cache, table)));
     }
-    for name in [Structures::TABLE, Queues::TABLE, Sessions::TABLE] {
-        all.extend(table(name).map(|table| Arc::new(Shared::structures(name, table))));
+    let persist = config.structures_of_cluster();
+    for name in TABLES {
+        all.extend(table(name).map(|table| Arc::new(Shared::structures(name, persist, table))));
     }
     for (at, shared) in all.iter().enumerate() {
         if let Some(other) = all.iter().take(at).find(|other| other.group == shared.group) {

@@ -89,6 +89,9 @@ pub struct CacheStatus {
     pub active_here: usize,
     /// Copies in sync without which a primary refuses writes.
     pub min_insync: usize,
+    /// What is on the disks of members, as the cluster has it: none, async or sync; empty while it is
+    /// not there yet.
+    pub persist: &'static str,
     /// About how many bytes a copy of a segment has: the average of this member's; 0 without any.
     #[serde(skip)]
     pub segment_bytes: u64,
@@ -300,6 +303,7 @@ impl CacheStatus {
             filling: segments.iter().map(|segment| segment.syncing.len()).sum(),
             active_here,
             min_insync: usize::from(shared.settings.min_insync),
+            persist: group.map_or("", |group| group.settings.persist.name()),
             segment_bytes: shared.table.usage().bytes.checked_div(copies_here).unwrap_or(0),
             map,
         }

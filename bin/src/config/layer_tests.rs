@@ -210,3 +210,42 @@ fn caches_of_a_cluster_are_on_disks_when_it_is_said() {
         assert!(refused.unwrap_err().to_string().contains(why), "{more}");
     }
 }
+
+/// Structures are on disks unless there is none; what is said of them counts, and needs a place.
+#[test]
+fn structures_are_kept_where_there_is_a_place() {
+    use isogrid_engine::persist::PersistMode::{Async, Sync};
+    use isogrid_grid::metadata::Persist;
+    let cluster = "[cluster]\nbootstrap_expect = 3\n";
+    let memory = "cache.default.persist=none";
+    let own = "cache.default.persist=sync";
+    for (set, alone, of_cluster) in [
+        (&[][..], Some(Async), Persist::Async),
+        (&[own][..], Some(Sync), Persist::Async),
+        (&[memory][..], None, Persist::Async),
+        (&["node.data_dir=off"][..], Some(Async), Persist::None),
+        (&["structures.persist=none"][..], None, Persist::None),
+        (&["structures.persist=sync"][..], Some(Sync), Persist::Sync),
+        (&["structures.persist=async", own][..], Some(Async), Persist::Async),
+        (&["structures.persist=sync", memory][..], Some(Sync), Persist::Sync),
+    ] {
+        let config = loaded("alone", "", &[], set).unwrap().config;
+        assert_eq!(config.structures_alone(), alone, "{set:?}");
+        assert_eq!(config.keeps_alone(), alone.or(config.kept_mode()).is_some(), "{set:?}");
+        let config = loaded("member", cluster, &[], set).unwrap().config;
+        assert_eq!(config.structures_of_cluster(), of_cluster, "{set:?}");
+        assert_eq!(
+            config.structures_alone(),
+            config.kept_mode(),
+            "those of before are left: {set:?}"
+        );
+    }
+    for persist in ["async", "sync"] {
+        let said = format!("structures.persist={persist}");
+        let refused = loaded("nowhere", "", &[], &[&said, "node.data_dir=off"]).unwrap_err();
+        let why = format!("structures.persist = {persist}, and there is no data directory");
+        assert!(refused.to_string().contains(&why), "{refused}");
+    }
+    let refused = loaded("behind", "", &[], &["structures.persist=behind"]).unwrap_err();
+    assert!(refused.to_string().contains("one of auto, none, async, sync"), "{refused}");
+}

@@ -25,7 +25,8 @@ pub use layer::{Loaded, Setting, Sources, load};
 pub use model::{
     Accept, Address, AuthConfig, CacheConfig, CacheLimits, CacheMode, ClientCertificates,
     ClusterConfig, Discover, LimitsConfig, ListenerConfig, ListenerTls, LogConfig, LogFormat,
-    NodeConfig, ProtocolChoice, ProtocolConfig, RegionConfig, ServerConfig, TlsConfig, TlsMode,
+    NodeConfig, ProtocolChoice, ProtocolConfig, RegionConfig, ServerConfig, StructuresConfig,
+    TlsConfig, TlsMode,
 };
 pub use problem::{Origin, Problem, Problems};
 pub use reference::{explain, explain_all, markdown, template};

@@ -19,7 +19,7 @@ const YEAR: u64 = 365 * 24 * HOUR;
 const TIMEOUT: Form = Form::OrOff(&Form::Span(SECOND, 24 * HOUR));
 
 /// Keys at the top and in `[node]`, `[cluster]`, `[protocol]`, `[limits]`, `[auth]`, `[tls]` and `[log]`.
-pub static ROOT: [Key<ServerConfig>; 60] = [
+pub static ROOT: [Key<ServerConfig>; 61] = [
     Key::new(
         "node.name",
         Form::Text("1 to 64 printable characters", is_name),
@@ -384,6 +384,17 @@ pub static ROOT: [Key<ServerConfig>; 60] = [
         "Whether logins over TCP are taken over TLS alone, also those of this machine. Others hear \
          `TLS_REQUIRED` over the native protocol. It makes sense where `tls.mode` is optional: who \
          speaks TLS there logs in, and nobody else does.",
+    ),
+    Key::new(
+        "structures.persist",
+        Form::Choice(&["auto", "none", "async", "sync"]),
+        field!(ServerConfig, structures.persist),
+        "When a change of a counter, a lock, a queue, a topic or a session counts as kept. sync, when it \
+         is on the disk; async, when it is in the log, which is on the disk within 100 ms; none, never: \
+         they end with the process, those of a cluster with the last of its processes. auto is async \
+         where there is a data directory, and on a node that stands alone what its first cache has that \
+         is kept. In a cluster the value counts with which it was made, whatever members say later: say \
+         the same on each node, and give each a data directory.",
     ),
     Key::new(
         "tls.mode",

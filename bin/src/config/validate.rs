@@ -25,6 +25,7 @@ pub fn validate(config: &ServerConfig) -> Result<(), Problems> {
     check_listeners(config, &mut found);
     check_security(config, &mut found);
     check_role(config, &mut found);
+    check_structures(config, &mut found);
     check_discarded(config, &mut found);
     check_peers(config, &mut found);
     if found.is_empty() { Ok(()) } else { Err(Problems(found)) }
@@ -189,6 +190,16 @@ fn check_role(config: &ServerConfig, found: &mut Vec<Problem>) {
         let what = "cluster.role = witness with cluster.bootstrap_expect = 1: a witness has no data, \
                     and founds no cluster alone";
         found.push(problem(what, "say how many nodes found it together, or role = data"));
+    }
+}
+
+/// What is to be on a disk needs a place.
+fn check_structures(config: &ServerConfig, found: &mut Vec<Problem>) {
+    let said = config.structures.said().filter(|said| said.is_logged());
+    if said.is_some() && config.node.data_dir.is_none() {
+        let persist = &config.structures.persist;
+        let what = format!("structures.persist = {persist}, and there is no data directory");
+        found.push(problem(what, "give --data-dir, or say structures.persist = none"));
     }
 }
 

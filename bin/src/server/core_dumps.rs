@@ -11,8 +11,7 @@ use crate::security::Mode;
 
 /// Turns core dumps off, unless the configuration allows them or there is nothing to hide.
 pub fn restrict(config: &ServerConfig) {
-    let keeps = config.node.data_dir.is_some() && config.kept_mode().is_some();
-    let hides = config.auth.mode == Mode::On || keeps;
+    let hides = config.auth.mode == Mode::On || config.keeps();
     if config.node.core_dumps || !hides {
         return;
     }

@@ -7,12 +7,13 @@ use isogrid_engine::persist::behind::{
     Behind, BehindConfig, BehindOnDemand, BehindRecovered, BehindTable, Unwritten,
 };
 use isogrid_engine::persist::{
-    DataDirectory, KeptTable, LOG_FILES, PersistConfig, PersistError, PersistMode, Persistence,
-    Reader, Recovered,
+    DataDirectory, KeptTable, LOG_FILES, PersistConfig, PersistError, Persistence, Reader,
+    Recovered,
 };
 use isogrid_engine::wal::WalError;
 use isogrid_engine::{Clock, SystemClock};
 use isogrid_grid::catalog::{CatalogFile, Contents, Kind, Origin, Record};
+use isogrid_grid::structures;
 
 use super::Error;
 use super::node::Node;
@@ -37,34 +38,33 @@ impl Data {
     /// [`enum@Error`] names the file and the next step.
     pub fn directory(config: &ServerConfig) -> Result<Option<DataDirectory>, Error> {
         let Some(path) = config.node.data_dir.as_deref().map(Path::new) else { return Ok(None) };
-        if config.kept_mode().is_none() {
+        if !config.keeps_alone() {
             return Ok(None);
         }
         let opened = DataDirectory::open(path);
         opened.map(Some).map_err(|source| Error::Data { path: path.to_owned(), source })
     }
 
-    /// Fills the catalog and its caches with what the directory has of them. What is no cache is kept
-    /// in this mode.
+    /// Fills the catalog and its caches, and the structures, with what the directory has of them.
     ///
     /// # Errors
     /// [`enum@Error`] names the file and the next step.
-    pub fn open(node: &Node, directory: DataDirectory, mode: PersistMode) -> Result<Data, Error> {
+    pub fn open(node: &Node, directory: DataDirectory) -> Result<Data, Error> {
         let path = &*directory.path().to_owned();
         let failed = |source| Error::Data { path: path.to_owned(), source };
         let file = CatalogFile::new(directory.root().map_err(failed)?);
         let begun = node.now();
         load(node, &file.read().map_err(Error::Catalog)?)?;
         let mut tables = node.catalog.kept_tables();
-        tables.push(node.structures.kept_table(mode));
-        tables.push(node.queues.kept_table(mode));
-        tables.push(node.sessions.kept_table(mode));
+        let structures = node.config.structures_alone();
+        tables.extend(structures.into_iter().flat_map(|mode| node.kept_structures(mode)));
         let opened = open_tables(node, &directory, tables);
         let (persistence, recovered) = opened.map_err(failed)?;
         tell(path, &recovered, node.now() - begun);
         let (persistence, directory) = (Arc::new(persistence), Arc::new(directory));
         let behind = open_behind(&directory, node.catalog.behind_tables(), node).map_err(failed)?;
         let found = !recovered.unclaimed.is_empty();
+        let mode = node.config.kept_mode().unwrap_or_default();
         let kept =
             node.catalog.keep_in(file, Arc::clone(&persistence), Arc::clone(&behind), mode, found);
         kept.map_err(Error::Catalog)?;
@@ -122,10 +122,15 @@ fn open_tables(
     tables: Vec<KeptTable>,
 ) -> Result<(Persistence, Recovered), PersistError> {
     let log_bytes = node.config.node.log_size;
+    let mut dropped = node.catalog.dropped();
+    if node.config.structures_alone().is_none() {
+        // What the configuration keeps no more goes, as with a cache.
+        dropped.extend(structures::TABLES.map(str::to_owned));
+    }
     let config = PersistConfig {
         log_bytes,
         log_file_bytes: log_bytes / LOG_FILES,
-        dropped: node.catalog.dropped(),
+        dropped,
         ..directory.config()?
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use isogrid_engine::env::os_seed;
-use isogrid_engine::persist::{DataDirectory, PersistMode, Preload};
+use isogrid_engine::persist::{DataDirectory, KeptTable, PersistMode, Preload};
 use isogrid_engine::{Allocator, Clock, ConfigError, SystemClock, Table};
 use isogrid_grid::catalog::CacheMode as Placement;
 use isogrid_grid::catalog::{
@@ -202,15 +202,10 @@ impl Node {
     /// # Errors
     /// When the data directory cannot be used as it is.
     pub fn open_data(&self) -> Result<(), super::Error> {
-        let directory = self
-            .directory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-            .zip(self.config.kept_mode());
-        let data = directory.map(|(directory, mode)| Data::open(self, directory, mode));
-        let data = data.transpose()?;
-        let persistence = data.as_ref().map(|data| Arc::clone(&data.persistence));
+        let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let data = directory.map(|directory| Data::open(self, directory)).transpose()?;
+        let kept = data.as_ref().filter(|_| self.config.structures_alone().is_some());
+        let persistence = kept.map(|data| Arc::clone(&data.persistence));
         self.structures.begin(persistence, self.now()).map_err(super::Error::Structures)?;
         for name in self.queues.load(self.now()) {
             let _ = named::noted(self, &name);
@@ -219,6 +214,15 @@ impl Node {
             let _ = self.data.set(data);
         }
         Ok(())
+    }
+
+    /// The tables of the structures that it has alone, each kept in this mode.
+    pub(super) fn kept_structures(&self, mode: PersistMode) -> [KeptTable; 3] {
+        [
+            self.structures.kept_table(mode),
+            self.queues.kept_table(mode),
+            self.sessions.kept_table(mode),
+        ]
     }
 
     /// Whether a cache is one of the cluster: what this node has is not all of it, or not its own.
@@ -230,8 +234,7 @@ impl Node {
 
     /// The data directory, when something is kept there.
     pub fn kept_in(&self) -> &str {
-        let is_kept = self.data.get().is_some()
-            || self.config.caches.iter().any(config::CacheConfig::is_kept_by_members);
+        let is_kept = self.data.get().is_some() || self.config.keeps();
         self.config.node.data_dir.as_deref().filter(|_| is_kept).unwrap_or("off")
     }
 
@@ -244,7 +247,14 @@ impl Node {
         let of_cluster = self.config.caches.iter().filter(|cache| cache.is_kept_by_members());
         let of_cluster =
             of_cluster.map(|cache| format!("{} ({}, by members)", cache.name, cache.persist));
-        let all: Vec<_> = local.filter(|_| self.data.get().is_some()).chain(of_cluster).collect();
+        let structures = match self.config.structures_alone() {
+            _ if self.config.cluster.is_on() => {
+                Some("structures (as the cluster has it)".to_owned())
+            }
+            mode => mode.map(|mode| format!("structures ({})", persist_name(mode))),
+        };
+        let local = local.filter(|_| self.data.get().is_some());
+        let all: Vec<_> = local.chain(of_cluster).chain(structures).collect();
         match &self.config.node.data_dir {
             Some(path) if !all.is_empty() => format!("kept in {path}: {}", all.join(", ")),
             _ => "everything is kept in memory only".to_owned(),
@@ -262,9 +272,9 @@ impl Node {
         self.data.get()?.reader(cache).map(Loading::new)
     }
 
-    /// When a change of counters counts as kept: the mode in which the data directory keeps them.
+    /// When a change of structures counts as kept: the mode in which the data directory keeps them.
     pub fn structures_mode(&self) -> PersistMode {
-        self.data.get().and_then(|_| self.config.kept_mode()).unwrap_or_default()
+        self.data.get().and_then(|_| self.config.structures_alone()).unwrap_or_default()
     }
 
     /// The time now, ms.

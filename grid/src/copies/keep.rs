@@ -1,11 +1,14 @@
 //! Copies that are there after a restart: what they tell to who keeps them, what they get back
 //! from there, and what they are now, for who writes all of it down anew.
 
+use std::sync::atomic::Ordering;
+
 use isogrid_engine::table::Unrecorded;
 
 use super::{Copies, Out};
 use crate::id::{Epoch, GroupId, SegmentId};
 use crate::membership::Now;
+use crate::metadata::Persist;
 use crate::replica::{Base, Event, Kept};
 
 /// Keeps what copies have (R52).
@@ -21,6 +24,25 @@ pub trait Keeper: Send + Sync {
 }
 
 impl Copies {
+    /// How they are kept is known only now, as the cluster has it: before the first
+    /// [`Copies::view`], and behind what they got back, for which they were made as copies that are
+    /// written behind. Those that are in memory alone are kept by nobody from here on.
+    pub fn keep_as(&self, persist: Persist) {
+        self.is_kept.store(persist.is_kept() && self.keeper.is_some(), Ordering::Release);
+        self.fragments.iter().for_each(|fragment| fragment.lock().replica.keep_as(persist));
+    }
+
+    /// Whether somebody keeps them, or may have to.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Acquire)
+    }
+
+    /// Why no more writes can be kept now, if so.
+    pub(super) fn refuses(&self) -> Option<Unrecorded> {
+        self.keeper.as_ref().filter(|_| self.is_kept())?.refuses()
+    }
+
     /// One change of what a copy was before a restart, in their order.
     ///
     /// # Errors

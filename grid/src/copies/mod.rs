@@ -21,7 +21,7 @@ mod stats;
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use isogrid_engine::hash::stable_segment;
@@ -89,6 +89,8 @@ pub struct Copies {
     budget: Option<Arc<Budget>>,
     /// Where they are kept; `None`: they end with the process.
     keeper: Option<Arc<dyn Keeper>>,
+    /// They are, or may have to be, kept there.
+    is_kept: AtomicBool,
 }
 
 impl Copies {
@@ -117,9 +119,16 @@ impl Copies {
         for at in 0..count {
             table.copy(at, 0).into_iter().for_each(|mut copy| copy.follow());
         }
-        let (min_insync, stats) = (settings.min_insync, CopyStats::default());
-        let copies = Copies { group, min_insync, table, fragments, stats, budget, keeper };
-        let copies = Arc::new(copies);
+        let copies = Arc::new(Copies {
+            group,
+            min_insync: settings.min_insync,
+            table,
+            fragments,
+            stats: CopyStats::default(),
+            budget,
+            is_kept: keeper.is_some().into(),
+            keeper,
+        });
         copies.table.set_journal(Arc::clone(&copies) as Arc<dyn Journal>);
         copies
     }
@@ -405,7 +414,7 @@ impl Copies {
     ) -> Result<u64, Unrecorded> {
         let at = self.segment_of(change).ok_or(Unrecorded::Elsewhere)?;
         let fragment = self.fragments.get(at).ok_or(Unrecorded::Elsewhere)?;
-        if let Some(why) = self.keeper.as_ref().and_then(|keeper| keeper.refuses()) {
+        if let Some(why) = self.refuses() {
             return Err(why);
         }
         SCRATCH.with_borrow_mut(|Scratch { record, withheld }| {

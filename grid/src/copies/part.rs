@@ -220,7 +220,7 @@ impl Copies {
 
     /// Puts a note into the log.
     fn note(&self, fragment: &Fragment, state: &mut State, note: &Note) -> Result<(), Unrecorded> {
-        if let Some(why) = self.keeper.as_ref().and_then(|keeper| keeper.refuses()) {
+        if let Some(why) = self.refuses() {
             return Err(why);
         }
         fragment.append(state, (join(note, &[]), None), self.min_insync)?;

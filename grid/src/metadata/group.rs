@@ -45,6 +45,16 @@ impl Persist {
         self != Persist::None
     }
 
+    /// As the configuration has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Persist::None => "none",
+            Persist::Async => "async",
+            Persist::Sync => "sync",
+        }
+    }
+
     fn encode(self, out: &mut Vec<u8>) {
         put_u8(
             out,

@@ -123,6 +123,18 @@ impl Replica {
         self
     }
 
+    /// The same copy is kept like this, as is known only now: before anything happens to it but that
+    /// it got back what it was, for which it was one that is written behind.
+    pub fn keep_as(&mut self, persist: Persist) {
+        let is_behind = persist == Persist::Async;
+        self.keeping = self.keeping.take().filter(|_| persist.is_kept());
+        if let Some(keeping) = self.keeping.as_mut().filter(|_| !is_behind) {
+            // What it has promised was durable.
+            (keeping.is_behind, keeping.is_torn) = (false, false);
+        }
+        self.log.keep(is_behind);
+    }
+
     /// One change of what the copy was before a restart; `None` when it cannot have been that.
     pub fn restore(&mut self, kept: Kept, base: &mut impl Base) -> Option<()> {
         match kept {

@@ -1,6 +1,6 @@
 //! The groups that all runs have: in memory with two owners, everywhere with local reads, in memory or
 //! on disks, and on disks with two owners. In some runs the last two are on disks that are written
-//! behind, and in some there are queues in memory.
+//! behind, and in some there are queues, in memory or on disks.
 
 use isogrid_grid::control::Event;
 use isogrid_grid::id::GroupId;
@@ -25,6 +25,7 @@ pub fn persist_of(options: &Options, group: GroupId) -> Persist {
         1 | 2 if options.behind => Persist::Async,
         1 if options.durable_everywhere => Persist::Sync,
         2 => Persist::Sync,
+        3 if options.queues_on_disks => Persist::Sync,
         _ => Persist::None,
     }
 }

@@ -2,22 +2,25 @@
 //! and the state machines of the segments that it serves.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use isogrid_engine::eviction::PolicyKind;
 use isogrid_engine::{Cursor, Error, Table, TableConfig, Timestamp, Unrecorded};
-use isogrid_grid::copies::{self, Copies, Once, Ticket};
-use isogrid_grid::id::{Epoch, NodeId, SegmentId};
-use isogrid_grid::metadata::{Group, GroupSettings};
-use isogrid_grid::replica::Peer;
+use isogrid_grid::copies::{self, Copies, Keeper, Once, Ticket};
+use isogrid_grid::id::{Epoch, GroupId, NodeId, SegmentId};
+use isogrid_grid::membership::Now;
+use isogrid_grid::metadata::{Acks, Group, GroupSettings, Owners, Persist};
+use isogrid_grid::replica::{Kept, Peer};
 use isogrid_grid::segment::Request;
 use isogrid_grid::structure::queue::{NewMessage, Puller, QueueOp, QueueReply};
 use isogrid_grid::structures::NotKept;
 use isogrid_grid::structures::queues::names::Options;
 use isogrid_grid::structures::queues::{Given, Hosted, Queues, Told};
 
+use super::disk::Changes;
 use super::groups::QUEUES;
 use super::job::{Asked, Handed, Job, New, Said, Stamp, name_of, options_of};
 use super::server::{Moment, Out};
@@ -32,12 +35,35 @@ const DRAIN_MS: u64 = 100;
 pub struct Hosting {
     table: Arc<Table>,
     copies: Arc<Copies>,
+    shelf: Arc<Shelf>,
+    /// How the copies are kept, once that is known.
+    persist: Option<Persist>,
     segments: Vec<Hosted<Slot>>,
     /// What is said once it is committed.
     promised: Vec<Promised>,
     /// Segments that are given up, and until when their writes may take.
     leaving: Vec<(Request, u64)>,
     turn: u64,
+}
+
+/// What copies want to be on the disk.
+#[derive(Default)]
+struct Shelf(Mutex<Vec<Out>>);
+
+impl Shelf {
+    fn with<R>(&self, act: impl FnOnce(&mut Vec<Out>) -> R) -> R {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Keeper for Shelf {
+    fn keep(&self, place: (GroupId, SegmentId), (count, kept): (u64, &Kept), waits: bool) {
+        self.with(|all| all.push(Out::Keep(place, count, kept.clone(), waits)));
+    }
+
+    fn refuses(&self) -> Option<Unrecorded> {
+        None
+    }
 }
 
 /// The queues of a segment, and who waits with which ticket.
@@ -76,12 +102,30 @@ fn handed(given: Given) -> Handed {
 }
 
 impl Hosting {
-    /// The copies of a member that has none yet.
+    /// The copies that were on a disk, if any, and what there is to write down of them. How they are kept
+    /// is known when the group is.
     ///
     /// # Panics
-    /// When no table can be made.
+    /// When what was kept is no copy.
     #[must_use]
-    pub fn new(us: NodeId, settings: &GroupSettings) -> Hosting {
+    pub fn restore(us: NodeId, kept: Changes) -> (Hosting, Changes) {
+        let (hosting, now) = (Hosting::new(us), Now::default());
+        for ((_, at), change) in kept {
+            hosting.copies.restore(now, at, change).expect("what was kept is a copy");
+        }
+        hosting.copies.restored(now, false);
+        let mut state = Vec::new();
+        for at in hosting.copies.segments() {
+            let write = |kept| -> Result<(), Infallible> {
+                state.push(((QUEUES, at), kept));
+                Ok(())
+            };
+            let Ok(()) = hosting.copies.write_down(now, at, write);
+        }
+        (hosting, state)
+    }
+
+    fn new(us: NodeId) -> Hosting {
         let config = TableConfig {
             segments: Some(SEGMENTS.into()),
             max_bytes: BYTES_MAX,
@@ -90,16 +134,45 @@ impl Hosting {
             ..TableConfig::default()
         };
         let table = Arc::new(Table::new(&config, 0).expect("a table"));
-        let copies = Copies::new(us, QUEUES, settings, Arc::clone(&table), None);
+        let settings = GroupSettings {
+            owners: Owners::Count(1),
+            persist: Persist::Async,
+            local_reads: false,
+            min_insync: 1,
+            acks: Acks::Sync,
+        };
+        let shelf = Arc::new(Shelf::default());
+        let keeper = Some(Arc::clone(&shelf) as Arc<dyn Keeper>);
+        let copies = Copies::new(us, QUEUES, &settings, Arc::clone(&table), keeper);
         let segments = (0..SEGMENTS).map(|_| Hosted::default()).collect();
-        Hosting { table, copies, segments, promised: Vec::new(), leaving: Vec::new(), turn: 0 }
+        let (promised, leaving) = (Vec::new(), Vec::new());
+        Hosting { table, copies, shelf, persist: None, segments, promised, leaving, turn: 0 }
+    }
+
+    /// So many changes of a segment's copy are durable.
+    pub fn durable(
+        &mut self,
+        at: Moment<'_>,
+        (segment, count): (SegmentId, u64),
+        out: &mut Vec<Out>,
+    ) {
+        let mut done = Vec::new();
+        self.copies.durable(at.now, segment, count, &mut done);
+        self.carry_out(at, done, out);
     }
 
     /// The metadata have changed.
     pub fn view(&mut self, at: Moment<'_>, group: &Group, out: &mut Vec<Out>) {
         let (us, metadata) = (at.control.identity().node, at.control.metadata());
-        let ours = at.control.incarnation();
-        let ours = ours.and_then(|_| metadata.copy_of(us, group.settings.persist));
+        let persist = group.settings.persist;
+        if self.persist.replace(persist).is_none() {
+            self.copies.keep_as(persist);
+        }
+        let ours = at.control.incarnation().and_then(|_| metadata.copy_of(us, persist));
+        if persist.is_kept() && ours.is_none() {
+            // The process before may have known more than is known here before its end is.
+            return;
+        }
         let mut done = Vec::new();
         for (segment, view) in (0..).map(SegmentId).zip(&group.segments) {
             let drains = self
@@ -169,6 +242,7 @@ impl Hosting {
         }
         self.finish_giving_up(at, out);
         self.keep_promises(at, out);
+        self.shelf.with(|all| out.append(all));
     }
 
     fn finish_giving_up(&mut self, at: Moment<'_>, out: &mut Vec<Out>) {
@@ -311,6 +385,7 @@ impl Hosting {
             self.promised.push(Promised { number, said, stamp, segment, ticket, tenure });
         }
         self.keep_promises(at, out);
+        self.shelf.with(|all| out.append(all));
     }
 
     fn execute(&mut self, at: Moment<'_>, segment: u32, asked: Asked) -> Option<(Said, Stamp)> {

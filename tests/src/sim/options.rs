@@ -75,6 +75,8 @@ pub struct Options {
     pub confirm: bool,
     /// Copies of each queue; 0: there are no queues.
     pub queue_owners: u64,
+    /// Those copies are on disks.
+    pub queues_on_disks: bool,
     /// Transfers are asked for under numbers, and again.
     pub transfers_again: bool,
 }
@@ -126,6 +128,7 @@ impl Options {
             behind: often(&[0, 0, 1]) == 1,
             confirm: false,
             queue_owners: 0,
+            queues_on_disks: false,
             transfers_again: false,
         };
         let confirm = often(&[0, 0, 1, 2]);
@@ -151,7 +154,8 @@ impl Options {
     #[must_use]
     pub fn with_queues(self, seed: u64) -> Self {
         let owners = Chance::new(seed, 6).pick(&[0, 0, 0, 2, 3]).copied().unwrap_or(0);
-        Options { queue_owners: if self.confirm { 0 } else { owners }, ..self }
+        let queues_on_disks = owners > 0 && Chance::new(seed, 26).hits(500_000);
+        Options { queue_owners: if self.confirm { 0 } else { owners }, queues_on_disks, ..self }
     }
 
     /// The same with transfers that come again, in some runs without queues, drawn as those are.
@@ -200,6 +204,7 @@ impl Options {
             behind: false,
             confirm: false,
             queue_owners: 0,
+            queues_on_disks: false,
             transfers_again: false,
         }
     }

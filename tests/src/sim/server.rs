@@ -153,7 +153,7 @@ pub struct Server {
     /// Of the groups that answer at once.
     budgets: BTreeMap<GroupId, Arc<Budget>>,
     fragments: BTreeMap<(GroupId, SegmentId), Fragment>,
-    /// Its queues, once it knows of them.
+    /// Its queues, if there are any.
     pub queues: Option<Hosting>,
 }
 
@@ -167,12 +167,19 @@ impl Server {
     pub fn restore(us: NodeId, options: &Options, kept: Changes) -> (Server, Changes) {
         let Options { at_once, confirm: confirms, .. } = *options;
         let mut server = Server { at_once, confirms, ..Server::default() };
+        let (of_queues, kept): (Vec<_>, Vec<_>) =
+            kept.into_iter().partition(|(place, _)| place.0 == QUEUES);
         for (place, kept) in kept {
             server.fragment(us, place, persist_of(options, place.0)).restore(kept);
         }
         let mut checkpoint = Vec::new();
         for (place, fragment) in &mut server.fragments {
             checkpoint.extend(fragment.restored().into_iter().map(|kept| (*place, kept)));
+        }
+        if options.queue_owners > 0 {
+            let (queues, state) = Hosting::restore(us, of_queues);
+            server.queues = Some(queues);
+            checkpoint.extend(state);
         }
         (server, checkpoint)
     }
@@ -189,6 +196,8 @@ impl Server {
     /// So many changes of copies are durable.
     pub fn durable(&mut self, at: Moment<'_>, counts: &BTreeMap<Place, u64>, out: &mut Vec<Out>) {
         for (place, count) in counts {
+            let queues = self.queues.as_mut().filter(|_| place.0 == QUEUES);
+            queues.into_iter().for_each(|queues| queues.durable(at, (place.1, *count), out));
             let fragment = self.fragments.get_mut(place);
             fragment.into_iter().for_each(|one| one.step(at, Event::Durable(*count), out));
         }
@@ -200,7 +209,6 @@ impl Server {
         for (group, state) in metadata.groups() {
             let persist = state.settings.persist;
             if *group == QUEUES {
-                self.queues.get_or_insert_with(|| Hosting::new(us, &state.settings));
                 self.begin(at, out);
                 continue;
             }

@@ -16,6 +16,33 @@ fn get(key: &str) -> Value {
     json!({"key": key, "read": {"VALUE": true, "VERSION": true}})
 }
 
+/// What structures of a node are kept as is said by itself: with caches in memory, and in memory beside
+/// caches that are kept. What is kept no more goes.
+#[test]
+fn structures_are_kept_as_it_is_said() {
+    let data = temporary("native-structures");
+    let path = data.to_str().unwrap();
+    let said = [("sync", "none"), ("async", "sync"), ("none", "sync"), ("auto", "sync")];
+    let (mut counted, mut found) = (Vec::new(), Vec::new());
+    for (structures, caches) in said {
+        let set = format!("structures.persist={structures}");
+        let native = ["--native", "127.0.0.1:0", "--data-dir", path];
+        let more = ["--persist", caches, "--set", &set];
+        let mut server = Server::isogrid(&[&native[..], &more].concat());
+        let mut client = server.native();
+        let add = json!({"name": "c", "delta": "1"});
+        counted.push(client.call("counter.ADD", COUNTERS, add)[1]["value"].clone());
+        let cache = client.cache("default");
+        found.push(client.call("cache.GET", cache, get("k"))[0].clone());
+        assert_eq!(client.call("cache.PUT", cache, put("k", "v"))[0], "OK");
+        server.signal("KILL");
+        server.wait();
+    }
+    assert_eq!(counted, ["1", "2", "1", "1"]);
+    assert_eq!(found, ["NOT_FOUND", "NOT_FOUND", "OK", "OK"]);
+    std::fs::remove_dir_all(data).unwrap();
+}
+
 #[test]
 fn what_was_answered_survives_a_kill() {
     for persist in ["sync", "async"] {

@@ -156,8 +156,8 @@ pub(super) fn write(
 ) -> Result<Option<u64>, CopiesError> {
     // Before looking at them: one that begins to be filled from here on says so in the log.
     let from = log.next();
-    let copies: Vec<_> =
-        caches.iter().filter_map(|(group, copies)| Some((*group, copies.upgrade()?))).collect();
+    let copies = caches.iter().filter_map(|(group, copies)| Some((*group, copies.upgrade()?)));
+    let copies: Vec<_> = copies.filter(|(_, copies)| copies.is_kept()).collect();
     if copies.iter().any(|(_, copies)| !copies.segments().all(|at| copies.is_whole(now, at))) {
         return Ok(None);
     }

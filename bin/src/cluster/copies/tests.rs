@@ -75,6 +75,13 @@ impl Life {
     }
 
     fn kept(folder: &Folder, epoch: u32, persist: Persist) -> Result<Life, CopiesError> {
+        let life = Life::open(folder, epoch, persist)?;
+        life.serve(epoch);
+        Ok(life)
+    }
+
+    /// What there is on the disk, not served yet.
+    fn open(folder: &Folder, epoch: u32, persist: Persist) -> Result<Life, CopiesError> {
         let place = match Place::find(folder.path())? {
             Some(place) => place,
             None => Place::begin(folder.path(), ID)?,
@@ -102,7 +109,6 @@ impl Life {
         };
         let kept = [(GROUP, Arc::clone(&life.copies))];
         life.disk.open(NOW, &kept, tell, |why| panic!("{why}"))?;
-        life.serve(epoch);
         Ok(life)
     }
 
@@ -309,5 +315,26 @@ async fn what_is_written_behind_gets_to_the_disk() {
             }
         }
         assert_eq!(life.entries().len(), usize::try_from(epoch - 4).unwrap());
+    }
+}
+
+/// Copies of structures are made before it is known how their cluster keeps them. Those that are in memory
+/// leave nothing, in no checkpoint either; those on disks are what they were, and only those that are
+/// written behind may lack something.
+#[tokio::test]
+async fn how_they_are_kept_may_be_known_when_they_are_back() {
+    for (persist, left) in [(Persist::None, 0), (Persist::Async, 1), (Persist::Sync, 1)] {
+        let folder = Folder::new(&format!("copies-{}", persist.name()));
+        for (epoch, left) in [(5, 0), (6, left)] {
+            let life = Life::open(&folder, epoch, Persist::Async).unwrap();
+            life.copies.keep_as(persist);
+            life.serve(epoch);
+            assert_eq!(life.entries().len(), left, "{persist:?}");
+            let torn = u64::from(left > 0 && persist == Persist::Async);
+            assert_eq!(life.copies.stats().torn(), torn, "{persist:?}");
+            life.write(1, Some(b"v")).await;
+            assert_eq!(life.copies.is_kept(), persist.is_kept());
+            assert!(life.checkpoint().is_some());
+        }
     }
 }

@@ -30,7 +30,7 @@ impl Driver {
     }
 
     fn keeps_copies(&self) -> bool {
-        self.cluster.caches.iter().any(|shared| shared.settings.persist.is_kept())
+        self.cluster.caches.iter().any(|shared| shared.first_settings().persist.is_kept())
     }
 
     /// Where copies are kept, if they are: what a member finds, or begins with. Copies that are not
@@ -61,11 +61,12 @@ impl Driver {
     ) -> Vec<(GroupId, Arc<Copies>)> {
         let mut kept = Vec::new();
         for shared in &self.cluster.caches {
-            let keeper = disk.filter(|_| shared.settings.persist.is_kept());
+            let settings = shared.first_settings();
+            let keeper = disk.filter(|_| settings.persist.is_kept());
             let keeper = keeper.map(|disk| Arc::clone(disk) as Arc<dyn Keeper>);
             let (group, table) = (shared.group, Arc::clone(&shared.table));
             let is_kept = keeper.is_some();
-            let copies = Copies::new(node, group, &shared.settings, table, keeper);
+            let copies = Copies::new(node, group, &settings, table, keeper);
             let _ = shared.copies.set(Arc::clone(&copies));
             if is_kept {
                 kept.push((group, copies));

@@ -7,11 +7,11 @@ use isogrid_grid::control::{Control, Event};
 use isogrid_grid::copies::{Copies, Out};
 use isogrid_grid::id::{Epoch, SegmentId};
 use isogrid_grid::membership::Now;
-use isogrid_grid::metadata::{Command, CreateGroup, first_epoch};
+use isogrid_grid::metadata::{Command, CreateGroup, GroupSettings, Persist, Role, first_epoch};
 use isogrid_grid::segment::{GiveUp, Request, Wish, first_owners};
 
 use super::{Core, Driver};
-use crate::cluster::{Shared, View};
+use crate::cluster::{ClusterError, Shared, View};
 
 /// How long a cluster that is not complete waits before its caches get owners, ms.
 const GATHER_MS: u64 = 3_000;
@@ -93,7 +93,7 @@ impl Driver {
             return;
         }
         self.asked_at = now.monotonic;
-        let mut asks = Vec::new();
+        let (mut asks, mut others) = (Vec::new(), Vec::new());
         for shared in &self.cluster.caches {
             match metadata.groups().get(&shared.group) {
                 None if is_complete && running > 0 => {
@@ -104,23 +104,66 @@ impl Driver {
                     asks.push(Command::CreateGroup(create));
                 }
                 Some(there) if there.settings != shared.settings => {
-                    if self.told.insert(shared.name.clone()) {
-                        let (cache, theirs) = (&shared.name, &there.settings);
-                        let ours = &shared.settings;
-                        tracing::error!(
-                            event = "other_settings",
-                            cache,
-                            ?theirs,
-                            ?ours,
-                            "the cluster's hold"
-                        );
-                    }
+                    others.push((Arc::clone(shared), there.settings.clone()));
                 }
                 None | Some(_) => {}
             }
         }
         asks.into_iter().for_each(|command| self.step(Event::Propose(command)));
+        self.tell_of_others(&others);
     }
+
+    /// The cluster has these groups otherwise than the configuration: that is said once. A member
+    /// without a disk cannot have copies that others take for kept.
+    fn tell_of_others(&mut self, others: &[(Arc<Shared>, GroupSettings)]) {
+        for (shared, theirs) in others {
+            let is_first = self.told.insert(shared.name.clone());
+            if shared.is_of_structures() {
+                let has_place = self.config.node.data_dir.is_some();
+                if theirs.persist.is_kept() && !has_place && !self.has_no_copies() {
+                    return self.goes_without_disk(is_first, theirs.persist);
+                }
+                if is_first && self.config.structures.said().is_some() {
+                    tell_of_structures(shared, theirs.persist);
+                }
+            } else if is_first {
+                let (cache, ours) = (&shared.name, &shared.settings);
+                tracing::error!(
+                    event = "other_settings",
+                    cache,
+                    ?theirs,
+                    ?ours,
+                    "the cluster's hold"
+                );
+            }
+        }
+    }
+
+    fn has_no_copies(&self) -> bool {
+        self.config.cluster.role == Role::Witness
+    }
+
+    /// It leaves, so that nobody waits for it to come back, and ends. A primary that serves nothing
+    /// would be in the way of those who take over, so it does not wait for them.
+    fn goes_without_disk(&mut self, is_first: bool, persist: Persist) {
+        if is_first {
+            self.step(Event::Propose(Command::Leave(self.opened.node)));
+        } else {
+            self.cannot_be_member(&ClusterError::NoDisk(persist));
+        }
+    }
+}
+
+fn tell_of_structures(shared: &Shared, theirs: Persist) {
+    let (structures, cluster) = (&shared.name, theirs.name());
+    let configured = shared.settings.persist.name();
+    tracing::warn!(
+        event = "other_persist",
+        structures,
+        cluster,
+        configured,
+        "structures.persist is what it was when the cluster was made, and the cluster's holds"
+    );
 }
 
 /// Tells the copies of a cache what the metadata say of them.
@@ -133,13 +176,10 @@ fn show(
     out: &mut Vec<Out>,
 ) {
     let Some(group) = control.metadata().groups().get(&shared.group) else { return };
-    let us = control.identity().node;
-    let (persist, acks) = (shared.settings.persist, shared.settings.acks);
-    if (group.settings.persist, group.settings.acks) != (persist, acks) {
-        // What others would trust this member to keep it does not, or the other way round; or it would
-        // answer writes when it must not.
+    if !shared.agrees(&group.settings) {
         return;
     }
+    let (us, persist) = (control.identity().node, group.settings.persist);
     let ours = control.incarnation().and_then(|_| control.metadata().copy_of(us, persist));
     if persist.is_kept() && ours.is_none() {
         // The process before this one may have known more than is known here until its end is.

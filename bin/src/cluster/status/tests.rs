@@ -25,6 +25,7 @@ fn cluster(copies: usize, min_insync: usize, segments: &[&str], lost: &[u64]) ->
         filling: 0,
         active_here: 0,
         min_insync,
+        persist: "none",
         segment_bytes: 100,
         map,
     };

@@ -8,10 +8,12 @@ mod listener;
 mod log;
 mod node;
 mod security;
+mod structures;
 
 use std::path::{Path, PathBuf};
 
 use isogrid_engine::persist::PersistMode;
+use isogrid_grid::metadata::Persist;
 
 pub use self::address::Address;
 pub use self::cache::{CacheConfig, CacheLimits, CacheMode, RegionConfig};
@@ -21,6 +23,7 @@ pub use self::listener::{Accept, ListenerConfig, ProtocolChoice, ProtocolConfig}
 pub use self::log::{LogConfig, LogFormat};
 pub use self::node::NodeConfig;
 pub use self::security::{AuthConfig, ClientCertificates, ListenerTls, TlsConfig, TlsMode};
+pub use self::structures::StructuresConfig;
 
 /// Everything that a node needs to know to start.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +43,8 @@ pub struct ServerConfig {
     pub protocol: ProtocolConfig,
     /// Named caches; the first one is called `default` unless configured otherwise.
     pub caches: Vec<CacheConfig>,
+    /// Counters, locks, queues and sessions.
+    pub structures: StructuresConfig,
     /// What a client may ask for at most.
     pub limits: LimitsConfig,
     /// Who may do what.
@@ -67,6 +72,7 @@ impl Default for ServerConfig {
             cluster: ClusterConfig::default(),
             protocol: ProtocolConfig::default(),
             caches: vec![CacheConfig::default()],
+            structures: StructuresConfig::default(),
             limits: LimitsConfig::default(),
             auth: AuthConfig::default(),
             tls: TlsConfig::default(),
@@ -85,7 +91,8 @@ impl ServerConfig {
         Self { node, ..Self::default() }
     }
 
-    /// How the first cache that is kept at all is kept; so is what is no cache.
+    /// How the first cache that is kept at all is kept; so are those that are made later, and
+    /// structures of which nothing is said.
     pub fn kept_mode(&self) -> Option<PersistMode> {
         let local = self.caches.iter().filter(|cache| cache.mode == CacheMode::Local);
         let modes = local.filter_map(|cache| PersistMode::parse(&cache.persist));
@@ -93,6 +100,40 @@ impl ServerConfig {
         let logged = modes.iter().copied().find(|mode| mode.is_logged());
         // Beside caches that are written behind there is a log for what else is kept.
         logged.or((!modes.is_empty()).then_some(PersistMode::Async))
+    }
+
+    /// How the structures are kept that the node has alone. A member's of the time before are left as
+    /// they are.
+    pub fn structures_alone(&self) -> Option<PersistMode> {
+        match self.structures.said().filter(|_| !self.cluster.is_on()) {
+            Some(said) => Some(said).filter(|said| said.is_logged()),
+            None => self.kept_mode(),
+        }
+    }
+
+    /// How the structures of a cluster are kept that comes to be now. Where nothing is said they are
+    /// kept as those of a node alone are: on the disk, if there is a place.
+    pub fn structures_of_cluster(&self) -> Persist {
+        match self.structures.said() {
+            Some(PersistMode::Sync) => Persist::Sync,
+            Some(PersistMode::Async) => Persist::Async,
+            Some(PersistMode::None | PersistMode::Behind) => Persist::None,
+            None if self.node.data_dir.is_some() => Persist::Async,
+            None => Persist::None,
+        }
+    }
+
+    /// Whether anything is kept on the disk by this node alone.
+    pub fn keeps_alone(&self) -> bool {
+        self.kept_mode().is_some() || self.structures_alone().is_some()
+    }
+
+    /// Whether anything may be kept on the disk: by this node alone, or for its cluster, whose word
+    /// counts for structures.
+    pub fn keeps(&self) -> bool {
+        let by_members = || self.caches.iter().any(CacheConfig::is_kept_by_members);
+        let of = &self.node.data_dir;
+        of.is_some() && (self.keeps_alone() || by_members() || self.cluster.is_on())
     }
 
     /// Every listener, whichever key it stands under.

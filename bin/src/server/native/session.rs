@@ -109,6 +109,9 @@ pub struct Session {
     pub(super) timer: Pin<Box<Sleep>>,
     /// It has been asked to wake.
     pub(super) is_timed: bool,
+    /// When a silence that goes on is over, ms: at the latest when the timer wakes, which is a line of
+    /// memory more to look at.
+    pub(super) silent_until: u64,
     /// Since when nothing was heard, ms; and how often that was noticed.
     pub(super) heard_at: u64,
     /// Wakes when a transaction has been idle for too long.
@@ -162,6 +165,7 @@ impl Session {
             by_cache: BTreeMap::new(),
             timer: Box::pin(tokio::time::sleep(node.config.limits.handshake_timeout)),
             is_timed: false,
+            silent_until: now,
             heard_at: now,
             idle: None,
             refuse_at: None,
@@ -412,7 +416,7 @@ impl Session {
     /// Whether something is to be said that nobody asked for: the time is over, or the node stops.
     #[inline(always)]
     fn is_due(&self) -> bool {
-        self.timer.is_elapsed() || self.node.is_stopping()
+        self.now >= self.silent_until || self.node.is_stopping()
     }
 
     /// Whether nothing waits to be said, and nothing is due by time alone.

@@ -18,6 +18,7 @@ impl Session {
     pub(super) fn rest(&mut self) {
         let silence = Duration::from_millis(KEEPALIVE_MS.into());
         self.timer.set(tokio::time::sleep(silence));
+        self.silent_until = self.now + u64::from(KEEPALIVE_MS);
         self.is_timed = false;
     }
 
